@@ -1,0 +1,1 @@
+"""Where batches come from: toys that draw, arrays on the device, images."""

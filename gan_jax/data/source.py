@@ -1,0 +1,34 @@
+"""Source: one shape for data that is drawn, data that lives on the device, and data that streams."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from gan_jax.types import Batch, Tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """Batches, split into what the host sends and what the device makes of it.
+
+    Attributes:
+      feed: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the batches
+        `cursor .. cursor + count - 1`. A pure function of its arguments, unless `state` is given.
+      fetch: `(resident, fed) -> batch`: on the device, inside the step, for one batch's share of `feed`.
+      resident: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
+      batch_size: B of `x`.
+      size: how many examples there are, or `None` where they are drawn without end.
+      state, restore: for streams, the iterator's state as bytes, and how to take it up again.
+      close: releases workers and files.
+    """
+
+    feed: Callable[[int, int], Any]
+    fetch: Callable[[Tree, Tree], Batch]
+    resident: Tree = ()
+    batch_size: int
+    size: int | None = None
+    state: Callable[[], bytes] | None = None
+    restore: Callable[[bytes], None] | None = None
+    close: Callable[[], None] = lambda: None

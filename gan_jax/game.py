@@ -1,0 +1,195 @@
+"""A game: named players, each with a network, an optimiser and a loss, who move in turns.
+
+Functions live in frozen dataclasses (never pytrees, never hashed by value); arrays live in NamedTuples
+(always pytrees). What can be known to be wrong about a game is an error when it is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from gan_jax.types import Array, Field, Key, LossFn, Prepare, Tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """A network as two pure functions.
+
+    Attributes:
+      init: `key -> (params, stats)`.
+      apply: `(params, stats, *inputs, train, key) -> (out, stats)`. With `train=False` the statistics come back
+        as they went in. A critic's `out` is its score `[B]`, or a mapping with `score` and further heads.
+      couples_batch: whether one example's output depends on the others of its batch (batch normalisation,
+        minibatch layers); a per-example penalty has no meaning on such a critic.
+    """
+
+    init: Callable[[Key], tuple[Tree, Tree]]
+    apply: Callable[..., tuple[Any, Tree]]
+    couples_batch: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One simultaneous update of the players it names; `fresh=False` plays on the preceding turn's batch."""
+
+    players: tuple[str, ...]
+    fresh: bool = True
+
+
+Schedule = tuple[Turn, ...]
+
+
+def turn(*players: str, fresh: bool = True) -> Turn:
+    """One simultaneous update of `players`.
+
+    >>> C, G = turn("critic"), turn("generator")
+    >>> len(5 * (C,) + (G,))
+    6
+    """
+    if not players or len(set(players)) != len(players):
+        raise ValueError(f"A turn names one or more different players, got {players}.")
+    return Turn(players, fresh)
+
+
+def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
+    """`n_critic` turns of the critic, then `n_generator` of the generator.
+
+    Raises:
+      ValueError: if either count is below 1.
+    """
+    if n_critic < 1 or n_generator < 1:
+        raise ValueError(f"Counts of turns start at 1, got {n_critic} and {n_generator}.")
+    return n_critic * (turn("critic"),) + n_generator * (turn("generator"),)
+
+
+def simultaneous() -> Schedule:
+    """Both players move at once, from the same point and on the same batch."""
+    return (turn("critic", "generator"),)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """Player name -> loss function, and what the losses remember.
+
+    Attributes:
+      losses: a `LossFn` for every player.
+      memory: for players that remember something, `params -> dict` of initial memory by name.
+      traits: what the losses promise or need: `mean` (a mean over examples, so microbatches average exactly),
+        `logits` (scores are log-odds of being real), `per_example` (needs a critic that does not couple its batch).
+      prepare: applied in order to the critic's inputs, real and fake alike.
+    """
+
+    losses: Mapping[str, LossFn]
+    memory: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(
+        default_factory=dict
+    )
+    traits: frozenset[str] = frozenset()
+    prepare: tuple[Prepare, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Game:
+    """Networks, an objective, optimisers and a schedule.
+
+    Attributes:
+      networks: a `Network` for every player of the objective.
+      objective: the losses.
+      optimizers: an optax transformation for every player.
+      schedule: the turns of a round.
+      phases: `(round -> bool, schedule)` pairs read on the host; the first that holds replaces `schedule`.
+      ema: decay of an exponential moving average for the players that keep one: a float, or `round -> decay`.
+      field: the gradient field; `None` is the plain one, `field.gradient_field`.
+
+    Raises:
+      ValueError: where players, networks, optimisers, turns or traits do not fit together.
+    """
+
+    networks: Mapping[str, Network]
+    objective: Objective
+    optimizers: Mapping[str, optax.GradientTransformation]
+    schedule: Schedule
+    phases: tuple[tuple[Callable[[int], bool], Schedule], ...] = ()
+    ema: Mapping[str, float | Callable[[Array], Array]] = dataclasses.field(default_factory=dict)
+    field: Field | None = None
+
+    def __post_init__(self) -> None:
+        names = set(self.objective.losses)
+        for what, given in (("networks", self.networks), ("optimizers", self.optimizers)):
+            if set(given) != names:
+                raise ValueError(
+                    f"The objective has losses for {sorted(names)}, but {what} are given for {sorted(given)}: "
+                    "every player needs a loss, a network and an optimiser."
+                )
+        if unknown := set(self.ema) - names:
+            raise ValueError(f"ema names {sorted(unknown)}, but the players are {sorted(names)}.")
+        for schedule in (self.schedule, *(schedule for _, schedule in self.phases)):
+            _check_schedule(schedule, names)
+        if "per_example" in self.objective.traits:
+            coupled = [n for n in sorted(names) if "critic" in n and self.networks[n].couples_batch]
+            if coupled:
+                raise ValueError(
+                    f"The objective has a per-example term (a gradient penalty, say), but {coupled} couple their "
+                    "batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
+                )
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """The players' names, in the order of the objective's losses."""
+        return tuple(self.objective.losses)
+
+
+def _check_schedule(schedule: Schedule, names: set[str]) -> None:
+    if not schedule:
+        raise ValueError("A schedule has one turn or more.")
+    for played in schedule:
+        if unknown := set(played.players) - names:
+            raise ValueError(f"A turn names {sorted(unknown)}, but the players are {sorted(names)}.")
+    if not schedule[0].fresh:
+        raise ValueError("The first turn of a round has no preceding batch: it must be fresh.")
+
+
+def fresh_turns(schedule: Schedule) -> int:
+    """How many batches one round of `schedule` consumes: T."""
+    return sum(played.fresh for played in schedule)
+
+
+class PlayerState(NamedTuple):
+    """All that belongs to one player."""
+
+    params: Tree
+    stats: Tree
+    opt_state: Tree
+    memory: dict[str, Tree]
+
+
+class TrainState(NamedTuple):
+    """All that a run is, between two rounds.
+
+    Attributes:
+      step: rounds played, int32.
+      cursor: batches consumed, int32.
+      key: the run's PRNG key, never changed: every draw folds in `step` and the turn's place.
+      players: `{name: PlayerState}`.
+      ema: `{name: (params, stats)}` for the players that keep an average.
+    """
+
+    step: Array
+    cursor: Array
+    key: Key
+    players: dict[str, PlayerState]
+    ema: dict[str, tuple[Tree, Tree]]
+
+
+def with_player(players: Mapping[str, PlayerState], name: str, **changes: Any) -> dict[str, PlayerState]:
+    """`players` with fields of one of them replaced."""
+    return {**players, name: players[name]._replace(**changes)}
+
+
+def parameter_count(params: Tree) -> int:
+    """How many numbers a parameter tree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

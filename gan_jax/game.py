@@ -80,14 +80,13 @@ class Objective:
       losses: a `LossFn` for every player.
       memory: for players that remember something, `params -> dict` of initial memory by name.
       traits: what the losses promise or need: `mean` (a mean over examples, so microbatches average exactly),
-        `logits` (scores are log-odds of being real), `per_example` (needs a critic that does not couple its batch).
+        `logits` (scores are log-odds of being real), `per_example` (needs a critic that does not couple
+        its batch).
       prepare: applied in order to the critic's inputs, real and fake alike.
     """
 
     losses: Mapping[str, LossFn]
-    memory: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(
-        default_factory=dict
-    )
+    memory: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(default_factory=dict)
     traits: frozenset[str] = frozenset()
     prepare: tuple[Prepare, ...] = ()
 
@@ -122,8 +121,8 @@ class Game:
         for what, given in (("networks", self.networks), ("optimizers", self.optimizers)):
             if set(given) != names:
                 raise ValueError(
-                    f"The objective has losses for {sorted(names)}, but {what} are given for {sorted(given)}: "
-                    "every player needs a loss, a network and an optimiser."
+                    f"The objective has losses for {sorted(names)}, but {what} are given for "
+                    f"{sorted(given)}: every player needs a loss, a network and an optimiser."
                 )
         if unknown := set(self.ema) - names:
             raise ValueError(f"ema names {sorted(unknown)}, but the players are {sorted(names)}.")
@@ -133,8 +132,9 @@ class Game:
             coupled = [n for n in sorted(names) if "critic" in n and self.networks[n].couples_batch]
             if coupled:
                 raise ValueError(
-                    f"The objective has a per-example term (a gradient penalty, say), but {coupled} couple their "
-                    "batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
+                    f"The objective has a per-example term (a gradient penalty, say), but {coupled} couple "
+                    "their batch (batch normalisation or a minibatch layer): use layer or spectral "
+                    "normalisation there."
                 )
 
     @property

@@ -44,8 +44,9 @@ class Aux(NamedTuple):
       memory: the player's new memory, a dict by the name of what remembers.
       scores: raw scores the loss computed, by name (`real`, `fake`), each `[B]`.
       metrics: scalars by name; every term's value stands beside the total.
-      seen: arrays that terms and diagnostics use: `real` and `fake` (tuples of the critic's inputs, prepared),
-        `real_out` and `fake_out` (mappings with `score` and heads), `latent`, `sample` (the generator's raw output).
+      seen: arrays that terms and diagnostics use: `real` and `fake` (tuples of the critic's inputs,
+        prepared), `real_out` and `fake_out` (mappings with `score` and heads), `latent`, `sample` (the
+        generator's raw output).
         Dropped by the compiler where nobody reads them.
     """
 
@@ -59,13 +60,11 @@ class Aux(NamedTuple):
 class LossFn(Protocol):
     """A player's loss, differentiated with respect to that player's parameters only."""
 
-    def __call__(
-        self, game: Game, players: Players, batch: Batch, moment: Moment
-    ) -> tuple[Array, Aux]: ...
+    def __call__(self, game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]: ...
 
 
 class Field(Protocol):
-    """The (possibly modified) gradients of a turn's players at one point: `({player: grads}, {player: Aux})`."""
+    """A turn's gradients at one point, possibly modified: `({player: grads}, {player: Aux})`."""
 
     def __call__(
         self, game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment

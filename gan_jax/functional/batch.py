@@ -27,9 +27,7 @@ def over_batch(tree: Tree) -> Tree:
     automatic = {n for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == AxisType.Auto}
     if DATA_AXIS not in automatic:
         return tree
-    return jax.tree.map(
-        lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec(DATA_AXIS)), tree
-    )
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec(DATA_AXIS)), tree)
 
 
 def flatten(x: Array) -> Array:

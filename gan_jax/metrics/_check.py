@@ -1,0 +1,88 @@
+"""What a metric asks of its input, and the errors that name what is wrong with it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Matrix = np.ndarray
+"""A float array `[N, D]` on the host."""
+
+
+def as_samples(
+    samples: ArrayLike, name: str, *, at_least: int = 1, dtype: type | None = np.float64
+) -> Matrix:
+    """`samples` as a finite float array `[N, D]`; further axes are flattened.
+
+    Args:
+      samples: `[N, ...]`; a vector `[N]` is N samples of one dimension.
+      name: what errors call it.
+      at_least: how many samples the metric needs.
+      dtype: the dtype wanted; `None` keeps float32 and float64 as they are.
+
+    Raises:
+      ValueError: where there are too few samples, no axis, or entries that are not finite numbers.
+    """
+    given = np.asarray(samples)
+    if given.ndim == 0:
+        raise ValueError(f"{name}: expected samples [N, D], got a scalar.")
+    if given.dtype.kind not in "fiub":
+        if given.dtype.name != "bfloat16":
+            raise ValueError(f"{name}: expected real numbers, got dtype {given.dtype}.")
+        given = given.astype(np.float32)
+    if len(given) < at_least:
+        raise ValueError(
+            f"{name}: needs at least {at_least} samples, got {len(given)} (shape {given.shape})."
+        )
+    keeps = dtype is None and given.dtype in (np.float32, np.float64)
+    flat = given.reshape(len(given), -1).astype(given.dtype if keeps else dtype or np.float32, copy=False)
+    if flat.shape[1] == 0:
+        raise ValueError(f"{name}: samples have no dimension (shape {given.shape}).")
+    check_finite(flat, name)
+    return flat
+
+
+def check_finite(array: Matrix, name: str) -> None:
+    """Raises a ValueError that counts the entries that are not finite, and the samples that hold them."""
+    # One pass: a finite sum means finite entries; a sum that only overflowed is cleared by the count below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        rows = np.flatnonzero(bad.reshape(len(array), -1).any(axis=1))
+        raise ValueError(
+            f"{name}: {int(bad.sum())} entries in {len(rows)} of {len(array)} samples are NaN or infinite "
+            f"(first: sample {rows[0]}). Look for a diverged generator or a feature extractor that overflows."
+        )
+
+
+def as_pair(
+    real: ArrayLike, fake: ArrayLike, *, at_least: int = 1, dtype: type | None = np.float64
+) -> tuple[Matrix, Matrix]:
+    """Both sets of samples, checked one by one and against each other.
+
+    Raises:
+      ValueError: as `as_samples`, and where the sample shapes differ, or where one set holds bytes and the
+        other floats (uint8 in [0, 255] against floats in [-1, 1]).
+    """
+    check_same_kind(real, fake)
+    first = as_samples(real, "real", at_least=at_least, dtype=dtype)
+    second = as_samples(fake, "fake", at_least=at_least, dtype=dtype)
+    shapes = np.shape(real)[1:], np.shape(fake)[1:]
+    if first.shape[1] != second.shape[1] or (shapes[0] != shapes[1] and len(shapes[0]) == len(shapes[1])):
+        raise ValueError(
+            f"real and fake differ in a sample's shape: {shapes[0]} against {shapes[1]}. "
+            "Compare sets that went through the same resizing and the same extractor."
+        )
+    return first, second
+
+
+def check_same_kind(real: ArrayLike, fake: ArrayLike) -> None:
+    """Raises a ValueError where one set is integer (images as bytes) and the other is float."""
+    kinds = np.asarray(real).dtype, np.asarray(fake).dtype
+    if (kinds[0].kind in "iub") != (kinds[1].kind in "iub"):
+        raise ValueError(
+            f"real has dtype {kinds[0]} and fake has dtype {kinds[1]}: bytes in [0, 255] and floats (in "
+            "[-1, 1], say) are not on one scale. Bring both to one range first (uint8: x / 127.5 - 1)."
+        )

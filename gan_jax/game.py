@@ -83,12 +83,14 @@ class Objective:
         `logits` (scores are log-odds of being real), `per_example` (needs a critic that does not couple
         its batch).
       prepare: applied in order to the critic's inputs, real and fake alike.
+      prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
     """
 
     losses: Mapping[str, LossFn]
     memory: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(default_factory=dict)
     traits: frozenset[str] = frozenset()
     prepare: tuple[Prepare, ...] = ()
+    prior: Callable[[Key, int], Tree] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,37 @@
+"""The -log D game: the minimax critic, and a generator that maximises log D(G(z)).
+
+The fixed point is that of the minimax game, the generator's gradient is not: at the optimal critic a step
+follows KL(p_g || p) - 2 JSD (Arjovsky & Bottou, 2017, Theorem 2.5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives import gan
+from gan_jax.objectives._compose import two_player
+from gan_jax.types import Array
+
+critic_loss = gan.critic_loss
+
+
+def generator_loss(real: Array, fake: Array) -> Array:
+    """-log D(G(z)) = softplus(-fake): `[B]`.
+
+    >>> print(generator_loss(jax.numpy.zeros(1), jax.numpy.zeros(1)))  # log 2
+    [0.6931472]
+    """
+    return jax.nn.softplus(-fake)
+
+
+def non_saturating(prior: Prior, **options: Any) -> Objective:
+    """The -log D objective. Further options are those of `two_player`.
+
+    References:
+      Goodfellow et al., Generative Adversarial Nets, 2014, section 3 (arXiv:1406.2661).
+    """
+    return two_player(critic_loss, generator_loss, prior=prior, **{"traits": gan.TRAITS, **options})

@@ -1,0 +1,69 @@
+"""The Wasserstein game of Arjovsky et al. (2017).
+
+    W(P_r, P_g) = sup_{||f||_L <= 1} E_x[f(x)] - E_z[f(g(z))]                                    (2)
+
+The critic f is kept Lipschitz by clipping its parameters, an optimiser's business (`optim.clip_params`), not
+the loss's. `optimizer`, `schedule` and `warm_up` are Algorithm 1's defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective, Schedule, alternating
+from gan_jax.objectives._compose import two_player
+from gan_jax.optim import clip_params
+from gan_jax.types import Array
+
+LEARNING_RATE = 5e-5
+CLIP = 0.01
+BATCH_SIZE = 64
+N_CRITIC = 5
+
+
+def critic_loss(real: Array, fake: Array) -> Array:
+    """-(f(x) - f(g(z))): `[B]`.
+
+    >>> import jax.numpy as jnp
+    >>> print(critic_loss(jnp.array([3.0]), jnp.array([1.0])))
+    [-2.]
+    """
+    return fake - real
+
+
+def generator_loss(real: Array, fake: Array) -> Array:
+    """-f(g(z)): `[B]`."""
+    return -fake
+
+
+def optimizer(
+    learning_rate: float = LEARNING_RATE, clip: float | None = None
+) -> optax.GradientTransformation:
+    """RMSProp (decay .99, as in the authors' code), with `clip` followed by weight clipping to [-clip, clip]."""
+    step = optax.rmsprop(learning_rate, decay=0.99)
+    return step if clip is None else optax.chain(step, clip_params(clip))
+
+
+def schedule(n_critic: int = N_CRITIC) -> Schedule:
+    """`n_critic` turns of the critic, then one of the generator."""
+    return alternating(n_critic)
+
+
+def warm_up(
+    critic_turns: int = 100, first: int = 25, every: int = 500
+) -> tuple[tuple[Callable[[int], bool], Schedule], ...]:
+    """The authors' code: `critic_turns` critic turns in each of the first 25 rounds and every 500th, as phases."""
+    return ((lambda step: step < first or step % every == 0, alternating(critic_turns)),)
+
+
+def wgan(prior: Prior, **options: Any) -> Objective:
+    """The Wasserstein objective; keep the critic Lipschitz by its optimiser, `optimizer(clip=0.01)`.
+
+    References:
+      Arjovsky et al., Wasserstein GAN, 2017, equation (2) and Algorithm 1 (arXiv:1701.07875).
+    """
+    return two_player(critic_loss, generator_loss, prior=prior, **options)

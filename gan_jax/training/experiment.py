@@ -1,0 +1,117 @@
+"""Experiment: all that a run needs, built from a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.source import Source
+from gan_jax.game import Game
+from gan_jax.types import Diagnostic
+
+
+class ExperimentError(ValueError):
+    """An experiment that cannot be found or built, in a line that says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """A game, its data and what is to be seen of it.
+
+    Attributes:
+      game: the game.
+      source: its data.
+      seed: of the run: initial parameters and every draw.
+      rounds: how many are to be played.
+      log_every, checkpoint_every, sample_every, evaluate_every: rounds between two of each; 0 is never
+        (a run always saves, samples and evaluates at its end).
+      rounds_per_dispatch: K, rounds on the device between two looks of the host.
+      parallelism: "jit" or "pmap".
+      picture: `samples [N, ...] -> uint8 [H, W, C]`.
+      picture_samples: N.
+      conditions: `n -> further inputs of the generator`, each `[n, ...]`.
+      evaluations: by name, `samples [N, ...] -> {metric: number}`.
+      evaluation_samples: N.
+      diagnostics: read inside the jitted step.
+      keep: checkpoints to keep, newest first.
+    """
+
+    game: Game
+    source: Source
+    seed: int
+    rounds: int
+    log_every: int
+    checkpoint_every: int
+    sample_every: int
+    picture: Callable[[np.ndarray], np.ndarray]
+    picture_samples: int = 100
+    evaluate_every: int = 0
+    rounds_per_dispatch: int = 100
+    parallelism: str = "jit"
+    conditions: Callable[[int], tuple[Any, ...]] = lambda n: ()
+    evaluations: Mapping[str, Callable[[np.ndarray], Mapping[str, Any]]] = dataclasses.field(
+        default_factory=dict
+    )
+    evaluation_samples: int = 2500
+    diagnostics: Sequence[Diagnostic] = ()
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
+            if getattr(self, name) < 1:
+                raise ExperimentError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        for name in ("checkpoint_every", "sample_every", "evaluate_every"):
+            if getattr(self, name) < 0:
+                raise ExperimentError(f"{name} must be 0 (never) or more, got {getattr(self, name)}.")
+
+
+def choose(what: str, name: str, among: Mapping[str, Any]) -> Any:
+    """`among[name]`, for what a configuration names by a string.
+
+    Raises:
+      ExperimentError: if there is no such name; says which there are and which is closest.
+
+    >>> choose("objective", "gan", {"gan": 1, "wgan": 2})
+    1
+    """
+    if name in among:
+        return among[name]
+    raise ExperimentError(
+        f"Unknown {what} {name!r}{closest(name, among)}: choose one of {', '.join(sorted(among))}."
+    )
+
+
+def closest(name: str, among: Any) -> str:
+    """`, did you mean 'x'?` for the most similar name, or nothing."""
+    import difflib
+
+    similar = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""
+
+
+def load_module(path: str | pathlib.Path) -> ModuleType:
+    """The experiment's file as a module with `get_config` and `build`.
+
+    Raises:
+      ExperimentError: if the file is missing or lacks one of them.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        here = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
+        hint = f"; {path.parent} has {', '.join(here)}" if here else ""
+        raise ExperimentError(f"No experiment at {path}{closest(path.stem, here)}{hint}.")
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("get_config", "build"):
+        if not hasattr(module, name):
+            raise ExperimentError(f"{path} is not an experiment: it has no function {name}.")
+    return module

@@ -1,0 +1,343 @@
+"""Two-dimensional convolutions whose derivatives of every order are fast on a CPU.
+
+A convolution, its gradient by the input and its gradient by the kernel are three bilinear operations. Each one's
+derivatives are the other two:
+
+    operation            by its first argument     by its second
+    conv(x, w)           input_grad(g, w)          kernel_grad(x, g)
+    input_grad(g, w)     conv(c, w)                kernel_grad(c, g)
+    kernel_grad(x, g)    input_grad(g, v)          conv(x, v)
+
+JAX derives the kernel's gradient of a dilated convolution (every transposed convolution, every second derivative
+of a gradient penalty) as another dilated convolution, which XLA runs some thirty times slower on a CPU than a
+plain one, and slower still inside a loop. The set above is closed under differentiation, so no order of derivative
+leaves it, and each member has a form that is fast: on a CPU with explicit transposes to plain NHWC and HWIO
+operands, elsewhere with the dimension numbers that the native rules use.
+
+Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered:
+use `flax.linen.Conv` for those. The three operations have no forward mode; inside `with forward_mode():` the same
+functions are the native ones, which have it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.types import Array
+
+Pair: TypeAlias = tuple[int, int]
+Padding: TypeAlias = str | Sequence[Pair]
+_PLAIN = ("NHWC", "HWIO", "NHWC")
+
+_native_everywhere = jax.make_user_context(default_value=False)
+
+
+def forward_mode() -> Any:
+    """A context in which the convolutions are the native ones, so that `jax.jvp` and `jax.hessian` work.
+
+    Values and gradients are the same; on a CPU second derivatives are slow. A function compiled outside is
+    compiled anew inside.
+
+    >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+    >>> with forward_mode():
+    ...     y, slope = jax.jvp(lambda scale: conv(scale * x, w).sum(), (1.0,), (1.0,))
+    >>> float(y) == float(slope)
+    True
+    """
+    return _native_everywhere(True)
+
+
+def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
+    """The strided convolution (cross-correlation) of `flax.linen.Conv`.
+
+    Args:
+      x: `[B, H, W, I]`.
+      w: `[h, w, I, O]`, of x's dtype.
+      strides: of the window.
+      padding: `"SAME"`, `"VALID"` or `((top, bottom), (left, right))`.
+
+    Returns:
+      `[B, H', W', O]`.
+
+    Raises:
+      ValueError: if the shapes do not fit together.
+
+    >>> conv(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), strides=2, padding="VALID").shape
+    (1, 2, 2, 2)
+    """
+    _check_operands(x, w)
+    strides = _pair(strides, "strides")
+    padding = _explicit_padding(x.shape[1:3], w.shape[:2], strides, padding)
+    if min(_conv_size(x.shape[1:3], w.shape[:2], strides, padding)) < 1:
+        raise ValueError(
+            f"A kernel of {w.shape[:2]} does not fit into an image of {x.shape[1:3]} with padding {padding}: "
+            "use a smaller kernel or padding='SAME'."
+        )
+    if _native_everywhere.value:
+        return _plain_conv(x, w, strides, padding)
+    return _conv(*_varying_alike(x, w), strides, padding)
+
+
+def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
+    """The transposed convolution of `flax.linen.ConvTranspose`, as `lax.conv_transpose` defines it.
+
+    Args:
+      x: `[B, H, W, I]`.
+      w: `[h, w, I, O]`, of x's dtype.
+      strides: by which the image grows.
+      padding: `"SAME"`, `"VALID"` (of the convolution that this transposes), or the padding of the dilated image.
+
+    Returns:
+      `[B, H', W', O]`; with `"SAME"` H' is `strides * H`.
+
+    Raises:
+      ValueError: if the shapes do not fit together.
+
+    >>> conv_transpose(jnp.ones((1, 4, 4, 1)), jnp.ones((5, 5, 1, 2)), strides=2).shape
+    (1, 8, 8, 2)
+    """
+    _check_operands(x, w)
+    strides = _pair(strides, "strides")
+    if isinstance(padding, str):
+        outer = [_dilated_padding(k, s, padding) for k, s in zip(w.shape, strides, strict=False)]
+    else:
+        outer = [_pair(pair, "padding") for pair in padding]
+    if _native_everywhere.value:
+        return lax.conv_transpose(x, w, strides, outer, dimension_numbers=_PLAIN)
+    inner = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(w.shape, outer, strict=False))
+    size = tuple(
+        (n - 1) * s + 2 - k + low + high
+        for n, s, k, (low, high) in zip(x.shape[1:3], strides, w.shape, outer, strict=False)
+    )
+    forward = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+    return _input_grad(*_varying_alike(x, forward), strides, inner, size)
+
+
+def input_grad(g: Array, w: Array, *, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
+    """The gradient of `sum(g * conv(x, w))` by x, where x is `[B, *size, I]` and padding is explicit."""
+    return _input_grad(*_varying_alike(g, w), strides, padding, size)
+
+
+def kernel_grad(x: Array, g: Array, *, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair) -> Array:
+    """The gradient of `sum(g * conv(x, w))` by w, where w is `[*kernel, I, O]` and padding is explicit."""
+    return _kernel_grad(*_varying_alike(x, g), strides, padding, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    return _plain_conv(x, w, strides, padding)
+
+
+def _conv_forward(x, w, strides, padding):
+    return _conv(x, w, strides, padding), (x, w)
+
+
+def _conv_backward(strides, padding, operands, g):
+    x, w = operands
+    return _input_grad(g, w, strides, padding, x.shape[1:3]), _kernel_grad(
+        x, g, strides, padding, w.shape[:2]
+    )
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
+    dilated = []
+    for n, m, k, s, (low, _) in zip(size, g.shape[1:3], w.shape, strides, padding, strict=False):
+        before = k - 1 - low
+        dilated.append((before, n + k - 2 - (m - 1) * s - before))
+    convolve = functools.partial(
+        lax.conv_general_dilated, window_strides=(1, 1), padding=dilated, lhs_dilation=strides
+    )
+    return lax.platform_dependent(
+        g,
+        w,
+        cpu=lambda g, w: convolve(g, jnp.flip(w.swapaxes(2, 3), (0, 1)), dimension_numbers=_PLAIN),
+        default=lambda g, w: convolve(g, jnp.flip(w, (0, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC")),
+    )
+
+
+def _input_grad_forward(g, w, strides, padding, size):
+    return _input_grad(g, w, strides, padding, size), (g, w)
+
+
+def _input_grad_backward(strides, padding, size, operands, c):
+    g, w = operands
+    return _conv(c, w, strides, padding), _kernel_grad(c, g, strides, padding, w.shape[:2])
+
+
+_input_grad.defvjp(_input_grad_forward, _input_grad_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair) -> Array:
+    exact = [
+        (low, k - n - low + (m - 1) * s)
+        for n, m, k, s, (low, _) in zip(x.shape[1:3], g.shape[1:3], kernel, strides, padding, strict=True)
+    ]
+    convolve = functools.partial(
+        lax.conv_general_dilated, window_strides=(1, 1), padding=exact, rhs_dilation=strides
+    )
+
+    def transposed(x: Array, g: Array) -> Array:
+        per_channel = convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), dimension_numbers=_PLAIN)
+        return per_channel.transpose(1, 2, 0, 3)
+
+    def native(x: Array, g: Array) -> Array:
+        return convolve(x, g, dimension_numbers=("CHWN", "IHWO", "HWNC"))
+
+    return lax.platform_dependent(x, g, cpu=transposed, default=native)
+
+
+def _kernel_grad_forward(x, g, strides, padding, kernel):
+    return _kernel_grad(x, g, strides, padding, kernel), (x, g)
+
+
+def _kernel_grad_backward(strides, padding, kernel, operands, v):
+    x, g = operands
+    return _input_grad(g, v, strides, padding, x.shape[1:3]), _conv(x, v, strides, padding)
+
+
+_kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
+
+
+def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=_PLAIN)
+
+
+def _varying_alike(*arrays: Array) -> tuple[Array, ...]:
+    """Marks replicated operands as varying where another one varies, as native operations do under `shard_map`."""
+    axes = [frozenset(jax.typeof(array).manual_axis_type.varying) for array in arrays]
+    every = frozenset().union(*axes)
+    return tuple(
+        lax.pcast(array, tuple(sorted(every - own)), to="varying") if every - own else array
+        for array, own in zip(arrays, axes, strict=True)
+    )
+
+
+def _conv_size(
+    size: Sequence[int], kernel: Sequence[int], strides: Pair, padding: Sequence[Pair]
+) -> list[int]:
+    return [
+        (n + low + high - k) // s + 1
+        for n, k, s, (low, high) in zip(size, kernel, strides, padding, strict=True)
+    ]
+
+
+def _explicit_padding(
+    size: Sequence[int], kernel: Sequence[int], strides: Pair, padding: Padding
+) -> tuple[Pair, Pair]:
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
+        padding = lax.padtype_to_pads(size, kernel, strides, padding)
+    (top, bottom), (left, right) = padding
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _dilated_padding(kernel: int, stride: int, padding: str) -> Pair:
+    """The padding that `lax.conv_transpose` gives one axis of the dilated image."""
+    if padding == "SAME":
+        total = kernel + stride - 2
+        before = kernel - 1 if stride > kernel - 1 else (total + 1) // 2
+    elif padding == "VALID":
+        total = kernel + stride - 2 + max(kernel - stride, 0)
+        before = kernel - 1
+    else:
+        raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
+    return before, total - before
+
+
+def _pair(value: int | Sequence[int], what: str) -> Pair:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"{what} is a number or a pair of numbers, got {value}.")
+    return pair
+
+
+def _check_operands(x: Array, w: Array) -> None:
+    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
+        raise ValueError(
+            f"Expected images [B, H, W, I] and a kernel [h, w, I, O], got {x.shape} and {w.shape}."
+        )
+
+
+class _Convolution(nn.Module):
+    """What `Conv` and `ConvTranspose` share: their parameters and how they are prepared.
+
+    Attributes:
+      features: channels out.
+      kernel_size: a pair, or a number for a square kernel.
+      strides: a pair or a number.
+      padding: `"SAME"`, `"VALID"` or pairs.
+      use_bias: whether to add a bias.
+      dtype: of the computation; `None` infers it from input and parameters.
+      param_dtype: of the parameters.
+      kernel_init: initialiser of the kernel.
+      bias_init: initialiser of the bias.
+      weight: builds a module that maps the kernel to the one used (`SpectralWeight`, `NormalizedWeight`,
+        `EqualizedWeight`); `None` uses the kernel itself.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., Array] = nn.initializers.zeros_init()
+    weight: Callable[[], nn.Module] | None = None
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """`[B, H, W, I]` to `[B, H', W', features]`."""
+        shape = (*_pair(self.kernel_size, "kernel_size"), inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = (
+            self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        )
+        if self.weight is not None:
+            kernel = self.weight()(kernel)
+        inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        out = self._convolve(inputs, kernel)
+        return out if bias is None else out + bias
+
+    def _convolve(self, x: Array, w: Array) -> Array:
+        raise NotImplementedError
+
+
+class Conv(_Convolution):
+    """A strided convolution; parameters and outputs are `flax.linen.Conv`'s.
+
+    >>> layer, x = Conv(8, (3, 3), strides=2), jnp.ones((1, 7, 7, 3))
+    >>> out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
+    >>> out.shape, variables["params"]["kernel"].shape
+    ((1, 4, 4, 8), (3, 3, 3, 8))
+    """
+
+    def _convolve(self, x: Array, w: Array) -> Array:
+        return conv(x, w, strides=_pair(self.strides, "strides"), padding=self.padding)
+
+
+class ConvTranspose(_Convolution):
+    """A strided transposed convolution; parameters and outputs are `flax.linen.ConvTranspose`'s.
+
+    >>> layer, x = ConvTranspose(8, (4, 4), strides=2), jnp.ones((1, 7, 7, 3))
+    >>> out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
+    >>> out.shape, variables["params"]["kernel"].shape
+    ((1, 14, 14, 8), (4, 4, 3, 8))
+    """
+
+    def _convolve(self, x: Array, w: Array) -> Array:
+        return conv_transpose(x, w, strides=_pair(self.strides, "strides"), padding=self.padding)

@@ -1,0 +1,170 @@
+"""DCGAN (Radford, Metz & Chintala 2016) for square images of any size from 8 to 128.
+
+Images shrink by strided convolutions, halving and rounding up, at least twice and to at most 7 pixels, and grow
+the same way back: 8 - 4 - 2, 28 - 14 - 7, 32 - 16 - 8 - 4, 128 - 64 - 32 - 16 - 8 - 4. Channels start at `width`
+beside the image and double with each halving, up to 8 times the width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gan_jax.functional.batch import flatten
+from gan_jax.networks.convolution import Conv, ConvTranspose
+from gan_jax.networks.heads import Scores, with_conditions
+from gan_jax.networks.layers import (
+    Activation,
+    Dense,
+    GaussianNoise,
+    Normalize,
+    activation,
+    at_least_float32,
+    centers,
+    initializer,
+    weight_for,
+)
+from gan_jax.networks.mlp import is_projection
+from gan_jax.types import Array
+
+SMALLEST, LARGEST = 8, 128
+
+
+def image_sizes(size: int) -> tuple[int, ...]:
+    """The sizes an image passes through, from itself down: at least two halvings, to at most 7 pixels.
+
+    Raises:
+      ValueError: for sizes outside 8 to 128.
+
+    >>> image_sizes(8), image_sizes(28), image_sizes(32)
+    ((8, 4, 2), (28, 14, 7), (32, 16, 8, 4))
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise ValueError(f"DCGAN takes square images of {SMALLEST} to {LARGEST} pixels, got {size}.")
+    sizes = [size]
+    while sizes[-1] > 7 or len(sizes) < 3:
+        sizes.append((sizes[-1] + 1) // 2)
+    return tuple(sizes)
+
+
+def channel_counts(width: int, stages: int) -> tuple[int, ...]:
+    """Channels after each halving: the width, doubling up to 8 times.
+
+    >>> channel_counts(64, 5)
+    (64, 128, 256, 512, 512)
+    """
+    return tuple(width * min(2**stage, 8) for stage in range(stages))
+
+
+class DCGANGenerator(nn.Module):
+    """Latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+
+    Attributes:
+      size: of the images, 8 to 128.
+      channels: of the images.
+      width: channels of the layer before the image; deeper layers have up to 8 times as many.
+      norm: one of `layers.NORMS`; the last layer has none.
+      kernel: size of the transposed convolutions.
+      activation: of the hidden layers.
+      num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
+      kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
+      dtype: of the computation.
+
+    >>> generator = DCGANGenerator(size=8, channels=1, width=4)
+    >>> import jax
+    >>> z = jax.ShapeDtypeStruct((2, 16), jnp.float32)
+    >>> out, _ = jax.eval_shape(generator.init_with_output, jax.random.key(0), z)
+    >>> out.shape
+    (2, 8, 8, 1)
+    """
+
+    size: int = 32
+    channels: int = 3
+    width: int = 64
+    norm: str = "batch"
+    kernel: int = 4
+    activation: Activation = "relu"
+    num_classes: int | None = None
+    kernel_init: Callable[..., Array] = initializer("normal", 0.02)
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
+        *larger, base = image_sizes(self.size)
+        *narrower, deepest = channel_counts(self.width, len(larger))
+        h = with_conditions(flatten(z), conditions, self.num_classes)
+        shared = {"weight": weight_for(self.norm), "kernel_init": self.kernel_init, "dtype": self.dtype}
+        hidden = {"use_bias": not centers(self.norm), **shared}
+
+        h = Dense(base * base * deepest, **hidden)(h).reshape(-1, base, base, deepest)
+        h = self._activate(h, train)
+        for size, features in zip(larger[:0:-1], narrower[::-1], strict=True):
+            h = ConvTranspose(features, self.kernel, strides=2, **hidden)(h)[:, :size, :size]
+            h = self._activate(h, train)
+        h = ConvTranspose(self.channels, self.kernel, strides=2, **shared)(h)[:, : self.size, : self.size]
+        return jnp.tanh(at_least_float32(h))
+
+    def _activate(self, h: Array, train: bool) -> Array:
+        return activation(self.activation)(Normalize(self.norm, dtype=self.dtype)(h, train=train))
+
+
+class DCGANCritic(nn.Module):
+    """Images `[B, H, W, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+
+    Attributes:
+      width: channels of the first layer; deeper layers have up to 8 times as many.
+      norm: one of `layers.NORMS`; as in the paper the first layer's activations are not normalised.
+      kernel: size of the convolutions.
+      activation: of the hidden layers.
+      noise: standard deviation of Gaussian noise added to every hidden layer while training.
+      heads, features: see `Scores`; the features are the last hidden layer, flattened.
+      num_classes: of integer labels, where the critic is conditional.
+      conditioning: `concat` adds the one-hot label as constant channels, `projection` a term in the score.
+      kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
+      dtype: of the computation.
+
+    >>> critic = DCGANCritic(width=4, norm="layer")
+    >>> import jax
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+    >>> out, _ = jax.eval_shape(critic.init_with_output, jax.random.key(0), x)
+    >>> out.shape
+    (2,)
+    """
+
+    width: int = 64
+    norm: str = "batch"
+    kernel: int = 4
+    activation: Activation = "leaky_relu"
+    noise: float = 0.0
+    heads: Mapping[str, int] | None = None
+    features: bool = False
+    num_classes: int | None = None
+    conditioning: str = "concat"
+    kernel_init: Callable[..., Array] = initializer("normal", 0.02)
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
+        if x.ndim != 4 or x.shape[1] != x.shape[2]:
+            raise ValueError(f"DCGAN's critic takes square images [B, H, H, C], got {x.shape}.")
+        projects = is_projection(self.conditioning, self.num_classes)
+        h = x if projects else with_conditions(x, conditions, self.num_classes)
+        shared = {"weight": weight_for(self.norm), "kernel_init": self.kernel_init, "dtype": self.dtype}
+        stages = len(image_sizes(x.shape[1])) - 1
+        for stage, features in enumerate(channel_counts(self.width, stages)):
+            normed = stage > 0
+            use_bias = not (normed and centers(self.norm))
+            h = Conv(features, self.kernel, strides=2, use_bias=use_bias, **shared)(h)
+            if normed:
+                h = Normalize(self.norm, dtype=self.dtype)(h, train=train)
+            h = GaussianNoise(self.noise)(activation(self.activation)(h), train=train)
+        return Scores(
+            heads=self.heads,
+            features=self.features,
+            projection=self.num_classes if projects else None,
+            name="scores",
+            **shared,
+        )(flatten(h), *conditions[:1] if projects else ())

@@ -1,4 +1,4 @@
-"""Images from folders: any format that Pillow reads, cropped and resized once.
+"""Images from folders: any format that Pillow reads, cropped and resized once, and kept.
 
 What cannot be read is skipped, counted and named; nothing outside the folder is opened.
 """
@@ -6,16 +6,21 @@ What cannot be read is skipped, counted and named; nothing outside the folder is
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import hashlib
+import io
+import itertools
 import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from gan_jax.data.cache import Stored, Write, cached
 from gan_jax.data.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,9 +28,115 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26
 """Larger images are skipped: a small file can unpack to gigabytes."""
-RESIZE_METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+"""How images are resized; all but `nearest` average over what they shrink."""
+_CHUNK = 512
 
 _log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """How an image of any kind becomes `[size, size, channels]` uint8.
+
+    It is laid on white where it is transparent, turned as its EXIF data say, cropped at the centre to a square, and
+    resized; 16 bits are brought to 8.
+
+    Attributes:
+      size: height and width; `None` leaves them.
+      channels: 1 (grey) or 3.
+      method: one of `METHODS`.
+      max_pixels: larger images are refused.
+
+    Raises:
+      DataError: if a field is out of range.
+    """
+
+    size: int | None
+    channels: int
+    method: str = "lanczos"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if (
+            (self.size is not None and self.size < 1)
+            or self.channels not in (1, 3)
+            or self.method not in METHODS
+        ):
+            raise DataError(
+                f"Images are read with size >= 1, channels 1 or 3 and a method of {METHODS}; got {self}."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """The conversion as JSON, with Pillow's version: resizing differs between versions."""
+        import PIL
+
+        return {**dataclasses.asdict(self), "crop": "center", "pillow": PIL.__version__}
+
+    def __call__(self, file: pathlib.Path | IO[bytes]) -> np.ndarray:
+        """The image in `file` as `[H, W, C]` uint8.
+
+        Raises:
+          DataError: saying why it cannot be read.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(file) as image:
+                if image.width * image.height > self.max_pixels:
+                    raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
+                image.load()
+                upright = to_eight_bits(image).convert("L" if self.channels == 1 else "RGB")
+                array = np.asarray(upright if self.size is None else square(upright, self.size, self.method))
+        except DataError:
+            raise
+        except UnidentifiedImageError as error:
+            raise DataError("not an image") from error
+        except Exception as error:  # Pillow's decoders raise whatever a broken file makes them run into.
+            raise DataError(f"damaged: {error}") from error
+        return array[..., None] if array.ndim == 2 else array
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """A Pillow image upright, in mode L or RGB: transparency laid on white, 16 bits brought to 8."""
+    from PIL import Image, ImageOps
+
+    if "exif" in image.info or image.format == "TIFF":
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("32-bit values are not supported")
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels are not supported")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def square(image: Image.Image, size: int, method: str) -> Image.Image:
+    """A Pillow image cropped at the centre to a square and resized to `size` x `size`."""
+    from PIL import Image
+
+    if image.size == (size, size):
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling[method.upper()], box=box)
+
+
+def is_color(file: pathlib.Path | IO[bytes]) -> bool:
+    """Whether an image has colours, by its header alone; false for what is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.mode not in ("1", "L", "LA") and not image.mode.startswith("I")
+    except Exception:  # Said with its reason when it is read.
+        return False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,27 +153,28 @@ class ImageFolder:
     arrays: dict[str, np.ndarray]
     classes: tuple[str, ...]
     skipped: dict[str, str]
-    record: dict[str, object]
+    record: dict[str, Any]
+
+    def warn(self, folder: str | pathlib.Path, at_most: int = 5) -> None:
+        """Logs one line if files were skipped: how many, and the first of them with their reasons."""
+        if self.skipped:
+            named = ", ".join(
+                f"{name} ({why})" for name, why in itertools.islice(self.skipped.items(), at_most)
+            )
+            more = ", ..." if len(self.skipped) > at_most else ""
+            total = len(self.skipped) + len(self.arrays["x"])
+            _log.warning("Skipped %d of %d files in %s: %s%s", len(self.skipped), total, folder, named, more)
 
 
-def load_images(folder: str | pathlib.Path, size: int, **options: object) -> dict[str, np.ndarray]:
-    """The arrays of `read_folder`; what was skipped is logged as one warning.
+def load_images(folder: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.ndarray]:
+    """The arrays of `read_folder`; what was skipped is logged in one line.
 
     Raises:
       DataError: as `read_folder`.
     """
-    read = read_folder(folder, size, **options)  # type: ignore[arg-type]
-    if read.skipped:
-        _log.warning("%s", describe_skipped(folder, read))
+    read = read_folder(folder, size, **options)
+    read.warn(folder)
     return read.arrays
-
-
-def describe_skipped(folder: str | pathlib.Path, read: ImageFolder, at_most: int = 5) -> str:
-    """One line: how many files of a folder were skipped, and the first of them with their reasons."""
-    named = ", ".join(f"{name} ({why})" for name, why in list(read.skipped.items())[:at_most])
-    more = ", ..." if len(read.skipped) > at_most else ""
-    total = len(read.skipped) + len(read.arrays["x"])
-    return f"Skipped {len(read.skipped)} of {total} files in {str(folder)!r}: {named}{more}"
 
 
 def read_folder(
@@ -72,59 +184,82 @@ def read_folder(
     channels: int | None = None,
     method: str = "lanczos",
     max_pixels: int = MAX_PIXELS,
+    use_cache: bool = True,
+    memory_map: bool = False,
 ) -> ImageFolder:
-    """Every image under `folder`, cropped at the centre to a square and resized.
-
-    Transparent pixels are laid on white, photographs are turned as their EXIF data say, and 16-bit images are
-    brought to 8 bits.
+    """Every image under `folder` as `Conversion` makes it, from the cache unless a file has changed.
 
     Args:
       folder: images, or sub-folders of images: the first folder of a path is the class.
       size: height and width of the result.
       channels: 1 (grey) or 3; if `None`, 1 where every image is grey.
-      method: one of `RESIZE_METHODS`.
+      method: one of `METHODS`.
       max_pixels: larger images are skipped.
+      use_cache: whether the result is kept on disk.
+      memory_map: leave the arrays on disk, for folders larger than the memory.
 
     Raises:
       DataError: if there is no such folder, no image in it can be read, images lie both beside and inside
         sub-folders, or an argument is out of range.
     """
-    root = _existing(folder)
-    if size < 1 or channels not in (None, 1, 3) or method not in RESIZE_METHODS:
-        raise DataError(
-            f"Images are read with size >= 1, channels 1, 3 or None, method one of {RESIZE_METHODS}; "
-            f"got size={size}, channels={channels}, method={method!r}."
-        )
-    files, skipped = find_files(root)
-    read, unreadable = _read_all(root, files, size, method, max_pixels)
-    skipped |= unreadable
-    if not read:
-        first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
-        raise DataError(
-            f"No image in {str(folder)!r} can be read ({len(skipped)} files skipped: {first or 'none'})."
-        )
+    root = existing_folder(folder)
+    files, links = find_files(root)
     if channels is None:
-        channels = 1 if all(image.ndim == 2 for image in read.values()) else 3
-    arrays = {"x": np.stack([_with_channels(image, channels) for image in read.values()])}
-    classes, labels = _labels(folder, read)
-    if classes:
-        arrays["y"] = labels
+        with _quiet():
+            channels = 3 if any(is_color(root / name) for name in files) else 1
+    conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels)
+
+    def build(write: Write) -> dict[str, Any]:
+        skipped, names = dict(links), []
+        for name, image in convert_all(files, lambda name: conversion(root / name)):
+            if isinstance(image, str):
+                skipped[name] = image
+            else:
+                names.append(name)
+                write("x", image[None])
+        if not names:
+            raise DataError(f"No image in {str(folder)!r} can be read: {_first(skipped)}.")
+        classes, labels = _labels(folder, names)
+        if classes:
+            write("y", labels)
+        return {"classes": classes, "skipped": dict(sorted(skipped.items()))}
+
+    key = {"folder": str(root), "files": listing(root, files), "links": links, "made": conversion.record()}
+    stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
+    return image_folder(stored, conversion)
+
+
+def image_folder(stored: Stored, conversion: Conversion) -> ImageFolder:
+    """What the cache holds of a folder, by its parts."""
     return ImageFolder(
-        arrays=arrays, classes=classes, skipped=dict(sorted(skipped.items())), record=_record(size, method)
+        arrays=stored.arrays,
+        classes=tuple(stored.record.get("classes", ())),
+        skipped=stored.record["skipped"],
+        record=conversion.record(),
     )
 
 
-def _existing(folder: str | pathlib.Path) -> pathlib.Path:
+def _first(skipped: dict[str, str], at_most: int = 3) -> str:
+    if not skipped:
+        return "it holds no files"
+    named = "; ".join(f"{name}: {why}" for name, why in itertools.islice(skipped.items(), at_most))
+    return f"{len(skipped)} files skipped ({named})"
+
+
+def existing_folder(folder: str | pathlib.Path) -> pathlib.Path:
+    """`folder`, resolved.
+
+    Raises:
+      DataError: if there is none.
+    """
     path = pathlib.Path(folder).expanduser()
     if not path.is_dir():
-        raise DataError(
-            f"There is no folder {str(folder)!r}: expected a folder of images or of sub-folders of images."
-        )
+        raise DataError(f"There is no folder {str(folder)!r}: expected images, or sub-folders of images.")
     return path.resolve()
 
 
 def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
-    """Files under `root` as sorted relative POSIX paths, and `{name: reason}` for links not followed.
+    """Files under `root` as sorted relative POSIX paths, and `{name: reason}` for links that are not followed.
 
     Hidden files and folders are no data and are left out.
     """
@@ -145,82 +280,44 @@ def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
     return sorted(files), skipped
 
 
-def _read_all(
-    root: pathlib.Path, files: Iterable[str], size: int, method: str, max_pixels: int
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    def read(name: str) -> np.ndarray | str:
-        return _read_image(root / name, size, method, max_pixels)
+def listing(root: pathlib.Path, files: Sequence[str]) -> str:
+    """A sum over the files' names, sizes and times of change: another one means that something changed."""
+    total = hashlib.sha256()
+    for name in files:
+        about = (root / name).stat()
+        total.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return total.hexdigest()
 
-    files = list(files)
-    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Pillow warns of bombs and of odd metadata; the limit below decides, and a readable image is data.
+
+def convert_all(
+    items: Sequence[Any], convert: Callable[[Any], np.ndarray]
+) -> Iterator[tuple[Any, np.ndarray | str]]:
+    """`(item, array or the reason why there is none)` for each, in order, by as many threads as there are cores."""
+
+    def attempt(item: Any) -> np.ndarray | str:
+        try:
+            return convert(item)
+        except DataError as error:
+            return str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), _CHUNK):
+            part = items[start : start + _CHUNK]
+            with _quiet():
+                converted = list(pool.map(attempt, part))
+            yield from zip(part, converted, strict=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # Pillow warns of bombs and of odd metadata; max_pixels decides, and what can be read is data.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = dict(zip(files, pool.map(read, files), strict=True))
-    images = {name: image for name, image in results.items() if not isinstance(image, str)}
-    return images, {name: why for name, why in results.items() if isinstance(why, str)}
+        yield
 
 
-def _read_image(path: pathlib.Path, size: int, method: str, max_pixels: int) -> np.ndarray | str:
-    """`[size, size]` or `[size, size, 3]` uint8, or the reason why there is none."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > max_pixels:
-                return f"{image.width} x {image.height} pixels, more than {max_pixels}"
-            image.load()
-            return np.asarray(square(to_eight_bits(image), size, method))
-    except UnidentifiedImageError:
-        return "not an image"
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them run into.
-        return f"damaged: {error}"
-
-
-def to_eight_bits(image: Image.Image) -> Image.Image:
-    """A Pillow image upright, in mode L or RGB: transparency laid on white, 16 bits brought to 8."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("32-bit values are not supported")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels are not supported")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-
-
-def square(image: Image.Image, size: int, method: str) -> Image.Image:
-    """A Pillow image cropped at the centre to a square and resized to `size` x `size`."""
-    from PIL import Image
-
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.size == (size, size):
-        return image
-    return image.resize(
-        (size, size),
-        Image.Resampling[method.upper()],
-        box=(left, top, left + side, top + side),
-        reducing_gap=None,
-    )
-
-
-def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    if image.ndim == 2:
-        return np.repeat(image[..., None], channels, axis=-1)
-    if channels == 3:
-        return image
-    # ITU-R 601-2, as Pillow's own conversion to L.
-    return np.round(image @ np.array([0.299, 0.587, 0.114]))[..., None].astype(np.uint8)
-
-
-def _labels(folder: str | pathlib.Path, files: Iterable[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    owners = [name.split("/")[0] if "/" in name else None for name in files]
+def _labels(folder: str | pathlib.Path, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    owners = [name.split("/")[0] if "/" in name else None for name in names]
     classes = sorted({owner for owner in owners if owner is not None})
     if classes and None in owners:
         raise DataError(
@@ -228,10 +325,13 @@ def _labels(folder: str | pathlib.Path, files: Iterable[str]) -> tuple[tuple[str
             "from sub-folders, so put every image into one, or none."
         )
     place = {owner: label for label, owner in enumerate(classes)}
-    return tuple(classes), np.array([place[owner] for owner in owners if owner is not None], np.int32)
+    return classes, np.array([place[owner] for owner in owners if owner is not None], np.int32)
 
 
-def _record(size: int, method: str) -> dict[str, object]:
-    import PIL
+def decode_bytes(encoded: bytes, conversion: Conversion) -> np.ndarray:
+    """An encoded image (PNG, JPEG, ...) as `[H, W, C]` uint8.
 
-    return {"size": size, "crop": "center", "resize": method, "pillow": PIL.__version__}
+    Raises:
+      DataError: saying why it cannot be read.
+    """
+    return conversion(io.BytesIO(encoded))

@@ -1,0 +1,224 @@
+"""Image folders: what is read, what is skipped and said, and that the cache is never wrong."""
+
+import logging
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.data import DataError, cache, images, load
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array, np.uint8)).save(path, **options)
+    return path
+
+
+def grey(value, shape=(8, 8)):
+    return np.full(shape, value, np.uint8)
+
+
+def color(rgb, shape=(8, 8)):
+    return np.broadcast_to(np.array(rgb, np.uint8), (*shape, 3))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif", "webp", "ppm", "jpg"])
+def test_formats_of_pillow_are_read(tmp_path, suffix):
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 95, "subsampling": 0}}.get(suffix, {})
+    save(tmp_path / f"a.{suffix}", color((250, 120, 10)), **options)
+    x = images.load_images(tmp_path, 4)["x"]
+    assert (x.shape, x.dtype) == ((1, 4, 4, 3), np.uint8)
+    np.testing.assert_allclose(x[0, 2, 2].astype(int), (250, 120, 10), atol=3 if suffix == "jpg" else 0)
+
+
+def test_labels_are_the_sub_folders_in_order(tmp_path):
+    for name, value in (("b/one.png", 1), ("a/deep/two.png", 2), ("b/three.png", 3), ("c/four.png", 4)):
+        save(tmp_path / name, grey(value))
+    read = images.read_folder(tmp_path, 8)
+    assert read.classes == ("a", "b", "c")
+    assert dict(zip(read.arrays["x"][:, 0, 0, 0].tolist(), read.arrays["y"].tolist(), strict=True)) == {
+        2: 0,
+        1: 1,
+        3: 1,
+        4: 2,
+    }
+    assert read.arrays["x"].shape == (4, 8, 8, 1)
+    save(tmp_path / "beside.png", grey(5))
+    with pytest.raises(DataError, match="1 images beside its sub-folders"):
+        images.read_folder(tmp_path, 8)
+
+
+def test_a_flat_folder_has_no_labels_and_one_colour_image_makes_three_channels(tmp_path):
+    save(tmp_path / "a.png", grey(7))
+    assert set(load(str(tmp_path), size=8)) == {"x"}
+    save(tmp_path / "b.png", color((1, 2, 3)))
+    x = load(str(tmp_path), size=8)["x"]
+    assert x.shape == (2, 8, 8, 3)
+    np.testing.assert_array_equal(x[:, 0, 0], [[7, 7, 7], [1, 2, 3]])
+    # ITU-R 601-2: 0.299 * 1 + 0.587 * 2 + 0.114 * 3 = 1.815.
+    assert images.load_images(tmp_path, 8, channels=1)["x"][1, 0, 0, 0] == 2
+
+
+def test_crop_is_central_and_box_resizing_is_the_mean(tmp_path):
+    wide = np.concatenate([grey(9, (4, 2)), np.tile([[0, 200], [100, 60]], (2, 2)), grey(9, (4, 2))], axis=1)
+    save(tmp_path / "wide.png", wide)
+    read = images.read_folder(tmp_path, 2, method="box")
+    np.testing.assert_array_equal(read.arrays["x"][0, ..., 0], [[90, 90], [90, 90]])
+    assert (read.record["method"], read.record["crop"], read.record["size"]) == ("box", "center", 2)
+
+
+def test_alpha_sixteen_bits_and_orientation(tmp_path):
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[0, 0] = (10, 20, 30, 255)
+    Image.fromarray(pixels).save(tmp_path / "alpha.png")
+    assert images.load_images(tmp_path, 2)["x"][0].tolist() == [
+        [[10, 20, 30], [255, 255, 255]],
+        [[255, 255, 255], [255, 255, 255]],
+    ]
+    sixteen = tmp_path / "sixteen"
+    sixteen.mkdir()
+    Image.fromarray(np.array([[0, 65535], [257 * 100, 257 * 7]], np.uint16)).save(sixteen / "a.png")
+    assert images.load_images(sixteen, 2)["x"][0, ..., 0].tolist() == [[0, 255], [100, 7]]
+    turned = tmp_path / "turned"
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn
+    save(turned / "a.png", [[1, 2], [3, 4]], exif=exif)
+    assert images.load_images(turned, 2)["x"][0, ..., 0].tolist() == [[4, 3], [2, 1]]
+
+
+def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
+    folder = tmp_path / "folder"
+    save(folder / "good.png", grey(1))
+    whole = save(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3)))
+    (folder / "cut.jpg").write_bytes(whole.read_bytes()[:900])
+    (folder / "notes.txt").write_text("no image")
+    (folder / "empty.png").touch()
+    (folder / "out.jpg").symlink_to(whole)
+    (folder / "outside").symlink_to(tmp_path)
+    (folder / "broken.png").symlink_to(folder / "gone.png")
+    (folder / "again.png").symlink_to(folder / "good.png")
+    (folder / ".hidden.png").write_text("left out")
+    save(folder / "huge.png", grey(0, (128, 128)))
+    with caplog.at_level(logging.WARNING):
+        read = images.read_folder(folder, 8, max_pixels=5000)
+        read.warn(folder)
+    assert len(read.arrays["x"]) == 2
+    assert read.skipped["out.jpg"] == read.skipped["outside"] == "a link that leads out of the folder"
+    assert read.skipped["notes.txt"] == read.skipped["empty.png"] == "not an image"
+    assert read.skipped["cut.jpg"].startswith("damaged")
+    assert "128 x 128 pixels are more than 5000" in read.skipped["huge.png"]
+    assert set(read.skipped) == {
+        "broken.png",
+        "cut.jpg",
+        "empty.png",
+        "huge.png",
+        "notes.txt",
+        "out.jpg",
+        "outside",
+    }
+    assert f"Skipped 7 of 9 files in {folder}: broken.png (a link" in caplog.text
+
+
+def test_a_decompression_bomb_is_skipped_by_its_header(tmp_path):
+    """A PNG of a few hundred kilobytes with more pixels than Pillow itself would accept without an error."""
+    save(tmp_path / "good.png", grey(1))
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    read = images.read_folder(tmp_path, 8)
+    assert list(read.skipped) == ["bomb.png"]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: images.load_images(p / "missing", 8), "There is no folder"),
+        (lambda p: images.load_images(p, 8), "No image in .* it holds no files"),
+        (lambda p: images.load_images(p, 0), "size >= 1"),
+        (lambda p: images.load_images(p, 8, method="sinc"), "lanczos"),
+        (lambda p: load("no-such-thing"), "There is no data set 'no-such-thing': expected 'digits'"),
+    ],
+)
+def test_mistakes_say_what_was_expected(tmp_path, make, said):
+    with pytest.raises(DataError, match=said):
+        make(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for k in range(3):
+        save(tmp_path / "images" / "class" / f"{k}.png", grey(k))
+    return tmp_path / "images"
+
+
+def entries():
+    return [path for path in cache.cache_root().iterdir() if not path.name.startswith(".")]
+
+
+def test_the_second_read_decodes_nothing(folder, monkeypatch):
+    first = images.read_folder(folder, 8)
+
+    def forbidden(self, file):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(images.Conversion, "__call__", forbidden)
+    for memory_map in (False, True):
+        second = images.read_folder(folder, 8, memory_map=memory_map)
+        np.testing.assert_array_equal(first.arrays["x"], second.arrays["x"])
+        np.testing.assert_array_equal(first.arrays["y"], second.arrays["y"])
+        assert (second.classes, second.record) == (first.classes, first.record)
+    assert isinstance(second.arrays["x"], np.memmap)
+
+
+def test_a_changed_file_or_option_is_read_anew(folder):
+    assert images.load_images(folder, 8)["x"].max() == 2
+    save(folder / "class" / "2.png", grey(200))
+    os.utime(folder / "class" / "2.png", ns=(1, 1))
+    assert images.load_images(folder, 8)["x"].max() == 200
+    assert images.load_images(folder, 4)["x"].shape == (3, 4, 4, 1)
+    assert len(entries()) == 3
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "record", "gone"])
+def test_a_damaged_entry_is_made_again(folder, damage, caplog):
+    images.load_images(folder, 8)
+    (entry,) = entries()
+    data, record = entry / "x.bin", entry / "record.json"
+    content = bytearray(data.read_bytes())
+    content[5] ^= 1
+    {
+        "flip": lambda: data.write_bytes(content),
+        "cut": lambda: data.write_bytes(content[:-1]),
+        "record": lambda: record.write_text("{"),
+        "gone": data.unlink,
+    }[damage]()
+    with caplog.at_level(logging.WARNING):
+        again = images.load_images(folder, 8)
+    np.testing.assert_array_equal(again["x"][:, 0, 0, 0], [0, 1, 2])
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    images.load_images(folder, 8)
+    assert caplog.text == ""
+
+
+def test_without_a_writable_cache_the_data_are_read_with_a_warning(folder, tmp_path, monkeypatch, caplog):
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    monkeypatch.setenv("GAN_JAX_CACHE", str(in_the_way))
+    with caplog.at_level(logging.WARNING):
+        assert len(images.load_images(folder, 8)["x"]) == 3
+    assert "Set GAN_JAX_CACHE to a folder with space" in caplog.text
+
+
+def test_a_failed_build_leaves_nothing_behind(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(DataError):
+        images.load_images(tmp_path, 8)
+    assert list(cache.cache_root().iterdir()) == []
+
+
+def test_cache_folder_follows_the_environment(monkeypatch):
+    monkeypatch.delenv("GAN_JAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache.cache_root() == pathlib.Path("/somewhere/gan_jax")

@@ -36,6 +36,7 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 _HASHING_THREADS = 4
 _CHUNK = 1 << 20
+_PACKED_BELOW = 1 << 20
 _NAMED_IN_ERRORS = 3
 
 
@@ -253,12 +254,11 @@ class Checkpoints:
         manifest = self.manifest(chosen)
         self._check_fits(chosen, manifest["leaves"], wanted)
         try:
-            arrays = _load(self._path(chosen) / "state", wanted)
+            leaves = _load(self._path(chosen) / "state", wanted, manifest["leaves"])
         except Exception as error:
             raise CheckpointError(
                 f"Cannot read checkpoint {chosen} in {self.directory}: {reason(error)}."
             ) from error
-        leaves = [_from_saved(arrays.get(name), leaf, sharding) for name, (leaf, sharding) in wanted.items()]
         state = jax.tree.unflatten(jax.tree.structure(target), leaves)
         payload = self._own_payload(chosen, manifest)
         self._current = chosen
@@ -370,7 +370,7 @@ class Checkpoints:
         faults += [
             f"{name} is {_shown(there[name])} there and {_shown(here[name])} here"
             for name in here
-            if name in there and there[name] != here[name]
+            if name in there and _shown(there[name]) != _shown(here[name])
         ]
         if faults:
             more = len(faults) - _NAMED_IN_ERRORS
@@ -511,7 +511,9 @@ def _read_manifest(path: epath.Path) -> dict[str, Any]:
             raise _Damaged(f"says that it is step {manifest['step']}")
         files = manifest["files"].values()
         well_formed = all(isinstance(f["bytes"], int) and isinstance(f["sha256"], str) for f in files)
-        well_formed &= all(isinstance(manifest[name], dict) for name in ("metadata", "metrics", "leaves"))
+        well_formed &= all(isinstance(manifest[name], dict) for name in ("metadata", "metrics"))
+        leaves = manifest["leaves"].values()
+        well_formed &= all(isinstance(e["shape"], list) and isinstance(e["dtype"], str) for e in leaves)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         well_formed = False
     if not well_formed:
@@ -561,15 +563,39 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 
 def _to_save(state: Tree) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays for orbax, by name, and every leaf's shape and dtype for the manifest."""
-    arrays, described = {}, {}
+    """The tree for orbax, and every leaf's shape, dtype and, if it is packed, offset for the manifest."""
+    described: dict[str, Any] = {}
+    large: dict[str, Any] = {}
+    small: dict[str, Any] = {}
     for name, leaf in zip(leaf_names(state), jax.tree.leaves(state), strict=True):
         if not isinstance(leaf, jax.Array | np.ndarray):
             raise TypeError(f"A checkpoint holds arrays, but {name} is a {type(leaf).__name__}.")
         described[name] = _describe(leaf)
-        if leaf.size:  # orbax refuses empty arrays, and there is nothing in them to save
-            arrays[name] = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-    return arrays, described
+        array = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        (small if _can_pack(array) else large)[name] = array
+    packed, offsets = _pack(jax.device_get(small))
+    for name, offset in offsets.items():
+        described[name]["at"] = offset
+    return {"packed": packed, **({"large": large} if large else {})}, described
+
+
+def _can_pack(array: Any) -> bool:
+    if array.nbytes > _PACKED_BELOW:
+        return False
+    return isinstance(array, np.ndarray) or array.is_fully_replicated or array.is_fully_addressable
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Many small arrays as the bytes of one, and where each begins: orbax's cost is by the array."""
+    offsets, end = {}, 0
+    for name, array in arrays.items():
+        offsets[name] = end
+        end += array.nbytes
+    packed = np.zeros(max(end, 1), np.uint8)  # orbax refuses an empty array
+    for name, array in arrays.items():
+        at = offsets[name]
+        packed[at : at + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return packed, offsets
 
 
 def _targets(target: Tree, shardings: Tree | None) -> dict[str, tuple[Any, Sharding | None]]:
@@ -583,16 +609,13 @@ def _targets(target: Tree, shardings: Tree | None) -> dict[str, tuple[Any, Shard
         given = [
             box.place for box in jax.tree.leaves(jax.tree.map(spread, shardings, target, is_leaf=is_place))
         ]
-    places: list[Sharding | None] = []
+    wanted: dict[str, tuple[Any, Sharding | None]] = {}
     for name, leaf, place in zip(leaf_names(target), leaves, given, strict=True):
         if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
             raise TypeError(f"A checkpoint holds arrays, but the target's {name} is a {type(leaf).__name__}.")
-        if isinstance(leaf, np.ndarray):
-            places.append(None)
-        else:
-            own = place or getattr(leaf, "sharding", None)
-            places.append(own or SingleDeviceSharding(jax.local_devices()[0]))
-    return {name: (leaf, place) for name, leaf, place in zip(leaf_names(target), leaves, places, strict=True)}
+        place = place or getattr(leaf, "sharding", None) or SingleDeviceSharding(jax.local_devices()[0])
+        wanted[name] = leaf, None if isinstance(leaf, np.ndarray) else place
+    return wanted
 
 
 class _Place:
@@ -602,40 +625,47 @@ class _Place:
         self.place = place
 
 
-def _load(path: epath.Path, wanted: dict[str, tuple[Any, Sharding | None]]) -> dict[str, Any]:
-    """The arrays of one step by name, those with nothing in them left out."""
+def _load(
+    path: epath.Path, wanted: Mapping[str, tuple[Any, Sharding | None]], described: Mapping[str, Any]
+) -> list[Any]:
+    """The leaves of one step, in the order of `wanted`."""
     ocp = _orbax()
-    items, how = {}, {}
-    for name, (leaf, place) in wanted.items():
-        if not math.prod(leaf.shape):
-            continue
-        raw = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-        items[name] = jax.ShapeDtypeStruct(raw.shape, raw.dtype, sharding=place)
-        if place is None:
-            how[name] = ocp.RestoreArgs(restore_type=np.ndarray, dtype=raw.dtype)
-        else:
-            how[name] = ocp.ArrayRestoreArgs(sharding=place, global_shape=raw.shape, dtype=raw.dtype)
-    if not items:
-        return {}
+    item: dict[str, Any] = {"packed": np.zeros(1, np.uint8)}  # a place holder: the saved shape is restored
+    how: dict[str, Any] = {"packed": ocp.RestoreArgs(restore_type=np.ndarray)}
+    large = {
+        name: (_raw(leaf), place) for name, (leaf, place) in wanted.items() if "at" not in described[name]
+    }
+    if large:
+        item["large"] = {name: jax.ShapeDtypeStruct(raw.shape, raw.dtype) for name, (raw, _) in large.items()}
+        how["large"] = {
+            name: ocp.RestoreArgs(restore_type=np.ndarray)
+            if place is None
+            else ocp.ArrayRestoreArgs(sharding=place, global_shape=raw.shape, dtype=raw.dtype)
+            for name, (raw, place) in large.items()
+        }
     with ocp.Checkpointer(_new_handler()) as checkpointer:
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=items, restore_args=how))
+        read = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=item, restore_args=how))
+    leaves = []
+    for name, (leaf, place) in wanted.items():
+        if name in large:
+            array = read["large"][name]
+        else:
+            array = _unpack(read["packed"], described[name]["at"], _raw(leaf), place)
+        leaves.append(jax.random.wrap_key_data(array, impl=_key_impl(leaf)) if _is_key(leaf) else array)
+    return leaves
 
 
-def _from_saved(array: Any, leaf: Any, place: Sharding | None) -> Any:
-    if array is None:
-        return np.zeros(leaf.shape, leaf.dtype) if place is None else _empty(leaf, place)
-    if _is_key(leaf):
-        return jax.random.wrap_key_data(array, impl=_key_impl(leaf))
-    return array
+def _unpack(packed: np.ndarray, at: int, raw: Any, place: Sharding | None) -> Any:
+    size = math.prod(raw.shape) * np.dtype(raw.dtype).itemsize
+    array = packed[at : at + size].copy().view(raw.dtype).reshape(raw.shape)
+    if place is None:
+        return array
+    return jax.make_array_from_callback(raw.shape, place, lambda index: array[index])
 
 
-def _empty(leaf: Any, place: Sharding) -> jax.Array:
-    if _is_key(leaf):
-        raw = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.random.wrap_key_data(
-            jax.device_put(jnp.zeros(raw.shape, raw.dtype), place), impl=_key_impl(leaf)
-        )
-    return jax.device_put(jnp.zeros(leaf.shape, leaf.dtype), place)
+def _raw(leaf: Any) -> Any:
+    """What a leaf is made of: the words of a typed key, else itself."""
+    return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
 
 
 def _key_impl(leaf: Any) -> Any:
@@ -702,7 +732,7 @@ def _new_handler() -> Any:
     registry = ocp.type_handlers.create_type_handler_registry(
         (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
     )
-    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry, use_compression=False)
 
 
 def _new_saver() -> Any:

@@ -7,7 +7,6 @@ beside the image and double with each halving, up to 8 times the width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,19 +14,22 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.convolution import Conv, ConvTranspose
-from gan_jax.networks.heads import Scores, with_conditions
+from gan_jax.networks.heads import Critic, with_conditions
 from gan_jax.networks.layers import (
     Activation,
     Dense,
+    Dropout,
     GaussianNoise,
+    Initializer,
+    Norm,
     Normalize,
     activation,
     at_least_float32,
     centers,
     initializer,
+    kernel_init_for,
     weight_for,
 )
-from gan_jax.networks.mlp import is_projection
 from gan_jax.types import Array
 
 SMALLEST, LARGEST = 8, 128
@@ -66,7 +68,7 @@ class DCGANGenerator(nn.Module):
       size: of the images, 8 to 128.
       channels: of the images.
       width: channels of the layer before the image; deeper layers have up to 8 times as many.
-      norm: one of `layers.NORMS`; the last layer has none.
+      norm: see `Critic`; the last layer's activations are not normalised.
       kernel: size of the transposed convolutions.
       activation: of the hidden layers.
       num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
@@ -84,11 +86,11 @@ class DCGANGenerator(nn.Module):
     size: int = 32
     channels: int = 3
     width: int = 64
-    norm: str = "batch"
+    norm: Norm = "batch"
     kernel: int = 4
     activation: Activation = "relu"
     num_classes: int | None = None
-    kernel_init: Callable[..., Array] = initializer("normal", 0.02)
+    kernel_init: Initializer = initializer("normal", 0.02)
     dtype: Any = None
 
     @nn.compact
@@ -96,7 +98,8 @@ class DCGANGenerator(nn.Module):
         *larger, base = image_sizes(self.size)
         *narrower, deepest = channel_counts(self.width, len(larger))
         h = with_conditions(flatten(z), conditions, self.num_classes)
-        shared = {"weight": weight_for(self.norm), "kernel_init": self.kernel_init, "dtype": self.dtype}
+        kernel_init = kernel_init_for(self.norm, self.kernel_init)
+        shared = {"weight": weight_for(self.norm), "kernel_init": kernel_init, "dtype": self.dtype}
         hidden = {"use_bias": not centers(self.norm), **shared}
 
         h = Dense(base * base * deepest, **hidden)(h).reshape(-1, base, base, deepest)
@@ -111,23 +114,21 @@ class DCGANGenerator(nn.Module):
         return activation(self.activation)(Normalize(self.norm, dtype=self.dtype)(h, train=train))
 
 
-class DCGANCritic(nn.Module):
-    """Images `[B, H, W, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+class DCGANCritic(Critic):
+    """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
 
     Attributes:
       width: channels of the first layer; deeper layers have up to 8 times as many.
-      norm: one of `layers.NORMS`; as in the paper the first layer's activations are not normalised.
       kernel: size of the convolutions.
       activation: of the hidden layers.
       noise: standard deviation of Gaussian noise added to every hidden layer while training.
-      heads, features: see `Scores`; the features are the last hidden layer, flattened.
-      num_classes: of integer labels, where the critic is conditional.
-      conditioning: `concat` adds the one-hot label as constant channels, `projection` a term in the score.
+      dropout: share of every hidden layer's units dropped while training.
+      norm: see `Critic`; as in the paper the first layer's activations are not normalised.
       kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
-      dtype: of the computation.
+      heads, features, num_classes, ...: see `Critic`; the features are the last hidden layer, flattened.
 
-    >>> critic = DCGANCritic(width=4, norm="layer")
     >>> import jax
+    >>> critic = DCGANCritic(width=4, norm="layer")
     >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
     >>> out, _ = jax.eval_shape(critic.init_with_output, jax.random.key(0), x)
     >>> out.shape
@@ -135,36 +136,23 @@ class DCGANCritic(nn.Module):
     """
 
     width: int = 64
-    norm: str = "batch"
     kernel: int = 4
     activation: Activation = "leaky_relu"
     noise: float = 0.0
-    heads: Mapping[str, int] | None = None
-    features: bool = False
-    num_classes: int | None = None
-    conditioning: str = "concat"
-    kernel_init: Callable[..., Array] = initializer("normal", 0.02)
-    dtype: Any = None
+    dropout: float = 0.0
+    norm: Norm = "batch"
+    kernel_init: Initializer = initializer("normal", 0.02)
 
     @nn.compact
     def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
         if x.ndim != 4 or x.shape[1] != x.shape[2]:
             raise ValueError(f"DCGAN's critic takes square images [B, H, H, C], got {x.shape}.")
-        projects = is_projection(self.conditioning, self.num_classes)
-        h = x if projects else with_conditions(x, conditions, self.num_classes)
-        shared = {"weight": weight_for(self.norm), "kernel_init": self.kernel_init, "dtype": self.dtype}
+        h = self.inputs(x, conditions)
         stages = len(image_sizes(x.shape[1])) - 1
         for stage, features in enumerate(channel_counts(self.width, stages)):
-            normed = stage > 0
-            use_bias = not (normed and centers(self.norm))
-            h = Conv(features, self.kernel, strides=2, use_bias=use_bias, **shared)(h)
-            if normed:
-                h = Normalize(self.norm, dtype=self.dtype)(h, train=train)
+            norm = self.norm if stage > 0 else "none"
+            h = Conv(features, self.kernel, strides=2, use_bias=not centers(norm), **self.shared())(h)
+            h = Normalize(norm, dtype=self.dtype)(h, train=train)
             h = GaussianNoise(self.noise)(activation(self.activation)(h), train=train)
-        return Scores(
-            heads=self.heads,
-            features=self.features,
-            projection=self.num_classes if projects else None,
-            name="scores",
-            **shared,
-        )(flatten(h), *conditions[:1] if projects else ())
+            h = Dropout(self.dropout)(h, train=train)
+        return self.scores(flatten(h), conditions)

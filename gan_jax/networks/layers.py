@@ -1,24 +1,31 @@
 """Layers that GANs are built of: normalisations, weight reparametrisations, noise, minibatch statistics.
 
-A normalisation acts on activations and is asked for by name (`normalize`). A weight reparametrisation acts on a
-kernel before it is used: `Dense`, `Conv` and `ConvTranspose` take one as `weight`. Power iterations and running
-averages live in statistics and are written only where `Network.apply` is called with `train=True`.
+A normalisation acts on activations (`Normalize`); a weight reparametrisation acts on a kernel before it is used
+(`Dense`, `Conv` and `ConvTranspose` take one as `weight`). Networks ask for either by name, or for one of each,
+`"batch+spectral"`. Power iterations and running averages live in statistics and are written only where
+`Network.apply` is called with `train=True`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.batch import over_batch
 from gan_jax.types import Array
 
 Activation = str | Callable[[Array], Array]
-NORMS = ("none", "batch", "layer", "instance", "group", "spectral", "weight", "equalized")
+Norm = str | Callable[..., nn.Module]
+"""A name, two names joined by `+`, or what builds a module called as `module(x, train=...)`."""
+Initializer = Callable[..., Array]
+
+ACTIVATION_NORMS = ("none", "batch", "layer", "instance", "group")
+WEIGHT_NORMS = ("spectral", "weight", "equalized")
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -48,7 +55,7 @@ def activation(name: Activation) -> Callable[[Array], Array]:
     return _ACTIVATIONS[name]
 
 
-def initializer(name: str, scale: float) -> Callable[..., Array]:
+def initializer(name: str, scale: float) -> Initializer:
     """`orthogonal` (of gain `scale`), `normal` (standard deviation `scale`) or `he` (`scale` * sqrt(2 / fan in)).
 
     Raises:
@@ -75,7 +82,7 @@ def at_least_float32(x: Array) -> Array:
 class SpectralWeight(nn.Module):
     """Divides a kernel by an estimate of its largest singular value (Miyato et al. 2018, Algorithm 1).
 
-    The kernel is read as a matrix `[everything else, out]`. The left singular vector is carried in the
+    The kernel is read as a matrix `[everything else, out]`. A singular vector is carried in the
     collection `spectral` and improved by power iteration where that may be written, that is on the turn of the
     player who owns it; elsewhere the carried vector is used as it is. No gradient flows through the
     vectors, only through the kernel in `sigma = v W u`.
@@ -101,38 +108,42 @@ class SpectralWeight(nn.Module):
         v = self._unit(frozen @ u)
         return kernel / jnp.maximum(v @ matrix @ u, self.epsilon)
 
+    @nn.nowrap
     def _random_unit(self, size: int, dtype: Any) -> Array:
         return self._unit(jax.random.normal(self.make_rng("params"), (size,), dtype))
 
+    @nn.nowrap
     def _unit(self, vector: Array) -> Array:
         return vector / jnp.maximum(jnp.linalg.norm(vector), self.epsilon)
 
 
 class NormalizedWeight(nn.Module):
-    """Weight normalisation, `w = g v / ||v||` for each output unit (Salimans & Kingma 2016, eq. 2).
+    """Weight normalisation, `w = g v / ||v||` for each output unit (Salimans & Kingma 2016, equation 2).
 
     Attributes:
+      scale: initial value of g; `None` starts at `||v||`, where the layer is as if it were not normalised.
       train_scale: whether g is a parameter; `False` keeps every unit's weight at norm `scale`.
-      scale: initial value of g.
     """
 
+    scale: float | None = None
     train_scale: bool = True
-    scale: float = 1.0
 
     @nn.compact
     def __call__(self, kernel: Array) -> Array:
-        axes = tuple(range(kernel.ndim - 1))
-        norm = jnp.sqrt(jnp.sum(jnp.square(kernel), axes) + 1e-12)
-        gain: Any = self.scale
+        norm = jnp.sqrt(jnp.sum(jnp.square(kernel), tuple(range(kernel.ndim - 1))) + 1e-12)
         if self.train_scale:
-            gain = self.param("scale", nn.initializers.constant(self.scale), norm.shape, kernel.dtype)
-        return kernel * (gain / norm)
+            start = norm if self.scale is None else jnp.full_like(norm, self.scale)
+            return kernel * (self.param("scale", lambda _: start) / norm)
+        if self.scale is None:
+            raise ValueError("NormalizedWeight(train_scale=False) needs the norm to keep: scale=...")
+        return kernel * (self.scale / norm)
 
 
 class EqualizedWeight(nn.Module):
     """Equalised learning rate: the kernel times `gain / sqrt(fan in)` at run time (Karras et al. 2018, 4.1).
 
-    Initialise the kernel with N(0, 1): Adam's steps are then of one size relative to every layer's weights.
+    The kernel is initialised N(0, 1), which networks that ask for `equalized` by name do themselves: Adam's
+    steps are then of one size relative to every layer's weights.
     """
 
     gain: float = math.sqrt(2.0)
@@ -149,53 +160,182 @@ _WEIGHTS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def weight_for(norm: str) -> Callable[[], nn.Module] | None:
-    """The weight reparametrisation that a norm's name asks for, `None` where it normalises activations.
+def split_norm(norm: Norm) -> tuple[Norm, str | None]:
+    """A norm's two halves: what normalises activations, and what reparametrises weights.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: for an unknown name, or two names of one kind.
+
+    >>> split_norm("batch+spectral"), split_norm("spectral"), split_norm("layer")
+    (('batch', 'spectral'), ('none', 'spectral'), ('layer', None))
+    """
+    if callable(norm):
+        return norm, None
+    names = norm.split("+")
+    activations = [name for name in names if name in ACTIVATION_NORMS]
+    weights = [name for name in names if name in WEIGHT_NORMS]
+    if len(activations) + len(weights) < len(names) or len(activations) > 1 or len(weights) > 1:
+        raise ValueError(
+            f"Unknown norm {norm!r}: use one of {ACTIVATION_NORMS}, one of {WEIGHT_NORMS}, or one of each "
+            "joined by '+'."
+        )
+    return activations[0] if activations else "none", weights[0] if weights else None
+
+
+def weight_for(norm: Norm) -> Callable[[], nn.Module] | None:
+    """The weight reparametrisation that a norm asks for, `None` where it asks for none.
 
     >>> weight_for("spectral").__name__, weight_for("batch")
     ('SpectralWeight', None)
     """
-    if norm not in NORMS:
-        raise ValueError(f"Unknown norm {norm!r}: use one of {NORMS}.")
-    return _WEIGHTS.get(norm)
+    weight = split_norm(norm)[1]
+    return None if weight is None else _WEIGHTS[weight]
 
 
-def centers(norm: str) -> bool:
+def kernel_init_for(norm: Norm, given: Initializer) -> Initializer:
+    """The kernel's initialiser: the given one, except where an equalised learning rate prescribes N(0, 1)."""
+    return nn.initializers.normal(1.0) if split_norm(norm)[1] == "equalized" else given
+
+
+def centers(norm: Norm) -> bool:
     """Whether a norm adds a bias of its own, so that the layer before it needs none."""
-    return norm in ("batch", "layer", "instance", "group")
+    return split_norm(norm)[0] != "none"
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015); with `groups=1` the same numbers as `flax.linen.BatchNorm`.
+
+    Under `jit` the mean is over the global batch however it is sharded, under `pmap` over each replica's own.
+
+    Attributes:
+      groups: the batch is normalised in so many runs of neighbours, each by its own mean and variance: with
+        the number of devices, what each replica would do under `pmap`, without communication.
+      axis_name: under `pmap`, the axis over which to average, for a global batch.
+      affine: whether to scale and shift.
+      momentum: of the running averages, used where `train` is false.
+      epsilon: added to the variance.
+      dtype: of the result; statistics and parameters are float32.
+
+    Raises:
+      ValueError: if `groups` does not divide the batch.
+    """
+
+    couples_batch: ClassVar[bool] = True
+
+    groups: int = 1
+    axis_name: str | None = None
+    affine: bool = True
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        features = (x.shape[-1],)
+        mean_average = self.variable("batch_stats", "mean", jnp.zeros, features)
+        variance_average = self.variable("batch_stats", "var", jnp.ones, features)
+        if train:
+            grouped, mean, variance = self._statistics(x)
+            if not self.is_initializing():
+                for average, value in ((mean_average, mean), (variance_average, variance)):
+                    now = jnp.mean(value.reshape(self.groups, -1), 0)
+                    average.value = self.momentum * average.value + (1 - self.momentum) * now
+        else:
+            grouped, mean, variance = at_least_float32(x), mean_average.value, variance_average.value
+        factor = jax.lax.rsqrt(variance + self.epsilon)
+        if self.affine:
+            factor = factor * self.param("scale", nn.initializers.ones_init(), features)
+        out = (grouped - mean) * factor
+        if self.affine:
+            out = out + self.param("bias", nn.initializers.zeros_init(), features)
+        return out.reshape(x.shape).astype(self.dtype or x.dtype)
+
+    @nn.nowrap
+    def _statistics(self, x: Array) -> tuple[Array, Array, Array]:
+        """`x` in groups `[groups, B / groups, ..., C]`, and their means and variances `[groups, 1, ..., C]`."""
+        groups = 1 if self.is_initializing() else self.groups
+        if x.shape[0] % groups:
+            raise ValueError(
+                f"BatchNorm(groups={groups}) needs a batch of a multiple of that, got {x.shape[0]}."
+            )
+        grouped = at_least_float32(x).reshape(groups, -1, *x.shape[1:])
+        axes = tuple(range(1, grouped.ndim - 1))
+        mean = jnp.mean(grouped, axes, keepdims=True)
+        square = jnp.mean(jnp.square(grouped), axes, keepdims=True)
+        if self.axis_name is not None and not self.is_initializing():
+            mean, square = jax.lax.pmean((mean, square), self.axis_name)
+        return grouped, mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift depend on a condition (Dumoulin et al. 2017; SNGAN, SAGAN).
+
+    Called with a condition `[B, D]`, one-hot labels for a scale and a shift of each class. It starts as plain batch
+    normalisation.
+
+    Attributes:
+      groups, axis_name, momentum, dtype: see `BatchNorm`.
+    """
+
+    groups: int = 1
+    axis_name: str | None = None
+    momentum: float = 0.9
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array, *, train: bool) -> Array:
+        normed = BatchNorm(
+            groups=self.groups,
+            axis_name=self.axis_name,
+            affine=False,
+            momentum=self.momentum,
+            dtype=self.dtype,
+        )(x, train=train)
+        zeros = nn.initializers.zeros_init()
+        shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+
+        def per_example(name: str) -> Array:
+            return Dense(x.shape[-1], use_bias=False, kernel_init=zeros, dtype=self.dtype, name=name)(
+                condition
+            ).reshape(shape)
+
+        return normed * (1 + per_example("scale")) + per_example("bias")
 
 
 class Normalize(nn.Module):
     """Normalises activations as `norm` says; the identity for `none` and for names that reparametrise weights.
 
-    `batch` normalises over the batch: global under `jit` whatever the sharding, each replica's own under `pmap`.
-    `layer` normalises over all axes of an example with a scale for each channel (as in WGAN-GP),
-    `instance` over height and width, `group` over groups of at least 4 channels, 32 at most.
+    `batch` is `BatchNorm`; `layer` normalises over all axes of an example with a scale for each channel (as in
+    WGAN-GP), `instance` over height and width, `group` over groups of at least 4 channels, 32 groups at most.
 
     Attributes:
-      norm: one of `NORMS`.
+      norm: a name, or what builds a module called as `module(x, train=...)`.
       dtype: of the result; statistics and parameters are float32.
-      momentum: of batch normalisation's running averages.
+
+    Raises:
+      ValueError: for an unknown name, and for `instance` on vectors.
     """
 
-    norm: str
+    norm: Norm
     dtype: Any = None
-    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        weight_for(self.norm)
-        if self.norm == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=self.momentum, dtype=self.dtype)(x)
-        if self.norm == "layer":
+        kind, _ = split_norm(self.norm)
+        if callable(kind):
+            return kind()(x, train=train)
+        if kind == "batch":
+            return BatchNorm(dtype=self.dtype)(x, train=train)
+        if kind == "layer":
             return nn.LayerNorm(reduction_axes=tuple(range(1, x.ndim)), dtype=self.dtype)(x)
-        if self.norm == "instance":
-            return nn.InstanceNorm(dtype=self.dtype)(x)
-        if self.norm == "group":
+        if kind == "group":
             return nn.GroupNorm(num_groups=math.gcd(32, max(1, x.shape[-1] // 4)), dtype=self.dtype)(x)
+        if kind == "instance":
+            if x.ndim < 3:
+                raise ValueError(
+                    f"Instance normalisation needs images, got shape {x.shape}: use 'layer' for vectors."
+                )
+            return nn.InstanceNorm(dtype=self.dtype)(x)
         return x
 
 
@@ -213,7 +353,7 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     dtype: Any = None
-    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    kernel_init: Initializer = nn.initializers.lecun_normal()
     weight: Callable[[], nn.Module] | None = None
 
     @nn.compact
@@ -250,4 +390,94 @@ class GaussianNoise(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         if not train or self.sigma == 0.0:
             return x
-        return x + self.sigma * jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
+        noise = jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
+        return x + self.sigma * (noise if self.is_initializing() else over_batch(noise))
+
+
+class Dropout(nn.Module):
+    """Zeroes a share `rate` of the units where `train` is true, from the stream `dropout`.
+
+    Attributes:
+      rate: share of units that are dropped; the others are scaled by `1 / (1 - rate)`.
+      always: drop whenever `apply` has a key, in evaluation too (pix2pix, where dropout is the noise).
+    """
+
+    rate: float
+    always: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        active = train or (self.always and self.has_rng("dropout"))
+        return nn.Dropout(self.rate)(x, deterministic=not active)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends each example's closeness to the others of its batch: `[B, D]` to `[B, D + kernels]`.
+
+    `o_b(x_i) = sum_j exp(-||M_ib - M_jb||_1)`, where `M_i = f(x_i) T` (Salimans et al. 2016, section 3.2).
+
+    Attributes:
+      kernels: how many closenesses, the paper's B.
+      dimensions: of the space of each, the paper's C.
+    """
+
+    couples_batch: ClassVar[bool] = True
+
+    kernels: int = 100
+    dimensions: int = 5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        tensor = self.param(
+            "tensor", nn.initializers.normal(0.05), (x.shape[-1], self.kernels, self.dimensions)
+        )
+        rows = jnp.einsum("nd,dkc->nkc", at_least_float32(x), tensor)
+        distance = jnp.abs(rows[:, None] - rows[None, :]).sum(-1)
+        return jnp.concatenate([x, jnp.exp(-distance).sum(1).astype(x.dtype)], axis=-1)
+
+
+class MinibatchStddev(nn.Module):
+    """Appends the mean standard deviation of the features over a group as one feature (Karras et al. 2018, 3).
+
+    `[B, D]` becomes `[B, D + 1]`, `[B, H, W, C]` becomes `[B, H, W, C + 1]`. Groups are neighbours in the batch.
+
+    Attributes:
+      group: examples in a group; a smaller batch is one group.
+
+    Raises:
+      ValueError: if the group does not divide the batch.
+    """
+
+    couples_batch: ClassVar[bool] = True
+
+    group: int = 4
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        size = min(self.group, x.shape[0])
+        if x.shape[0] % size:
+            raise ValueError(
+                f"MinibatchStddev(group={size}) needs a multiple of that, got a batch of {x.shape[0]}."
+            )
+        grouped = at_least_float32(x).reshape(-1, size, *x.shape[1:])
+        deviation = jnp.sqrt(jnp.var(grouped, axis=1, keepdims=True) + 1e-8)
+        mean = deviation.mean(tuple(range(2, grouped.ndim)), keepdims=True)
+        plane = jnp.broadcast_to(mean, (*grouped.shape[:-1], 1)).reshape(*x.shape[:-1], 1)
+        return jnp.concatenate([x, plane.astype(x.dtype)], axis=-1)
+
+
+_MINIBATCH: dict[str, Callable[[], nn.Module]] = {
+    "discrimination": MinibatchDiscrimination,
+    "stddev": MinibatchStddev,
+}
+
+
+def minibatch_layer(name: str) -> Callable[[], nn.Module] | None:
+    """The layer by which a critic looks at a bag of samples: `none`, `discrimination` or `stddev`.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    if name != "none" and name not in _MINIBATCH:
+        raise ValueError(f"Unknown minibatch layer {name!r}: use 'none', 'discrimination' or 'stddev'.")
+    return _MINIBATCH.get(name)

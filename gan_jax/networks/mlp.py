@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 
 from gan_jax.functional.batch import flatten
-from gan_jax.networks.heads import Scores, with_conditions
+from gan_jax.networks.heads import Critic, with_conditions
 from gan_jax.networks.layers import (
     Activation,
     Dense,
+    Dropout,
     GaussianNoise,
+    Initializer,
+    Norm,
     Normalize,
     activation,
     at_least_float32,
     centers,
+    kernel_init_for,
     maxout,
     weight_for,
 )
@@ -30,9 +35,10 @@ class Trunk(nn.Module):
       widths: units of each hidden layer.
       activation: `relu`, `leaky_relu`, `tanh`, `maxout`, another name of `layers.activation`, or a callable.
       pieces: linear pieces of a maxout unit.
-      norm: one of `layers.NORMS`.
+      norm: see `Critic`.
       residual: whether every layer but the first adds to its input; the widths must then be equal.
       noise: standard deviation of Gaussian noise added to every hidden layer while training.
+      dropout: share of every hidden layer's units dropped while training.
       kernel_init: initialiser of the kernels.
       dtype: of the computation.
 
@@ -43,10 +49,11 @@ class Trunk(nn.Module):
     widths: Sequence[int]
     activation: Activation = "relu"
     pieces: int = 5
-    norm: str = "none"
+    norm: Norm = "none"
     residual: bool = False
     noise: float = 0.0
-    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    dropout: float = 0.0
+    kernel_init: Initializer = nn.initializers.lecun_normal()
     dtype: Any = None
 
     @nn.compact
@@ -57,6 +64,7 @@ class Trunk(nn.Module):
             layer = self._layer(h, width, train)
             h = h + layer if self.residual and index > 0 else layer
             h = GaussianNoise(self.noise)(h, train=train)
+            h = Dropout(self.dropout)(h, train=train)
         return h
 
     def _layer(self, h: Array, width: int, train: bool) -> Array:
@@ -65,7 +73,7 @@ class Trunk(nn.Module):
             width * pieces,
             use_bias=not centers(self.norm),
             weight=weight_for(self.norm),
-            kernel_init=self.kernel_init,
+            kernel_init=kernel_init_for(self.norm, self.kernel_init),
             dtype=self.dtype,
         )(h)
         h = Normalize(self.norm, dtype=self.dtype)(h, train=train)
@@ -81,8 +89,8 @@ class MLPGenerator(nn.Module):
       output_activation: applied last: `identity` for points, `tanh` for images in [-1, 1], `sigmoid`.
       num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
 
-    >>> generator = MLPGenerator(output_shape=(2,), widths=(16, 16))
     >>> import jax, jax.numpy as jnp
+    >>> generator = MLPGenerator(output_shape=(2,), widths=(16, 16))
     >>> z = jax.ShapeDtypeStruct((3, 4), jnp.float32)
     >>> out, _ = jax.eval_shape(generator.init_with_output, jax.random.key(0), z)
     >>> out.shape
@@ -93,11 +101,11 @@ class MLPGenerator(nn.Module):
     widths: Sequence[int] = (128, 128)
     activation: Activation = "relu"
     pieces: int = 5
-    norm: str = "none"
+    norm: Norm = "none"
     residual: bool = False
     output_activation: Activation = "identity"
     num_classes: int | None = None
-    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    kernel_init: Initializer = nn.initializers.lecun_normal()
     dtype: Any = None
 
     @nn.compact
@@ -113,29 +121,28 @@ class MLPGenerator(nn.Module):
             dtype=self.dtype,
             name="trunk",
         )(h, train=train)
-        size = 1
-        for n in self.output_shape:
-            size *= n
         out = Dense(
-            size, weight=weight_for(self.norm), kernel_init=self.kernel_init, dtype=self.dtype, name="out"
+            math.prod(self.output_shape),
+            weight=weight_for(self.norm),
+            kernel_init=kernel_init_for(self.norm, self.kernel_init),
+            dtype=self.dtype,
+            name="out",
         )(h)
         out = activation(self.output_activation)(at_least_float32(out))
         return out.reshape(-1, *self.output_shape)
 
 
-class MLPCritic(nn.Module):
+class MLPCritic(Critic):
     """Samples `[B, ...]` and conditions to the score `[B]`, or a mapping where heads are asked for.
 
     Attributes:
-      widths, activation, pieces, norm, residual, noise, kernel_init, dtype: see `Trunk`. Twelve equal widths with
-        `relu` are the critic of WGAN-GP's study of clipping.
+      widths, activation, pieces, residual, noise, dropout: see `Trunk`. Twelve equal widths with `relu` are the
+        critic of WGAN-GP's study of clipping.
       input_scale: multiplies the inputs (unrolled GAN's ring: 1/4).
-      heads, features: see `Scores`.
-      num_classes: of integer labels, where the critic is conditional.
-      conditioning: `concat` puts the condition beside the input, `projection` adds `<embedding(y), h>`.
+      norm, heads, features, num_classes, ...: see `Critic`.
 
-    >>> critic = MLPCritic(widths=(16,), heads={"code": 3}, features=True)
     >>> import jax, jax.numpy as jnp
+    >>> critic = MLPCritic(widths=(16,), heads={"code": 3}, features=True)
     >>> x = jax.ShapeDtypeStruct((5, 2), jnp.float32)
     >>> out, _ = jax.eval_shape(critic.init_with_output, jax.random.key(0), x)
     >>> {name: head.shape for name, head in out.items()}
@@ -145,23 +152,14 @@ class MLPCritic(nn.Module):
     widths: Sequence[int] = (128, 128)
     activation: Activation = "leaky_relu"
     pieces: int = 5
-    norm: str = "none"
     residual: bool = False
     noise: float = 0.0
+    dropout: float = 0.0
     input_scale: float = 1.0
-    heads: Mapping[str, int] | None = None
-    features: bool = False
-    num_classes: int | None = None
-    conditioning: str = "concat"
-    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
-    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
-        projects = is_projection(self.conditioning, self.num_classes)
-        h = flatten(x) * self.input_scale
-        if not projects:
-            h = with_conditions(h, conditions, self.num_classes)
+        h = self.inputs(flatten(x) * self.input_scale, conditions)
         h = Trunk(
             widths=self.widths,
             activation=self.activation,
@@ -169,29 +167,9 @@ class MLPCritic(nn.Module):
             norm=self.norm,
             residual=self.residual,
             noise=self.noise,
+            dropout=self.dropout,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="trunk",
         )(h, train=train)
-        return Scores(
-            heads=self.heads,
-            features=self.features,
-            projection=self.num_classes if projects else None,
-            weight=weight_for(self.norm),
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
-            name="scores",
-        )(h, *conditions[:1] if projects else ())
-
-
-def is_projection(conditioning: str, num_classes: int | None) -> bool:
-    """Whether a critic is conditioned by projection.
-
-    Raises:
-      ValueError: for an unknown conditioning, and for a projection without classes.
-    """
-    if conditioning not in ("concat", "projection"):
-        raise ValueError(f"Unknown conditioning {conditioning!r}: use 'concat' or 'projection'.")
-    if conditioning == "projection" and num_classes is None:
-        raise ValueError("conditioning='projection' needs num_classes=...")
-    return conditioning == "projection"
+        return self.scores(h, conditions)

@@ -42,9 +42,15 @@ def batch_size(batch: Batch) -> int:
 
 
 def as_mapping(out: Any) -> dict[str, Array]:
-    """A critic's output as a mapping, its score in float32."""
+    """A critic's output as a mapping, its heads in float32 (or wider): losses are not computed in bf16."""
     heads = dict(out) if isinstance(out, Mapping) else {"score": out}
-    return heads | {"score": heads["score"].astype(jnp.float32)}
+    return {name: at_least_float32(head) for name, head in heads.items()}
+
+
+def at_least_float32(x: Array) -> Array:
+    """bf16 and f16 to float32; float32, float64 and integers as they are."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return x.astype(wide) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def generate(

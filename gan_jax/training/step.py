@@ -30,19 +30,26 @@ def init_state(game: Game, key: Key) -> TrainState:
     """
     players = {}
     for name in game.players:
-        params, stats = game.networks[name].init(jax.random.fold_in(key, zlib.crc32(name.encode())))
+        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        params, stats = jax.tree.map(_strongly_typed, game.networks[name].init(own))
         remember = game.objective.memory.get(name)
         players[name] = PlayerState(
             params=params,
             stats=stats,
             opt_state=game.optimizers[name].init(params),
-            memory=remember(params) if remember else {},
+            memory=jax.tree.map(_strongly_typed, remember(params)) if remember else {},
         )
     ema = {
         name: jax.tree.map(jnp.copy, (players[name].params, players[name].stats)) for name in sorted(game.ema)
     }
     # The counters are arrays of their own: donating one buffer twice is an error.
     return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
+
+
+def _strongly_typed(leaf: Array) -> Array:
+    """A leaf made as `jnp.full(3, 0.1)` is weakly typed, and not after a step: the step would compile twice."""
+    leaf = jnp.asarray(leaf)
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.astype(leaf.dtype)
 
 
 def make_train_step(

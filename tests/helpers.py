@@ -1,0 +1,165 @@
+"""Tiny pure networks and games: no Flax, so that they trace and compile fast.
+
+`critic` and `generator` are one hidden tanh layer, written by hand; the last layers have no bias, since a bias
+that shifts all scores alike has no gradient in a Wasserstein game. `dirac_game` is the Dirac-GAN of Mescheder
+et al. (2018): data at 0, G = theta, D(x) = psi x.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax.functional import priors
+from gan_jax.game import Game, Network, PlayerState, TrainState, alternating, fresh_turns
+from gan_jax.training.step import init_state, make_train_step
+from gan_jax.types import Moment
+
+X_DIM, Z_DIM, WIDTH, CLASSES = 2, 3, 4, 3
+B = 8
+
+
+def normal(key, *shape, scale=1.0):
+    return scale * jax.random.normal(key, shape)
+
+
+def as_vector(x):
+    """Inputs of any kind as `[B, D]`: labels one-hot, the rest flattened."""
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        x = jax.nn.one_hot(x, CLASSES)
+    return x.reshape(x.shape[0], -1)
+
+
+def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
+    """tanh features, linear heads `{name: size}`; size `None` gives `[B]`. Its stats count training calls."""
+
+    def init(key):
+        keys = jax.random.split(key, len(heads) + 1)
+        params = {"hidden": {"w": normal(keys[0], inputs, hidden), "b": jnp.full(hidden, 0.1)}}
+        for own, (name, size) in zip(keys[1:], heads.items(), strict=True):
+            params[name] = normal(own, hidden, size or 1)
+        return params, {"calls": jnp.zeros((), jnp.float32)}
+
+    def apply(params, stats, *inputs, train, key=None):
+        x = jnp.concatenate([as_vector(i) for i in inputs], axis=-1)
+        w, b = params["hidden"]["w"], params["hidden"]["b"]
+        features = jnp.tanh(x.astype(w.dtype) @ w + b)
+        if couples_batch:
+            features = features - jnp.mean(features, axis=0)
+        out = {"features": features}
+        for name, size in heads.items():
+            out[name] = features @ params[name]
+            if size is None:
+                out[name] = out[name][:, 0]
+        return out, {"calls": stats["calls"] + train}
+
+    return Network(init=init, apply=apply, couples_batch=couples_batch)
+
+
+def critic(inputs=X_DIM, couples_batch=False, **heads):
+    """A critic with a `score`, `features`, and further heads by size."""
+    return mlp(inputs, {"score": None, **heads}, couples_batch=couples_batch)
+
+
+def generator(inputs=Z_DIM, outputs=X_DIM):
+    """`[B, inputs] -> [B, outputs]`."""
+    network = mlp(inputs, {"sample": outputs})
+
+    def apply(params, stats, *inputs, train, key=None):
+        out, stats = network.apply(params, stats, *inputs, train=train, key=key)
+        return out["sample"], stats
+
+    return Network(init=network.init, apply=apply)
+
+
+def networks():
+    return {"critic": critic(), "generator": generator()}
+
+
+def game(objective, *, networks_=None, lr=0.1, schedule=None, optimizer=optax.sgd, **options):
+    """A game of the toy networks, SGD unless said otherwise, one turn each."""
+    made = networks_ or networks()
+    return Game(
+        networks=made,
+        objective=objective,
+        optimizers={name: optimizer(lr) for name in objective.losses},
+        schedule=schedule or alternating(),
+        **options,
+    )
+
+
+def batch(seed=0, n=B, dim=X_DIM, shape=()):
+    """A batch of reals with labels; `shape` goes in front, as `[T]` for a round."""
+    x, y = jax.random.split(jax.random.key(seed))
+    return {
+        "x": normal(x, *shape, n, dim) + 1.0,
+        "y": jax.random.randint(y, (*shape, n), 0, CLASSES),
+    }
+
+
+def moment(step=0, seed=7):
+    return Moment(jnp.asarray(step, jnp.int32), jax.random.key(seed))
+
+
+def players_of(game, seed=0):
+    """The players before the first round."""
+    return init_state(game, jax.random.key(seed)).players
+
+
+PRIOR = priors.gaussian(Z_DIM)
+
+
+# --- the Dirac-GAN ------------------------------------------------------------------------------------------
+
+
+def scalar_network(apply):
+    """A network whose only parameter is one number."""
+    return Network(init=lambda key: (jnp.zeros(()), ()), apply=apply)
+
+
+def dirac_game(objective, *, lr, schedule, **options):
+    def theta(params, stats, z, train, key):
+        return jnp.broadcast_to(params, (z.shape[0], 1)), stats
+
+    def psi_x(params, stats, x, train, key):
+        return params * x[:, 0], stats
+
+    return Game(
+        networks={"generator": scalar_network(theta), "critic": scalar_network(psi_x)},
+        objective=objective,
+        optimizers={name: optax.sgd(lr) for name in objective.losses},
+        schedule=schedule,
+        **options,
+    )
+
+
+def dirac_train_state(psi, theta):
+    players = {
+        "critic": PlayerState(psi, (), optax.sgd(0.1).init(psi), {}),
+        "generator": PlayerState(theta, (), optax.sgd(0.1).init(theta), {}),
+    }
+    count = jnp.zeros((), jnp.int32)
+    return TrainState(count, count, jax.random.key(0), players, {})
+
+
+def dirac_jacobian(game, psi=0.0, theta=0.0, examples=2):
+    """d (psi', theta') / d (psi, theta) of one round at a point, through the train step."""
+    step = make_train_step(game)
+    zeros = jnp.zeros((fresh_turns(game.schedule), examples, 1))
+
+    def round_(point):
+        after, _ = step(dirac_train_state(point[0], point[1]), {"x": zeros})
+        return jnp.stack([after.players["critic"].params, after.players["generator"].params])
+
+    return jax.jacrev(round_)(jnp.array([psi, theta]))
+
+
+def eigenvalues(matrix):
+    """Sorted by imaginary, then real part."""
+    return sorted(np.linalg.eigvals(np.asarray(matrix, np.float64)), key=lambda v: (v.imag, v.real))
+
+
+def quadratic_roots(b, c):
+    """The roots of t^2 + b t + c, sorted as `eigenvalues` are."""
+    root = complex(b * b - 4 * c) ** 0.5
+    return sorted([(-b - root) / 2, (-b + root) / 2], key=lambda v: (v.imag, v.real))

@@ -1,0 +1,88 @@
+"""Many rounds per dispatch: the same run wherever it is cut."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.data.source import Source
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.training.rollout import feed_rounds, rollout, rollout_program
+from gan_jax.training.step import init_state, make_train_step
+from tests import helpers
+from tests.helpers import PRIOR
+
+DATA = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+
+
+def feed(cursor, count):
+    """The batch at cursor c takes the examples 7 c, 7 c + 1, ...: a pure function of the cursor."""
+    return (7 * (cursor + np.arange(count))[:, None] + np.arange(helpers.B)) % len(DATA)
+
+
+SOURCE = Source(
+    feed=feed,
+    fetch=lambda resident, indices: {"x": resident[indices]},
+    resident=jnp.asarray(DATA),
+    batch_size=helpers.B,
+)
+GAME = helpers.game(wgan_gp(PRIOR), schedule=helpers.alternating(2), lr=0.05, ema={"generator": 0.9})
+
+
+def start():
+    return init_state(GAME, jax.random.key(3))
+
+
+def same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("cuts", [(1, 8), (3, 5, 1), tuple([1] * 9)])
+def test_cut_anywhere_is_bit_equal(cuts):
+    whole, history = rollout(GAME, SOURCE, start(), 9, per_dispatch=4)
+    state, parts = start(), []
+    for rounds in cuts:
+        state, part = rollout(GAME, SOURCE, state, rounds, per_dispatch=4)
+        parts.append(part)
+    same(state, whole)
+    for name, values in history.items():
+        np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), values)
+        assert values.shape == (9,)
+
+
+def test_equals_single_rounds_of_the_same_batches():
+    """Another program, so the last bits may differ."""
+    found, history = rollout(GAME, SOURCE, start(), 3, per_dispatch=4)
+    step, state = jax.jit(make_train_step(GAME)), start()
+    for round_ in range(3):
+        state, metrics = step(state, {"x": DATA[feed(3 * round_, 3)]})
+        np.testing.assert_allclose(history["critic/loss"][round_], metrics["critic/loss"], rtol=1e-5)
+    assert int(found.cursor) == int(state.cursor) == 9
+    chex.assert_trees_all_close(
+        [p.params for p in found.players.values()], [p.params for p in state.players.values()], rtol=1e-5
+    )
+
+
+def test_one_trace_for_every_number_of_rounds():
+    program = jax.jit(chex.assert_max_traces(rollout_program(GAME, SOURCE.fetch), n=1))
+    state = start()
+    for rounds in (4, 1, 3, 2):
+        fed = feed_rounds(SOURCE, int(state.cursor), 3, rounds, 4)
+        state, _ = program(state, SOURCE.resident, fed, np.int32(rounds))
+    assert int(state.step) == 10
+
+
+def test_feed_is_padded_to_the_capacity():
+    fed = feed_rounds(SOURCE, 5, 3, 2, 4)
+    assert fed.shape == (4, 3, helpers.B)
+    np.testing.assert_array_equal(fed[:2].reshape(6, -1), feed(5, 6))
+    np.testing.assert_array_equal(fed[2:], 0)
+
+
+def test_counts_start_at_one():
+    with pytest.raises(ValueError, match="rounds=0"):
+        rollout(GAME, SOURCE, start(), 0)

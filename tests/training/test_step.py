@@ -1,0 +1,283 @@
+"""A round: the same turns whether folded or written out, fresh draws for every use, averages by hand."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.game import Network, alternating, turn
+from gan_jax.objectives import add_terms, r1, unrolled
+from gan_jax.objectives.gan import gan
+from gan_jax.play import apply_turn
+from gan_jax.training.step import fold, init_state, make_train_step
+from gan_jax.types import Moment
+from tests import helpers
+from tests.helpers import PRIOR
+
+C, G = turn("critic"), turn("generator")
+REUSE = turn("generator", fresh=False)
+
+
+def played_out(game, state, batches):
+    """The round turn by turn, without folding: the explicit loop that `play_round` promises to equal."""
+    key = jax.random.fold_in(state.key, state.step)
+    players, index = state.players, -1
+    for place, played in enumerate(game.schedule):
+        index += played.fresh
+        batch = jax.tree.map(lambda x, i=index: x[i], batches)
+        players, _ = apply_turn(
+            game, played, players, batch, Moment(state.step, jax.random.fold_in(key, place))
+        )
+    return players
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [3 * (C,) + (G,), 2 * (C, REUSE) + (G,), (G, *(2 * (C, C, G)))],
+    ids=["3C G", "2(C G') G", "G 2(CCG)"],
+)
+def test_folded_equals_written_out(schedule):
+    game = helpers.game(gan(PRIOR), schedule=schedule)
+    state = init_state(game, jax.random.key(1))._replace(step=jnp.asarray(5, jnp.int32))
+    turns = sum(t.fresh for t in schedule)
+    batches = helpers.batch(shape=(turns,))
+    after, _ = jax.jit(make_train_step(game))(state, batches)
+    expected = jax.jit(lambda s, b: played_out(game, s, b))(state, batches)
+    chex.assert_trees_all_close(after.players, expected, rtol=1e-5, atol=1e-6)
+    assert int(after.step) == 6
+    assert int(after.cursor) == turns
+    np.testing.assert_array_equal(jax.random.key_data(after.key), jax.random.key_data(state.key))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ((C, G), [(1, (C,)), (1, (G,))]),
+        (5 * (C,) + (G,), [(5, (C,)), (1, (G,))]),
+        (20 * (C, G), [(20, (C, G))]),
+        ((C, *(3 * (G,)), C), [(1, (C,)), (3, (G,)), (1, (C,))]),
+        # A turn that reuses a batch is another turn.
+        ((G, REUSE), [(1, (G,)), (1, (REUSE,))]),
+    ],
+)
+def test_fold(schedule, expected):
+    assert fold(schedule) == expected
+
+
+@pytest.mark.parametrize("repeats", [(50, 1), (1, 50)])
+def test_long_ratios_compile_to_loops(repeats):
+    """50 turns are one scan: the program is about as long as for 2, not 25 times as long."""
+
+    def lines(n_critic, n_generator):
+        game = helpers.game(gan(PRIOR), schedule=alternating(n_critic, n_generator))
+        state = jax.eval_shape(lambda k: init_state(game, k), jax.random.key(0))
+        batches = helpers.batch(shape=(n_critic + n_generator,))
+        return len(str(jax.make_jaxpr(make_train_step(game))(state, batches)).splitlines())
+
+    short = tuple(min(n, 2) for n in repeats)
+    assert lines(*repeats) < 1.1 * lines(*short)
+
+
+def test_fresh_false_plays_on_the_preceding_batch():
+    """(C, G') consumes one batch, and equals (C, G) fed that batch twice."""
+    reuse = helpers.game(gan(PRIOR), schedule=(C, REUSE))
+    twice = helpers.game(gan(PRIOR), schedule=(C, G))
+    batches = helpers.batch(shape=(1,))
+    state = init_state(reuse, jax.random.key(0))
+    a, _ = make_train_step(reuse)(state, batches)
+    b, _ = make_train_step(twice)(state, jax.tree.map(lambda x: jnp.concatenate([x, x]), batches))
+    chex.assert_trees_all_close(a.players, b.players, rtol=1e-6)
+    assert (int(a.cursor), int(b.cursor)) == (1, 2)
+
+
+def test_wrong_number_of_batches_is_named():
+    step = make_train_step(helpers.game(gan(PRIOR)))
+    state = init_state(helpers.game(gan(PRIOR)), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"T = 2 batches.*\['x'\] of shape \[2, B, ...\], got \(3, 8, 2\)"):
+        step(state, {"x": jnp.zeros((3, 8, 2))})
+
+
+def latents(state, batches, game):
+    """Every latent drawn in a round, turn by turn."""
+
+    def drawn(game, turn, before, after, grads, aux):
+        return {f"{turn.players[0]}/latent": aux[turn.players[0]].seen["latent"]}
+
+    # One metric a turn: the schedule has each player once.
+    _, metrics = make_train_step(game, diagnostics=[drawn])(state, batches)
+    return [np.asarray(m) for name, m in metrics.items() if name.endswith("latent")]
+
+
+def test_no_two_turns_or_rounds_draw_the_same_latent():
+    game = helpers.game(gan(PRIOR))
+    state = init_state(game, jax.random.key(0))
+    batches = helpers.batch(shape=(2,))
+    seen = []
+    for step in range(3):
+        seen += latents(state._replace(step=jnp.asarray(step, jnp.int32)), batches, game)
+    rows = np.concatenate(seen)
+    assert len(np.unique(rows, axis=0)) == len(rows) == 3 * 2 * helpers.B
+
+
+def test_players_of_one_turn_share_their_latent():
+    game = helpers.game(gan(PRIOR), schedule=(turn("critic", "generator"),))
+    seen = {}
+
+    def drawn(game, turn, before, after, grads, aux):
+        seen.update({name: aux[name].seen["latent"] for name in turn.players})
+        return {}
+
+    make_train_step(game, diagnostics=[drawn])(init_state(game, jax.random.key(0)), helpers.batch(shape=(1,)))
+    np.testing.assert_array_equal(seen["critic"], seen["generator"])
+
+
+def keys_of_a_round(objective, schedule, rounds=1):
+    """The key of every network call of some rounds, noted as the compiled step runs."""
+    log = []
+
+    def noting(network):
+        def apply(*args, key, **kwargs):
+            jax.debug.callback(lambda k: log.append(tuple(k.tolist())), jax.random.key_data(key))
+            return network.apply(*args, key=key, **kwargs)
+
+        return Network(init=network.init, apply=apply)
+
+    networks = {name: noting(network) for name, network in helpers.networks().items()}
+    game = helpers.game(objective, networks_=networks, schedule=schedule)
+    state = init_state(game, jax.random.key(0))
+    step = jax.jit(make_train_step(game))
+    for _ in range(rounds):
+        state, _ = step(state, helpers.batch(shape=(len(schedule),)))
+    jax.block_until_ready(state)
+    jax.effects_barrier()
+    return log
+
+
+def test_no_network_call_of_two_rounds_repeats_a_key():
+    """Real, fake and the penalty's closure, turns and rounds: every call has its own key.
+
+    The players of a turn see one common fake sample, so the generator's key, drawn once a turn, is the only one
+    that may be used by both; here each turn has one player."""
+    log = keys_of_a_round(add_terms(gan(PRIOR), r1(1.0)), (C, G), rounds=2)
+    # A turn: G once, D on real and fake; the critic's also once in the penalty's closure.
+    assert len(log) == 2 * (4 + 3)
+    assert len(set(log)) == len(log)
+
+
+def test_unrolled_steps_have_keys_of_their_own():
+    log = keys_of_a_round(unrolled(gan(PRIOR), 2), (G,))
+    # Two critic steps of three calls, then the generator's own three.
+    assert len(log) == len(set(log)) == 9
+
+
+def test_ema_by_hand():
+    """a <- d a + (1 - d) p after every round, from a = p at the start; d = 1 - 1 / (t + 2) is the plain mean."""
+    game = helpers.game(
+        gan(PRIOR),
+        lr=1.0,
+        ema={"generator": 0.75, "critic": lambda step: 1 - 1 / (step + 2.0)},
+    )
+    state = init_state(game, jax.random.key(0))
+    step = jax.jit(make_train_step(game))
+    history = [state.players]
+    for seed in range(3):
+        state, _ = step(state, helpers.batch(seed, shape=(2,)))
+        history.append(state.players)
+    p0, p1, p2, p3 = [np.asarray(p["generator"].params["sample"]) for p in history]
+    params, stats = state.ema["generator"]
+    np.testing.assert_allclose(
+        params["sample"], 0.25 * p3 + 0.75 * (0.25 * p2 + 0.75 * (0.25 * p1 + 0.75 * p0)), rtol=1e-5
+    )
+    calls = [float(p["generator"].stats["calls"]) for p in history]
+    expected = calls[0]
+    for c in calls[1:]:
+        expected = 0.75 * expected + 0.25 * c
+    np.testing.assert_allclose(stats["calls"], expected, rtol=1e-6)
+    mean = np.mean([p["critic"].params["score"] for p in history], axis=0)
+    np.testing.assert_allclose(state.ema["critic"][0]["score"], mean, rtol=1e-5, atol=1e-6)
+
+
+def test_the_state_can_be_donated():
+    """No two leaves are one buffer, or donation is an error."""
+    game = helpers.game(gan(PRIOR), ema={"generator": 0.9})
+    state = init_state(game, jax.random.key(0))
+    step = jax.jit(make_train_step(game), donate_argnums=0)
+    for seed in range(2):
+        state, _ = step(state, helpers.batch(seed, shape=(2,)))
+    assert int(state.step) == 2
+
+
+def test_metrics_are_means_over_the_turns_that_report_them():
+    """Three critic turns at learning rate 0 see three batches: the reported loss is the mean of theirs."""
+    game = helpers.game(gan(PRIOR), lr=0.0, schedule=3 * (C,) + (G,))
+    state = init_state(game, jax.random.key(0))
+    batches = helpers.batch(shape=(4,))
+    _, metrics = make_train_step(game)(state, batches)
+    key = jax.random.fold_in(state.key, 0)
+    losses = []
+    for place in range(3):
+        own = Moment(state.step, jax.random.fold_in(key, place))
+        batch = jax.tree.map(lambda x, i=place: x[i], batches)
+        losses.append(apply_turn(game, C, state.players, batch, own)[1]["critic/loss"])
+    np.testing.assert_allclose(metrics["critic/loss"], np.mean(losses), rtol=1e-6)
+
+
+def test_two_time_scales_are_two_optimisers():
+    """SGD with rates 0.3 and 0.1: the first step is three times as long for the critic's gradient."""
+    base = helpers.game(gan(PRIOR), schedule=(turn("critic", "generator"),))
+    scaled = dataclasses.replace(base, optimizers={"critic": optax.sgd(0.3), "generator": optax.sgd(0.1)})
+    state = init_state(base, jax.random.key(0))
+    batches = helpers.batch(shape=(1,))
+
+    def steps(game):
+        after, _ = make_train_step(game)(state, batches)
+        return jax.tree.map(
+            lambda a, b: a - b,
+            {n: p.params for n, p in after.players.items()},
+            {n: p.params for n, p in state.players.items()},
+        )
+
+    one, two = steps(base), steps(scaled)
+    chex.assert_trees_all_close(
+        two["critic"], jax.tree.map(lambda x: 3 * x, one["critic"]), rtol=1e-3, atol=1e-6
+    )
+    chex.assert_trees_all_close(two["generator"], one["generator"])
+
+
+def test_lazy_terms_run_every_so_many_rounds_with_their_scale():
+    """Every 3 rounds a penalty counts three times, and not at all in between."""
+    game = helpers.game(add_terms(gan(PRIOR), r1(2.0, every=3)), schedule=(C,), lr=0.0)
+    always = helpers.game(add_terms(gan(PRIOR), r1(2.0)), schedule=(C,), lr=0.0)
+    state = init_state(game, jax.random.key(0))
+    batches = helpers.batch(shape=(1,))
+    lazy, plain = jax.jit(make_train_step(game)), jax.jit(make_train_step(always))
+    for step in range(5):
+        now = state._replace(step=jnp.asarray(step, jnp.int32))
+        _, a = lazy(now, batches)
+        _, b = plain(now, batches)
+        share = 3.0 if step % 3 == 0 else 0.0
+        np.testing.assert_allclose(a["critic/r1"], share * b["critic/r1"], rtol=1e-5)
+        np.testing.assert_allclose(
+            a["critic/loss"] - 2 * a["critic/r1"], b["critic/loss"] - 2 * b["critic/r1"], rtol=1e-4
+        )
+
+
+def test_weakly_typed_parameters_compile_once():
+    """`jnp.full(3, 0.1)` is weakly typed; after a step it no longer is, which used to be a second trace."""
+    game = helpers.game(gan(PRIOR))
+    weak = dataclasses.replace(
+        game.networks["critic"],
+        init=lambda key: (
+            {"hidden": {"w": jnp.full((2, 4), 0.1), "b": jnp.full(4, 0.1)}, "score": jnp.ones((4, 1))},
+            {"calls": 0.0},
+        ),
+    )
+    game = dataclasses.replace(game, networks={**game.networks, "critic": weak})
+    step = jax.jit(chex.assert_max_traces(make_train_step(game), n=1))
+    state = init_state(game, jax.random.key(0))
+    for seed in range(2):
+        state, _ = step(state, helpers.batch(seed, shape=(2,)))

@@ -3,6 +3,7 @@
     config.json      the resolved configuration, library versions, the commit
     checkpoints/     one directory a saved round
     metrics.jsonl    one JSON object a line
+    tensorboard/     event files
     samples/         pictures
     .lock            held by the process that trains here
 
@@ -68,6 +69,11 @@ class Workdir:
     def metrics(self) -> epath.Path:
         """`metrics.jsonl`."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def events(self) -> epath.Path:
+        """The directory of TensorBoard's event files."""
+        return self.root / "tensorboard"
 
     @property
     def samples(self) -> epath.Path:

@@ -2,10 +2,17 @@
 
 from gan_jax.networks.convolution import Conv, ConvTranspose, conv, conv_transpose, forward_mode
 from gan_jax.networks.dcgan import DCGANCritic, DCGANGenerator
+from gan_jax.networks.describe import describe, parameter_rows
+from gan_jax.networks.heads import Critic, Scores
 from gan_jax.networks.layers import (
+    BatchNorm,
+    ConditionalBatchNorm,
     Dense,
+    Dropout,
     EqualizedWeight,
     GaussianNoise,
+    MinibatchDiscrimination,
+    MinibatchStddev,
     Normalize,
     NormalizedWeight,
     SpectralWeight,
@@ -14,24 +21,44 @@ from gan_jax.networks.layers import (
 )
 from gan_jax.networks.linen import from_linen
 from gan_jax.networks.mlp import MLPCritic, MLPGenerator
+from gan_jax.networks.patchgan import PatchCritic
+from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
+from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
+from gan_jax.networks.unet import UNet
 
 __all__ = [
+    "BatchNorm",
+    "ConditionalBatchNorm",
     "Conv",
     "ConvTranspose",
+    "Critic",
     "DCGANCritic",
     "DCGANGenerator",
     "Dense",
+    "Dropout",
     "EqualizedWeight",
     "GaussianNoise",
     "MLPCritic",
     "MLPGenerator",
+    "MinibatchDiscrimination",
+    "MinibatchStddev",
     "Normalize",
     "NormalizedWeight",
+    "PatchCritic",
+    "ResNetCritic",
+    "ResNetGenerator",
+    "Scores",
+    "SelfAttention",
+    "SemiSupervisedCritic",
+    "SemiSupervisedGenerator",
     "SpectralWeight",
+    "UNet",
     "conv",
     "conv_transpose",
+    "describe",
     "forward_mode",
     "from_linen",
     "initializer",
     "maxout",
+    "parameter_rows",
 ]

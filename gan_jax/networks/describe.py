@@ -1,0 +1,84 @@
+"""What a network is made of: a table of its parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+
+from gan_jax.game import Network, parameter_count
+from gan_jax.types import Tree
+
+
+class Row(NamedTuple):
+    """One array of a tree: its path, shape and type, and how many numbers it holds."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+
+
+def parameter_rows(tree: Tree) -> list[Row]:
+    """The leaves of a tree of arrays or of their shapes, in the tree's order.
+
+    >>> parameter_rows({"layer": {"kernel": jax.ShapeDtypeStruct((2, 3), "float32")}})
+    [Row(name='layer/kernel', shape=(2, 3), dtype='float32', size=6)]
+    """
+    return [
+        Row("/".join(map(_key_name, path)), tuple(leaf.shape), str(leaf.dtype), math.prod(leaf.shape))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def describe(network: Network | Tree, title: str = "parameters") -> str:
+    """A table of a network's parameters, and of its statistics where it has any, with counts and sizes.
+
+    Args:
+      network: a network, of which nothing is computed, or a tree of parameters.
+      title: the heading.
+
+    >>> print(describe({"layer": {"bias": jax.ShapeDtypeStruct((3,), "float32")}}, "critic"))
+    critic      shape  type     count
+    layer/bias  (3,)   float32      3
+    total                           3  (12 B)
+    """
+    if not isinstance(network, Network):
+        return _table(network, title)
+    params, stats = jax.eval_shape(network.init, jax.random.key(0))
+    tables = [_table(params, title)]
+    if jax.tree.leaves(stats):
+        tables.append(_table(stats, f"{title}: statistics"))
+    return "\n\n".join(tables)
+
+
+def _table(tree: Tree, title: str) -> str:
+    rows = parameter_rows(tree)
+    cells = [
+        (title, "shape", "type", "count"),
+        *((row.name, str(row.shape), row.dtype, f"{row.size:,}") for row in rows),
+        ("total", "", "", f"{parameter_count(tree):,}"),
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if place == 3 else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    return "\n".join(lines) + f"  ({_bytes(tree)})"
+
+
+def _bytes(tree: Tree) -> str:
+    size = float(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.3g} {unit}"
+
+
+def _key_name(key: Any) -> str:
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))

@@ -1,0 +1,261 @@
+"""Residual networks of WGAN-GP (Gulrajani et al. 2017) and SNGAN (Miyato et al. 2018), with SAGAN's attention.
+
+Images are square with a side of 4 to 7 times a power of two, from 8 to 128: 8, 16, 28, 32, 48, 64, 96, 128.
+Up to 32 pixels every block has `width` channels, as both papers have it for CIFAR-10; above, channels start
+at `width` beside the image and double with each halving, up to 16 times the width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.functional.batch import flatten
+from gan_jax.networks.convolution import Conv
+from gan_jax.networks.heads import Critic, condition_vector
+from gan_jax.networks.layers import (
+    ConditionalBatchNorm,
+    Dense,
+    Initializer,
+    Norm,
+    Normalize,
+    at_least_float32,
+    kernel_init_for,
+    split_norm,
+    weight_for,
+)
+from gan_jax.types import Array
+
+SMALLEST, LARGEST = 8, 128
+
+
+def halved_sizes(size: int, base: int = 7) -> tuple[int, ...]:
+    """The sizes from `size` down to at most `base`, at least one halving.
+
+    Raises:
+      ValueError: for a size that is not 4 to 7 times a power of two, or outside 8 to 128.
+
+    >>> halved_sizes(28), halved_sizes(64)
+    ((28, 14, 7), (64, 32, 16, 8, 4))
+    """
+    sizes = [size]
+    while sizes[-1] % 2 == 0 and (sizes[-1] > base or len(sizes) == 1):
+        sizes.append(sizes[-1] // 2)
+    if not SMALLEST <= size <= LARGEST or not 4 <= sizes[-1] <= max(base, 7):
+        raise ValueError(
+            f"ResNets take images with a side of 4 to 7 times a power of two, {SMALLEST} to {LARGEST} "
+            f"(8, 16, 28, 32, 48, 64, 96, 128), got {size}."
+        )
+    return tuple(sizes)
+
+
+def stage_channels(size: int, width: int, stages: int) -> tuple[int, ...]:
+    """Channels at each stage, the largest image first.
+
+    >>> stage_channels(32, 128, 3), stage_channels(128, 64, 5)
+    ((128, 128, 128), (64, 128, 256, 512, 1024))
+    """
+    return tuple(width * (min(2**stage, 16) if size > 32 else 1) for stage in range(stages))
+
+
+def upsample(x: Array) -> Array:
+    """Doubles height and width, each pixel four times.
+
+    >>> upsample(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0]
+    Array([[0., 0., 1., 1.],
+           [0., 0., 1., 1.]], dtype=float32)
+    """
+    batch, height, width, channels = x.shape
+    shape = (batch, height, 2, width, 2, channels)
+    return jnp.broadcast_to(x[:, :, None, :, None], shape).reshape(batch, 2 * height, 2 * width, channels)
+
+
+def downsample(x: Array) -> Array:
+    """Halves height and width, the mean of each 2 x 2 pixels.
+
+    >>> downsample(jnp.arange(4.0).reshape(1, 2, 2, 1)).ravel()
+    Array([1.5], dtype=float32)
+    """
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+class SelfAttention(nn.Module):
+    """Adds to each pixel what it attends to over the whole image (Zhang et al. 2019, equations 1 to 3).
+
+    `[B, H, W, C]` to the same; the gain starts at zero, where the layer is the identity.
+
+    Attributes:
+      shared: arguments of the 1 x 1 convolutions.
+    """
+
+    shared: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        batch, height, width, channels = x.shape
+        inner = max(1, channels // 8)
+        # A dict attribute is frozen by Flax: unpack it anew.
+        shared = dict(self.shared)
+
+        def pixels(name: str) -> Array:
+            projected = Conv(inner, 1, use_bias=False, name=name, **shared)(x)
+            return projected.reshape(batch, height * width, inner)
+
+        logits = jnp.einsum("bqc,bkc->bqk", pixels("query"), pixels("key"))
+        weights = jax.nn.softmax(at_least_float32(logits), axis=-1).astype(x.dtype)
+        attended = jnp.einsum("bqk,bkc->bqc", weights, pixels("value")).reshape(batch, height, width, inner)
+        gain = self.param("gain", nn.initializers.zeros_init(), ())
+        return x + gain.astype(x.dtype) * Conv(channels, 1, use_bias=False, name="out", **shared)(attended)
+
+
+def _check_attention(attention: Sequence[int], sizes: Sequence[int]) -> None:
+    if unknown := set(attention) - set(sizes):
+        raise ValueError(
+            f"attention at {sorted(unknown)}, but the blocks' images are {sorted(sizes)} pixels wide."
+        )
+
+
+class ResNetGenerator(nn.Module):
+    """Latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+
+    Attributes:
+      size: of the images.
+      channels: of the images.
+      width: channels beside the image; 128 (WGAN-GP) or 256 (SNGAN) for 32 pixels, 64 for larger ones.
+      norm: see `Critic`; `batch+spectral` is SAGAN's.
+      attention: sizes at which self-attention follows the block.
+      num_classes: of integer labels, where the generator is conditional.
+      conditioning: `norm` makes the batch normalisations conditional, `concat` puts conditions beside z.
+      kernel_init: initialiser of the kernels.
+      dtype: of the computation.
+
+    Raises:
+      ValueError: for a size or attention that does not fit, or conditional norms other than batch normalisation.
+
+    >>> generator = ResNetGenerator(size=8, channels=1, width=4, num_classes=10)
+    >>> z, y = jax.ShapeDtypeStruct((2, 16), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
+    >>> out, _ = jax.eval_shape(generator.init_with_output, jax.random.key(0), z, y)
+    >>> out.shape
+    (2, 8, 8, 1)
+    """
+
+    size: int = 32
+    channels: int = 3
+    width: int = 128
+    norm: Norm = "batch"
+    attention: Sequence[int] = ()
+    num_classes: int | None = None
+    conditioning: str = "norm"
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
+        *larger, base = halved_sizes(self.size)
+        _check_attention(self.attention, larger)
+        counts = stage_channels(self.size, self.width, len(larger))
+        h, condition = flatten(z), condition_vector(conditions, self.num_classes)
+        if condition is not None and not self._conditional_norm():
+            h, condition = jnp.concatenate([h, condition.astype(h.dtype)], axis=-1), None
+        h = Dense(base * base * counts[-1], **self._shared())(h).reshape(-1, base, base, counts[-1])
+        for size, features in zip(reversed(larger), reversed(counts), strict=True):
+            h = self._block(h, features, condition, train)
+            if size in self.attention:
+                h = SelfAttention(self._shared())(h)
+        h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
+        return jnp.tanh(at_least_float32(Conv(self.channels, 3, **self._shared())(h)))
+
+    def _block(self, x: Array, features: int, condition: Array | None, train: bool) -> Array:
+        def normed(h: Array) -> Array:
+            if condition is None:
+                return nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
+            return nn.relu(ConditionalBatchNorm(dtype=self.dtype)(h, condition, train=train))
+
+        h = Conv(features, 3, **self._shared())(upsample(normed(x)))
+        h = Conv(features, 3, **self._shared())(normed(h))
+        # A 1 x 1 convolution commutes with repeating pixels, and is four times cheaper before it.
+        return h + upsample(Conv(features, 1, **self._shared())(x))
+
+    @nn.nowrap
+    def _conditional_norm(self) -> bool:
+        if self.conditioning not in ("norm", "concat"):
+            raise ValueError(f"Unknown conditioning {self.conditioning!r}: use 'norm' or 'concat'.")
+        if self.conditioning == "norm" and split_norm(self.norm)[0] != "batch":
+            raise ValueError(
+                f"Conditional norms are batch norms, got norm={self.norm!r}: use conditioning='concat'."
+            )
+        return self.conditioning == "norm"
+
+    @nn.nowrap
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "weight": weight_for(self.norm),
+            "kernel_init": kernel_init_for(self.norm, self.kernel_init),
+            "dtype": self.dtype,
+        }
+
+
+class ResNetCritic(Critic):
+    """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+
+    Up to 32 pixels: blocks that halve to at most 8 pixels, then two that do not. Above: blocks that halve to at
+    most 7 pixels, then one that does not.
+
+    Attributes:
+      width: channels; 128 for 32 pixels in both papers, 64 for larger images.
+      attention: sizes at which self-attention follows the block.
+      pool: how pixels become one vector at the end, `sum` (SNGAN) or `mean` (WGAN-GP).
+      norm, heads, features, num_classes, ...: see `Critic`.
+
+    >>> critic = ResNetCritic(width=4, norm="spectral", num_classes=10, conditioning="projection")
+    >>> x, y = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
+    >>> out, _ = jax.eval_shape(critic.init_with_output, jax.random.key(0), x, y)
+    >>> out.shape
+    (2,)
+    """
+
+    width: int = 128
+    attention: Sequence[int] = ()
+    pool: str = "sum"
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
+        if x.ndim != 4 or x.shape[1] != x.shape[2]:
+            raise ValueError(f"The ResNet critic takes square images [B, H, H, C], got {x.shape}.")
+        if self.pool not in ("sum", "mean"):
+            raise ValueError(f"Unknown pool {self.pool!r}: use 'sum' or 'mean'.")
+        small = x.shape[1] <= 32
+        _, *sizes = halved_sizes(x.shape[1], base=8 if small else 7)
+        _check_attention(self.attention, sizes)
+        counts = stage_channels(x.shape[1], self.width, len(sizes))
+        h = self.inputs(x, conditions)
+        for place, (size, features) in enumerate(zip(sizes, counts, strict=True)):
+            h = self._first_block(h, features, train) if place == 0 else self._block(h, features, True, train)
+            if size in self.attention:
+                h = SelfAttention(self.shared())(h)
+        for _ in range(2 if small else 1):
+            h = self._block(h, counts[-1], False, train)
+        h = at_least_float32(nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train)))
+        return self.scores(h.sum((1, 2)) if self.pool == "sum" else h.mean((1, 2)), conditions)
+
+    def _first_block(self, x: Array, features: int, train: bool) -> Array:
+        h = Conv(features, 3, **self.shared())(x)
+        h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
+        h = downsample(Conv(features, 3, **self.shared())(h))
+        return h + Conv(features, 1, **self.shared())(downsample(x))
+
+    def _block(self, x: Array, features: int, halves: bool, train: bool) -> Array:
+        resized = downsample if halves else lambda h: h
+        h = nn.relu(Normalize(self.norm, dtype=self.dtype)(x, train=train))
+        h = Conv(features, 3, **self.shared())(h)
+        h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
+        h = resized(Conv(features, 3, **self.shared())(h))
+        if not halves and features == x.shape[-1]:
+            return h + x
+        return h + Conv(features, 1, **self.shared())(resized(x))

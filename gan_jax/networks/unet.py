@@ -1,0 +1,127 @@
+"""The U-Net of pix2pix (Isola et al. 2017): an image in, an image of the same size out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gan_jax.networks.convolution import Conv, ConvTranspose
+from gan_jax.networks.heads import with_conditions
+from gan_jax.networks.layers import (
+    Dropout,
+    Initializer,
+    Norm,
+    Normalize,
+    activation,
+    at_least_float32,
+    centers,
+    initializer,
+    kernel_init_for,
+    weight_for,
+)
+from gan_jax.types import Array
+
+
+class UNet(nn.Module):
+    """An image `[B, H, W, I]`, alone or among further inputs, to an image `[B, H, W, channels]` in [-1, 1].
+
+    The image shrinks by strided convolutions, rounding up, to a single pixel unless `depth` says less, and grows
+    back with each encoder layer beside its decoder layer. The one input that is an image is the condition; what
+    else is given (a latent `[B, d]`, labels) enters at the bottleneck. In the paper the noise is the dropout of
+    the first three decoder layers.
+
+    Attributes:
+      channels: of the image that comes out.
+      width: channels of the first layer; deeper layers have up to 8 times as many.
+      depth: how many times the image is halved; `None` goes down to one pixel, at most 8 times.
+      norm: see `Critic`; the first and the innermost encoder layer's activations are not normalised.
+      dropout: rate in the first three decoder layers.
+      dropout_in_evaluation: whether to drop also with `train=False`, as the paper does, wherever a key is given.
+      num_classes: of integer labels among the inputs.
+      kernel_init: initialiser of the kernels.
+      dtype: of the computation.
+
+    Raises:
+      ValueError: without an image, with several, or where the image is too small for `depth`.
+
+    >>> import jax
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+    >>> out, _ = jax.eval_shape(UNet(channels=3, width=4).init_with_output, jax.random.key(0), x)
+    >>> out.shape
+    (2, 28, 28, 3)
+    """
+
+    channels: int = 3
+    width: int = 64
+    depth: int | None = None
+    norm: Norm = "batch"
+    dropout: float = 0.5
+    dropout_in_evaluation: bool = True
+    num_classes: int | None = None
+    kernel_init: Initializer = initializer("normal", 0.02)
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, *inputs: Array, train: bool = False) -> Array:
+        image, others = _the_image(inputs)
+        depth = self._depth(image)
+        skips = [image]
+        for place in range(depth):
+            skips.append(self._encode(skips[-1], place, depth, train))
+        h = with_conditions(skips.pop(), others, self.num_classes)
+        for place in reversed(range(1, depth)):
+            h = self._decode(h, skips[place].shape, place, depth, train)
+            h = jnp.concatenate([h, skips[place]], axis=-1)
+        out = ConvTranspose(self.channels, 4, strides=2, **self._shared())(nn.relu(h))
+        return jnp.tanh(at_least_float32(out[:, : image.shape[1], : image.shape[2]]))
+
+    def _encode(self, x: Array, place: int, depth: int, train: bool) -> Array:
+        norm = self.norm if 0 < place < depth - 1 else "none"
+        h = x if place == 0 else activation("leaky_relu")(x)
+        h = Conv(self._features(place), 4, strides=2, use_bias=not centers(norm), **self._shared())(h)
+        return Normalize(norm, dtype=self.dtype)(h, train=train)
+
+    def _decode(self, x: Array, shape: tuple[int, ...], place: int, depth: int, train: bool) -> Array:
+        features = self._features(place - 1)
+        h = ConvTranspose(features, 4, strides=2, use_bias=not centers(self.norm), **self._shared())(
+            nn.relu(x)
+        )
+        h = Normalize(self.norm, dtype=self.dtype)(h[:, : shape[1], : shape[2]], train=train)
+        if place < depth - 3:
+            return h
+        return Dropout(self.dropout, always=self.dropout_in_evaluation)(h, train=train)
+
+    @nn.nowrap
+    def _features(self, place: int) -> int:
+        return self.width * min(2**place, 8)
+
+    @nn.nowrap
+    def _depth(self, image: Array) -> int:
+        # n halvings, rounding up, end at one pixel for sides up to 2^n.
+        most = (max(image.shape[1:3]) - 1).bit_length()
+        depth = min(most, 8) if self.depth is None else self.depth
+        if not 2 <= depth <= most:
+            raise ValueError(
+                f"UNet(depth={self.depth}) halves an image 2 or more times, and one of {image.shape[1:3]} at most "
+                f"{most} times."
+            )
+        return depth
+
+    @nn.nowrap
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "weight": weight_for(self.norm),
+            "kernel_init": kernel_init_for(self.norm, self.kernel_init),
+            "dtype": self.dtype,
+        }
+
+
+def _the_image(inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    images = [place for place, x in enumerate(inputs) if x.ndim == 4]
+    if len(images) != 1:
+        raise ValueError(
+            f"UNet takes one image [B, H, W, C] among its inputs, got shapes {[x.shape for x in inputs]}."
+        )
+    return inputs[images[0]], inputs[: images[0]] + inputs[images[0] + 1 :]

@@ -26,6 +26,10 @@ Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metric
 """`(state, donated; resident; feed [K, T, ...]; rounds) -> (state, metrics [K])`."""
 
 
+class LayoutError(ValueError):
+    """A layout that the devices at hand cannot take."""
+
+
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with one axis, `data`, over all devices (or those given), its sharding chosen by the compiler."""
     devices = jax.devices() if devices is None else devices
@@ -41,10 +45,10 @@ def check_divides(examples: int, devices: int, what: str = "batch") -> None:
       what: named in the error.
 
     Raises:
-      ValueError: naming both numbers.
+      LayoutError: naming both numbers.
     """
     if examples % devices:
-        raise ValueError(
+        raise LayoutError(
             f"The {what} of {examples} examples cannot be divided over {devices} devices: choose a batch size "
             f"that is a multiple of {devices}."
         )
@@ -62,11 +66,13 @@ class Layout:
 
     Attributes:
       mesh: its `data` axis shares every batch.
+      replicated: the sharding of what is whole on every device.
       place: puts a tree (state, resident data) on every device, whole.
       compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated.
     """
 
     mesh: Mesh
+    replicated: NamedSharding
     place: Callable[[Tree], Tree]
     compile: Callable[..., Run]
 
@@ -79,10 +85,10 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
     and statistics are averaged.
 
     Raises:
-      ValueError: if the parallelism is unknown.
+      LayoutError: if the parallelism is unknown.
     """
     if parallelism not in PARALLELISMS:
-        raise ValueError(f"parallelism is one of {PARALLELISMS}, got {parallelism!r}.")
+        raise LayoutError(f"parallelism is one of {PARALLELISMS}, got {parallelism!r}.")
     mesh = data_mesh(devices)
     whole = NamedSharding(mesh, PartitionSpec())
 
@@ -101,7 +107,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         check_divides(source.batch_size, mesh.size)
         return compiler(game, source, mesh, schedule or game.schedule, diagnostics)
 
-    return Layout(mesh=mesh, place=place, compile=compile_)
+    return Layout(mesh=mesh, replicated=whole, place=place, compile=compile_)
 
 
 def feed_spec(leaf: Any) -> PartitionSpec:

@@ -1,0 +1,91 @@
+"""What the experiments share: the two-player objectives by name, with the optimisers of their papers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import optax
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Game, Network, Objective, alternating
+from gan_jax.objectives import unrolled
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.least_squares import least_squares
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up, wgan
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.training.experiment import ExperimentError, choose
+
+OBJECTIVES = {
+    "gan": gan,
+    "non_saturating": non_saturating,
+    "least_squares": least_squares,
+    "wgan": wgan,
+    "wgan_gp": wgan_gp,
+}
+
+
+class Play(NamedTuple):
+    """How an objective is played: critic turns a round, and Adam's (or RMSProp's) step."""
+
+    n_critic: int
+    learning_rate: float
+    b1: float
+    b2: float
+
+
+WASSERSTEIN = {
+    "wgan": Play(N_CRITIC, LEARNING_RATE, 0.0, 0.0),
+    "wgan_gp": Play(N_CRITIC, 1e-4, 0.0, 0.9),
+}
+
+
+def objective_of(config: Any, prior: Prior, **options: Any) -> Objective:
+    """The objective named in the configuration, unrolled by `config.unroll` steps.
+
+    Raises:
+      ExperimentError: if there is no such objective, or the number of steps is negative.
+    """
+    if config.unroll < 0:
+        raise ExperimentError(f"unroll is 0 or more steps, got {config.unroll}.")
+    objective = choose("objective", config.objective, OBJECTIVES)(prior, **options)
+    return unrolled(objective, config.unroll)
+
+
+def play_of(config: Any, learning_rate: float, b1: float = 0.5, b2: float = 0.999) -> Play:
+    """The objective's own way of playing (n_critic 5 for the Wasserstein games), as far as `config` leaves it at 0.
+
+    Raises:
+      ExperimentError: if a number is negative.
+    """
+    for name in ("n_critic", "learning_rate"):
+        if config[name] < 0:
+            raise ExperimentError(f"{name} is positive, or 0 for the objective's own; got {config[name]}.")
+    own = WASSERSTEIN.get(config.objective, Play(1, learning_rate, b1, b2))
+    return own._replace(
+        n_critic=config.n_critic or own.n_critic, learning_rate=config.learning_rate or own.learning_rate
+    )
+
+
+def two_player_game(
+    config: Any, objective: Objective, *, critic: Network, generator: Network, play: Play
+) -> Game:
+    """The game of a critic and a generator with the objective's optimisers, schedule and warm-up."""
+    if config.objective == "wgan":
+        optimizers = {
+            "critic": optimizer(play.learning_rate, clip=CLIP),
+            "generator": optimizer(play.learning_rate),
+        }
+    else:
+        # Unrolling differentiates through Adam, whose square root has no derivative at zero.
+        eps_root = 1e-8 if config.unroll else 0.0
+        adam = optax.adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=eps_root)
+        optimizers = {"critic": adam, "generator": adam}
+    return Game(
+        networks={"critic": critic, "generator": generator},
+        objective=objective,
+        optimizers=optimizers,
+        schedule=alternating(play.n_critic),
+        phases=warm_up() if config.objective == "wgan" else (),
+        ema={"generator": config.ema} if config.ema else {},
+    )

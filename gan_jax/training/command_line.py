@@ -1,0 +1,235 @@
+"""What `launch.py` does with its flags: find the experiment, then train, evaluate or sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from gan_jax.data.errors import DataError
+from gan_jax.training.experiment import Experiment, ExperimentError, closest, load_module
+from gan_jax.training.workdir import Workdir, WorkdirError, jsonable, read_config, write_atomically
+
+
+class UsageError(ValueError):
+    """A command that cannot be carried out, in a line that says what to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the flags asked for.
+
+    Attributes:
+      experiment: the experiment's file.
+      config: its configuration with the command line's overrides.
+      overrides: the names that the command line set.
+      config_given: whether `--config` named the experiment.
+      workdir: the run's directory, or `None`.
+      override: go on although the configuration has changed.
+      checkpoint: the round to evaluate or sample; `None` is the newest.
+      num_samples: how many `--mode=sample` draws; `None` is the experiment's picture.
+    """
+
+    experiment: str
+    config: Any
+    overrides: Sequence[str]
+    config_given: bool
+    workdir: str | None
+    override: bool
+    checkpoint: int | None
+    num_samples: int | None
+
+
+def run(mode: str, request: Request) -> None:
+    """Carries out `mode`, one of `MODES`."""
+    MODES[mode](request)
+
+
+def given(argv: Sequence[str], name: str) -> str | None:
+    """The value of a string flag as `argv` has it, before the flags are parsed; `None` if it is not there.
+
+    >>> given(["launch.py", "--mode=train", "--workdir", "runs/a"], "workdir")
+    'runs/a'
+    """
+    value = None
+    for place, word in enumerate(argv):
+        flag, equals, rest = word.lstrip("-").partition("=")
+        if word.startswith("-") and flag == name:
+            value = rest if equals else next(iter(argv[place + 1 : place + 2]), None)
+    return value
+
+
+def default_experiment(argv: Sequence[str], default: str) -> str:
+    """The experiment's file where `--config` does not name one: the work directory's own, else `default`."""
+    workdir = given(argv, "workdir")
+    if workdir is None or not Workdir(workdir).config.exists():
+        return default
+    return read_config(Workdir(workdir)).experiment or default
+
+
+def resolve(request: Request) -> Any:
+    """The configuration: a directory's own where `--config` was not given, with the command line's overrides."""
+    config = request.config
+    if request.workdir is None or request.config_given or not Workdir(request.workdir).config.exists():
+        return config
+    for name, value in read_config(Workdir(request.workdir)).config.items():
+        if name in config and name not in request.overrides:
+            config[name] = tuple(value) if isinstance(config[name], tuple) else value
+    return config
+
+
+def build(request: Request, config: Any) -> Experiment:
+    """The experiment; whatever its file refuses is the user's to mend.
+
+    Raises:
+      UsageError, ExperimentError, DataError: each with a line for the user.
+    """
+    module = load_module(request.experiment)
+    try:
+        return module.build(config)
+    except (ExperimentError, DataError):
+        raise
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def train(request: Request) -> None:
+    """Trains, or goes on training."""
+    from gan_jax.training import loop
+
+    config = resolve(request)
+    experiment = build(request, config)
+    workdir = Workdir(request.workdir or new_workdir(pathlib.Path(request.experiment).stem))
+    loop.train(
+        experiment, workdir, config=config, name=_portable(request.experiment), override=request.override
+    )
+
+
+def evaluate(request: Request) -> None:
+    """Writes `evaluation.json` and prints it."""
+    from gan_jax.training.evaluate import evaluate as evaluate_state
+
+    workdir, experiment, state = _load(request)
+    text = json.dumps(jsonable(evaluate_state(experiment, state)), indent=2) + "\n"
+    write_atomically(workdir.root / "evaluation.json", text.encode())
+    print(text, end="")
+    print(f"Written to {workdir.root / 'evaluation.json'}")
+
+
+def sample(request: Request) -> None:
+    """Writes samples of a checkpoint as a picture and an `.npz`."""
+    import jax
+
+    from gan_jax.functional.batch import named_key
+    from gan_jax.training import evaluate as evaluation
+    from gan_jax.training.pictures import to_png
+
+    workdir, experiment, state = _load(request)
+    n = experiment.picture_samples if request.num_samples is None else request.num_samples
+    if n < 1:
+        raise UsageError(f"--num_samples is 1 or more, got {n}.")
+    samples = evaluation.sample(
+        experiment.game,
+        state,
+        named_key(jax.random.key(experiment.seed), "picture"),
+        n,
+        conditions=experiment.conditions,
+    )
+    workdir.samples.mkdir(parents=True, exist_ok=True)
+    stem = workdir.samples / f"samples-{int(state.step):08d}"
+    write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
+    with open(f"{stem}.npz", "wb") as file:
+        np.savez_compressed(file, x=samples)
+    print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
+
+
+MODES: Mapping[str, Callable[[Request], None]] = {"train": train, "evaluate": evaluate, "sample": sample}
+
+
+def _load(request: Request) -> tuple[Workdir, Experiment, Any]:
+    """The run in the work directory and the state of the checkpoint asked for."""
+    import jax
+
+    from gan_jax.training.checkpoint import Checkpoints
+    from gan_jax.training.step import init_state
+
+    if request.workdir is None:
+        raise UsageError("say which run: --workdir=runs/...")
+    workdir = Workdir(request.workdir)
+    read_config(workdir)
+    experiment = build(request, resolve(request))
+    key = jax.random.key(experiment.seed)
+    target = jax.eval_shape(lambda key: init_state(experiment.game, key), key)
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        restored = checkpoints.restore(
+            target, request.checkpoint, shardings=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        )
+    return workdir, experiment, restored.state
+
+
+def new_workdir(name: str) -> str:
+    """`runs/name-1`, or the first number that is not taken."""
+    number = 1
+    while (pathlib.Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return f"runs/{name}-{number}"
+
+
+def _portable(path: str) -> str:
+    """A path below the working directory is recorded relative to it, so that the run can be moved with the code."""
+    absolute = pathlib.Path(path).resolve()
+    here = pathlib.Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def user_errors() -> tuple[type[BaseException], ...]:
+    """What a user can cause, each with a message for the user; anything else is a bug and keeps its traceback."""
+    from absl import flags
+
+    from gan_jax.training.checkpoint import CheckpointError
+    from gan_jax.training.loop import NonFiniteError
+    from gan_jax.training.sharding import LayoutError
+
+    return (
+        flags.Error,
+        UsageError,
+        ExperimentError,
+        DataError,
+        WorkdirError,
+        CheckpointError,
+        LayoutError,
+        NonFiniteError,
+    )
+
+
+def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
+    """An error in one line for the user.
+
+    >>> explain(AttributeError("'objectiv'"), ["objective", "rounds"])
+    "unknown field --config.objectiv (did you mean 'objective'?); the fields are objective, rounds."
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, AttributeError | KeyError) and fields:
+        name = re.findall(r"[A-Za-z_]\w*", text)[0]
+        known = ", ".join(sorted(fields))
+        return f"unknown field --config.{name}{closest(name, fields)}; the fields are {known}."
+    unknown = re.match(r"Unknown command line flag '(.+?)'", text)
+    if unknown:
+        from absl import flags
+
+        name = unknown[1]
+        return f"unknown flag --{name}{closest(name, list(flags.FLAGS))}; see python launch.py --help."
+    return text
+
+
+def fail(error: BaseException, fields: Sequence[str] = ()) -> None:
+    """Prints the error's line to stderr and exits with 2."""
+    print(f"launch.py: {explain(error, fields)}", file=sys.stderr)
+    sys.exit(2)

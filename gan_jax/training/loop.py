@@ -1,0 +1,321 @@
+"""The host's loop: data, rounds, writing, saving. It knows no loss and no network."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.game import Game, Schedule, TrainState, fresh_turns
+from gan_jax.training.checkpoint import Checkpoints
+from gan_jax.training.evaluate import evaluate, picture
+from gan_jax.training.experiment import Experiment
+from gan_jax.training.rollout import feed_rounds
+from gan_jax.training.sharding import Layout, Run, make_layout
+from gan_jax.training.step import init_state
+from gan_jax.training.workdir import Lock, Workdir, check_config, write_config
+from gan_jax.training.writer import Writer, progress
+from gan_jax.types import Array, Tree
+
+SECONDS_PER_DISPATCH = 0.5
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a parameter stopped being a number; says whose, when, and what is saved."""
+
+
+@dataclasses.dataclass
+class Interval:
+    """Sums of the metrics since the last log; saved with a checkpoint: a resumed run logs the same means."""
+
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def add(self, history: Mapping[str, np.ndarray]) -> None:
+        """Adds the rounds of a dispatch, each metric `[rounds]`, one after the other."""
+        for name, values in history.items():
+            total = self.sums.get(name, 0.0)
+            for value in values.astype(np.float64):
+                total += float(value)
+            self.sums[name] = total
+            self.counts[name] = self.counts.get(name, 0) + len(values)
+
+    def means(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+class Interrupt:
+    """Whether SIGTERM or Ctrl-C asked the run to stop; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.by: str | None = None
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.by is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.by = signal.Signals(number).name
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Interrupt]:
+        """Takes the two signals over for the block; outside the main thread there are none to take."""
+        try:
+            before = {number: signal.signal(number, self) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:
+            before = {}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def schedule_at(game: Game, step: int) -> Schedule:
+    """The schedule of round `step`: the first phase that holds, else the game's own."""
+    return next((schedule for holds, schedule in game.phases if holds(step)), game.schedule)
+
+
+def rounds_until(experiment: Experiment, step: int, most: int) -> int:
+    """How many rounds may be played from `step` in one dispatch: up to the next log, save, picture or phase."""
+    every = (
+        experiment.log_every,
+        experiment.checkpoint_every,
+        experiment.sample_every,
+        experiment.evaluate_every,
+    )
+    rounds = min(most, experiment.rounds - step, *(n - step % n for n in every if n))
+    schedule = schedule_at(experiment.game, step)
+    for ahead in range(1, rounds):
+        if schedule_at(experiment.game, step + ahead) is not schedule:
+            return ahead
+    return rounds
+
+
+@jax.jit
+def _finite(tree: Tree) -> Array:
+    floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.array([jnp.all(jnp.isfinite(x)) for x in floating], bool).all()
+
+
+def check_losses(history: Mapping[str, np.ndarray], start: int, good: str) -> None:
+    """Checks that every metric of every round is a number.
+
+    Args:
+      history: each metric, `[rounds]`.
+      start: the first of them.
+      good: what is saved, for the message.
+
+    Raises:
+      NonFiniteError: naming the earliest round, its player and its metric.
+    """
+    broken = [
+        (int(np.argmin(np.isfinite(values))), name)
+        for name, values in history.items()
+        if not np.isfinite(values).all()
+    ]
+    if broken:
+        place, name = min(broken)
+        player, _, metric = name.partition("/")
+        raise NonFiniteError(
+            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good}"
+        )
+
+
+def check_state(state: TrainState, good: str) -> None:
+    """Checks that all players' parameters and statistics are finite before they are saved.
+
+    Raises:
+      NonFiniteError: naming the player.
+    """
+    for name, player in state.players.items():
+        if not bool(_finite((player.params, player.stats))):
+            raise NonFiniteError(
+                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good}"
+            )
+
+
+def train(
+    experiment: Experiment,
+    workdir: Workdir,
+    *,
+    config: Any = None,
+    name: str = "",
+    override: bool = False,
+    say: Callable[[str], None] = print,
+) -> TrainState:
+    """Trains until `experiment.rounds`, from the newest checkpoint of the work directory if it has one.
+
+    Args:
+      experiment: what is trained.
+      workdir: where everything is written.
+      config: the resolved configuration, held against the one that the directory was made with.
+      name: the experiment's file, for `config.json`.
+      override: go on with a changed configuration.
+      say: prints a line for the user.
+
+    Returns:
+      The state after the last round played.
+
+    Raises:
+      NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
+    """
+    with Lock(workdir), Interrupt().watching() as interrupt:
+        if config is not None:
+            check_config(workdir, config, override=override)
+            write_config(workdir, config, experiment=name)
+        layout = make_layout(experiment.parallelism)
+        with Checkpoints(workdir.checkpoints, keep=experiment.keep) as checkpoints:
+            run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
+            return run.play()
+
+
+class _Run:
+    """One launch of one experiment: what its loop hands from step to step."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Workdir,
+        layout: Layout,
+        checkpoints: Checkpoints,
+        interrupt: Interrupt,
+        say: Callable[[str], None],
+    ):
+        self.experiment, self.workdir, self.layout = experiment, workdir, layout
+        self.checkpoints, self.interrupt, self.say = checkpoints, interrupt, say
+        self.interval = Interval()
+        self.programs = functools.cache(self._compile)
+
+    def _compile(self, schedule: Schedule) -> Run:
+        return self.layout.compile(
+            self.experiment.game,
+            self.experiment.source,
+            schedule=schedule,
+            diagnostics=self.experiment.diagnostics,
+        )
+
+    def begin(self) -> TrainState:
+        """The newest checkpoint's state, or a fresh one."""
+        begin = functools.partial(init_state, self.experiment.game)
+        key = jax.random.key(self.experiment.seed)
+        if not self.checkpoints.steps():
+            return self.layout.place(jax.jit(begin)(key))
+        restored = self.checkpoints.restore(jax.eval_shape(begin, key), shardings=self.layout.replicated)
+        self.checkpoints.discard_after(restored.step)
+        self.interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
+        source = self.experiment.source
+        if source.restore is not None and restored.payload is not None:
+            source.restore(restored.payload)
+        self.say(f"Resuming {self.workdir.root} at round {restored.step}.")
+        return restored.state
+
+    def play(self) -> TrainState:
+        """The loop."""
+        experiment, source = self.experiment, self.experiment.source
+        state = self.begin()
+        resident = self.layout.place(source.resident)
+        step, cursor = int(state.step), int(state.cursor)
+        capacity = experiment.rounds_per_dispatch
+        most = 1
+
+        resumed = step if self.checkpoints.steps() else None
+
+        with Writer(self.workdir, resumed_from=resumed) as writer:
+            bar = progress(experiment.rounds, start=step)
+            while step < experiment.rounds and self.interrupt.by is None:
+                # Rounds, in one dispatch.
+                began = time.perf_counter()
+                rounds = rounds_until(experiment, step, min(most, capacity))
+                schedule = schedule_at(experiment.game, step)
+                turns = fresh_turns(schedule)
+                feed = feed_rounds(source, cursor, turns, rounds, capacity)
+                state, metrics = self.programs(schedule)(state, resident, feed, rounds)
+                history = {name: np.asarray(values)[:rounds] for name, values in metrics.items()}
+                check_losses(history, step, self.good())
+                self.interval.add(history)
+                step, cursor = step + rounds, cursor + rounds * turns
+                pace = rounds / (time.perf_counter() - began)
+                most = min(max(1, math.ceil(SECONDS_PER_DISPATCH * pace)), 8 * most)
+
+                # Writing and saving, each at its own pace.
+                def due(every: int, step: int = step) -> bool:
+                    return bool(every) and step % every == 0
+
+                bar.update(step, _losses(history))
+                if due(experiment.log_every):
+                    writer.scalars(step, self.interval.means())
+                if due(experiment.evaluate_every):
+                    writer.scalars(step, _flat(evaluate(experiment, state)))
+                if due(experiment.sample_every) and step < experiment.rounds:
+                    writer.picture(step, "samples", picture(experiment, state))
+                if due(experiment.checkpoint_every) and step < experiment.rounds:
+                    writer.flush()
+                    self.save(state, step)
+            bar.close()
+
+            if self.interrupt.by is None:
+                writer.picture(step, "samples", picture(experiment, state))
+            writer.flush()
+            self.save(state, step, blocking=True)
+        self.report(step)
+        return state
+
+    def good(self) -> str:
+        """What is saved, and how to go on from it."""
+        steps = self.checkpoints.steps()
+        if not steps:
+            return f"No checkpoint had been saved in {self.workdir.checkpoints}."
+        return f"The last good checkpoint is round {steps[-1]}, in {self.workdir.checkpoints}."
+
+    def save(self, state: TrainState, step: int, blocking: bool = False) -> None:
+        """Saves a state that is all numbers."""
+        check_state(state, self.good())
+        source = self.experiment.source
+        self.checkpoints.save(
+            step,
+            state,
+            metadata={"sums": self.interval.sums, "counts": self.interval.counts},
+            payload=None if source.state is None else source.state(),
+            blocking=blocking,
+        )
+
+    def report(self, step: int) -> None:
+        """Says what there is to see, or how to go on."""
+        root = self.workdir.root
+        if self.interrupt.by is not None:
+            self.say(
+                f"Stopped by {self.interrupt.by} at round {step}, saved. Go on with: "
+                f"python launch.py --workdir={root}"
+            )
+            return
+        self.say(f"Trained {step} rounds. Work directory: {root}")
+        self.say(
+            f"Sample grid: {self.workdir.samples}/samples_{step:08d}.png (open it with any image viewer)"
+        )
+        self.say(f"Curves: tensorboard --logdir {root}, or the lines of {self.workdir.metrics}")
+
+
+def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Every player's loss in the last round, by player."""
+    return {name.removesuffix("/loss"): float(v[-1]) for name, v in history.items() if name.endswith("/loss")}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "evaluation") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}/{name}")
+        elif np.ndim(value) == 0:
+            flat[f"{prefix}/{name}"] = float(value)
+    return flat

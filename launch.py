@@ -1,0 +1,81 @@
+"""Train, evaluate or sample a GAN.
+
+    python launch.py
+    python launch.py --config=experiments/ring.py --config.objective=wgan_gp --workdir=runs/ring
+    python launch.py --mode=evaluate --workdir=runs/ring
+
+Without --config, a work directory that holds a run brings its own experiment and configuration.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from gan_jax.training import command_line  # noqa: E402
+from gan_jax.training.experiment import load_module  # noqa: E402
+
+MODE = flags.DEFINE_enum("mode", "train", list(command_line.MODES), "What to do.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's directory; training makes a new one under runs/ by default."
+)
+OVERRIDE = flags.DEFINE_bool("override", False, "Go on although the configuration has changed.")
+CHECKPOINT = flags.DEFINE_integer(
+    "checkpoint", None, "The round to evaluate or sample; the newest by default."
+)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "How many samples --mode=sample draws.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise command_line.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
+    if flags.FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)
+    holder = flags.FLAGS["config"]
+    command_line.run(
+        MODE.value,
+        command_line.Request(
+            experiment=config_flags.get_config_filename(holder),
+            config=holder.value,
+            overrides=tuple(config_flags.get_override_values(holder)),
+            config_given=command_line.given(sys.argv, "config") is not None,
+            workdir=WORKDIR.value,
+            override=OVERRIDE.value,
+            checkpoint=CHECKPOINT.value,
+            num_samples=NUM_SAMPLES.value,
+        ),
+    )
+
+
+def define_config() -> None:
+    """Defines --config; its library reads the overrides' types off the experiment at once."""
+    default = command_line.default_experiment(sys.argv, str(HERE / "experiments" / "digits.py"))
+    experiment = command_line.given(sys.argv, "config") or default
+    fields = load_module(experiment).get_config().keys()
+    try:
+        config_flags.DEFINE_config_file(
+            "config",
+            default,
+            f"The experiment's file. Its fields, set by --config.x=...: {', '.join(fields)}.",
+        )
+    except (AttributeError, KeyError) as error:
+        command_line.fail(error, fields)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; an error is raised rather than printed with the usage."""
+    return flags.FLAGS(argv)
+
+
+if __name__ == "__main__":
+    try:
+        define_config()
+        app.run(main, flags_parser=parse)
+    except command_line.user_errors() as error:
+        command_line.fail(error)

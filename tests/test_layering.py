@@ -1,0 +1,151 @@
+"""Imports point down the list of rooms, no cycle lies inside a room, and each room knows only what it may."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOMS = [
+    "launch",
+    "experiments",
+    "gan_jax",
+    "gan_jax.training",
+    "gan_jax.diagnostics",
+    "gan_jax.metrics",
+    "gan_jax.data",
+    "gan_jax.networks",
+    "gan_jax.objectives",
+    "gan_jax.functional",
+    "gan_jax.play",
+    "gan_jax.field",
+    "gan_jax.optim",
+    "gan_jax.game",
+    "gan_jax.types",
+]
+HEAVY = {
+    "tensorflow",
+    "tensorflow_datasets",
+    "matplotlib",
+    "sklearn",
+    "orbax",
+    "torch",
+    "tensorboardX",
+    "grain",
+}
+
+
+def module_name(path: pathlib.Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    module_name(path): path
+    for folder in ("gan_jax", "experiments")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+} | {"launch": ROOT / "launch.py"}
+
+
+def room(module: str) -> str:
+    fitting = [name for name in ROOMS if module == name or module.startswith(name + ".")]
+    return max(fitting, key=len)
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING"
+
+
+def imports(tree: ast.AST, top_level: bool = False) -> set[str]:
+    """The modules a file imports while running; `top_level` leaves out those inside functions."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if is_for_types_only(node) or (top_level and isinstance(node, ast.FunctionDef | ast.ClassDef)):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        else:
+            found |= imports(node, top_level)
+    return found
+
+
+def parse(path: pathlib.Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def own_imports(module: str) -> set[str]:
+    return {name for name in imports(parse(FILES[module])) if name in FILES and name != module}
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_down(module: str) -> None:
+    here = ROOMS.index(room(module))
+    up = [name for name in own_imports(module) if name != "gan_jax" and ROOMS.index(room(name)) < here]
+    assert not up, f"{module} imports {up} from a room above it"
+
+
+def test_no_cycles_among_modules() -> None:
+    graph = {module: own_imports(module) for module in FILES}
+    # A package's __init__ re-exports: importing a sibling passes through it without using it.
+    packages = {module for module, path in FILES.items() if path.name == "__init__.py"}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail[trail.index(module) :], module))
+        if module in done:
+            return
+        for name in sorted(graph[module] - packages):
+            visit(name, (*trail, module))
+        done.add(module)
+
+    for module in sorted(FILES):
+        visit(module, ())
+
+
+@pytest.mark.parametrize("module", sorted(m for m in FILES if m.startswith("gan_jax")))
+def test_heavy_libraries_are_imported_where_they_are_used(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(parse(FILES[module]), top_level=True)}
+    assert not roots & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("gan_jax.training.loop", ("gan_jax.objectives", "gan_jax.networks", "gan_jax.functional")),
+        ("gan_jax.training.sharding", ("gan_jax.objectives", "gan_jax.networks")),
+        ("gan_jax.training.checkpoint", ("gan_jax.game", "gan_jax.objectives", "gan_jax.networks")),
+        ("launch", ("gan_jax.objectives", "gan_jax.networks", "jax", "numpy")),
+    ],
+)
+def test_a_room_knows_only_what_it_may(module: str, forbidden: tuple[str, ...]) -> None:
+    known = imports(parse(FILES[module]))
+    assert not [n for n in known if any(n == f or n.startswith(f + ".") for f in forbidden)]
+
+
+def test_sharding_names_no_player() -> None:
+    words = {
+        node.value
+        for node in ast.walk(parse(FILES["gan_jax.training.sharding"]))
+        if isinstance(node, ast.Constant)
+    }
+    assert not words & {"critic", "generator"}
+
+
+def test_launch_is_short_and_has_no_maths() -> None:
+    text = FILES["launch"].read_text()
+    assert len(text.splitlines()) < 100
+    assert not [
+        n
+        for n in ast.walk(parse(FILES["launch"]))
+        if isinstance(n, ast.BinOp) and not isinstance(n.op, ast.Div)
+    ]
+
+
+def test_every_room_is_on_the_list() -> None:
+    """A new folder or module of the package has to be given its place."""
+    for path in (ROOT / "gan_jax").iterdir():
+        if path.name.startswith(("_", ".")) or path.name == "py.typed":
+            continue
+        assert f"gan_jax.{path.stem}" in ROOMS, path

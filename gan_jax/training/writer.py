@@ -378,8 +378,18 @@ def progress(
     stream = sys.stderr if stream is None else stream
     if not enabled or stream is None:
         return _NoProgress()
-    terminal = getattr(stream, "isatty", bool)() and os.environ.get("TERM") != "dumb"
-    return (_Bar if terminal else _PlainLines)(total, start, stream, clock)
+    return (_Bar if _can_redraw(stream) else _PlainLines)(total, start, stream, clock)
+
+
+def _can_redraw(stream: TextIO) -> bool:
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return (
+            os.get_terminal_size(stream.fileno()).columns > 0
+        )  # 0 where a recorder stands in for a terminal
+    except (OSError, ValueError):
+        return False
 
 
 class _NoProgress:

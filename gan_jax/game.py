@@ -84,6 +84,7 @@ class Objective:
         its batch).
       prepare: applied in order to the critic's inputs, real and fake alike.
       prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
+      terms: `player/name` of every term that was added, no name twice.
     """
 
     losses: Mapping[str, LossFn]
@@ -91,6 +92,7 @@ class Objective:
     traits: frozenset[str] = frozenset()
     prepare: tuple[Prepare, ...] = ()
     prior: Callable[[Key, int], Tree] | None = None
+    terms: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -228,12 +228,14 @@ def _add_term(objective: Objective, term: Term) -> Objective:
         )
     if term.every < 1:
         raise ValueError(f"The term {term.name!r} is computed every n >= 1 rounds, got {term.every}.")
+    if (full_name := f"{term.player}/{term.name}") in objective.terms:
+        raise ValueError(
+            f"The loss of {term.player!r} already has a term named {term.name!r}: add it once, or rename one."
+        )
     base = objective.losses[term.player]
 
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
         total, aux = base(game, players, batch, moment)
-        if term.name in aux.metrics:
-            raise ValueError(f"The loss of {term.player!r} already has a term named {term.name!r}.")
         value, memory = _evaluate(term, game, players, batch, moment, aux)
         weight = term.weight(moment.step) if callable(term.weight) else term.weight
         total = total + weight * value
@@ -249,6 +251,7 @@ def _add_term(objective: Objective, term: Term) -> Objective:
         losses={**objective.losses, term.player: loss},
         memory=memory,
         traits=(objective.traits | term.adds) - term.removes,
+        terms=(*objective.terms, full_name),
     )
 
 

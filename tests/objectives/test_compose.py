@@ -1,0 +1,285 @@
+"""Two-player losses, terms, preparations and unrolling against compositions written out by hand."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.functional.batch import named_key
+from gan_jax.game import Turn, turn
+from gan_jax.objectives import Term, add_terms, gradient_penalty, label_condition, prepared, r1, r2, unrolled
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.wgan import wgan
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.play import apply_turn
+from tests import helpers
+from tests.helpers import PRIOR, moment
+
+
+def losses(objective, name, networks=None, batch=None):
+    """A player's loss and Aux at the first round."""
+    game = helpers.game(objective, networks_=networks)
+    players = helpers.players_of(game)
+    return objective.losses[name](game, players, batch or helpers.batch(), moment())
+
+
+def test_two_player_loss_is_the_mean_of_the_score_loss():
+    total, aux = losses(gan(PRIOR), "critic")
+    expected = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    assert set(aux.metrics) == {"loss"}
+    chex.assert_shape([aux.scores["real"], aux.scores["fake"]], (helpers.B,))
+
+
+def test_conditions_reach_both_networks():
+    """A label moves the generator's sample and the critic's score of the same x."""
+    networks = {
+        "critic": helpers.critic(helpers.X_DIM + helpers.CLASSES),
+        "generator": helpers.generator(helpers.Z_DIM + helpers.CLASSES),
+    }
+    objective = gan(PRIOR, condition=label_condition)
+    batch = helpers.batch()
+    _, aux = losses(objective, "critic", networks, batch)
+    _, other = losses(objective, "critic", networks, {**batch, "y": (batch["y"] + 1) % 3})
+    assert np.all(aux.scores["real"] != other.scores["real"])
+    assert np.all(np.any(aux.seen["sample"] != other.seen["sample"], axis=1))
+    np.testing.assert_array_equal(aux.seen["latent"], other.seen["latent"])
+
+
+def test_bf16_scores_are_judged_in_float32():
+    """In bf16 softplus(8) - 8 = exp(-8) would be lost."""
+    network = helpers.critic()
+
+    def apply(params, stats, x, train, key):
+        return jnp.full((x.shape[0],), -8.0, jnp.bfloat16), stats
+
+    networks = {**helpers.networks(), "critic": dataclasses.replace(network, apply=apply)}
+    total, _ = losses(non_saturating(PRIOR), "critic", networks)
+    assert total.dtype == jnp.float32
+    np.testing.assert_allclose(total, 8 + 2 * np.log1p(np.exp(-8)), rtol=1e-6)
+
+
+# --- terms --------------------------------------------------------------------------------------------------
+
+
+def constant_term(value, **options):
+    return Term(name="constant", player="critic", value=lambda *args: jnp.float32(value), **options)
+
+
+def test_a_term_adds_its_weighted_value_and_is_logged():
+    base, _ = losses(gan(PRIOR), "critic")
+    total, aux = losses(add_terms(gan(PRIOR), constant_term(3.0, weight=0.5)), "critic")
+    np.testing.assert_allclose(total, base + 1.5, rtol=1e-6)
+    np.testing.assert_allclose(aux.metrics["constant"], 3.0)
+    np.testing.assert_allclose(aux.metrics["loss"], total)
+
+
+def test_a_weight_may_follow_the_round():
+    objective = add_terms(gan(PRIOR), constant_term(1.0, weight=lambda step: step / 4.0))
+    game = helpers.game(objective)
+    players = helpers.players_of(game)
+    values = [
+        objective.losses["critic"](game, players, helpers.batch(), moment()._replace(step=jnp.int32(step)))[0]
+        for step in (0, 2)
+    ]
+    np.testing.assert_allclose(values[1] - values[0], 0.5, rtol=1e-5)
+
+
+def test_memory_is_kept_under_the_terms_name_and_written_on_its_own_turn():
+    def count(game, players, batch, moment, aux):
+        return 0.0, players["critic"].memory["constant"] + 1.0
+
+    term = Term(name="constant", player="critic", value=count, memory=lambda params: jnp.zeros(()))
+    game = helpers.game(add_terms(gan(PRIOR), term))
+    players = helpers.players_of(game)
+    assert players["critic"].memory == {"constant": 0.0}
+    after, _ = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
+    assert after["critic"].memory == {"constant": 1.0}
+    after, _ = apply_turn(game, turn("generator"), after, helpers.batch(), moment())
+    assert after["critic"].memory == {"constant": 1.0}
+
+
+def test_two_terms_remember_apart():
+    def value(name, step):
+        return lambda game, players, *rest: (0.0, players["critic"].memory[name] + step)
+
+    terms = [
+        Term(name=name, player="critic", value=value(name, step), memory=lambda params: jnp.zeros(()))
+        for name, step in (("a", 1.0), ("b", 2.0))
+    ]
+    game = helpers.game(add_terms(gan(PRIOR), *terms))
+    after, _ = apply_turn(game, turn("critic"), helpers.players_of(game), helpers.batch(), moment())
+    assert after["critic"].memory == {"a": 1.0, "b": 2.0}
+
+
+def test_a_lazy_term_keeps_its_memory_while_it_rests():
+    def count(game, players, batch, moment, aux):
+        return 1.0, players["critic"].memory["constant"] + 1.0
+
+    term = Term(name="constant", player="critic", value=count, memory=lambda params: jnp.zeros(()), every=2)
+    game = helpers.game(add_terms(gan(PRIOR), term))
+    players = helpers.players_of(game)
+    for step, expected in [(0, 1.0), (1, 1.0), (2, 2.0)]:
+        now = moment()._replace(step=jnp.int32(step))
+        players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), now)
+        assert players["critic"].memory["constant"] == expected
+        assert metrics["critic/constant"] == (2.0 if step % 2 == 0 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        (
+            constant_term(1.0, requires=frozenset({"classes"})),
+            r"needs an objective with the traits \['classes'\]",
+        ),
+        (constant_term(1.0, every=0), "every n >= 1 rounds, got 0"),
+        (dataclasses.replace(constant_term(1.0), player="encoder"), "joins the loss of 'encoder'"),
+    ],
+)
+def test_a_term_that_does_not_fit_is_refused_at_once(term, message):
+    with pytest.raises(ValueError, match=message):
+        add_terms(gan(PRIOR), term)
+
+
+def test_the_same_name_twice_is_refused():
+    add_terms(gan(PRIOR), r1(1.0), r2(1.0))
+    with pytest.raises(ValueError, match="already has a term named 'r1'"):
+        add_terms(gan(PRIOR), r1(1.0), r1(2.0))
+
+
+def test_wgan_gp_penalty_by_hand():
+    """The logged penalty is that of the critic's own gradient at the logged points, by finite differences."""
+    total, aux = losses(wgan_gp(PRIOR, penalty=10.0), "critic")
+    base, _ = losses(wgan(PRIOR), "critic")
+    np.testing.assert_allclose(total, base + 10 * aux.metrics["gradient_penalty"], rtol=1e-5)
+    game = helpers.game(wgan_gp(PRIOR))
+    params = helpers.players_of(game)["critic"].params
+    w, b, out = (
+        np.asarray(a, np.float64) for a in (params["hidden"]["w"], params["hidden"]["b"], params["score"])
+    )
+    own = named_key(named_key(moment().key, "term/gradient_penalty"), "point")
+    e = np.asarray(jax.random.uniform(own, (helpers.B, 1)), np.float64)
+    x = e * np.asarray(aux.seen["real"][0]) + (1 - e) * np.asarray(aux.seen["fake"][0])
+    slope = (1 - np.tanh(x @ w + b) ** 2) * out[:, 0] @ w.T
+    np.testing.assert_allclose(
+        aux.metrics["gradient_penalty"], np.mean((np.linalg.norm(slope, axis=1) - 1) ** 2), rtol=1e-4
+    )
+
+
+# --- preparations -------------------------------------------------------------------------------------------
+
+
+def test_real_and_fake_are_prepared_with_different_draws():
+    draws = []
+
+    def noise(inputs, *, key, step, memory):
+        draws.append(jax.random.normal(key, inputs[0].shape))
+        return (inputs[0] + draws[-1], *inputs[1:])
+
+    _, aux = losses(prepared(gan(PRIOR), noise, noise), "critic")
+    flat = np.stack(draws).reshape(4, -1)
+    assert len(np.unique(flat)) == flat.size
+    np.testing.assert_allclose(aux.seen["real"][0], helpers.batch()["x"] + draws[0] + draws[1], rtol=1e-5)
+    np.testing.assert_allclose(aux.seen["fake"][0], aux.seen["sample"] + draws[2] + draws[3], rtol=1e-5)
+
+
+def test_the_generators_gradient_runs_through_the_preparation():
+    """Scaling the critic's inputs by 0 leaves the generator without a gradient."""
+    game = helpers.game(prepared(gan(PRIOR), lambda inputs, **_: (0 * inputs[0],)))
+    players = helpers.players_of(game)
+    after, _ = apply_turn(game, turn("generator"), players, helpers.batch(), moment())
+    chex.assert_trees_all_equal(after["generator"].params, players["generator"].params)
+
+
+# --- unrolling ----------------------------------------------------------------------------------------------
+
+
+def test_unrolled_zero_is_the_base():
+    base = gan(PRIOR)
+    assert unrolled(base, 0) is base
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"steps": -1}, "0 or more steps"), ({"steps": 1, "opponent": "encoder"}, r"names \['encoder'\]")],
+)
+def test_unrolled_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        unrolled(gan(PRIOR), **arguments)
+
+
+def explicit(game, base, params, steps):
+    """The unrolled loss as the paper writes it: critic steps one by one, then the generator's loss."""
+    players = helpers.players_of(game)
+    players["generator"] = players["generator"]._replace(params=params)
+    inner = dataclasses.replace(game, objective=base)
+    for place in range(steps):
+        key = jax.random.fold_in(named_key(moment().key, "unrolled"), place)
+        players, _ = apply_turn(
+            inner, Turn(("critic",)), players, helpers.batch(), moment()._replace(key=key)
+        )
+    return base.losses["generator"](inner, players, helpers.batch(), moment())[0]
+
+
+@pytest.mark.parametrize(
+    ("base", "optimizer", "remat"),
+    [
+        (gan(PRIOR), optax.sgd, False),
+        (wgan_gp(PRIOR, penalty=1.0), lambda lr: optax.adam(lr, b1=0.5, eps_root=1e-8), True),
+    ],
+    ids=["gan sgd", "wgan_gp adam remat"],
+)
+def test_unrolled_gradient_against_finite_differences_of_the_explicit_composition(base, optimizer, remat):
+    with jax.enable_x64(True):
+        game = helpers.game(unrolled(base, 2, remat=remat), optimizer=optimizer, lr=0.1)
+        players = helpers.players_of(game)
+        params = players["generator"].params
+
+        def loss(params):
+            moved = {**players, "generator": players["generator"]._replace(params=params)}
+            return game.objective.losses["generator"](game, moved, helpers.batch(), moment())[0]
+
+        value, grad = jax.jit(jax.value_and_grad(loss))(params)
+        written_out = jax.jit(lambda p: explicit(game, base, p, 2))
+        np.testing.assert_allclose(value, written_out(params), rtol=1e-10)
+        key = jax.random.key(5)
+        direction = jax.tree.map(lambda p: jax.random.normal(key, p.shape, p.dtype), params)
+        h = 1e-5
+        ends = [
+            written_out(jax.tree.map(lambda p, d, s=s: p + s * h * d, params, direction)) for s in (1, -1)
+        ]
+        slope = (ends[0] - ends[1]) / (2 * h)
+        along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), grad, direction)))
+        np.testing.assert_allclose(along, slope, rtol=1e-6)
+
+
+def test_unrolled_dirac_by_hand():
+    """WGAN: one critic step leads psi to psi - h theta, so the generator's loss is -(psi - h theta) theta."""
+    h, psi, theta = 0.3, 0.5, 2.0
+    game = helpers.dirac_game(unrolled(wgan(PRIOR), 1), lr=h, schedule=(turn("generator"),))
+    players = helpers.dirac_train_state(jnp.array(psi), jnp.array(theta)).players
+    after, metrics = apply_turn(game, turn("generator"), players, {"x": jnp.zeros((2, 1))}, moment())
+    np.testing.assert_allclose(metrics["generator/loss"], -(psi - h * theta) * theta, rtol=1e-6)
+    np.testing.assert_allclose(after["generator"].params, theta + h * (psi - 2 * h * theta), rtol=1e-6)
+    np.testing.assert_array_equal(after["critic"].params, psi)
+
+
+def test_unrolling_leaves_the_critics_own_turn_alone():
+    base, ahead = gan(PRIOR), unrolled(gan(PRIOR), 3)
+    assert losses(base, "critic")[0] == losses(ahead, "critic")[0]
+    assert "mean" not in ahead.traits
+
+
+def test_terms_inside_and_outside_of_unrolling():
+    """A penalty inside is played by the looked-ahead critic, one outside is not: the generator's losses differ."""
+    inside = unrolled(add_terms(gan(PRIOR), gradient_penalty(5.0)), 1)
+    outside = add_terms(unrolled(gan(PRIOR), 1), gradient_penalty(5.0))
+    a, b = losses(inside, "generator")[0], losses(outside, "generator")[0]
+    assert abs(a - b) > 1e-4
+    np.testing.assert_allclose(losses(inside, "critic")[0], losses(outside, "critic")[0], rtol=1e-6)

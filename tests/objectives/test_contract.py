@@ -1,0 +1,133 @@
+"""What every objective promises, whoever wrote it: the modules are discovered, none is listed."""
+
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import field
+from gan_jax.game import Objective, PlayerState, TrainState
+from gan_jax.training.step import init_state, make_train_step
+from tests.objectives import cases
+
+EVERY = pytest.mark.parametrize("name", cases.MODULES)
+REPRESENTATIVES = ("gan", "wgan_gp", "semi_supervised", "vral")
+TWO_PLAYER = [n for n in cases.MODULES if set(cases.case(n).build().losses) == {"critic", "generator"}]
+
+
+def float_leaves(tree):
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+@EVERY
+def test_module_has_a_factory_of_its_name_with_a_source(name):
+    found = cases.factory(name)
+    assert inspect.isfunction(found)
+    assert found.__module__ == f"gan_jax.objectives.{name}"
+    assert isinstance(cases.case(name).build(), Objective)
+    assert "arXiv:" in (found.__doc__ or "") or "doi" in (found.__doc__ or ""), "the factory cites its paper"
+    assert cases.module(name).__doc__
+
+
+class ScoreLosses(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_two_player_modules_expose_their_score_losses(self):
+        """Of real and fake scores `[B]`, in f32 and bf16: `[B]` or a scalar, finite, with finite gradients."""
+        keys = jax.random.split(jax.random.key(0))
+        for name in TWO_PLAYER:
+            for which in ("critic_loss", "generator_loss"):
+                loss = getattr(cases.module(name), which)
+                with self.subTest(f"{name}.{which}"):
+                    for dtype in (jnp.float32, jnp.bfloat16):
+                        real, fake = (jax.random.normal(k, (6,)).astype(dtype) for k in keys)
+
+                        def mean(real, fake, loss=loss):
+                            value = loss(real, fake)
+                            return jnp.mean(value.astype(jnp.float32)), value
+
+                        grads, value = self.variant(jax.grad(mean, argnums=(0, 1), has_aux=True))(real, fake)
+                        assert value.shape in [(6,), ()]
+                        chex.assert_tree_all_finite((grads, value))
+
+
+@pytest.mark.parametrize("name", TWO_PLAYER)
+def test_scores_rise_with_realness(name):
+    """Adding to all real scores and taking from all fake ones never raises a critic's loss, where scores agree."""
+    critic_loss = cases.module(name).critic_loss
+    scores = jnp.linspace(-0.4, 0.4, 6)
+    shift = jax.grad(lambda d: jnp.mean(critic_loss(scores + d, scores - d)))(0.0)
+    assert shift < 0
+
+
+def movements(game, turn, before, after, grads, aux):
+    """A diagnostic: the least movement of a leaf of the players of the turn, the most of anybody else's."""
+
+    def leaf_changes(name, field):
+        pairs = zip(
+            float_leaves(getattr(after[name], field)), float_leaves(getattr(before[name], field)), strict=True
+        )
+        return [jnp.max(jnp.abs(a - b)) for a, b in pairs]
+
+    others = [n for n in game.players if n not in turn.players]
+    changes = [c for n in others for f in PlayerState._fields for c in leaf_changes(n, f)]
+    return {
+        **{f"{n}/least moved": jnp.min(jnp.stack(leaf_changes(n, "params"))) for n in turn.players},
+        **{f"{n}/calls": after[n].stats["calls"] - before[n].stats["calls"] for n in turn.players},
+        f"{turn.players[0]}/others moved": jnp.max(jnp.stack([jnp.zeros(()), *changes])),
+    }
+
+
+def stacked(states):
+    """States of several seeds as one, with `step` and `cursor` shared."""
+    states_ = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return states_._replace(step=states[0].step, cursor=states[0].cursor)
+
+
+SEEDS = TrainState(None, None, 0, 0, 0)
+
+
+@EVERY
+def test_a_round(name):
+    """Two seeds at once: finite, one trace; every parameter of the player that moves, nothing of the others."""
+    game = cases.game(name)
+    batches = cases.case(name).batch(shape=(len(game.schedule),))
+    step = make_train_step(game, diagnostics=[movements])
+    start = stacked([init_state(game, jax.random.key(seed)) for seed in range(2)])
+    chex.clear_trace_counter()
+    seeds = jax.jit(jax.vmap(chex.assert_max_traces(step, n=1), (SEEDS, None), (SEEDS, 0)))
+    after, metrics = seeds(start, batches)
+    again, _ = seeds(after, batches)
+    chex.assert_tree_all_finite(float_leaves((after, metrics, again)))
+    assert not np.array_equal(*jax.tree.leaves(after.players)[0])
+    for player in game.players:
+        chex.assert_shape(metrics[f"{player}/loss"], (2,))
+        assert np.all(metrics[f"{player}/least moved"] > 0), f"some parameter of {player} stays where it is"
+        assert np.all(metrics[f"{player}/others moved"] == 0), f"{player}'s turn moves another player"
+        assert np.all(metrics[f"{player}/calls"] > 0), f"{player}'s statistics do not follow its calls"
+
+
+@pytest.mark.parametrize("name", [n for n in REPRESENTATIVES if n in cases.MODULES])
+def test_a_seed_among_seeds_is_the_seed_alone_op_by_op(name):
+    """`vmap` and `jit` change nothing but rounding."""
+    game = cases.game(name)
+    batches = cases.case(name).batch(shape=(len(game.schedule),))
+    step = make_train_step(game)
+    states = [init_state(game, jax.random.key(seed)) for seed in range(2)]
+    together, _ = jax.vmap(step, (SEEDS, None), (SEEDS, 0))(stacked(states), batches)
+    alone, _ = jax.jit(step)(states[1], batches)
+    for a, b in zip(float_leaves(together.players), float_leaves(alone.players), strict=True):
+        np.testing.assert_allclose(a[1], b, rtol=2e-3, atol=2e-5)
+
+
+@EVERY
+def test_a_round_traces_under_pmap(name):
+    """Two replicas, each with its part of the batch, gradients averaged."""
+    game = cases.game(name, field=field.replica_mean())
+    batches = cases.case(name).batch(shape=(2, len(game.schedule)))
+    step = jax.pmap(make_train_step(game), axis_name="data", in_axes=(None, 0), devices=jax.devices()[:2])
+    state = jax.eval_shape(lambda k: init_state(game, k), jax.random.key(0))
+    after, _ = jax.eval_shape(step, state, batches)
+    assert jax.tree.leaves(after.players)[0].shape[0] == 2

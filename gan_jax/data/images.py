@@ -30,7 +30,7 @@ MAX_PIXELS = 2**26
 """Larger images are skipped: a small file can unpack to gigabytes."""
 METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 """How images are resized; all but `nearest` average over what they shrink."""
-_CHUNK = 512
+_CHUNK, _PART = 1024, 32
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Conversion:
                 if image.width * image.height > self.max_pixels:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
                 image.load()
-                upright = to_eight_bits(image).convert("L" if self.channels == 1 else "RGB")
+                upright = _in_mode(to_eight_bits(image), "L" if self.channels == 1 else "RGB")
                 array = np.asarray(upright if self.size is None else square(upright, self.size, self.method))
         except DataError:
             raise
@@ -113,7 +113,12 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    return _in_mode(image, "L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    # Pillow copies an image that is in its mode already.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def square(image: Image.Image, size: int, method: str) -> Image.Image:
@@ -210,13 +215,13 @@ def read_folder(
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels)
 
     def build(write: Write) -> dict[str, Any]:
-        skipped, names = dict(links), []
-        for name, image in convert_all(files, lambda name: conversion(root / name)):
-            if isinstance(image, str):
-                skipped[name] = image
-            else:
-                names.append(name)
-                write("x", image[None])
+        names: list[str] = []
+
+        def keep(read: list[str], arrays: np.ndarray) -> None:
+            names.extend(read)
+            write("x", arrays)
+
+        skipped = links | dict(convert_all(files, lambda name: conversion(root / name), keep))
         if not names:
             raise DataError(f"No image in {str(folder)!r} can be read: {_first(skipped)}.")
         classes, labels = _labels(folder, names)
@@ -290,22 +295,42 @@ def listing(root: pathlib.Path, files: Sequence[str]) -> str:
 
 
 def convert_all(
-    items: Sequence[Any], convert: Callable[[Any], np.ndarray]
-) -> Iterator[tuple[Any, np.ndarray | str]]:
-    """`(item, array or the reason why there is none)` for each, in order, by as many threads as there are cores."""
+    items: Sequence[Any], convert: Callable[[Any], np.ndarray], write: Callable[[list[Any], np.ndarray], None]
+) -> list[tuple[Any, str]]:
+    """Converts items in chunks, by as many threads as there are cores.
 
-    def attempt(item: Any) -> np.ndarray | str:
-        try:
-            return convert(item)
-        except DataError as error:
-            return str(error)
+    Args:
+      items: what to convert.
+      convert: one item to an array, the same shape for all; raises `DataError` where it cannot.
+      write: called in order with converted items and their arrays `[n, ...]`.
+
+    Returns:
+      The items that could not be converted, each with the reason.
+    """
+    failed: list[tuple[Any, str]] = []
+
+    def attempt(part: Sequence[Any]) -> list[np.ndarray | str]:
+        # Many at a time: for small images handing over to a thread costs as much as decoding.
+        results: list[np.ndarray | str] = []
+        for item in part:
+            try:
+                results.append(convert(item))
+            except DataError as error:
+                results.append(str(error))
+        return results
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(items), _CHUNK):
-            part = items[start : start + _CHUNK]
+            chunk = items[start : start + _CHUNK]
+            parts = [chunk[k : k + _PART] for k in range(0, len(chunk), _PART)]
             with _quiet():
-                converted = list(pool.map(attempt, part))
-            yield from zip(part, converted, strict=True)
+                results = list(itertools.chain.from_iterable(pool.map(attempt, parts)))
+            pairs = list(zip(chunk, results, strict=True))
+            failed += [(item, result) for item, result in pairs if isinstance(result, str)]
+            good = [(item, result) for item, result in pairs if not isinstance(result, str)]
+            if good:
+                write([item for item, _ in good], np.stack([array for _, array in good]))
+    return failed
 
 
 @contextlib.contextmanager

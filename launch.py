@@ -35,7 +35,7 @@ NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "How many samples --mode
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise command_line.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
-    if flags.FLAGS["verbosity"].using_default_value:
+    if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     holder = flags.FLAGS["config"]
     command_line.run(

@@ -70,7 +70,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         generator=generator,
         play=play_of(config, learning_rate=5e-4),
     )
-    scale = max(1, 64 // arrays["x"].shape[1])
+    scale = max(1, 48 // arrays["x"].shape[1])
     return Experiment(
         game=game,
         source=source,
@@ -81,7 +81,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         sample_every=config.sample_every,
         evaluate_every=config.evaluate_every,
         parallelism=config.parallelism,
-        picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
+        picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
 
 

@@ -143,7 +143,7 @@ def sample(request: Request) -> None:
         conditions=experiment.conditions,
     )
     workdir.samples.mkdir(parents=True, exist_ok=True)
-    stem = workdir.samples / f"samples-{int(state.step):08d}"
+    stem = workdir.samples / f"sampled_{int(state.step):08d}"
     write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
     with open(f"{stem}.npz", "wb") as file:
         np.savez_compressed(file, x=samples)

@@ -47,7 +47,8 @@ def wasserstein(
       W_p, a float.
 
     Raises:
-      ValueError: for bad samples or weights, an order below 1, a solver that does not serve, or more than 2^28 pairs.
+      ValueError: for bad samples or weights, an order below 1, a solver that does not serve, or more than 2^28
+        pairs.
       RuntimeError: where the solver gives up.
 
     >>> wasserstein([[0.0, 0.0], [1.0, 0.0]], [[3.0, 4.0], [4.0, 4.0]])

@@ -1,0 +1,35 @@
+"""The Inception-style score against its definition and its extremes."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gan_jax.metrics import classifier_score
+
+
+def test_extremes():
+    confident = 60.0 * np.eye(5)[np.arange(1000) % 5]
+    assert classifier_score(confident, splits=1).mean == pytest.approx(5.0)
+    assert classifier_score(np.zeros((100, 5))) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-12))
+    one_class = np.tile([60.0, 0.0, 0.0], (100, 1))
+    assert classifier_score(one_class).mean == pytest.approx(1.0)
+
+
+def test_splits_in_order_equal_the_definition():
+    logits = np.random.default_rng(0).normal(size=(90, 4)) * 3
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    scores = []
+    for part in (p[:30], p[30:60], p[60:]):
+        scores.append(np.exp(np.mean([stats.entropy(row, part.mean(0)) for row in part])))
+    found = classifier_score(logits, splits=3, seed=None)
+    assert found.mean == pytest.approx(np.mean(scores))
+    assert found.std == pytest.approx(np.std(scores))
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="at least 10 samples, got 5"):
+        classifier_score(np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="NaN"):
+        classifier_score(np.full((10, 3), np.nan))
+    with pytest.raises(ValueError, match=r"\[N, C\]"):
+        classifier_score(np.zeros(20))

@@ -1,0 +1,183 @@
+"""The Frechet distance against scipy's matrix root, closed forms, and known biases."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from gan_jax.functional.divergences import gaussian_wasserstein_2
+from gan_jax.metrics import (
+    frechet_distance,
+    frechet_extrapolated,
+    frechet_interval,
+    merge_moments,
+    moments,
+)
+from gan_jax.metrics.frechet import Moments, trace_sqrt_product
+
+
+def reference(x, y):
+    """The formula as pytorch-fid and the original code compute it: scipy's root of the unsymmetric product."""
+    p, q = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = linalg.sqrtm(p @ q)
+    shift = x.mean(0) - y.mean(0)
+    return shift @ shift + np.trace(p) + np.trace(q) - 2 * np.trace(np.real(root))
+
+
+@pytest.mark.parametrize("dimension", [1, 5, 64])
+def test_equals_scipys_matrix_root(dimension):
+    rng = np.random.default_rng(dimension)
+    x = rng.normal(size=(500, dimension)) @ rng.normal(size=(dimension, dimension))
+    y = rng.normal(size=(300, dimension)) + 0.5
+    expected = (
+        reference(x, y)
+        if dimension > 1
+        else (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
+    )
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_population_moments_give_the_closed_form():
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(2, 4, 4))
+    p, q = (f @ f.T + np.eye(4) for f in factors)
+    shift = np.array([1.0, 0.0, -2.0, 0.5])
+    found = frechet_distance(Moments(101, np.zeros(4), 100 * p), Moments(11, shift, 10 * q))
+    assert found == pytest.approx(float(gaussian_wasserstein_2(np.zeros(4), p, shift, q)) ** 2, rel=1e-4)
+    diagonal = (
+        Moments(11, np.zeros(2), 10 * np.diag([4.0, 9.0])),
+        Moments(11, np.zeros(2), 10 * np.diag([1.0, 1.0])),
+    )
+    assert frechet_distance(*diagonal) == pytest.approx(1.0 + 4.0)
+
+
+def test_identical_sets_and_a_shift():
+    x = np.random.default_rng(1).normal(size=(50, 8)).astype(np.float32)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-12)
+    assert frechet_distance(x, x + np.float32(2.0)) == pytest.approx(8 * 4.0, rel=1e-5)
+
+
+def test_singular_covariances_and_large_offsets():
+    """Ten samples of fifty dimensions: the rank is 9, and a matrix root has nothing to hold on to."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(10, 50)), rng.normal(size=(10, 50))
+    # tr (P Q)^1/2 of low-rank covariances is the nuclear norm of the centred data's cross product.
+    nuclear = np.linalg.svd((x - x.mean(0)) @ (y - y.mean(0)).T / 9, compute_uv=False).sum()
+    p, q = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    assert trace_sqrt_product(p, q) == pytest.approx(nuclear, rel=1e-10)
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(p) + np.trace(q) - 2 * nuclear
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(x + 1e6, y + 1e6) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(np.zeros((5, 3)), np.ones((5, 3))) == 3.0
+
+
+def test_moments_merge_in_any_order_and_partition(monkeypatch):
+    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 7)
+    x = np.random.default_rng(3).normal(size=(40, 3)) + 5
+    whole = moments(x)
+    np.testing.assert_allclose(whole.mean, x.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(whole.covariance, np.cov(x, rowvar=False), rtol=1e-12)
+    parts = [moments(part) for part in np.array_split(x, [1, 5, 30])]
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        merged = merge_moments(*(parts[i] for i in order))
+        assert merged.number == 40
+        np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-13)
+        np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-12, atol=1e-11)
+    assert frechet_distance(whole, x) == pytest.approx(0, abs=1e-12)
+
+
+PROCESS = """
+import sys
+import jax
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", num_processes=2, process_id=int(sys.argv[2]))
+import numpy as np
+from gan_jax.metrics import merge_across_processes, moments
+x = np.random.default_rng(0).normal(size=(30, 3)) + 1e3
+part = np.split(x, [11])[int(sys.argv[2])]
+merged = merge_across_processes(moments(part))
+assert merged.number == 30
+np.testing.assert_allclose(merged.mean, x.mean(0), rtol=1e-14)
+np.testing.assert_allclose(merged.covariance, np.cov(x, rowvar=False), rtol=1e-9, atol=1e-12)
+print(merged.scatter.tobytes().hex())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_get_the_same_moments_in_float64():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.getcwd()}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, port, str(index)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+
+
+def test_the_interval_covers_and_the_value_alone_does_not():
+    """Normal sets in four dimensions, a shift of 1: the truth is 1; nominal 90 %, 100 repetitions."""
+    rng = np.random.default_rng(4)
+    shift = np.array([1.0, 0, 0, 0])
+    covered, values = 0, []
+    for seed in range(100):
+        x, y = rng.normal(size=(80, 4)), rng.normal(size=(80, 4)) + shift
+        found = frechet_interval(x, y, resamples=60, level=0.9, seed=seed)
+        covered += found.low <= 1 <= found.high
+        values.append(found.value)
+    assert covered >= 90 - 3 * 3  # 3 standard errors of a binomial share
+    assert np.mean(values) > 1.05  # the bias that the interval takes off
+
+
+def test_extrapolation_takes_the_bias_off():
+    """Equal distributions, so the truth is 0; the plain distance is D (D + 3) / (4 N) and more above it."""
+    rng = np.random.default_rng(5)
+    runs = []
+    for seed in range(30):
+        x, y = rng.normal(size=(2, 400, 8))
+        runs.append((frechet_distance(x, y), frechet_extrapolated(x, y, seed=seed).value))
+    plain, extrapolated = np.mean(runs, axis=0)
+    error = np.std(runs, axis=0)[1] / np.sqrt(30)
+    assert plain > 0.08
+    assert abs(extrapolated) < max(4 * error, 0.1 * plain)
+
+
+def test_extrapolation_recovers_a_line():
+    found = frechet_extrapolated(np.zeros((50, 2)), np.ones((50, 2)))
+    assert found.value == pytest.approx(2.0)
+    assert found.slope == pytest.approx(0, abs=1e-9)
+    fixed = frechet_extrapolated(moments(np.zeros((50, 2))), np.ones((40, 2)), points=5)
+    assert fixed.value == pytest.approx(2.0)
+    assert fixed.sizes[-1] == 40
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "message"),
+    [
+        (np.full((5, 2), np.nan), np.zeros((5, 2)), "real: 10 entries in 5 of 5 samples are NaN"),
+        (np.zeros((5, 2)), np.zeros((1, 2)), "fake: needs at least 2 samples, got 1"),
+        (np.zeros((5, 2)), np.zeros((5, 3)), "differ in a sample's shape"),
+        (np.zeros((5, 2), np.uint8), np.zeros((5, 2), np.float32), "uint8 and fake has dtype float32"),
+        (
+            Moments(1, np.zeros(2), np.zeros((2, 2))),
+            np.zeros((5, 2)),
+            "at least 2 samples, these moments have 1",
+        ),
+        (Moments(9, np.zeros(3), np.eye(3)), np.zeros((5, 2)), "real has 3 dimensions and fake 2"),
+    ],
+)
+def test_bad_input_is_named(real, fake, message):
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(real, fake)

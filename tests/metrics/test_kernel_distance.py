@@ -1,0 +1,72 @@
+"""The kernel distance against its definition as loops, scikit-learn's kernel and closed forms."""
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import polynomial_kernel as sklearn_kernel
+
+from gan_jax.metrics import kernel_distance
+from gan_jax.metrics.kernel import polynomial_kernel
+
+
+def test_the_kernel_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 5)), rng.normal(size=(4, 5))
+    np.testing.assert_allclose(polynomial_kernel(x, y), sklearn_kernel(x, y, degree=3))
+    expected = sklearn_kernel(x, y, degree=2, gamma=0.3, coef0=2.0)
+    np.testing.assert_allclose(polynomial_kernel(x, y, degree=2, scale=0.3, offset=2.0), expected)
+
+
+def test_one_block_is_the_definition():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(5, 3)) + 1
+
+    def k(a, b):
+        return (a @ b / 3 + 1) ** 3
+
+    expected = (
+        sum(k(x[i], x[j]) for i in range(6) for j in range(6) if i != j) / 30
+        + sum(k(y[i], y[j]) for i in range(5) for j in range(5) if i != j) / 20
+        - 2 * sum(k(a, b) for a in x for b in y) / 30
+    )
+    found = kernel_distance(x, y)
+    assert found.value == pytest.approx(expected)
+    assert np.isnan(found.standard_error)
+
+
+def test_blocks_are_disjoint_and_their_error_is_the_spread_over_data():
+    """With a linear kernel the squared MMD is |shift|^2 / D: known, so coverage can be counted."""
+    rng = np.random.default_rng(2)
+    shift, inside = np.array([0.3, 0.0]), 0
+    values, errors = [], []
+    for seed in range(200):
+        x, y = rng.normal(size=(120, 2)), rng.normal(size=(120, 2)) + shift
+        found = kernel_distance(x, y, block_size=10, degree=1, seed=seed)
+        values.append(found.value)
+        errors.append(found.standard_error)
+        inside += abs(found.value - 0.09 / 2) < 2.2 * found.standard_error  # Student's 95 % with 11 degrees
+    assert np.mean(values) == pytest.approx(0.045, abs=4 * np.std(values) / np.sqrt(200))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+    assert inside / 200 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_equal_sets_and_unequal_sizes():
+    x = np.random.default_rng(3).normal(size=(100, 4)).astype(np.float32)
+    found = kernel_distance(x, x[::-1])
+    # A set against itself: the cross term holds the diagonal that the others leave out, so the value is below 0.
+    assert found.value < 0
+    assert kernel_distance(x, x[:60], block_size=30).value == pytest.approx(0, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "options", "message"),
+    [
+        (np.full((5, 2), np.nan), np.zeros((5, 2)), {}, "NaN"),
+        (np.zeros((1, 2)), np.zeros((5, 2)), {}, "at least 2 samples, got 1"),
+        (np.zeros((5, 2)), np.zeros((5, 3)), {}, "differ in a sample's shape"),
+        (np.zeros((500, 2)), np.zeros((5, 2)), {"block_size": 10}, "fewer than two"),
+        (np.zeros((5, 2)), np.zeros((5, 2)), {"block_size": 1}, "block_size 1"),
+    ],
+)
+def test_bad_input_is_named(real, fake, options, message):
+    with pytest.raises(ValueError, match=message):
+        kernel_distance(real, fake, **options)

@@ -124,7 +124,8 @@ def test_two_processes_get_the_same_moments_in_float64():
     ]
     outputs = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
-    assert outputs[0][0] == outputs[1][0]
+    scatters = {output.split()[-1] for output, _ in outputs}
+    assert len(scatters) == 1
 
 
 def test_the_interval_covers_and_the_value_alone_does_not():

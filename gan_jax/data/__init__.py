@@ -3,7 +3,7 @@
 from gan_jax.data.arrays import decode, encode, from_arrays
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source
-from gan_jax.data.specs import load
+from gan_jax.data.specs import load, open_source
 from gan_jax.data.toy import Toy, from_toy
 
-__all__ = ["DataError", "Source", "Toy", "decode", "encode", "from_arrays", "from_toy", "load"]
+__all__ = ["DataError", "Source", "Toy", "decode", "encode", "from_arrays", "from_toy", "load", "open_source"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,8 +32,9 @@ def decode(x: Array) -> Array:
     >>> decode(jnp.array([0, 51, 255], jnp.uint8)).tolist()
     [-1.0, -0.60..., 1.0]
     """
-    # x / 127.5 - 1 compiles to a product with a rounded reciprocal, which takes 255 to 1.0000001.
-    return (2 * x.astype(jnp.float32) - 255) / 255
+    # x / 127.5 - 1 compiles to a product with a rounded reciprocal, which takes 255 to 1.0000001. A product that is
+    # written as one gives the same bits compiled and not.
+    return (2 * x.astype(jnp.float32) - 255) * np.float32(1 / 255)
 
 
 def encode(x: np.ndarray) -> np.ndarray:
@@ -226,6 +228,8 @@ def _stored(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _in_range(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    if array.dtype == dtype:
+        return array
     bounds = np.iinfo(dtype)
     if array.size and (array.min() < bounds.min or array.max() > bounds.max):
         raise DataError(
@@ -285,7 +289,7 @@ def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             opened = np.load(file, allow_pickle=False)
             arrays = {"x": opened} if isinstance(opened, np.ndarray) else dict(opened)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{str(path)!r} cannot be read as .npz or .npy ({error}): save it with "
             "numpy.savez(path, x=images, y=labels); pickled objects are not read."
@@ -294,3 +298,18 @@ def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         arrays = {"x": next(iter(arrays.values()))}
     kept = check_arrays(arrays, f"the file {str(path)!r}")
     return {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
+
+
+def map_npy(path: pathlib.Path) -> np.ndarray:
+    """A `.npy` file's array, left on disk; grey images `[N, H, W]` become `[N, H, W, 1]`.
+
+    Raises:
+      DataError: if the file cannot be read as numbers.
+    """
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as .npy ({error}); pickled objects are not read."
+        ) from error
+    return mapped[..., None] if mapped.ndim == 3 else mapped

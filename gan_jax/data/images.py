@@ -30,6 +30,7 @@ MAX_PIXELS = 2**26
 """Larger images are skipped: a small file can unpack to gigabytes."""
 METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 """How images are resized; all but `nearest` average over what they shrink."""
+PARTS = ("whole", "left", "right")
 _CHUNK, _PART = 1024, 32
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Conversion:
       channels: 1 (grey) or 3.
       method: one of `METHODS`.
       max_pixels: larger images are refused.
+      part: `whole`, or the `left` or `right` half of two images side by side.
 
     Raises:
       DataError: if a field is out of range.
@@ -56,6 +58,7 @@ class Conversion:
     channels: int
     method: str = "lanczos"
     max_pixels: int = MAX_PIXELS
+    part: str = "whole"
 
     def __post_init__(self) -> None:
         if (
@@ -87,6 +90,8 @@ class Conversion:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
                 image.load()
                 upright = _in_mode(to_eight_bits(image), "L" if self.channels == 1 else "RGB")
+                if self.part != "whole":
+                    upright = half(upright, self.part)
                 array = np.asarray(upright if self.size is None else square(upright, self.size, self.method))
         except DataError:
             raise
@@ -133,6 +138,16 @@ def square(image: Image.Image, size: int, method: str) -> Image.Image:
     return image.resize((size, size), Image.Resampling[method.upper()], box=box)
 
 
+def half(image: Image.Image, part: str) -> Image.Image:
+    """The `left` or `right` half of a Pillow image."""
+    middle = image.width // 2
+    if image.width % 2 or not middle:
+        raise ValueError(f"a width of {image.width} has no two halves")
+    return image.crop(
+        (0, 0, middle, image.height) if part == "left" else (middle, 0, image.width, image.height)
+    )
+
+
 def is_color(file: pathlib.Path | IO[bytes]) -> bool:
     """Whether an image has colours, by its header alone; false for what is no image."""
     from PIL import Image
@@ -151,12 +166,14 @@ class ImageFolder:
     Attributes:
       arrays: `x [N, size, size, C]` uint8, in the order of the names; `y [N]` where there are sub-folders.
       classes: the sub-folders' names; label k is `classes[k]`.
+      names: the files, in the order of the arrays.
       skipped: `{file: reason}` for every file that was not read.
       record: how the images were made: size, crop, resize method, Pillow's version.
     """
 
     arrays: dict[str, np.ndarray]
     classes: tuple[str, ...]
+    names: tuple[str, ...]
     skipped: dict[str, str]
     record: dict[str, Any]
 
@@ -189,6 +206,7 @@ def read_folder(
     channels: int | None = None,
     method: str = "lanczos",
     max_pixels: int = MAX_PIXELS,
+    part: str = "whole",
     use_cache: bool = True,
     memory_map: bool = False,
 ) -> ImageFolder:
@@ -200,6 +218,7 @@ def read_folder(
       channels: 1 (grey) or 3; if `None`, 1 where every image is grey.
       method: one of `METHODS`.
       max_pixels: larger images are skipped.
+      part: `whole`, or the `left` or `right` half of every file.
       use_cache: whether the result is kept on disk.
       memory_map: leave the arrays on disk, for folders larger than the memory.
 
@@ -212,7 +231,7 @@ def read_folder(
     if channels is None:
         with _quiet():
             channels = 3 if any(is_color(root / name) for name in files) else 1
-    conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels)
+    conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
     def build(write: Write) -> dict[str, Any]:
         names: list[str] = []
@@ -227,7 +246,7 @@ def read_folder(
         classes, labels = _labels(folder, names)
         if classes:
             write("y", labels)
-        return {"classes": classes, "skipped": dict(sorted(skipped.items()))}
+        return {"classes": classes, "names": names, "skipped": dict(sorted(skipped.items()))}
 
     key = {"folder": str(root), "files": listing(root, files), "links": links, "made": conversion.record()}
     stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
@@ -238,7 +257,8 @@ def image_folder(stored: Stored, conversion: Conversion) -> ImageFolder:
     """What the cache holds of a folder, by its parts."""
     return ImageFolder(
         arrays=stored.arrays,
-        classes=tuple(stored.record.get("classes", ())),
+        classes=tuple(stored.record["classes"]),
+        names=tuple(stored.record["names"]),
         skipped=stored.record["skipped"],
         record=conversion.record(),
     )

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from gan_jax.data import arrays, images, tfds_images
+from gan_jax.data import arrays, derive, images, pairs, stream, tfds_images
+from gan_jax.data.augment import augmented
 from gan_jax.data.errors import DataError
+from gan_jax.data.source import Source
+from gan_jax.functional.augment import Augment
 
 KINDS = (
-    "'digits', 'mnist5k', 'tfds:NAME', 'tfds:NAME@SPLIT', a path to a .npz or .npy file, or an image folder"
+    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, "
+    "'pairs:FOLDER', or 'stacked:', 'edges:' or 'masks:' before any of these"
 )
+FOLDER_SIZE = 64
+"""What the images of a folder are resized to where no size is given."""
+RESIDENT_LIMIT = 2**31
+"""Bytes: larger sets stay on the host and stream."""
+
+_DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
+    "stacked": derive.stack_digits,
+    "edges": derive.with_edges,
+    "masks": derive.with_masks,
+}
 
 
 def load(
@@ -22,13 +38,13 @@ def load(
     method: str = "lanczos",
     prepare: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The arrays that `spec` names: `x [N, ...]`, and `y [N]` where there are labels.
+    """The arrays that `spec` names: `x [N, ...]`, `y [N]` where there are labels, `condition` for pairs.
 
     Args:
-      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), or an image
-        folder.
-      size: height and width that images from folders and TFDS are resized to; where `None`, a folder's get 64 and
-        TFDS's keep their own.
+      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder,
+        `pairs:folder`; before any but the last `stacked:` (1,000 modes), `edges:` or `masks:` (derived pairs).
+      size: height and width that images from folders and TFDS are resized to; where `None`, a folder's get
+        `FOLDER_SIZE` and TFDS's keep their own.
       channels: of images from folders and TFDS: 1, 3, or `None` for their own.
       method: how they are resized, one of `images.METHODS`.
       prepare: download and prepare a TFDS data set that is not there.
@@ -39,18 +55,94 @@ def load(
     >>> load("digits")["x"].shape
     (1797, 8, 8, 1)
     """
+    kind, _, rest = spec.partition(":")
+    made: dict[str, Any] = {"channels": channels, "method": method}
+    if kind in _DERIVED:
+        return _DERIVED[kind](load(rest, size=size, prepare=prepare, **made))
     if spec == "digits":
         return arrays.load_digits()
     if spec == "mnist5k":
         return arrays.load_mnist5k()
-    if spec.startswith("tfds:"):
-        name, _, split = spec.removeprefix("tfds:").partition("@")
-        return tfds_images.load_tfds(
-            name, split or "train", size=size, channels=channels, method=method, prepare=prepare
-        )
+    if kind == "tfds":
+        return tfds_images.load_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
+    if kind == "pairs":
+        return pairs.load_pairs(rest, size or FOLDER_SIZE, **made)
     path = pathlib.Path(spec).expanduser()
     if path.suffix in (".npz", ".npy"):
         return arrays.load_npz(path)
     if path.is_dir():
-        return images.load_images(path, size or 64, channels=channels, method=method)
+        return images.load_images(path, size or FOLDER_SIZE, **made)
     raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
+
+
+def _name_and_split(rest: str) -> tuple[str, str]:
+    name, _, split = rest.partition("@")
+    return name, split or "train"
+
+
+def open_source(
+    spec: str,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    method: str = "lanczos",
+    prepare: bool = False,
+    replace: bool = False,
+    augment: Sequence[str | Augment] = (),
+    resident_limit: int = RESIDENT_LIMIT,
+) -> Source:
+    """A source over what `spec` names: on the device if it fits there, else streaming from disk.
+
+    A large image folder is converted once, into the cache, and memory-mapped; a large TFDS set is decoded by
+    threads ahead of its use; a large `.npy` file is memory-mapped.
+
+    Args:
+      spec: as in `load`.
+      batch_size: B.
+      seed: of the order and of the augmentation.
+      size: as in `load`.
+      channels: as in `load`.
+      method: as in `load`.
+      prepare: as in `load`.
+      replace: sample with replacement instead of epochs.
+      augment: names or functions for `augmented`.
+      resident_limit: how many bytes may live on the device.
+
+    Raises:
+      DataError: if the spec is not understood, its data cannot be read, or the batch is larger than the data.
+
+    >>> open_source("digits", batch_size=64).size
+    1797
+    """
+    made: dict[str, Any] = {"channels": channels, "method": method}
+    large = _large(spec, size, resident_limit, prepare, made)
+    if large is None:
+        loaded = load(spec, size=size, prepare=prepare, **made)
+        source = arrays.from_arrays(loaded, batch_size, seed, replace=replace)
+    else:
+        source = stream.from_reader(*large, batch_size, seed, replace=replace)
+    return augmented(source, *augment, seed=seed) if augment else source
+
+
+def _large(
+    spec: str, size: int | None, limit: int, prepare: bool, made: dict[str, Any]
+) -> tuple[stream.Reader, int] | None:
+    """A reader and the number of examples where the set is larger than `limit`, else `None`."""
+    kind, _, rest = spec.partition(":")
+    path = pathlib.Path(spec).expanduser()
+    if kind == "tfds":
+        name, split = _name_and_split(rest)
+        if tfds_images.decoded_bytes(name, split, size=size, prepare=prepare) > limit:
+            return tfds_images.record_reader(name, split, size=size, prepare=prepare, **made)
+    elif path.is_dir():
+        side = size or FOLDER_SIZE
+        if len(images.find_files(path.resolve())[0]) * 3 * side**2 > limit:
+            read = images.read_folder(path, side, memory_map=True, **made)
+            read.warn(path)
+            return stream.array_reader(read.arrays), len(read.arrays["x"])
+    elif path.suffix == ".npy" and path.is_file() and path.stat().st_size > limit:
+        mapped = arrays.map_npy(path)
+        return stream.array_reader({"x": mapped}), len(mapped)
+    return None

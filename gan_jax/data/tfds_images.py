@@ -166,7 +166,7 @@ def read_tfds(
             )
             skipped |= {f"record {number}": why for (number, _), why in failed}
         names = found.info.features[label].names if label is not None else []
-        return {"classes": list(names or []), "skipped": skipped}
+        return {"classes": list(names or []), "names": [], "skipped": skipped}
 
     folder = pathlib.Path(found.data_dir)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
@@ -269,6 +269,26 @@ def open_records(builder: Any, split: str, image: str) -> Records:
     if not len(source):
         raise DataError(f"{where} has no examples in the split {split!r}.")
     return Records(source, where)
+
+
+def decoded_bytes(
+    name: str,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    data_dir: str | pathlib.Path | None = None,
+    prepare: bool = False,
+) -> int:
+    """How much memory the decoded images of a split take.
+
+    Raises:
+      DataError: as `read_tfds`.
+    """
+    found = prepared_builder(name, data_dir, prepare)
+    image, _ = image_and_label(found)
+    height, width, depth = found.info.features[image].shape
+    pixels = size**2 if size else (height or 0) * (width or 0)
+    return len(open_records(found, split, image)) * pixels * (depth or 3)
 
 
 Reader = Callable[[np.ndarray], dict[str, np.ndarray]]

@@ -1,0 +1,195 @@
+"""Data too large for the device: read by number and ahead of time, or taken from an iterator."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import concurrent.futures
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.arrays import as_model_input, check_arrays, index_feed
+from gan_jax.data.errors import DataError
+from gan_jax.data.source import Source
+from gan_jax.functional.batch import over_batch
+from gan_jax.types import Batch, Tree
+
+_REMEMBERED = 4
+
+Reader = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""`indices [n] -> {x [n, ...], y [n]}`; called from several threads."""
+
+
+def array_reader(arrays: Mapping[str, np.ndarray]) -> Reader:
+    """Reads from arrays on the host, memory-mapped ones included.
+
+    >>> array_reader({"x": np.arange(10)})(np.array([3, 1]))["x"].tolist()
+    [3, 1]
+    """
+    return lambda indices: {name: np.asarray(array[indices]) for name, array in arrays.items()}
+
+
+def from_reader(
+    read: Reader,
+    size: int,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    replace: bool = False,
+    ahead: int = 4,
+    workers: int | None = None,
+) -> Source:
+    """A source that reads examples by number in threads, `ahead` batches before they are asked for.
+
+    The order is that of `from_arrays`, a pure function of seed and batch number: there is no state to save, and a
+    run resumes at any batch. uint8 crosses to the device as it is and is decoded there.
+
+    Args:
+      read: gives examples by number.
+      size: how many there are.
+      batch_size: B.
+      seed: of the order.
+      replace: sample with replacement instead of epochs.
+      ahead: how many batches are read before they are asked for: at least as many as the last call asked for, or
+        none if 0.
+      workers: threads; as many as there are cores if `None`.
+
+    Raises:
+      DataError: if the batch is larger than the data, or a number is out of range.
+
+    >>> source = from_reader(array_reader({"x": np.arange(12.0)[:, None]}), size=12, batch_size=4)
+    >>> source.feed(0, 2)["x"].shape
+    (2, 4, 1)
+    >>> source.close()
+    """
+    if ahead < 0 or (workers is not None and workers < 1):
+        raise DataError(
+            f"A stream reads 0 or more batches ahead by 1 or more workers, got {ahead} and {workers}."
+        )
+    indices = index_feed(size, batch_size, seed, replace=replace)
+    pool = concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="gan_jax-data")
+    pending: dict[int, concurrent.futures.Future[dict[str, np.ndarray]]] = {}
+
+    def read_batch(number: int) -> dict[str, np.ndarray]:
+        return check_arrays(read(indices(number, 1)[0]), "what was read")
+
+    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
+        wanted = range(cursor, cursor + count)
+        coming = range(cursor + count, cursor + count + (max(ahead, count) if ahead else 0))
+        for number in [number for number in pending if number not in wanted and number not in coming]:
+            pending.pop(number).cancel()
+        for number in (*wanted, *coming):
+            if number not in pending:
+                pending[number] = pool.submit(read_batch, number)
+        return _stacked([pending.pop(number).result() for number in wanted])
+
+    return Source(
+        feed=feed,
+        fetch=_decoded,
+        batch_size=batch_size,
+        size=size,
+        close=lambda: pool.shutdown(wait=True, cancel_futures=True),
+    )
+
+
+def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int) -> Source:
+    """A source over somebody's own iterator of batches, resumable if it has `get_state` and `set_state`.
+
+    grain's iterators have both. Each batch is `{x [B, ...], y [B]}`; the iterator must not end.
+
+    Args:
+      iterator: of batches.
+      batch_size: B; a batch of another size is an error.
+
+    Raises:
+      DataError: while feeding, if the iterator ends, gives batches of another size, or is asked to go back further
+        than its last few calls; while restoring, if the state cannot be read.
+
+    >>> source = from_iterator(iter([{"x": np.zeros((2, 3))}] * 4), batch_size=2)
+    >>> source.feed(0, 3)["x"].shape
+    (3, 2, 3)
+    """
+    position = 0
+    resumable = hasattr(iterator, "get_state") and hasattr(iterator, "set_state")
+    # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.
+    begun: collections.deque[tuple[int, Any]] = collections.deque(maxlen=_REMEMBERED)
+
+    def draw() -> dict[str, np.ndarray]:
+        nonlocal position
+        try:
+            batch = check_arrays(next(iterator), "a batch of the stream")
+        except StopIteration as error:
+            raise DataError(
+                f"The stream ended after {position} batches: repeat it, as training goes on without end."
+            ) from error
+        if len(batch["x"]) != batch_size:
+            raise DataError(
+                f"The stream gave a batch of {len(batch['x'])}, expected {batch_size}: drop remainders."
+            )
+        position += 1
+        return batch
+
+    def go_to(cursor: int) -> None:
+        nonlocal position
+        earlier = [(place, inner) for place, inner in begun if place <= cursor]
+        if cursor < position and not earlier:
+            raise DataError(
+                f"The stream stands at batch {position} and cannot go back to {cursor}: restore its state, or "
+                "start anew."
+            )
+        if cursor < position:
+            position, inner = earlier[-1]
+            iterator.set_state(inner)  # type: ignore[attr-defined]
+        while position < cursor:
+            draw()
+
+    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
+        go_to(cursor)
+        if resumable:
+            begun.append((position, iterator.get_state()))  # type: ignore[attr-defined]
+        return _stacked([draw() for _ in range(count)])
+
+    def state() -> bytes:
+        kept = [*begun, (position, iterator.get_state())]  # type: ignore[attr-defined]
+        return json.dumps([[place, _to_json(inner)] for place, inner in kept]).encode()
+
+    def restore(saved: bytes) -> None:
+        nonlocal position
+        try:
+            kept = [(int(place), _from_json(inner)) for place, inner in json.loads(saved)]
+            position, inner = kept[-1]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise DataError(f"The saved state of the stream cannot be read ({error}): start anew.") from error
+        iterator.set_state(inner)  # type: ignore[attr-defined]
+        begun.clear()
+        begun.extend(kept[:-1])
+
+    return Source(
+        feed=feed,
+        fetch=_decoded,
+        batch_size=batch_size,
+        state=state if resumable else None,
+        restore=restore if resumable else None,
+        close=getattr(iterator, "close", lambda: None),
+    )
+
+
+def _to_json(inner: Any) -> Any:
+    """grain's loaders give bytes, its datasets' iterators a JSON tree."""
+    return {"bytes": base64.b64encode(inner).decode()} if isinstance(inner, bytes) else {"tree": inner}
+
+
+def _from_json(kept: Any) -> Any:
+    return base64.b64decode(kept["bytes"]) if "bytes" in kept else kept["tree"]
+
+
+def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _decoded(_: Tree, fed: Tree) -> Batch:
+    return over_batch({name: as_model_input(name, leaf) for name, leaf in over_batch(fed).items()})

@@ -1,0 +1,62 @@
+"""Pairs for image-to-image games: both layouts, the direction, files without a partner."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.data import DataError, load, pairs
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for k in range(4):
+        save(tmp_path / "A" / "some" / f"{k}.png", np.full((8, 8), 10 + k))
+        save(tmp_path / "B" / "some" / f"{k}.bmp", np.full((8, 8, 3), 20 + k))
+    return tmp_path
+
+
+def test_sub_folders_are_paired_by_name_whatever_the_format(folders):
+    data = load(f"pairs:{folders}", size=4)
+    assert data["condition"].shape == (4, 4, 4, 1)
+    assert data["x"].shape == (4, 4, 4, 3)
+    np.testing.assert_array_equal(data["x"][:, 0, 0, 0], data["condition"][:, 0, 0, 0] + 10)
+    other_way = pairs.load_pairs(folders, 4, direction="BtoA")
+    np.testing.assert_array_equal(other_way["x"], data["condition"])
+    np.testing.assert_array_equal(other_way["condition"], data["x"])
+
+
+def test_files_without_a_partner_are_skipped_and_named(folders):
+    (folders / "A" / "some" / "1.png").unlink()
+    (folders / "B" / "some" / "2.bmp").write_text("no image")
+    read = pairs.read_pairs(folders, 4)
+    assert read.names == ("some/0", "some/3")
+    assert read.arrays["x"][:, 0, 0, 0].tolist() == [20, 23]
+    assert read.skipped == {
+        "A/some/2.png": "has no partner",
+        "B/some/1.bmp": "has no partner",
+        "B/some/2.bmp": "not an image",
+    }
+
+
+def test_two_images_side_by_side(tmp_path):
+    left, right = np.full((6, 6), 1), np.full((6, 6), 2)
+    save(tmp_path / "both.png", np.concatenate([left, right], axis=1))
+    save(tmp_path / "odd.png", np.zeros((6, 7)))
+    read = pairs.read_pairs(tmp_path, 6)
+    assert set(read.arrays["condition"].ravel()) == {1}
+    assert set(read.arrays["x"].ravel()) == {2}
+    assert "width of 7" in read.skipped["odd.png"]
+
+
+def test_mistakes_say_what_was_expected(folders):
+    with pytest.raises(DataError, match="AtoB"):
+        pairs.load_pairs(folders, 4, direction="A")
+    for path in (folders / "B" / "some").iterdir():
+        path.rename(path.with_name(f"other-{path.name}"))
+    with pytest.raises(DataError, match="the same names"):
+        pairs.load_pairs(folders, 4)

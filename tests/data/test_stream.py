@@ -1,0 +1,195 @@
+"""Streams give what the device-resident source gives, and go on where they stopped."""
+
+import json
+import threading
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.data import DataError, from_arrays, open_source, stream
+from gan_jax.data.augment import augmented
+
+
+def data(n=23):
+    x = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 1), np.uint8)
+    return {"x": x, "y": np.arange(n, dtype=np.int32)}
+
+
+def batches(source, cursor, count):
+    fed = source.feed(cursor, count)
+    return [source.fetch(source.resident, jax.tree.map(lambda leaf, i=i: leaf[i], fed)) for i in range(count)]
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_stream_is_the_resident_source_from_elsewhere(replace):
+    resident = from_arrays(data(), 5, seed=3, replace=replace)
+    streaming = stream.from_reader(stream.array_reader(data()), 23, 5, seed=3, replace=replace)
+    for cursor, count in ((0, 3), (3, 3), (6, 1), (50, 2), (1, 4)):
+        assert_same(batches(streaming, cursor, count), batches(resident, cursor, count))
+    streaming.close()
+
+
+def test_batches_are_read_once_and_ahead():
+    read, done = [], threading.Semaphore(0)
+
+    def reader(indices):
+        read.append(tuple(indices))
+        done.release()
+        return {"x": indices[:, None].astype(np.float32)}
+
+    source = stream.from_reader(reader, 12, 4, ahead=2)
+    source.feed(0, 1)
+    for _ in range(3):
+        assert done.acquire(timeout=10)
+    assert len(read) == 3  # batch 0, and batches 1 and 2 before they are asked for
+    source.feed(1, 2)
+    source.close()
+    assert len(set(read)) == len(read)
+
+
+def test_an_error_while_reading_reaches_the_caller():
+    def reader(indices):
+        raise DataError("the disk is gone")
+
+    source = stream.from_reader(reader, 12, 4)
+    with pytest.raises(DataError, match="the disk is gone"):
+        source.feed(0, 1)
+    source.close()
+
+
+class Counting:
+    """An iterator of batches with grain's two methods; its state is a number, as JSON or as bytes."""
+
+    def __init__(self, kind):
+        self.number, self.kind = 0, kind
+
+    def __next__(self):
+        self.number += 1
+        return {"x": np.full((2, 1), self.number, np.float32)}
+
+    def __iter__(self):
+        return self
+
+    def get_state(self):
+        return json.dumps(self.number).encode() if self.kind == "bytes" else {"number": self.number}
+
+    def set_state(self, state):
+        self.number = json.loads(state) if self.kind == "bytes" else state["number"]
+
+
+def numbers(fed):
+    return fed["x"][:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "json"])
+def test_an_iterator_goes_on_from_its_state(kind):
+    source = stream.from_iterator(Counting(kind), batch_size=2)
+    assert numbers(source.feed(0, 3)) == [1, 2, 3]
+    saved = source.state()
+    assert numbers(source.feed(3, 2)) == [4, 5]
+    resumed = stream.from_iterator(Counting(kind), batch_size=2)
+    resumed.restore(saved)
+    assert numbers(resumed.feed(3, 2)) == [4, 5]
+
+
+def test_a_state_saved_by_a_loop_that_reads_ahead_still_resumes():
+    """The loop has asked for batches 3 and 4 when it saves after training on batch 2."""
+    source = stream.from_iterator(Counting("json"), batch_size=2)
+    source.feed(0, 3)
+    source.feed(3, 2)
+    resumed = stream.from_iterator(Counting("json"), batch_size=2)
+    resumed.restore(source.state())
+    assert numbers(resumed.feed(3, 2)) == [4, 5]
+    assert numbers(resumed.feed(7, 1)) == [8]
+    assert numbers(resumed.feed(4, 1)) == [5]
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda s: s.feed(0, 3), "ended after 2 batches"),
+        (lambda s: (s.feed(0, 2), s.feed(0, 1)), "stands at batch 2 and cannot go back to 0"),
+    ],
+)
+def test_an_iterator_that_cannot_go_on_says_so(act, said):
+    plain = stream.from_iterator(iter([{"x": np.zeros((2, 1))}] * 2), batch_size=2)
+    assert plain.state is None
+    with pytest.raises(DataError, match=said):
+        act(plain)
+
+
+def test_other_mistakes_of_streams():
+    with pytest.raises(DataError, match="gave a batch of 3, expected 2"):
+        stream.from_iterator(iter([{"x": np.zeros((3, 1))}]), batch_size=2).feed(0, 1)
+    with pytest.raises(DataError, match="cannot be read"):
+        stream.from_iterator(Counting("json"), batch_size=2).restore(b"{")
+    with pytest.raises(DataError, match="larger than the data set"):
+        stream.from_reader(stream.array_reader(data(3)), 3, 4)
+    with pytest.raises(DataError, match="1 or more workers"):
+        stream.from_reader(stream.array_reader(data()), 23, 4, workers=0)
+
+
+def test_grain_resumes_where_it_stopped():
+    grain = pytest.importorskip("grain")
+
+    def iterator():
+        examples = [{"x": np.full(3, k, np.float32)} for k in range(20)]
+        return iter(grain.MapDataset.source(examples).shuffle(seed=1).repeat().to_iter_dataset().batch(4))
+
+    whole = stream.from_iterator(iterator(), batch_size=4).feed(0, 12)["x"]
+    first = stream.from_iterator(iterator(), batch_size=4)
+    np.testing.assert_array_equal(first.feed(0, 7)["x"], whole[:7])
+    resumed = stream.from_iterator(iterator(), batch_size=4)
+    resumed.restore(first.state())
+    np.testing.assert_array_equal(resumed.feed(7, 5)["x"], whole[7:])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for k in range(12):
+        path = tmp_path / "images" / str(k % 2) / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), k, np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+def test_sets_above_the_limit_stream_and_give_the_same_batches(folder, tmp_path):
+    np.save(tmp_path / "some.npy", data()["x"])
+    for spec in (str(folder), str(tmp_path / "some.npy")):
+        resident = open_source(spec, 4, seed=1, size=8)
+        streaming = open_source(spec, 4, seed=1, size=8, resident_limit=100)
+        assert jax.tree.leaves(streaming.resident) == []
+        assert streaming.size == resident.size
+        assert_same(batches(streaming, 2, 3), batches(resident, 2, 3))
+        streaming.close()
+
+
+def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned():
+    x = data(16)["x"]
+    source = augmented(from_arrays({"x": x, "condition": x}, 8), "flip", "crop", seed=4)
+    plain = from_arrays({"x": x, "condition": x}, 8)
+    together = batches(source, 3, 2)
+    np.testing.assert_array_equal(together[1]["x"], batches(source, 4, 1)[0]["x"])
+    np.testing.assert_array_equal(together[0]["x"], together[0]["condition"])
+    before = batches(plain, 3, 2)
+    assert not np.array_equal(together[0]["x"], before[0]["x"])
+    flipped = augmented(plain, "flip")
+    for changed, original in zip(batches(flipped, 0, 1)[0]["x"], batches(plain, 0, 1)[0]["x"], strict=True):
+        assert np.array_equal(changed, original) or np.array_equal(changed, original[:, ::-1])
+
+
+def test_labelled_images_are_augmented_on_their_own():
+    own = {"x": data(8)["x"], "y": np.arange(8)}
+    plain = from_arrays(data(), 8, labelled=own)
+    changed = batches(augmented(plain, lambda key, x: -x), 0, 1)[0]
+    (before,) = batches(plain, 0, 1)
+    np.testing.assert_array_equal(changed["labelled"]["x"], -before["labelled"]["x"])
+    np.testing.assert_array_equal(changed["labelled"]["y"], before["labelled"]["y"])
+    with pytest.raises(DataError, match=r"got \['rotate'\]"):
+        augmented(plain, "rotate")

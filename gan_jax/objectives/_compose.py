@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,112 +17,12 @@ import jax.numpy as jnp
 from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Game, Objective, Turn
+from gan_jax.objectives._look import Condition, Read, look, score, unconditional
 from gan_jax.play import apply_turn
 from gan_jax.types import Array, Aux, Batch, LossFn, Moment, Players, Prepare, Tree
 
 ScoreLoss = Callable[[Array, Array], Array]
 """`(real scores [B], fake scores [B]) -> [B]` where the loss is a mean over examples, else a scalar."""
-Condition = Callable[[Batch], tuple[Array, ...]]
-"""Further inputs of both networks, read off the batch."""
-
-
-def unconditional(batch: Batch) -> tuple[Array, ...]:
-    """No further inputs."""
-    return ()
-
-
-def label_condition(batch: Batch) -> tuple[Array, ...]:
-    """The label y `[B]`, given to generator and critic."""
-    return (batch["y"],)
-
-
-def batch_size(batch: Batch) -> int:
-    """B of the batch's `x`."""
-    return jax.tree.leaves(batch["x"])[0].shape[0]
-
-
-def as_mapping(out: Any) -> dict[str, Array]:
-    """A critic's output as a mapping, its heads in float32 (or wider): losses are not computed in bf16."""
-    heads = dict(out) if isinstance(out, Mapping) else {"score": out}
-    return {name: at_least_float32(head) for name, head in heads.items()}
-
-
-def at_least_float32(x: Array) -> Array:
-    """bf16 and f16 to float32; float32, float64 and integers as they are."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return x.astype(wide) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def generate(
-    game: Game, players: Players, batch: Batch, moment: Moment, condition: Condition
-) -> tuple[Array, Tree, Tree]:
-    """The turn's fake samples: `(sample [B, ...], latent, the generator's new statistics)`."""
-    prior = game.objective.prior
-    inputs: tuple[Any, ...] = condition(batch)
-    latent = None
-    if prior is not None:
-        latent = prior(named_key(moment.key, "latent"), batch_size(batch))
-        inputs = (latent, *inputs)
-    generator = players["generator"]
-    sample, stats = game.networks["generator"].apply(
-        generator.params, generator.stats, *inputs, train=True, key=named_key(moment.key, "generator")
-    )
-    return sample, latent, stats
-
-
-def prepare_inputs(
-    game: Game, players: Players, inputs: tuple[Array, ...], moment: Moment, name: str, critic: str = "critic"
-) -> tuple[Array, ...]:
-    """The critic's inputs as it will see them; `name` tells real from fake, which draw independently."""
-    for place, prepare in enumerate(game.objective.prepare):
-        inputs = prepare(
-            inputs,
-            key=named_key(moment.key, f"prepare/{place}/{name}"),
-            step=moment.step,
-            memory=players[critic].memory,
-        )
-    return inputs
-
-
-def judge(
-    game: Game,
-    players: Players,
-    inputs: tuple[Array, ...],
-    stats: Tree,
-    moment: Moment,
-    name: str,
-    critic: str = "critic",
-) -> tuple[dict[str, Array], Tree]:
-    """The critic's output on prepared inputs, and its statistics after the call."""
-    out, stats = game.networks[critic].apply(
-        players[critic].params, stats, *inputs, train=True, key=named_key(moment.key, f"{critic}/{name}")
-    )
-    return as_mapping(out), stats
-
-
-def look(
-    game: Game, players: Players, batch: Batch, moment: Moment, condition: Condition
-) -> tuple[dict[str, Any], Tree, Tree]:
-    """Everything a two-player loss needs: `(seen, the generator's and the critic's new statistics)`.
-
-    What a player's loss does not use is dropped by the compiler.
-    """
-    sample, latent, generator_stats = generate(game, players, batch, moment, condition)
-    conditions = condition(batch)
-    real = prepare_inputs(game, players, (batch["x"], *conditions), moment, "real")
-    fake = prepare_inputs(game, players, (sample, *conditions), moment, "fake")
-    real_out, stats = judge(game, players, real, players["critic"].stats, moment, "real")
-    fake_out, stats = judge(game, players, fake, stats, moment, "fake")
-    seen = {
-        "sample": sample,
-        "real": real,
-        "fake": fake,
-        "real_out": real_out,
-        "fake_out": fake_out,
-    }
-    if latent is not None:
-        seen["latent"] = latent
-    return seen, generator_stats, stats
 
 
 def two_player(
@@ -131,6 +31,9 @@ def two_player(
     *,
     prior: Prior | None,
     condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+    read: Read = score,
+    scores: Callable[[Array, Array], tuple[Array, Array]] = lambda real, fake: (real, fake),
     traits: frozenset[str] = frozenset({"mean"}),
 ) -> Objective:
     """A critic against a generator.
@@ -140,6 +43,9 @@ def two_player(
       generator_loss: what the generator minimises, of real and fake scores.
       prior: draws the latent z; `None` where the generator's only input is the condition.
       condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
+      read: what the losses are of, where it is not the critic's score.
+      scores: one number an example, higher for what looks more real, from what was read of real and fake.
       traits: see `Objective.traits`.
 
     Returns:
@@ -148,15 +54,19 @@ def two_player(
 
     def player(name: str, score_loss: ScoreLoss) -> LossFn:
         def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-            seen, generator_stats, critic_stats = look(game, players, batch, moment, condition)
-            real, fake = seen["real_out"]["score"], seen["fake_out"]["score"]
-            total = jnp.mean(score_loss(real, fake))
+            seen, *stats = look(game, players, batch, moment, condition, critic_condition)
+            real, fake = read(seen["real_out"]), read(seen["fake_out"])
+            losses = score_loss(real, fake)
+            total = jnp.mean(losses)
+            own = dict(zip(("real", "fake"), scores(real, fake), strict=True))
+            if name == "generator":
+                del own["real"]
             return total, Aux(
-                stats=critic_stats if name == "critic" else generator_stats,
+                stats=stats[name == "critic"],
                 memory=players[name].memory,
-                scores={"real": real, "fake": fake} if name == "critic" else {"fake": fake},
+                scores=own,
                 metrics={"loss": total},
-                seen=seen,
+                seen={**seen, "losses": losses},
             )
 
         return loss
@@ -171,8 +81,22 @@ def two_player(
     )
 
 
+class Outcome(NamedTuple):
+    """What a term's formula gives.
+
+    Attributes:
+      value: the scalar to be added, unweighted.
+      memory: the term's new memory, where it has one.
+      metrics: what else is worth logging, as `player/term/name`.
+    """
+
+    value: Array | float
+    memory: Tree = None
+    metrics: Mapping[str, Array] = {}
+
+
 class TermValue(Protocol):
-    """A term of a player's loss, from what the loss saw; with memory, also the term's new memory."""
+    """A term of a player's loss, from what the loss saw: a scalar, `(scalar, new memory)` or an `Outcome`."""
 
     def __call__(self, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Any: ...
 
@@ -184,11 +108,12 @@ class Term:
     Attributes:
       name: under which its value is logged, `player/name`, and its memory kept.
       player: whose loss it joins.
-      value: the formula, unweighted; returns a scalar, or `(scalar, new memory)` where `memory` is given.
+      value: the formula, unweighted; see `TermValue`.
       weight: a number, or `round -> number`.
       every: computed every so many rounds and then scaled by as much (lazy regularisation).
       memory: `params -> initial memory`.
       requires: traits the objective must have.
+      conflicts: traits the objective must not have.
       adds: traits the objective has from now on.
       removes: traits the objective loses.
     """
@@ -200,6 +125,7 @@ class Term:
     every: int = 1
     memory: Callable[[Tree], Tree] | None = None
     requires: frozenset[str] = frozenset()
+    conflicts: frozenset[str] = frozenset()
     adds: frozenset[str] = frozenset()
     removes: frozenset[str] = frozenset()
 
@@ -208,7 +134,8 @@ def add_terms(objective: Objective, *terms: Term) -> Objective:
     """The objective with `terms` added to its players' losses, each logged under its own name.
 
     Raises:
-      ValueError: if a term's player is not in the game, its name is taken, or a trait it needs is missing.
+      ValueError: if a term's player is not in the game, its name is taken, a trait it needs is missing, or one
+        that it conflicts with is there.
     """
     for term in terms:
         objective = _add_term(objective, term)
@@ -221,11 +148,7 @@ def _add_term(objective: Objective, term: Term) -> Objective:
             f"The term {term.name!r} joins the loss of {term.player!r}, but the objective's players are "
             f"{sorted(objective.losses)}."
         )
-    if missing := term.requires - objective.traits:
-        raise ValueError(
-            f"The term {term.name!r} needs an objective with the traits {sorted(missing)}; this one has "
-            f"{sorted(objective.traits)}."
-        )
+    check_traits(objective, f"The term {term.name!r}", term.requires, term.conflicts)
     if term.every < 1:
         raise ValueError(f"The term {term.name!r} is computed every n >= 1 rounds, got {term.every}.")
     if (full_name := f"{term.player}/{term.name}") in objective.terms:
@@ -236,11 +159,15 @@ def _add_term(objective: Objective, term: Term) -> Objective:
 
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
         total, aux = base(game, players, batch, moment)
-        value, memory = _evaluate(term, game, players, batch, moment, aux)
+        value, memory, metrics = _evaluate(term, game, players, batch, moment, aux)
         weight = term.weight(moment.step) if callable(term.weight) else term.weight
         total = total + weight * value
-        metrics = {**aux.metrics, "loss": total, term.name: value}
-        return total, aux._replace(memory={**aux.memory, **memory}, metrics=metrics)
+        named = {f"{term.name}/{name}": metric for name, metric in metrics.items()}
+        kept = {} if term.memory is None else {term.name: memory}
+        return total, aux._replace(
+            memory={**aux.memory, **kept},
+            metrics={**aux.metrics, **named, "loss": total, term.name: jnp.asarray(value)},
+        )
 
     memory = dict(objective.memory)
     if term.memory is not None:
@@ -255,48 +182,76 @@ def _add_term(objective: Objective, term: Term) -> Objective:
     )
 
 
-def _evaluate(
-    term: Term, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux
-) -> tuple[Array, dict[str, Tree]]:
-    """The term's value (scaled where it is lazy) and its memory by name."""
+def check_traits(
+    objective: Objective, what: str, requires: frozenset[str], conflicts: frozenset[str]
+) -> None:
+    """Raises a `ValueError` where `objective` lacks a required trait or has one in conflict."""
+    given = sorted(objective.traits)
+    if missing := requires - objective.traits:
+        raise ValueError(
+            f"{what} needs an objective with the traits {sorted(missing)} ({_meanings(missing)}); this one has "
+            f"{given}."
+        )
+    if clash := conflicts & objective.traits:
+        raise ValueError(
+            f"{what} does not go with the traits {sorted(clash)} ({_meanings(clash)}); the objective has {given}."
+        )
 
-    def now() -> tuple[Array, dict[str, Tree]]:
+
+TRAITS = {
+    "mean": "its losses are means over examples",
+    "logits": "its critic's loss is softplus(-real) + softplus(fake)",
+    "per_example": "it needs a critic that does not couple its batch",
+    "features": "its losses are of the critic's features, not of scores",
+    "heads": "it reads a head of the critic for every single example",
+    "packed": "its critic sees packs of examples",
+}
+"""What the traits mean, for errors and the documentation."""
+
+
+def _meanings(traits: frozenset[str]) -> str:
+    return "; ".join(TRAITS.get(trait, trait) for trait in sorted(traits))
+
+
+def _evaluate(term: Term, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
+    """The term's outcome, its value scaled where it is lazy, its memory kept where it rests."""
+
+    def now() -> Outcome:
         own = moment._replace(key=named_key(moment.key, f"term/{term.name}"))
-        value = term.value(game, players, batch, own, aux)
-        if term.memory is None:
-            return jnp.asarray(value, jnp.float32), {}
-        return jnp.asarray(value[0], jnp.float32), {term.name: value[1]}
+        given = term.value(game, players, batch, own, aux)
+        if not isinstance(given, Outcome):
+            given = Outcome(*given) if isinstance(given, tuple) else Outcome(given)
+        return Outcome(jnp.asarray(given.value), given.memory, dict(given.metrics))
 
     if term.every == 1:
         return now()
 
-    def later() -> tuple[Array, dict[str, Tree]]:
-        kept = {} if term.memory is None else {term.name: players[term.player].memory[term.name]}
-        return jnp.zeros(()), kept
+    def later() -> Outcome:
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
+        if term.memory is None:
+            return nothing
+        return nothing._replace(memory=players[term.player].memory[term.name])
 
-    value, memory = jax.lax.cond(moment.step % term.every == 0, now, later)
-    return term.every * value, memory
-
-
-def critic_closure(
-    game: Game,
-    players: Players,
-    moment: Moment,
-    conditions: tuple[Array, ...] = (),
-    critic: str = "critic",
-) -> Callable[[Array], Array]:
-    """The critic as `x [B, ...] -> score [B]` at its current parameters; its statistics stay as they are."""
-
-    def score(x: Array) -> Array:
-        out, _ = judge(game, players, (x, *conditions), players[critic].stats, moment, "closure", critic)
-        return out["score"]
-
-    return score
+    outcome = jax.lax.cond(moment.step % term.every == 0, now, later)
+    return outcome._replace(value=term.every * outcome.value)
 
 
 def prepared(objective: Objective, *prepare: Prepare) -> Objective:
-    """The objective whose critics see real and fake inputs through `prepare`, in order, after what was there."""
-    return dataclasses.replace(objective, prepare=(*objective.prepare, *prepare))
+    """The objective whose critics see real and fake inputs through `prepare`, in order, after what was there.
+
+    A preparation may have `requires`, `conflicts` and `adds`, sets of traits as a `Term`'s.
+
+    Raises:
+      ValueError: if the objective lacks a trait that a preparation requires, or has one in conflict.
+    """
+    for one in prepare:
+        name = type(one).__name__ if dataclasses.is_dataclass(one) else getattr(one, "__name__", "prepare")
+        nothing: frozenset[str] = frozenset()
+        requires, conflicts = getattr(one, "requires", nothing), getattr(one, "conflicts", nothing)
+        check_traits(objective, f"The preparation {name!r}", requires, conflicts)
+        traits = objective.traits | getattr(one, "adds", nothing)
+        objective = dataclasses.replace(objective, prepare=(*objective.prepare, one), traits=traits)
+    return objective
 
 
 def unrolled(

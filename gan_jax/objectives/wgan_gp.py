@@ -14,7 +14,7 @@ from gan_jax.functional.priors import Prior
 from gan_jax.game import Objective
 from gan_jax.objectives import wgan
 from gan_jax.objectives._compose import add_terms
-from gan_jax.objectives._terms import gradient_penalty
+from gan_jax.objectives._penalties import gradient_penalty
 
 PENALTY = 10.0
 

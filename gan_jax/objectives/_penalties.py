@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from gan_jax.functional import penalties
 from gan_jax.functional.batch import named_key
 from gan_jax.game import Game
-from gan_jax.objectives._compose import Term, critic_closure
+from gan_jax.objectives._compose import Term
+from gan_jax.objectives._look import critic_closure
 from gan_jax.types import Array, Aux, Batch, Key, Moment, Players
 
 Point: TypeAlias = Callable[[Key, Array, Array], Array]

@@ -12,13 +12,17 @@ set of square images:
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from experiments.common import objective_of, play_of, two_player_game
-from gan_jax.data import from_arrays, load
+from gan_jax.data import decode, from_arrays, load
 from gan_jax.functional.priors import gaussian
+from gan_jax.metrics.modes import class_statistics
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.training.experiment import Experiment, choose
@@ -81,8 +85,27 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         sample_every=config.sample_every,
         evaluate_every=config.evaluate_every,
         parallelism=config.parallelism,
+        evaluations={"classes": class_shares(arrays)} if "y" in arrays else {},
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
+
+
+def class_shares(arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
+    """How samples spread over the classes, by a support vector machine trained on the real images."""
+
+    @functools.cache
+    def classifier() -> Any:
+        from sklearn.svm import SVC
+
+        return SVC().fit(flat(decode(jnp.asarray(arrays["x"]))), arrays["y"])
+
+    def flat(images: Any) -> np.ndarray:
+        return np.asarray(images).reshape(len(images), -1)
+
+    def shares(samples: np.ndarray) -> dict[str, float]:
+        return class_statistics(classifier().predict(flat(samples)), len(np.unique(arrays["y"])))
+
+    return shares
 
 
 def mlps(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple:

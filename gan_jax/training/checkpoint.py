@@ -113,8 +113,11 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:  # the error under way is the one to tell
+            _quietly(self.close)
 
     def save(
         self,
@@ -161,7 +164,7 @@ class Checkpoints:
         try:
             if jax.process_index() == 0:
                 self._remove(step)
-                self.directory.mkdir(parents=True, exist_ok=True)
+                self._path(step).mkdir(parents=True, exist_ok=True)
             self._saver = self._saver or _new_saver()
             self._saver.save(self._path(step) / "state", args=_orbax().args.PyTreeSave(arrays))
         except Exception as error:
@@ -736,7 +739,11 @@ def _new_handler() -> Any:
 
 
 def _new_saver() -> Any:
-    return _orbax().AsyncCheckpointer(_new_handler())
+    ocp = _orbax()
+    # Where a directory cannot be made, orbax's asynchronous way leaves threads that wait for it for five minutes
+    # and hold up the process's end; making it takes no time.
+    options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    return ocp.AsyncCheckpointer(_new_handler(), async_options=options)
 
 
 def _root_reason(error: BaseException) -> str:

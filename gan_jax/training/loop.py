@@ -108,13 +108,13 @@ def _finite(tree: Tree) -> Array:
     return jnp.array([jnp.all(jnp.isfinite(x)) for x in floating], bool).all()
 
 
-def check_losses(history: Mapping[str, np.ndarray], start: int, good: str) -> None:
+def check_losses(history: Mapping[str, np.ndarray], start: int, good: Callable[[], str]) -> None:
     """Checks that every metric of every round is a number.
 
     Args:
       history: each metric, `[rounds]`.
       start: the first of them.
-      good: what is saved, for the message.
+      good: says what is saved, for the message.
 
     Raises:
       NonFiniteError: naming the earliest round, its player and its metric.
@@ -128,11 +128,11 @@ def check_losses(history: Mapping[str, np.ndarray], start: int, good: str) -> No
         place, name = min(broken)
         player, _, metric = name.partition("/")
         raise NonFiniteError(
-            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good}"
+            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good()}"
         )
 
 
-def check_state(state: TrainState, good: str) -> None:
+def check_state(state: TrainState, good: Callable[[], str]) -> None:
     """Checks that all players' parameters and statistics are finite before they are saved.
 
     Raises:
@@ -141,7 +141,7 @@ def check_state(state: TrainState, good: str) -> None:
     for name, player in state.players.items():
         if not bool(_finite((player.params, player.stats))):
             raise NonFiniteError(
-                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good}"
+                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good()}"
             )
 
 
@@ -242,7 +242,7 @@ class _Run:
                 feed = feed_rounds(source, cursor, turns, rounds, capacity)
                 state, metrics = self.programs(schedule)(state, resident, feed, rounds)
                 history = {name: np.asarray(values)[:rounds] for name, values in metrics.items()}
-                check_losses(history, step, self.good())
+                check_losses(history, step, self.good)
                 self.interval.add(history)
                 step, cursor = step + rounds, cursor + rounds * turns
                 pace = rounds / (time.perf_counter() - began)
@@ -273,6 +273,7 @@ class _Run:
 
     def good(self) -> str:
         """What is saved, and how to go on from it."""
+        self.checkpoints.wait()
         steps = self.checkpoints.steps()
         if not steps:
             return f"No checkpoint had been saved in {self.workdir.checkpoints}."
@@ -280,7 +281,7 @@ class _Run:
 
     def save(self, state: TrainState, step: int, blocking: bool = False) -> None:
         """Saves a state that is all numbers."""
-        check_state(state, self.good())
+        check_state(state, self.good)
         source = self.experiment.source
         self.checkpoints.save(
             step,

@@ -43,9 +43,7 @@ def rollout_program(
     """
     schedule = game.schedule if schedule is None else schedule
 
-    def program(
-        state: TrainState, resident: Tree, feed: Tree, rounds: Array
-    ) -> tuple[TrainState, Metrics]:
+    def program(state: TrainState, resident: Tree, feed: Tree, rounds: Array) -> tuple[TrainState, Metrics]:
         capacity = jax.tree.leaves(feed)[0].shape[0]
 
         def play(i: Array | int, state: TrainState) -> tuple[TrainState, Metrics]:

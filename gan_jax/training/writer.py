@@ -220,8 +220,10 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        # An error under way is the one to tell.
+        with contextlib.suppress(*() if kind is None else (WriterError,)):
+            self.close()
 
     def scalars(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Logs one round's metrics: numbers or vectors, on the device or not; they must not be donated later.

@@ -1,0 +1,290 @@
+"""The fast convolutions against JAX's native ones, scipy, finite differences and the adjoint identity."""
+
+import functools
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+from jax.sharding import AxisType, PartitionSpec
+
+from gan_jax.networks import Conv, ConvTranspose, conv, conv_transpose, forward_mode
+from gan_jax.networks.convolution import input_grad, kernel_grad
+
+# (kernel, strides, size, padding). Between them: every kernel and stride, odd and even sizes, both paddings, a
+# kernel as wide as the image, a stride beyond the kernel, kernels and images that are not square. Either
+# operation's derivatives run through all three of the closed set.
+CONV_CASES = [(1, 2, 5, "SAME"), (3, 1, 6, "SAME"), (5, 3, 8, "SAME"), (7, 2, 7, "VALID")]
+TRANSPOSE_CASES = [
+    (2, 3, 8, "VALID"),
+    (4, 2, 7, "SAME"),
+    (6, 1, 7, "VALID"),
+    ((3, 4), (2, 1), (6, 5), "SAME"),
+]
+FULL = [
+    (kernel, strides, size, padding)
+    for kernel in range(1, 8)
+    for strides in (1, 2, 3)
+    for size in (7, 8, 9, 10)
+    for padding in ("SAME", "VALID")
+]
+PLAIN = ("NHWC", "HWIO", "NHWC")
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def native_conv(x, w, *, strides, padding):
+    return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=PLAIN)
+
+
+def native_conv_transpose(x, w, *, strides, padding):
+    return jax.lax.conv_transpose(x, w, strides, padding, dimension_numbers=PLAIN)
+
+
+OPERATIONS = [(conv, native_conv), (conv_transpose, native_conv_transpose)]
+MODULES = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
+
+
+def derivatives(operation, strides, padding, order):
+    """The value and all gradients up to `order` of a function that is curved in both arguments."""
+
+    def value(x, w):
+        return jnp.sum(jnp.sin(operation(x, w, strides=pair(strides), padding=padding)))
+
+    functions = [value]
+    for _ in range(order):
+        functions.append(curved_norm(jax.grad(functions[-1], (0, 1))))
+
+    def everything(x, w):
+        out = operation(x, w, strides=pair(strides), padding=padding)
+        return out, [jax.grad(function, (0, 1))(x, w) for function in functions[:order]]
+
+    return everything
+
+
+def curved_norm(gradient):
+    def norm(x, w):
+        return sum(jnp.sum(jnp.sin(2 * part)) for part in gradient(x, w))
+
+    return norm
+
+
+def check_case(operation, native, case, order):
+    kernel, strides, size, padding = case
+    x = np.random.default_rng(0).normal(size=(2, *pair(size), 3))
+    w = np.random.default_rng(1).normal(size=(*pair(kernel), 3, 2)) / 3
+    with jax.enable_x64(True):
+        ours, theirs = (
+            jax.jit(derivatives(function, strides, padding, order), compiler_options=QUICK_TO_COMPILE)(x, w)
+            for function in (operation, native)
+        )
+    for mine, yours in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(mine, yours, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+def test_conv_and_two_derivatives_are_the_native_ones(case):
+    check_case(conv, native_conv, case, order=2)
+
+
+@pytest.mark.parametrize("case", TRANSPOSE_CASES, ids=str)
+def test_conv_transpose_and_two_derivatives_are_the_native_ones(case):
+    check_case(conv_transpose, native_conv_transpose, case, order=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FULL, ids=str)
+@pytest.mark.parametrize(("operation", "native"), OPERATIONS, ids=["conv", "conv_transpose"])
+def test_third_derivatives_are_the_native_ones(operation, native, case):
+    check_case(operation, native, case, order=3)
+
+
+def test_conv_is_scipys_correlation():
+    x = np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32)
+    w = np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
+    full = scipy.signal.correlate2d(x, w, mode="valid")
+    ours = conv(x[None, :, :, None], w[:, :, None, None], strides=(2, 3), padding="VALID")[0, :, :, 0]
+    np.testing.assert_allclose(ours, full[::2, ::3], atol=1e-5)
+
+
+def test_transposed_conv_spreads_the_kernel_around_each_pixel():
+    """One bright pixel becomes the kernel itself, flipped (JAX's convention), at `strides` times its place."""
+    w = jnp.arange(9.0).reshape(3, 3, 1, 1)
+    x = jnp.zeros((1, 3, 3, 1)).at[0, 1, 2, 0].set(1.0)
+    out = np.asarray(conv_transpose(x, w, strides=2, padding="VALID")[0, :, :, 0])
+    assert out.shape == (7, 7)
+    np.testing.assert_array_equal(out[2:5, 4:7], np.arange(9.0).reshape(3, 3)[::-1, ::-1])
+    assert out.sum() == 36.0
+
+
+@pytest.mark.parametrize(("kernel", "strides", "size"), [(3, 2, 7), (4, 3, 8), (2, 3, 5)])
+def test_the_three_operations_are_adjoint(kernel, strides, size):
+    """sum(g conv(x, w)) = sum(x input_grad(g, w)) = sum(w kernel_grad(x, g)), for asymmetric padding too."""
+    strides, padding = (strides, strides), ((1, 2), (0, 1))
+    with jax.enable_x64(True):
+        random = np.random.default_rng(0)
+        x, w = random.normal(size=(2, size, size, 3)), random.normal(size=(kernel, kernel, 3, 4))
+        y = conv(x, w, strides=strides, padding=padding)
+        g = random.normal(size=y.shape)
+        by_input = input_grad(g, w, strides=strides, padding=padding, size=(size, size))
+        by_kernel = kernel_grad(x, g, strides=strides, padding=padding, kernel=(kernel, kernel))
+        y, by_input, by_kernel = map(np.asarray, (y, by_input, by_kernel))
+    np.testing.assert_allclose(np.sum(x * by_input), np.sum(g * y), rtol=1e-12)
+    np.testing.assert_allclose(np.sum(w * by_kernel), np.sum(g * y), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("ours", "flax"), MODULES)
+def test_modules_begin_with_flaxs_parameters(ours, flax):
+    x = jnp.ones((1, 5, 5, 3))
+    mine, theirs = (jax.jit(layer(4, (3, 2), strides=(2, 1)).init) for layer in (ours, flax))
+    jax.tree.map(np.testing.assert_array_equal, mine(jax.random.key(0), x), theirs(jax.random.key(0), x))
+
+
+@pytest.mark.parametrize(("ours", "flax"), MODULES)
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(2, 7, 7, 3)), jnp.float32)
+    params = {"kernel": jnp.asarray(random.normal(size=(4, 4, 3, 2)) / 7, jnp.float32)}
+    if use_bias:
+        params["bias"] = jnp.array([1.0, -1.0])
+    settings = {"strides": (2, 2), "use_bias": use_bias, "dtype": dtype}
+    out = ours(2, 4, **settings).apply({"params": params}, x)
+    expected = flax(2, (4, 4), **settings).apply({"params": params}, x)
+    assert out.dtype == expected.dtype == (dtype or jnp.float32)
+    np.testing.assert_allclose(out.astype(jnp.float32), expected.astype(jnp.float32), atol=1e-5)
+
+
+def penalized(operation):
+    """WGAN-GP's penalty of a two-layer critic, a strided and a transposed convolution."""
+
+    def penalty(params, x):
+        def critic(x):
+            h = jnp.tanh(operation[0](x, params["down"], strides=(2, 2), padding="SAME"))
+            return jnp.sum(jnp.tanh(operation[1](h, params["up"], strides=(2, 2), padding="SAME")))
+
+        norm = jnp.sqrt(jnp.sum(jnp.square(jax.grad(critic)(x)), (1, 2, 3)))
+        return jnp.mean(jnp.square(norm - 1))
+
+    return penalty
+
+
+def critic_arrays():
+    random = np.random.default_rng(0)
+    params = {"down": random.normal(size=(4, 4, 2, 3)) / 3, "up": random.normal(size=(3, 3, 3, 2)) / 3}
+    return params, random.normal(size=(2, 6, 6, 2))
+
+
+def test_a_penaltys_parameter_gradient_agrees_with_finite_differences():
+    params, x = critic_arrays()
+    direction = jax.tree.map(lambda p: np.random.default_rng(1).normal(size=p.shape), params)
+    with jax.enable_x64(True):
+        penalty = jax.jit(penalized((conv, conv_transpose)))
+        gradient = jax.jit(jax.grad(penalty))(params, x)
+        slope = sum(np.sum(np.asarray(gradient[name]) * direction[name]) for name in params)
+        ahead, behind = (
+            float(penalty(jax.tree.map(lambda p, d, s=step: p + s * d, params, direction), x))
+            for step in (1e-5, -1e-5)
+        )
+    assert abs(slope) > 1e-3
+    np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-7)
+
+
+def test_gradient_descent_inside_a_scan_is_the_native_loop():
+    params, x = critic_arrays()
+
+    def descend(operation, params, x):
+        def step(params, _):
+            gradient = jax.grad(penalized(operation))(params, x)
+            return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), None
+
+        return jax.lax.scan(step, params, None, length=3)[0]
+
+    with jax.enable_x64(True):
+        ours = jax.jit(lambda p, x: descend((conv, conv_transpose), p, x))(params, x)
+        theirs = params
+        slope = jax.jit(jax.grad(penalized((native_conv, native_conv_transpose))))
+        for _ in range(3):
+            theirs = jax.tree.map(lambda p, g: p - 0.1 * np.asarray(g), theirs, slope(theirs, x))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), ours, theirs)
+
+
+def test_on_a_cpu_every_convolution_of_a_double_backward_pass_has_plain_operands():
+    """Other dimension numbers are what is slow inside loops; the native program has them."""
+    params, x = critic_arrays()
+
+    def operands(operation):
+        text = jax.jit(jax.grad(penalized(operation))).lower(params, x).as_text()
+        return re.findall(r"stablehlo.convolution.*dim_numbers = (.*?), window", text)
+
+    plain = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
+    ours = operands((conv, conv_transpose))
+    assert len(ours) > 6
+    assert set(ours) == {plain}
+    assert set(operands((native_conv, native_conv_transpose))) != {plain}
+
+
+def test_shards_with_replicated_parameters_sum_to_the_whole_batchs_gradient():
+    params, x = critic_arrays()
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=(AxisType.Auto,))
+    data, everywhere = PartitionSpec("data"), PartitionSpec()
+    with jax.enable_x64(True):
+        gradient = jax.grad(penalized((conv, conv_transpose)))
+        sharded = jax.shard_map(gradient, mesh=mesh, in_specs=(everywhere, data), out_specs=everywhere)
+        halves = jax.jit(sharded)(params, x)
+        whole = jax.jit(gradient)(params, x)
+    # Each shard's penalty is the mean over its own half: their sum is twice the whole mean.
+    for name in params:
+        np.testing.assert_allclose(np.asarray(halves[name]), 2 * np.asarray(whole[name]), rtol=1e-10)
+
+
+def test_forward_mode_is_a_switch():
+    params, x = critic_arrays()
+    x, w = jnp.asarray(x, jnp.float32), jnp.asarray(params["down"], jnp.float32)
+    curve = jax.jit(lambda scale: jnp.sum(jnp.sin(conv_transpose(conv(scale * x, w), w.swapaxes(2, 3)))))
+    slope = jax.grad(curve)(1.0)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(curve, (1.0,), (1.0,))
+    with forward_mode():
+        _, forward = jax.jvp(curve, (1.0,), (1.0,))
+    np.testing.assert_allclose(forward, slope, rtol=1e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(curve, (1.0,), (1.0,))
+
+
+def test_vmap_over_kernels_is_a_loop_over_them():
+    x, kernels = jnp.ones((2, 5, 5, 2)), jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3, 2, 4)))
+
+    @functools.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    def gradients(kernels):
+        gradient = jax.grad(lambda w: jnp.sum(jnp.sin(conv(x, w, strides=2))))
+        return jax.vmap(gradient)(kernels), jax.lax.map(gradient, kernels)
+
+    batched, looped = gradients(kernels)
+    np.testing.assert_allclose(batched, looped, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 1))), "Expected images"),
+        (lambda: conv(jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2, 1))), "Expected images"),
+        (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((5, 5, 1, 1)), padding="VALID"), "does not fit"),
+        (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding="FULL"), "padding is"),
+        (
+            lambda: conv_transpose(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding="FULL"),
+            "padding is",
+        ),
+        (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=(1, 1, 1)), "pair of numbers"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,332 @@
+"""Two-sample tests: are two sets of samples from one distribution? Each gives a p-value that means what it says.
+
+Permutation tests are exact at any sample size: under the null hypothesis the observed statistic is one of
+`permutations + 1` exchangeable ones, so `P(p <= a) <= a`. Their smallest p-value is `1 / (permutations + 1)`.
+Ties count against the finding: where a statistic has few values, p-values are on the large side.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.spatial.distance import pdist, squareform
+
+from gan_jax.metrics._check import as_pair
+from gan_jax.metrics.kernel import polynomial_kernel
+
+_MAX_POOLED = 16384  # a kernel matrix of 2 GiB
+
+
+class TwoSampleResult(NamedTuple):
+    """What a two-sample test found.
+
+    Attributes:
+      statistic: the test's statistic; larger is further apart.
+      p_value: the probability of a statistic at least as large if both sets are from one distribution.
+      details: what the number depends on: test, kernel, bandwidth, classifier, permutations, sample sizes, seed.
+    """
+
+    statistic: float
+    p_value: float
+    details: Mapping[str, Any]
+
+
+# --- classifier ---------------------------------------------------------------------------------------------
+
+
+def classifier_test(
+    real: ArrayLike, fake: ArrayLike, *, classifier: Any = "neighbors", seed: int = 0
+) -> TwoSampleResult:
+    """Classifier two-sample test: can a classifier tell held-out samples apart (Lopez-Paz and Oquab, 2017)?
+
+    A classifier is trained on a half of either set and counts its hits on the other half. Against guessing the hits
+    are binomial; as the held-out half holds as many of either set, their spread is at most the binomial's, and the
+    exact binomial tail is valid.
+
+    Args:
+      real: `[N, ...]`; the larger set is cut at random to the smaller one's size.
+      fake: `[M, ...]`.
+      classifier: `"neighbors"` (the nearest sqrt(N), consistent against any difference), `"logistic"` (finds
+        shifts, in many dimensions too), or an object with scikit-learn's `fit` and `predict`.
+      seed: of the split.
+
+    Returns:
+      Held-out accuracy and its one-sided exact binomial p-value.
+
+    Raises:
+      ValueError: for bad samples, fewer than four of either set, or an unknown classifier.
+
+    >>> x = np.random.default_rng(0).normal(size=(200, 2))
+    >>> found = classifier_test(x[:100], x[100:] + 2.0)
+    >>> found.p_value < 1e-6
+    True
+    """
+    first, second = as_pair(real, fake, at_least=4)
+    rng = np.random.default_rng(seed)
+    size = min(len(first), len(second))
+    half = size // 2
+    parts = [side[rng.permutation(len(side))[:size]] for side in (first, second)]
+    train = np.concatenate([part[half:] for part in parts])
+    held_out = np.concatenate([part[:half] for part in parts])
+    train_label = np.repeat([0, 1], size - half)
+    label = np.repeat([0, 1], half)
+    name, model = _classifier(classifier, len(train))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a classifier that has not converged only loses power
+        hits = int((model.fit(train, train_label).predict(held_out) == label).sum())
+    details = {
+        "test": "classifier",
+        "classifier": name,
+        "train": len(train),
+        "held_out": len(label),
+        "seed": seed,
+    }
+    return TwoSampleResult(hits / len(label), float(stats.binom.sf(hits - 1, len(label), 0.5)), details)
+
+
+def _classifier(classifier: Any, samples: int) -> tuple[str, Any]:
+    if hasattr(classifier, "fit"):
+        return repr(classifier), classifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if classifier == "neighbors":
+        near = max(int(np.sqrt(samples)) // 2 * 2 - 1, 1)  # odd: votes are never tied
+        return f"{near} nearest neighbors", KNeighborsClassifier(near)
+    if classifier == "logistic":
+        return "logistic regression", make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    raise ValueError(
+        f"Unknown classifier {classifier!r}: 'neighbors', 'logistic', or one with fit and predict."
+    )
+
+
+# --- kernels and distances ----------------------------------------------------------------------------------
+
+
+def mmd_test(
+    real: ArrayLike,
+    fake: ArrayLike,
+    *,
+    kernel: str = "gaussian",
+    bandwidth: float | str = "median",
+    permutations: int = 499,
+    seed: int = 0,
+) -> TwoSampleResult:
+    """Maximum mean discrepancy with a permutation test (Gretton et al., 2012).
+
+    Args:
+      real: `[N, ...]`.
+      fake: `[M, ...]`; N + M is at most 16,384.
+      kernel: `"gaussian"`, `exp(-d^2 / 2 h^2)`; `"laplace"`, `exp(-d / h)`; or `"polynomial"`, KID's cubic.
+      bandwidth: h, or `"median"`: the median distance between pooled samples, the same under every permutation.
+      permutations: relabellings drawn.
+      seed: of the relabellings.
+
+    Returns:
+      The unbiased squared MMD and its p-value; `details` has the kernel and the bandwidth that was used.
+
+    Raises:
+      ValueError: for bad samples, an unknown kernel, or a bandwidth that is not positive.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 3))
+    >>> mmd_test(x[:50], x[50:] + 1.0).p_value
+    0.002
+    """
+    first, second = as_pair(real, fake, at_least=2)
+    pooled = _pooled(first, second)
+    gram, width = _gram(pooled, kernel, bandwidth)
+    np.fill_diagonal(gram, 0.0)
+    n, m = len(first), len(second)
+
+    def statistic(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> np.ndarray:
+        return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+
+    details = {"test": "mmd", "kernel": kernel, "bandwidth": width}
+    return _quadratic_test(gram, n, m, statistic, details, permutations, seed)
+
+
+def energy_test(
+    real: ArrayLike, fake: ArrayLike, *, permutations: int = 499, seed: int = 0
+) -> TwoSampleResult:
+    """Energy distance, `2 E|x - y| - E|x - x'| - E|y - y'|`, with a permutation test (Szekely and Rizzo, 2013).
+
+    Args:
+      real: `[N, ...]`.
+      fake: `[M, ...]`; N + M is at most 16,384.
+      permutations: relabellings drawn.
+      seed: of the relabellings.
+
+    Returns:
+      The energy distance of the empirical distributions (never below 0) and its p-value.
+
+    Raises:
+      ValueError: for bad samples.
+
+    >>> energy_test([0.0, 1.0], [0.0, 1.0]).statistic
+    0.0
+    """
+    first, second = as_pair(real, fake, at_least=2)
+    distance = squareform(pdist(_pooled(first, second)))
+    n, m = len(first), len(second)
+
+    def statistic(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> np.ndarray:
+        return 2 * xy / (n * m) - xx / n**2 - yy / m**2
+
+    return _quadratic_test(distance, n, m, statistic, {"test": "energy"}, permutations, seed)
+
+
+def _pooled(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    pooled = np.concatenate([first, second])
+    if len(pooled) > _MAX_POOLED:
+        raise ValueError(
+            f"{len(pooled)} pooled samples need a matrix of {len(pooled) ** 2 * 8 / 2**30:.0f} GiB: take at most "
+            f"{_MAX_POOLED} (a random subset keeps the test valid)."
+        )
+    return pooled
+
+
+def _gram(pooled: np.ndarray, kernel: str, bandwidth: float | str) -> tuple[np.ndarray, float | None]:
+    if kernel == "polynomial":
+        return polynomial_kernel(pooled, pooled), None
+    if kernel not in ("gaussian", "laplace"):
+        raise ValueError(f"Unknown kernel {kernel!r}: 'gaussian', 'laplace' or 'polynomial'.")
+    distance = pdist(pooled)
+    width = float(np.median(distance)) if bandwidth == "median" else float(bandwidth)
+    if not width > 0:
+        raise ValueError(
+            f"The bandwidth is positive, got {width}"
+            + (": most pooled samples are equal, so give one yourself." if bandwidth == "median" else ".")
+        )
+    scaled = distance / width
+    return squareform(np.exp(-(scaled**2) / 2 if kernel == "gaussian" else -scaled)), width
+
+
+def _quadratic_test(
+    matrix: np.ndarray,
+    n: int,
+    m: int,
+    statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    details: dict[str, Any],
+    permutations: int,
+    seed: int,
+) -> TwoSampleResult:
+    """A permutation test of a function of the three block sums of a symmetric matrix with a zero diagonal."""
+    members = relabellings(n, m, permutations, seed)
+    rows = matrix.sum(axis=1)
+    within = np.empty(len(members))
+    step = max(1, (1 << 24) // (n + m))
+    for start in range(0, len(members), step):
+        part = members[start : start + step]
+        within[start : start + step] = np.einsum("pn,pn->p", part @ matrix, part)
+    touching = members @ rows
+    values = statistic(within, rows.sum() - 2 * touching + within, touching - within)
+    return permutation_result(values, {**details, "real": n, "fake": m, "seed": seed})
+
+
+def relabellings(n: int, m: int, permutations: int, seed: int) -> np.ndarray:
+    """`[1 + P, N + M]` of 0 and 1: which pooled samples count as real; the first row is as observed."""
+    if permutations < 19:
+        raise ValueError(f"Fewer than 19 permutations cannot reach p = 0.05, got {permutations}.")
+    observed = np.repeat([1.0, 0.0], [n, m])
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.broadcast_to(observed, (permutations, n + m)), axis=1)
+    return np.concatenate([observed[None], drawn])
+
+
+def permutation_result(values: np.ndarray, details: dict[str, Any]) -> TwoSampleResult:
+    """The first value is observed, the others are its permutations; ties count against the finding."""
+    observed, drawn = values[0], values[1:]
+    tie = 1e-12 * np.abs(values).max()  # equal sums in another order differ in the last bits
+    p_value = (1 + (drawn >= observed - tie).sum()) / len(values)
+    return TwoSampleResult(float(observed), float(p_value), {**details, "permutations": len(drawn)})
+
+
+# --- intervals ----------------------------------------------------------------------------------------------
+
+
+def interval_distance(real: ArrayLike, fake: ArrayLike, *, intervals: int = 1) -> float:
+    """`sup |P(A) - Q(A)|` over unions A of so many intervals: total variation seen by a weak discriminator.
+
+    Uniform distributions on the odd and on the even numbers up to N are at total variation 1, and at 2 / N for one
+    interval. With one interval this is Kuiper's statistic.
+
+    Args:
+      real: `[N]`.
+      fake: `[M]`.
+      intervals: how many intervals a set of the family may have; its VC dimension is twice that.
+
+    Raises:
+      ValueError: for bad samples, samples not on the line, or `intervals` below 1.
+
+    >>> odd, even = np.arange(1, 100, 2), np.arange(2, 101, 2)
+    >>> round(interval_distance(odd, even), 4), round(interval_distance(odd, even, intervals=50), 4)
+    (0.02, 1.0)
+    """
+    order, ends, n, m = _on_the_line(real, fake, intervals)
+    members = np.repeat([1.0, 0.0], [n, m])[None]
+    return float(_interval_values(members, order, ends, n, m, intervals)[0])
+
+
+def interval_test(
+    real: ArrayLike, fake: ArrayLike, *, intervals: int = 1, permutations: int = 499, seed: int = 0
+) -> TwoSampleResult:
+    """The interval distance with a permutation test.
+
+    Args:
+      real: `[N]`.
+      fake: `[M]`.
+      intervals: as in `interval_distance`.
+      permutations: relabellings drawn.
+      seed: of the relabellings.
+
+    Raises:
+      ValueError: as `interval_distance`.
+    """
+    order, ends, n, m = _on_the_line(real, fake, intervals)
+    members = relabellings(n, m, permutations, seed)
+    values = _interval_values(members, order, ends, n, m, intervals)
+    details = {"test": "interval", "intervals": intervals, "real": n, "fake": m, "seed": seed}
+    return permutation_result(values, details)
+
+
+def _on_the_line(real: ArrayLike, fake: ArrayLike, intervals: int) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """The pooled samples' order, and the places in it where a run of equal samples ends."""
+    first, second = as_pair(real, fake)
+    if first.shape[1] != 1 or intervals < 1:
+        raise ValueError(
+            f"Samples on the line and intervals >= 1, got {first.shape[1]} dimensions, {intervals}."
+        )
+    pooled = np.concatenate([first, second])[:, 0]
+    order = np.argsort(pooled, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(pooled[order]) > 0, True))
+    return order, ends, len(first), len(second)
+
+
+def _interval_values(
+    members: np.ndarray, order: np.ndarray, ends: np.ndarray, n: int, m: int, intervals: int
+) -> np.ndarray:
+    """The interval distance under every labelling, `[P]`."""
+    mass = members[:, order] / n - (1 - members[:, order]) / m
+    heights = np.cumsum(mass, axis=1)[:, ends]
+    if intervals == 1:
+        return np.maximum(heights.max(axis=1), 0) - np.minimum(heights.min(axis=1), 0)
+    masses = np.diff(heights, axis=1, prepend=0.0)
+    return np.maximum(_best_intervals(masses, intervals), _best_intervals(-masses, intervals))
+
+
+def _best_intervals(masses: np.ndarray, intervals: int) -> np.ndarray:
+    """The largest sum of at most so many runs of neighbouring entries, row by row."""
+    closed = np.zeros((len(masses), intervals + 1))
+    running = np.full((len(masses), intervals), -np.inf)
+    for mass in masses.T:
+        # Each interval either goes on, or starts after one fewer have been closed.
+        running = np.maximum(running, closed[:, :-1]) + mass[:, None]
+        closed[:, 1:] = np.maximum(closed[:, 1:], running)
+    return closed.max(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import sys
@@ -49,7 +50,23 @@ class Request:
 
 def run(mode: str, request: Request) -> None:
     """Carries out `mode`, one of `MODES`."""
+    keep_compiled_programs()
     MODES[mode](request)
+
+
+def keep_compiled_programs() -> None:
+    """Turns the persistent compilation cache on, unless `JAX_COMPILATION_CACHE_DIR` says otherwise.
+
+    It lies in `$XDG_CACHE_HOME/gan_jax`, `~/.cache/gan_jax` by default; an empty variable turns it off.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "gan_jax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def given(argv: Sequence[str], name: str) -> str | None:

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 
 from gan_jax.metrics._check import as_pair
@@ -40,6 +39,8 @@ def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
     Raises:
       RuntimeError: where the solver finds no optimum.
     """
+    from scipy.optimize import linprog  # half a second, when it is needed
+
     n, m = len(real), len(fake)
     above = sparse.kron(sparse.eye(n), np.ones((m, 1)))
     below = sparse.kron(np.ones((n, 1)), sparse.eye(m))

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 from scipy.spatial.distance import pdist
 
 from gan_jax.metrics._check import as_samples
@@ -62,13 +61,11 @@ def support_for_collision(probability: float, samples: int) -> float:
         return float("inf")
     if probability == 1:
         return float(samples - 1)
+    from scipy.optimize import brentq
+
     least, most = np.log(samples - 1), np.log(samples**2 / probability)
     return float(
-        np.exp(
-            optimize.brentq(
-                lambda log: collision_probability(np.exp(log), samples) - probability, least, most
-            )
-        )
+        np.exp(brentq(lambda log: collision_probability(np.exp(log), samples) - probability, least, most))
     )
 
 
@@ -123,8 +120,10 @@ def support_size(
     """
     if not 0 < level < 1:
         raise ValueError(f"A level lies in (0, 1), got {level}.")
+    from scipy.stats import binomtest  # half a second, when it is needed
+
     hits, batches = _count_hits(samples, batch_size, tolerance, duplicate)
-    share = stats.binomtest(hits, batches).proportion_ci(level, method="exact")
+    share = binomtest(hits, batches).proportion_ci(level, method="exact")
     value, low, high = (
         support_for_collision(float(p), batch_size) for p in (hits / batches, share.high, share.low)
     )
@@ -153,6 +152,8 @@ def birthday_test(
     Raises:
       ValueError: as `support_size`.
     """
+    from scipy.stats import binom
+
     hits, batches = _count_hits(samples, batch_size, tolerance, duplicate)
     expected = collision_probability(support, batch_size)
     details = {
@@ -162,7 +163,7 @@ def birthday_test(
         "batches": batches,
         "tolerance": None if duplicate else tolerance,
     }
-    return TwoSampleResult(hits / batches, float(stats.binom.sf(hits - 1, batches, expected)), details)
+    return TwoSampleResult(hits / batches, float(binom.sf(hits - 1, batches, expected)), details)
 
 
 def _count_hits(

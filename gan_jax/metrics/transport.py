@@ -7,16 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Estimate
-
-try:
-    import ot
-except ImportError:  # POT is an extra: `pip install gan_jax[metrics]`
-    ot = None
 
 _MAX_PAIRS = 1 << 28  # a cost matrix of 2 GiB
 
@@ -80,10 +74,19 @@ def ground_cost(real: np.ndarray, fake: np.ndarray, order: float = 1.0) -> np.nd
     return distance if order == 1 else distance**order
 
 
+def _pot() -> Any:
+    """The POT package, or None: it is an extra, and takes seconds to import."""
+    try:
+        import ot
+    except ImportError:
+        return None
+    return ot
+
+
 def _optimal_cost(cost: np.ndarray, p: np.ndarray, q: np.ndarray, uniform: bool, solver: str) -> float:
     square = uniform and cost.shape[0] == cost.shape[1]
     if solver == "auto":
-        solver = "pot" if ot is not None else "assignment" if square else "linear"
+        solver = "pot" if _pot() is not None else "assignment" if square else "linear"
     if solver == "pot":
         return _network_simplex(cost, p, q)
     if solver == "assignment":
@@ -92,6 +95,8 @@ def _optimal_cost(cost: np.ndarray, p: np.ndarray, q: np.ndarray, uniform: bool,
                 f"An assignment pairs as many samples as there are on the other side, got {cost.shape[0]} and "
                 f"{cost.shape[1]}{'' if uniform else ' with weights'}: install POT, or take solver='linear'."
             )
+        from scipy.optimize import linear_sum_assignment  # half a second, when it is needed
+
         return float(cost[linear_sum_assignment(cost)].mean())
     if solver == "linear":
         return solve_primal(cost, p, q)
@@ -99,6 +104,7 @@ def _optimal_cost(cost: np.ndarray, p: np.ndarray, q: np.ndarray, uniform: bool,
 
 
 def _network_simplex(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
+    ot = _pot()
     if ot is None:
         raise ValueError("solver='pot' needs the POT package: pip install POT, or solver='assignment'.")
     value, log = ot.emd2(p, q, cost, numItermax=100_000_000, log=True)
@@ -113,6 +119,8 @@ def solve_primal(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     Raises:
       RuntimeError: where the solver finds no optimum.
     """
+    from scipy.optimize import linprog
+
     n, m = cost.shape
     rows = sparse.kron(sparse.eye(n), np.ones((1, m)))
     columns = sparse.kron(np.ones((1, n)), sparse.eye(m))

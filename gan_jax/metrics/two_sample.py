@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 
 from gan_jax.metrics._check import as_pair
@@ -66,6 +65,8 @@ def classifier_test(
     >>> found.p_value < 1e-6
     True
     """
+    from scipy.stats import binom  # half a second, when it is needed
+
     first, second = as_pair(real, fake, at_least=4)
     rng = np.random.default_rng(seed)
     size = min(len(first), len(second))
@@ -86,7 +87,7 @@ def classifier_test(
         "held_out": len(label),
         "seed": seed,
     }
-    return TwoSampleResult(hits / len(label), float(stats.binom.sf(hits - 1, len(label), 0.5)), details)
+    return TwoSampleResult(hits / len(label), float(binom.sf(hits - 1, len(label), 0.5)), details)
 
 
 def _classifier(classifier: Any, samples: int) -> tuple[str, Any]:

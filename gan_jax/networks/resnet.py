@@ -7,7 +7,7 @@ at `width` beside the image and double with each halving, up to 16 times the wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -90,17 +90,18 @@ class SelfAttention(nn.Module):
     `[B, H, W, C]` to the same; the gain starts at zero, where the layer is the identity.
 
     Attributes:
-      shared: arguments of the 1 x 1 convolutions.
+      weight, kernel_init, dtype: of the 1 x 1 convolutions, see `Conv`.
     """
 
-    shared: Any
+    weight: Callable[[], nn.Module] | None = None
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         batch, height, width, channels = x.shape
         inner = max(1, channels // 8)
-        # A dict attribute is frozen by Flax: unpack it anew.
-        shared = dict(self.shared)
+        shared = {"weight": self.weight, "kernel_init": self.kernel_init, "dtype": self.dtype}
 
         def pixels(name: str) -> Array:
             projected = Conv(inner, 1, use_bias=False, name=name, **shared)(x)
@@ -166,7 +167,7 @@ class ResNetGenerator(nn.Module):
         for size, features in zip(reversed(larger), reversed(counts), strict=True):
             h = self._block(h, features, condition, train)
             if size in self.attention:
-                h = SelfAttention(self._shared())(h)
+                h = SelfAttention(**self._shared())(h)
         h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
         return jnp.tanh(at_least_float32(Conv(self.channels, 3, **self._shared())(h)))
 
@@ -238,7 +239,7 @@ class ResNetCritic(Critic):
         for place, (size, features) in enumerate(zip(sizes, counts, strict=True)):
             h = self._first_block(h, features, train) if place == 0 else self._block(h, features, True, train)
             if size in self.attention:
-                h = SelfAttention(self.shared())(h)
+                h = SelfAttention(**self.shared())(h)
         for _ in range(2 if small else 1):
             h = self._block(h, counts[-1], False, train)
         h = at_least_float32(nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train)))

@@ -1,5 +1,7 @@
 """The named networks: shapes at every size, ranges, heads, conditions, compute types, and what papers prescribe."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,6 @@ KEY = jax.random.key(0)
 BATCH = 3
 LATENT = jax.ShapeDtypeStruct((BATCH, 5), jnp.float32)
 LABEL = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
-RESNET_SIZES = (8, 16, 20, 28, 32, 48, 64, 96, 112, 128)
 
 
 def images(size, channels=3):
@@ -57,14 +58,19 @@ def run(module, *inputs, train=True):
         out, _ = network.apply(params, stats, *inputs, train=train, key=key)
         return out, params
 
-    return jax.jit(program, compiler_options={"xla_backend_optimization_level": 0})(KEY)
+    return quick(program, KEY)
+
+
+def quick(function, *args):
+    """Compiled without optimisation: these programs run once."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})(*args)
 
 
 def normal(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize("size", [*range(8, 40, 3), 28, 32, 64, 99, 128])
+@pytest.mark.parametrize("size", [8, 9, 15, 28, 32, 99, 128])
 def test_dcgan_makes_and_judges_images_of_every_size(size):
     generator = DCGANGenerator(size=size, channels=2, width=4)
     image, *_ = shapes(generator, LATENT)
@@ -80,8 +86,8 @@ def test_dcgan_refuses_other_sizes(size):
 
 
 def test_dcgans_layers_are_the_papers():
-    """32 x 32: project to 4 x 4 x 512, then 256, 128, 3 channels; kernels N(0, .02); batch norms have the biases."""
-    out, params = run(DCGANGenerator(size=32), normal(2, 100))
+    """32 x 32: project to 4 x 4 x 256, then 128, 64, 3 channels; kernels N(0, .02), biases in the norms."""
+    out, params = run(DCGANGenerator(size=32), normal(1, 100))
     assert params["Dense_0"]["kernel"].shape == (100, 4 * 4 * 256)
     kernels = [params[f"ConvTranspose_{place}"]["kernel"] for place in range(3)]
     assert [kernel.shape for kernel in kernels] == [(4, 4, 256, 128), (4, 4, 128, 64), (4, 4, 64, 3)]
@@ -91,13 +97,17 @@ def test_dcgans_layers_are_the_papers():
     assert np.abs(out).max() < 1
 
 
-@pytest.mark.parametrize(
-    "norm", ["none", "batch", "layer", "instance", "group", "spectral", "weight", "equalized"]
-)
-def test_every_norm_fits_both_players_and_gradients_are_finite(norm):
-    out, params, stats = shapes(DCGANGenerator(size=8, channels=1, width=8, norm=norm), LATENT)
+@pytest.mark.parametrize("norm", ["instance", "group", "equalized", "layer+spectral"])
+def test_every_norm_fits_both_players(norm):
+    out, *_ = shapes(DCGANGenerator(size=8, channels=1, width=8, norm=norm), LATENT)
     assert out.shape == (BATCH, 8, 8, 1)
-    critic = from_linen(DCGANCritic(width=8, norm=norm), images(8, 1))
+    score, *_ = shapes(DCGANCritic(width=8, norm=norm), images(8, 1))
+    assert score.shape == (BATCH,)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "spectral", "weight"])
+def test_a_penaltys_gradient_is_finite_through_every_kind_of_norm(norm):
+    critic = from_linen(DCGANCritic(width=4, norm=norm), images(8, 1))
 
     def penalty(key, x):
         params, stats = critic.init(key)
@@ -108,14 +118,12 @@ def test_every_norm_fits_both_players_and_gradients_are_finite(norm):
 
         return jax.grad(loss)(params)
 
-    gradient = jax.jit(penalty, compiler_options={"xla_backend_optimization_level": 0})(
-        KEY, normal(BATCH, 8, 8, 1)
-    )
+    gradient = quick(penalty, KEY, normal(BATCH, 8, 8, 1))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert np.abs(gradient["Conv_0"]["kernel"]).max() > 0
 
 
-@pytest.mark.parametrize("size", RESNET_SIZES)
+@pytest.mark.parametrize("size", [8, 20, 28, 48, 128])
 def test_resnet_makes_and_judges_images(size):
     image, *_ = shapes(ResNetGenerator(size=size, channels=1, width=4), LATENT)
     assert image.shape == (BATCH, size, size, 1)
@@ -123,7 +131,7 @@ def test_resnet_makes_and_judges_images(size):
     assert score.shape == (BATCH,)
 
 
-@pytest.mark.parametrize("size", [6, 30, 36, 160])
+@pytest.mark.parametrize("size", [6, 30, 160])
 def test_resnet_refuses_other_sizes(size):
     for module, example in ((ResNetGenerator(size=size), LATENT), (ResNetCritic(), images(size))):
         with pytest.raises(ValueError, match="times a power of two"):
@@ -150,7 +158,7 @@ def test_resnets_have_the_papers_parameter_counts():
     assert len(jax.tree.leaves(stats)) == 11
 
 
-def test_resnet_with_attention_and_classes_runs():
+def test_resnets_take_attention_and_classes():
     z, y = normal(2, 6), jnp.array([0, 2])
     generator = ResNetGenerator(
         size=8, channels=1, width=8, norm="batch+spectral", attention=(8,), num_classes=3
@@ -166,8 +174,8 @@ def test_resnet_with_attention_and_classes_runs():
         conditioning="projection",
         heads={"classes": 3},
     )
-    out, _ = run(critic, image, y)
-    assert {name: head.shape for name, head in out.items()} == {"score": (2,), "classes": (2, 3)}
+    out, *_ = shapes(critic, images(8, 1), LABEL)
+    assert {name: head.shape for name, head in out.items()} == {"score": (BATCH,), "classes": (BATCH, 3)}
     with pytest.raises(ValueError, match="attention at"):
         shapes(ResNetGenerator(size=32, attention=(7,)), LATENT)
     with pytest.raises(ValueError, match="batch norms"):
@@ -176,16 +184,17 @@ def test_resnet_with_attention_and_classes_runs():
 
 def test_attention_starts_as_the_identity_and_averages_values_where_all_keys_are_equal():
     x = normal(2, 3, 3, 8)
-    layer = SelfAttention({})
-    variables = jax.jit(layer.init)(KEY, x)
-    np.testing.assert_array_equal(layer.apply(variables, x), x)
+    layer = SelfAttention()
+    variables = quick(layer.init, KEY, x)
+    apply = jax.jit(layer.apply)
+    np.testing.assert_array_equal(apply(variables, x), x)
     params = variables["params"]
     params = {**params, "gain": jnp.ones(()), "key": {"kernel": jnp.zeros_like(params["key"]["kernel"])}}
     mean = np.asarray(x).mean((1, 2)) @ params["value"]["kernel"][0, 0] @ params["out"]["kernel"][0, 0]
-    np.testing.assert_allclose(layer.apply({"params": params}, x), x + mean[:, None, None], atol=1e-5)
+    np.testing.assert_allclose(apply({"params": params}, x), x + mean[:, None, None], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [8, 13, 28, 32, 100, 256])
+@pytest.mark.parametrize("size", [8, 13, 28])
 def test_unet_returns_an_image_of_the_same_size(size):
     image, *_ = shapes(UNet(channels=2, width=2), images(size))
     assert image.shape == (BATCH, size, size, 2)
@@ -213,18 +222,18 @@ def test_unets_layers_are_pix2pixs():
 
 
 def test_unets_noise_is_dropout_also_in_evaluation_where_a_key_is_given():
-    module, x = UNet(channels=1, width=4), normal(2, 8, 8, 1)
-    network = from_linen(module, x)
-    params, stats = network.init(KEY)
+    x = normal(2, 4, 4, 1)
+    network = from_linen(UNet(channels=1, width=4), x, couples_batch=False)
 
-    @jax.jit
-    def paint(key):
-        return network.apply(params, stats, x, train=False, key=key)[0]
+    def paint(init_key):
+        params, stats = network.init(init_key)
+        keys = (jax.random.key(1), jax.random.key(2), None, None)
+        return [network.apply(params, stats, x, train=False, key=key)[0] for key in keys]
 
-    first, second = paint(jax.random.key(1)), paint(jax.random.key(2))
+    first, second, quiet, again = quick(paint, KEY)
     assert np.abs(first - second).max() > 1e-7
-    quiet = jax.jit(lambda: network.apply(params, stats, x, train=False, key=None)[0])
-    np.testing.assert_array_equal(quiet(), quiet())
+    assert np.abs(first - quiet).max() > 1e-7
+    np.testing.assert_array_equal(quiet, again)
 
 
 @pytest.mark.parametrize(("layers", "size", "patches"), [(3, 256, 30), (2, 64, 14), (1, 28, 12), (0, 8, 8)])
@@ -234,7 +243,7 @@ def test_patches_are_pix2pixs(layers, size, patches):
     assert out["score"].shape == (BATCH,)
 
 
-@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("layers", [1, 2])
 def test_a_patch_sees_its_receptive_field_and_no_more(layers):
     """The pixels that one logit's gradient reaches form a square of exactly the stated side."""
     side = receptive_field(layers)
@@ -245,7 +254,7 @@ def test_a_patch_sees_its_receptive_field_and_no_more(layers):
         patches = network.apply(params, {}, x)[0]["patches"]
         return patches[0, patches.shape[1] // 2, patches.shape[2] // 2]
 
-    reached = jax.jit(lambda key: jax.grad(middle)(x, network.init(key)[0]))(KEY)
+    reached = quick(lambda key: jax.grad(middle)(x, network.init(key)[0]), KEY)
     rows, columns = np.nonzero(np.asarray(reached)[0, :, :, 0])
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (side, side)
 
@@ -258,11 +267,11 @@ def test_a_patch_critics_score_is_the_mean_of_its_patches_and_small_images_are_r
 
 
 def test_the_semi_supervised_pair_is_the_papers():
-    """784-1000-500-250-250-250-10 with one norm a unit; 100-500-500-784 with batch norm and no free output scale."""
+    """784-1000-500-250-250-250-10 with norms kept; 100-500-500-784 with batch norm and no free output scale."""
     out, params, stats = shapes(SemiSupervisedCritic(), images(28, 1))
     widths = [784, 1000, 500, 250, 250, 250]
     hidden = [params[f"Dense_{place}"]["kernel"].shape for place in range(5)]
-    assert hidden == list(zip(widths[:-1], widths[1:], strict=True))
+    assert hidden == list(itertools.pairwise(widths))
     assert set(params["Dense_0"]) == {"kernel", "bias"}
     assert params["classes"]["NormalizedWeight_0"]["scale"].shape == (10,)
     assert out["features"].shape == (BATCH, 250)
@@ -284,7 +293,6 @@ def test_the_semi_supervised_pair_is_the_papers():
     [
         SemiSupervisedCritic(num_classes=3, widths=(8, 4)),
         MLPCritic(widths=(8,), heads={"classes": 3}, score_from="classes"),
-        DCGANCritic(width=4, norm="none", heads={"classes": 3}, score_from="classes"),
     ],
     ids=lambda module: type(module).__name__,
 )
@@ -296,8 +304,10 @@ def test_k_class_logits_make_the_score_of_a_critic_of_k_plus_one_classes(module)
     np.testing.assert_allclose(jax.nn.sigmoid(out["score"]), real, rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "maxout", "softplus"])
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(
+    ("activation", "residual"),
+    [("relu", True), ("leaky_relu", False), ("tanh", True), ("maxout", False), ("maxout", True)],
+)
 def test_mlps_take_every_activation(activation, residual):
     options = {"widths": (6, 6), "activation": activation, "residual": residual}
     sample, params, _ = shapes(MLPGenerator(output_shape=(4, 4, 1), **options), LATENT)
@@ -344,8 +354,10 @@ def test_heads_and_minibatch_layers_are_asked_for(critic):
     assert params["scores"]["score"]["kernel"].shape == (features + 100, 1)
 
 
-@pytest.mark.parametrize("critic", [MLPCritic, DCGANCritic, ResNetCritic])
-@pytest.mark.parametrize("conditioning", ["concat", "projection"])
+@pytest.mark.parametrize(
+    ("critic", "conditioning"),
+    [(MLPCritic, "concat"), (DCGANCritic, "concat"), (ResNetCritic, "projection")],
+)
 def test_labels_change_the_score_through_either_conditioning(critic, conditioning):
     width = {"widths": (8,)} if critic is MLPCritic else {"width": 4}
     module = critic(**width, num_classes=3, conditioning=conditioning, norm="none")

@@ -15,8 +15,11 @@ import argparse
 import dataclasses
 import gzip
 import pathlib
+import socket
 import sys
 import tarfile
+import urllib.parse
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -159,6 +162,8 @@ def prepare(
         builder = _reading_builder(type(builder), RAW[name], folder_of_files)(
             data_dir=data_dir, file_format="array_record"
         )
+    if source is None:
+        _check_network(name, builder)
     try:
         builder.download_and_prepare(
             file_format="array_record",
@@ -173,10 +178,29 @@ def prepare(
         ) from error
     except Exception as error:  # TFDS passes on whatever the network, the disk or its own code raises.
         raise DataError(
-            f"The TFDS data set {name!r} could not be prepared in {folder} ({type(error).__name__}: {error}). "
+            f"The TFDS data set {name!r} could not be prepared in {folder} ({type(error).__name__}: {_line(error)}). "
             f"Check the network and the disk{_offline_hint(name)}."
         ) from error
     return folder
+
+
+def _line(error: Exception, most: int = 300) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _check_network(name: str, builder: Any) -> None:
+    """An error at once where no address resolves: TFDS would retry for minutes."""
+    hosts = sorted({urllib.parse.urlsplit(url).hostname or "" for url in builder.url_infos})
+    if not hosts or urllib.request.getproxies():
+        return
+    try:
+        socket.getaddrinfo(hosts[0], None)
+    except OSError as error:
+        raise DataError(
+            f"The TFDS data set {name!r} cannot be downloaded: {hosts[0]} was not found ({error}). "
+            f"Check the network{_offline_hint(name)}."
+        ) from error
 
 
 def _offline_hint(name: str) -> str:

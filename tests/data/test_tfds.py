@@ -4,6 +4,7 @@ import gzip
 import io
 import logging
 import pathlib
+import socket
 import struct
 import sys
 import tarfile
@@ -139,16 +140,32 @@ def test_a_damaged_file_is_an_error_that_says_so(prepared, tmp_path):
         tfds_images.load_tfds("fashion_mnist", data_dir=tmp_path)
 
 
-def test_without_a_network_preparing_fails_with_the_way_out(tmp_path, monkeypatch):
-    def offline(self, urls):
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.setattr(prepare.socket, "getaddrinfo", lambda host, port: [])
+
+
+def test_without_a_network_preparing_fails_at_once_with_the_way_out(tmp_path, monkeypatch):
+    def unknown(host, port):
+        raise socket.gaierror("Name or service not known")
+
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(prepare.socket, "getaddrinfo", unknown)
+    with pytest.raises(DataError, match=r"googleapis.* was not found .*prepare mnist --from=FOLDER"):
+        tfds_images.load_tfds("mnist", data_dir=tmp_path, prepare=True)
+
+
+def test_a_failing_download_is_an_error_with_the_way_out(tmp_path, monkeypatch, online):
+    def refuse(self, urls):
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", offline)
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", refuse)
     with pytest.raises(DataError, match=r"no route to host.*prepare mnist --from=FOLDER"):
         tfds_images.load_tfds("mnist", data_dir=tmp_path, prepare=True)
 
 
-def test_downloaded_files_are_read_as_given_ones(tmp_path, monkeypatch):
+def test_downloaded_files_are_read_as_given_ones(tmp_path, monkeypatch, online):
     raw = write_raw(tmp_path)
     monkeypatch.setattr(
         tfds.download.DownloadManager,

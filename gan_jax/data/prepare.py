@@ -178,8 +178,8 @@ def prepare(
         ) from error
     except Exception as error:  # TFDS passes on whatever the network, the disk or its own code raises.
         raise DataError(
-            f"The TFDS data set {name!r} could not be prepared in {folder} ({type(error).__name__}: {_line(error)}). "
-            f"Check the network and the disk{_offline_hint(name)}."
+            f"The TFDS data set {name!r} could not be prepared in {folder} "
+            f"({type(error).__name__}: {_line(error)}). Check the network and the disk{_offline_hint(name)}."
         ) from error
     return folder
 

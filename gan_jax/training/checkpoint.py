@@ -109,6 +109,7 @@ class Checkpoints:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: tuple[int, concurrent.futures.Future[None]] | None = None
         self._current: int | None = None
+        self._complaint: str | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -179,6 +180,9 @@ class Checkpoints:
 
         Raises:
           CheckpointError: if the save failed.
+
+        Warns:
+          CheckpointWarning: if what need not be kept could not be deleted.
         """
         if self._pending is None:
             return
@@ -190,6 +194,9 @@ class Checkpoints:
             raise self._failed(step, error) from error
         self._pending = None
         self._current = step
+        complaint, self._complaint = self._complaint, None
+        if complaint is not None:
+            warnings.warn(complaint, CheckpointWarning, stacklevel=2)
 
     def close(self) -> None:
         """Waits for the save under way and lets go of threads.
@@ -291,11 +298,14 @@ class Checkpoints:
             (path / "payload").mkdir(parents=True, exist_ok=True)
             (path / "payload" / str(index)).write_bytes(payload)
         write_atomically(path / MANIFEST, _seal({**manifest, "files": _hash_files(path)}))
-        self._prune(step)
+        try:
+            self._prune(step)
+        except OSError as error:  # the checkpoint counts all the same
+            self._complaint = f"Older checkpoints in {self.directory} could not be deleted: {reason(error)}."
 
     def _prune(self, newest: int) -> None:
         # Steps without a readable manifest are what cut saves left: the lock says that nobody is writing them.
-        kept = steps_to_keep(self._metrics(), self._keep, self._best) | {newest}
+        kept = steps_to_keep(self._metrics(), self._keep, self._best)
         for step in self._numbered():
             if step < newest and step not in kept:
                 self._remove(step)

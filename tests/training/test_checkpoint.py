@@ -379,6 +379,24 @@ def test_the_best_and_the_newest_stay_on_disk(tmp_path):
         assert_same_bits(checkpoints.restore(small_state(), step=checkpoints.best()).state, small_state(2))
 
 
+def test_what_cannot_be_deleted_harms_no_save_and_half_a_deletion_is_no_checkpoint(tmp_path, monkeypatch):
+    def busy(path, missing_ok=False):
+        raise OSError(16, "Device or resource busy")
+
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, small_state(1), blocking=True)
+        checkpoints.save(2, small_state(2))
+        monkeypatch.setattr(type(checkpoints.directory), "rmtree", busy)
+        with pytest.warns(CheckpointWarning, match="could not be deleted: Device or resource busy"):
+            checkpoints.wait()
+        assert (tmp_path / "1" / "state").exists()
+        assert checkpoints.steps() == [2]
+        assert checkpoints.latest_valid() == 2
+        monkeypatch.undo()
+        checkpoints.save(3, small_state(3), blocking=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
 def test_keeping_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match="At least one"):
         Checkpoints(tmp_path, keep=0)

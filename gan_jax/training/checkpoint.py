@@ -6,6 +6,9 @@
 
 A step counts once its manifest is there and everything it lists is as it says. A save that was cut, by a kill or a
 full disk, leaves a directory without a manifest, which nobody restores and the next save clears away.
+
+orbax's cost is by the array, so those up to 1 MiB go into one of bytes, `packed`; the manifest says where in it
+each leaf begins (`at`). Larger ones, and small ones split over hosts, are arrays of their own under `large`.
 """
 
 from __future__ import annotations
@@ -258,32 +261,39 @@ class Checkpoints:
         """
         self.wait()
         wanted = _targets(target, shardings)
-        chosen = _from_process_0(lambda: self._choose(step))
-        if chosen is None:
-            raise CheckpointError(self._why_none())
-        manifest = self.manifest(chosen)
-        self._check_fits(chosen, manifest["leaves"], wanted)
-        try:
-            leaves = _load(self._path(chosen) / "state", wanted, manifest["leaves"])
-        except Exception as error:
-            raise CheckpointError(
-                f"Cannot read checkpoint {chosen} in {self.directory}: {reason(error)}."
-            ) from error
-        state = jax.tree.unflatten(jax.tree.structure(target), leaves)
-        payload = self._own_payload(chosen, manifest)
-        self._current = chosen
-        return Restored(chosen, state, manifest["metadata"], payload)
+        while True:
+            chosen = _from_process_0(lambda: self._choose(step))
+            if chosen is None:
+                raise CheckpointError(self._why_none())
+            try:
+                metadata, leaves, payload = self._read(chosen, wanted)
+            except CheckpointError:
+                # A run that trains here meanwhile may have deleted it since: then there is a newer one.
+                gone = not (self._path(chosen) / MANIFEST).exists()
+                if step is None and gone and jax.process_count() == 1:
+                    continue
+                raise
+            self._current = chosen
+            return Restored(chosen, jax.tree.unflatten(jax.tree.structure(target), leaves), metadata, payload)
 
     def discard_after(self, step: int) -> list[int]:
         """Deletes the steps after `step`, which a run that goes on from `step` will not pass through again.
 
         Returns:
           The steps deleted.
+
+        Raises:
+          CheckpointError: if one cannot be deleted.
         """
         later = [other for other in self._numbered() if other > step]
         if jax.process_index() == 0:
-            for other in later:
-                self._remove(other)
+            try:
+                for other in later:
+                    self._remove(other)
+            except OSError as error:
+                raise CheckpointError(
+                    f"Cannot delete checkpoints {later} in {self.directory}: {reason(error)}."
+                ) from error
         return later
 
     # What follows runs on the background thread, but for the few that both use.
@@ -357,6 +367,22 @@ class Checkpoints:
         except _Damaged as damage:
             raise CheckpointError(f"Checkpoint {step} in {self.directory} {damage}.") from None
         return step
+
+    def _read(
+        self, step: int, wanted: dict[str, tuple[Any, Sharding | None]]
+    ) -> tuple[dict[str, Any], list[Any], bytes | None]:
+        manifest = self.manifest(step)
+        self._check_fits(step, manifest["leaves"], wanted)
+        try:
+            leaves = _load(self._path(step) / "state", wanted, manifest["leaves"])
+            payload = self._own_payload(step, manifest)
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"Cannot read checkpoint {step} in {self.directory}: {reason(error)}."
+            ) from error
+        return manifest["metadata"], leaves, payload
 
     def _why_none(self) -> str:
         there = self._numbered()

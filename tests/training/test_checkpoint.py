@@ -269,6 +269,19 @@ def test_a_step_that_was_asked_for_is_not_replaced_by_another(tmp_path):
         checkpoints.restore(small_state(), step=9)
 
 
+def test_a_step_deleted_under_the_readers_hands_is_replaced_by_a_newer_one(tmp_path, monkeypatch):
+    checkpoints = save_some(tmp_path, 1)
+    load = checkpoint._load
+
+    def load_late(*arguments):
+        if checkpoints.steps() == [1]:  # a run that trains there saves another and deletes this one
+            save_some(tmp_path, 2, keep=1)
+        return load(*arguments)
+
+    monkeypatch.setattr(checkpoint, "_load", load_late)
+    assert checkpoints.restore(small_state()).step == 2
+
+
 def test_nothing_to_restore_is_one_clear_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"There is no checkpoint in .*: train there first"):
         Checkpoints(tmp_path / "nowhere").restore(small_state())

@@ -1,7 +1,7 @@
 """Penalties on a critic, written for a closure `critic: x [B, ...] -> score [B]`.
 
 Norms run over all axes but the first and are safe at zero, where the gradient of a norm is not a number.
-Each returns one value an example, `[B]`; the critic must not couple its batch.
+Each returns one value an example, `[B]`, unless it says otherwise; the critic must not couple its batch.
 """
 
 from __future__ import annotations
@@ -65,6 +65,15 @@ def zero_centred_penalty(critic: Critic, x: Array) -> Array:
       (arXiv:1801.04406).
     """
     return squared_norm(input_gradient(critic, x)) / 2
+
+
+def max_squared_norm(critic: Critic, x: Array) -> Array:
+    """max ||grad D(x)||^2 over the batch: a scalar.
+
+    References:
+      Zhou et al., Lipschitz Generative Adversarial Nets, 2019, section 4 (arXiv:1902.05687).
+    """
+    return jnp.max(squared_norm(input_gradient(critic, x)))
 
 
 def dragan_point(key: Key, real: Array, scale: float = 0.5) -> Array:

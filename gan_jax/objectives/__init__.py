@@ -8,20 +8,35 @@ from gan_jax.objectives._compose import (
     two_player,
     unrolled,
 )
+from gan_jax.objectives._critics import autoencoder_critic, class_critic, with_score
 from gan_jax.objectives._look import label_condition, unconditional
-from gan_jax.objectives._penalties import critic_penalty, gradient_penalty, r1, r2
+from gan_jax.objectives._penalties import (
+    critic_penalty,
+    dragan_penalty,
+    gradient_penalty,
+    max_penalty,
+    mixture_penalty,
+    r1,
+    r2,
+)
 
 __all__ = [
     "Outcome",
     "Term",
     "add_terms",
+    "autoencoder_critic",
+    "class_critic",
     "critic_penalty",
+    "dragan_penalty",
     "gradient_penalty",
     "label_condition",
+    "max_penalty",
+    "mixture_penalty",
     "prepared",
     "r1",
     "r2",
     "two_player",
     "unconditional",
     "unrolled",
+    "with_score",
 ]

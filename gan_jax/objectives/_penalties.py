@@ -1,4 +1,4 @@
-"""Terms that add to any objective (`add_terms`)."""
+"""Penalties on a critic's gradient by its inputs, as terms that add to any objective (`add_terms`)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from gan_jax.types import Array, Aux, Batch, Key, Moment, Players
 Point: TypeAlias = Callable[[Key, Array, Array], Array]
 """Where a penalty looks: `(key, real, fake) -> x`, all `[B, ...]`."""
 Penalty: TypeAlias = Callable[[penalties.Critic, Array], Array]
-"""`(critic closure, x [B, ...]) -> [B]`."""
+"""`(critic closure, x [B, ...]) -> [B]`, or a scalar."""
 Weight: TypeAlias = float | Callable[[Array], Array]
 
 
 def critic_penalty(
-    name: str, point: Point, penalty: Penalty, weight: Weight, *, every: int = 1, critic: str = "critic"
+    name: str,
+    point: Point,
+    penalty: Penalty,
+    weight: Weight,
+    *,
+    every: int = 1,
+    critic: str = "critic",
+    removes: frozenset[str] = frozenset(),
 ) -> Term:
     """A penalty on the critic's gradient by its inputs, at points between or around real and fake.
 
@@ -35,6 +42,7 @@ def critic_penalty(
       weight: lambda.
       every: lazy regularisation.
       critic: whose loss it joins.
+      removes: traits that the objective loses; `mean`, where the penalty is no mean over examples.
     """
 
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
@@ -50,32 +58,118 @@ def critic_penalty(
         value=value,
         weight=weight,
         every=every,
+        conflicts=frozenset({"features"}),
         adds=frozenset({"per_example"}),
+        removes=removes,
     )
 
 
 def gradient_penalty(
-    weight: Weight = 10.0, *, target: float = 1.0, one_sided: bool = False, every: int = 1
+    weight: Weight = 10.0,
+    *,
+    target: float = 1.0,
+    one_sided: bool = False,
+    every: int = 1,
+    critic: str = "critic",
 ) -> Term:
-    """lambda E (||grad D(x_hat)|| - target)^2 on interpolates of real and fake (Gulrajani et al., 2017, (3))."""
+    """lambda E (||grad D(x_hat)|| - target)^2 on interpolates of real and fake (Gulrajani et al., 2017, (3)).
+
+    With `one_sided`, only norms above the target count.
+    """
     return critic_penalty(
         "gradient_penalty",
         penalties.interpolates,
-        lambda critic, x: penalties.norm_penalty(critic, x, target, one_sided),
+        lambda closure, x: penalties.norm_penalty(closure, x, target, one_sided),
         weight,
         every=every,
+        critic=critic,
     )
 
 
-def r1(gamma: Weight = 10.0, *, every: int = 1) -> Term:
+def mixture_penalty(
+    weight: Weight = 10.0,
+    *,
+    t: float = 0.5,
+    target: float = 1.0,
+    one_sided: bool = False,
+    every: int = 1,
+    critic: str = "critic",
+) -> Term:
+    """lambda E (||grad D(x)|| - target)^2 with x a sample of (1 - t) p_data + t p_g, each real or fake, no blend.
+
+    References:
+      Grewal et al., Variance Regularizing Adversarial Learning, 2017, on alternatives to weight clipping
+      (arXiv:1707.00309).
+    """
+    return critic_penalty(
+        "mixture_penalty",
+        lambda key, real, fake: penalties.mixture(key, real, fake, t),
+        lambda closure, x: penalties.norm_penalty(closure, x, target, one_sided),
+        weight,
+        every=every,
+        critic=critic,
+    )
+
+
+def dragan_penalty(
+    weight: Weight = 10.0,
+    *,
+    target: float = 1.0,
+    scale: float = 0.5,
+    every: int = 1,
+    critic: str = "critic",
+) -> Term:
+    """lambda E (||grad D(x + delta)|| - target)^2 around the data (Kodali et al., 2017, section 2.4).
+
+    delta = scale std(x) u, u ~ U[0, 1] in every coordinate, with the standard deviation of the whole batch.
+    """
+    return critic_penalty(
+        "dragan_penalty",
+        lambda key, real, fake: penalties.dragan_point(key, real, scale),
+        lambda closure, x: penalties.norm_penalty(closure, x, target),
+        weight,
+        every=every,
+        critic=critic,
+        removes=frozenset({"mean"}),
+    )
+
+
+def max_penalty(weight: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
+    """lambda max ||grad D(x_hat)||^2 over the batch's interpolates: one slope bounds the Lipschitz constant.
+
+    References:
+      Zhou et al., Lipschitz Generative Adversarial Nets, 2019, section 4 (arXiv:1902.05687).
+    """
+    return critic_penalty(
+        "max_penalty",
+        penalties.interpolates,
+        penalties.max_squared_norm,
+        weight,
+        every=every,
+        critic=critic,
+        removes=frozenset({"mean"}),
+    )
+
+
+def r1(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
     """gamma/2 E ||grad D(x)||^2 at real samples (Mescheder et al., 2018, equation (9))."""
     return critic_penalty(
-        "r1", lambda key, real, fake: real, penalties.zero_centred_penalty, gamma, every=every
+        "r1",
+        lambda key, real, fake: real,
+        penalties.zero_centred_penalty,
+        gamma,
+        every=every,
+        critic=critic,
     )
 
 
-def r2(gamma: Weight = 10.0, *, every: int = 1) -> Term:
+def r2(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
     """gamma/2 E ||grad D(x)||^2 at fake samples (Mescheder et al., 2018, equation (10))."""
     return critic_penalty(
-        "r2", lambda key, real, fake: fake, penalties.zero_centred_penalty, gamma, every=every
+        "r2",
+        lambda key, real, fake: fake,
+        penalties.zero_centred_penalty,
+        gamma,
+        every=every,
+        critic=critic,
     )

@@ -30,8 +30,22 @@ def factory(name):
     return getattr(module(name), name)
 
 
+def autoencoders():
+    network = helpers.mlp(helpers.X_DIM, {"out": helpers.X_DIM})
+    return {"critic": objectives.autoencoder_critic(network), "generator": helpers.generator()}
+
+
+def feature_networks():
+    return {"critic": helpers.mlp(helpers.X_DIM, {}), "generator": helpers.generator()}
+
+
 # Objectives whose players, conditions or heads differ from the default two networks.
-SPECIAL: dict[str, Case] = {}
+SPECIAL: dict[str, Case] = {
+    "began": Case(lambda: factory("began")(PRIOR, rate=0.1), autoencoders),
+    "ebgan": Case(lambda: factory("ebgan")(PRIOR, pull_away=0.1, code="features"), autoencoders),
+    "mmd_gan": Case(lambda: factory("mmd_gan")(PRIOR), feature_networks),
+    "cramer": Case(lambda: factory("cramer")(PRIOR), feature_networks),
+}
 
 
 def case(name) -> Case:

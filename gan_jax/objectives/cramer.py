@@ -1,0 +1,116 @@
+"""The Cramer game of Bellemare et al. (2017): the energy distance between the critic's features.
+
+    L_G = 2 E||h(X) - h(Y)|| - E||h(Y) - h(Y')||   (- E||h(X) - h(X')||, constant in the generator)
+    f(x) = E||h(x) - h(Y')|| - ||h(x)||,   L_D = -(E f(X) - E f(Y)) + lambda E (||grad f(x_hat)|| - 1)^2
+
+X real, Y and Y' independent fake samples (all pairs of the batch); Algorithm 1. The surrogate f replaces a second
+real sample by the origin, so that one real sample is enough; with `surrogate=False` the critic maximises the energy
+distance itself. The losses are of the critic's head `features` (its score, where there is none).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.functional import penalties
+from gan_jax.functional.batch import named_key
+from gan_jax.functional.kernels import distances
+from gan_jax.functional.penalties import safe_norm
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Game, Objective
+from gan_jax.objectives._compose import Term, add_terms, two_player
+from gan_jax.objectives._look import features, judge
+from gan_jax.types import Array, Aux, Batch, Moment, Players
+
+PENALTY = 10.0
+HEAD = "features"
+
+
+def critic_loss(real: Array, fake: Array, surrogate: bool = True) -> Array:
+    """-(E f(X) - E f(Y)), or minus the energy distance, of features `[B, D]`: a scalar."""
+    if not surrogate:
+        return -energy_distance(real, fake)
+    n = fake.shape[0]
+    # A fake sample's own distance is 0 and no pair: the mean over the others is n / (n - 1) times the mean.
+    towards_fake = jnp.mean(distances(real, fake)) - jnp.sum(distances(fake, fake)) / (n * (n - 1))
+    return -(towards_fake - jnp.mean(safe_norm(real)) + jnp.mean(safe_norm(fake)))
+
+
+def generator_loss(real: Array, fake: Array) -> Array:
+    """The energy distance of features `[B, D]`: a scalar."""
+    return energy_distance(real, fake)
+
+
+def energy_distance(x: Array, y: Array) -> Array:
+    """2 E||x - y|| - E||x - x'|| - E||y - y'||, over pairs of different points (unbiased): a scalar.
+
+    >>> print(energy_distance(jnp.array([[0.0], [2.0]]), jnp.array([[3.0], [5.0]])))  # 2 * 3 - 2 - 2
+    2.0
+    """
+    n, m = x.shape[0], y.shape[0]
+    own = jnp.sum(distances(x, x)) / (n * (n - 1)) + jnp.sum(distances(y, y)) / (m * (m - 1))
+    return 2 * jnp.mean(distances(x, y)) - own
+
+
+def surrogate_critic(x: Array, fake: Array) -> Array:
+    """f at features x `[n, D]`, from features of fake samples `[B, D]`: `[n]`."""
+    return jnp.mean(distances(x, fake), axis=1) - safe_norm(x)
+
+
+def surrogate_penalty(weight: float, every: int = 1) -> Term:
+    """lambda E (||grad_x f(x_hat)|| - 1)^2 on interpolates of real and fake."""
+
+    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
+        real, *conditions = aux.seen["real"]
+        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
+        fake_features = features(aux.seen["fake_out"])
+
+        def score(x: Array) -> Array:
+            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
+            return surrogate_critic(features(out), fake_features)
+
+        return jnp.mean(penalties.norm_penalty(score, x))
+
+    return Term(
+        name="surrogate_penalty",
+        player="critic",
+        value=value,
+        weight=weight,
+        every=every,
+        requires=frozenset({"features"}),
+        adds=frozenset({"per_example"}),
+    )
+
+
+def cramer(
+    prior: Prior, *, penalty: float = PENALTY, surrogate: bool = True, every: int = 1, **options: Any
+) -> Objective:
+    """The Cramer objective.
+
+    Args:
+      prior: draws the latent z.
+      penalty: lambda; 0 leaves the penalty out.
+      surrogate: the paper's surrogate critic; the energy distance itself otherwise.
+      every: compute the penalty every so many rounds, scaled by as much.
+      **options: those of `two_player`.
+
+    References:
+      Bellemare et al., The Cramer Distance as a Solution to Biased Wasserstein Gradients, 2017, Algorithm 1
+      (arXiv:1705.10743); Gretton, Notes on the Cramer GAN, 2017, on what the surrogate loses.
+    """
+
+    def scores(real: Array, fake: Array) -> tuple[Array, Array]:
+        reference = jax.lax.stop_gradient(fake)
+        return surrogate_critic(real, reference), surrogate_critic(fake, reference)
+
+    base = two_player(
+        functools.partial(critic_loss, surrogate=surrogate),
+        generator_loss,
+        prior=prior,
+        **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
+    )
+    return add_terms(base, surrogate_penalty(penalty, every)) if penalty else base

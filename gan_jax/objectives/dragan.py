@@ -1,0 +1,46 @@
+"""The minimax game with a gradient penalty around the data, of Kodali et al. (2017).
+
+    lambda E_{x, delta}[(||grad D(x + delta)|| - k)^2]                                           (section 2.4)
+
+with lambda = 10, k = 1 and, as in the authors' code, delta = std(x) u / 2, u ~ U[0, 1] in every coordinate. The
+critic must not couple its batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives import gan
+from gan_jax.objectives._compose import add_terms
+from gan_jax.objectives._penalties import dragan_penalty
+
+critic_loss = gan.critic_loss
+generator_loss = gan.generator_loss
+
+
+def dragan(
+    prior: Prior,
+    *,
+    penalty: float = 10.0,
+    target: float = 1.0,
+    scale: float = 0.5,
+    every: int = 1,
+    **options: Any,
+) -> Objective:
+    """The minimax objective with lambda = `penalty` and k = `target`.
+
+    Args:
+      prior: draws the latent z.
+      penalty: lambda.
+      target: the gradient norm the penalty asks for.
+      scale: of delta, in standard deviations of the batch.
+      every: compute the penalty every so many rounds, scaled by as much.
+      **options: those of `two_player`.
+
+    References:
+      Kodali et al., On Convergence and Stability of GANs, 2017, section 2.4 (arXiv:1705.07215).
+    """
+    term = dragan_penalty(penalty, target=target, scale=scale, every=every)
+    return add_terms(gan.gan(prior, **options), term)

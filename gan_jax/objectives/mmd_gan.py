@@ -1,0 +1,110 @@
+"""MMD GANs: a kernel's discrepancy between the critic's features of real and fake samples.
+
+    max_h min_G MMD^2_k(h(X), h(G(Z))),   MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)
+
+The losses are of the critic's head `features` `[B, D]` (its score, as one feature, where there is no such head).
+A critic's scores are then the witness function w(x) = E k(h(x), h(X')) - E k(h(x), h(Y')), larger at real samples;
+the penalty holds the norm of its gradient at 1, on interpolates.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.functional import penalties
+from gan_jax.functional.batch import named_key
+from gan_jax.functional.kernels import Kernel, rational_quadratic_kernel, squared_mmd
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Game, Objective
+from gan_jax.objectives._compose import Term, add_terms, two_player
+from gan_jax.objectives._look import features, judge
+from gan_jax.types import Array, Aux, Batch, Moment, Players
+
+RATIONAL_QUADRATIC = rational_quadratic_kernel()
+HEAD = "features"
+
+
+def critic_loss(real: Array, fake: Array, kernel: Kernel = RATIONAL_QUADRATIC) -> Array:
+    """-MMD^2 of features `[B, D]`, unbiased: a scalar."""
+    return -squared_mmd(kernel, real, fake)
+
+
+def generator_loss(real: Array, fake: Array, kernel: Kernel = RATIONAL_QUADRATIC) -> Array:
+    """MMD^2 of features `[B, D]`, unbiased: a scalar."""
+    return squared_mmd(kernel, real, fake)
+
+
+def witness(x: Array, real: Array, fake: Array, kernel: Kernel = RATIONAL_QUADRATIC) -> Array:
+    """w at features x `[n, D]`, from features of real and fake `[B, D]`: `[n]`.
+
+    >>> from gan_jax.functional.kernels import linear_kernel
+    >>> real, fake = jnp.array([[1.0]]), jnp.array([[-1.0]])
+    >>> print(witness(jnp.array([[2.0], [-3.0]]), real, fake, linear_kernel))  # x (1 - -1)
+    [ 4. -6.]
+    """
+    return jnp.mean(kernel(x, real), axis=1) - jnp.mean(kernel(x, fake), axis=1)
+
+
+def witness_penalty(kernel: Kernel, weight: float, every: int = 1) -> Term:
+    """lambda E (||grad_x w(x_hat)|| - 1)^2 on interpolates, real and fake features held fixed as the witness's."""
+
+    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
+        real, *conditions = aux.seen["real"]
+        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
+        real_features, fake_features = features(aux.seen["real_out"]), features(aux.seen["fake_out"])
+
+        def score(x: Array) -> Array:
+            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
+            return witness(features(out), real_features, fake_features, kernel)
+
+        return jnp.mean(penalties.norm_penalty(score, x))
+
+    return Term(
+        name="witness_penalty",
+        player="critic",
+        value=value,
+        weight=weight,
+        every=every,
+        requires=frozenset({"features"}),
+        adds=frozenset({"per_example"}),
+    )
+
+
+def mmd_gan(
+    prior: Prior,
+    *,
+    kernel: Kernel = RATIONAL_QUADRATIC,
+    penalty: float = 1.0,
+    every: int = 1,
+    **options: Any,
+) -> Objective:
+    """The MMD objective.
+
+    Args:
+      prior: draws the latent z.
+      kernel: see `functional.kernels`; the default is the mixture of rational quadratic kernels of Binkowski et
+        al., `gaussian_kernel()` that of Li et al.
+      penalty: the weight of the witness's gradient penalty; 0 leaves it out (and then clip the critic).
+      every: compute the penalty every so many rounds, scaled by as much.
+      **options: those of `two_player`.
+
+    References:
+      Li et al., MMD GAN, 2017 (arXiv:1705.08584); Binkowski et al., Demystifying MMD GANs, 2018, sections 2 and 3
+      (arXiv:1801.01401).
+    """
+
+    def scores(real: Array, fake: Array) -> tuple[Array, Array]:
+        both = jax.lax.stop_gradient((real, fake))
+        return witness(real, *both, kernel), witness(fake, *both, kernel)
+
+    base = two_player(
+        functools.partial(critic_loss, kernel=kernel),
+        functools.partial(generator_loss, kernel=kernel),
+        prior=prior,
+        **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
+    )
+    return add_terms(base, witness_penalty(kernel, penalty, every)) if penalty else base

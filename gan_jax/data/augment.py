@@ -6,6 +6,7 @@ With few data the generator then learns the changes too; `functional.augment.dif
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,26 +14,27 @@ import numpy as np
 
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source
-from gan_jax.functional.augment import Augment, random_crop, random_flip, random_translation
-from gan_jax.functional.batch import named_key
+from gan_jax.functional.augment import Augment, chain, crop, flip, translation
+from gan_jax.functional.batch import named_key, over_batch
 from gan_jax.types import Array, Batch, Tree
 
 AUGMENTATIONS: dict[str, Augment] = {
-    "flip": random_flip,
-    "crop": random_crop,
-    "translation": random_translation,
+    "flip": flip(),
+    "crop": crop(),
+    "translation": translation(),
 }
 
 
 def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> Source:
     """`source` with its images changed at random, in the order given.
 
-    Batch i's draws are a pure function of `seed` and i. `x` and an image `condition` of its size are changed alike,
-    so pairs stay aligned; labelled images draw for themselves.
+    Each example's draws are a pure function of `seed` and of its number in the run, on any number of devices. `x`
+    and an image `condition` of its size are changed alike, so pairs stay aligned; labelled images draw for
+    themselves.
 
     Args:
       source: of images `x [B, H, W, C]`.
-      *augmentations: `flip`, `crop`, `translation`, or functions `(key, x) -> x`.
+      *augmentations: `flip`, `crop`, `translation`, or an `Augment` of one's own.
       seed: of the draws.
 
     Raises:
@@ -47,30 +49,40 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
     """
     unknown = [name for name in augmentations if isinstance(name, str) and name not in AUGMENTATIONS]
     if unknown:
-        raise DataError(f"Images are augmented by {sorted(AUGMENTATIONS)} or functions, got {unknown}.")
-    chain = [AUGMENTATIONS[a] if isinstance(a, str) else a for a in augmentations]
+        raise DataError(f"Images are augmented by {sorted(AUGMENTATIONS)} or an Augment, got {unknown}.")
+    whole = chain(*[AUGMENTATIONS[a] if isinstance(a, str) else a for a in augmentations])
 
-    def change(number: Array, name: str, x: Array) -> Array:
-        key = named_key(jax.random.fold_in(jax.random.key(seed), number), name)
-        for place, augment in enumerate(chain):
-            x = augment(named_key(key, f"augment/{place}"), x)
-        return x
+    def change(numbers: Array, name: str, x: Array) -> Array:
+        base = named_key(jax.random.key(seed), name)
+
+        def one(number: Array, image: Array) -> Array:
+            return whole.change(jax.random.uniform(jax.random.fold_in(base, number), (whole.draws,)), image)
+
+        return over_batch(jax.vmap(one)(over_batch(numbers), x))
 
     def feed(cursor: int, count: int) -> dict[str, Any]:
-        return {
-            "source": source.feed(cursor, count),
-            "number": np.arange(cursor, cursor + count, dtype=np.int32),
-        }
+        fed = source.feed(cursor, count)
+        sizes = {"x": source.batch_size}
+        if isinstance(fed, Mapping) and "labelled" in fed:
+            sizes["labelled"] = fed["labelled"].shape[1]
+        numbers = {name: _numbers(cursor, count, size) for name, size in sizes.items()}
+        return {"source": fed, "numbers": numbers}
 
     def fetch(resident: Tree, fed: Tree) -> Batch:
-        batch = dict(source.fetch(resident, fed["source"]))
+        batch, numbers = dict(source.fetch(resident, fed["source"])), fed["numbers"]
         x = batch["x"]
         for name in ("x", "condition"):
-            if name in batch and batch[name].shape[:3] == x.shape[:3] and batch[name].ndim == 4:
-                batch[name] = change(fed["number"], "x", batch[name])
+            if name in batch and batch[name].ndim == 4 and batch[name].shape[:3] == x.shape[:3]:
+                batch[name] = change(numbers["x"], "x", batch[name])
         if "labelled" in batch:
             labelled = batch["labelled"]
-            batch["labelled"] = {**labelled, "x": change(fed["number"], "labelled", labelled["x"])}
+            batch["labelled"] = {**labelled, "x": change(numbers["labelled"], "labelled", labelled["x"])}
         return batch
 
     return dataclasses.replace(source, feed=feed, fetch=fetch)
+
+
+def _numbers(cursor: int, count: int, size: int) -> np.ndarray:
+    """Every example's number in the run, `[count, size]` int32; past 2^31 examples they start again."""
+    numbers = np.arange(cursor * size, (cursor + count) * size, dtype=np.int64) % 2**31
+    return numbers.reshape(count, size).astype(np.int32)

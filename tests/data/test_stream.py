@@ -10,6 +10,7 @@ from PIL import Image
 
 from gan_jax.data import DataError, from_arrays, open_source, stream
 from gan_jax.data.augment import augmented
+from gan_jax.functional.augment import Augment
 
 
 def data(n=23):
@@ -184,10 +185,20 @@ def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned(
         assert np.array_equal(changed, original) or np.array_equal(changed, original[:, ::-1])
 
 
+def test_a_replica_augments_its_share_as_the_whole_would():
+    """Under pmap a replica sees a slice of everything that was fed: of indices and of numbers alike."""
+    source = augmented(from_arrays(data(16), 8), "flip", "translation")
+    fed = jax.tree.map(lambda leaf: leaf[0], source.feed(2, 1))
+    assert {leaf.shape for leaf in jax.tree.leaves(fed)} == {(8,)}
+    whole = source.fetch(source.resident, fed)
+    share = source.fetch(source.resident, jax.tree.map(lambda leaf: leaf[4:], fed))
+    np.testing.assert_array_equal(share["x"], whole["x"][4:])
+
+
 def test_labelled_images_are_augmented_on_their_own():
     own = {"x": data(8)["x"], "y": np.arange(8)}
     plain = from_arrays(data(), 8, labelled=own)
-    changed = batches(augmented(plain, lambda key, x: -x), 0, 1)[0]
+    changed = batches(augmented(plain, Augment(0, lambda u, x: -x)), 0, 1)[0]
     (before,) = batches(plain, 0, 1)
     np.testing.assert_array_equal(changed["labelled"]["x"], -before["labelled"]["x"])
     np.testing.assert_array_equal(changed["labelled"]["y"], before["labelled"]["y"])

@@ -15,12 +15,12 @@ def images(n=64, side=8, channels=3):
 
 
 def apply(change, x, **options):
-    return jax.jit(lambda x: change(KEY, x, **options))(x)
+    return jax.jit(lambda x: augment.augment_batch(KEY, change(**options), x))(x)
 
 
 def test_brightness_adds_one_number_in_a_half_to_each_image():
     x = images()
-    added = np.asarray(apply(augment.random_brightness, x) - x)
+    added = np.asarray(apply(augment.brightness, x) - x)
     np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1, :1], added.shape), atol=1e-6)
     offsets = added[:, 0, 0, 0]
     assert np.abs(offsets).max() <= 0.5
@@ -30,7 +30,7 @@ def test_brightness_adds_one_number_in_a_half_to_each_image():
 
 @pytest.mark.parametrize(
     ("change", "axes", "low", "high"),
-    [(augment.random_saturation, 3, 0.0, 2.0), (augment.random_contrast, (1, 2, 3), 0.5, 1.5)],
+    [(augment.saturation, 3, 0.0, 2.0), (augment.contrast, (1, 2, 3), 0.5, 1.5)],
 )
 def test_saturation_and_contrast_keep_their_mean_and_scale_around_it(change, axes, low, high):
     x = images()
@@ -46,7 +46,7 @@ def test_saturation_and_contrast_keep_their_mean_and_scale_around_it(change, axe
 def test_translation_is_one_of_the_shifts_with_zeros_coming_in():
     """Side 16, ratio 1/8: up to two pixels. Each image equals exactly one shift of the padded original."""
     x = images(side=16, channels=1)
-    y = np.asarray(apply(augment.random_translation, x))
+    y = np.asarray(apply(augment.translation, x))
     padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
     shifts = set()
     for image, wide in zip(y, padded, strict=True):
@@ -63,14 +63,14 @@ def test_translation_is_one_of_the_shifts_with_zeros_coming_in():
 
 def test_translation_of_uneven_images_moves_each_axis_by_its_own_size():
     x = jnp.ones((200, 8, 24, 1))
-    zeros = 1 - np.asarray(apply(augment.random_translation, x))[..., 0]
+    zeros = 1 - np.asarray(apply(augment.translation, x))[..., 0]
     assert set(zeros[:, :, 12].sum(1)) == {0, 1}
     assert set(zeros[:, 4].sum(1)) == {0, 1, 2, 3}
 
 
 def test_crop_mirrors_the_border():
     x = images(side=8, channels=1)
-    y = np.asarray(apply(augment.random_crop, x, padding=3))
+    y = np.asarray(apply(augment.crop, x, padding=3))
     padded = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
     for image, wide in zip(y, padded, strict=True):
         assert any(np.array_equal(image, wide[i : i + 8, j : j + 8]) for i in range(7) for j in range(7))
@@ -79,7 +79,7 @@ def test_crop_mirrors_the_border():
 
 def test_cutout_removes_a_rectangle_of_at_most_half_the_side():
     x = jnp.ones((400, 8, 8, 2))
-    gone = np.asarray(apply(augment.random_cutout, x)) == 0
+    gone = np.asarray(apply(augment.cutout, x)) == 0
     np.testing.assert_array_equal(gone[..., 0], gone[..., 1])
     rows, columns = gone[..., 0].any(2), gone[..., 0].any(1)
     np.testing.assert_array_equal(gone[..., 0], rows[:, :, None] & columns[:, None])
@@ -90,7 +90,7 @@ def test_cutout_removes_a_rectangle_of_at_most_half_the_side():
 
 def test_flip_mirrors_one_in_two():
     x = images(n=1000, side=4)
-    y = np.asarray(apply(augment.random_flip, x))
+    y = np.asarray(apply(augment.flip, x))
     mirrored = (y == np.asarray(x)[:, :, ::-1]).all((1, 2, 3))
     kept = (y == np.asarray(x)).all((1, 2, 3))
     assert (mirrored ^ kept).all()
@@ -98,13 +98,13 @@ def test_flip_mirrors_one_in_two():
     assert abs(mirrored.sum() - 500) < 79
 
 
-@pytest.mark.parametrize(
-    "change", [augment.random_translation, augment.random_cutout, augment.random_contrast]
-)
+@pytest.mark.parametrize("change", [augment.translation, augment.cutout, augment.contrast])
 def test_the_gradient_is_the_adjoint(change):
     """These are linear in x: the derivative of <T x, g> by x is T' g, so <T x, g> = <x, T' g>."""
     x, g = images(), images()[::-1]
-    value, pulled = jax.jit(jax.value_and_grad(lambda x: jnp.sum(change(KEY, x) * g)))(x)
+    value, pulled = jax.jit(
+        jax.value_and_grad(lambda x: jnp.sum(augment.augment_batch(KEY, change(), x) * g))
+    )(x)
     np.testing.assert_allclose(jnp.sum(x * pulled), value, rtol=1e-4)
 
 
@@ -116,11 +116,12 @@ def prepare(policy, inputs, probability=1.0, memory=None, key=KEY):
 
 
 def test_policies_are_applied_in_order_and_read_from_a_string():
-    x = images()
-    (both,) = prepare("translation, cutout", (x,))
-    (first,) = prepare(("translation",), (x,))
-    (second,) = prepare(["cutout"], (first,))
-    np.testing.assert_array_equal(both, second)
+    """What is cut out last is 0; what is cut out first takes on a colour."""
+    x = 1 + images()
+    (last,) = prepare("color, cutout", (x,))
+    (first,) = prepare(("cutout", "color"), (x,))
+    assert (np.asarray(last) == 0).any((1, 2, 3)).all()
+    assert not (np.asarray(first) == 0).any()
 
 
 def test_draws_differ_between_keys_and_examples_and_agree_for_one_key():
@@ -152,6 +153,20 @@ def test_probability_from_a_number_or_from_memory():
         changed = (np.asarray(seen) != np.asarray(x)).any((1, 2, 3)).sum()
         # Chosen with .3, mirrored with 1/2: Binomial(1000, .15), 5 standard deviations are 57.
         assert abs(changed - 150) < 57
+
+
+def test_devices_share_the_work_and_draw_as_one_does():
+    x, made = images(16), augment.diff_augment("color,translation", 0.5)
+    program = jax.jit(lambda x: made((x,), key=KEY, step=0, memory={})[0])
+    alone = program(x)
+    whole = program.lower(x).compile().cost_analysis()["flops"]
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        shared = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+        compiled = program.lower(shared).compile()
+        np.testing.assert_allclose(compiled(shared), alone, atol=1e-6)
+    assert compiled.cost_analysis()["flops"] < 1.2 * whole / 8
+    assert "all-reduce" not in compiled.as_text()
 
 
 def test_it_compiles_and_differentiates_twice():

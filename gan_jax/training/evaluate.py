@@ -77,8 +77,8 @@ def sample(
     return np.concatenate(parts)
 
 
-def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> np.ndarray:
-    """The experiment's picture of `state`, always of the same latents: uint8 `[H, W, C]`."""
+def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Callable[[], np.ndarray]:
+    """The experiment's picture of `state`, always of the same latents: draws now, paints (uint8) when called."""
     key = named_key(jax.random.key(experiment.seed), "picture")
     samples = sample(
         experiment.game,
@@ -88,7 +88,7 @@ def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> n
         ema=ema,
         conditions=experiment.conditions,
     )
-    return experiment.picture(samples)
+    return lambda: experiment.picture(samples)
 
 
 def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Eight simulated devices give the single device's result, at one all-reduce a turn and 1/8 of its FLOPs."""
 
 import dataclasses
-import re
 
 import chex
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.field import gradient_field
@@ -21,8 +19,9 @@ from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
 from gan_jax.training.rollout import feed_rounds
 from gan_jax.training.sharding import LayoutError, check_divides, make_layout
-from gan_jax.training.step import init_state, make_train_step
+from gan_jax.training.step import init_state
 from gan_jax.types import Moment
+from tests import programs
 
 DEVICES = 8
 LATENT = 4
@@ -124,34 +123,19 @@ def test_pmap_plays_what_is_drawn_on_the_device():
     chex.assert_tree_all_finite(jax.device_get((state.players, metrics)))
 
 
-def compiled(game, schedule, devices, batch_size=64):
-    """The program of one round of `schedule` on `devices`."""
-    layout = make_layout("jit", jax.devices()[:devices])
-    sharded = NamedSharding(layout.mesh, PartitionSpec(None, "data"))
-    batch = {"x": jax.ShapeDtypeStruct((len(schedule), batch_size, 2), jnp.float32, sharding=sharded)}
-    state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.replicated),
-        init_state(game, jax.random.key(0)),
-    )
-    step = jax.jit(make_train_step(game, schedule=schedule), out_shardings=layout.replicated)
-    with jax.set_mesh(layout.mesh):
-        return step.lower(state, batch).compile()
-
-
-def collectives(text):
-    return re.findall(
-        r"\s(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(", text
-    )
+def compiled(game, player, devices):
+    """The program of one turn of `player` on `devices`."""
+    batch = {"x": jax.ShapeDtypeStruct((1, 64, 2), jnp.float32)}
+    return programs.compiled(game, (turn(player),), devices, batch)
 
 
 @pytest.mark.parametrize("objective", [non_saturating, wgan_gp])
 @pytest.mark.parametrize("player", ["critic", "generator"])
 def test_a_turn_costs_one_all_reduce_and_an_eighth_of_the_flops(objective, player):
     game = points_game(objective(gaussian(LATENT)), norm="none")
-    schedule = (turn(player),)
-    eight = compiled(game, schedule, DEVICES)
-    assert collectives(eight.as_text()) == ["all-reduce"]
-    one = compiled(game, schedule, 1).cost_analysis()["flops"]
+    eight = compiled(game, player, DEVICES)
+    assert programs.collectives(eight.as_text()) == {"all-reduce": 1}
+    one = compiled(game, player, 1).cost_analysis()["flops"]
     # What is not 1/8 is the optimiser's and the reduction's work on the parameters, the same on every device.
     parameters = sum(x.size for x in jax.tree.leaves(init_state(game, jax.random.key(0)).players))
     assert one / DEVICES * 0.9 < eight.cost_analysis()["flops"] < one / DEVICES + 20 * parameters
@@ -162,7 +146,7 @@ def test_a_global_batch_norm_adds_one_reduction_forward_and_one_where_it_is_diff
     """Two batch norms in the generator: +2 in the critic's turn (not differentiated), +4 in its own."""
     game = points_game(non_saturating(gaussian(LATENT)), norm="batch")
     counts = {
-        player: collectives(compiled(game, (turn(player),), DEVICES).as_text()).count("all-reduce")
+        player: programs.collectives(compiled(game, player, DEVICES).as_text())["all-reduce"]
         for player in ("critic", "generator")
     }
     assert counts == {"critic": 1 + 2, "generator": 1 + 2 + 2}

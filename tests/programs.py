@@ -1,0 +1,55 @@
+"""Compiled programs of one turn on simulated devices, and what they send between them."""
+
+import collections
+import math
+import re
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gan_jax.training.sharding import make_layout
+from gan_jax.training.step import init_state, make_train_step
+
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the same program of arrays, made in half the time
+_COLLECTIVE = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+)
+
+
+def lowered(game, schedule, devices, batch):
+    """One round of `schedule` on `devices` for a batch `[T, B, ...]` (arrays or shapes), before compilation."""
+    layout = make_layout("jit", jax.devices()[:devices])
+    shared = NamedSharding(layout.mesh, PartitionSpec(None, "data"))
+
+    def shapes(tree, sharding):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+    step = jax.jit(make_train_step(game, schedule=schedule), out_shardings=layout.replicated)
+    with jax.set_mesh(layout.mesh):
+        return step.lower(shapes(state, layout.replicated), shapes(batch, shared))
+
+
+def compiled(game, schedule, devices, batch):
+    """The program of `lowered`, compiled for its devices."""
+    return lowered(game, schedule, devices, batch).compile(compiler_options=UNOPTIMISED)
+
+
+def collectives(text):
+    """How often each kind of collective stands in a program."""
+    return collections.Counter(kind for _, kind in _COLLECTIVE.findall(text))
+
+
+def reduced_numbers(text):
+    """How many numbers all the program's all-reduces add up."""
+    return sum(
+        math.prod(int(n) for n in dimensions.split(",") if n)
+        for shape, kind in _COLLECTIVE.findall(text)
+        if kind == "all-reduce"
+        for dimensions in re.findall(r"\w+\[([\d,]*)\]", shape)
+    )
+
+
+def has_dimension(text, size):
+    """Whether any array of a program has an axis of this length."""
+    return re.search(rf"\w+\[(?:\d+,)*{size}(?:,\d+)*\]", text) is not None

@@ -57,6 +57,8 @@ def two_player(
             seen, *stats = look(game, players, batch, moment, condition, critic_condition)
             real, fake = read(seen["real_out"]), read(seen["fake_out"])
             losses = score_loss(real, fake)
+            if losses.ndim > 1:  # one value a patch: an example's loss is their mean
+                losses = jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
             total = jnp.mean(losses)
             own = dict(zip(("real", "fake"), scores(real, fake), strict=True))
             if name == "generator":
@@ -88,11 +90,13 @@ class Outcome(NamedTuple):
       value: the scalar to be added, unweighted.
       memory: the term's new memory, where it has one.
       metrics: what else is worth logging, as `player/term/name`.
+      stats: the player's statistics, where the formula called its network once more in training.
     """
 
     value: Array | float
     memory: Tree = None
     metrics: Mapping[str, Array] = {}
+    stats: Tree = None
 
 
 class TermValue(Protocol):
@@ -159,12 +163,13 @@ def _add_term(objective: Objective, term: Term) -> Objective:
 
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
         total, aux = base(game, players, batch, moment)
-        value, memory, metrics = _evaluate(term, game, players, batch, moment, aux)
+        value, memory, metrics, stats = _evaluate(term, game, players, batch, moment, aux)
         weight = term.weight(moment.step) if callable(term.weight) else term.weight
         total = total + weight * value
         named = {f"{term.name}/{name}": metric for name, metric in metrics.items()}
         kept = {} if term.memory is None else {term.name: memory}
         return total, aux._replace(
+            stats=stats,
             memory={**aux.memory, **kept},
             metrics={**aux.metrics, **named, "loss": total, term.name: jnp.asarray(value)},
         )
@@ -221,16 +226,16 @@ def _evaluate(term: Term, game: Game, players: Players, batch: Batch, moment: Mo
         given = term.value(game, players, batch, own, aux)
         if not isinstance(given, Outcome):
             given = Outcome(*given) if isinstance(given, tuple) else Outcome(given)
-        return Outcome(jnp.asarray(given.value), given.memory, dict(given.metrics))
+        stats = aux.stats if given.stats is None else given.stats
+        return Outcome(jnp.asarray(given.value), given.memory, dict(given.metrics), stats)
 
     if term.every == 1:
         return now()
 
     def later() -> Outcome:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
-        if term.memory is None:
-            return nothing
-        return nothing._replace(memory=players[term.player].memory[term.name])
+        memory = None if term.memory is None else players[term.player].memory[term.name]
+        return nothing._replace(memory=memory, stats=aux.stats)
 
     outcome = jax.lax.cond(moment.step % term.every == 0, now, later)
     return outcome._replace(value=term.every * outcome.value)

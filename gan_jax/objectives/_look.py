@@ -136,10 +136,10 @@ def look(
         inputs = (seen["latent"], *inputs)
     seen["inputs"] = inputs
     seen["sample"], generator_stats = generate(game, players, inputs, players["generator"].stats, moment)
-    conditions = (critic_condition or condition)(batch)
+    seen["conditions"] = (critic_condition or condition)(batch)
     stats = players["critic"].stats
     for name, x in (("real", batch["x"]), ("fake", seen["sample"])):
-        seen[name] = prepare_inputs(game, players, (x, *conditions), moment, name)
+        seen[name] = prepare_inputs(game, players, (x, *seen["conditions"]), moment, name)
         seen[f"{name}_out"], stats = judge(game, players, seen[name], stats, moment, name)
     return seen, generator_stats, stats
 

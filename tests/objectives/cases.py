@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Callable
 
 from gan_jax import objectives
+from gan_jax.functional.codes import Code
 from gan_jax.game import Game, Objective, turn
 from tests import helpers
 from tests.helpers import PRIOR
@@ -39,12 +40,71 @@ def feature_networks():
     return {"critic": helpers.mlp(helpers.X_DIM, {}), "generator": helpers.generator()}
 
 
+def conditional_networks(**heads):
+    """The generator is given a label; the critic is not."""
+    return {
+        "critic": helpers.critic(**heads),
+        "generator": helpers.generator(helpers.Z_DIM + helpers.CLASSES),
+    }
+
+
+CODE = Code(categories=(2,), continuous=1)
+
+
+def with_labelled(seed=0, n=helpers.B, shape=()):
+    """Unlabelled examples, and half as many labelled ones of another draw."""
+    labelled = helpers.batch(seed + 100, n=n // 2, shape=shape)
+    return {"x": helpers.batch(seed, n=n, shape=shape)["x"], "labelled": labelled}
+
+
+def with_condition(seed=0, n=helpers.B, shape=()):
+    """A condition of the size of x beside it."""
+    other = helpers.batch(seed + 100, n=n, shape=shape)["x"]
+    return {"x": helpers.batch(seed, n=n, shape=shape)["x"], "condition": other}
+
+
+def class_networks():
+    network = helpers.mlp(helpers.X_DIM, {"classes": helpers.CLASSES})
+    return {"critic": objectives.class_critic(network), "generator": helpers.generator()}
+
+
+def vral_networks():
+    metas = {name: helpers.critic(1) for name in ("meta_real", "meta_fake")}
+    return {**helpers.networks(), **metas}
+
+
+def translators():
+    return {
+        "critic_a": helpers.critic(),
+        "critic_b": helpers.critic(),
+        "generator_ab": helpers.generator(helpers.X_DIM),
+        "generator_ba": helpers.generator(helpers.X_DIM),
+    }
+
+
+def image_to_image():
+    return {"critic": helpers.critic(2 * helpers.X_DIM), "generator": helpers.generator(helpers.X_DIM)}
+
+
 # Objectives whose players, conditions or heads differ from the default two networks.
 SPECIAL: dict[str, Case] = {
+    "ac_gan": Case(lambda: factory("ac_gan")(PRIOR), lambda: conditional_networks(classes=helpers.CLASSES)),
     "began": Case(lambda: factory("began")(PRIOR, rate=0.1), autoencoders),
-    "ebgan": Case(lambda: factory("ebgan")(PRIOR, pull_away=0.1, code="features"), autoencoders),
-    "mmd_gan": Case(lambda: factory("mmd_gan")(PRIOR), feature_networks),
+    "cat_gan": Case(lambda: factory("cat_gan")(PRIOR, weight=1.0), class_networks, with_labelled),
     "cramer": Case(lambda: factory("cramer")(PRIOR), feature_networks),
+    "cycle_gan": Case(lambda: factory("cycle_gan")(identity=5.0), translators, with_condition),
+    "ebgan": Case(lambda: factory("ebgan")(PRIOR, pull_away=0.1, code="features"), autoencoders),
+    "info_gan": Case(
+        lambda: factory("info_gan")(helpers.Z_DIM, code=CODE),
+        lambda: {
+            "critic": helpers.critic(code=CODE.head_size),
+            "generator": helpers.generator(CODE.size + helpers.Z_DIM),
+        },
+    ),
+    "mmd_gan": Case(lambda: factory("mmd_gan")(PRIOR), feature_networks),
+    "pix2pix": Case(lambda: factory("pix2pix")(), image_to_image, with_condition),
+    "semi_supervised": Case(lambda: factory("semi_supervised")(PRIOR), class_networks, with_labelled),
+    "vral": Case(lambda: factory("vral")(PRIOR), vral_networks),
 }
 
 

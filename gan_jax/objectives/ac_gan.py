@@ -1,0 +1,43 @@
+"""The auxiliary classifier game of Odena et al. (2017).
+
+    L_S = E[log P(S = real | X_real)] + E[log P(S = fake | X_fake)]                              (2)
+    L_C = E[log P(C = c | X_real)] + E[log P(C = c | X_fake)]                                    (3)
+
+The critic maximises L_S + L_C, the generator L_C - L_S (here in its -log D form). The generator is given the
+label, the critic is not: it has a head `classes` of K logits beside its score.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives import non_saturating as base
+from gan_jax.objectives._compose import add_terms
+from gan_jax.objectives._look import label_condition, unconditional
+from gan_jax.objectives._terms import classification
+
+critic_loss = base.critic_loss
+generator_loss = base.generator_loss
+
+
+def ac_gan(prior: Prior, *, weight: float = 1.0, label: str = "y", **options: Any) -> Objective:
+    """The auxiliary classifier objective.
+
+    Args:
+      prior: draws the latent z.
+      weight: of L_C in both losses; the paper's is 1.
+      label: the batch's entry with the labels; the generator is given `y` unless `condition` says otherwise.
+      **options: those of `two_player`.
+
+    References:
+      Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equations (2) and (3)
+      (arXiv:1610.09585).
+    """
+    conditions = {"condition": label_condition, "critic_condition": unconditional}
+    return add_terms(
+        base.non_saturating(prior, **{**conditions, **options}),
+        classification(weight, player="critic", on="both", label=label),
+        classification(weight, player="generator", on="fake", label=label),
+    )

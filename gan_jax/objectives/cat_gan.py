@@ -1,0 +1,81 @@
+"""The categorical game of Springenberg (2016): a classifier that is sure of data and unsure of samples.
+
+    L_D = -H_X[p(y | D)] + E_x[H[p(y | x, D)]] - E_z[H[p(y | G(z), D)]]  (+ lambda E_{x,y}[CE])   (7), (9)
+    L_G = -H_G[p(y | D)] + E_z[H[p(y | G(z), D)]]                                                (8)
+
+H_X and H_G are the entropies of the mean class distribution over data and over samples: all classes are to be used
+equally. The losses are of the critic's head `classes`, K logits; its score is minus the entropy of an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives._compose import add_terms, two_player
+from gan_jax.objectives._look import head
+from gan_jax.objectives.semi_supervised import supervised
+from gan_jax.types import Array
+
+HEAD = "classes"
+
+
+def entropy(logits: Array) -> Array:
+    """H[p(y | x)] of logits `[B, K]`, in nats: `[B]`.
+
+    >>> print(entropy(jnp.zeros((1, 4))))  # log 4
+    [1.3862944]
+    """
+    log_p = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def marginal_entropy(logits: Array) -> Array:
+    """H[mean_x p(y | x)] of logits `[B, K]`: a scalar."""
+    log_p = jax.nn.log_softmax(logits)
+    return entropy(jax.nn.logsumexp(log_p, axis=0, keepdims=True) - jnp.log(logits.shape[0]))[0]
+
+
+def critic_loss(real: Array, fake: Array) -> Array:
+    """-H_X + E H(real) - E H(fake), of logits `[B, K]`: a scalar."""
+    return -marginal_entropy(real) + jnp.mean(entropy(real)) - jnp.mean(entropy(fake))
+
+
+def generator_loss(real: Array, fake: Array) -> Array:
+    """-H_G + E H(fake), of logits `[B, K]`: a scalar."""
+    return -marginal_entropy(fake) + jnp.mean(entropy(fake))
+
+
+def _classes(out: Mapping[str, Array]) -> Array:
+    return head(out, HEAD)
+
+
+def cat_gan(prior: Prior, *, weight: float = 0.0, **options: Any) -> Objective:
+    """The categorical objective, unsupervised; with a `weight`, semi-supervised.
+
+    Args:
+      prior: draws the latent z.
+      weight: lambda of the cross-entropy on the batch's `labelled: {x, y}`; 0 leaves it out.
+      **options: those of `two_player`.
+
+    References:
+      Springenberg, Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial Networks,
+      2016, equations (7) to (9) (arXiv:1511.06390).
+    """
+    base = two_player(
+        critic_loss,
+        generator_loss,
+        prior=prior,
+        **{
+            "read": _classes,
+            "scores": lambda real, fake: (-entropy(real), -entropy(fake)),
+            "traits": frozenset({"features"}),
+            **options,
+        },
+    )
+    return add_terms(base, supervised(weight)) if weight else base

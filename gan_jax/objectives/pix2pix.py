@@ -1,0 +1,72 @@
+"""Image-to-image translation with a conditional game, of Isola et al. (2017).
+
+    L_cGAN(G, D) = E_{x,y}[log D(x, y)] + E_{x,z}[log(1 - D(x, G(x, z)))]                        (1)
+    L_L1(G) = E_{x,y,z}[||y - G(x, z)||_1]                                                       (3)
+    G* = argmin_G max_D L_cGAN + lambda L_L1                                                     (4)
+
+The batch's `condition` is the paper's x, its `x` the paper's y. The generator has no latent: its noise is dropout
+in its layers. The generator plays -log D; a critic with a head `patches` `[B, h, w]` (PatchGAN) has one loss a
+patch. The paper halves the critic's loss in training, which its formula does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from gan_jax.functional.batch import flatten
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Objective
+from gan_jax.objectives import gan, non_saturating
+from gan_jax.objectives._compose import add_terms, two_player
+from gan_jax.objectives._look import score
+from gan_jax.objectives._terms import reconstruction
+from gan_jax.types import Array, Batch
+
+L1 = 100.0
+
+critic_loss = non_saturating.critic_loss
+generator_loss = non_saturating.generator_loss
+
+
+def image_condition(batch: Batch) -> tuple[Array, ...]:
+    """The image to translate, given to generator and critic."""
+    return (batch["condition"],)
+
+
+def patches(out: Mapping[str, Array]) -> Array:
+    """The critic's patch scores `[B, h, w]`, or its score `[B]` where it has none."""
+    return out["patches"] if "patches" in out else score(out)
+
+
+def _mean_score(real: Array, fake: Array) -> tuple[Array, Array]:
+    return jnp.mean(flatten(real), axis=1), jnp.mean(flatten(fake), axis=1)
+
+
+def pix2pix(prior: Prior | None = None, *, l1: float = L1, **options: Any) -> Objective:
+    """The image-to-image objective.
+
+    Args:
+      prior: draws a latent z; the paper has none.
+      l1: lambda of the L1 term.
+      **options: those of `two_player`.
+
+    References:
+      Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, equations (1), (3)
+      and (4) (arXiv:1611.07004).
+    """
+    base = two_player(
+        critic_loss,
+        generator_loss,
+        prior=prior,
+        **{
+            "condition": image_condition,
+            "read": patches,
+            "scores": _mean_score,
+            "traits": gan.TRAITS,
+            **options,
+        },
+    )
+    return add_terms(base, reconstruction(l1))

@@ -1,7 +1,19 @@
 """Samples against samples: how far, how many modes, and whether the difference is real."""
 
+from gan_jax.metrics.classifier import classifier_for, load_classifier, save_classifier, train_classifier
 from gan_jax.metrics.duality import critic_gap, kantorovich_rubinstein, lipschitz_violation
 from gan_jax.metrics.estimate import Estimate, Interval
+from gan_jax.metrics.features import (
+    Extractor,
+    Features,
+    Fingerprint,
+    Scores,
+    classify,
+    extract,
+    from_callable,
+    pixels,
+    score_table,
+)
 from gan_jax.metrics.frechet import (
     Moments,
     frechet_distance,
@@ -11,6 +23,8 @@ from gan_jax.metrics.frechet import (
     merge_moments,
     moments,
 )
+from gan_jax.metrics.images import image_scores, stacked_digit_statistics
+from gan_jax.metrics.inception import inception_extractor
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.modes import class_statistics, mode_counts, mode_statistics, stacked_classes
 from gan_jax.metrics.neural import CriticFamily, NeuralDistance, neural_distance
@@ -36,25 +50,36 @@ from gan_jax.metrics.two_sample import (
 __all__ = [
     "CriticFamily",
     "Estimate",
+    "Extractor",
+    "Features",
+    "Fingerprint",
     "Interval",
     "Moments",
     "NeuralDistance",
+    "Scores",
     "TwoSampleResult",
     "birthday_test",
     "class_statistics",
+    "classifier_for",
     "classifier_score",
     "classifier_test",
+    "classify",
     "collision_probability",
     "critic_gap",
     "energy_test",
+    "extract",
     "frechet_distance",
     "frechet_extrapolated",
     "frechet_interval",
+    "from_callable",
+    "image_scores",
+    "inception_extractor",
     "interval_distance",
     "interval_test",
     "kantorovich_rubinstein",
     "kernel_distance",
     "lipschitz_violation",
+    "load_classifier",
     "merge_across_processes",
     "merge_moments",
     "mmd_test",
@@ -62,12 +87,17 @@ __all__ = [
     "mode_statistics",
     "moments",
     "neural_distance",
+    "pixels",
     "precision_recall_density_coverage",
     "samples_for_collision",
+    "save_classifier",
+    "score_table",
     "sliced_wasserstein",
     "stacked_classes",
+    "stacked_digit_statistics",
     "support_for_collision",
     "support_size",
+    "train_classifier",
     "wasserstein",
     "wasserstein_1d",
 ]

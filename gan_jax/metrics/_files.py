@@ -1,0 +1,52 @@
+"""Named arrays in files that cannot hold code."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+
+
+def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """The named arrays of a `.npz` or `.safetensors` file; neither can hold code.
+
+    Raises:
+      ValueError: where there is no such file, or it is damaged or of another kind.
+    """
+    file = pathlib.Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"There is no file {str(file)!r}: expected weights as .npz or .safetensors.")
+    try:
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if file.suffix == ".safetensors":
+            return _read_safetensors(file.read_bytes())
+    except (OSError, ValueError, KeyError, TypeError, struct.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{str(file)!r} is not a whole {file.suffix} file: {error}.") from error
+    raise ValueError(
+        f"{str(file)!r} is neither .npz nor .safetensors. Files of other kinds can run code when they are read; "
+        "convert it once, as the docstring of gan_jax.metrics.inception shows."
+    )
+
+
+_SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+
+
+def _read_safetensors(content: bytes) -> dict[str, np.ndarray]:
+    """A header's length as uint64, the header as JSON, then the arrays' bytes."""
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    data = memoryview(content)[8 + length :]
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        start, stop = entry["data_offsets"]
+        if entry["dtype"] not in _SAFETENSORS or not 0 <= start <= stop <= len(data):
+            raise ValueError(f"{name} has dtype {entry['dtype']} at bytes {start} to {stop}")
+        arrays[name] = np.frombuffer(data[start:stop], _SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
+    return arrays

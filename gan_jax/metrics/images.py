@@ -1,0 +1,144 @@
+"""All image metrics at once: two arrays of images in, scores with their fingerprint out.
+
+from gan_jax import metrics
+scores = metrics.image_scores(real, fake)
+print(scores)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import ArrayLike
+
+from gan_jax.metrics.features import (
+    Extractor,
+    Features,
+    Fingerprint,
+    Scores,
+    channel_classes,
+    check_same_range,
+    features_of,
+    names_of,
+    pixels,
+)
+from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.kernel import kernel_distance
+from gan_jax.metrics.modes import class_statistics, stacked_classes
+from gan_jax.metrics.prdc import precision_recall_density_coverage
+from gan_jax.metrics.score import classifier_score
+from gan_jax.metrics.transport import sliced_wasserstein
+
+IMAGE_METRICS = ("frechet", "kernel", "score", "neighbors", "sliced")
+_PIXELS = pixels()
+
+
+def image_scores(
+    real: ArrayLike | Features,
+    fake: ArrayLike | Features,
+    extractor: Extractor | None = None,
+    *,
+    which: Sequence[str] = IMAGE_METRICS,
+    split: str = "unnamed",
+    neighbors: int = 5,
+    block_size: int = 1000,
+    seed: int = 0,
+    batch_size: int = 256,
+    mesh: Mesh | None = None,
+) -> Scores:
+    """Frechet and kernel distance, classifier score, precision, recall, density, coverage, sliced Wasserstein.
+
+    Args:
+      real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
+      fake: images `[M, H, W, C]` of the same kind; or `Features`.
+      extractor: what makes the features; the pixels if not given.
+      which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out where there are no logits.
+      split: which real data these are, for the fingerprint.
+      neighbors: k of precision and recall.
+      block_size: of the kernel distance.
+      seed: of shuffles and directions.
+      batch_size: images extracted at once.
+      mesh: devices to extract on.
+
+    Returns:
+      `Scores`. Names are `fid`, `kid` and `inception_score` on the standard Inception's features, and `frechet`,
+      `kernel` and `classifier_score` on any other's. Distances are of the extractor's features, unscaled.
+
+    Raises:
+      ValueError: for bad images, images of two ranges or shapes, an unknown metric, or too few samples.
+
+    >>> rng = np.random.default_rng(0)
+    >>> real, fake = rng.uniform(-1, 1, size=(2, 64, 4, 4, 1))
+    >>> scores = image_scores(real, fake, which=("frechet", "neighbors"), split="noise")
+    >>> sorted(scores.values), scores.fingerprint.extractor
+    (['coverage', 'density', 'frechet', 'precision', 'recall'], 'pixels')
+    """
+    if unknown := set(which) - set(IMAGE_METRICS):
+        raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {IMAGE_METRICS}.")
+    chosen = extractor or _PIXELS
+    options = {"batch_size": batch_size, "mesh": mesh}
+    if not isinstance(real, Features) and not isinstance(fake, Features):
+        check_same_range(real, fake)
+    first = features_of(real, chosen, "real", options)
+    second = features_of(fake, chosen, "fake", options)
+    values = _measure(first, second, names_of(chosen), which, neighbors, block_size, seed)
+    ranges = dict.fromkeys((first.value_range, second.value_range))
+    fingerprint = Fingerprint(
+        extractor=chosen.name,
+        weights=chosen.weights,
+        resize=chosen.resize,
+        value_range=" and ".join(ranges),
+        real=len(first.features),
+        fake=len(second.features),
+        split=split,
+        seed=seed,
+        settings=f"neighbors={neighbors} block_size={block_size}",
+    )
+    return Scores(values, fingerprint)
+
+
+def _measure(
+    first: Features,
+    second: Features,
+    names: dict[str, str],
+    which: Sequence[str],
+    neighbors: int,
+    block_size: int,
+    seed: int,
+) -> dict[str, float]:
+    real, fake = first.features, second.features
+    values: dict[str, float] = {}
+    if "frechet" in which:
+        values[names["frechet"]] = frechet_distance(real, fake)
+    if "kernel" in which:
+        found = kernel_distance(real, fake, block_size=block_size, seed=seed)
+        values |= {names["kernel"]: found.value, f"{names['kernel']}_error": found.standard_error}
+    if "score" in which and second.logits is not None:
+        score = classifier_score(second.logits, splits=min(10, len(fake)), seed=seed)
+        values |= {names["score"]: score.mean, f"{names['score']}_std": score.std}
+    if "neighbors" in which:
+        values |= precision_recall_density_coverage(real, fake, neighbors=neighbors)
+    if "sliced" in which:
+        sliced = sliced_wasserstein(real, fake, seed=seed)
+        values |= {"sliced_wasserstein": sliced.value, "sliced_wasserstein_error": sliced.standard_error}
+    # A single block has no standard error: absent, rather than a NaN that JSON cannot hold.
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def stacked_digit_statistics(images: ArrayLike, classifier: Extractor, **options: Any) -> dict[str, Any]:
+    """Modes covered and reverse KL of stacked digits: a class for every combination, 1,000 with three channels.
+
+    Args:
+      images: `[N, H, W, C]`, a digit in every channel.
+      classifier: of single digits `[N, H, W, 1]`, with ten logits.
+      options: as of `extract`.
+
+    Returns:
+      As `class_statistics`.
+    """
+    digits = channel_classes(classifier, np.asarray(images), **options)
+    return class_statistics(stacked_classes(digits), 10 ** digits.shape[1])

@@ -1,0 +1,156 @@
+"""Extractors, fingerprints and image scores: what they refuse, what they say, and that devices change nothing."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from gan_jax import data, metrics
+from gan_jax.metrics.features import check_images, names_of, tree_digest
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def test_three_lines_on_two_arrays_of_images(digits):
+    real, fake = digits["x"][:300], digits["x"][300:600]
+    scores = metrics.image_scores(real, fake, metrics.classifier_for("digits"), split="digits")
+    assert {"frechet", "kernel", "classifier_score", "precision", "sliced_wasserstein"} <= set(scores.values)
+    assert not {"fid", "kid", "inception_score"} & set(scores.values)  # no Inception, no FID
+    noise = np.random.default_rng(0).integers(256, size=fake.shape, dtype=np.uint8)
+    worse = metrics.image_scores(real, noise, metrics.classifier_for("digits"), split="digits")
+    assert worse.values["frechet"] > 5 * scores.values["frechet"]
+    assert worse.values["precision"] < scores.values["precision"] / 2
+    assert "digits" in str(scores)
+
+
+def test_uint8_and_floats_of_the_same_pictures_have_the_same_features(digits):
+    images = digits["x"][:20]
+    pixels = metrics.pixels()
+    as_bytes = metrics.extract(pixels, images)
+    as_floats = metrics.extract(pixels, images / np.float32(127.5) - 1)
+    np.testing.assert_allclose(as_bytes.features, as_floats.features, atol=1e-6)
+    np.testing.assert_allclose(as_bytes.features, images.reshape(20, -1) / 127.5 - 1, atol=1e-6)
+    assert (as_bytes.value_range, as_floats.value_range) == ("uint8 [0, 255]", "float [-1, 1]")
+
+
+def test_batches_and_devices_change_nothing(digits):
+    images = digits["x"][:50]
+    extractor = metrics.classifier_for("digits")
+    whole = metrics.extract(extractor, images)
+    parts = metrics.extract(extractor, images, batch_size=16)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    spread = metrics.extract(extractor, images, batch_size=16, mesh=mesh)
+    for other in (parts, spread):
+        np.testing.assert_allclose(other.features, whole.features, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(other.logits, whole.logits, rtol=1e-5, atol=1e-5)
+
+
+def test_features_extracted_once_give_the_same_scores(digits):
+    real, fake = digits["x"][:100], digits["x"][100:200]
+    extractor = metrics.classifier_for("digits")
+    kept = metrics.extract(extractor, real)
+    assert (
+        metrics.image_scores(kept, fake, extractor).values
+        == metrics.image_scores(real, fake, extractor).values
+    )
+    with pytest.raises(ValueError, match="features by 'classifier of digits'"):
+        metrics.image_scores(kept, fake, metrics.pixels())
+
+
+def fingerprint(**changes):
+    given = {"extractor": "e", "weights": "w", "resize": "none", "value_range": "float [-1, 1]"}
+    return metrics.Fingerprint(**{**given, "real": 10, "fake": 10, "split": "test", "seed": 0, **changes})
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(metrics.Fingerprint)])
+def test_every_field_changes_the_key_and_marks_the_table(field):
+    one = fingerprint()
+    other = fingerprint(**{field: 11 if field in ("real", "fake", "seed") else "another"})
+    assert one.key == fingerprint().key != other.key
+    table = metrics.score_table(
+        {"a": metrics.Scores({"m": 1.0}, one), "b": metrics.Scores({"m": 2.0}, other)}
+    )
+    assert "b [1]" in table
+    assert f"[1] {field}:" in table
+    same = metrics.score_table({"a": metrics.Scores({"m": 1.0}, one), "b": metrics.Scores({"n": 2.0}, one)})
+    assert "[" not in same
+    assert " - " in same or same.rstrip().endswith("2")  # a number that one row has not is a dash
+
+
+def test_scores_survive_json():
+    scores = metrics.Scores({"frechet": 1.25, "kernel": -0.5}, fingerprint(settings="k=5"))
+    stored = json.loads(json.dumps(scores.as_dict(), allow_nan=False))
+    assert metrics.Scores.from_dict(stored) == scores
+    assert stored["key"] == scores.fingerprint.key
+
+
+def test_a_digest_sees_every_number_name_and_dtype():
+    tree = {"a": {"w": np.arange(4, dtype=np.float32)}, "b": np.ones(2)}
+    digests = {
+        tree_digest(tree),
+        tree_digest({"a": {"w": np.arange(4, dtype=np.float32)}, "c": np.ones(2)}),
+        tree_digest({"a": {"w": np.array([0, 1, 2, 4], np.float32)}, "b": np.ones(2)}),
+        tree_digest({"a": {"w": np.arange(4, dtype=np.float64)}, "b": np.ones(2)}),
+        tree_digest({"a": {"w": np.arange(4, dtype=np.float32).reshape(2, 2)}, "b": np.ones(2)}),
+    }
+    assert len(digests) == 5
+    assert tree_digest(jax.tree.map(jax.numpy.asarray, tree["a"])) == tree_digest(tree["a"])
+
+
+def test_only_the_standard_inception_gives_an_fid():
+    custom = metrics.from_callable("mine", lambda x: x.mean(axis=(1, 2)))
+    assert names_of(custom)["frechet"] == "frechet"
+    assert names_of(dataclasses.replace(custom, inception=True)) == {
+        "frechet": "fid",
+        "kernel": "kid",
+        "score": "inception_score",
+    }
+
+
+FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((5, 16)), r"\[N, H, W, C\]"),
+        (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
+        (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
+        (FLOATS * 127.5 + 127.5, r"float images lie in \[-1, 1\], these in \[0, 255\]"),
+        (np.where(FLOATS > 0.9, np.nan, FLOATS), "NaN"),
+        (np.zeros((0, 4, 4, 1)), "N > 0"),
+    ],
+)
+def test_bad_images_are_named(images, message):
+    with pytest.raises(ValueError, match=message):
+        check_images(images, "images")
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "options", "message"),
+    [
+        ((FLOATS * 127 + 127).astype(np.uint8), FLOATS, {}, "uint8 and fake has dtype float64"),
+        ((FLOATS + 1) / 2, FLOATS, {}, r"real images are nowhere below 0.*2 x - 1"),
+        (FLOATS, FLOATS, {"which": ["fid"]}, r"Unknown metrics \['fid'\]"),
+        (FLOATS, FLOATS[:1], {"which": ["frechet"]}, "fake: needs at least 2 samples, got 1"),
+        (FLOATS, np.full((5, 8, 8, 1), -1.0), {"which": ["frechet"]}, "differ in a sample's shape"),
+    ],
+)
+def test_bad_pairs_are_named(real, fake, options, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.image_scores(real, fake, **options)
+
+
+def test_features_that_are_not_finite_or_not_a_matrix_are_named():
+    with pytest.raises(ValueError, match="features of images by 'log'"):
+        metrics.extract(metrics.from_callable("log", lambda x: jax.numpy.log(x.mean((1, 2)) - 5)), FLOATS)
+    with pytest.raises(ValueError, match=r"makes features \[B, D\], got \(5, 4, 4, 1\)"):
+        metrics.extract(metrics.from_callable("same", lambda x: x), FLOATS)
+    with pytest.raises(ValueError, match="has no logits"):
+        metrics.classify(metrics.pixels(), FLOATS)

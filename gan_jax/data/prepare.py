@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data import tfds_builders
 from gan_jax.data.errors import DataError
 
 Example = dict[str, Any]
@@ -149,13 +150,11 @@ def prepare(
     """
     import tensorflow_datasets as tfds
 
-    from gan_jax.data import tfds_images
-
     if source is not None and name not in RAW:
         raise DataError(f"Raw files can be read for {sorted(RAW)}, not for {name!r}: leave out --from.")
-    builder = tfds_images.builder(name, data_dir)
+    builder = tfds_builders.builder(name, data_dir)
     folder = pathlib.Path(builder.data_dir)
-    if tfds_images.is_prepared(builder):
+    if tfds_builders.is_prepared(builder):
         return folder
     if name in RAW:
         folder_of_files = None if source is None else pathlib.Path(source).expanduser()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,51 +19,10 @@ from gan_jax.data.images import (
     image_folder,
     listing,
 )
+from gan_jax.data.prepare import prepare as prepare_data_set
+from gan_jax.data.tfds_builders import builder, is_prepared, quiet
 
 _CHUNK = 4096
-
-
-def builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
-    """TFDS's builder of `name` (`mnist`, `mnist:3.0.1`, `name/config`), whether or not it is prepared.
-
-    Raises:
-      DataError: if TFDS does not know the name or the version.
-    """
-    import tensorflow_datasets as tfds
-
-    try:
-        with _quiet():
-            return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except tfds.core.registered.DatasetNotFoundError as error:
-        known = tfds.list_builders(with_community_datasets=False)
-        near = difflib.get_close_matches(name.split("/")[0].split(":")[0], known, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise DataError(
-            f"TFDS has no data set {name!r} and there is none prepared under that name{hint}"
-        ) from error
-    except Exception as error:  # TFDS raises assertions and key errors for versions and configs.
-        raise DataError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from error
-
-
-def is_prepared(builder: Any) -> bool:
-    """Whether the data are on disk in a format with random access."""
-    from tensorflow_datasets.core import file_adapters
-
-    with _quiet():
-        on_disk = builder.is_prepared()
-    return on_disk and builder.info.file_format in file_adapters.FileFormat.with_random_access()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without TFDS's warning of a data set that is not there yet: the error that follows says it better."""
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        absl.setLevel(level)
 
 
 def prepared_builder(name: str, data_dir: str | pathlib.Path | None = None, prepare: bool = False) -> Any:
@@ -82,12 +38,10 @@ def prepared_builder(name: str, data_dir: str | pathlib.Path | None = None, prep
     """
     found = builder(name, data_dir)
     if not is_prepared(found) and prepare:
-        from gan_jax.data import prepare as preparing
-
-        preparing.prepare(name, data_dir=data_dir)
+        prepare_data_set(name, data_dir=data_dir)
         found = builder(name, data_dir)
     if not is_prepared(found):
-        with _quiet():
+        with quiet():
             on_disk = found.is_prepared()
         how = "is not prepared"
         if on_disk:

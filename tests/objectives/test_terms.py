@@ -1,0 +1,393 @@
+"""Terms against their formulas on scores and features that the loss itself reports, and against known optima."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.functional.augment import diff_augment
+from gan_jax.functional.batch import named_key
+from gan_jax.functional.noise import NOISES, instance_noise
+from gan_jax.functional.packing import pack, packing
+from gan_jax.game import Network, turn
+from gan_jax.objectives import (
+    adaptive_augmentation,
+    add_terms,
+    classification,
+    consistency,
+    dragan_penalty,
+    feature_matching,
+    historical_averaging,
+    label_smoothing,
+    latent_consistency,
+    latent_diversity,
+    lecam,
+    max_penalty,
+    mixture_penalty,
+    prepared,
+    reconstruction,
+    top_k,
+)
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.mmd_gan import mmd_gan
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.relativistic import relativistic
+from gan_jax.objectives.wgan import wgan
+from gan_jax.play import apply_turn
+from tests import helpers
+from tests.helpers import PRIOR, moment, scalar_network
+
+
+def losses(objective, player, step=0, networks=None, batch=None, memory=None):
+    game = helpers.game(objective, networks_=networks)
+    players = helpers.players_of(game)
+    if memory is not None:
+        players[player] = players[player]._replace(memory=memory)
+    return objective.losses[player](game, players, batch or helpers.batch(), moment(step))
+
+
+def of_scores(critic_scores):
+    """Networks whose critic gives fixed scores: the first call's, then the second's (real, then fake)."""
+    calls = iter(critic_scores)
+
+    def apply(params, stats, x, train, key):
+        return jnp.asarray(next(calls), jnp.float32) + 0 * params, stats
+
+    return {**helpers.networks(), "critic": scalar_network(apply)}
+
+
+# --- smoothing ----------------------------------------------------------------------------------------------
+
+
+def test_label_smoothing_by_hand():
+    """D(x) = sigmoid(log 3) = 3/4, target .9: -.9 log(3/4) - .1 log(1/4); D(G(z)) = 1/2: log 2."""
+    networks = of_scores([[np.log(3)] * 8, [0.0] * 8])
+    total, _ = losses(add_terms(gan(PRIOR), label_smoothing(0.1)), "critic", networks=networks)
+    expected = -0.9 * np.log(3 / 4) - 0.1 * np.log(1 / 4) + np.log(2)
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_label_smoothing_moves_the_optimum():
+    """argmin_D over one point with p = q: (1 - e) p / (p + q) = .4 at e = .2, that is score log(2/3)."""
+
+    def loss(s):
+        return jax.nn.softplus(-s) + jax.nn.softplus(s) + 0.2 * s
+
+    np.testing.assert_allclose(jax.grad(loss)(np.log(2 / 3)), 0.0, atol=1e-6)
+
+
+def test_label_smoothing_needs_logits():
+    with pytest.raises(
+        ValueError, match=r"'label_smoothing' needs an objective with the traits \['logits'\]"
+    ):
+        add_terms(wgan(PRIOR), label_smoothing())
+
+
+# --- the generator's terms ----------------------------------------------------------------------------------
+
+
+def test_feature_matching_by_hand():
+    total, aux = losses(add_terms(gan(PRIOR), feature_matching(0.5)), "generator")
+    base, _ = losses(gan(PRIOR), "generator")
+    means = [np.asarray(aux.seen[f"{kind}_out"]["features"]).mean(0) for kind in ("real", "fake")]
+    np.testing.assert_allclose(total - base, 0.5 * np.sum((means[0] - means[1]) ** 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_reconstruction_by_hand(power):
+    _, aux = losses(add_terms(gan(PRIOR), reconstruction(3.0, power=power)), "generator")
+    difference = np.abs(np.asarray(helpers.batch()["x"]) - np.asarray(aux.seen["sample"]))
+    np.testing.assert_allclose(aux.metrics["reconstruction"], np.mean(difference**power), rtol=1e-5)
+
+
+def test_top_k_learns_from_the_best_scored_samples_only():
+    """Half of (3, 1, -1, 2, 0, -2, 5, -5) are 3, 2, 5 and 1."""
+    fake = [3.0, 1.0, -1.0, 2.0, 0.0, -2.0, 5.0, -5.0]
+    total, _ = losses(
+        add_terms(non_saturating(PRIOR), top_k(0.5)), "generator", networks=of_scores([[0.0] * 8, fake])
+    )
+    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -np.array([3.0, 2.0, 5.0, 1.0]))), rtol=1e-5)
+
+
+def test_top_k_of_all_is_the_base_and_its_share_may_anneal():
+    base, _ = losses(gan(PRIOR), "generator")
+    whole, _ = losses(add_terms(gan(PRIOR), top_k(1.0)), "generator")
+    np.testing.assert_allclose(whole, base, rtol=1e-6)
+    annealed = add_terms(gan(PRIOR), top_k(optax.linear_schedule(1.0, 0.5, 10)))
+    np.testing.assert_allclose(losses(annealed, "generator", step=0)[0], base, rtol=1e-6)
+    half, _ = losses(add_terms(gan(PRIOR), top_k(0.5)), "generator")
+    np.testing.assert_allclose(losses(annealed, "generator", step=10)[0], half, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5])
+def test_top_k_is_a_share(fraction):
+    with pytest.raises(ValueError, match=r"a share in \(0, 1\]"):
+        top_k(fraction)
+
+
+def test_top_k_needs_a_mean_over_examples():
+    with pytest.raises(ValueError, match=r"'top_k' needs an objective with the traits \['mean'\]"):
+        add_terms(relativistic(PRIOR), top_k())
+
+
+# --- consistency --------------------------------------------------------------------------------------------
+
+
+def shift(key, x):
+    return x + 0.5
+
+
+@pytest.mark.parametrize("on", ["real", "fake"])
+def test_consistency_by_hand(on):
+    objective = add_terms(gan(PRIOR), consistency(shift, 10.0, on=on))
+    game = helpers.game(objective)
+    players = helpers.players_of(game)
+    total, aux = objective.losses["critic"](game, players, helpers.batch(), moment())
+    base, _ = losses(gan(PRIOR), "critic")
+    x = aux.seen[on][0]
+
+    def score(x):
+        return game.networks["critic"].apply(
+            players["critic"].params, players["critic"].stats, x, train=True, key=None
+        )[0]["score"]
+
+    expected = np.mean((score(x) - score(x + 0.5)) ** 2)
+    np.testing.assert_allclose(total - base, 10 * expected, rtol=1e-4)
+
+
+def linear_networks(scale):
+    """G(z) = scale z, D(x) = x_1 + 2 x_2."""
+    generator = Network(
+        init=lambda key: (jnp.asarray(scale), ()),
+        apply=lambda params, stats, z, train, key: (params * z[:, :2], stats),
+    )
+
+    def apply(params, stats, x, train, key):
+        return params * (x[:, 0] + 2 * x[:, 1]), stats
+
+    critic = Network(init=lambda key: (jnp.ones(()), ()), apply=apply)
+    return {"critic": critic, "generator": generator}
+
+
+def test_latent_consistency_and_diversity_by_hand():
+    """G(z + d) - G(z) = scale d and D of it scale (d_1 + 2 d_2): their squares, with the term's own d."""
+    sigma, scale = 0.1, 3.0
+    for term, player in ((latent_consistency, "critic"), (latent_diversity, "generator")):
+        objective = add_terms(gan(PRIOR), term(1.0, sigma=sigma))
+        _, aux = losses(objective, player, networks=linear_networks(scale))
+        name = "latent_consistency" if player == "critic" else "latent_diversity"
+        own = named_key(named_key(moment().key, f"term/{name}"), "delta")
+        d = sigma * np.asarray(jax.random.normal(own, (helpers.B, helpers.Z_DIM)))[:, :2]
+        if player == "critic":
+            expected = np.mean((scale * (d[:, 0] + 2 * d[:, 1])) ** 2)
+        else:
+            expected = -np.mean((scale * d) ** 2)
+        np.testing.assert_allclose(aux.metrics[name], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("term", [lecam(), consistency(shift), latent_consistency(), mixture_penalty()])
+def test_terms_on_scores_refuse_losses_on_features(term):
+    with pytest.raises(ValueError, match=r"does not go with the traits \['features'\]"):
+        add_terms(mmd_gan(PRIOR), term)
+
+
+# --- memory of the past -------------------------------------------------------------------------------------
+
+
+def test_lecam_by_hand():
+    """Anchors a_R = 1, a_F = -1: E (D(x) + 1)^2 + E (D(G(z)) - 1)^2; then they move by a tenth."""
+    networks = of_scores([[2.0] * 8, [0.5] * 8])
+    memory = {"lecam": {"real": jnp.array(1.0), "fake": jnp.array(-1.0)}}
+    total, aux = losses(
+        add_terms(wgan(PRIOR), lecam(2.0, decay=0.9)), "critic", networks=networks, memory=memory
+    )
+    np.testing.assert_allclose(total, (0.5 - 2.0) + 2.0 * (9.0 + 0.25), rtol=1e-6)
+    np.testing.assert_allclose(aux.memory["lecam"]["real"], 0.9 * 1.0 + 0.1 * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(aux.memory["lecam"]["fake"], 0.9 * -1.0 + 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(aux.metrics["lecam/real_anchor"], 1.0)
+
+
+def test_lecam_anchors_are_not_differentiated():
+    """d/dD of the term is 2 (D - a) whatever the anchors become."""
+    game = helpers.game(add_terms(wgan(PRIOR), lecam(1.0, decay=0.0)))
+    players = helpers.players_of(game)
+    memories = [{"lecam": {"real": jnp.array(v), "fake": jnp.array(v)}} for v in (0.0, 0.0)]
+    grads = []
+    for memory, decay in zip(memories, (0.0, 0.99), strict=True):
+        own = dataclasses.replace(game, objective=add_terms(wgan(PRIOR), lecam(1.0, decay=decay)))
+        here = {**players, "critic": players["critic"]._replace(memory=memory)}
+
+        def loss(params, own=own, here=here):
+            moved = {**here, "critic": here["critic"]._replace(params=params)}
+            return own.objective.losses["critic"](own, moved, helpers.batch(), moment())[0]
+
+        grads.append(jax.grad(loss)(players["critic"].params))
+    jax.tree.map(np.testing.assert_array_equal, *grads)
+
+
+def test_historical_averaging_by_hand():
+    """The mean of theta[1..t], updated after each turn; a single number that moves 0 -> 2 -> 4."""
+
+    def theta(params, stats, x, train, key):
+        return params * x[:, 0], stats
+
+    networks = {**helpers.networks(), "critic": scalar_network(theta)}
+    objective = add_terms(wgan(PRIOR), historical_averaging(1.0))
+    game = helpers.game(objective, networks_=networks, lr=0.0)
+    players = helpers.players_of(game)
+    means = []
+    for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, (4 - 2 / 3) ** 2)]:
+        # mean of {0}, then of {0, 0}, then of {0, 0, 2}: the present one joins after its own turn.
+        players["critic"] = players["critic"]._replace(params=jnp.array(value))
+        players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
+        np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
+        means.append(float(players["critic"].memory["historical_averaging"]["mean"]))
+    np.testing.assert_allclose(means, [0.0, 2 / 3, 6 / 4], rtol=1e-5)
+
+
+def test_historical_averaging_of_the_generator():
+    game = helpers.game(add_terms(gan(PRIOR), historical_averaging(player="generator")))
+    after, _ = apply_turn(game, turn("generator"), helpers.players_of(game), helpers.batch(), moment())
+    assert after["generator"].memory["historical_averaging"]["count"] == 2
+
+
+def test_adaptive_augmentation_follows_the_overfitting():
+    """All real scores positive: r_t = 1 > .6, p rises by B / images; all negative: it falls, and stays at 0."""
+    objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
+    for sign, start, expected in ((1.0, 0.3, 0.4), (-1.0, 0.3, 0.2), (-1.0, 0.0, 0.0), (1.0, 0.95, 1.0)):
+        networks = of_scores([[sign] * 8, [0.0] * 8])
+        total, aux = losses(objective, "critic", networks=networks, memory={"ada": jnp.array(start)})
+        np.testing.assert_allclose(aux.memory["ada"], expected, rtol=1e-5)
+        np.testing.assert_allclose(aux.metrics["ada/probability"], start)
+        np.testing.assert_allclose(aux.metrics["ada/overfitting"], sign)
+        np.testing.assert_allclose(total, np.logaddexp(0, -sign) + np.log(2), rtol=1e-6)
+
+
+def test_adaptive_augmentation_drives_the_preparation():
+    """At p = 0 the critic sees images as they are, at p = 1 changed ones."""
+    images = {"x": jax.random.uniform(jax.random.key(0), (8, 4, 4, 1), minval=-1)}
+
+    def apply(params, stats, x, train, key):
+        return params * jnp.mean(x, axis=(1, 2, 3)), stats
+
+    generator = scalar_network(lambda params, stats, z, train, key: (jnp.zeros((8, 4, 4, 1)) + params, stats))
+    networks = {"critic": scalar_network(apply), "generator": generator}
+    base = add_terms(gan(PRIOR), adaptive_augmentation())
+    objective = prepared(base, diff_augment("color", probability="ada"))
+    for probability, same in ((0.0, True), (1.0, False)):
+        memory = {"ada": jnp.array(probability)}
+        _, aux = losses(objective, "critic", networks=networks, batch=images, memory=memory)
+        assert np.array_equal(aux.seen["real"][0], images["x"]) == same
+
+
+# --- penalties as terms -------------------------------------------------------------------------------------
+
+
+def test_penalties_of_a_linear_critic():
+    """||grad D|| = 2 sqrt 5 everywhere: (2 sqrt 5 - 1)^2 for mixture and DRAGAN, 20 for the maximum."""
+    networks = linear_networks(1.0)
+    networks["critic"] = dataclasses.replace(networks["critic"], init=lambda key: (jnp.asarray(2.0), ()))
+    for term, expected in (
+        (mixture_penalty(), (2 * np.sqrt(5) - 1) ** 2),
+        (dragan_penalty(), (2 * np.sqrt(5) - 1) ** 2),
+        (max_penalty(), 20.0),
+    ):
+        _, aux = losses(add_terms(wgan(PRIOR), term), "critic", networks=networks)
+        np.testing.assert_allclose(aux.metrics[term.name], expected, rtol=1e-5)
+
+
+def test_max_penalty_is_the_steepest_example():
+    """D = ||x||^2 / 2 on interpolates: the largest ||x_hat||^2 of them."""
+
+    def apply(params, stats, x, train, key):
+        return params + jnp.sum(x**2, axis=1) / 2, stats
+
+    networks = {**helpers.networks(), "critic": scalar_network(apply)}
+    _, aux = losses(add_terms(wgan(PRIOR), max_penalty()), "critic", networks=networks)
+    own = named_key(named_key(moment().key, "term/max_penalty"), "point")
+    e = np.asarray(jax.random.uniform(own, (helpers.B, 1)))
+    x = e * np.asarray(aux.seen["real"][0]) + (1 - e) * np.asarray(aux.seen["fake"][0])
+    np.testing.assert_allclose(aux.metrics["max_penalty"], np.max(np.sum(x**2, 1)), rtol=1e-5)
+
+
+# --- noise and packing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("gaussian", None), ("uniform", 3**0.5), ("truncated", 2.28)])
+def test_noise_has_unit_variance_and_its_bound(kind, bound):
+    n = 40_000
+    draws = np.asarray(NOISES[kind](jax.random.key(0), jnp.zeros((n, 1))))
+    np.testing.assert_allclose(draws.std(), 1.0, atol=5 / np.sqrt(n))
+    np.testing.assert_allclose(draws.mean(), 0.0, atol=5 / np.sqrt(n))
+    if bound:
+        assert np.abs(draws).max() <= bound
+
+
+def test_instance_noise_blurs_both_and_anneals():
+    objective = prepared(gan(PRIOR), instance_noise(optax.linear_schedule(1.0, 0.0, 10)))
+    for step, scale in ((0, 1.0), (5, 0.5), (10, 0.0)):
+        _, aux = losses(objective, "critic", step=step)
+        real = np.asarray(aux.seen["real"][0] - helpers.batch()["x"])
+        fake = np.asarray(aux.seen["fake"][0] - aux.seen["sample"])
+        if scale == 0:
+            np.testing.assert_array_equal([real, fake], 0)
+            continue
+        assert not np.allclose(real, fake)
+        if step == 0:
+            first = real
+        np.testing.assert_allclose(real, scale * first, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("sigma", "kind"), [(1.0, "laplace"), (-0.1, "gaussian")])
+def test_instance_noise_refuses(sigma, kind):
+    with pytest.raises(ValueError, match=r"no noise 'laplace'|0 or more, got -0.1"):
+        instance_noise(sigma, kind)
+
+
+def test_pack_puts_neighbours_side_by_side():
+    """Images: every pixel has the channels of one example after those of the other; labels become rows."""
+    images = jnp.arange(4 * 2 * 2 * 3).reshape(4, 2, 2, 3)
+    packed = pack(images, 2)
+    assert packed.shape == (2, 2, 2, 6)
+    np.testing.assert_array_equal(packed[1, 0, 1], np.r_[images[2, 0, 1], images[3, 0, 1]])
+    np.testing.assert_array_equal(pack(jnp.arange(6), 3), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_packs_are_judged_as_one():
+    """Degree 4 of a batch of 8 gives 2 scores; real and fake packs are of real and fake alone."""
+    networks = {**helpers.networks(), "critic": helpers.critic(4 * helpers.X_DIM)}
+    total, aux = losses(prepared(gan(PRIOR), packing(4)), "critic", networks=networks)
+    assert aux.scores["real"].shape == aux.scores["fake"].shape == (2,)
+    np.testing.assert_array_equal(aux.seen["real"][0].reshape(8, 2), helpers.batch()["x"])
+    np.testing.assert_array_equal(aux.seen["fake"][0].reshape(8, 2), aux.seen["sample"])
+    expected = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_packing_of_one_changes_nothing():
+    base, _ = losses(gan(PRIOR), "critic")
+    packed, _ = losses(prepared(gan(PRIOR), packing(1)), "critic")
+    np.testing.assert_allclose(packed, base, rtol=1e-6)
+
+
+def test_packing_refuses():
+    with pytest.raises(ValueError, match="1 or more samples"):
+        packing(0)
+    with pytest.raises(ValueError, match="a batch that 3 divides, got 8"):
+        pack(jnp.zeros((8, 2)), 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: classification(on="neither"), "'real', 'fake' or 'both'"),
+        (lambda: consistency(shift, on="both"), "'real' or 'fake'"),
+        (lambda: reconstruction(power=3), "power 1 or 2"),
+    ],
+)
+def test_unknown_choices_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -76,9 +76,7 @@ def main():
         frechet=frechet,
         shapes=np.array([f"{name} {' '.join(map(str, shape))}" for name, shape in shapes.items()]),
     )
-    print(
-        f"torch {torch.__version__}: features {features.std():.3f}, logits {logits.std():.3f}, frechet {frechet:.6f}"
-    )
+    print(f"features {features.std():.3f}, logits {logits.std():.3f}, frechet {frechet:.6f}")
 
 
 if __name__ == "__main__":

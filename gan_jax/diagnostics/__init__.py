@@ -1,0 +1,84 @@
+"""What a game's state says of itself: gradients, scores, dynamics, and alarms where they go wrong.
+
+Diagnostics are read inside the jitted step, every turn; probes between dispatches, at a log. Both are chosen by
+name and cost nothing where they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gan_jax.diagnostics.alarms import Alarm, Alarms
+from gan_jax.diagnostics.dynamics import (
+    distances,
+    eigenvalues,
+    field_jacobian,
+    opposition,
+    path,
+    path_angles,
+)
+from gan_jax.diagnostics.gradients import gradients, layer_gradients
+from gan_jax.diagnostics.health import clipped_share, health, relative_spread, spread
+from gan_jax.diagnostics.probe import Probe
+from gan_jax.diagnostics.scores import (
+    histogram,
+    histograms,
+    input_gradients,
+    jsd_estimate,
+    logit_statistics,
+    saturation,
+    scores,
+    wasserstein,
+)
+from gan_jax.diagnostics.weights import spectral_norm, spectral_norms
+from gan_jax.types import Diagnostic
+
+DIAGNOSTICS: Mapping[str, Diagnostic] = {
+    "health": health,
+    "gradients": gradients,
+    "layers": layer_gradients,
+    "scores": scores,
+    "histograms": histograms,
+    "wasserstein": wasserstein,
+    "input_gradients": input_gradients,
+}
+"""Diagnostics by name, read every turn."""
+
+PROBES: Mapping[str, Probe] = {
+    "opposition": opposition,
+    "spectral_norms": spectral_norms,
+    "eigenvalues": eigenvalues,
+    "path": path,
+    "distances": distances,
+}
+"""Probes by name, read at each log."""
+
+__all__ = [
+    "DIAGNOSTICS",
+    "PROBES",
+    "Alarm",
+    "Alarms",
+    "Probe",
+    "clipped_share",
+    "distances",
+    "eigenvalues",
+    "field_jacobian",
+    "gradients",
+    "health",
+    "histogram",
+    "histograms",
+    "input_gradients",
+    "jsd_estimate",
+    "layer_gradients",
+    "logit_statistics",
+    "opposition",
+    "path",
+    "path_angles",
+    "relative_spread",
+    "saturation",
+    "scores",
+    "spectral_norm",
+    "spectral_norms",
+    "spread",
+    "wasserstein",
+]

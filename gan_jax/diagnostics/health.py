@@ -1,0 +1,78 @@
+"""What the alarms read: a few scalars of each turn, next to free, so on unless they are turned off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.diagnostics.norms import tree_norm
+from gan_jax.diagnostics.scores import judged, saturation
+from gan_jax.functional.batch import flatten
+from gan_jax.game import Game, Turn, parameter_count
+from gan_jax.types import Array, Aux, Metrics, Players, Tree
+
+FEWEST_WEIGHTS = 100
+"""Below that many parameters the share of those at the largest size says nothing."""
+
+
+def health(
+    game: Game,
+    turn: Turn,
+    before: Players,
+    after: Players,
+    grads: Mapping[str, Tree],
+    aux: Mapping[str, Aux],
+) -> Metrics:
+    """What tells a failing game from a healthy one.
+
+    Returns:
+      `player/gradient_norm` of every player; of those that score real and fake, `critic/score_real_variance`,
+      `critic/score_fake_variance`, `critic/saturation` (logit objectives), `critic/relative_spread` and
+      `critic/clipped_share`.
+    """
+    metrics: Metrics = {f"{name}/gradient_norm": tree_norm(grads[name]) for name in turn.players}
+    for name, real, fake in judged(turn, aux):
+        metrics[f"{name}/score_real_variance"] = jnp.var(real)
+        metrics[f"{name}/score_fake_variance"] = jnp.var(fake)
+        if "logits" in game.objective.traits:
+            metrics[f"{name}/saturation"] = saturation(real, fake)
+        seen = aux[name].seen
+        if {"real", "fake"} <= set(seen):
+            metrics[f"{name}/relative_spread"] = relative_spread(seen["real"][0], seen["fake"][0])
+        if parameter_count(after[name].params) >= FEWEST_WEIGHTS:
+            metrics[f"{name}/clipped_share"] = clipped_share(after[name].params)
+    return metrics
+
+
+def spread(x: Array) -> Array:
+    """The root mean squared distance between two of the examples `[B, ...]`, drawn with replacement.
+
+    It is the root of twice the trace of their covariance, so no pair is formed.
+
+    >>> float(spread(jnp.array([[0.0, 0.0], [3.0, 4.0]])))  # half of the pairs are 5 apart
+    3.5355...
+    """
+    x = flatten(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.sqrt(2 * jnp.mean(jnp.sum(jnp.square(x - jnp.mean(x, axis=0)), axis=1)))
+
+
+def relative_spread(real: Array, fake: Array) -> Array:
+    """The fakes' spread over the reals': near 0 where all fakes are alike; 1 where the reals have none."""
+    of_real = spread(real)
+    return jnp.where(of_real > 0, spread(fake) / jnp.where(of_real > 0, of_real, 1.0), 1.0)
+
+
+def clipped_share(params: Tree) -> Array:
+    """The share of parameters within .1 % of the largest size of all, in [0, 1].
+
+    Under weight clipping to [-c, c] that is the share that lies on the bound, whatever c; elsewhere next to none.
+
+    >>> float(clipped_share({"w": jnp.array([0.01, -0.01, 0.002, 0.01])}))
+    0.75
+    """
+    sizes = [jnp.abs(leaf) for leaf in jax.tree.leaves(params)]
+    largest = jnp.max(jnp.stack([jnp.max(size) for size in sizes]))
+    at_bound = sum(jnp.sum(size >= 0.999 * largest) for size in sizes)
+    return jnp.where(largest > 0, at_bound / parameter_count(params), 0.0)

@@ -1,0 +1,227 @@
+"""What a critic's scores say: histograms, accuracy, divergence estimates, and the slope by its input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.functional.batch import over_batch
+from gan_jax.functional.penalties import input_gradient, safe_norm
+from gan_jax.game import Game, Turn
+from gan_jax.types import Array, Aux, Metrics, Players, Tree
+
+SATURATED = 0.01
+"""A probability nearer than this to 0 or 1 counts as saturated."""
+SCORE_EDGES = np.sinh(np.linspace(-1, 1, 65) * math.asinh(1e6)).astype(np.float32) * np.float32(1e-3)
+"""64 bins from -1000 to 1000, even near 0 (about .0005 wide), five to a decade beyond; a single scale serves the
+scores of every objective."""
+PROBABILITY_EDGES = np.linspace(0, 1, 21, dtype=np.float32)
+
+
+def judged(turn: Turn, aux: Mapping[str, Aux]) -> Iterator[tuple[str, Array, Array]]:
+    """The players of the turn that scored real and fake: `(name, real scores [B], fake scores [B])`."""
+    for name in turn.players:
+        given = aux[name].scores
+        if "real" in given and "fake" in given:
+            real, fake = (_wide(given[kind]).reshape(-1) for kind in ("real", "fake"))
+            yield name, real, fake
+
+
+def scores(
+    game: Game,
+    turn: Turn,
+    before: Players,
+    after: Players,
+    grads: Mapping[str, Tree],
+    aux: Mapping[str, Aux],
+) -> Metrics:
+    """Means and variances of a critic's scores; of a logit objective's probabilities D = sigmoid(score) too.
+
+    Returns:
+      `critic/score_real_mean`, `score_fake_mean`, `score_real_variance`, `score_fake_variance` (Var D(G(z)));
+      `critic/ranking`, the share of pairs in which the real example has the higher score, a half where they
+      cannot be told apart. Where the objective has the trait `logits`, `probability_real_mean`,
+      `probability_fake_mean`, `probability_fake_variance`, `accuracy`, `saturation` and `jsd_estimate` as well.
+    """
+    metrics: Metrics = {}
+    for name, real, fake in judged(turn, aux):
+        found = moments(real, fake)
+        if "logits" in game.objective.traits:
+            found |= logit_statistics(real, fake)
+        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+    return metrics
+
+
+def moments(real: Array, fake: Array) -> Metrics:
+    """Means and variances of scores `[B]`, and the share of pairs that are ranked right, ties half."""
+    pairs = min(real.shape[0], fake.shape[0])
+    above = jnp.sign(real[:pairs] - fake[:pairs])
+    return {
+        "score_real_mean": jnp.mean(real),
+        "score_fake_mean": jnp.mean(fake),
+        "score_real_variance": jnp.var(real),
+        "score_fake_variance": jnp.var(fake),
+        "ranking": (1 + jnp.mean(above)) / 2,
+    }
+
+
+def logit_statistics(real: Array, fake: Array) -> Metrics:
+    """What scores `[B]` say as log-odds of being real, D = sigmoid(score).
+
+    Returns:
+      Means of D, its variance on fakes; `accuracy` at D = 1/2, of real and fake alike, ties half; `saturation`, the
+      share of all examples with D within .01 of 0 or 1; `jsd_estimate`.
+    """
+    d_real, d_fake = jax.nn.sigmoid(real), jax.nn.sigmoid(fake)
+    return {
+        "probability_real_mean": jnp.mean(d_real),
+        "probability_fake_mean": jnp.mean(d_fake),
+        "probability_fake_variance": jnp.var(d_fake),
+        "accuracy": (2 + jnp.mean(jnp.sign(real)) - jnp.mean(jnp.sign(fake))) / 4,
+        "saturation": saturation(real, fake),
+        "jsd_estimate": jsd_estimate(real, fake),
+    }
+
+
+def saturation(real: Array, fake: Array) -> Array:
+    """The share of both with D = sigmoid(score) within `SATURATED` of 0 or 1; real and fake weigh alike."""
+    bound = math.log(1 / SATURATED - 1)
+    return (jnp.mean(jnp.abs(real) > bound) + jnp.mean(jnp.abs(fake) > bound)) / 2
+
+
+def jsd_estimate(real: Array, fake: Array) -> Array:
+    """L / 2 + log 2 with L = E log D(x) + E log(1 - D(G(z))): at most the Jensen-Shannon divergence, in nats.
+
+    A lower bound in expectation, met at the optimal critic; log 2 is the most it can be.
+
+    >>> float(jsd_estimate(jnp.zeros(3), jnp.zeros(3)))
+    0.0
+
+    References:
+      Goodfellow et al., Generative Adversarial Nets, 2014, theorem 1 (arXiv:1406.2661); Arjovsky and Bottou,
+      Towards Principled Methods for Training Generative Adversarial Networks, 2017, section 2 (arXiv:1701.04862).
+    """
+    value = jnp.mean(jax.nn.log_sigmoid(real)) + jnp.mean(jax.nn.log_sigmoid(-fake))
+    return value / 2 + math.log(2)
+
+
+def wasserstein(
+    game: Game,
+    turn: Turn,
+    before: Players,
+    after: Players,
+    grads: Mapping[str, Tree],
+    aux: Mapping[str, Aux],
+) -> Metrics:
+    """`critic/wasserstein_estimate`, E f(x) - E f(G(z)): at most K W1 in expectation, where f is K-Lipschitz.
+
+    With weight clipping K is unknown: only the curve's course says something (Arjovsky et al., 2017, section 4).
+    """
+    return {
+        f"{name}/wasserstein_estimate": jnp.mean(real) - jnp.mean(fake)
+        for name, real, fake in judged(turn, aux)
+    }
+
+
+def histograms(
+    game: Game,
+    turn: Turn,
+    before: Players,
+    after: Players,
+    grads: Mapping[str, Tree],
+    aux: Mapping[str, Aux],
+) -> Metrics:
+    """`critic/score_real_histogram` and `score_fake_histogram`; `probability_...` too where scores are logits."""
+    metrics: Metrics = {}
+    for name, *both in judged(turn, aux):
+        for kind, given in zip(("real", "fake"), both, strict=True):
+            metrics[f"{name}/score_{kind}_histogram"] = histogram(given, SCORE_EDGES)
+            if "logits" in game.objective.traits:
+                d = jax.nn.sigmoid(given)
+                metrics[f"{name}/probability_{kind}_histogram"] = histogram(d, PROBABILITY_EDGES)
+    return metrics
+
+
+def histogram(values: Array, edges: np.ndarray) -> Array:
+    """The share of values in each bin, with the edges beside them: means over rounds are histograms too.
+
+    Args:
+      values: `[B]`.
+      edges: `[K + 1]`, ascending; what lies outside counts in the outermost bins.
+
+    Returns:
+      `[2, K + 1]`: the edges, and below each the share between it and the one before; the first is 0.
+
+    >>> print(histogram(jnp.array([-9.0, 0.1, 0.2, 0.7]), np.array([0.0, 0.5, 1.0])))
+    [[0.   0.5  1.  ]
+     [0.   0.75 0.25]]
+    """
+    place = jnp.sum(values[:, None] >= edges[1:-1], axis=1)
+    shares = jnp.mean(jax.nn.one_hot(place, len(edges) - 1), axis=0)
+    return jnp.stack(
+        [jnp.asarray(edges, shares.dtype), jnp.concatenate([jnp.zeros(1, shares.dtype), shares])]
+    )
+
+
+def input_gradients(
+    game: Game,
+    turn: Turn,
+    before: Players,
+    after: Players,
+    grads: Mapping[str, Tree],
+    aux: Mapping[str, Aux],
+) -> Metrics:
+    """||grad_x D(x)|| at real, fake and interpolated examples, of the critic as it is in evaluation.
+
+    Interpolates are e x + (1 - e) x_fake with e spread evenly over (0, 1). The parameters are those before the
+    step, conditions those of the real examples. Costs about as much as a gradient penalty at three points.
+
+    Returns:
+      `critic/input_gradient_real`, `_fake`, `_interpolates`: means of the norm for the score, and
+      `critic/input_gradient_interpolates_max`. For logit objectives also `critic/probability_gradient_...`, of
+      D = sigmoid(score), which vanishes where the critic is sure though that of the score does not.
+    """
+    metrics: Metrics = {}
+    for name in turn.players:
+        seen = aux[name].seen
+        if "critic" not in name or "score" not in seen.get("real_out", ()):
+            continue  # A critic of features alone (MMD-GAN) has no score to differentiate.
+        for kind, x in _points(seen["real"][0], seen["fake"][0]).items():
+            norm, score = _slope(game, before, name, x, seen["real"][1:])
+            metrics[f"{name}/input_gradient_{kind}"] = jnp.mean(norm)
+            if kind == "interpolates":
+                metrics[f"{name}/input_gradient_{kind}_max"] = jnp.max(norm)
+            if "logits" in game.objective.traits:
+                # grad sigmoid(s) = sigmoid(s) (1 - sigmoid(s)) grad s.
+                steepness = jax.nn.sigmoid(score) * jax.nn.sigmoid(-score)
+                metrics[f"{name}/probability_gradient_{kind}"] = jnp.mean(steepness * norm)
+    return metrics
+
+
+def _points(real: Array, fake: Array) -> dict[str, Array]:
+    real, fake = (jax.lax.stop_gradient(x) for x in (real, fake))
+    number = real.shape[0]
+    e = over_batch((jnp.arange(number, dtype=real.dtype) + 0.5) / number)
+    e = e.reshape(-1, *(1,) * (real.ndim - 1))
+    return {"real": real, "fake": fake, "interpolates": e * real + (1 - e) * fake}
+
+
+def _slope(
+    game: Game, players: Players, name: str, x: Array, conditions: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    """||grad_x score|| `[B]` and the score `[B]`."""
+    player = players[name]
+
+    def score(x: Array) -> Array:
+        out, _ = game.networks[name].apply(player.params, player.stats, x, *conditions, train=False, key=None)
+        return _wide(out["score"] if isinstance(out, Mapping) else out)
+
+    return safe_norm(_wide(input_gradient(score, x))), score(x)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

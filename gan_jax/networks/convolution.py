@@ -12,7 +12,9 @@ JAX derives the kernel's gradient of a dilated convolution (every transposed con
 of a gradient penalty) as another dilated convolution, which XLA runs some thirty times slower on a CPU than a
 plain one, and slower still inside a loop. The set above is closed under differentiation, so no order of derivative
 leaves it, and each member has a form that is fast: on a CPU with explicit transposes to plain NHWC and HWIO
-operands, elsewhere with the dimension numbers that the native rules use.
+operands, elsewhere with the dimension numbers that the native rules use. Where images have fewer pixels than the
+kernel has taps XLA exchanges the operands and leaves its fast path on a CPU: such convolutions are matrix products
+there (4 x 4 kernels between 2 x 2 and 4 x 4 images run ten to a hundred times faster so).
 
 Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered:
 use `flax.linen.Conv` for those. The three operations have no forward mode; inside `with forward_mode():` the same
@@ -22,6 +24,7 @@ functions are the native ones, which have it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -132,7 +135,15 @@ def kernel_grad(x: Array, g: Array, *, strides: Pair, padding: tuple[Pair, Pair]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
-    return _plain_conv(x, w, strides, padding)
+    plain = functools.partial(_plain_conv, strides=strides, padding=padding)
+    size = _conv_size(x.shape[1:3], w.shape[:2], strides, padding)
+    if not _is_small(x.shape[0], size, w.shape[:2]):
+        return plain(x, w)
+
+    def product(x: Array, w: Array) -> Array:
+        return jnp.einsum("bhwkli,klio->bhwo", _patches(x, w.shape[:2], strides, padding), w)
+
+    return lax.platform_dependent(x, w, cpu=product, default=plain)
 
 
 def _conv_forward(x, w, strides, padding):
@@ -158,12 +169,19 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
     convolve = functools.partial(
         lax.conv_general_dilated, window_strides=(1, 1), padding=dilated, lhs_dilation=strides
     )
-    return lax.platform_dependent(
-        g,
-        w,
-        cpu=lambda g, w: convolve(g, jnp.flip(w.swapaxes(2, 3), (0, 1)), dimension_numbers=_PLAIN),
-        default=lambda g, w: convolve(g, jnp.flip(w, (0, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC")),
-    )
+
+    def transposed(g: Array, w: Array) -> Array:
+        return convolve(g, jnp.flip(w.swapaxes(2, 3), (0, 1)), dimension_numbers=_PLAIN)
+
+    def product(g: Array, w: Array) -> Array:
+        columns = jnp.einsum("bhwo,klio->klbhwi", g, w, preferred_element_type=_wide(g))
+        return _sum_of_patches(columns, strides, padding, size).astype(g.dtype)
+
+    def native(g: Array, w: Array) -> Array:
+        return convolve(g, jnp.flip(w, (0, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC"))
+
+    small = _is_small(g.shape[0], g.shape[1:3], w.shape[:2])
+    return lax.platform_dependent(g, w, cpu=product if small else transposed, default=native)
 
 
 def _input_grad_forward(g, w, strides, padding, size):
@@ -192,10 +210,15 @@ def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], 
         per_channel = convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), dimension_numbers=_PLAIN)
         return per_channel.transpose(1, 2, 0, 3)
 
+    def product(x: Array, g: Array) -> Array:
+        patches = _patches(x, kernel, strides, padding)
+        return jnp.einsum("bhwkli,bhwo->klio", patches, g)
+
     def native(x: Array, g: Array) -> Array:
         return convolve(x, g, dimension_numbers=("CHWN", "IHWO", "HWNC"))
 
-    return lax.platform_dependent(x, g, cpu=transposed, default=native)
+    small = _is_small(x.shape[0], g.shape[1:3], kernel)
+    return lax.platform_dependent(x, g, cpu=product if small else transposed, default=native)
 
 
 def _kernel_grad_forward(x, g, strides, padding, kernel):
@@ -212,6 +235,54 @@ _kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
 
 def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
     return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=_PLAIN)
+
+
+def _is_small(batch: int, size: Sequence[int], kernel: Sequence[int]) -> bool:
+    """Whether the image that a convolution writes is so small that a matrix product is faster on a CPU.
+
+    Below as many pixels as taps XLA's convolution leaves its fast path; in few rows the kernel is most of the work.
+    """
+    pixels = math.prod(size)
+    return pixels < math.prod(kernel) or batch * pixels <= 64
+
+
+def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    """What a kernel sees at each of its places: `[B, H, W, I]` to `[B, H', W', h, w, I]`."""
+    size = _conv_size(x.shape[1:3], kernel, strides, padding)
+    for axis in (1, 2):
+        taps, stride, pads = kernel[axis - 1], strides[axis - 1], padding[axis - 1]
+        x = _pad_axis(x, axis, *pads, 0)
+        reach = (size[axis - 1] - 1) * stride + 1
+        seen = [lax.slice_in_dim(x, tap, tap + reach, stride, axis) for tap in range(taps)]
+        x = jnp.stack(seen, axis=2 + axis)
+    return x
+
+
+def _sum_of_patches(columns: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
+    """The transpose of `_patches`: `[h, w, B, H', W', I]` to `[B, *size, I]`, each tap added where it was seen."""
+    for stride, (low, _), n in zip(strides, padding, size, strict=True):
+        # The leading axis holds the taps along the axis that is third once it is gone: rows, then columns.
+        reach = (columns.shape[3] - 1) * stride + 1
+        columns = functools.reduce(
+            jnp.add,
+            (
+                _pad_axis(part, 2, tap - low, n - reach - tap + low, stride - 1)
+                for tap, part in enumerate(columns)
+            ),
+        )
+    return columns
+
+
+def _pad_axis(x: Array, axis: int, low: int, high: int, interior: int) -> Array:
+    """Zeros along one axis: before, after (negative removes) and between."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (low, high, interior)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def _wide(x: Array) -> Any:
+    """The type to add up in: at least float32."""
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _varying_alike(*arrays: Array) -> tuple[Array, ...]:

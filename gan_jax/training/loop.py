@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.diagnostics.alarms import NON_FINITE_HELPS
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
 from gan_jax.training.checkpoint import Checkpoints
 from gan_jax.training.evaluate import evaluate, picture
@@ -35,23 +36,28 @@ class NonFiniteError(RuntimeError):
 
 @dataclasses.dataclass
 class Interval:
-    """Sums of the metrics since the last log; saved with a checkpoint: a resumed run logs the same means."""
+    """Sums of the metrics since the last log; saved with a checkpoint: a resumed run logs the same means.
 
-    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    Attributes:
+      sums: by name, a number or nested lists of numbers.
+      counts: how many rounds each is of.
+    """
+
+    sums: dict[str, Any] = dataclasses.field(default_factory=dict)
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, history: Mapping[str, np.ndarray]) -> None:
-        """Adds the rounds of a dispatch, each metric `[rounds]`, one after the other."""
+        """Adds the rounds of a dispatch, each metric `[rounds, ...]`, one after the other."""
         for name, values in history.items():
-            total = self.sums.get(name, 0.0)
-            for value in values.astype(np.float64):
-                total += float(value)
-            self.sums[name] = total
+            before = np.broadcast_to(self.sums.get(name, 0.0), (1, *values.shape[1:]))
+            # A running sum adds in the rounds' order, so where dispatches are cut does not show.
+            running = np.cumsum(np.concatenate([before, values.astype(np.float64)]), axis=0)
+            self.sums[name] = running[-1].tolist()
             self.counts[name] = self.counts.get(name, 0) + len(values)
 
-    def means(self) -> dict[str, float]:
-        """The means since the last call."""
-        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+    def means(self) -> dict[str, Any]:
+        """The means since the last call: numbers, or arrays."""
+        means = {name: np.asarray(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
 
@@ -112,23 +118,24 @@ def check_losses(history: Mapping[str, np.ndarray], start: int, good: Callable[[
     """Checks that every metric of every round is a number.
 
     Args:
-      history: each metric, `[rounds]`.
+      history: each metric, `[rounds, ...]`.
       start: the first of them.
       good: says what is saved, for the message.
 
     Raises:
       NonFiniteError: naming the earliest round, its player and its metric.
     """
-    broken = [
-        (int(np.argmin(np.isfinite(values))), name)
-        for name, values in history.items()
-        if not np.isfinite(values).all()
-    ]
+    broken = []
+    for name, values in history.items():
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            broken.append((int(np.argmin(finite)), name))
     if broken:
         place, name = min(broken)
         player, _, metric = name.partition("/")
         raise NonFiniteError(
-            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good()}"
+            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good()} "
+            f"What usually helps: {NON_FINITE_HELPS}."
         )
 
 
@@ -141,7 +148,8 @@ def check_state(state: TrainState, good: Callable[[], str]) -> None:
     for name, player in state.players.items():
         if not bool(_finite((player.params, player.stats))):
             raise NonFiniteError(
-                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good()}"
+                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good()} "
+                f"What usually helps: {NON_FINITE_HELPS}."
             )
 
 

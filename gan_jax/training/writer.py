@@ -72,6 +72,11 @@ def _json_value(value: Any) -> Any:
     return number if array.dtype == np.float64 else float(str(array))
 
 
+def is_histogram(name: str, array: np.ndarray) -> bool:
+    """Whether a metric is a histogram: called so, `[2, K + 1]`, upper edges over shares."""
+    return name.endswith("_histogram") and array.ndim == 2 and array.shape[0] == 2
+
+
 class _Appended:
     """A file that records are appended to: whole, or not at all."""
 
@@ -125,6 +130,7 @@ class _Events:
         from tensorboardX.record_writer import masked_crc32c
 
         self._event, self._summary, self._checksum = event_pb2.Event, summary_pb2.Summary, masked_crc32c
+        self._summary_histogram = summary_pb2.HistogramProto
         # The process id tells two launches within one second apart.
         name = f"events.out.tfevents.{int(time.time())}.{os.getpid()}.gan_jax"
         self._file = _Appended(workdir.events / name)
@@ -139,12 +145,28 @@ class _Events:
             array = np.asarray(value)
             if array.dtype.kind not in "biuf" and not np.issubdtype(array.dtype, np.inexact):
                 continue
+            if is_histogram(name, array):
+                values.append(self._summary.Value(tag=name, histo=self._histogram(array)))
+                continue
             for index, number in np.ndenumerate(array):
                 tag = "/".join([name, *map(str, index)])
                 values.append(self._summary.Value(tag=tag, simple_value=float(number)))
         self._write(step=step, wall_time=seconds, summary=self._summary(value=values))
         if time.monotonic() - self._flushed > _FLUSH_EVENTS_SECONDS:
             self.flush()
+
+    def _histogram(self, array: np.ndarray) -> Any:
+        limits, shares = array.astype(np.float64)
+        middles = np.concatenate([limits[:1], (limits[1:] + limits[:-1]) / 2])
+        return self._summary_histogram(
+            min=limits[0],
+            max=limits[-1],
+            num=shares.sum(),
+            sum=shares @ middles,
+            sum_squares=shares @ middles**2,
+            bucket_limit=limits.tolist(),
+            bucket=shares.tolist(),
+        )
 
     def picture(self, step: int, seconds: float, name: str, picture: Picture, png: bytes) -> None:
         height, width, channels = picture.shape

@@ -82,6 +82,27 @@ def test_interval_means_are_over_rounds_whatever_the_cuts():
     assert interval.means() == {}
 
 
+def test_vectors_have_means_too_and_their_sums_survive_json():
+    """The save of a checkpoint falls between two dispatches."""
+    rows = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+    whole, cut = loop.Interval(), loop.Interval()
+    whole.add({"a": rows})
+    cut.add({"a": rows[:3]})
+    cut = loop.Interval(json.loads(json.dumps(cut.sums)), cut.counts)
+    cut.add({"a": rows[3:]})
+    means = whole.means()["a"]
+    np.testing.assert_array_equal(means, cut.means()["a"])
+    np.testing.assert_allclose(means, rows.mean(axis=0, dtype=np.float64), rtol=1e-12)
+
+
+def test_a_vector_with_one_entry_that_is_no_number_is_named():
+    history = {"critic/norms": np.array([[1.0, 2.0], [1.0, np.inf]])}
+    with pytest.raises(
+        loop.NonFiniteError, match=r"critic's norms was .* at round 8\. Saved\. What usually helps"
+    ):
+        loop.check_losses(history, 7, lambda: "Saved.")
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     """State and log lines alike, though the save at round 10 falls between two logs, at 8 and 12."""
     whole = loop.train(experiment(), Workdir(tmp_path / "whole"), say=quiet)

@@ -268,6 +268,18 @@ def events(path):
     return found
 
 
+def test_a_histogram_is_one_in_tensorboard_and_a_list_in_json(workdir):
+    """A quarter of the values in (0, 1], three quarters in (1, 3]: a mean of about .125 + 1.5."""
+    with Writer(workdir) as writer:
+        writer.scalars(5, {"critic/score_histogram": jnp.array([[0.0, 1.0, 3.0], [0.0, 0.25, 0.75]])})
+    (record,) = read_metrics(workdir)
+    assert record["critic/score_histogram"] == [[0.0, 1.0, 3.0], [0.0, 0.25, 0.75]]
+    (value,) = [v for event in events(next(workdir.events.iterdir())) for v in event.summary.value]
+    assert (value.tag, list(value.histo.bucket_limit)) == ("critic/score_histogram", [0.0, 1.0, 3.0])
+    assert list(value.histo.bucket) == [0.0, 0.25, 0.75]
+    assert (value.histo.num, value.histo.sum) == (1.0, 0.25 * 0.5 + 0.75 * 2)
+
+
 def test_tensorboard_reads_scalars_and_pictures(workdir):
     grid = image_grid(np.zeros((4, 2, 2, 3)))
     with Writer(workdir, resumed_from=40) as writer:

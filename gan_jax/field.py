@@ -7,7 +7,9 @@ one composes with every objective.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.game import Game, PlayerState, Turn, with_player
-from gan_jax.types import Array, Aux, Batch, Field, Moment, Players, Tree
+from gan_jax.types import Array, Aux, Batch, Field, Key, Moment, Players, Tree
 
 Grads = dict[str, Tree]
 
@@ -163,6 +165,145 @@ def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
         return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, k1, k2, k3, k4), aux
 
     return modified
+
+
+def accumulated(microbatches: int, *, approximate: bool = False, field: Field = gradient_field) -> Field:
+    """The mean of the field over `microbatches` parts of the batch, one after the other: less memory, one update.
+
+    Microbatch i of n takes the examples i, i + n, ... and their latents out of the whole batch's draw, so that the
+    mean is the batch's own field where losses are means over independent examples.
+
+    Args:
+      microbatches: n, which divides every batch.
+      approximate: play also what the mean is not exact for: batch normalisation (its statistics are then those of a
+        microbatch), unrolling, noise inside a loss or a network (drawn for each microbatch anew), losses over the
+        whole batch, memories, another field.
+      field: what is averaged.
+
+    Raises:
+      ValueError: if n is below 1; when a game is built or traced, unless `approximate`, if the mean is not exact
+        for it; when it is traced, if n does not divide a batch.
+
+    >>> accumulated(4).microbatches
+    4
+    """
+    if microbatches < 1:
+        raise ValueError(f"A batch is divided into 1 or more microbatches, got {microbatches}.")
+    return field if microbatches == 1 else _Accumulated(microbatches, approximate, field)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Accumulated:
+    microbatches: int
+    approximate: bool
+    field: Field
+
+    def check(self, game: Game) -> None:
+        """Refuses a game whose batch is more than the mean of its microbatches."""
+        if self.approximate:
+            return
+        coupled = sorted(name for name, network in game.networks.items() if network.couples_batch)
+        if "mean" not in game.objective.traits:
+            self._refuse(
+                "the objective's losses are no means over independent examples (it lacks the trait 'mean')"
+            )
+        if coupled:
+            self._refuse(f"{coupled} couple their batch (batch normalisation or a minibatch layer)")
+        if game.objective.memory:
+            self._refuse(f"{sorted(game.objective.memory)} remember something of every batch")
+        if self.field is not gradient_field:
+            self._refuse("the field is not the plain gradient (modify the accumulated field instead)")
+
+    def _refuse(self, why: str) -> None:
+        raise ValueError(
+            f"The mean of {self.microbatches} microbatches is not this game's gradient: {why}. Pass "
+            "approximate=True to accumulate all the same, or use one microbatch."
+        )
+
+    def __call__(
+        self, game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment
+    ) -> tuple[Grads, dict[str, Aux]]:
+        self.check(game)
+        parts = jax.tree.map_with_path(self._split, batch)
+        if not self.approximate:
+            self._refuse_noise(game, turn, players, jax.tree.map(lambda x: x[:, 0], parts), moment)
+
+        def part(grads: Grads, i: Array) -> tuple[Grads, dict[str, Aux]]:
+            own = moment._replace(key=jax.random.fold_in(moment.key, i)) if self.approximate else moment
+            inner = dataclasses.replace(self._drawing(game, i), field=self.field)
+            more, aux = self.field(inner, turn, players, jax.tree.map(lambda x: x[:, i], parts), own)
+            return jax.tree.map(jnp.add, grads, more), aux
+
+        nothing = {name: jax.tree.map(jnp.zeros_like, players[name].params) for name in turn.players}
+        total, aux = jax.lax.scan(part, nothing, jnp.arange(self.microbatches))
+        return jax.tree.map(lambda g: g / self.microbatches, total), {n: _merge(a) for n, a in aux.items()}
+
+    def _split(self, path: Any, x: Array) -> Array:
+        """`[B, ...]` to `[B / n, n, ...]`: the devices' shares of a batch stay where they are."""
+        if x.shape[0] % self.microbatches:
+            raise ValueError(
+                f"batch{jax.tree_util.keystr(path)} of {x.shape[0]} examples cannot be divided into "
+                f"{self.microbatches} microbatches: choose a batch size that is a multiple of {self.microbatches}."
+            )
+        return x.reshape(x.shape[0] // self.microbatches, self.microbatches, *x.shape[1:])
+
+    def _drawing(self, game: Game, i: Array) -> Game:
+        """The game whose latents are the i-th microbatch's of the whole batch's draw."""
+        prior = game.objective.prior
+        if prior is None or self.approximate:
+            return game
+
+        def part_of_draw(key: Key, n: int) -> Tree:
+            whole = prior(key, n * self.microbatches)
+            return jax.tree.map(lambda z: z.reshape(n, self.microbatches, *z.shape[1:])[:, i], whole)
+
+        return _with_prior(game, part_of_draw)
+
+    def _refuse_noise(self, game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment) -> None:
+        """Looks for draws in the program of each loss, its latents given."""
+        prior = game.objective.prior
+        if prior is not None:
+
+            def nothing(key: Key, n: int) -> Tree:
+                shapes = jax.eval_shape(lambda key: prior(key, n), key)
+                return jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), shapes)
+
+            game = _with_prior(game, nothing)
+        for name in turn.players:
+            loss = jax.make_jaxpr(lambda *args, name=name: game.objective.losses[name](game, *args)[0])
+            if any(primitive in _DRAWS for primitive in _primitives(loss(players, batch, moment))):
+                self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
+
+
+_DRAWS = {"random_bits", "random_gamma", "rng_uniform", "rng_bit_generator"}
+
+
+def _with_prior(game: Game, prior: Callable[[Key, int], Tree]) -> Game:
+    return dataclasses.replace(game, objective=dataclasses.replace(game.objective, prior=prior), field=None)
+
+
+def _primitives(jaxpr: Any) -> Iterator[str]:
+    """The names of all primitives of a program, those of inner programs included."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(inner, "eqns"):
+                    yield from _primitives(inner)
+
+
+def _merge(aux: Aux) -> Aux:
+    """Aux of microbatches `[n, ...]` as that of their batch: what has examples in order, the rest averaged."""
+
+    def mean(x: Array) -> Array:
+        return jnp.mean(x, axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]
+
+    def examples(x: Array) -> Array:
+        return mean(x) if x.ndim == 1 else x.swapaxes(0, 1).reshape(math.prod(x.shape[:2]), *x.shape[2:])
+
+    stats, memory, metrics = jax.tree.map(mean, (aux.stats, aux.memory, aux.metrics))
+    scores, seen = jax.tree.map(examples, (aux.scores, aux.seen))
+    return Aux(stats, memory, scores, metrics, seen)
 
 
 def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:

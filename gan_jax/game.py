@@ -33,6 +33,30 @@ class Network:
     couples_batch: bool = False
 
 
+def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:
+    """The network, its activations computed again in the backward pass instead of kept: memory for time.
+
+    A turn then holds the activations of one call of the network at a time, not of all of them (real, fake, the
+    penalty's). Within deep networks wrap the blocks (`flax.linen.remat`); for unrolled turns there is
+    `unrolled(..., remat=True)`. XLA's CPU compiler finds the repeated work and keeps the activations all the same,
+    except across the steps of a loop.
+
+    Args:
+      network: any.
+      policy: what is kept all the same, of `jax.checkpoint_policies`; nothing by default.
+    """
+
+    def apply(
+        params: Tree, stats: Tree, *inputs: Any, train: bool, key: Key | None = None
+    ) -> tuple[Any, Tree]:
+        def call(params: Tree, stats: Tree, inputs: tuple[Any, ...], key: Key | None) -> tuple[Any, Tree]:
+            return network.apply(params, stats, *inputs, train=train, key=key)
+
+        return jax.checkpoint(call, policy=policy)(params, stats, inputs, key)
+
+    return dataclasses.replace(network, apply=apply)
+
+
 @dataclasses.dataclass(frozen=True)
 class Turn:
     """One simultaneous update of the players it names; `fresh=False` plays on the preceding turn's batch."""
@@ -140,6 +164,9 @@ class Game:
                     "their batch (batch normalisation or a minibatch layer): use layer or spectral "
                     "normalisation there."
                 )
+        # A field that is not right for every game says so here (`field.accumulated`).
+        if check := getattr(self.field, "check", None):
+            check(self)
 
     @property
     def players(self) -> tuple[str, ...]:

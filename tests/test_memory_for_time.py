@@ -1,0 +1,201 @@
+"""Microbatches and rematerialisation: the batch's own gradients, with less memory."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax import field as fields
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, Objective, alternating, rematerialized, turn
+from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.objectives import unrolled
+from gan_jax.objectives.began import began
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.relativistic import relativistic
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.objectives.zero_centred import zero_centred
+from gan_jax.training.sharding import make_layout
+from gan_jax.training.step import init_state, make_train_step
+from tests import helpers, programs
+from tests.helpers import PRIOR, moment
+from tests.objectives import cases
+
+BOTH = turn("critic", "generator")
+
+
+def evaluated(objective, field, networks_=None, batch=None):
+    game = helpers.game(objective, networks_=networks_)
+    return jax.jit(lambda p, b: field(game, BOTH, p, b, moment()))(
+        helpers.players_of(game), batch or helpers.batch(n=12)
+    )
+
+
+@pytest.mark.parametrize("objective", [gan(PRIOR), zero_centred(PRIOR)], ids=["gan", "zero_centred"])
+def test_microbatches_give_the_batches_own_field(objective):
+    """Gradients, statistics and metrics of 3 x 4 examples are those of 12; scores and latents stand in order."""
+    whole, whole_aux = evaluated(objective, fields.gradient_field)
+    parts, parts_aux = evaluated(objective, fields.accumulated(3))
+    chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+    for name in BOTH.players:
+        for of in ("stats", "metrics", "scores"):
+            chex.assert_trees_all_close(
+                getattr(parts_aux[name], of), getattr(whole_aux[name], of), rtol=1e-5, atol=1e-6
+            )
+        np.testing.assert_array_equal(parts_aux[name].seen["latent"], whole_aux[name].seen["latent"])
+
+
+def test_corrections_of_the_accumulated_field_are_those_of_the_plain_one():
+    """Consensus takes the Jacobian of a mean: the mean of the Jacobians."""
+    whole, _ = evaluated(gan(PRIOR), fields.consensus(0.5))
+    parts, _ = evaluated(gan(PRIOR), fields.consensus(0.5, fields.accumulated(4)))
+    chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def noisy_networks():
+    plain = helpers.critic()
+
+    def apply(params, stats, x, train, key):
+        return plain.apply(params, stats, x + 0.1 * jax.random.normal(key, x.shape), train=train)
+
+    return {**helpers.networks(), "critic": Network(init=plain.init, apply=apply)}
+
+
+def coupled_networks():
+    return {**helpers.networks(), "generator": dataclasses.replace(helpers.generator(), couples_batch=True)}
+
+
+REFUSED = {
+    "whole batch": (relativistic(PRIOR), None, "lacks the trait 'mean'"),
+    "unrolled": (unrolled(gan(PRIOR), 1), None, "lacks the trait 'mean'"),
+    "batch norm": (gan(PRIOR), coupled_networks, r"\['generator'\] couple their batch"),
+    "memory": (began(PRIOR), cases.autoencoders, r"\['critic'\] remember"),
+    "a penalty's points": (wgan_gp(PRIOR), None, "loss of 'critic'.*draws noise"),
+    "noise in a network": (gan(PRIOR), noisy_networks, "loss of 'critic'.*draws noise"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_no_mean_over_microbatches_is_refused_unless_asked_for(why):
+    objective, networks, said = REFUSED[why]
+    made = networks and networks()
+    with pytest.raises(ValueError, match=f"{said}.*approximate=True"):
+        evaluated(objective, fields.accumulated(4), made)
+    grads, _ = jax.eval_shape(lambda: evaluated(objective, fields.accumulated(4, approximate=True), made))
+    assert set(grads) == set(BOTH.players)
+
+
+def test_a_game_is_refused_when_it_is_built():
+    with pytest.raises(ValueError, match="lacks the trait 'mean'"):
+        helpers.game(relativistic(PRIOR), field=fields.accumulated(2))
+    with pytest.raises(ValueError, match="the field is not the plain gradient"):
+        helpers.game(gan(PRIOR), field=fields.accumulated(2, field=fields.consensus(0.1)))
+
+
+def test_the_approximation_is_the_mean_of_single_fields_with_noise_of_their_own():
+    objective, batch = wgan_gp(PRIOR), helpers.batch(n=12)
+    found, _ = evaluated(objective, fields.accumulated(3, approximate=True), batch=batch)
+    game = helpers.game(objective)
+    each = [
+        fields.gradient_field(
+            game,
+            BOTH,
+            helpers.players_of(game),
+            jax.tree.map(lambda x, i=i: x[i::3], batch),
+            moment()._replace(key=jax.random.fold_in(moment().key, i)),
+        )[0]
+        for i in range(3)
+    ]
+    expected = jax.tree.map(lambda *g: sum(g) / 3, *each)
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_that_do_not_divide_are_named():
+    with pytest.raises(ValueError, match="1 or more microbatches, got 0"):
+        fields.accumulated(0)
+    with pytest.raises(ValueError, match=r"batch\['x'\] of 12 examples.*5 microbatches"):
+        evaluated(gan(PRIOR), fields.accumulated(5))
+    assert fields.accumulated(1) is fields.gradient_field
+
+
+def test_on_eight_devices_a_microbatch_is_shared_and_costs_no_other_collective():
+    """The batch's split crosses no device: no gather, no permutation, nothing of a microbatch's whole size."""
+    game = helpers.game(gan(PRIOR), field=fields.accumulated(3))
+    batch = jax.eval_shape(lambda: helpers.batch(shape=(1,), n=8 * 3 * 13))
+    text = programs.compiled(game, (turn("critic"),), 8, batch).as_text()
+    assert set(programs.collectives(text)) == {"all-reduce"}
+    assert not programs.has_dimension(text, 8 * 13)
+    assert not programs.has_dimension(text, 8 * 3 * 13)
+
+
+def deep_game(wrap=lambda network: network, dtype=jnp.float32, widths=6 * (64,)):
+    networks = {
+        "critic": from_linen(MLPCritic(widths=widths, dtype=dtype), jnp.zeros((2, 2))),
+        "generator": from_linen(MLPGenerator(output_shape=(2,), widths=(8,), dtype=dtype), jnp.zeros((2, 4))),
+    }
+    return Game(
+        networks={name: wrap(network) for name, network in networks.items()},
+        objective=gan(gaussian(4)),
+        optimizers={name: optax.sgd(0.1) for name in networks},
+        schedule=alternating(),
+    )
+
+
+def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_their_inputs():
+    """What the critic's loss keeps for its backward pass: no activations, which are 6 layers of 64 x 512 and more."""
+    batch = {"x": jax.random.normal(jax.random.key(0), (512, 2))}
+    found = {}
+    for name, game in {"kept": deep_game(), "again": deep_game(rematerialized)}.items():
+        players = helpers.players_of(game)
+
+        def loss(params, game=game, players=players):
+            own = {**players, "critic": players["critic"]._replace(params=params)}
+            return game.objective.losses["critic"](game, own, batch, moment())[0]
+
+        params = players["critic"].params
+        kept = jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], params)
+        found[name] = jax.jit(jax.grad(loss))(params), sum(x.size for x in jax.tree.leaves(kept))
+    chex.assert_trees_all_close(found["kept"][0], found["again"][0], rtol=1e-5, atol=1e-6)
+    assert found["kept"][1] - found["again"][1] > 6 * 64 * 512
+
+
+def test_bf16_computes_and_f32_stays():
+    """Parameters, statistics, optimiser state, losses and gradients are f32; eight devices agree within bf16."""
+    game = deep_game(dtype=jnp.bfloat16, widths=(16, 16))
+    batch = {"x": jax.random.normal(jax.random.key(0), (2, 64, 2))}
+    step = make_train_step(game)
+    assert "bf16" in str(jax.make_jaxpr(step)(init_state(game, jax.random.key(1)), batch))
+    players = {}
+    for devices in (1, 8):
+        layout = make_layout("jit", jax.devices()[:devices])
+        with jax.set_mesh(layout.mesh):
+            state, metrics = jax.jit(step)(layout.place(init_state(game, jax.random.key(1))), batch)
+        dtypes = {x.dtype for x in jax.tree.leaves((state.players, metrics))}
+        assert dtypes <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.int32)}
+        players[devices] = jax.device_get(state.players)
+    chex.assert_trees_all_close(players[1], players[8], atol=1e-3)
+
+
+def test_a_loss_without_a_prior_accumulates():
+    """Where the latents are part of the batch, they are divided with it."""
+
+    def loss(game, players, batch, moment):
+        value = jnp.mean(batch["x"] * players["x"].params)
+        return value, fields.Aux((), {}, {}, {"loss": value}, {"x": batch["x"]})
+
+    game = Game(
+        networks={"x": helpers.scalar_network(None)},
+        objective=Objective(losses={"x": loss}, traits=frozenset({"mean"})),
+        optimizers={"x": optax.sgd(1.0)},
+        schedule=(turn("x"),),
+        field=fields.accumulated(2),
+    )
+    state = init_state(game, jax.random.key(0))
+    x = jnp.arange(6.0)
+    grads, aux = game.field(game, turn("x"), state.players, {"x": x}, moment())
+    assert float(grads["x"]) == 2.5
+    np.testing.assert_array_equal(aux["x"].seen["x"], x)

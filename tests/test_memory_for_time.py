@@ -146,7 +146,7 @@ def deep_game(wrap=lambda network: network, dtype=jnp.float32, widths=6 * (64,))
 
 
 def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_their_inputs():
-    """What the critic's loss keeps for its backward pass: no activations, which are 6 layers of 64 x 512 and more."""
+    """What the critic's loss keeps for its backward pass: no activations, 6 layers of 64 x 512 and more."""
     batch = {"x": jax.random.normal(jax.random.key(0), (512, 2))}
     found = {}
     for name, game in {"kept": deep_game(), "again": deep_game(rematerialized)}.items():

@@ -78,9 +78,12 @@ def two_player(
             "critic": player("critic", critic_loss),
             "generator": player("generator", generator_loss),
         },
-        traits=traits,
+        traits=traits | LATENT if prior is not None else traits,
         prior=prior,
     )
+
+
+LATENT = frozenset({"latent"})
 
 
 class Outcome(NamedTuple):
@@ -205,6 +208,7 @@ def check_traits(
 
 TRAITS = {
     "mean": "its losses are means over examples",
+    "latent": "its generator is given a latent z",
     "logits": "its critic's loss is softplus(-real) + softplus(fake)",
     "per_example": "it needs a critic that does not couple its batch",
     "features": "its losses are of the critic's features, not of scores",

@@ -13,7 +13,7 @@ from gan_jax.functional.augment import adapt_probability
 from gan_jax.functional.batch import flatten, named_key, over_batch
 from gan_jax.functional.codes import Code
 from gan_jax.game import Game
-from gan_jax.objectives._compose import Outcome, Term
+from gan_jax.objectives._compose import LATENT, Outcome, Term
 from gan_jax.objectives._look import generate, head, judge, prepare_inputs, score
 from gan_jax.types import Array, Aux, Batch, Key, Moment, Players, Tree
 
@@ -124,6 +124,7 @@ def mutual_information(
         player=player,
         value=value,
         weight=weight,
+        requires=LATENT,
         conflicts=frozenset({"packed"}),
         adds=frozenset({"heads"}),
     )
@@ -220,7 +221,14 @@ def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
         out, _ = judge(game, players, inputs, players["critic"].stats, moment, "latent_consistency")
         return jnp.mean(jnp.square(score(aux.seen["fake_out"]) - score(out)))
 
-    return Term(name="latent_consistency", player="critic", value=value, weight=weight, conflicts=SCORES)
+    return Term(
+        name="latent_consistency",
+        player="critic",
+        value=value,
+        weight=weight,
+        requires=LATENT,
+        conflicts=SCORES,
+    )
 
 
 def latent_diversity(weight: Weight = 0.5, *, sigma: float = 0.03) -> Term:
@@ -234,7 +242,7 @@ def latent_diversity(weight: Weight = 0.5, *, sigma: float = 0.03) -> Term:
         near = _nudged(game, players, moment, aux, sigma)
         return -jnp.mean(jnp.square(aux.seen["sample"] - near))
 
-    return Term(name="latent_diversity", player="generator", value=value, weight=weight)
+    return Term(name="latent_diversity", player="generator", value=value, weight=weight, requires=LATENT)
 
 
 def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:

@@ -1,5 +1,7 @@
 """The -log D game: the minimax critic, and a generator that maximises log D(G(z)).
 
+    L_D = -E_x[log D(x)] - E_z[log(1 - D(G(z)))],   L_G = -E_z[log D(G(z))]
+
 The fixed point is that of the minimax game, the generator's gradient is not: at the optimal critic a step
 follows KL(p_g || p) - 2 JSD (Arjovsky & Bottou, 2017, Theorem 2.5).
 """

@@ -150,6 +150,6 @@ def vral(
             "meta_real": meta_player("meta_real"),
             "meta_fake": meta_player("meta_fake"),
         },
-        traits=frozenset({"mean"}) if exact else frozenset(),
+        traits=frozenset({"latent", "mean"}) if exact else frozenset({"latent"}),
         prior=prior,
     )

@@ -1,17 +1,18 @@
 """A smallest game for every objective: found by its module, built with the toy networks unless named here."""
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable
 
 from gan_jax import objectives
 from gan_jax.functional.codes import Code
 from gan_jax.game import Game, Objective, turn
+from gan_jax.objectives import _catalogue
+from gan_jax.objectives._catalogue import factory, module
 from tests import helpers
 from tests.helpers import PRIOR
 
-MODULES = [m.name for m in pkgutil.iter_modules(objectives.__path__) if not m.name.startswith("_")]
+MODULES = _catalogue.OBJECTIVES
+__all__ = ["MODULES", "SPECIAL", "Case", "case", "factory", "game", "module"]
 
 
 @dataclasses.dataclass
@@ -21,14 +22,6 @@ class Case:
     build: Callable[[], Objective]
     networks: Callable[[], dict] = helpers.networks
     batch: Callable[..., dict] = helpers.batch
-
-
-def module(name):
-    return importlib.import_module(f"gan_jax.objectives.{name}")
-
-
-def factory(name):
-    return getattr(module(name), name)
 
 
 def autoencoders():

@@ -16,11 +16,16 @@ from gan_jax import field as fields
 from gan_jax.functional import priors
 from gan_jax.game import alternating, simultaneous, turn
 from gan_jax.objectives import add_terms, prepared, r1, r2
+from gan_jax.objectives.bgan import bgan
+from gan_jax.objectives.f_gan import f_gan
 from gan_jax.objectives.gan import gan
+from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.training.step import make_train_step
 from tests.helpers import dirac_game, dirac_jacobian, dirac_train_state, eigenvalues, quadratic_roots
 
@@ -55,6 +60,22 @@ CLOSED_FORMS = {
     "r1": (add_terms(gan(PRIOR), r1(GAMMA)), GAMMA, 1 / 4),
     "strong_r1": (add_terms(gan(PRIOR), r1(3.0)), 3.0, 1 / 4),
     "r2": (add_terms(gan(PRIOR), r2(GAMMA)), GAMMA, 1 / 4),
+    "zero_centred": (zero_centred(PRIOR, gamma_real=0.2, gamma_fake=0.3), 0.5, 1 / 4),
+    # The slopes at 0: hinge 1 and 1; -log sigmoid of a difference 1/2; its average form has two of them; the
+    # boundary seeker's is 0.
+    "hinge": (hinge(PRIOR), 0.0, 1.0),
+    "relativistic": (relativistic(PRIOR, average=False), 0.0, 1 / 4),
+    "relativistic_average": (relativistic(PRIOR), 0.0, 1.0),
+    "bgan": (bgan(PRIOR), 0.0, 0.0),
+    # f-GAN: both slopes are d/dv f*(g_f(v)) at 0.
+    "kl": (f_gan(PRIOR, divergence="kl"), 0.0, np.exp(-2)),
+    "reverse_kl": (f_gan(PRIOR, divergence="reverse_kl"), 0.0, 1.0),
+    "pearson": (f_gan(PRIOR, divergence="pearson"), 0.0, 1.0),
+    "neyman": (f_gan(PRIOR, divergence="neyman"), 0.0, 1.0),
+    "squared_hellinger": (f_gan(PRIOR, divergence="squared_hellinger"), 0.0, 1.0),
+    "jeffrey": (f_gan(PRIOR, divergence="jeffrey"), 0.0, 1.0),
+    "jensen_shannon": (f_gan(PRIOR, divergence="jensen_shannon"), 0.0, 1 / 4),
+    "total_variation": (f_gan(PRIOR, divergence="total_variation"), 0.0, 1 / 4),
 }
 
 

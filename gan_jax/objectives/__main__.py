@@ -1,0 +1,91 @@
+"""Writes the table of objectives: `python -m gan_jax.objectives > docs/objectives.md`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pathlib
+import textwrap
+
+from gan_jax.objectives import _catalogue
+from gan_jax.objectives._compose import TRAITS
+
+ROOT = pathlib.Path(inspect.getfile(_catalogue)).resolve().parents[2]
+HEADER = """# Objectives
+
+Made by `python -m gan_jax.objectives > docs/objectives.md` from the code; a test compares the two.
+
+Every objective also passes the contract test (`tests/objectives/test_contract.py`): finite under `jit`, `vmap` over
+seeds and `pmap`, one trace, every parameter of the player that moves and nobody else's. What it takes and what it
+refuses is found by building the combination; a refusal is an error when the objective is built.
+"""
+
+
+def tests_of(name: str) -> list[str]:
+    """The test files that import an objective, by their syntax trees."""
+    found = []
+    for path in sorted((ROOT / "tests" / "objectives").glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
+                "gan_jax.objectives"
+            ):
+                continue
+            if node.module == f"gan_jax.objectives.{name}" or (
+                node.module == "gan_jax.objectives" and name in [alias.name for alias in node.names]
+            ):
+                found.append(path.relative_to(ROOT).as_posix())
+                break
+    return found
+
+
+def formula(doc: str) -> str:
+    """The indented lines of a module's docstring: its equations, with whatever stands between them."""
+    paragraphs = [p for p in doc.split("\n\n") if p.startswith("    ")]
+    return textwrap.dedent("\n".join(paragraphs))
+
+
+def references(doc: str) -> str:
+    """What follows `References:` in a factory's docstring, on one line."""
+    _, _, text = doc.partition("References:")
+    return " ".join(text.split())
+
+
+def section(name: str) -> str:
+    """One objective's part of the page."""
+    objective = _catalogue.example(name)
+    doc = _catalogue.module(name).__doc__ or ""
+    refused = [m for m in _catalogue.MODIFIERS if _catalogue.refusal(objective, m)]
+    taken = [m for m in _catalogue.MODIFIERS if m not in refused]
+    tests = [f"`{path}`" for path in tests_of(name)]
+    lines = [
+        f"## `{name}`",
+        "",
+        doc.split("\n\n")[0].replace("\n", " "),
+        "",
+        *(["```text", formula(doc), "```", ""] if formula(doc) else []),
+        f"- file: `gan_jax/objectives/{name}.py`",
+        f"- source: {references(inspect.getdoc(_catalogue.factory(name)) or '')}",
+        f"- players: {', '.join(f'`{player}`' for player in objective.losses)}",
+        f"- traits: {', '.join(sorted(objective.traits)) or 'none'}",
+        f"- proven in: {', '.join(tests)}",
+        f"- takes: {', '.join(taken)}",
+        f"- refuses: {', '.join(refused) or 'nothing'}",
+    ]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The whole page."""
+    traits = "\n".join(f"- `{name}`: {meaning}" for name, meaning in sorted(TRAITS.items()))
+    table = "\n".join(
+        f"| [`{name}`](#{name}) | {', '.join(_catalogue.example(name).losses)} |"
+        for name in _catalogue.OBJECTIVES
+    )
+    sections = "\n\n".join(section(name) for name in _catalogue.OBJECTIVES)
+    return (
+        f"{HEADER}\n| objective | players |\n| --- | --- |\n{table}\n\n## Traits\n\n{traits}\n\n{sections}\n"
+    )
+
+
+if __name__ == "__main__":
+    print(page(), end="")

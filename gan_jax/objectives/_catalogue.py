@@ -1,0 +1,124 @@
+"""What there is: every objective by name, every modifier by name, and which go together."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+
+import gan_jax.objectives
+from gan_jax.functional.codes import Code
+from gan_jax.functional.noise import instance_noise
+from gan_jax.functional.packing import packing
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Objective
+from gan_jax.objectives import _penalties, _terms
+from gan_jax.objectives._compose import Term, add_terms, prepared, unrolled
+from gan_jax.types import Array, Key
+
+OBJECTIVES = tuple(
+    module.name
+    for module in pkgutil.iter_modules(gan_jax.objectives.__path__)
+    if not module.name.startswith("_")
+)
+"""Every module of this package without a leading underscore; each has a factory of its name."""
+
+Modifier = Callable[[Objective], Objective]
+CODE = Code(categories=(2,), continuous=1)
+LATENT_SIZE = 4
+
+
+def module(name: str) -> ModuleType:
+    """The module of an objective."""
+    return importlib.import_module(f"gan_jax.objectives.{name}")
+
+
+def factory(name: str) -> Callable[..., Objective]:
+    """The factory of an objective."""
+    return getattr(module(name), name)
+
+
+def example(name: str) -> Objective:
+    """An objective with its defaults and a small prior."""
+    if name == "cycle_gan":
+        return factory(name)()
+    if name == "pix2pix":
+        return factory(name)()
+    if name == "info_gan":
+        return factory(name)(LATENT_SIZE, code=CODE)
+    return factory(name)(gaussian(LATENT_SIZE))
+
+
+def critic_of(objective: Objective) -> str:
+    """The player that judges: `critic`, or the last of several."""
+    return [name for name in objective.losses if name.startswith("critic")][-1]
+
+
+def generator_of(objective: Objective) -> str:
+    """The player that `critic_of` judges: `generator`, or the first of several."""
+    return next(name for name in objective.losses if name.startswith("generator"))
+
+
+def _half(key: Key, x: Array) -> Array:
+    """The plainest of augmentations."""
+    return x / 2
+
+
+def _penalty(make: Callable[..., Term]) -> Modifier:
+    return lambda objective: add_terms(objective, make(critic=critic_of(objective)))
+
+
+def _term(*terms: Term) -> Modifier:
+    return lambda objective: add_terms(objective, *terms)
+
+
+def _unrolled(remat: bool) -> Modifier:
+    def modify(objective: Objective) -> Objective:
+        player, opponent = generator_of(objective), critic_of(objective)
+        return unrolled(objective, 2, player=player, opponent=opponent, remat=remat)
+
+    return modify
+
+
+MODIFIERS: dict[str, Modifier] = {
+    "gradient_penalty": _penalty(_penalties.gradient_penalty),
+    "one_sided_penalty": _penalty(functools.partial(_penalties.gradient_penalty, one_sided=True)),
+    "mixture_penalty": _penalty(_penalties.mixture_penalty),
+    "dragan_penalty": _penalty(_penalties.dragan_penalty),
+    "max_penalty": _penalty(_penalties.max_penalty),
+    "r1": _penalty(_penalties.r1),
+    "lazy_r1": _penalty(functools.partial(_penalties.r1, every=4)),
+    "r2": _penalty(_penalties.r2),
+    "label_smoothing": _term(_terms.label_smoothing()),
+    "feature_matching": _term(_terms.feature_matching()),
+    "reconstruction_l1": _term(_terms.reconstruction()),
+    "reconstruction_l2": _term(_terms.reconstruction(power=2)),
+    "mutual_information": _term(
+        *(_terms.mutual_information(CODE, player=p) for p in ("critic", "generator"))
+    ),
+    "classification": _term(_terms.classification()),
+    "consistency": _term(_terms.consistency(_half), _terms.consistency(_half, on="fake")),
+    "latent_consistency": _term(_terms.latent_consistency(), _terms.latent_diversity()),
+    "lecam": _term(_terms.lecam()),
+    "historical_averaging": lambda objective: add_terms(
+        objective, *(_terms.historical_averaging(player=player) for player in objective.losses)
+    ),
+    "top_k": _term(_terms.top_k()),
+    "adaptive_augmentation": _term(_terms.adaptive_augmentation()),
+    "instance_noise": lambda objective: prepared(objective, instance_noise(0.1)),
+    "packing": lambda objective: prepared(objective, packing(2)),
+    "unrolled": _unrolled(remat=False),
+    "unrolled_remat": _unrolled(remat=True),
+}
+"""What can be done to an objective, with plain options, on its (last) critic and the generator that this judges."""
+
+
+def refusal(objective: Objective, modifier: str) -> str | None:
+    """Why an objective refuses a modifier; `None` where it takes it."""
+    try:
+        MODIFIERS[modifier](objective)
+    except ValueError as error:
+        return str(error)
+    return None

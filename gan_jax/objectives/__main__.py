@@ -53,7 +53,7 @@ def references(doc: str) -> str:
 def section(name: str) -> str:
     """One objective's part of the page."""
     objective = _catalogue.example(name)
-    doc = _catalogue.module(name).__doc__ or ""
+    doc = inspect.getdoc(_catalogue.module(name)) or ""
     refused = [m for m in _catalogue.MODIFIERS if _catalogue.refusal(objective, m)]
     taken = [m for m in _catalogue.MODIFIERS if m not in refused]
     tests = [f"`{path}`" for path in tests_of(name)]

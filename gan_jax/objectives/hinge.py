@@ -1,6 +1,8 @@
 """The hinge game of Lim & Ye (2017) and Miyato et al. (2018).
 
-L_D = E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))],   L_G = -E_z[D(G(z))]                (16), (17)
+    L_D = E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))],   L_G = -E_z[D(G(z))]                (16), (17)
+
+The critic stops learning from samples that it judges by a margin of 1; min L_D = 2 (1 - total variation).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
+from gan_jax.training.compiler import compiler_options
 from gan_jax.training.step import play_round
 from gan_jax.types import Array, Batch, Diagnostic, Metrics, Tree
 
@@ -78,7 +79,7 @@ def feed_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity: 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(game: Game, source: Source) -> Callable[..., tuple[TrainState, Metrics]]:
-    return jax.jit(rollout_program(game, source.fetch))
+    return jax.jit(rollout_program(game, source.fetch), compiler_options=compiler_options())
 
 
 def rollout(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -16,12 +18,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
 from gan_jax.field import gradient_field, mean_over_replicas, replica_mean
-from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.functional.batch import BATCH_AXES, DATA_AXIS, FSDP_AXIS
 from gan_jax.game import Game, Schedule, TrainState
+from gan_jax.training.compiler import compiler_options
+from gan_jax.training.fsdp import divided, gathering
 from gan_jax.training.rollout import rollout_program
+from gan_jax.training.step import init_state
 from gan_jax.types import Array, Batch, Diagnostic, Metrics, Tree
 
-PARALLELISMS = ("jit", "pmap")
+PARALLELISMS = ("jit", "pmap", "fsdp")
 Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metrics]]
 """`(state, donated; resident; feed [K, T, ...]; rounds) -> (state, metrics [K])`."""
 
@@ -30,10 +35,38 @@ class LayoutError(ValueError):
     """A layout that the devices at hand cannot take."""
 
 
-def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with one axis, `data`, over all devices (or those given), its sharding chosen by the compiler."""
+def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of the given axes over all devices (or those given), its shardings chosen by the compiler."""
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    axes = (AxisType.Auto,) * len(shape)
+    return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=axes, devices=devices)
+
+
+def mesh_shape(parallelism: str, devices: int) -> dict[str, int]:
+    """The axes that a parallelism asks for: `jit`, `pmap`, `fsdp`, or sizes as in `data:2,fsdp:4`.
+
+    >>> mesh_shape("fsdp", 8), mesh_shape("data:2,fsdp:4", 8)
+    ({'data': 1, 'fsdp': 8}, {'data': 2, 'fsdp': 4})
+
+    Raises:
+      LayoutError: if it is none of these, or the sizes do not make up the devices.
+    """
+    if parallelism in ("jit", "pmap"):
+        return {DATA_AXIS: devices}
+    if parallelism == "fsdp":
+        return {DATA_AXIS: 1, FSDP_AXIS: devices}
+    sizes = re.fullmatch(rf"{DATA_AXIS}:([1-9]\d*),{FSDP_AXIS}:([1-9]\d*)", parallelism)
+    if sizes is None:
+        raise LayoutError(
+            f"parallelism is one of {PARALLELISMS}, or a mesh such as '{DATA_AXIS}:2,{FSDP_AXIS}:4'; got "
+            f"{parallelism!r}."
+        )
+    shape = {DATA_AXIS: int(sizes[1]), FSDP_AXIS: int(sizes[2])}
+    if math.prod(shape.values()) != devices:
+        raise LayoutError(
+            f"parallelism={parallelism} is for {math.prod(shape.values())} devices, and there are {devices}."
+        )
+    return shape
 
 
 def check_divides(examples: int, devices: int, what: str = "batch") -> None:
@@ -65,37 +98,44 @@ class Layout:
     """How a run lies on its devices.
 
     Attributes:
-      mesh: its `data` axis shares every batch.
+      mesh: its axes share every batch.
       replicated: the sharding of what is whole on every device.
-      place: puts a tree (state, resident data) on every device, whole.
+      place: puts a tree (resident data) on every device, whole.
+      shardings: `state or its shapes -> where each of its leaves lies`.
+      begin: `(seed -> state, seed) -> state`, made where it lies.
       compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated.
     """
 
     mesh: Mesh
     replicated: NamedSharding
     place: Callable[[Tree], Tree]
+    shardings: Callable[[Tree], Tree]
+    begin: Callable[[Callable[[Array], TrainState], int], TrainState]
     compile: Callable[..., Run]
 
 
 def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None = None) -> Layout:
-    """Data parallelism by `jit` and `NamedSharding`, or by `pmap`.
+    """Data parallelism by `jit` and `NamedSharding`, or by `pmap`; with divided parameters by `fsdp`.
 
-    Under `jit` the program is that of one device on the global batch: batch statistics are global. Under
-    `pmap` each replica has its own share of the batch, its own draws and its own batch statistics; gradients
-    and statistics are averaged.
+    Under `jit` and `fsdp` the program is that of one device on the global batch: batch statistics are global.
+    Under `pmap` each replica has its own share of the batch, its own draws and its own batch statistics;
+    gradients and statistics are averaged. `fsdp` divides large parameters and their optimiser state over all
+    devices; `data:2,fsdp:4` over groups of four.
 
     Raises:
-      LayoutError: if the parallelism is unknown.
+      LayoutError: if the parallelism is unknown, or the devices at hand cannot take it.
     """
-    if parallelism not in PARALLELISMS:
-        raise LayoutError(f"parallelism is one of {PARALLELISMS}, got {parallelism!r}.")
-    mesh = data_mesh(devices)
+    devices = jax.devices() if devices is None else devices
+    mesh = make_mesh(mesh_shape(parallelism, len(devices)), devices)
     whole = NamedSharding(mesh, PartitionSpec())
+    shardings = functools.partial(divided, mesh=mesh)
 
-    def place(tree: Tree) -> Tree:
-        return jax.device_put(tree, whole)
+    def begin(make: Callable[[Array], TrainState], seed: int) -> TrainState:
+        with jax.set_mesh(mesh):
+            places = shardings(jax.eval_shape(make, np.int32(0)))
+            return jax.jit(make, out_shardings=places)(np.int32(seed))
 
-    compiler = _compile_jit if parallelism == "jit" else _compile_pmap
+    compiler = _compile_pmap if parallelism == "pmap" else _compile_jit
 
     def compile_(
         game: Game,
@@ -107,16 +147,32 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         check_divides(source.batch_size, mesh.size)
         return compiler(game, source, mesh, schedule or game.schedule, diagnostics)
 
-    return Layout(mesh=mesh, replicated=whole, place=place, compile=compile_)
+    return Layout(
+        mesh=mesh,
+        replicated=whole,
+        place=functools.partial(_put, sharding=whole),
+        shardings=shardings,
+        begin=begin,
+        compile=compile_,
+    )
 
 
-def feed_spec(leaf: Any) -> PartitionSpec:
+def batch_axes(mesh: Mesh) -> tuple[str, ...]:
+    """The mesh's axes that share the batch."""
+    return tuple(axis for axis in BATCH_AXES if axis in mesh.shape)
+
+
+def feed_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
     """`[K, T, B, ...]` is shared along B; `[K, T]` (the numbers of batches drawn on the device) is not."""
-    return PartitionSpec(None, None, DATA_AXIS) if leaf.ndim > 2 else PartitionSpec()
+    return PartitionSpec(None, None, batch_axes(mesh)) if leaf.ndim > 2 else PartitionSpec()
+
+
+def _put(tree: Tree, sharding: NamedSharding) -> Tree:
+    return jax.device_put(tree, sharding)
 
 
 def _send(mesh: Mesh, feed: Any) -> Any:
-    return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, feed_spec(x))), feed)
+    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, feed_spec(x, mesh))), feed)
 
 
 def _is_drawn(feed: Any) -> bool:
@@ -127,16 +183,25 @@ def _compile_jit(
     game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
 ) -> Run:
     whole = NamedSharding(mesh, PartitionSpec())
-    program = jax.jit(
-        rollout_program(game, source.fetch, schedule=schedule, diagnostics=diagnostics),
-        donate_argnums=0,
-        out_shardings=whole,
-    )
+    parts = mesh.shape.get(FSDP_AXIS, 1)
+    if parts > 1:
+        game = gathering(game, parts)
+    inner = rollout_program(game, source.fetch, schedule=schedule, diagnostics=diagnostics)
+
+    @functools.cache
+    def program() -> Callable[..., tuple[TrainState, Metrics]]:
+        state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+        return jax.jit(
+            inner,
+            donate_argnums=0,
+            out_shardings=(divided(state, mesh), whole),
+            compiler_options=compiler_options(),
+        )
 
     def run(state: TrainState, resident: Tree, feed: Any, rounds: int) -> tuple[TrainState, Metrics]:
         _check_feed(feed, mesh.size)
         with jax.set_mesh(mesh):
-            return program(state, resident, _send(mesh, feed), _send(mesh, np.int32(rounds)))
+            return program()(state, resident, _send(mesh, feed), _send(mesh, np.int32(rounds)))
 
     return run
 

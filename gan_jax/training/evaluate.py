@@ -1,21 +1,36 @@
-"""What can be said of a state: samples, pictures, scores and evaluations."""
+"""What can be said of a state: samples, pictures, scores, probes and evaluations.
+
+A state that lies on several devices is evaluated on all of them: examples are shared, and the numbers are those of
+one device to rounding.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gan_jax.functional.batch import named_key
+from gan_jax.data.source import Source
+from gan_jax.functional.batch import DATA_AXIS, named_key, over_batch
 from gan_jax.game import Game, TrainState
 from gan_jax.training.experiment import Experiment
-from gan_jax.types import Array, Key, Metrics, Moment, Tree
+from gan_jax.training.step import init_state
+from gan_jax.types import Array, Batch, Key, Metrics, Moment, Tree
 
 CHUNK = 1000
+
+
+def mesh_of(state: TrainState) -> Mesh | None:
+    """The mesh of several devices that the state lies on, or `None`."""
+    mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
+    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 and DATA_AXIS in mesh.axis_names else None
 
 
 def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree]:
@@ -27,17 +42,15 @@ def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree
 
 
 @functools.lru_cache(maxsize=32)
-def _sampler(game: Game) -> Callable[..., Array]:
-    @functools.partial(jax.jit, static_argnums=3)
-    def sample(variables: tuple[Tree, Tree], key: Key, conditions: Any, n: int) -> Array:
-        prior = game.objective.prior
-        inputs = conditions if prior is None else (prior(named_key(key, "latent"), n), *conditions)
+def _sampler(game: Game, mesh: Mesh | None) -> Callable[..., Array]:
+    def sample(variables: tuple[Tree, Tree], key: Key, inputs: Any) -> Array:
         out, _ = game.networks["generator"].apply(
-            *variables, *inputs, train=False, key=named_key(key, "generator")
+            *variables, *over_batch(inputs), train=False, key=named_key(key, "generator")
         )
         return out
 
-    return sample
+    # Whole on every device, so that every process can read it.
+    return jax.jit(sample, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
 
 
 def sample(
@@ -53,8 +66,8 @@ def sample(
 
     Args:
       game: the game.
-      state: whose generator.
-      key: the draw; the same key gives the same latents whatever the parameters.
+      state: whose generator; on several devices, they share the work.
+      key: the draw; the same key gives the same latents whatever the parameters and the devices.
       n: how many.
       ema: use the moving average where the generator keeps one.
       conditions: `n -> the generator's further inputs`, each `[n, ...]`.
@@ -67,18 +80,37 @@ def sample(
     """
     if n < 1:
         raise ValueError(f"Ask for 1 or more samples, got {n}.")
-    variables, draw = generator_variables(state, ema), _sampler(game)
-    given = conditions(n)
+    mesh = mesh_of(state)
+    variables, draw, prior = generator_variables(state, ema), _sampler(game, mesh), game.objective.prior
+    given = jax.tree.map(np.asarray, conditions(n))
+    # Chunks of one size, so that one program serves all; the last one's surplus is dropped.
+    size = _rounded_up(min(CHUNK, n), 1 if mesh is None else mesh.size)
     parts = []
     for start in range(0, n, CHUNK):
-        size = min(CHUNK, n - start)
-        part = jax.tree.map(lambda c, a=start, b=start + size: c[a:b], given)
-        parts.append(np.asarray(draw(variables, jax.random.fold_in(key, start), part, size)))
+        number = min(CHUNK, n - start)
+        inputs = jax.tree.map(lambda c, a=start, b=start + number: c[a:b], given)
+        own = jax.random.fold_in(key, start)
+        if prior is not None:
+            # Drawn by itself, and passed as numbers: the devices are not to decide what is drawn.
+            inputs = (jax.tree.map(np.asarray, prior(named_key(own, "latent"), number)), *inputs)
+        inputs = jax.tree.map(lambda x, to=size: _padded(x, to), inputs)
+        with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+            out = draw(variables, own, inputs)
+        parts.append(np.asarray(out)[:number])
     return np.concatenate(parts)
 
 
-def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Callable[[], np.ndarray]:
-    """The experiment's picture of `state`, always of the same latents: draws now, paints (uint8) when called."""
+def _rounded_up(number: int, to: int) -> int:
+    return -(-number // to) * to
+
+
+def _padded(x: np.ndarray, size: int) -> np.ndarray:
+    """`x` with its last row repeated up to `size` rows."""
+    return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
+
+
+def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Any:
+    """The experiment's picture of `state`, always of the same latents: uint8 `[H, W, C]`."""
     key = named_key(jax.random.key(experiment.seed), "picture")
     samples = sample(
         experiment.game,
@@ -88,18 +120,32 @@ def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> C
         ema=ema,
         conditions=experiment.conditions,
     )
-    return lambda: experiment.picture(samples)
+    return experiment.picture(samples)
 
 
-def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
-    """What the experiment's evaluations say of samples, and every player's loss and scores on one fresh batch.
+# ---------------------------------------------------------------------------------------------------------
+# Evaluation
+
+
+def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = None) -> dict[str, Any]:
+    """What the experiment's evaluations say of samples, and every player's loss and scores on one batch.
+
+    Where the generator keeps a moving average, its samples stand beside those of the parameters themselves, drawn
+    from the same latents.
+
+    Args:
+      experiment: whose evaluations.
+      state: what is evaluated.
+      batch: as `fetch` gives it; the next of the source if `None`, which a stream then has behind it.
 
     Returns:
-      `{"step", "samples": {"ema" or "raw": {...}}, "players": {...}}`, all numbers.
+      For JSON: `step`, `evaluation_samples`, `seed`; `samples`, by `ema` and `raw` the numbers by name;
+      `fingerprints`, by evaluation what its scores depend on and which `metrics` those are; `players`.
     """
     key = named_key(jax.random.key(experiment.seed), "evaluation")
     kinds = {"ema": True, "raw": False} if "generator" in state.ema else {"raw": False}
     samples: dict[str, dict[str, Any]] = {}
+    fingerprints: dict[str, Any] = {}
     for kind, ema in kinds.items():
         drawn = sample(
             experiment.game,
@@ -109,35 +155,193 @@ def evaluate(experiment: Experiment, state: TrainState) -> dict[str, Any]:
             ema=ema,
             conditions=experiment.conditions,
         )
-        samples[kind] = {
-            name: number
-            for evaluation in experiment.evaluations.values()
-            for name, number in evaluation(drawn).items()
-        }
+        samples[kind] = {}
+        for name, evaluation in experiment.evaluations.items():
+            found: Any = evaluation(drawn)
+            if hasattr(found, "fingerprint"):
+                fingerprints[name] = _fingerprint(found)
+                found = found.values
+            samples[kind] |= found
     return {
         "step": int(state.step),
         "evaluation_samples": experiment.evaluation_samples,
+        "seed": experiment.seed,
         "samples": samples,
-        "players": losses_and_scores(experiment, state),
+        "fingerprints": fingerprints,
+        "players": losses_and_scores(experiment, state, batch),
     }
 
 
-def losses_and_scores(experiment: Experiment, state: TrainState) -> dict[str, float]:
-    """Every player's loss terms and the mean and standard deviation of its scores, on the next batch."""
-    source = experiment.source
-    fed = jax.tree.map(lambda x: x[0], source.feed(int(state.cursor), 1))
-    key = jax.random.fold_in(named_key(state.key, "evaluation"), state.step)
+def _fingerprint(scores: Any) -> dict[str, Any]:
+    return {
+        "key": scores.fingerprint.key,
+        **dataclasses.asdict(scores.fingerprint),
+        "metrics": list(scores.values),
+    }
 
+
+def log_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's numbers by one name each, and the fingerprints in words, for `metrics.jsonl`.
+
+    >>> log_of({"step": 7, "samples": {"raw": {"frechet": 1.5}}, "fingerprints": {}, "players": {}})
+    {'evaluation/samples/raw/frechet': 1.5}
+    """
+    words = {
+        f"evaluation/fingerprint/{name}": ", ".join(f"{k} {v}" for k, v in mark.items() if k != "metrics")
+        for name, mark in evaluation["fingerprints"].items()
+    }
+    numbers = _flat({part: evaluation[part] for part in ("samples", "players")}, "evaluation")
+    return {**numbers, **words}
+
+
+def numbers_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """An evaluation's numbers, by which the best checkpoint is chosen.
+
+    >>> numbers_of({"samples": {"ema": {"frechet": 1.5}, "raw": {"frechet": 2.0}}, "players": {}})
+    {'frechet': 1.5, 'samples/ema/frechet': 1.5, 'samples/raw/frechet': 2.0}
+    """
+    first: Mapping[str, Any] = next(iter(evaluation["samples"].values()), {})
+    full = {part: evaluation[part] for part in ("samples", "players")}
+    return {**_flat(first), **_flat(full)}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in tree.items():
+        full = f"{prefix}/{name}" if prefix else name
+        if isinstance(value, Mapping):
+            flat |= _flat(value, full)
+        elif np.ndim(value) == 0:
+            flat[full] = float(value)
+    return flat
+
+
+def losses_and_scores(
+    experiment: Experiment, state: TrainState, batch: Batch | None = None
+) -> dict[str, float]:
+    """Every player's loss terms and the mean and standard deviation of its scores, on one batch.
+
+    Args:
+      experiment: whose players.
+      state: their parameters.
+      batch: as in `evaluate`.
+    """
+    source = experiment.source
+    if batch is None:
+        fed = jax.tree.map(lambda x: x[0], source.feed(int(state.cursor), 1))
+        batch = fetch(source, state, fed)
+    with _sharing(state, batch):
+        found = _losses(experiment.game)(state, batch)
+    return {name: float(value) for name, value in found.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _losses(game: Game) -> Callable[[TrainState, Batch], Metrics]:
     @jax.jit
-    def measure(state: TrainState, resident: Tree, fed: Tree) -> Metrics:
-        batch = source.fetch(resident, fed)
+    def measure(state: TrainState, batch: Batch) -> Metrics:
+        moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "evaluation"), state.step))
         measured: Metrics = {}
-        for name, loss in experiment.game.objective.losses.items():
-            _, aux = loss(experiment.game, state.players, batch, Moment(state.step, key))
+        for name, loss in game.objective.losses.items():
+            _, aux = loss(game, state.players, batch, moment)
             measured |= {f"{name}/{metric}": value for metric, value in aux.metrics.items()}
             for kind, scores in aux.scores.items():
                 measured[f"{name}/score_{kind}_mean"] = jnp.mean(scores)
                 measured[f"{name}/score_{kind}_std"] = jnp.std(scores)
         return measured
 
-    return {name: float(value) for name, value in measure(state, source.resident, fed).items()}
+    return measure
+
+
+def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
+    """What the experiment's probes say of the state, on one batch."""
+    with _sharing(state, batch):
+        found = _probes(experiment)(state, batch)
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _probes(experiment: Experiment) -> Callable[[TrainState, Batch], Metrics]:
+    game = experiment.game
+
+    @jax.jit
+    def look(state: TrainState, batch: Batch) -> Metrics:
+        moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "probe"), state.step))
+        # Computed anew rather than kept: what no probe reads, the compiler drops.
+        start = init_state(game, jax.random.key(experiment.seed))
+        measured: Metrics = {}
+        for one in experiment.probes:
+            measured |= one(game, start, state, batch, moment)
+        return measured
+
+    return look
+
+
+def fetch(source: Source, state: TrainState, fed: Any, resident: Tree = None) -> Batch:
+    """One batch on the state's devices, from its share of `source.feed`.
+
+    Args:
+      source: the data.
+      state: on the devices in question.
+      fed: what the host sends for this batch.
+      resident: `source.resident` where it is on the devices already.
+    """
+    resident = source.resident if resident is None else resident
+    with _sharing(state, jax.eval_shape(source.fetch, resident, fed)):
+        return _fetcher(source)(resident, fed)
+
+
+@functools.lru_cache(maxsize=8)
+def _fetcher(source: Source) -> Callable[[Tree, Any], Batch]:
+    return jax.jit(source.fetch)
+
+
+def _sharing(state: TrainState, batch: Batch) -> contextlib.AbstractContextManager[Any]:
+    """Within the state's mesh where its devices divide the batch; a batch that they do not is whole on each."""
+    mesh = mesh_of(state)
+    if mesh is None:
+        return contextlib.nullcontext()
+    divided = all(leaf.shape[0] % mesh.size == 0 for leaf in jax.tree.leaves(batch))
+    return jax.set_mesh(mesh) if divided else contextlib.nullcontext()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The run's own data
+
+
+def batches_of(source: Source) -> Iterator[Any]:
+    """One batch's share of `source.feed` after the other, from the first; only forward, as a stream is read."""
+    cursor = 0
+    while True:
+        yield jax.tree.map(lambda x: x[0], source.feed(cursor, 1))
+        cursor += 1
+
+
+def own_data(source: Source, n: int, feeds: Iterator[Any] | None = None) -> np.ndarray:
+    """The first `n` examples `x` of a source, or all where it has fewer, as the critic's first input sees them.
+
+    Reads the source from its beginning, so not while it trains.
+
+    Args:
+      source: the data.
+      n: how many at most.
+      feeds: where to take batches from; `batches_of(source)` if `None`.
+
+    Returns:
+      `[n, ...]`, floats; images in [-1, 1].
+    """
+    wanted = n if source.size is None else min(n, source.size)
+    resident = jax.tree.map(jnp.asarray, source.resident)
+    parts: list[np.ndarray] = []
+    feeds = batches_of(source) if feeds is None else feeds
+    while sum(map(len, parts)) < wanted:
+        parts.append(np.asarray(_fetcher(source)(resident, next(feeds))["x"]))
+    return np.concatenate(parts)[:wanted]
+
+
+def rows_of(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A row for every checkpoint and kind of weights, `round 200, ema`, with its numbers."""
+    return {
+        f"round {one['step']}, {kind}": dict(numbers)
+        for one in evaluations
+        for kind, numbers in one["samples"].items()
+    }

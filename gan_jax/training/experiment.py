@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.source import Source
+from gan_jax.diagnostics.probe import Probe
 from gan_jax.game import Game
+from gan_jax.training.checkpoint import Best
 from gan_jax.types import Diagnostic
 
 
@@ -30,16 +32,20 @@ class Experiment:
       seed: of the run: initial parameters and every draw.
       rounds: how many are to be played.
       log_every, checkpoint_every, sample_every, evaluate_every: rounds between two of each; 0 is never
-        (a run always saves, samples and evaluates at its end).
+        (a run always saves and draws its picture at its end).
       rounds_per_dispatch: K, rounds on the device between two looks of the host.
       parallelism: "jit" or "pmap".
       picture: `samples [N, ...] -> uint8 [H, W, C]`.
       picture_samples: N.
       conditions: `n -> further inputs of the generator`, each `[n, ...]`.
-      evaluations: by name, `samples [N, ...] -> {metric: number}`.
+      evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint; the one
+        named `scores` gives way to what `--mode=evaluate` is asked to compare with.
       evaluation_samples: N.
-      diagnostics: read inside the jitted step.
+      extractor: the features that `--mode=evaluate` compares by, as `scoring.extractor_named` has it.
+      diagnostics: read inside the jitted step, every turn.
+      probes: read at each log.
       keep: checkpoints to keep, newest first.
+      best: which checkpoint to keep beside those, by a number of the evaluations; see `best_by`.
     """
 
     game: Game
@@ -55,12 +61,13 @@ class Experiment:
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
     conditions: Callable[[int], tuple[Any, ...]] = lambda n: ()
-    evaluations: Mapping[str, Callable[[np.ndarray], Mapping[str, Any]]] = dataclasses.field(
-        default_factory=dict
-    )
+    evaluations: Mapping[str, Callable[[np.ndarray], Any]] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
+    extractor: str = ""
     diagnostics: Sequence[Diagnostic] = ()
+    probes: Sequence[Probe] = ()
     keep: int = 3
+    best: Best | None = None
 
     def __post_init__(self) -> None:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
@@ -69,6 +76,61 @@ class Experiment:
         for name in ("checkpoint_every", "sample_every", "evaluate_every"):
             if getattr(self, name) < 0:
                 raise ExperimentError(f"{name} must be 0 (never) or more, got {getattr(self, name)}.")
+        if self.best is not None and not self.evaluate_every:
+            raise ExperimentError(
+                f"The best checkpoint by {self.best.metric} is found by evaluations: set evaluate_every."
+            )
+
+
+LOWEST = frozenset(
+    {"frechet", "fid", "kernel", "kid", "sliced_wasserstein", "wasserstein_1", "reverse_kl", "loss"}
+)
+"""Numbers of which the lowest is best."""
+HIGHEST = frozenset(
+    {
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "classifier_score",
+        "inception_score",
+        "modes_covered",
+        "high_quality_share",
+        "entropy",
+    }
+)
+"""Numbers of which the highest is best."""
+
+
+def best_by(text: str) -> Best | None:
+    """What `keep_best` names: a number of the evaluations, `min:` or `max:` before it where that is not known.
+
+    Args:
+      text: `frechet`, `min:class_gap`, `samples/raw/frechet`; a bare name is of the moving average's samples where
+        there is one. Nothing keeps nothing.
+
+    Raises:
+      ExperimentError: if it is not known whether the lowest or the highest is best.
+
+    >>> best_by("frechet"), best_by("")
+    (Best(metric='frechet', keep=1, mode='min'), None)
+    >>> best_by("max:share_of_sevens").mode
+    'max'
+    """
+    if not text:
+        return None
+    mode, colon, metric = text.rpartition(":")
+    last = metric.rpartition("/")[2]
+    if colon:
+        if mode not in ("min", "max") or not metric:
+            raise ExperimentError(f"keep_best is a metric, min:METRIC or max:METRIC, got {text!r}.")
+        return Best(metric, mode="min" if mode == "min" else "max")
+    if last not in LOWEST | HIGHEST:
+        raise ExperimentError(
+            f"keep_best={text!r}: say min:{text} or max:{text}, whichever is best; known are "
+            f"{', '.join(sorted(LOWEST | HIGHEST))}."
+        )
+    return Best(metric, mode="min" if last in LOWEST else "max")
 
 
 def choose(what: str, name: str, among: Mapping[str, Any]) -> Any:

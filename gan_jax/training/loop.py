@@ -15,23 +15,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.diagnostics.alarms import NON_FINITE_HELPS
+from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
 from gan_jax.training.checkpoint import Checkpoints
-from gan_jax.training.evaluate import evaluate, picture
-from gan_jax.training.experiment import Experiment
+from gan_jax.training.evaluate import evaluate, fetch, log_of, numbers_of, picture, probe
+from gan_jax.training.experiment import Experiment, ExperimentError, closest
 from gan_jax.training.rollout import feed_rounds
 from gan_jax.training.sharding import Layout, Run, make_layout
 from gan_jax.training.step import init_state
-from gan_jax.training.workdir import Lock, Workdir, check_config, write_config
-from gan_jax.training.writer import Writer, progress
-from gan_jax.types import Array, Tree
+from gan_jax.training.workdir import Lock, Workdir, check_config, read_metrics, write_config
+from gan_jax.training.writer import Progress, Writer, WriterError, progress
+from gan_jax.types import Array, Batch, Tree
 
 SECONDS_PER_DISPATCH = 0.5
+LOOKS = ("diagnostics", "keep_best")
+"""Fields of a configuration that change what is seen of a run and kept, not the run."""
+SEPARATE = ("evaluation/", "alarm/")
+"""What stands in lines of `metrics.jsonl` of its own, or beside the means of a log."""
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or a parameter stopped being a number; says whose, when, and what is saved."""
+    """A loss or a parameter stopped being a number; says whose, when, and what is saved.
+
+    Attributes:
+      step: the round.
+    """
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 @dataclasses.dataclass
@@ -135,7 +147,8 @@ def check_losses(history: Mapping[str, np.ndarray], start: int, good: Callable[[
         player, _, metric = name.partition("/")
         raise NonFiniteError(
             f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good()} "
-            f"What usually helps: {NON_FINITE_HELPS}."
+            f"What usually helps: {NON_FINITE_HELPS}.",
+            start + place,
         )
 
 
@@ -149,7 +162,8 @@ def check_state(state: TrainState, good: Callable[[], str]) -> None:
         if not bool(_finite((player.params, player.stats))):
             raise NonFiniteError(
                 f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good()} "
-                f"What usually helps: {NON_FINITE_HELPS}."
+                f"What usually helps: {NON_FINITE_HELPS}.",
+                int(state.step),
             )
 
 
@@ -180,10 +194,10 @@ def train(
     """
     with Lock(workdir), Interrupt().watching() as interrupt:
         if config is not None:
-            check_config(workdir, config, override=override)
+            check_config(workdir, config, may_change=LOOKS, override=override)
             write_config(workdir, config, experiment=name)
         layout = make_layout(experiment.parallelism)
-        with Checkpoints(workdir.checkpoints, keep=experiment.keep) as checkpoints:
+        with Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
             run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
             return run.play()
 
@@ -202,7 +216,8 @@ class _Run:
     ):
         self.experiment, self.workdir, self.layout = experiment, workdir, layout
         self.checkpoints, self.interrupt, self.say = checkpoints, interrupt, say
-        self.interval = Interval()
+        self.interval, self.alarms = Interval(), Alarms()
+        self.evaluated: tuple[int, dict[str, float]] = -1, {}
         self.programs = functools.cache(self._compile)
 
     def _compile(self, schedule: Schedule) -> Run:
@@ -239,7 +254,9 @@ class _Run:
 
         resumed = step if self.checkpoints.steps() else None
 
-        with Writer(self.workdir, resumed_from=resumed) as writer:
+        with Writer(self.workdir, resumed_from=resumed) as writer, self.alarmed(writer):
+            if resumed is not None:
+                self.recall()
             bar = progress(experiment.rounds, start=step)
             while step < experiment.rounds and self.interrupt.by is None:
                 # Rounds, in one dispatch.
@@ -261,13 +278,14 @@ class _Run:
                     return bool(every) and step % every == 0
 
                 bar.update(step, _losses(history))
+                batch = functools.partial(self.last_batch, state, resident, feed, rounds, turns)
                 if due(experiment.log_every):
-                    writer.scalars(step, self.interval.means())
+                    self.log(writer, bar, state, step, batch)
                 if due(experiment.evaluate_every):
-                    writer.scalars(step, _flat(evaluate(experiment, state)))
+                    self.evaluate(writer, state, step, batch())
                 if due(experiment.sample_every) and step < experiment.rounds:
                     writer.picture(step, "samples", picture(experiment, state))
-                if due(experiment.checkpoint_every) and step < experiment.rounds:
+                if self.saves(due) and step < experiment.rounds:
                     writer.flush()
                     self.save(state, step)
             bar.close()
@@ -278,6 +296,61 @@ class _Run:
             self.save(state, step, blocking=True)
         self.report(step)
         return state
+
+    def last_batch(self, state: TrainState, resident: Tree, feed: Any, rounds: int, turns: int) -> Batch:
+        """The batch that was played on last: looking at one more would take it from a stream."""
+        fed = jax.tree.map(lambda x: x[rounds - 1, turns - 1], feed)
+        return fetch(self.experiment.source, state, fed, resident)
+
+    def log(
+        self, writer: Writer, bar: Progress, state: TrainState, step: int, batch: Callable[[], Batch]
+    ) -> None:
+        """Writes the means since the last log, the probes and the alarms; new alarms go to the terminal."""
+        metrics = self.interval.means()
+        if self.experiment.probes:
+            metrics |= probe(self.experiment, state, batch())
+        alarms = self.alarms.look(metrics)
+        for alarm in self.alarms.news(alarms):
+            bar.note(f"Alarm at round {step}: {alarm.name}. {alarm}")
+        writer.scalars(step, metrics | as_metrics(alarms))
+
+    def evaluate(self, writer: Writer, state: TrainState, step: int, batch: Batch) -> None:
+        """Writes the evaluation, and keeps its numbers for the checkpoint of this round."""
+        evaluation = evaluate(self.experiment, state, batch)
+        writer.scalars(step, log_of(evaluation))
+        self.evaluated = step, numbers_of(evaluation)
+        best = self.experiment.best
+        if best is not None and best.metric not in self.evaluated[1]:
+            known = self.evaluated[1]
+            raise ExperimentError(
+                f"keep_best names {best.metric}{closest(best.metric, known)}, but the evaluations give "
+                f"{', '.join(sorted(known))}."
+            )
+
+    def saves(self, due: Callable[[int], bool]) -> bool:
+        """Whether this round is saved: at its own pace, and after every evaluation if the best is to be kept."""
+        experiment = self.experiment
+        return due(experiment.checkpoint_every) or (
+            experiment.best is not None and due(experiment.evaluate_every)
+        )
+
+    def recall(self) -> None:
+        """Shows the alarms the logs of an earlier launch: what is compared with them is as if it had gone on."""
+        if not self.workdir.metrics.exists():
+            return
+        for line in read_metrics(self.workdir):
+            if any(name not in ("step", "time") and not name.startswith(SEPARATE) for name in line):
+                self.alarms.news(self.alarms.look(line))
+
+    @contextlib.contextmanager
+    def alarmed(self, writer: Writer) -> Iterator[None]:
+        """Writes what is not finite into the log too, before the run ends by it."""
+        try:
+            yield
+        except NonFiniteError as error:
+            with contextlib.suppress(WriterError):  # This is the error to tell.
+                writer.scalars(error.step, {"alarm/non_finite": str(error)})
+            raise
 
     def good(self) -> str:
         """What is saved, and how to go on from it."""
@@ -295,6 +368,7 @@ class _Run:
             step,
             state,
             metadata={"sums": self.interval.sums, "counts": self.interval.counts},
+            metrics=self.evaluated[1] if self.evaluated[0] == step else None,
             payload=None if source.state is None else source.state(),
             blocking=blocking,
         )
@@ -312,19 +386,11 @@ class _Run:
         self.say(
             f"Sample grid: {self.workdir.samples}/samples_{step:08d}.png (open it with any image viewer)"
         )
+        if (best := self.checkpoints.best()) is not None and self.experiment.best is not None:
+            self.say(f"Best by {self.experiment.best.metric}: round {best} (--checkpoint={best})")
         self.say(f"Curves: tensorboard --logdir {root}, or the lines of {self.workdir.metrics}")
 
 
 def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Every player's loss in the last round, by player."""
     return {name.removesuffix("/loss"): float(v[-1]) for name, v in history.items() if name.endswith("/loss")}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "evaluation") -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}/{name}")
-        elif np.ndim(value) == 0:
-            flat[f"{prefix}/{name}"] = float(value)
-    return flat

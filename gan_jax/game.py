@@ -104,8 +104,9 @@ class Objective:
       losses: a `LossFn` for every player.
       memory: for players that remember something, `params -> dict` of initial memory by name.
       traits: what the losses promise or need: `mean` (a mean over examples, so microbatches average exactly),
-        `logits` (scores are log-odds of being real), `per_example` (needs a critic that does not couple
-        its batch).
+        `logits` (the critic's loss is softplus(-real) + softplus(fake)), `per_example` (needs a critic that does
+        not couple its batch), `latent`, `features`, `heads`, `packed`; `objectives._compose.TRAITS` says what each
+        means.
       prepare: applied in order to the critic's inputs, real and fake alike.
       prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
       terms: `player/name` of every term that was added, no name twice.

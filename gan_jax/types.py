@@ -45,8 +45,9 @@ class Aux(NamedTuple):
       scores: raw scores the loss computed, by name (`real`, `fake`), each `[B]`.
       metrics: scalars by name; every term's value stands beside the total.
       seen: arrays that terms and diagnostics use: `real` and `fake` (tuples of the critic's inputs,
-        prepared), `real_out` and `fake_out` (mappings with `score` and heads), `latent`, `sample` (the
-        generator's raw output).
+        prepared), `real_out` and `fake_out` (mappings with `score` and heads), `conditions` (the critic's,
+        unprepared), `inputs` (the generator's), `latent`, `sample` (the generator's raw output), `losses` (its
+        mean is the loss before terms were added).
         Dropped by the compiler where nobody reads them.
     """
 

@@ -117,7 +117,7 @@ def scalar_network(apply):
     return Network(init=lambda key: (jnp.zeros(()), ()), apply=apply)
 
 
-def dirac_game(objective, *, lr, schedule, **options):
+def dirac_game(objective, *, lr, schedule, optimizer=optax.sgd, **options):
     def theta(params, stats, z, train, key):
         return jnp.broadcast_to(params, (z.shape[0], 1)), stats
 
@@ -127,7 +127,7 @@ def dirac_game(objective, *, lr, schedule, **options):
     return Game(
         networks={"generator": scalar_network(theta), "critic": scalar_network(psi_x)},
         objective=objective,
-        optimizers={name: optax.sgd(lr) for name in objective.losses},
+        optimizers={name: optimizer(lr) for name in objective.losses},
         schedule=schedule,
         **options,
     )

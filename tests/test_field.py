@@ -8,7 +8,9 @@ import pytest
 
 from gan_jax import field as fields
 from gan_jax.game import Game, Objective, PlayerState, simultaneous, turn
+from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
+from gan_jax.play import apply_turn
 from gan_jax.types import Aux
 from tests import helpers
 from tests.helpers import PRIOR, dirac_game, moment, scalar_network
@@ -158,6 +160,29 @@ def test_replica_mean_is_the_mean_of_the_replicas_fields():
             expected,
         )
     assert len(np.unique(np.asarray(latents).reshape(4, -1), axis=0)) == 4
+
+
+def test_unrolling_under_replica_mean_is_the_whole_batchs_gradient():
+    """The looked-ahead critic steps along all replicas' mean, and the generator's gradient runs through it: the
+    result is that of one device with the whole batch. Nothing here is random, so the keys do not matter."""
+
+    def whole(objective, field=None):
+        return helpers.dirac_game(objective, lr=0.3, schedule=(turn("generator"),), field=field)
+
+    objective = unrolled(gan(PRIOR), 2)
+    players = helpers.dirac_train_state(jnp.array(0.8), jnp.array(0.6)).players
+    x = jnp.linspace(-1.0, 2.0, 8)[:, None]
+    expected, _ = apply_turn(whole(objective), turn("generator"), players, {"x": x}, moment())
+    replicas = whole(objective, fields.replica_mean())
+
+    def step(x):
+        after, _ = apply_turn(replicas, turn("generator"), players, {"x": x}, moment())
+        return after["generator"].params
+
+    found = jax.pmap(step, axis_name="data", devices=jax.devices()[:4])(x.reshape(4, 2, 1))
+    np.testing.assert_allclose(found, expected["generator"].params, rtol=1e-6)
+    # Without the mean inside, each replica's critic would look ahead on its own two examples.
+    assert not np.allclose(found, players["generator"].params)
 
 
 def test_mean_over_replicas_leaves_integers_alone():

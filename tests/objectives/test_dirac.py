@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gan_jax import field as fields
@@ -152,9 +153,13 @@ def test_runge_kutta_is_the_exponential_up_to_its_order(order, terms):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def radii(objective, schedule, rounds=2000, **options):
+def optimistic(lr):
+    return optax.optimistic_gradient_descent(lr, alpha=1.0, beta=1.0)
+
+
+def radii(objective, schedule, rounds=2000, optimizer=optax.sgd, **options):
     """||(psi, theta)|| after every round, from (0, 1)."""
-    game = dirac_game(objective, lr=0.1, schedule=schedule, **options)
+    game = dirac_game(objective, lr=0.1, schedule=schedule, optimizer=optimizer, **options)
     step = make_train_step(game)
     batches = {"x": jnp.zeros((len(schedule), 2, 1))}
 
@@ -164,6 +169,9 @@ def radii(objective, schedule, rounds=2000, **options):
         return state, jnp.sqrt(psi**2 + theta**2)
 
     state = dirac_train_state(jnp.zeros(()), jnp.ones(()))
+    for name in game.players:
+        player = state.players[name]
+        state.players[name] = player._replace(opt_state=optimizer(0.1).init(player.params))
     return np.asarray(jax.jit(lambda s: jax.lax.scan(body, s, None, length=rounds)[1])(state))
 
 
@@ -177,6 +185,9 @@ def test_trajectories_circle_spiral_in_and_spiral_out():
     assert radii(add_terms(gan(PRIOR), r1(1.0)), simultaneous())[-1] < 1e-3
     assert radii(gan(PRIOR), simultaneous(), field=fields.consensus(1.0))[-1] < 1e-3
     assert radii(wgan(PRIOR), alternating())[-200:].min() > 0.8
+    # The optimistic step 2 v_t - v_{t-1} (optax's) damps the rotation as extragradient does.
+    assert radii(wgan(PRIOR), simultaneous(), optimizer=optimistic)[-1] < 1e-3
+    assert radii(wgan(PRIOR), simultaneous(), field=fields.extragradient())[-1] < 1e-3
 
 
 def test_order_of_turns_is_a_similarity_and_not_the_same_map():

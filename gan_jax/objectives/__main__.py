@@ -6,8 +6,10 @@ import ast
 import inspect
 import pathlib
 import textwrap
+from collections.abc import Callable
 
-from gan_jax.objectives import _catalogue
+from gan_jax.functional import noise, packing
+from gan_jax.objectives import _catalogue, _penalties, _terms
 from gan_jax.objectives._compose import TRAITS
 
 ROOT = pathlib.Path(inspect.getfile(_catalogue)).resolve().parents[2]
@@ -18,6 +20,12 @@ Made by `python -m gan_jax.objectives > docs/objectives.md` from the code; a tes
 Every objective also passes the contract test (`tests/objectives/test_contract.py`): finite under `jit`, `vmap` over
 seeds and `pmap`, one trace, every parameter of the player that moves and nobody else's. What it takes and what it
 refuses is found by building the combination; a refusal is an error when the objective is built.
+
+Games that need no file of their own: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective
+with `condition=label_condition`, which gives the label to both networks; a projection critic (Miyato & Koyama,
+2018, arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance
+noise, packing and augmentation are `prepared(objective, ...)`; looking ahead is `unrolled(objective, steps)`;
+consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
 """
 
 
@@ -74,6 +82,22 @@ def section(name: str) -> str:
     return "\n".join(lines)
 
 
+def modifiers() -> str:
+    """What can be added to an objective, each with the first line of its docstring."""
+    makers = [
+        (name, maker)
+        for module in (_penalties, _terms, noise, packing)
+        for name, maker in vars(module).items()
+        if inspect.isfunction(maker) and maker.__module__ == module.__name__ and is_maker(maker)
+    ]
+    return "\n".join(f"- `{name}`: {(maker.__doc__ or '').splitlines()[0]}" for name, maker in sorted(makers))
+
+
+def is_maker(function: Callable[..., object]) -> bool:
+    """Whether a function returns a term or a preparation."""
+    return inspect.signature(function).return_annotation in ("Term", "InstanceNoise", "Packing")
+
+
 def page() -> str:
     """The whole page."""
     traits = "\n".join(f"- `{name}`: {meaning}" for name, meaning in sorted(TRAITS.items()))
@@ -82,9 +106,14 @@ def page() -> str:
         for name in _catalogue.OBJECTIVES
     )
     sections = "\n\n".join(section(name) for name in _catalogue.OBJECTIVES)
-    return (
-        f"{HEADER}\n| objective | players |\n| --- | --- |\n{table}\n\n## Traits\n\n{traits}\n\n{sections}\n"
-    )
+    parts = [
+        HEADER,
+        f"| objective | players |\n| --- | --- |\n{table}\n",
+        f"## Terms and preparations\n\n{modifiers()}\n",
+        f"## Traits\n\n{traits}\n",
+        f"{sections}\n",
+    ]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -178,3 +178,17 @@ def test_every_two_modifiers_on_the_minimax_game(first):
 @pytest.mark.parametrize("modifier", MODIFIERS)
 def test_every_modifier_in_every_field(modifier, field):
     trace(build("gan", modifier, field=FIELDS[field]), "gan")
+
+
+@pytest.mark.pairwise
+@pytest.mark.parametrize("name", cases.MODULES)
+def test_every_objective_runs_under_pmap(name):
+    """Two replicas, each with its part of the batch, end with the same players, finite."""
+    game = cases.game(name, field=fields.replica_mean())
+    parts = [cases.case(name).batch(seed, shape=(len(game.schedule),)) for seed in range(2)]
+    batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+    step = jax.pmap(make_train_step(game), axis_name="data", in_axes=(None, 0), devices=jax.devices()[:2])
+    after, metrics = step(init_state(game, jax.random.key(0)), batches)
+    chex.assert_tree_all_finite((metrics, [p.params for p in after.players.values()]))
+    for leaf in jax.tree.leaves([(p.params, p.stats, p.memory) for p in after.players.values()]):
+        chex.assert_trees_all_equal(leaf[0], leaf[1])

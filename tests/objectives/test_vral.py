@@ -8,6 +8,7 @@ import pytest
 from gan_jax.game import turn
 from gan_jax.objectives import least_squares, vral, vral_parzen
 from gan_jax.play import apply_turn
+from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR, moment, scalar_network
 from tests.objectives.cases import vral_networks
@@ -99,6 +100,19 @@ def test_the_critic_learns_through_the_meta_networks_alone():
         jax.tree.leaves(after["critic"].params), jax.tree.leaves(players["critic"].params), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_fifty_turns_of_the_meta_players_are_one_loop():
+    """The round k (meta_real with meta_fake, critic), generator is as long a program for k = 50 as for 2."""
+
+    def lines(k):
+        schedule = (*(k * (turn("meta_real", "meta_fake"), turn("critic"))), turn("generator"))
+        game = helpers.game(vral.vral(PRIOR), networks_=vral_networks(), schedule=schedule)
+        state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+        batches = helpers.batch(shape=(2 * k + 1,))
+        return len(str(jax.make_jaxpr(make_train_step(game))(state, batches)).splitlines())
+
+    assert lines(50) < 1.1 * lines(2)
 
 
 @pytest.mark.parametrize(

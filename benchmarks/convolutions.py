@@ -1,0 +1,135 @@
+"""DCGANs of width 64 at batch 64: gan_jax against tuned PyTorch and against Flax's stock convolutions.
+
+    python -m benchmarks.convolutions                        # about 25 minutes on a quiet machine
+    python -m benchmarks.convolutions --torch-python PATH    # PyTorch in another virtual environment
+    python -m benchmarks.convolutions --check                # is it the same game on both sides?
+    python -m benchmarks.convolutions --devices 2            # ours on two virtual devices that share the batch
+    python -m benchmarks.convolutions --only 28x28x1:wgan_gp:1 --against torch --no-save
+
+Images of 28 x 28 x 1 and 32 x 32 x 3 from a data set in memory (ours uint8, PyTorch's float), z of 128;
+-log D and clipping with batch normalisation in both players, WGAN-GP without it in the critic, with 1 and 5
+critic turns a round. PyTorch runs in channels-last memory. The share is that of the fastest float32 matrix product
+in the same run, counting only the useful multiply-adds of the mathematics.
+
+Bars, times PyTorch's rate: WGAN-GP 1.15 (1.2 with 5 critic turns), -log D and clipping .95; on two virtual devices
+WGAN-GP 1.2, the others 1. Times stock Flax convolutions': 2.8 everywhere. Goal for the share: 45 %. Peak memory
+of 32x32x3 WGAN-GP: at most 1.6 times PyTorch's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from benchmarks import harness, versus
+from benchmarks.games import DCGAN
+
+PLAYED = (("non_saturating", 1), ("wgan", 1), ("wgan_gp", 1), ("wgan_gp", 5))
+GAMES = [
+    DCGAN(size=size, channels=channels, objective=objective, n_critic=n)
+    for size, channels in ((28, 1), (32, 3))
+    for objective, n in PLAYED
+]
+STOCK_BAR, MEMORY_BAR, SHARE_GOAL = 2.8, 1.6, 0.45
+HEADING = [
+    "game",
+    "against",
+    "gan_jax rounds/s",
+    "rounds/s",
+    "ratio",
+    "CPU-time ratio",
+    "share",
+    "memory",
+    "pairs",
+    "bar",
+]
+
+
+def bar_of(game: DCGAN, against: str) -> float:
+    """The ratio that is to be reached."""
+    if against == "flax":
+        return STOCK_BAR
+    if game.devices > 1:
+        return 1.2 if game.objective == "wgan_gp" else 1.0
+    if game.objective != "wgan_gp":
+        return 0.95
+    return 1.15 if game.n_critic == 1 else 1.2
+
+
+def opponent(game: DCGAN, against: str, torch_python: str) -> harness.Worker:
+    """PyTorch's program, or ours on Flax's stock convolutions."""
+    if against == "torch":
+        return versus.torchs(game, torch_python)
+    return versus.ours(dataclasses.replace(game, convolutions="flax", per_dispatch=1), "flax")
+
+
+def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
+    """Compares one game with one opponent: a line of the table, and what is worth keeping."""
+    plan, bar = harness.plan_of(flags), bar_of(game, against)
+    if against == "flax":
+        # Stock convolutions are so far behind that a few slow pairs tell.
+        plan = dataclasses.replace(plan, pairs=min(plan.pairs, 3))
+    with versus.ours(game) as mine, opponent(game, against, flags.torch_python) as other:
+        peak = mine.ask("peak")["gflops"]
+        result = harness.compare(mine, other, plan)
+        peak = max(peak, mine.ask("peak")["gflops"])
+    share = game.flops * result.rates[0] / 1e9 / peak
+    memory = result.reports[0]["peak_mb"] / result.reports[1]["peak_mb"]
+    line = [
+        game.label,
+        against,
+        f"{result.rates[0]:.3g}",
+        f"{result.rates[1]:.3g}",
+        str(result.ratio),
+        str(result.cpu_ratio),
+        f"{share:.0%} of {peak:.0f}",
+        f"{memory:.2f}",
+        harness.pairs_cell(result),
+        f"{bar} met" if result.ratio.median >= bar else f"{bar} MISSED",
+    ]
+    kept = {
+        **result.to_json(),
+        "bar": bar,
+        "gflop_a_round": round(game.flops / 1e9, 3),
+        "gemm_peak_gflops": round(peak),
+        "share_of_peak": round(share, 3),
+        "peak_memory_ratio": round(memory, 2),
+    }
+    return line, kept
+
+
+def main() -> None:
+    """Runs the comparisons and prints their table."""
+    parser = versus.arguments(__doc__, seconds=4.0, warm_up=6.0, pairs=7)
+    parser.add_argument("--against", nargs="+", choices=("torch", "flax"), default=["torch", "flax"])
+    parser.add_argument("--devices", type=int, default=1, help="virtual devices of our side")
+    parser.add_argument(
+        "--parallelism", choices=("jit", "pmap"), default="jit", help="how they share the batch"
+    )
+    flags = parser.parse_args()
+    games = [
+        dataclasses.replace(game, devices=flags.devices, parallelism=flags.parallelism)
+        for game in versus.chosen(parser, flags, GAMES)
+    ]
+    if flags.check:
+        versus.print_checks(games, flags.torch_python)
+        return
+    rows, results = [HEADING], {}
+    for game in games:
+        for against in flags.against:
+            line, kept = measure(game, against, flags)
+            rows.append(line)
+            results[f"{game.label} / {against}"] = kept
+            print(f"{game.label} against {against}: {line[4]}", file=sys.stderr, flush=True)
+    print(harness.table(rows))
+    print(f"memory bar {MEMORY_BAR} (32x32x3:wgan_gp:1 against torch), goal for the share {SHARE_GOAL:.0%}")
+    name = (
+        "convolutions" if flags.devices == 1 else f"convolutions_{flags.devices}_devices_{flags.parallelism}"
+    )
+    harness.save(flags, name, {"games": results, "memory_bar": MEMORY_BAR, "share_goal": SHARE_GOAL})
+
+
+if __name__ == "__main__":
+    harness.run(main)

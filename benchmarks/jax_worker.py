@@ -1,0 +1,269 @@
+"""Our side of every game, as a worker: the library's own games played by `rollout`."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import harness
+from gan_jax.data.arrays import from_arrays
+from gan_jax.data.source import Source
+from gan_jax.data.toy import from_toy, ring
+from gan_jax.functional.batch import named_key
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, TrainState, alternating, fresh_turns, parameter_count, turn
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, dcgan, from_linen
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.wgan import optimizer as wgan_optimizer
+from gan_jax.objectives.wgan import wgan
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.play import apply_turn
+from gan_jax.training.rollout import feed_rounds, rollout
+from gan_jax.training.sharding import make_layout
+from gan_jax.training.step import init_state
+from gan_jax.types import Moment, Tree
+
+OBJECTIVES = {"non_saturating": non_saturating, "wgan": wgan, "wgan_gp": wgan_gp}
+CLIP = 0.01
+
+
+def build(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """The game that a `games.Spec` describes, and its data."""
+    return {"Ring": build_ring, "Digits": build_digits, "DCGAN": build_dcgan}[spec["kind"]](spec)
+
+
+def build_ring(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.Ring`."""
+    widths = (spec["width"], spec["width"])
+    generator = MLPGenerator(output_shape=(2,), widths=widths)
+    critic = MLPCritic(widths=widths, activation="relu")
+    toy = ring(modes=spec["modes"], radius=spec["radius"], sigma=spec["sigma"])
+    source = from_toy(toy, spec["batch_size"], seed=spec["seed"])
+    return make_game(spec, generator, critic, (2,)), source
+
+
+def build_digits(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """The default experiment itself, whose numbers `games.Digits` repeats."""
+    from experiments import digits
+
+    config = digits.get_config()
+    for name in ("objective", "batch_size", "latent", "width", "r1", "ema"):
+        if config[name] != spec[name]:
+            raise ValueError(
+                f"experiments/digits.py has {name} = {config[name]}, benchmarks.games.Digits {spec[name]}: "
+                "repeat the experiment's numbers there."
+            )
+    experiment = digits.build(config)
+    return experiment.game, experiment.source
+
+
+def build_dcgan(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.DCGAN`; the images are noise, which costs as much as any."""
+    shape = (spec["size"], spec["size"], spec["channels"])
+    generator = DCGANGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"])
+    critic = DCGANCritic(width=spec["width"], norm=spec["critic_norm"])
+    images = np.random.default_rng(spec["seed"]).integers(
+        256, size=(spec["examples"], *shape), dtype=np.uint8
+    )
+    source = from_arrays({"x": images}, spec["batch_size"], seed=spec["seed"])
+    return make_game(spec, generator, critic, shape), source
+
+
+def make_game(spec: dict[str, Any], generator: nn.Module, critic: nn.Module, shape: tuple[int, ...]) -> Game:
+    """A two-player game with the optimisers of the objective's paper."""
+    objective = spec["objective"]
+    if objective == "wgan":
+        optimizers = {"generator": wgan_optimizer(), "critic": wgan_optimizer(clip=CLIP)}
+    else:
+        b1, b2 = (0.0, 0.9) if objective == "wgan_gp" else (0.5, 0.999)
+        adam = optax.adam(spec["learning_rate"], b1=b1, b2=b2)
+        optimizers = {"generator": adam, "critic": adam}
+    networks: dict[str, Network] = {
+        "generator": from_linen(generator, jnp.zeros((2, spec["latent"]))),
+        "critic": from_linen(critic, jnp.zeros((2, *shape))),
+    }
+    return Game(
+        networks=networks,
+        objective=OBJECTIVES[objective](gaussian(spec["latent"])),
+        optimizers=optimizers,
+        schedule=alternating(spec["n_critic"]),
+    )
+
+
+def _stock_conv(features: int, kernel: int, *, strides: int, weight: Any = None, **options: Any) -> nn.Module:
+    return nn.Conv(features, (kernel, kernel), strides=(strides, strides), **options)
+
+
+def _stock_transpose(
+    features: int, kernel: int, *, strides: int, weight: Any = None, **options: Any
+) -> nn.Module:
+    return nn.ConvTranspose(features, (kernel, kernel), strides=(strides, strides), **options)
+
+
+stock_flax = functools.partial(mock.patch.multiple, dcgan, Conv=_stock_conv, ConvTranspose=_stock_transpose)
+"""A context in which the DCGAN is made of Flax's own convolutions."""
+
+
+def player(
+    game: Game, source: Source, state: TrainState, spec: dict[str, Any]
+) -> Callable[[int], dict[str, float]]:
+    """Plays rounds from where it stopped, and reports the last round's losses.
+
+    Every round's metrics are computed and fetched, as in a run. One device plays `rollout`, several the compiled
+    program of the launcher.
+    """
+    advance = _one_device if spec["devices"] == 1 else _many_devices
+    step = advance(game, source, spec)
+    held = [state]
+
+    def play(rounds: int) -> dict[str, float]:
+        held[0], metrics = step(held[0], rounds)
+        jax.block_until_ready(held[0])
+        return {name: round(float(values[-1]), 4) for name, values in metrics.items() if "loss" in name}
+
+    return play
+
+
+def _one_device(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
+    return lambda state, rounds: rollout(game, source, state, rounds, per_dispatch=spec["per_dispatch"])
+
+
+def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
+    layout = make_layout(spec["parallelism"])
+    run, resident = layout.compile(game, source), layout.place(source.resident)
+    turns, most = fresh_turns(game.schedule), spec["per_dispatch"]
+
+    def step(state: TrainState, rounds: int) -> tuple[TrainState, dict[str, np.ndarray]]:
+        cursor = int(state.cursor)
+        state = layout.place(state)
+        for start in range(0, rounds, most):
+            n = min(most, rounds - start)
+            feed = feed_rounds(source, cursor, turns, n, most)
+            state, history = run(state, resident, feed, n)
+            metrics = {name: np.asarray(values[:n]) for name, values in history.items()}
+            cursor += n * turns
+        return state, metrics
+
+    return step
+
+
+def replay(game: Game, source: Source, state: TrainState) -> dict[str, Any]:
+    """Plays the first round turn by turn and hands out its draws, so that PyTorch can play it too.
+
+    Returns:
+      `start` and `after`, each player's parameters before and after the round (see `_layers`); the `draws` and
+      `losses` of every turn.
+    """
+    players, start = state.players, {name: _layers(p.params) for name, p in state.players.items()}
+    draws, losses = [], []
+    for place, played in enumerate(game.schedule):
+        fed = jax.tree.map(lambda leaf: leaf[0], source.feed(place, 1))
+        batch = source.fetch(source.resident, fed)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), place)
+        draws.append({name: _encode(value) for name, value in _draws(game, batch["x"], key).items()})
+        move = jax.jit(functools.partial(apply_turn, game, played))
+        players, metrics = move(players, batch, Moment(state.step, key))
+        losses.append(float(metrics[f"{played.players[0]}/loss"]))
+    after = {name: _layers(p.params) for name, p in players.items()}
+    return {"start": start, "draws": draws, "losses": losses, "after": after}
+
+
+def _draws(game: Game, x: Any, key: Any) -> dict[str, Any]:
+    """A turn's real samples, its z, and e of the interpolates, under the names that the library folds in."""
+    assert game.objective.prior is not None
+    point = named_key(named_key(key, "term/gradient_penalty"), "point")
+    latent = game.objective.prior(named_key(key, "latent"), x.shape[0])
+    mix = jax.random.uniform(point, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return {"x": x, "latent": latent, "mix": mix}
+
+
+def _layers(params: Tree) -> dict[str, list[dict[str, Any]]]:
+    """A player's parameters in PyTorch's order: `weights` and `norms`, each a layer's arrays by name."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *layer, name = (entry.key for entry in path)
+        found.setdefault(tuple(layer), {})[name] = _encode(leaf)
+    ordered = [found[path] for path in sorted(found, key=_place)]
+    return {
+        "weights": [layer for layer in ordered if "kernel" in layer],
+        "norms": [layer for layer in ordered if "kernel" not in layer],
+    }
+
+
+def _place(path: tuple[str, ...]) -> tuple[bool, int, int]:
+    """Where a layer stands: hidden before last, dense before convolutions, then by number."""
+    last = path[0] in ("out", "scores", "score")
+    kind, _, number = next((part for part in path if part[-1].isdigit()), "_0").rpartition("_")
+    return last, int(kind != "Dense"), int(number)
+
+
+def _encode(x: Any) -> dict[str, Any]:
+    x = np.asarray(x, np.float32)
+    return {"shape": x.shape, "data": base64.b64encode(x.tobytes()).decode()}
+
+
+def count_flops(game: Game, source: Source, state: TrainState) -> dict[str, float]:
+    """XLA's own count of one turn of each player."""
+    batch = source.fetch(source.resident, jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1)))
+    counts = {}
+    for name in game.players:
+
+        def one_turn(players: Any, batch: Any, moment: Moment, name: str = name) -> Any:
+            return apply_turn(game, turn(name), players, batch, moment)[0][name].params
+
+        compiled = jax.jit(one_turn).lower(state.players, batch, Moment(state.step, state.key)).compile()
+        cost = compiled.cost_analysis()
+        assert cost is not None
+        counts[name] = cost["flops"]
+    return counts
+
+
+def gemm_peak(size: int = 2048, seconds: float = 1.0) -> dict[str, float]:
+    """The fastest float32 matrix product seen here and now, in GFLOP/s."""
+    a = jnp.ones((size, size))
+    multiply = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(multiply(a))
+    best, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        before = time.perf_counter()
+        jax.block_until_ready(multiply(a))
+        best = min(best, time.perf_counter() - before)
+    return {"gflops": 2e-9 * size**3 / best}
+
+
+def main() -> None:
+    """Serves rounds of the game that the first argument describes."""
+    spec = json.loads(sys.argv[1])
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", spec["devices"])
+    with stock_flax() if spec.get("convolutions") == "flax" else contextlib.nullcontext():
+        game, source = build(spec)
+        state = init_state(game, jax.random.key(spec["seed"]))
+        harness.serve(
+            {
+                "jax": jax.__version__,
+                "devices": jax.device_count(),
+                "parameters": {name: parameter_count(p.params) for name, p in state.players.items()},
+            },
+            player(game, source, state, spec),
+            replay=lambda: replay(game, source, init_state(game, jax.random.key(spec["seed"]))),
+            flops=lambda: count_flops(game, source, init_state(game, jax.random.key(0))),
+            peak=gemm_peak,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""PyTorch's side of every game, as a worker; needs PyTorch and nothing of the project but this folder."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+import os
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import harness
+from benchmarks.torch_play import TorchGame, average_of, count_flops, make_optimizer, parameter_counts
+
+SLOPE = 0.2
+
+
+class Scores(nn.Module):
+    """The score `[B]` of the last hidden layer."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(h)[:, 0]
+
+
+class Unflatten(nn.Module):
+    """`[B, base * base * C]` to images `[B, C, base, base]` in channels-last memory, without a copy."""
+
+    def __init__(self, base: int) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.view(len(h), self.base, self.base, -1).permute(0, 3, 1, 2)
+
+
+class Flatten(nn.Module):
+    """Images in channels-last memory to `[B, H * W * C]`, without a copy."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.permute(0, 2, 3, 1).flatten(1)
+
+
+def perceptron(sizes: list[int], activation: nn.Module, *, norm: bool = False) -> list[nn.Module]:
+    """Hidden layers of the given sizes."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers.append(nn.Linear(inputs, outputs, bias=not norm))
+        layers += [nn.BatchNorm1d(outputs)] if norm else []
+        layers.append(activation)
+    return layers
+
+
+def dcgan_generator(spec: dict[str, Any]) -> nn.Module:
+    """See `gan_jax.networks.DCGANGenerator`."""
+    base, stages = spec["sizes"][-1], len(spec["sizes"]) - 1
+    channels = [spec["width"] * 2**stage for stage in range(stages)][::-1]
+    layers: list[nn.Module] = [
+        nn.Linear(spec["latent"], base * base * channels[0], bias=False),
+        Unflatten(base),
+    ]
+    for inputs, outputs in itertools.pairwise(channels):
+        layers += [nn.BatchNorm2d(inputs), nn.ReLU()]
+        layers.append(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False))
+    layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU()]
+    layers += [nn.ConvTranspose2d(channels[-1], spec["channels"], 4, stride=2, padding=1), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def dcgan_critic(spec: dict[str, Any]) -> nn.Module:
+    """See `gan_jax.networks.DCGANCritic`."""
+    base, stages = spec["sizes"][-1], len(spec["sizes"]) - 1
+    channels = [spec["channels"], *(spec["width"] * 2**stage for stage in range(stages))]
+    layers: list[nn.Module] = []
+    for stage, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+        normed = stage > 0 and spec["critic_norm"] == "batch"
+        layers.append(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=not normed))
+        layers += [nn.BatchNorm2d(outputs)] if normed else []
+        layers.append(nn.LeakyReLU(SLOPE))
+    return nn.Sequential(*layers, Flatten(), Scores(base * base * channels[-1]))
+
+
+def build(spec: dict[str, Any]) -> TorchGame:
+    """The game that a `games.Spec` describes."""
+    batch, latent, objective = spec["batch_size"], spec["latent"], spec["objective"]
+    networks = {"Ring": ring_networks, "Digits": digits_networks, "DCGAN": dcgan_networks}
+    generator, critic = networks[spec["kind"]](spec)
+    real = ring_data(spec) if spec["kind"] == "Ring" else image_data(spec)
+    mix = (batch, 1) if spec["kind"] == "Ring" else (batch, 1, 1, 1)
+    optimizers = tuple(
+        make_optimizer(objective, network.parameters(), spec["torch_optimizer"], spec["learning_rate"])
+        for network in (generator, critic)
+    )
+    return TorchGame(
+        objective=objective,
+        n_critic=spec["n_critic"],
+        generator=generator,
+        critic=critic,
+        optimizers=(optimizers[0], optimizers[1]),
+        real=real,
+        latent=lambda: torch.randn(batch, latent),
+        mix=lambda: torch.rand(mix),
+        r1=spec["r1"],
+        average=average_of(generator, spec["ema"]),
+    )
+
+
+def ring_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Perceptrons with ReLU."""
+    width = spec["width"]
+    generator = perceptron([spec["latent"], width, width], nn.ReLU())
+    critic = perceptron([2, width, width], nn.ReLU())
+    return nn.Sequential(*generator, nn.Linear(width, 2)), nn.Sequential(*critic, Scores(width))
+
+
+def digits_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Perceptrons of 8 x 8 images."""
+    width = spec["width"]
+    generator = perceptron([spec["latent"], width, width], nn.ReLU(), norm=True)
+    critic = perceptron([64, width, width], nn.LeakyReLU(SLOPE))
+    return (
+        nn.Sequential(*generator, nn.Linear(width, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8))),
+        nn.Sequential(nn.Flatten(), *critic, Scores(width)),
+    )
+
+
+def dcgan_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Convolutions in channels-last memory."""
+    generator, critic = dcgan_generator(spec), dcgan_critic(spec)
+    return generator.to(memory_format=torch.channels_last), critic.to(memory_format=torch.channels_last)
+
+
+def ring_data(spec: dict[str, Any]) -> Any:
+    """Draws points of the ring."""
+    batch, modes = spec["batch_size"], spec["modes"]
+    angles = 2 * math.pi * torch.arange(modes) / modes
+    means = spec["radius"] * torch.stack([angles.cos(), angles.sin()], dim=1)
+    return lambda: means[torch.randint(modes, (batch,))] + spec["sigma"] * torch.randn(batch, 2)
+
+
+def image_data(spec: dict[str, Any]) -> Any:
+    """Draws images of noise, held as floats in channels-last memory."""
+    batch = spec["batch_size"]
+    size, channels = (8, 1) if spec["kind"] == "Digits" else (spec["size"], spec["channels"])
+    examples = spec.get("examples", 1797)
+    images = torch.rand(examples, size, size, channels) * 2 - 1
+    return lambda: images[torch.randint(examples, (batch,))].permute(0, 3, 1, 2)
+
+
+def replay(
+    game: TorchGame, start: dict[str, Any], draws: list[dict[str, Any]], after: dict[str, Any], **_: Any
+) -> dict[str, Any]:
+    """Plays one round from given parameters on given draws.
+
+    Args:
+      game: whose networks and optimisers are fresh.
+      start, after: of each player, its parameters before and after the round, as `jax_worker.replay` has them.
+      draws: `x`, `latent` and `mix` of every turn.
+
+    Returns:
+      The losses of every turn, and the largest difference of a parameter from `after`.
+    """
+    networks = {"generator": game.generator, "critic": game.critic}
+    with torch.no_grad():
+        for player, network in networks.items():
+            for own, given in _matched(network, start[player]):
+                own.copy_(given)
+    losses = []
+    for place, draw in enumerate(draws):
+        held = {name: _images(_decode(value)) for name, value in draw.items()}
+        game.real, game.latent, game.mix = (lambda x=held[name]: x for name in ("x", "latent", "mix"))
+        losses.append((game.generator_turn() if place == game.n_critic else game.critic_turn()).item())
+    difference = max(
+        (own - given).abs().max().item()
+        for player, network in networks.items()
+        for own, given in _matched(network, after[player])
+    )
+    return {"losses": losses, "difference": difference}
+
+
+def _matched(network: nn.Module, layers: dict[str, list[dict[str, Any]]]) -> list[tuple[Tensor, Tensor]]:
+    """A network's own parameters beside those given, in PyTorch's layout."""
+    weights = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+    norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    pairs = []
+    for module, given in zip(weights, layers["weights"], strict=True):
+        pairs.append((module.weight, _kernel(module, _decode(given["kernel"]))))
+        pairs += [(module.bias, _decode(given["bias"]))] if "bias" in given else []
+    for module, given in zip(norms, layers["norms"], strict=True):
+        pairs += [(module.weight, _decode(given["scale"])), (module.bias, _decode(given["bias"]))]
+    return pairs
+
+
+def _kernel(module: nn.Module, kernel: Tensor) -> Tensor:
+    if isinstance(module, nn.ConvTranspose2d):
+        # Flax's transposed convolution slides its kernel as it is, PyTorch's is a convolution's gradient.
+        return kernel.flip(0, 1).permute(2, 3, 0, 1)
+    return kernel.permute(3, 2, 0, 1) if isinstance(module, nn.Conv2d) else kernel.T
+
+
+def _decode(array: dict[str, Any]) -> Tensor:
+    flat = torch.frombuffer(bytearray(base64.b64decode(array["data"])), dtype=torch.float32)
+    return flat.reshape(array["shape"])
+
+
+def _images(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def set_threads(game: TorchGame, wanted: int, seconds: float = 1.0) -> None:
+    """Uses `wanted` threads, or with 0 what plays faster, one or all."""
+    if wanted:
+        torch.set_num_threads(wanted)
+        return
+    rates = {}
+    for threads in sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        game.play(3)
+        rounds, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            game.play(1)
+            rounds += 1
+        rates[threads] = rounds / (time.perf_counter() - start)
+    torch.set_num_threads(max(rates, key=lambda threads: rates[threads]))
+
+
+def main() -> None:
+    """Serves rounds of the game that the first argument describes."""
+    spec = json.loads(sys.argv[1])
+    torch.manual_seed(spec["seed"])
+    set_threads(build(spec), spec["threads"])
+    game = build(spec)
+    harness.serve(
+        {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "parameters": parameter_counts(game),
+        },
+        game.play,
+        replay=lambda **given: replay(build(spec), **given),
+        flops=lambda: count_flops(build(spec)),
+    )
+
+
+if __name__ == "__main__":
+    main()

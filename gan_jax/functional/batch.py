@@ -10,6 +10,9 @@ from jax.sharding import AxisType, PartitionSpec
 from gan_jax.types import Array, Key, Tree
 
 DATA_AXIS = "data"
+FSDP_AXIS = "fsdp"
+BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
+"""Mesh axes that share the batch; over `fsdp` parameters are divided as well."""
 
 
 def named_key(key: Key, name: str) -> Key:
@@ -18,16 +21,17 @@ def named_key(key: Key, name: str) -> Key:
 
 
 def over_batch(tree: Tree) -> Tree:
-    """Shards the leading axis of every leaf over the mesh's `data` axis; the identity where there is none.
+    """Shards the leading axis of every leaf over the mesh's `data` and `fsdp` axes; the identity without them.
 
     A draw inside a jitted step has no sharded input, so the compiler would replicate it, and everything computed
     from it, on every device: every array drawn with a batch axis goes through here.
     """
     mesh = jax.sharding.get_abstract_mesh()
     automatic = {n for n, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == AxisType.Auto}
-    if DATA_AXIS not in automatic:
+    axes = tuple(axis for axis in BATCH_AXES if axis in automatic)
+    if not axes:
         return tree
-    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec(DATA_AXIS)), tree)
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec(axes)), tree)
 
 
 def flatten(x: Array) -> Array:

@@ -24,7 +24,7 @@ from gan_jax.training.compiler import compiler_options
 from gan_jax.training.fsdp import divided, gathering
 from gan_jax.training.rollout import rollout_program
 from gan_jax.training.step import init_state
-from gan_jax.types import Array, Batch, Diagnostic, Metrics, Tree
+from gan_jax.types import Array, Batch, Diagnostic, Key, Metrics, Tree
 
 PARALLELISMS = ("jit", "pmap", "fsdp")
 Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metrics]]
@@ -102,7 +102,7 @@ class Layout:
       replicated: the sharding of what is whole on every device.
       place: puts a tree (resident data) on every device, whole.
       shardings: `state or its shapes -> where each of its leaves lies`.
-      begin: `(seed -> state, seed) -> state`, made where it lies.
+      begin: `(key -> state, key) -> state`, made where it lies.
       compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated.
     """
 
@@ -110,7 +110,7 @@ class Layout:
     replicated: NamedSharding
     place: Callable[[Tree], Tree]
     shardings: Callable[[Tree], Tree]
-    begin: Callable[[Callable[[Array], TrainState], int], TrainState]
+    begin: Callable[[Callable[[Key], TrainState], Key], TrainState]
     compile: Callable[..., Run]
 
 
@@ -130,10 +130,15 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
     whole = NamedSharding(mesh, PartitionSpec())
     shardings = functools.partial(divided, mesh=mesh)
 
-    def begin(make: Callable[[Array], TrainState], seed: int) -> TrainState:
-        with jax.set_mesh(mesh):
-            places = shardings(jax.eval_shape(make, np.int32(0)))
-            return jax.jit(make, out_shardings=places)(np.int32(seed))
+    def begin(make: Callable[[Key], TrainState], key: Key) -> TrainState:
+        # The key goes in as its words: processes share numpy arrays, not one another's devices.
+        words, kind = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
+
+        def from_words(words: Array) -> TrainState:
+            return make(jax.random.wrap_key_data(words, impl=kind))
+
+        places = shardings(jax.eval_shape(make, key))
+        return jax.jit(from_words, out_shardings=places)(words)
 
     compiler = _compile_pmap if parallelism == "pmap" else _compile_jit
 

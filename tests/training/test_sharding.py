@@ -160,7 +160,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_named():
 
 
 def test_unknown_parallelism_is_named():
-    with pytest.raises(LayoutError, match=r"'jit', 'pmap'.*'tpu'"):
+    with pytest.raises(LayoutError, match=r"'jit', 'pmap', 'fsdp'.*'tpu'"):
         make_layout("tpu")
 
 

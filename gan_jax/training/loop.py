@@ -233,8 +233,9 @@ class _Run:
         begin = functools.partial(init_state, self.experiment.game)
         key = jax.random.key(self.experiment.seed)
         if not self.checkpoints.steps():
-            return self.layout.place(jax.jit(begin)(key))
-        restored = self.checkpoints.restore(jax.eval_shape(begin, key), shardings=self.layout.replicated)
+            return self.layout.begin(begin, key)
+        target = jax.eval_shape(begin, key)
+        restored = self.checkpoints.restore(target, shardings=self.layout.shardings(target))
         self.checkpoints.discard_after(restored.step)
         self.interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         source = self.experiment.source

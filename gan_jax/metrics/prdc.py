@@ -40,10 +40,10 @@ def precision_recall_density_coverage(
     """
     if neighbors < 1:
         raise ValueError(f"Balls reach to the k-th neighbour, k >= 1, got {neighbors}.")
-    first, second = as_pair(real, fake, at_least=neighbors + 1)
+    first, second = as_pair(real, fake, at_least=neighbors + 1, dtype=None)
     # Distances come from inner products: about a common centre these are small, and little is cancelled.
-    center = first.mean(axis=0)
-    first, second = first - center, second - center
+    center = first.mean(axis=0, dtype=np.float64)
+    first, second = (np.subtract(side, center, dtype=np.float64) for side in (first, second))
     real_reach, fake_reach = (_neighbor_distance(side, neighbors) for side in (first, second))
     in_fake_ball = np.zeros(len(first), dtype=bool)
     covered = np.zeros(len(first), dtype=bool)

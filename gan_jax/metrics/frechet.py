@@ -151,7 +151,7 @@ def trace_sqrt_product(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """R with `R R^T` the covariance: Cholesky's, or from eigenvalues, at thirty times the cost, if it is singular."""
+    """R with `R R^T` the covariance: Cholesky's, or of a singular one the dearer eigenvectors'."""
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:

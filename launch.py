@@ -1,8 +1,9 @@
-"""Train, evaluate or sample a GAN.
+"""Train, evaluate, sample or describe a GAN.
 
     python launch.py
     python launch.py --config=experiments/ring.py --config.objective=wgan_gp --workdir=runs/ring
-    python launch.py --mode=evaluate --workdir=runs/ring
+    python launch.py --mode=evaluate --workdir=runs/ring --checkpoints=all
+    python launch.py --mode=describe --config=experiments/ring.py
 
 Without --config, a work directory that holds a run brings its own experiment and configuration.
 """
@@ -29,7 +30,10 @@ OVERRIDE = flags.DEFINE_bool("override", False, "Go on although the configuratio
 CHECKPOINT = flags.DEFINE_integer(
     "checkpoint", None, "The round to evaluate or sample; the newest by default."
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "How many samples --mode=sample draws.")
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "How many samples are drawn to look at or to evaluate."
+)
+EVALUATION = {name: flags.DEFINE_string(name, None, text) for name, text in command_line.EVALUATION.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -49,6 +53,7 @@ def main(argv: list[str]) -> None:
             override=OVERRIDE.value,
             checkpoint=CHECKPOINT.value,
             num_samples=NUM_SAMPLES.value,
+            **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
+from gan_jax.diagnostics import DIAGNOSTICS, PROBES
+from gan_jax.diagnostics.dynamics import check_small
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Network, Objective, alternating
+from gan_jax.game import Game, Network, Objective, alternating, parameter_count
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
-from gan_jax.training.experiment import ExperimentError, choose
+from gan_jax.training.experiment import ExperimentError, best_by, choose
+from gan_jax.training.step import init_state
 
 OBJECTIVES = {
     "gan": gan,
@@ -65,6 +69,34 @@ def play_of(config: Any, learning_rate: float, b1: float = 0.5, b2: float = 0.99
     return own._replace(
         n_critic=config.n_critic or own.n_critic, learning_rate=config.learning_rate or own.learning_rate
     )
+
+
+def watched(config: Any, game: Game) -> dict[str, Any]:
+    """What of an experiment is looked at and kept, by the configuration: its `diagnostics` and `keep_best`.
+
+    Args:
+      config: `diagnostics` names any of `DIAGNOSTICS` and `PROBES`, with commas between; `keep_best` is read by
+        `best_by`.
+      game: the game in question.
+
+    Returns:
+      `diagnostics`, `probes` and `best`, fields of `Experiment`.
+
+    Raises:
+      ExperimentError: if there is no such name.
+      ValueError: if one of them does not suit the game.
+    """
+    names = [name.strip() for name in config.diagnostics.split(",") if name.strip()]
+    for name in names:
+        choose("diagnostic", name, {**DIAGNOSTICS, **PROBES})
+    if "eigenvalues" in names:
+        shapes = jax.eval_shape(lambda: init_state(game, jax.random.key(0)))
+        check_small(sum(parameter_count(player.params) for player in shapes.players.values()))
+    return {
+        "diagnostics": [DIAGNOSTICS[name] for name in names if name in DIAGNOSTICS],
+        "probes": [PROBES[name] for name in names if name in PROBES],
+        "best": best_by(config.keep_best),
+    }
 
 
 def two_player_game(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, play_of, two_player_game
+from experiments.common import objective_of, play_of, two_player_game, watched
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import class_statistics
@@ -27,6 +27,7 @@ from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerato
 from gan_jax.objectives import add_terms, r1
 from gan_jax.training.experiment import Experiment, choose
 from gan_jax.training.pictures import image_grid
+from gan_jax.training.scoring import MOST_REAL, against
 
 LOGIT_OBJECTIVES = ("gan", "non_saturating")
 
@@ -52,6 +53,8 @@ def get_config() -> ml_collections.ConfigDict:
             "checkpoint_every": 2000,
             "sample_every": 2000,
             "evaluate_every": 0,
+            "keep_best": "",
+            "diagnostics": "health",
             "parallelism": "jit",
         }
     )
@@ -85,9 +88,25 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         sample_every=config.sample_every,
         evaluate_every=config.evaluate_every,
         parallelism=config.parallelism,
-        evaluations={"classes": class_shares(arrays)} if "y" in arrays else {},
+        evaluations=evaluations_of(config, arrays),
+        extractor=extractor_of(config),
+        **watched(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
+
+
+def evaluations_of(
+    config: ml_collections.ConfigDict, arrays: Mapping[str, np.ndarray]
+) -> dict[str, Callable[[np.ndarray], Any]]:
+    """How samples spread over the classes where there are labels, and how far they are from the real images."""
+    real = arrays["x"][:MOST_REAL]
+    scores = against(real, extractor=extractor_of(config), split=config.data, seed=config.seed)
+    return {**({"classes": class_shares(arrays)} if "y" in arrays else {}), "scores": scores}
+
+
+def extractor_of(config: ml_collections.ConfigDict) -> str:
+    """The features that images are compared by: a small classifier's for the data sets that have one stored."""
+    return f"classifier:{config.data}" if config.data in ("digits", "mnist5k") else ""
 
 
 def class_shares(arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:

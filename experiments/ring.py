@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, play_of, two_player_game
+from experiments.common import objective_of, play_of, two_player_game, watched
 from gan_jax.data import toy
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import mode_statistics
@@ -45,6 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
             "checkpoint_every": 5000,
             "sample_every": 5000,
             "evaluate_every": 0,
+            "keep_best": "",
+            "diagnostics": "health",
             "parallelism": "jit",
         }
     )
@@ -82,4 +84,5 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         picture=functools.partial(scatter, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},
+        **watched(config, game),
     )

@@ -165,9 +165,10 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert width_of(workdir / "samples" / "sampled_00000150.png") > 100
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}")
     assert code == 0, err
-    said = json.loads((workdir / "evaluation.json").read_text())
+    (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
     assert said["step"] == 200
     assert set(said["samples"]) == {"ema", "raw"}
+    assert said["fingerprints"]["scores"]["extractor"] == "classifier of digits"
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
 
 
@@ -175,7 +176,7 @@ MISTAKES = {
     "unknown flag": (["--wrkdir=x"], r"unknown flag --wrkdir \(did you mean 'workdir'\?\)"),
     "unknown field": (["--config.objectiv=gan"], r"--config.objectiv \(did you mean 'objective'\?\)"),
     "wrong type": (["--config.rounds=abc"], r"--config.rounds=abc"),
-    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample"),
+    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|describe"),
     "stray word": (["ring"], r"unexpected argument 'ring'"),
     "unknown experiment": (["--config=experiments/rng.py"], r"did you mean 'ring'\?"),
     "unknown objective": (["--config.objective=wgann"], r"did you mean 'wgan'\?"),

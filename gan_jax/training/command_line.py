@@ -1,14 +1,15 @@
-"""What `launch.py` does with its flags: find the experiment, then train, evaluate or sample."""
+"""What `launch.py` does with its flags: find the experiment, then train, evaluate, sample or describe it."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ class Request:
       workdir: the run's directory, or `None`.
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
-      num_samples: how many `--mode=sample` draws; `None` is the experiment's picture.
+      num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
+      checkpoints, data, extractor, metrics: see `EVALUATION`.
     """
 
     experiment: str
@@ -46,6 +48,20 @@ class Request:
     override: bool
     checkpoint: int | None
     num_samples: int | None
+    checkpoints: str | None = None
+    data: str | None = None
+    extractor: str | None = None
+    metrics: str | None = None
+
+
+EVALUATION = {
+    "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
+    "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
+    "a .npz.",
+    "extractor": "--mode=evaluate: pixels, classifier:DATA, or inception:FILE; the experiment's by default.",
+    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; all by default.",
+}
+"""Flags that only `--mode=evaluate` reads, each a string, and what they say of themselves."""
 
 
 def run(mode: str, request: Request) -> None:
@@ -130,14 +146,74 @@ def train(request: Request) -> None:
 
 
 def evaluate(request: Request) -> None:
-    """Writes `evaluation.json` and prints it."""
+    """Writes `evaluation.json`, a list of what was found of each checkpoint, and prints its tables."""
+    from gan_jax.training import scoring
+    from gan_jax.training.evaluate import batches_of, fetch
     from gan_jax.training.evaluate import evaluate as evaluate_state
 
-    workdir, experiment, state = _load(request)
-    text = json.dumps(jsonable(evaluate_state(experiment, state)), indent=2) + "\n"
-    write_atomically(workdir.root / "evaluation.json", text.encode())
-    print(text, end="")
-    print(f"Written to {workdir.root / 'evaluation.json'}")
+    run = _open(request)
+    feeds = batches_of(run.experiment.source)
+    first = next(feeds)
+    experiment = _scored(request, run, itertools.chain([first], feeds))
+    found = []
+    for state in run.states(_wanted(request, run)):
+        found.append(evaluate_state(experiment, state, fetch(experiment.source, state, first)))
+    if not found:
+        raise UsageError("None of the checkpoints could be read.")
+    text = json.dumps(jsonable({"checkpoints": found}, "evaluation"), indent=2) + "\n"
+    path = run.workdir.root / "evaluation.json"
+    write_atomically(path, text.encode())
+    print(scoring.tables(found))
+    print(f"Written to {path}")
+
+
+def _scored(request: Request, run: _Opened, feeds: Iterator[Any]) -> Experiment:
+    """The experiment with the comparison that the flags ask for among its evaluations."""
+    from gan_jax.training import scoring
+
+    experiment = run.experiment
+    n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
+    if n < 2:
+        raise UsageError(f"--num_samples is 2 or more to evaluate, got {n}.")
+    experiment = dataclasses.replace(experiment, evaluation_samples=n)
+    if "scores" in experiment.evaluations and not (request.data or request.extractor or request.metrics):
+        return experiment
+    real, words = scoring.reference(request.data or "", run.sample_shape(), experiment.source, n, feeds)
+    scores = scoring.against(
+        real,
+        extractor=request.extractor or experiment.extractor,
+        split=words,
+        which=tuple(filter(None, (request.metrics or "").split(","))),
+        seed=experiment.seed,
+    )
+    return dataclasses.replace(experiment, evaluations={**experiment.evaluations, "scores": scores})
+
+
+def _wanted(request: Request, run: _Opened) -> list[int | None]:
+    """The rounds to evaluate; `None` is the newest that is whole."""
+    given = request.checkpoints
+    if given is None:
+        return [request.checkpoint]
+    if request.checkpoint is not None:
+        raise UsageError("give --checkpoint or --checkpoints, not both.")
+    if given == "best" and run.experiment.best is None:
+        raise UsageError(
+            "--checkpoints=best needs a run that was told what is best: --config.keep_best=METRIC."
+        )
+    with run.checkpoints() as checkpoints:
+        steps, best = checkpoints.steps(), checkpoints.best()
+    if given == "best":
+        if best is None:
+            raise UsageError(
+                f"no checkpoint in {run.workdir.checkpoints} was evaluated yet: set evaluate_every."
+            )
+        return [best]
+    if given == "all":
+        return list(steps) or [None]
+    try:
+        return [int(step) for step in given.split(",")]
+    except ValueError:
+        raise UsageError(f"--checkpoints is all, best, or rounds as in 500,1000; got {given!r}.") from None
 
 
 def sample(request: Request) -> None:
@@ -148,7 +224,9 @@ def sample(request: Request) -> None:
     from gan_jax.training import evaluate as evaluation
     from gan_jax.training.pictures import to_png
 
-    workdir, experiment, state = _load(request)
+    run = _open(request)
+    workdir, experiment = run.workdir, run.experiment
+    (state,) = run.states([request.checkpoint])
     n = experiment.picture_samples if request.num_samples is None else request.num_samples
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
@@ -167,28 +245,72 @@ def sample(request: Request) -> None:
     print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
 
 
-MODES: Mapping[str, Callable[[Request], None]] = {"train": train, "evaluate": evaluate, "sample": sample}
+def describe(request: Request) -> None:
+    """Prints what the experiment, or the run in the work directory, is made of and what a round costs."""
+    from gan_jax.training.describe import describe as describe_experiment
+
+    print(describe_experiment(build(request, resolve(request))))
 
 
-def _load(request: Request) -> tuple[Workdir, Experiment, Any]:
-    """The run in the work directory and the state of the checkpoint asked for."""
-    import jax
+MODES: Mapping[str, Callable[[Request], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "describe": describe,
+}
 
-    from gan_jax.training.checkpoint import Checkpoints
-    from gan_jax.training.step import init_state
 
+def _open(request: Request) -> _Opened:
+    """The run in the work directory."""
     if request.workdir is None:
         raise UsageError("say which run: --workdir=runs/...")
     workdir = Workdir(request.workdir)
     read_config(workdir)
-    experiment = build(request, resolve(request))
-    key = jax.random.key(experiment.seed)
-    target = jax.eval_shape(lambda key: init_state(experiment.game, key), key)
-    with Checkpoints(workdir.checkpoints) as checkpoints:
-        restored = checkpoints.restore(
-            target, request.checkpoint, shardings=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        )
-    return workdir, experiment, restored.state
+    return _Opened(workdir, build(request, resolve(request)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Opened:
+    """A run that is only read."""
+
+    workdir: Workdir
+    experiment: Experiment
+
+    def checkpoints(self) -> Any:
+        from gan_jax.training.checkpoint import Checkpoints
+
+        return Checkpoints(self.workdir.checkpoints, keep=self.experiment.keep, best=self.experiment.best)
+
+    def target(self) -> Any:
+        """The state's shapes."""
+        import jax
+
+        from gan_jax.training.step import init_state
+
+        key = jax.random.key(self.experiment.seed)
+        return jax.eval_shape(lambda key: init_state(self.experiment.game, key), key)
+
+    def states(self, steps: Sequence[int | None]) -> Iterator[Any]:
+        """The states of these rounds, on all devices; of several, those that cannot be read are left out aloud."""
+        from gan_jax.training.checkpoint import CheckpointError
+        from gan_jax.training.sharding import make_layout
+
+        target = self.target()
+        places = make_layout(self.experiment.parallelism).shardings(target)
+        with self.checkpoints() as checkpoints:
+            for step in steps:
+                try:
+                    yield checkpoints.restore(target, step, shardings=places).state
+                except CheckpointError as error:
+                    if len(steps) == 1:
+                        raise
+                    print(f"Left out: {explain(error)}", file=sys.stderr)
+
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        from gan_jax.training import evaluate as evaluation
+
+        return evaluation.sample_shape(self.experiment, self.target())
 
 
 def new_workdir(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
-from gan_jax.functional.batch import DATA_AXIS, named_key, over_batch
+from gan_jax.functional.batch import named_key, over_batch
 from gan_jax.game import Game, TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
@@ -30,7 +30,7 @@ CHUNK = 1000
 def mesh_of(state: TrainState) -> Mesh | None:
     """The mesh of several devices that the state lies on, or `None`."""
     mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
-    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 and DATA_AXIS in mesh.axis_names else None
+    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
 def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree]:
@@ -98,6 +98,18 @@ def sample(
             out = draw(variables, own, inputs)
         parts.append(np.asarray(out)[:number])
     return np.concatenate(parts)
+
+
+def sample_shape(experiment: Experiment, state: TrainState) -> tuple[int, ...]:
+    """The shape of one sample, of a state or of its shapes; nothing is drawn."""
+    game = experiment.game
+
+    def draw(state: TrainState, key: Key) -> Array:
+        prior, conditions = game.objective.prior, experiment.conditions(1)
+        inputs = conditions if prior is None else (prior(key, 1), *conditions)
+        return game.networks["generator"].apply(*generator_variables(state), *inputs, train=False, key=key)[0]
+
+    return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
 
 def _rounded_up(number: int, to: int) -> int:
@@ -336,12 +348,3 @@ def own_data(source: Source, n: int, feeds: Iterator[Any] | None = None) -> np.n
     while sum(map(len, parts)) < wanted:
         parts.append(np.asarray(_fetcher(source)(resident, next(feeds))["x"]))
     return np.concatenate(parts)[:wanted]
-
-
-def rows_of(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A row for every checkpoint and kind of weights, `round 200, ema`, with its numbers."""
-    return {
-        f"round {one['step']}, {kind}": dict(numbers)
-        for one in evaluations
-        for kind, numbers in one["samples"].items()
-    }

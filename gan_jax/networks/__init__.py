@@ -4,6 +4,7 @@ from gan_jax.networks.convolution import Conv, ConvTranspose, conv, conv_transpo
 from gan_jax.networks.dcgan import DCGANCritic, DCGANGenerator
 from gan_jax.networks.describe import describe, parameter_rows
 from gan_jax.networks.heads import Critic, Scores
+from gan_jax.networks.initializers import initializer
 from gan_jax.networks.layers import (
     BatchNorm,
     ConditionalBatchNorm,
@@ -16,7 +17,6 @@ from gan_jax.networks.layers import (
     Normalize,
     NormalizedWeight,
     SpectralWeight,
-    initializer,
     maxout,
 )
 from gan_jax.networks.linen import from_linen

@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
 Pair: TypeAlias = tuple[int, int]
@@ -366,7 +367,7 @@ class _Convolution(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
-    kernel_init: Callable[..., Array] = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     bias_init: Callable[..., Array] = nn.initializers.zeros_init()
     weight: Callable[[], nn.Module] | None = None
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Dense,
-    Initializer,
     Norm,
     at_least_float32,
     kernel_init_for,
@@ -100,7 +100,7 @@ class Scores(nn.Module):
     minibatch: str = "none"
     projection: int | None = None
     weight: Callable[[], nn.Module] | None = None
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     dtype: Any = None
 
     @nn.compact
@@ -173,7 +173,7 @@ class Critic(nn.Module):
     minibatch: str = "none"
     num_classes: int | None = None
     conditioning: str = "concat"
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     dtype: Any = None
 
     @nn.nowrap

@@ -16,13 +16,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional.batch import over_batch
+from gan_jax.functional.batch import flatten, over_batch
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
 Activation = str | Callable[[Array], Array]
 Norm = str | Callable[..., nn.Module]
 """A name, two names joined by `+`, or what builds a module called as `module(x, train=...)`."""
-Initializer = Callable[..., Array]
 
 ACTIVATION_NORMS = ("none", "batch", "layer", "instance", "group")
 WEIGHT_NORMS = ("spectral", "weight", "equalized")
@@ -53,25 +53,6 @@ def activation(name: Activation) -> Callable[[Array], Array]:
     if name not in _ACTIVATIONS:
         raise ValueError(f"Unknown activation {name!r}: use one of {sorted(_ACTIVATIONS)} or a callable.")
     return _ACTIVATIONS[name]
-
-
-def initializer(name: str, scale: float) -> Initializer:
-    """`orthogonal` (of gain `scale`), `normal` (standard deviation `scale`) or `he` (`scale` * sqrt(2 / fan in)).
-
-    Raises:
-      ValueError: for an unknown name.
-
-    >>> kernel = initializer("orthogonal", 0.8)(jax.random.key(0), (4, 4))
-    >>> bool(jnp.allclose(kernel @ kernel.T, 0.64 * jnp.eye(4), atol=1e-6))
-    True
-    """
-    if name == "orthogonal":
-        return nn.initializers.orthogonal(scale)
-    if name == "normal":
-        return nn.initializers.normal(scale)
-    if name == "he":
-        return nn.initializers.variance_scaling(2.0 * scale**2, "fan_in", "normal")
-    raise ValueError(f"Unknown initialiser {name!r}: use 'orthogonal', 'normal' or 'he'.")
 
 
 def at_least_float32(x: Array) -> Array:
@@ -194,7 +175,7 @@ def weight_for(norm: Norm) -> Callable[[], nn.Module] | None:
 
 def kernel_init_for(norm: Norm, given: Initializer) -> Initializer:
     """The kernel's initialiser: the given one, except where an equalised learning rate prescribes N(0, 1)."""
-    return nn.initializers.normal(1.0) if split_norm(norm)[1] == "equalized" else given
+    return initializer("normal") if split_norm(norm)[1] == "equalized" else given
 
 
 def centers(norm: Norm) -> bool:
@@ -353,7 +334,7 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     dtype: Any = None
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     weight: Callable[[], nn.Module] | None = None
 
     @nn.compact
@@ -390,8 +371,10 @@ class GaussianNoise(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         if not train or self.sigma == 0.0:
             return x
-        noise = jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
-        return x + self.sigma * (noise if self.is_initializing() else over_batch(noise))
+        # Drawn as a matrix: see `initializers`.
+        noise = jax.random.normal(self.make_rng("noise"), flatten(x).shape, x.dtype)
+        noise = noise if self.is_initializing() else over_batch(noise)
+        return x + self.sigma * noise.reshape(x.shape)
 
 
 class Dropout(nn.Module):
@@ -408,7 +391,11 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         active = train or (self.always and self.has_rng("dropout"))
-        return nn.Dropout(self.rate)(x, deterministic=not active)
+        if not active or self.rate == 0.0:
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, flatten(x).shape)
+        keep = keep if self.is_initializing() else over_batch(keep)
+        return jnp.where(keep.reshape(x.shape), x / (1 - self.rate), 0).astype(x.dtype)
 
 
 class MinibatchDiscrimination(nn.Module):

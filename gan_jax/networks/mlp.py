@@ -10,12 +10,12 @@ import flax.linen as nn
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.heads import Critic, with_conditions
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
     Dense,
     Dropout,
     GaussianNoise,
-    Initializer,
     Norm,
     Normalize,
     activation,
@@ -53,7 +53,7 @@ class Trunk(nn.Module):
     residual: bool = False
     noise: float = 0.0
     dropout: float = 0.0
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     dtype: Any = None
 
     @nn.compact
@@ -105,7 +105,7 @@ class MLPGenerator(nn.Module):
     residual: bool = False
     output_activation: Activation = "identity"
     num_classes: int | None = None
-    kernel_init: Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = initializer("lecun")
     dtype: Any = None
 
     @nn.compact

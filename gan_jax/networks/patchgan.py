@@ -8,14 +8,13 @@ import flax.linen as nn
 
 from gan_jax.networks.convolution import Conv
 from gan_jax.networks.heads import with_conditions
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
-    Initializer,
     Norm,
     Normalize,
     activation,
     at_least_float32,
     centers,
-    initializer,
     kernel_init_for,
     weight_for,
 )

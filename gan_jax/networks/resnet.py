@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.convolution import Conv
 from gan_jax.networks.heads import Critic, condition_vector
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     ConditionalBatchNorm,
     Dense,
-    Initializer,
     Norm,
     Normalize,
     at_least_float32,
@@ -94,7 +94,7 @@ class SelfAttention(nn.Module):
     """
 
     weight: Callable[[], nn.Module] | None = None
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    kernel_init: Initializer = initializer("glorot")
     dtype: Any = None
 
     @nn.compact
@@ -152,7 +152,7 @@ class ResNetGenerator(nn.Module):
     attention: Sequence[int] = ()
     num_classes: int | None = None
     conditioning: str = "norm"
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    kernel_init: Initializer = initializer("glorot")
     dtype: Any = None
 
     @nn.compact
@@ -223,7 +223,7 @@ class ResNetCritic(Critic):
     width: int = 128
     attention: Sequence[int] = ()
     pool: str = "sum"
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    kernel_init: Initializer = initializer("glorot")
 
     @nn.compact
     def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:

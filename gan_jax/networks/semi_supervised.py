@@ -11,12 +11,12 @@ import flax.linen as nn
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.heads import with_conditions
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
     BatchNorm,
     Dense,
     GaussianNoise,
-    Initializer,
     NormalizedWeight,
     activation,
     at_least_float32,
@@ -52,7 +52,7 @@ class SemiSupervisedCritic(nn.Module):
     widths: Sequence[int] = (1000, 500, 250, 250, 250)
     input_noise: float = 0.3
     noise: float = 0.5
-    kernel_init: Initializer = nn.initializers.normal(0.1)
+    kernel_init: Initializer = initializer("normal", 0.1)
     dtype: Any = None
 
     @nn.compact
@@ -95,7 +95,7 @@ class SemiSupervisedGenerator(nn.Module):
     widths: Sequence[int] = (500, 500)
     output_activation: Activation = "tanh"
     num_classes: int | None = None
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    kernel_init: Initializer = initializer("glorot")
     dtype: Any = None
 
     @nn.compact

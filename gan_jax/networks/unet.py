@@ -9,15 +9,14 @@ import jax.numpy as jnp
 
 from gan_jax.networks.convolution import Conv, ConvTranspose
 from gan_jax.networks.heads import with_conditions
+from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Dropout,
-    Initializer,
     Norm,
     Normalize,
     activation,
     at_least_float32,
     centers,
-    initializer,
     kernel_init_for,
     weight_for,
 )

@@ -19,7 +19,6 @@ from gan_jax.networks import (
     NormalizedWeight,
     SpectralWeight,
     from_linen,
-    initializer,
     maxout,
 )
 from gan_jax.networks.layers import activation, split_norm
@@ -278,18 +277,6 @@ class _Dropping(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         return Dropout(0.75, always=self.always)(x, train=train)
-
-
-def test_initializers_have_their_scale():
-    def draw(name, scale, shape):
-        return np.asarray(quick(lambda key: initializer(name, scale)(key, shape), KEY))
-
-    assert np.std(draw("normal", 0.02, (64, 64))) == pytest.approx(0.02, rel=0.05)
-    assert np.std(draw("he", 1.0, (200, 50))) == pytest.approx(0.1, rel=0.05)
-    rows = draw("orthogonal", 0.8, (3, 8))
-    np.testing.assert_allclose(rows @ rows.T, 0.64 * np.eye(3), atol=1e-5)
-    with pytest.raises(ValueError, match="Unknown initialiser"):
-        initializer("xavier", 1.0)
 
 
 def test_activations_are_named():

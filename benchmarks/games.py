@@ -39,7 +39,7 @@ class Spec:
     seed: int = 0
     per_dispatch: int = 100
     threads: int = 0
-    torch_optimizer: str = "fused"
+    torch_optimizer: str = "default"
     devices: int = 1
     parallelism: str = "jit"
 
@@ -81,7 +81,7 @@ class Ring(Spec):
     """Gaussians on a circle, perceptrons of two hidden layers with ReLU."""
 
     batch_size: int = 256
-    latent: int = 256
+    latent: int = 2
     width: int = 128
     modes: int = 8
     radius: float = 2.0

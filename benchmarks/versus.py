@@ -100,7 +100,7 @@ def arguments(description: str | None, **plan: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--torch-optimizer",
         choices=("fused", "foreach", "default"),
-        default="fused",
+        default="default",
         help="which of PyTorch's implementations; fused is the fastest where there is one",
     )
     return parser

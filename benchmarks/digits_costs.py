@@ -1,0 +1,104 @@
+"""What logging and checkpointing cost the digits run.
+
+    python -m benchmarks.digits_costs                  # 20 pairs each, about ten minutes on a quiet machine
+
+Plays the default experiment in turns, A B A B: at its default cadence and without logs and pictures; with a
+checkpoint every 500 rounds and with none. Prints, and writes to benchmarks/results/digits_costs.json, the median of
+the ratios of seconds a round. The start, compilation, the first picture and the final save are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+from benchmarks.harness import RESULTS
+from experiments import digits
+from gan_jax.training import loop
+from gan_jax.training.command_line import keep_compiled_programs
+from gan_jax.training.experiment import Experiment
+from gan_jax.training.workdir import Workdir
+
+NEVER = 10**9
+WARM = 2100
+
+
+def seconds_a_round(experiment: Experiment) -> float:
+    """Trains in a new work directory; wall seconds a round between round 2,100 and the last dispatch."""
+    stamps: list[tuple[int, float]] = []
+    original = loop.rounds_until
+
+    def stamped(experiment: Experiment, step: int, most: int) -> int:
+        stamps.append((step, time.perf_counter()))
+        return original(experiment, step, most)
+
+    loop.rounds_until = stamped
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            loop.train(experiment, Workdir(pathlib.Path(directory) / "run"), say=lambda text: None)
+    finally:
+        loop.rounds_until = original
+    warm = [stamp for stamp in stamps if stamp[0] >= WARM]
+    (first, began), (last, ended) = warm[0], warm[-1]
+    return (ended - began) / (last - first)
+
+
+def compare(name: str, a: Callable[[], float], b: Callable[[], float], pairs: int) -> dict[str, object]:
+    """The median of a / b over `pairs` pairs, after one that does not count."""
+    a(), b()
+    ratios = []
+    for pair in range(pairs):
+        first, second = (a, b) if pair % 2 == 0 else (b, a)
+        one, two = first(), second()
+        ratios.append(one / two if first is a else two / one)
+    row = {
+        "comparison": name,
+        "median": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
+        "pairs": pairs,
+    }
+    print(f"{name}: median {row['median']:.4f}, {row['min']:.3f} to {row['max']:.3f}, {pairs} pairs")
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=6000)
+    arguments = parser.parse_args()
+    keep_compiled_programs()
+    config = digits.get_config()
+    base = dataclasses.replace(digits.build(config), rounds=arguments.rounds, checkpoint_every=0)
+    bare = dataclasses.replace(base, log_every=NEVER, sample_every=0)
+    saving = dataclasses.replace(bare, checkpoint_every=500)
+    rows = [
+        compare(
+            "logging, default cadence / none",
+            lambda: seconds_a_round(base),
+            lambda: seconds_a_round(bare),
+            arguments.pairs,
+        ),
+        compare(
+            "checkpoint every 500 rounds / none",
+            lambda: seconds_a_round(saving),
+            lambda: seconds_a_round(bare),
+            arguments.pairs,
+        ),
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "digits_costs.json").write_text(
+        json.dumps({"command": "python -m benchmarks.digits_costs", "rows": rows}, indent=2) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

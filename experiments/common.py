@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,24 +10,39 @@ import optax
 
 from gan_jax.diagnostics import DIAGNOSTICS, PROBES
 from gan_jax.diagnostics.dynamics import check_small
+from gan_jax.functional.f_divergences import F_DIVERGENCES
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Game, Network, Objective, alternating, parameter_count
 from gan_jax.objectives import unrolled
+from gan_jax.objectives.bgan import bgan
+from gan_jax.objectives.dragan import dragan
+from gan_jax.objectives.f_gan import f_gan
 from gan_jax.objectives.gan import gan
+from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.relativistic import relativistic
+from gan_jax.objectives.vral_parzen import vral_parzen
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.training.experiment import ExperimentError, best_by, choose
 from gan_jax.training.step import init_state
 
 OBJECTIVES = {
+    "bgan": bgan,
+    "dragan": dragan,
     "gan": gan,
-    "non_saturating": non_saturating,
+    "hinge": hinge,
     "least_squares": least_squares,
+    "non_saturating": non_saturating,
+    "relativistic": functools.partial(relativistic, average=False),
+    "relativistic_average": relativistic,
+    "vral_parzen": vral_parzen,
     "wgan": wgan,
     "wgan_gp": wgan_gp,
-}
+    "zero_centred": zero_centred,
+} | {f"f_gan_{name}": functools.partial(f_gan, divergence=name) for name in F_DIVERGENCES}
 
 
 class Play(NamedTuple):

@@ -34,11 +34,29 @@ from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Network, Objective, TrainState, Turn, alternating, simultaneous, turn
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import Term, add_terms, prepared, two_player, unrolled
+from gan_jax.objectives.ac_gan import ac_gan
+from gan_jax.objectives.began import began
+from gan_jax.objectives.bgan import bgan
+from gan_jax.objectives.cat_gan import cat_gan
+from gan_jax.objectives.cramer import cramer
+from gan_jax.objectives.cycle_gan import cycle_gan
+from gan_jax.objectives.dragan import dragan
+from gan_jax.objectives.ebgan import ebgan
+from gan_jax.objectives.f_gan import f_gan
 from gan_jax.objectives.gan import gan
+from gan_jax.objectives.hinge import hinge
+from gan_jax.objectives.info_gan import info_gan
 from gan_jax.objectives.least_squares import least_squares
+from gan_jax.objectives.mmd_gan import mmd_gan
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.objectives.relativistic import relativistic
+from gan_jax.objectives.semi_supervised import semi_supervised
+from gan_jax.objectives.vral import vral
+from gan_jax.objectives.vral_parzen import vral_parzen
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params
 from gan_jax.training.evaluate import sample
 from gan_jax.training.rollout import rollout
@@ -56,28 +74,46 @@ __all__ = [
     "Term",
     "TrainState",
     "Turn",
+    "ac_gan",
     "add_terms",
     "alternating",
+    "began",
+    "bgan",
+    "cat_gan",
     "clip_params",
+    "cramer",
+    "cycle_gan",
+    "dragan",
+    "ebgan",
+    "f_gan",
     "from_arrays",
     "from_linen",
     "from_toy",
     "gan",
     "gaussian",
+    "hinge",
+    "info_gan",
     "init_state",
     "least_squares",
     "load",
     "make_train_step",
+    "mmd_gan",
     "non_saturating",
+    "pix2pix",
     "prepared",
+    "relativistic",
     "rollout",
     "sample",
+    "semi_supervised",
     "simultaneous",
     "toy",
     "turn",
     "two_player",
     "uniform",
     "unrolled",
+    "vral",
+    "vral_parzen",
     "wgan",
     "wgan_gp",
+    "zero_centred",
 ]

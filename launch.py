@@ -33,6 +33,9 @@ CHECKPOINT = flags.DEFINE_integer(
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "How many samples are drawn to look at or to evaluate."
 )
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 stays alone.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
 EVALUATION = {name: flags.DEFINE_string(name, None, text) for name, text in command_line.EVALUATION.items()}
 
 
@@ -53,6 +56,9 @@ def main(argv: list[str]) -> None:
             override=OVERRIDE.value,
             checkpoint=CHECKPOINT.value,
             num_samples=NUM_SAMPLES.value,
+            coordinator=COORDINATOR.value,
+            num_processes=NUM_PROCESSES.value,
+            process_id=PROCESS_ID.value,
             **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )

@@ -6,14 +6,14 @@ With few data the generator then learns the changes too; `functional.augment.dif
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from gan_jax.data.errors import DataError
-from gan_jax.data.source import Source
+from gan_jax.data.source import Source, parts_of
 from gan_jax.functional.augment import Augment, chain, crop, flip, translation
 from gan_jax.functional.batch import named_key, over_batch
 from gan_jax.types import Array, Batch, Tree
@@ -60,13 +60,22 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
 
         return over_batch(jax.vmap(one)(over_batch(numbers), x))
 
-    def feed(cursor: int, count: int) -> dict[str, Any]:
-        fed = source.feed(cursor, count)
+    def numbered(fed: Any, cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
         sizes = {"x": source.batch_size}
         if isinstance(fed, Mapping) and "labelled" in fed:
-            sizes["labelled"] = fed["labelled"].shape[1]
-        numbers = {name: _numbers(cursor, count, size) for name, size in sizes.items()}
+            sizes["labelled"] = fed["labelled"].shape[1] * total // len(parts)
+        numbers = {
+            name: np.stack([parts_of(batch, parts, total) for batch in _numbers(cursor, count, size)])
+            for name, size in sizes.items()
+        }
         return {"source": fed, "numbers": numbers}
+
+    def feed(cursor: int, count: int) -> dict[str, Any]:
+        return numbered(source.feed(cursor, count), cursor, count, (0,), 1)
+
+    def feed_parts(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
+        assert source.feed_parts is not None
+        return numbered(source.feed_parts(cursor, count, parts, total), cursor, count, parts, total)
 
     def fetch(resident: Tree, fed: Tree) -> Batch:
         batch, numbers = dict(source.fetch(resident, fed["source"])), fed["numbers"]
@@ -79,7 +88,9 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
             batch["labelled"] = {**labelled, "x": change(numbers["labelled"], "labelled", labelled["x"])}
         return batch
 
-    return dataclasses.replace(source, feed=feed, fetch=fetch)
+    return dataclasses.replace(
+        source, feed=feed, feed_parts=feed_parts if source.feed_parts else None, fetch=fetch
+    )
 
 
 def _numbers(cursor: int, count: int, size: int) -> np.ndarray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from gan_jax.types import Batch, Tree
 
@@ -20,6 +22,9 @@ class Source:
       resident: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
       batch_size: B of `x`.
       size: how many examples there are, or `None` where they are drawn without end.
+      feed_parts: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `feed` gives, those
+        of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
+        processes read their own. `None` where the whole batch is no burden.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
       close: releases workers and files.
     """
@@ -29,6 +34,17 @@ class Source:
     resident: Tree = ()
     batch_size: int
     size: int | None = None
+    feed_parts: Callable[[int, int, Sequence[int], int], Any] | None = None
     state: Callable[[], bytes] | None = None
     restore: Callable[[bytes], None] | None = None
     close: Callable[[], None] = lambda: None
+
+
+def parts_of(rows: np.ndarray, parts: Sequence[int], total: int) -> np.ndarray:
+    """Of rows in `total` equal parts along the first axis, those numbered `parts`.
+
+    >>> parts_of(np.arange(8), (1, 3), 4).tolist()
+    [2, 3, 6, 7]
+    """
+    pieces = rows.reshape(total, len(rows) // total, *rows.shape[1:])
+    return pieces[list(parts)].reshape(-1, *rows.shape[1:])

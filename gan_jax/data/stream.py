@@ -7,14 +7,14 @@ import collections
 import concurrent.futures
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gan_jax.data.arrays import as_model_input, check_arrays, index_feed
 from gan_jax.data.errors import DataError
-from gan_jax.data.source import Source
+from gan_jax.data.source import Source, parts_of
 from gan_jax.functional.batch import over_batch
 from gan_jax.types import Batch, Tree
 
@@ -72,23 +72,24 @@ def from_reader(
         )
     indices = index_feed(size, batch_size, seed, replace=replace)
     pool = concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="gan_jax-data")
-    pending: dict[int, concurrent.futures.Future[dict[str, np.ndarray]]] = {}
+    pending: dict[tuple[Any, ...], concurrent.futures.Future[dict[str, np.ndarray]]] = {}
 
-    def read_batch(number: int) -> dict[str, np.ndarray]:
-        return check_arrays(read(indices(number, 1)[0]), "what was read")
+    def read_batch(number: int, parts: tuple[int, ...], total: int) -> dict[str, np.ndarray]:
+        return check_arrays(read(parts_of(indices(number, 1)[0], parts, total)), "what was read")
 
-    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
-        wanted = range(cursor, cursor + count)
-        coming = range(cursor + count, cursor + count + (max(ahead, count) if ahead else 0))
-        for number in [number for number in pending if number not in wanted and number not in coming]:
-            pending.pop(number).cancel()
-        for number in (*wanted, *coming):
-            if number not in pending:
-                pending[number] = pool.submit(read_batch, number)
-        return _stacked([pending.pop(number).result() for number in wanted])
+    def feed_parts(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+        further = max(ahead, count) if ahead else 0
+        wanted = [(number, tuple(parts), total) for number in range(cursor, cursor + count + further)]
+        for batch in [batch for batch in pending if batch not in wanted]:
+            pending.pop(batch).cancel()
+        for batch in wanted:
+            if batch not in pending:
+                pending[batch] = pool.submit(read_batch, *batch)
+        return _stacked([pending.pop(batch).result() for batch in wanted[:count]])
 
     return Source(
-        feed=feed,
+        feed=lambda cursor, count: feed_parts(cursor, count, (0,), 1),
+        feed_parts=feed_parts,
         fetch=_decoded,
         batch_size=batch_size,
         size=size,
@@ -96,7 +97,9 @@ def from_reader(
     )
 
 
-def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int) -> Source:
+def from_iterator(
+    iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int, *, processes: int = 1
+) -> Source:
     """A source over somebody's own iterator of batches, resumable if it has `get_state` and `set_state`.
 
     grain's iterators have both. Each batch is `{x [B, ...], y [B]}`; the iterator must not end.
@@ -104,6 +107,8 @@ def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int)
     Args:
       iterator: of batches.
       batch_size: B; a batch of another size is an error.
+      processes: where several processes have an iterator each over their own share of the data (grain's
+        `ShardByJaxProcess`), how many: each gives B / processes examples, and a run resumes on as many.
 
     Raises:
       DataError: while feeding, if the iterator ends, gives batches of another size, or is asked to go back further
@@ -113,7 +118,7 @@ def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int)
     >>> source.feed(0, 3)["x"].shape
     (3, 2, 3)
     """
-    position = 0
+    position, own_size = 0, batch_size // processes
     resumable = hasattr(iterator, "get_state") and hasattr(iterator, "set_state")
     # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.
     begun: collections.deque[tuple[int, Any]] = collections.deque(maxlen=_REMEMBERED)
@@ -126,9 +131,9 @@ def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int)
             raise DataError(
                 f"The stream ended after {position} batches: repeat it, as training goes on without end."
             ) from error
-        if len(batch["x"]) != batch_size:
+        if len(batch["x"]) != own_size:
             raise DataError(
-                f"The stream gave a batch of {len(batch['x'])}, expected {batch_size}: drop remainders."
+                f"The stream gave a batch of {len(batch['x'])}, expected {own_size}: drop remainders."
             )
         position += 1
         return batch
@@ -146,6 +151,14 @@ def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int)
             iterator.set_state(inner)  # type: ignore[attr-defined]
         while position < cursor:
             draw()
+
+    def own(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+        if len(parts) * processes != total:
+            raise DataError(
+                f"The stream is one of {processes}, but this process has {len(parts)} of {total} devices: give "
+                "from_iterator the number of processes."
+            )
+        return feed(cursor, count)
 
     def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
         go_to(cursor)
@@ -170,6 +183,7 @@ def from_iterator(iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int)
 
     return Source(
         feed=feed,
+        feed_parts=own if processes > 1 else None,
         fetch=_decoded,
         batch_size=batch_size,
         state=state if resumable else None,

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ class Request:
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics: see `EVALUATION`.
+      coordinator, num_processes, process_id: see `hosts.join`.
     """
 
     experiment: str
@@ -52,6 +54,9 @@ class Request:
     data: str | None = None
     extractor: str | None = None
     metrics: str | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
 
 
 EVALUATION = {
@@ -65,9 +70,30 @@ EVALUATION = {
 
 
 def run(mode: str, request: Request) -> None:
-    """Carries out `mode`, one of `MODES`."""
+    """Carries out `mode`, one of `MODES`; where this is one of several processes, with them."""
+    import jax
+
+    from gan_jax.training import hosts
+
     keep_compiled_programs()
-    MODES[mode](request)
+    hosts.join(request.coordinator, request.num_processes, request.process_id)
+    if not hosts.several():
+        MODES[mode](request)
+        return
+    try:
+        if mode != "train":
+            raise UsageError(f"--mode={mode} is for one process: start it alone (--num_processes=1).")
+        if request.workdir is None:
+            raise UsageError("several processes need one --workdir, which all of them can reach.")
+        MODES[mode](request)
+    except Exception as error:
+        # Not the common way out: that would wait for processes which may be gone.
+        known = hosts.explained(error)
+        if not isinstance(known, user_errors()):
+            traceback.print_exc()
+            hosts.leave(1)
+        print(f"launch.py (process {jax.process_index()}): {explain(known)}", file=sys.stderr)
+        hosts.leave(2)
 
 
 def keep_compiled_programs() -> None:
@@ -333,10 +359,12 @@ def user_errors() -> tuple[type[BaseException], ...]:
     from absl import flags
 
     from gan_jax.training.checkpoint import CheckpointError
+    from gan_jax.training.hosts import HostsError
     from gan_jax.training.loop import NonFiniteError
     from gan_jax.training.sharding import LayoutError
 
     return (
+        HostsError,
         flags.Error,
         UsageError,
         ExperimentError,

@@ -17,6 +17,7 @@ import numpy as np
 
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
+from gan_jax.training import hosts
 from gan_jax.training.checkpoint import Checkpoints
 from gan_jax.training.evaluate import evaluate, fetch, log_of, numbers_of, picture, probe
 from gan_jax.training.experiment import Experiment, ExperimentError, closest
@@ -192,10 +193,14 @@ def train(
     Raises:
       NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
     """
-    with Lock(workdir), Interrupt().watching() as interrupt:
-        if config is not None:
-            check_config(workdir, config, may_change=LOOKS, override=override)
-            write_config(workdir, config, experiment=name)
+    with contextlib.ExitStack() as held:
+        interrupt = held.enter_context(Interrupt().watching())
+        with hosts.first_goes_ahead():
+            if hosts.first():
+                held.enter_context(Lock(workdir))
+                if config is not None:
+                    check_config(workdir, config, may_change=LOOKS, override=override)
+                    write_config(workdir, config, experiment=name)
         layout = make_layout(experiment.parallelism)
         with Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
             run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
@@ -215,7 +220,8 @@ class _Run:
         say: Callable[[str], None],
     ):
         self.experiment, self.workdir, self.layout = experiment, workdir, layout
-        self.checkpoints, self.interrupt, self.say = checkpoints, interrupt, say
+        self.checkpoints, self.interrupt = checkpoints, interrupt
+        self.say = say if hosts.first() else lambda line: None
         self.interval, self.alarms = Interval(), Alarms()
         self.evaluated: tuple[int, dict[str, float]] = -1, {}
         self.programs = functools.cache(self._compile)
@@ -246,7 +252,7 @@ class _Run:
 
     def play(self) -> TrainState:
         """The loop."""
-        experiment, source = self.experiment, self.experiment.source
+        experiment, source = self.experiment, self.layout.reading(self.experiment.source)
         state = self.begin()
         resident = self.layout.place(source.resident)
         step, cursor = int(state.step), int(state.cursor)
@@ -255,12 +261,16 @@ class _Run:
 
         resumed = step if self.checkpoints.steps() else None
 
-        with Writer(self.workdir, resumed_from=resumed) as writer, self.alarmed(writer):
-            if resumed is not None:
+        writing = Writer(self.workdir, resumed_from=resumed, enabled=hosts.first())
+        with writing as writer, self.alarmed(writer):
+            if resumed is not None and hosts.first():
                 self.recall()
-            bar = progress(experiment.rounds, start=step)
-            while step < experiment.rounds and self.interrupt.by is None:
-                # Rounds, in one dispatch.
+            bar = progress(experiment.rounds, start=step, enabled=hosts.first())
+            while step < experiment.rounds:
+                # Rounds, in one dispatch; the processes play as many, and stop together.
+                most, stopped = self.agreed(most)
+                if stopped:
+                    break
                 began = time.perf_counter()
                 rounds = rounds_until(experiment, step, min(most, capacity))
                 schedule = schedule_at(experiment.game, step)
@@ -298,9 +308,17 @@ class _Run:
         self.report(step)
         return state
 
+    def agreed(self, most: int) -> tuple[int, bool]:
+        """The rounds that the slowest process would play in a dispatch, and whether any was asked to stop."""
+        asked = 0 if self.interrupt.by is None else signal.Signals[self.interrupt.by]
+        told = hosts.agree(most, asked)
+        if told[:, 1].any():
+            self.interrupt.by = signal.Signals(told[:, 1].max()).name
+        return int(told[:, 0].min()), self.interrupt.by is not None
+
     def last_batch(self, state: TrainState, resident: Tree, feed: Any, rounds: int, turns: int) -> Batch:
         """The batch that was played on last: looking at one more would take it from a stream."""
-        fed = jax.tree.map(lambda x: x[rounds - 1, turns - 1], feed)
+        fed = self.layout.pick(feed, rounds - 1, turns - 1)
         return fetch(self.experiment.source, state, fed, resident)
 
     def log(
@@ -389,7 +407,7 @@ class _Run:
         )
         if (best := self.checkpoints.best()) is not None and self.experiment.best is not None:
             self.say(f"Best by {self.experiment.best.metric}: round {best} (--checkpoint={best})")
-        self.say(f"Curves: tensorboard --logdir {root}, or the lines of {self.workdir.metrics}")
+        self.say(f"Curves: tensorboard --logdir {root} (pip install tensorboard), or the lines of {self.workdir.metrics}")
 
 
 def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -87,12 +87,6 @@ def check_divides(examples: int, devices: int, what: str = "batch") -> None:
         )
 
 
-def _check_feed(feed: Any, devices: int) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(feed):
-        if leaf.ndim > 2:
-            check_divides(leaf.shape[2], devices, f"batch{jax.tree_util.keystr(path)}")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """How a run lies on its devices.
@@ -103,7 +97,10 @@ class Layout:
       place: puts a tree (resident data) on every device, whole.
       shardings: `state or its shapes -> where each of its leaves lies`.
       begin: `(key -> state, key) -> state`, made where it lies.
-      compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated.
+      reading: the source as this process reads it: where there are several, only the examples of its own devices.
+      pick: `(feed of that source, round, turn) -> the batch's share of it`, on the devices.
+      compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated, the
+        feed as `reading(source)` gives it.
     """
 
     mesh: Mesh
@@ -111,6 +108,8 @@ class Layout:
     place: Callable[[Tree], Tree]
     shardings: Callable[[Tree], Tree]
     begin: Callable[[Callable[[Key], TrainState], Key], TrainState]
+    reading: Callable[[Source], Source]
+    pick: Callable[[Any, int, int], Any]
     compile: Callable[..., Run]
 
 
@@ -140,7 +139,10 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         places = shardings(jax.eval_shape(make, key))
         return jax.jit(from_words, out_shardings=places)(words)
 
+    if parallelism == "pmap" and jax.process_count() > 1:
+        raise LayoutError("parallelism=pmap is for one process: take jit on several hosts.")
     compiler = _compile_pmap if parallelism == "pmap" else _compile_jit
+    share = Share.of(mesh)
 
     def compile_(
         game: Game,
@@ -152,12 +154,18 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         check_divides(source.batch_size, mesh.size)
         return compiler(game, source, mesh, schedule or game.schedule, diagnostics)
 
+    def pick(feed: Any, round_: int, turn: int) -> Any:
+        one = jax.tree.map(lambda x: x[round_ : round_ + 1, turn : turn + 1], feed)
+        return _first_batch(send(one, mesh))
+
     return Layout(
         mesh=mesh,
         replicated=whole,
         place=functools.partial(_put, sharding=whole),
         shardings=shardings,
         begin=begin,
+        reading=share.reading,
+        pick=pick,
         compile=compile_,
     )
 
@@ -172,12 +180,92 @@ def feed_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(None, None, batch_axes(mesh)) if leaf.ndim > 2 else PartitionSpec()
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which parts of every batch this process's devices hold.
+
+    Attributes:
+      parts: of the `total` equal parts of a batch, in order.
+      total: one for each device of the mesh.
+    """
+
+    parts: tuple[int, ...]
+    total: int
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Share:
+        """This process's share on a mesh."""
+        own = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
+        return cls(tuple(own), mesh.size)
+
+    def reading(self, source: Source) -> Source:
+        """The source, reading no more than this share where it can."""
+        read = source.feed_parts
+        if len(self.parts) == self.total or read is None:
+            return source
+        return dataclasses.replace(
+            source, feed=lambda cursor, count: Rows(read(cursor, count, self.parts, self.total))
+        )
+
+    def examples(self, held: int) -> int:
+        """B, of a batch of which this process holds so many examples."""
+        return held * self.total // len(self.parts)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Rows:
+    """A feed that holds only this process's share of every batch."""
+
+    held: Any
+
+
 def _put(tree: Tree, sharding: NamedSharding) -> Tree:
-    return jax.device_put(tree, sharding)
+    """A tree that this process has whole, where `sharding` says."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(x: Any) -> Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
 
 
-def _send(mesh: Mesh, feed: Any) -> Any:
-    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, feed_spec(x, mesh))), feed)
+def _put_rows(x: np.ndarray, sharding: NamedSharding, share: Share) -> Array:
+    """`[K, T, rows of this process, ...]` as its part of `[K, T, B, ...]`."""
+    examples = share.examples(x.shape[2])
+    size = examples // share.total
+
+    def rows(index: Any) -> np.ndarray:
+        start = share.parts.index((index[2].start or 0) // size) * size
+        return x[:, :, start : start + size]
+
+    return jax.make_array_from_callback((*x.shape[:2], examples, *x.shape[3:]), sharding, rows)
+
+
+def send(feed: Any, mesh: Mesh) -> Any:
+    """Puts a feed on the devices, `[K, T, B, ...]` along B.
+
+    Raises:
+      LayoutError: if the devices do not divide a batch.
+    """
+    share = Share.of(mesh)
+    partial = isinstance(feed, Rows)
+
+    def one(path: Any, x: np.ndarray) -> Array:
+        sharding = NamedSharding(mesh, feed_spec(x, mesh))
+        if x.ndim > 2:
+            examples = share.examples(x.shape[2]) if partial else x.shape[2]
+            check_divides(examples, mesh.size, f"batch{jax.tree_util.keystr(path)}")
+        return _put_rows(x, sharding, share) if partial and x.ndim > 2 else _put(x, sharding)
+
+    return jax.tree.map_with_path(one, feed.held if partial else feed)
+
+
+@jax.jit
+def _first_batch(feed: Any) -> Any:
+    return jax.tree.map(lambda x: x[0, 0], feed)
 
 
 def _is_drawn(feed: Any) -> bool:
@@ -204,9 +292,8 @@ def _compile_jit(
         )
 
     def run(state: TrainState, resident: Tree, feed: Any, rounds: int) -> tuple[TrainState, Metrics]:
-        _check_feed(feed, mesh.size)
         with jax.set_mesh(mesh):
-            return program()(state, resident, _send(mesh, feed), _send(mesh, np.int32(rounds)))
+            return program()(state, resident, send(feed, mesh), _put(np.int32(rounds), whole))
 
     return run
 
@@ -214,7 +301,7 @@ def _compile_jit(
 def _compile_pmap(
     game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
 ) -> Run:
-    replicas = mesh.size
+    replicas, whole = mesh.size, NamedSharding(mesh, PartitionSpec())
     indices = jax.device_put(np.arange(replicas), NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
     game = dataclasses.replace(game, field=replica_mean(game.field or gradient_field, DATA_AXIS))
 
@@ -251,13 +338,14 @@ def _compile_pmap(
             devices=list(mesh.devices.flat),
         )
 
+    def divide(path: Any, x: np.ndarray) -> np.ndarray:
+        check_divides(x.shape[2], replicas, f"batch{jax.tree_util.keystr(path)}")
+        return x.reshape(*x.shape[:2], replicas, x.shape[2] // replicas, *x.shape[3:])
+
     def run(state: TrainState, resident: Tree, feed: Any, rounds: int) -> tuple[TrainState, Metrics]:
-        _check_feed(feed, replicas)
         drawn = _is_drawn(feed)
         if not drawn:
-            feed = jax.tree.map(
-                lambda x: x.reshape(*x.shape[:2], replicas, x.shape[2] // replicas, *x.shape[3:]), feed
-            )
-        return program(drawn)(indices, state, resident, _send(mesh, feed), _send(mesh, np.int32(rounds)))
+            feed = jax.tree.map_with_path(divide, feed)
+        return program(drawn)(indices, state, resident, send(feed, mesh), _put(np.int32(rounds), whole))
 
     return run

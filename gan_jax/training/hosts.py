@@ -1,0 +1,233 @@
+"""Several processes of one run: joining them, agreeing, and noticing that one is lost.
+
+Every process runs the same program on its own devices; process 0 alone writes logs and pictures, and runs the
+service through which the others find one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+HEARTBEAT_SECONDS = 45
+"""After so long without a sign of life the runtime ends the other processes itself, with its own trace."""
+_BEAT_SECONDS, _MISSED_BEATS = 4.0, 6
+_ROLL_CALL_SECONDS = 8.0
+# Where a job's launcher says how many processes it has started; one alone needs no service.
+_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_LOST = re.compile(
+    r"gloo|nccl|connection (closed|reset)|coordination|heartbeat|unavailable|peer", re.IGNORECASE
+)
+
+
+class HostsError(RuntimeError):
+    """Processes that cannot go on together; the message is one line for the user."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Joining
+
+
+def join(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    seconds: int = 300,
+) -> None:
+    """Makes this process one of several, before JAX is used for anything else; alone, it stays so.
+
+    Without arguments the processes that Slurm, Open MPI, Kubernetes or a TPU pod has started find one another.
+
+    Args:
+      coordinator: `host:port` of process 0, reachable by all.
+      num_processes: how many there are; 1 stays alone whatever the environment says.
+      process_id: which of them this is, from 0.
+      seconds: how long the others are waited for.
+
+    Raises:
+      HostsError: if some are given without the others, or not all processes come.
+    """
+    given = (coordinator, num_processes, process_id)
+    if num_processes == 1 and process_id in (None, 0):
+        return
+    if any(value is not None for value in given):
+        _check(coordinator, num_processes, process_id)
+    elif any(os.environ.get(name) == "1" for name in _COUNTS):
+        return
+    # Its own handler of SIGTERM would be in the way of the loop's.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            *given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, initialization_timeout=seconds
+        )
+    except ValueError:
+        if any(value is not None for value in given):
+            raise
+        return  # no environment that JAX knows
+    except RuntimeError as error:
+        raise HostsError(
+            f"Process {process_id} could not join the others at {coordinator} ({_first_line(error)}): start all "
+            f"{num_processes} within {seconds} s, with an address of process 0 that all can reach."
+        ) from error
+    if several():
+        _Beats().start()
+
+
+def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    if coordinator is None or num_processes is None or process_id is None:
+        raise HostsError(
+            "Several processes need --coordinator=HOST:PORT, --num_processes and --process_id, all three (or none, "
+            "under Slurm, Open MPI, Kubernetes or on a TPU pod)."
+        )
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise HostsError(f"--coordinator is HOST:PORT of process 0, got {coordinator!r}.")
+    if not 0 <= process_id < num_processes:
+        raise HostsError(f"--process_id is 0 to {num_processes - 1}, got {process_id}.")
+
+
+def several() -> bool:
+    """Whether this is one of several processes."""
+    return jax.process_count() > 1
+
+
+def first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Agreeing
+
+
+def agree(*numbers: int) -> np.ndarray:
+    """Every process's numbers, `[processes, numbers]`; all processes call this at the same point."""
+    if not several():
+        return np.asarray([numbers], np.int32)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32)))
+
+
+@contextlib.contextmanager
+def first_goes_ahead() -> Iterator[None]:
+    """What process 0 does in the block is done, and well, before any process goes on.
+
+    Raises:
+      HostsError: on the others, if it failed there.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        if not several():
+            raise
+        failure = error
+    failed = agree(failure is not None)[:, 0]
+    if failure is not None:
+        raise failure
+    if failed.any():
+        raise HostsError(f"Process {int(np.argmax(failed))} could not begin: see what it says.")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Losing one
+
+
+def explained(error: BaseException) -> BaseException:
+    """The error, or a `HostsError` that names the process that is gone, where that is why a collective failed."""
+    if isinstance(error, HostsError) or not several() or not _LOST.search(str(error)):
+        return error
+    return HostsError(
+        f"{_named(_roll_call())} was lost, and the run cannot go on without it ({_first_line(error)}). Launch "
+        "again on all hosts: it goes on from the last checkpoint."
+    )
+
+
+def leave(code: int) -> None:
+    """Ends this process at once: an orderly end would wait for the others, which may never come."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if first():
+        time.sleep(1.0)  # the service is here: the others shall say first what they have to say
+    os._exit(code)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _named(missing: list[int]) -> str:
+    if len(missing) == 1:
+        return f"Process {missing[0]} of {jax.process_count()}"
+    if missing:
+        return f"One of the processes {missing} of {jax.process_count()}"
+    return f"Another of the {jax.process_count()} processes"
+
+
+def _client() -> Any:
+    """The key-value store of JAX's distributed service, which has no public name."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+def _roll_call() -> list[int]:
+    """Who does not answer: every survivor of a failed collective comes here within a few seconds."""
+    others = set(range(jax.process_count())) - {jax.process_index()}
+    if len(others) == 1:
+        return sorted(others)
+    try:
+        _client().key_value_set(f"gan_jax/here/{jax.process_index()}", "1")
+        until = time.monotonic() + _ROLL_CALL_SECONDS
+        while len(others) > 1 and time.monotonic() < until:
+            others -= {
+                int(name.rsplit("/", 1)[1]) for name, _ in _client().key_value_dir_get("gan_jax/here/")
+            }
+            time.sleep(0.2)
+    except Exception:  # the store is process 0's
+        return [0]
+    return sorted(others)
+
+
+class _Beats(threading.Thread):
+    """Leaves a sign of life now and then and looks for the others', to name the one that hangs.
+
+    Own beats are counted, not seconds: a machine that was suspended has lost nobody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+
+    def run(self) -> None:
+        own, missed = 0, dict.fromkeys(range(jax.process_count()), 0)
+        seen: dict[str, str] = {}
+        while True:
+            time.sleep(_BEAT_SECONDS)
+            try:
+                own += 1
+                _client().key_value_set(f"gan_jax/beat/{jax.process_index()}", str(own), allow_overwrite=True)
+                beats = dict(_client().key_value_dir_get("gan_jax/beat/"))
+            except Exception:  # process 0 is gone or at its end: the runtime knows what to do
+                return
+            for name, beat in beats.items():
+                process = int(name.rsplit("/", 1)[1])
+                missed[process] = 0 if seen.get(name) != beat else missed[process] + 1
+            seen = beats
+            lost = sorted(process for process, beats in missed.items() if beats >= _MISSED_BEATS)
+            if lost:
+                seconds = round(_BEAT_SECONDS * _MISSED_BEATS)
+                print(
+                    f"launch.py: {_named(lost)} gave no sign of life for {seconds} s, and the run cannot go on "
+                    "without it. Launch again on all hosts: it goes on from the last checkpoint.",
+                    file=sys.stderr,
+                )
+                leave(1)

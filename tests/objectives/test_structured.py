@@ -182,6 +182,21 @@ def test_non_saturating_generator_and_smoothing():
     np.testing.assert_allclose(total - plain, 0.1 * np.mean(aux.scores["real"]), rtol=1e-4)
 
 
+def test_labelled_examples_are_prepared_as_the_others_are_with_draws_of_their_own():
+    """Augmentation and noise reach real, fake and labelled examples; each draws from another key."""
+    calls = []
+
+    def noting(inputs, *, key, step, memory):
+        calls.append((inputs[0].shape[0], tuple(jax.random.key_data(key).tolist())))
+        return (inputs[0] + 1.0, *inputs[1:])
+
+    total, _ = losses("semi_supervised", "critic", prepared(semi_supervised.semi_supervised(PRIOR), noting))
+    assert [count for count, _ in calls] == [8, 8, 4]
+    assert len({key for _, key in calls}) == 3
+    plain, _ = losses("semi_supervised", "critic")
+    assert total != plain
+
+
 def test_a_batch_without_labels_is_named():
     game = cases.game("semi_supervised")
     with pytest.raises(ValueError, match=r"labelled=\{'x': ..., 'y': ...\}; this batch has \['x', 'y'\]"):

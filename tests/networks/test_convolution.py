@@ -265,6 +265,36 @@ def test_small_images_leave_no_convolution_to_exchange_the_operands_of():
     assert "stablehlo.dot_general" in text
 
 
+# Batches that no other test has, so that no trace is shared with one.
+@pytest.mark.parametrize("case", [(4, 2, 4, "SAME", 6), (3, (2, 1), 9, "VALID", 7)], ids=str)
+def test_the_form_for_other_platforms_is_exact_too(case, monkeypatch):
+    """What a GPU or TPU would run, run here: the native operations, on small images and large ones."""
+    chosen = []
+
+    def elsewhere(*operands, default, cpu):
+        chosen.append(default)
+        return default(*operands)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    for operation, native in OPERATIONS:
+        check_case(operation, native, case, order=2)
+    assert len(chosen) > 6
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_platforms_get_native_convolutions(platform):
+    """Lowered for an accelerator, the kernel's gradient has JAX's own dimension numbers; nothing is a product."""
+
+    def gradient(x, w):
+        return jax.grad(lambda x, w: jnp.sum(jnp.sin(conv(x, w, strides=2))), (0, 1))(x, w)
+
+    traced = jax.jit(gradient).trace(jnp.ones((64, 4, 4, 2)), jnp.ones((4, 4, 2, 3)))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.convolution") == 3
+    assert "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]" in text
+    assert "dot_general" not in text
+
+
 def test_forward_mode_is_a_switch():
     params, x = critic_arrays()
     x, w = jnp.asarray(x, jnp.float32), jnp.asarray(params["down"], jnp.float32)

@@ -52,7 +52,8 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         raise DataError(f"Images are augmented by {sorted(AUGMENTATIONS)} or an Augment, got {unknown}.")
     whole = chain(*[AUGMENTATIONS[a] if isinstance(a, str) else a for a in augmentations])
 
-    def change(numbers: Array, name: str, x: Array) -> Array:
+    # The seed is data, so that one program augments for many seeds.
+    def change(seed: Array, numbers: Array, name: str, x: Array) -> Array:
         base = named_key(jax.random.key(seed), name)
 
         def one(number: Array, image: Array) -> Array:
@@ -78,18 +79,23 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         return numbered(source.feed_parts(cursor, count, parts, total), cursor, count, parts, total)
 
     def fetch(resident: Tree, fed: Tree) -> Batch:
-        batch, numbers = dict(source.fetch(resident, fed["source"])), fed["numbers"]
+        batch, numbers = dict(source.fetch(resident["source"], fed["source"])), fed["numbers"]
+        own = resident["seed"]
         x = batch["x"]
         for name in ("x", "condition"):
             if name in batch and batch[name].ndim == 4 and batch[name].shape[:3] == x.shape[:3]:
-                batch[name] = change(numbers["x"], "x", batch[name])
+                batch[name] = change(own, numbers["x"], "x", batch[name])
         if "labelled" in batch:
             labelled = batch["labelled"]
-            batch["labelled"] = {**labelled, "x": change(numbers["labelled"], "labelled", labelled["x"])}
+            batch["labelled"] = {**labelled, "x": change(own, numbers["labelled"], "labelled", labelled["x"])}
         return batch
 
     return dataclasses.replace(
-        source, feed=feed, feed_parts=feed_parts if source.feed_parts else None, fetch=fetch
+        source,
+        feed=feed,
+        feed_parts=feed_parts if source.feed_parts else None,
+        fetch=fetch,
+        resident={"source": source.resident, "seed": np.uint32(seed)},
     )
 
 

@@ -18,7 +18,8 @@ class Source:
     Attributes:
       feed: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the batches
         `cursor .. cursor + count - 1`. A pure function of its arguments, unless `state` is given.
-      fetch: `(resident, fed) -> batch`: on the device, inside the step, for one batch's share of `feed`.
+      fetch: `(resident, fed) -> batch`: on the device, inside the step, for one batch's share of `feed`. A function
+        of its arguments only: what depends on the seed lies in them, so that one program serves many seeds.
       resident: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
       batch_size: B of `x`.
       size: how many examples there are, or `None` where they are drawn without end.

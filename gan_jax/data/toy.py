@@ -243,11 +243,12 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
     def feed(cursor: int, count: int) -> np.ndarray:
         return np.arange(cursor, cursor + count, dtype=np.int32)
 
-    def fetch(_: Any, number: Array) -> Batch:
+    # The seed is data, so that one program draws for many seeds.
+    def fetch(seed: Array, number: Array) -> Batch:
         key = jax.random.fold_in(jax.random.key(seed), number)
         if labels and toy.sample_labelled is not None:
             x, y = toy.sample_labelled(key, batch_size)
             return over_batch({"x": x, "y": y})
         return over_batch({"x": toy.sample(key, batch_size)})
 
-    return Source(feed=feed, fetch=fetch, batch_size=batch_size)
+    return Source(feed=feed, fetch=fetch, resident=np.uint32(seed), batch_size=batch_size)

@@ -112,15 +112,15 @@ def test_source_draws_a_batch_by_its_number_whatever_the_cut():
     np.testing.assert_array_equal(one_by_one, together)
     assert len(np.unique(np.concatenate(together), axis=0)) == 48
     other = toy.from_toy(toy.ring(), batch_size=16, seed=6)
-    assert not np.array_equal(other.fetch((), other.feed(2, 1)[0])["x"], one_by_one[0])
+    assert not np.array_equal(other.fetch(other.resident, other.feed(2, 1)[0])["x"], one_by_one[0])
 
 
 def test_draws_are_divided_over_devices_and_equal_on_one():
     source = toy.from_toy(toy.ring(), batch_size=16, seed=0)
-    alone = jax.jit(lambda number: source.fetch((), number)["x"])(np.int32(3))
+    alone = jax.jit(lambda number: source.fetch(source.resident, number)["x"])(np.int32(3))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
-        divided = jax.jit(lambda number: source.fetch((), number)["x"])(np.int32(3))
+        divided = jax.jit(lambda number: source.fetch(source.resident, number)["x"])(np.int32(3))
     assert {shard.data.shape for shard in divided.addressable_shards} == {(2, 2)}
     np.testing.assert_allclose(divided, alone, atol=1e-6)
 

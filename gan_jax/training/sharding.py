@@ -199,7 +199,12 @@ class Share:
         return cls(tuple(own), mesh.size)
 
     def reading(self, source: Source) -> Source:
-        """The source, reading no more than this share where it can."""
+        """The source, reading no more than this share where it can.
+
+        Raises:
+          LayoutError: if the devices do not divide its batches.
+        """
+        check_divides(source.batch_size, self.total)
         read = source.feed_parts
         if len(self.parts) == self.total or read is None:
             return source

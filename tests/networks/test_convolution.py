@@ -83,7 +83,7 @@ def curved_norm(gradient):
     return norm
 
 
-def check_case(operation, native, case, order):
+def check_case(operation, native, case, order, tolerance=1e-10):
     kernel, strides, size, padding, batch = case
     x = np.random.default_rng(0).normal(size=(batch, *pair(size), 3))
     w = np.random.default_rng(1).normal(size=(*pair(kernel), 3, 2)) / 3
@@ -94,7 +94,7 @@ def check_case(operation, native, case, order):
         )
     for mine, yours in zip(*map(jax.tree.leaves, jax.device_get((ours, theirs))), strict=True):
         scale = 1 + np.abs(yours).max()
-        np.testing.assert_allclose(mine / scale, yours / scale, rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(mine / scale, yours / scale, rtol=tolerance, atol=tolerance / 10)
 
 
 @pytest.mark.parametrize("case", CONV_CASES, ids=str)
@@ -111,7 +111,8 @@ def test_conv_transpose_and_two_derivatives_are_the_native_ones(case):
 @pytest.mark.parametrize("case", FULL, ids=str)
 @pytest.mark.parametrize(("operation", "native"), OPERATIONS, ids=["conv", "conv_transpose"])
 def test_third_derivatives_are_the_native_ones(operation, native, case):
-    check_case(operation, native, case, order=3)
+    # Sines of second derivatives in the thousands: what differs in the last bits is amplified as much.
+    check_case(operation, native, case, order=3, tolerance=1e-8)
 
 
 def test_conv_is_scipys_correlation():

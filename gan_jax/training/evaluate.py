@@ -41,16 +41,19 @@ def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree
     return player.params, player.stats
 
 
+def _whole(mesh: Mesh | None) -> NamedSharding | None:
+    """Where results lie: whole on every device, so that every process can read them."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+
+
 @functools.lru_cache(maxsize=32)
-def _sampler(game: Game, mesh: Mesh | None) -> Callable[..., Array]:
-    def sample(variables: tuple[Tree, Tree], key: Key, inputs: Any) -> Array:
-        out, _ = game.networks["generator"].apply(
-            *variables, *over_batch(inputs), train=False, key=named_key(key, "generator")
-        )
+def _sampler(game: Game, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
+    def sample(variables: tuple[Tree, Tree], words: Array, inputs: Any) -> Array:
+        key = named_key(jax.random.wrap_key_data(words, impl=kind), "generator")
+        out, _ = game.networks["generator"].apply(*variables, *over_batch(inputs), train=False, key=key)
         return out
 
-    # Whole on every device, so that every process can read it.
-    return jax.jit(sample, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+    return jax.jit(sample, out_shardings=_whole(mesh))
 
 
 def sample(
@@ -81,7 +84,8 @@ def sample(
     if n < 1:
         raise ValueError(f"Ask for 1 or more samples, got {n}.")
     mesh = mesh_of(state)
-    variables, draw, prior = generator_variables(state, ema), _sampler(game, mesh), game.objective.prior
+    variables, prior = generator_variables(state, ema), game.objective.prior
+    draw = _sampler(game, mesh, jax.random.key_impl(key))
     given = jax.tree.map(np.asarray, conditions(n))
     # Chunks of one size, so that one program serves all; the last one's surplus is dropped.
     size = _rounded_up(min(CHUNK, n), 1 if mesh is None else mesh.size)
@@ -95,7 +99,7 @@ def sample(
             inputs = (jax.tree.map(np.asarray, prior(named_key(own, "latent"), number)), *inputs)
         inputs = jax.tree.map(lambda x, to=size: _padded(x, to), inputs)
         with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-            out = draw(variables, own, inputs)
+            out = draw(variables, np.asarray(jax.random.key_data(own)), inputs)
         parts.append(np.asarray(out)[:number])
     return np.concatenate(parts)
 
@@ -243,13 +247,12 @@ def losses_and_scores(
         fed = jax.tree.map(lambda x: x[0], source.feed(int(state.cursor), 1))
         batch = fetch(source, state, fed)
     with _sharing(state, batch):
-        found = _losses(experiment.game)(state, batch)
+        found = _losses(experiment.game, mesh_of(state))(state, batch)
     return {name: float(value) for name, value in found.items()}
 
 
 @functools.lru_cache(maxsize=8)
-def _losses(game: Game) -> Callable[[TrainState, Batch], Metrics]:
-    @jax.jit
+def _losses(game: Game, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
     def measure(state: TrainState, batch: Batch) -> Metrics:
         moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "evaluation"), state.step))
         measured: Metrics = {}
@@ -261,21 +264,20 @@ def _losses(game: Game) -> Callable[[TrainState, Batch], Metrics]:
                 measured[f"{name}/score_{kind}_std"] = jnp.std(scores)
         return measured
 
-    return measure
+    return jax.jit(measure, out_shardings=_whole(mesh))
 
 
 def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
     """What the experiment's probes say of the state, on one batch."""
     with _sharing(state, batch):
-        found = _probes(experiment)(state, batch)
+        found = _probes(experiment, mesh_of(state))(state, batch)
     return {name: np.asarray(value) for name, value in found.items()}
 
 
 @functools.lru_cache(maxsize=8)
-def _probes(experiment: Experiment) -> Callable[[TrainState, Batch], Metrics]:
+def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
     game = experiment.game
 
-    @jax.jit
     def look(state: TrainState, batch: Batch) -> Metrics:
         moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "probe"), state.step))
         # Computed anew rather than kept: what no probe reads, the compiler drops.
@@ -285,7 +287,7 @@ def _probes(experiment: Experiment) -> Callable[[TrainState, Batch], Metrics]:
             measured |= one(game, start, state, batch, moment)
         return measured
 
-    return look
+    return jax.jit(look, out_shardings=_whole(mesh))
 
 
 def fetch(source: Source, state: TrainState, fed: Any, resident: Tree = None) -> Batch:

@@ -175,9 +175,9 @@ def _features(
     if not is_image(samples.shape[1:]):
         return Features(as_samples(samples, name, dtype=np.float32), None, "float", extractor)
     mesh = _mesh(jax.local_devices() if devices is None else devices)
-    images = samples if samples.dtype == np.uint8 else encode(samples)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images are not all finite numbers.")
+    images = samples if samples.dtype == np.uint8 else encode(samples)
     return extract(
         extractor,
         images,

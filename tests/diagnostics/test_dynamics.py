@@ -1,5 +1,6 @@
 """Dynamics against the closed forms of the Dirac-GAN and of a bowl."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -19,10 +20,17 @@ ORIGIN = {"x": jnp.zeros((2, 1))}
 GAMMA = 0.6
 
 
+def probed(probe, game, start, state, batch):
+    """The probe as one program."""
+    return jax.jit(lambda start, state, batch: probe(game, start, state, batch, moment()))(
+        start, state, batch
+    )
+
+
 def eigenvalues(objective, psi=0.0, theta=0.0):
     game = dirac_game(objective, lr=0.1, schedule=simultaneous())
     state = dirac_train_state(jnp.array(psi), jnp.array(theta))
-    found = diagnostics.eigenvalues(game, state, state, ORIGIN, moment())
+    found = probed(diagnostics.eigenvalues, game, state, state, ORIGIN)
     return found, np.asarray(found["field/eigenvalues_real"] + 1j * found["field/eigenvalues_imaginary"])
 
 
@@ -62,17 +70,19 @@ def test_a_game_too_large_for_its_jacobian_is_refused():
         networks_={"critic": helpers.mlp(2, {"score": None}, hidden=400), "generator": helpers.generator()},
     )
     with pytest.raises(ValueError, match=r"up to 1000 parameters, this one has 16\d\d"):
-        diagnostics.field_jacobian(game, helpers.players_of(game), helpers.batch(), moment())
+        jax.eval_shape(
+            lambda: diagnostics.field_jacobian(game, helpers.players_of(game), helpers.batch(), moment())
+        )
 
 
 def test_interests_are_opposite_in_a_zero_sum_game_and_not_in_another():
     """The minimax generator's loss is minus what of the critic's depends on it."""
     game = helpers.game(gan(PRIOR))
-    state = helpers.init_state(game, moment().key)
-    found = diagnostics.opposition(game, state, state, helpers.batch(), moment())
+    state = jax.jit(lambda key: helpers.init_state(game, key))(moment().key)
+    found = probed(diagnostics.opposition, game, state, state, helpers.batch())
     np.testing.assert_allclose(found["generator/cosine_to_critic"], -1.0, atol=1e-5)
     game = helpers.game(non_saturating(PRIOR))
-    found = diagnostics.opposition(game, state, state, helpers.batch(), moment())
+    found = probed(diagnostics.opposition, game, state, state, helpers.batch())
     assert -1 < found["generator/cosine_to_critic"] < -0.5, "other weights of the same examples' slopes"
 
 
@@ -104,7 +114,7 @@ def test_the_path_angle_is_a_right_one_where_players_circle():
     """v = (theta, -psi) is at right angles to the way to the equilibrium, everywhere on it."""
     game = dirac_game(wgan(PRIOR), lr=0.1, schedule=simultaneous())
     begin, end = (dirac_train_state(jnp.array(a), jnp.array(b)) for a, b in ((3.0, 4.0), (0.0, 0.0)))
-    found = diagnostics.path(game, begin, end, ORIGIN, moment())
+    found = probed(diagnostics.path, game, begin, end, ORIGIN)
     np.testing.assert_allclose(found["field/path_angle"], np.zeros(11), atol=1e-6)
     expected = 5 * np.abs(1 - np.linspace(0.6, 1.1, 11))
     np.testing.assert_allclose(found["field/path_norm"], expected, atol=1e-5)

@@ -40,11 +40,16 @@ def linear_game(objective=None):
     )
 
 
-def read(diagnostic, game=None, player="critic"):
+def read(*diagnostics, game=None, player="critic", batch=None):
+    """The metrics of one turn at the players before the first round; one program, compiled."""
     game = game or linear_game()
-    players = helpers.players_of(game)
-    _, metrics = apply_turn(game, turn(player), players, {"x": REAL}, moment(), [diagnostic])
-    return metrics
+
+    @jax.jit
+    def play(batch):
+        players = helpers.players_of(game)
+        return apply_turn(game, turn(player), players, batch, moment(), diagnostics)[1]
+
+    return play(batch or {"x": REAL})
 
 
 def test_a_linear_critics_gradient_is_the_difference_of_the_means():
@@ -60,9 +65,8 @@ def test_a_linear_critics_gradient_is_the_difference_of_the_means():
 
 def test_layers_are_named_and_their_squares_add_up():
     game = helpers.game(wgan(PRIOR))
-    players = helpers.players_of(game)
-    both = [diagnostics.gradients, diagnostics.layer_gradients]
-    _, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), moment(), both)
+    both = (diagnostics.gradients, diagnostics.layer_gradients)
+    metrics = read(*both, game=game, batch=helpers.batch())
     parts = {n.rpartition("/")[2]: v for n, v in metrics.items() if n.startswith("critic/gradient_norm/")}
     assert set(parts) == {"hidden", "score"}
     np.testing.assert_allclose(
@@ -80,7 +84,7 @@ def test_the_slope_of_a_linear_critic_is_the_length_of_its_weights_everywhere():
 
 def test_the_slope_of_the_probability_is_that_of_the_sigmoid():
     """Scores w x are 3, 17 at the reals and 1, 15 at the fakes; interpolates are 1/4 and 3/4 of the way."""
-    metrics = read(diagnostics.input_gradients, linear_game(gan(PRIOR)))
+    metrics = read(diagnostics.input_gradients, game=linear_game(gan(PRIOR)))
     for kind, scores in {"real": (3, 17), "fake": (1, 15), "interpolates": (1.5, 16.5)}.items():
         d = 1 / (1 + np.exp(-np.array(scores, np.float64)))
         expected = 5 * np.mean(d * (1 - d))
@@ -97,8 +101,8 @@ def test_spectral_norms_are_those_of_the_matrix(shape):
 
 def test_spectral_norms_name_every_kernel_and_no_bias():
     game = helpers.game(wgan(PRIOR))
-    state = helpers.init_state(game, jax.random.key(0))
-    found = diagnostics.spectral_norms(game, state, state, helpers.batch(), moment())
+    state = jax.eval_shape(lambda: helpers.init_state(game, jax.random.key(0)))
+    found = jax.eval_shape(lambda s: diagnostics.spectral_norms(game, s, s, {}, moment()), state)
     assert {"critic/spectral_norm/hidden/w", "generator/spectral_norm/sample"} <= set(found)
     assert not [name for name in found if name.endswith("/b")]
 
@@ -120,10 +124,7 @@ def test_a_long_clipped_step_leaves_every_weight_on_the_bound():
         game, optimizers={"critic": optimizer(1000.0, clip=0.01), "generator": optax.sgd(0.1)}
     )
     for made, low, high in ((clipped, 0.99, 1.0), (game, 0.0, 0.05)):
-        players = helpers.players_of(made)
-        _, metrics = apply_turn(
-            made, turn("critic"), players, helpers.batch(), moment(), [diagnostics.health]
-        )
+        metrics = read(diagnostics.health, game=made, batch=helpers.batch())
         assert low <= metrics["critic/clipped_share"] <= high
 
 

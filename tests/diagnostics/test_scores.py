@@ -76,9 +76,8 @@ def test_histograms_of_a_round_are_means_over_its_turns():
     """Five turns in one scan: the edges are as they were, the shares sum to one."""
     game = helpers.game(gan(PRIOR), schedule=alternating(5))
     batches = helpers.batch(shape=(fresh_turns(game.schedule),))
-    _, metrics = make_train_step(game, diagnostics=[diagnostics.histograms])(
-        init_state(game, jax.random.key(0)), batches
-    )
+    step = make_train_step(game, diagnostics=[diagnostics.histograms])
+    metrics = jax.jit(lambda batches: step(init_state(game, jax.random.key(0)), batches)[1])(batches)
     for name, edges in (("score", SCORE_EDGES), ("probability", PROBABILITY_EDGES)):
         for kind in ("real", "fake"):
             found = metrics[f"critic/{name}_{kind}_histogram"]
@@ -88,10 +87,12 @@ def test_histograms_of_a_round_are_means_over_its_turns():
 
 def test_a_turn_reports_its_critics_scores_only():
     game = helpers.game(gan(PRIOR))
-    players = helpers.players_of(game)
+    both = [diagnostics.scores, diagnostics.health]
     for player, expected in (("critic", True), ("generator", False)):
-        _, metrics = apply_turn(
-            game, turn(player), players, helpers.batch(), moment(), [diagnostics.scores, diagnostics.health]
+        _, metrics = jax.eval_shape(
+            lambda player=player: apply_turn(
+                game, turn(player), helpers.players_of(game), helpers.batch(), moment(), both
+            )
         )
         assert ("critic/jsd_estimate" in metrics) is expected
         assert f"{player}/gradient_norm" in metrics

@@ -1,0 +1,37 @@
+"""Studies: what the literature's figures show, shown again, with seeds, intervals and a picture.
+
+    python -m experiments.studies                        # the studies, their claims and last results
+    python -m experiments.studies dirac f_gan_fit        # run these, resuming seed by seed
+    python -m experiments.studies all --quick            # all of them, small, with looser claims: minutes
+    python -m experiments.studies --gallery              # docs/gallery.md from the stored results
+
+A study is one file here with a `STUDY`. A claim that does not hold makes the command exit with 1 and say by how
+much it was missed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+
+from experiments.studies._study import Study
+
+HERE = pathlib.Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+
+
+def names() -> list[str]:
+    """The studies there are, in the order of the gallery."""
+    files = (path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(files, key=lambda name: (load(name).place, name))
+
+
+def load(name: str) -> Study:
+    """The study in `experiments/studies/NAME.py`.
+
+    Raises:
+      KeyError: if there is no such file.
+    """
+    if name.startswith("_") or not (HERE / f"{name}.py").is_file():
+        raise KeyError(name)
+    return importlib.import_module(f"experiments.studies.{name}").STUDY

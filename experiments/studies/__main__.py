@@ -1,0 +1,108 @@
+"""Runs, lists and shows the studies; see `experiments.studies`."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+from experiments import studies
+from experiments.studies import _draw, _gallery, _run
+from experiments.studies._study import Study, Verdict, judge
+from gan_jax.training.command_line import keep_compiled_programs
+
+QUICK_RESULTS = pathlib.Path("runs/studies-quick")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.studies", description=studies.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("names", nargs="*", help="studies to run, or 'all'; none lists them")
+    parser.add_argument("--quick", action="store_true", help="small runs with looser claims")
+    parser.add_argument("--seeds", type=int, help="how many seeds, instead of the study's own number")
+    parser.add_argument("--fresh", action="store_true", help="forget what is stored of these studies")
+    parser.add_argument("--figures", action="store_true", help="only draw and judge again what is stored")
+    parser.add_argument(
+        "--gallery", action="store_true", help="write docs/gallery.md from the stored results"
+    )
+    parser.add_argument("--results", type=pathlib.Path, help="where results are kept")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks; 1 where a claim does not hold, 2 where it cannot be understood."""
+    given = parse(arguments)
+    folder = given.results or (QUICK_RESULTS if given.quick else studies.RESULTS)
+    known = studies.names()
+    chosen = known if given.names == ["all"] else given.names
+    if unknown := [name for name in chosen if name not in known]:
+        print(f"There is no study {unknown[0]!r}: choose 'all' or of {', '.join(known)}.", file=sys.stderr)
+        return 2
+    if given.seeds is not None and given.seeds < 1:
+        print(f"--seeds is 1 or more, got {given.seeds}.", file=sys.stderr)
+        return 2
+    if given.gallery:
+        print(f"Wrote {_gallery.write(folder)}.")
+        return 0
+    if not chosen:
+        show(known, folder)
+        return 0
+    keep_compiled_programs()
+    failed = 0
+    for name in chosen:
+        failed += run(studies.load(name), folder, given)
+    return 1 if failed else 0
+
+
+def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
+    """Runs or redraws one study and prints its verdicts; how many of its claims do not hold."""
+    began = time.perf_counter()
+    if given.figures:
+        found = redraw(study, folder)
+    else:
+        found = _run.run(study, folder, quick=given.quick, seeds=given.seeds, fresh=given.fresh)
+    print(f"{study.name}: {study.title} ({time.perf_counter() - began:.0f} s)")
+    for verdict in found:
+        print(f"  {line(verdict)}")
+    sys.stdout.flush()
+    return sum(not verdict.holds for verdict in found)
+
+
+def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
+    """Draws a study's figure and judges its claims again, from what is stored."""
+    path = folder / f"{study.name}.json"
+    if not path.is_file():
+        raise SystemExit(f"Nothing is stored of {study.name} in {folder}: run it first.")
+    stored = _run.read(path)
+    count = _run.complete_seeds(study, stored["runs"])
+    if not count:
+        raise SystemExit(f"No seed of {study.name} is complete in {folder}: run it first.")
+    results = _run.results_of(stored["runs"], study, count)
+    found = judge(study, results, stored["quick"])
+    _run.write(path, _run.record(study, stored["runs"], stored["quick"], found))
+    _draw.save(folder / f"{study.name}.png", study.figure(results))
+    return found
+
+
+def line(verdict: Verdict) -> str:
+    """A verdict in a line."""
+    missed = "" if verdict.holds else f"; missed by {-verdict.margin:.4g}"
+    word = "holds" if verdict.holds else "FAILS"
+    return f"{word}  {verdict.text} [{verdict.measured()}, asked {verdict.sense} {verdict.bound:g}{missed}]"
+
+
+def show(names: Sequence[str], folder: pathlib.Path) -> None:
+    """Every study with its claims and, where there are any, last results."""
+    for name in names:
+        study = studies.load(name)
+        found = _run.stored_verdicts(study, folder)
+        print(f"{name}: {study.title}{'' if found else ' (not yet run)'}")
+        for text in [line(verdict) for verdict in found] if found else study.texts:
+            print(f"  {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

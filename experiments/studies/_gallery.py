@@ -1,0 +1,62 @@
+"""The gallery: a page with every study's figure, claims and measured values, made from the stored JSON."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from experiments import studies
+from experiments.studies import _run
+from experiments.studies._study import Study, Verdict
+
+PAGE = studies.HERE.parent.parent / "docs" / "gallery.md"
+HEAD = """# Gallery
+
+What the literature's figures and claims show, shown again by the studies in `experiments/studies/`. This page is
+written by `python -m experiments.studies --gallery` from the stored results. Intervals are 95 % intervals of the
+mean over seeds (Student's t); where a claim is made of every seed, the seeds' range stands instead.
+"""
+
+
+def write(folder: pathlib.Path, page: pathlib.Path = PAGE) -> pathlib.Path:
+    """Writes the page; returns where it is."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text(folder, page))
+    return page
+
+
+def text(folder: pathlib.Path, page: pathlib.Path = PAGE) -> str:
+    """The page for the results in `folder`."""
+    parts = [HEAD]
+    for name in studies.names():
+        study = studies.load(name)
+        found = _run.stored_verdicts(study, folder)
+        if found is not None:
+            parts.append(section(study, found, folder, page))
+    return "\n".join(parts)
+
+
+def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: pathlib.Path) -> str:
+    """One study: title, figure, what its docstring says, its claims as measured."""
+    image = os.path.relpath(folder / f"{study.name}.png", page.parent).replace(os.sep, "/")
+    table = ["| claim | measured | |", "| --- | --- | --- |"]
+    for verdict in found:
+        word = "holds" if verdict.holds else f"**missed** by {-verdict.margin:.3g}"
+        table.append(f"| {verdict.text} | {verdict.measured()} | {word} |")
+    return "\n".join(
+        [f"## {study.title}", "", f"![{study.title}]({image})", "", *table, "", *about(study), ""]
+    )
+
+
+def about(study: Study) -> list[str]:
+    """The docstring's paragraphs after the title and the claims."""
+    paragraphs = (study.doc or "").strip().split("\n\n")[1:]
+    own = (_unwrapped(paragraph) for paragraph in paragraphs if not paragraph.startswith("Claims:"))
+    return [part for paragraph in own for part in (paragraph, "")]
+
+
+def _unwrapped(paragraph: str) -> str:
+    lines = paragraph.splitlines()
+    if lines[0].startswith("    "):
+        return "\n".join(["```", *(line[4:] for line in lines), "```"])
+    return " ".join(line.strip() for line in lines)

@@ -1,0 +1,64 @@
+"""What studies that train have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.source import Source
+from gan_jax.game import Game, TrainState
+from gan_jax.training.rollout import rollout
+from gan_jax.training.step import init_state
+from gan_jax.types import Array
+
+BATCHES_A_SEED = 1 << 24
+"""Seeds draw from one source, each from its own place: the compiled rounds serve all of them."""
+
+
+def start(game: Game, seed: int) -> TrainState:
+    """A fresh state whose draws, of parameters, latents and data, are the seed's own."""
+    state = init_state(game, jax.random.key(seed))
+    return state._replace(cursor=jnp.int32(seed * BATCHES_A_SEED))
+
+
+def play(
+    game: Game,
+    source: Source,
+    seed: int,
+    rounds: int,
+    *,
+    every: int = 0,
+    look: Callable[[int, TrainState], Any] | None = None,
+    state: TrainState | None = None,
+) -> tuple[TrainState, list[Any]]:
+    """Plays `rounds` rounds, looking at the state before the first and after every `every`."""
+    state = start(game, seed) if state is None else state
+    seen = [] if look is None else [look(0, state)]
+    step = every or rounds
+    for done in range(step, rounds + 1, step):
+        state, _ = rollout(game, source, state, step)
+        if look is not None:
+            seen.append(look(done, state))
+    return state, seen
+
+
+def critic_of(game: Game, state: TrainState) -> Callable[[Array], Array]:
+    """The critic as `x [B, ...] -> score [B]`, in evaluation."""
+    player = state.players["critic"]
+
+    def score(x: Array) -> Array:
+        out, _ = game.networks["critic"].apply(player.params, player.stats, x, train=False, key=None)
+        return out["score"] if isinstance(out, dict) else out
+
+    return score
+
+
+def thinned(values: Any, count: int = 100) -> np.ndarray:
+    """Every n-th value, so that at most `count` remain, the last among them."""
+    array = np.asarray(values)
+    step = max(1, -(-len(array) // count))
+    return array[::-1][::step][::-1]

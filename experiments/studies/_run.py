@@ -1,0 +1,191 @@
+"""Running studies: seed by seed into a JSON file, then the figure and the claims."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.studies import _draw
+from experiments.studies._study import Result, Study, Verdict, judge
+
+DIGITS = 7
+
+
+def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, fresh: bool) -> list[Verdict]:
+    """Runs what is missing of a study, stores it, draws its figure and judges its claims.
+
+    Args:
+      study: the study.
+      folder: where `NAME.json` and `NAME.png` are kept.
+      quick: the small version with looser bounds.
+      seeds: how many; the study's own number if `None`.
+      fresh: forget what is stored.
+
+    Returns:
+      A verdict for every claim.
+    """
+    path = folder / f"{study.name}.json"
+    count = seeds or (study.quick_seeds if quick else study.seeds)
+    stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
+    runs: dict[str, dict[str, Any]] = stored.get("runs", {})
+    warn_of_changes(study, runs)
+    for seed in range(count):
+        own = runs.setdefault(str(seed), {})
+        for name, case in study.cases.items():
+            if name in own:
+                continue
+            began, processor = time.perf_counter(), time.process_time()
+            numbers = plain(case(seed, quick))
+            seconds = time.perf_counter() - began
+            own[name] = {
+                "numbers": numbers,
+                "seconds": round(seconds, 1),
+                "cpu_seconds": round(time.process_time() - processor, 1),
+                "source": digest(study),
+            }
+            write(path, record(study, runs, quick))
+            print(f"{study.name}: seed {seed}, {name}: {seconds:.1f} s", flush=True)
+    results = results_of(runs, study, count)
+    found = judge(study, results, quick)
+    write(path, record(study, runs, quick, found))
+    _draw.save(folder / f"{study.name}.png", study.figure(results))
+    return found
+
+
+def stored_verdicts(study: Study, folder: pathlib.Path) -> list[Verdict] | None:
+    """The claims judged again on what is stored; `None` where not all cases of a seed are there."""
+    path = folder / f"{study.name}.json"
+    if not path.is_file():
+        return None
+    stored = read(path)
+    complete = complete_seeds(study, stored["runs"])
+    if complete == 0:
+        return None
+    return judge(study, results_of(stored["runs"], study, complete), stored["quick"])
+
+
+def complete_seeds(study: Study, runs: Mapping[str, Any]) -> int:
+    """How many seeds, from 0 on, have all cases."""
+    count = 0
+    while all(name in runs.get(str(count), {}) for name in study.cases):
+        count += 1
+    return count
+
+
+def results_of(runs: Mapping[str, Any], study: Study, count: int) -> list[Result]:
+    """The first `count` seeds' numbers, `case -> numbers` each."""
+    return [
+        {name: revived(runs[str(seed)][name]["numbers"]) for name in study.cases} for seed in range(count)
+    ]
+
+
+def record(
+    study: Study, runs: Mapping[str, Any], quick: bool, found: Sequence[Verdict] = ()
+) -> dict[str, Any]:
+    """What is written to the JSON file."""
+    import jax
+
+    return {
+        "study": study.name,
+        "title": study.title,
+        "command": command(study, quick),
+        "quick": quick,
+        "versions": {"jax": jax.__version__, "numpy": np.__version__, "python": sys.version.split()[0]},
+        "claims": [plain({**verdict._asdict(), "holds": verdict.holds}) for verdict in found],
+        "runs": runs,
+    }
+
+
+def command(study: Study, quick: bool = False) -> str:
+    """What runs the study."""
+    return f"python -m experiments.studies {study.name}{' --quick' if quick else ''}"
+
+
+def digest(study: Study) -> str:
+    """The first digits of the SHA-256 of the study's file."""
+    file = sys.modules[study.module].__file__
+    assert file is not None
+    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()[:12]
+
+
+def warn_of_changes(study: Study, runs: Mapping[str, Any]) -> None:
+    """Says on stderr where stored numbers come from another version of the study's file."""
+    now = digest(study)
+    if any(case["source"] != now for cases in runs.values() for case in cases.values()):
+        print(
+            f"{study.name}: stored numbers come from another version of its file; --fresh computes them again.",
+            file=sys.stderr,
+        )
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """Python values of seven significant digits that JSON can hold: what is not finite becomes a string.
+
+    >>> plain({"a": np.float32(1 / 3), "b": np.array([1.0, np.inf])})
+    {'a': 0.3333333, 'b': [1.0, 'inf']}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else str(number)
+    return plain(np.asarray(value).tolist())
+
+
+def revived(value: Any) -> Any:
+    """The inverse of `plain` for what is not finite."""
+    if isinstance(value, dict):
+        return {name: revived(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [revived(item) for item in value]
+    return float(value) if value in ("inf", "-inf", "nan") else value
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """A stored record."""
+    return json.loads(path.read_text())
+
+
+def write(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Replaces the file at once, so that a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".json.new")
+    beside.write_text(_lines(content) + "\n")
+    os.replace(beside, path)
+
+
+def _lines(content: Mapping[str, Any]) -> str:
+    """JSON with one line for each list of numbers: readable, and small."""
+    return _pretty(content, 0)
+
+
+def _pretty(value: Any, depth: int) -> str:
+    if isinstance(value, Mapping) and value:
+        pad = "  " * (depth + 1)
+        inner = ",\n".join(
+            f"{pad}{json.dumps(name)}: {_pretty(item, depth + 1)}" for name, item in value.items()
+        )
+        return f"{{\n{inner}\n{'  ' * depth}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        pad = "  " * (depth + 1)
+        inner = ",\n".join(pad + _pretty(item, depth + 1) for item in value)
+        return f"[\n{inner}\n{'  ' * depth}]"
+    return json.dumps(value, allow_nan=False)

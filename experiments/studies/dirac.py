@@ -1,0 +1,282 @@
+"""Dirac-GAN: eigenvalues and trajectories of every objective.
+
+Claims:
+- Eigenvalues of a round's Jacobian equal the closed forms to 1e-6, for all objectives, simultaneous and
+  alternating.
+- Simultaneous play of the minimax game leaves the equilibrium: the radius grows to at least 1.5 times its
+  start.
+- Alternating play of it circles: the last turn's mean radius is that of the first to within 1 %.
+- R1, consensus, instance noise, extragradient and symplectic adjustment reach it: radii fall to 1e-3 of the
+  start.
+- Near it, R1's radius shrinks at the rate of the closed form: the measured exponent is within 2 %.
+
+Data at 0, G = theta, D(x) = psi x: the smallest GAN, all of whose local behaviour has a closed form. Every
+objective whose slopes at 0 are known is linearised through the library's own train step, simultaneous and
+alternating, for a step size h, a penalty gamma and an instance noise sigma that the seed draws; trajectories of
+2,000 rounds (h = .1) start from a point that the seed draws at radius 1.
+
+Paper: Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018, sections 2 and 4
+(arXiv:1801.04406); Mescheder et al., The Numerics of GANs, 2017 (arXiv:1705.10461).
+
+    python -m experiments.studies dirac        # a minute on two cores
+
+Nothing is scaled. Float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.studies import _draw
+from experiments.studies._study import Claim, Numbers, Result, Study
+from gan_jax import field as fields
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, Objective, Schedule, alternating, fresh_turns, simultaneous
+from gan_jax.objectives import add_terms, prepared, r1, r2
+from gan_jax.objectives.f_gan import f_gan
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.hinge import hinge
+from gan_jax.objectives.least_squares import least_squares
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.relativistic import relativistic
+from gan_jax.objectives.wgan import wgan
+from gan_jax.training.pictures import chart
+from gan_jax.training.step import init_state, make_train_step
+
+PRIOR = gaussian(1)
+STEP = 0.1
+ROUNDS = 2000
+R1_GAMMA = 1.5
+"""Above 1: one real eigenvalue governs the decay, which at 1 is double."""
+
+
+def two_nodes(sigma: float) -> Callable[..., Any]:
+    """Instance noise on the points +sigma and -sigma: its expectation is exact on two examples."""
+
+    def prepare(inputs: Any, *, key: Any, step: Any, memory: Any) -> Any:
+        x, *rest = inputs
+        signs = jnp.where(jnp.arange(x.shape[0]) % 2 == 0, 1.0, -1.0)[:, None]
+        return (x + sigma * signs, *rest)
+
+    return prepare
+
+
+def closed_forms(gamma: float, sigma: float) -> dict[str, tuple[Objective, float, float]]:
+    """Objectives, and b, c of t^2 + b t + c, whose roots are the eigenvalues of the continuous field."""
+    forms = {
+        "minimax": (gan(PRIOR), 0.0, 1 / 4),
+        "-log D": (non_saturating(PRIOR), 0.0, 1 / 4),
+        "WGAN": (wgan(PRIOR), 0.0, 1.0),
+        "least squares": (least_squares(PRIOR, a=-1.0, b=1.0, c=1.0), 0.0, 1.0),
+        "hinge": (hinge(PRIOR), 0.0, 1.0),
+        "relativistic": (relativistic(PRIOR, average=False), 0.0, 1 / 4),
+        "relativistic average": (relativistic(PRIOR), 0.0, 1.0),
+        "instance noise": (prepared(gan(PRIOR), two_nodes(sigma)), sigma**2 / 2, 1 / 4),
+        "R1": (add_terms(gan(PRIOR), r1(gamma)), gamma, 1 / 4),
+        "R2": (add_terms(gan(PRIOR), r2(gamma)), gamma, 1 / 4),
+    }
+    slopes = {"kl": math.exp(-2), "reverse_kl": 1.0, "pearson": 1.0, "neyman": 1.0, "squared_hellinger": 1.0}
+    slopes |= {"jeffrey": 1.0, "jensen_shannon": 1 / 4, "total_variation": 1 / 4}
+    return forms | {f"f-GAN {name}": (f_gan(PRIOR, divergence=name), 0.0, c) for name, c in slopes.items()}
+
+
+def game_of(objective: Objective, step: float, schedule: Schedule, field: Any = None) -> Game:
+    """The Dirac-GAN, by gradient descent."""
+
+    def theta(params: Any, stats: Any, z: Any, train: bool = False, key: Any = None) -> Any:
+        return jnp.broadcast_to(params, (z.shape[0], 1)), stats
+
+    def psi_x(params: Any, stats: Any, x: Any, train: bool = False, key: Any = None) -> Any:
+        return params * x[:, 0], stats
+
+    return Game(
+        networks={
+            "generator": Network(init=lambda key: (jnp.zeros(()), ()), apply=theta),
+            "critic": Network(init=lambda key: (jnp.zeros(()), ()), apply=psi_x),
+        },
+        objective=objective,
+        optimizers={name: optax.sgd(step) for name in objective.losses},
+        schedule=schedule,
+        field=field,
+    )
+
+
+def round_of(game: Game) -> Callable[[Any], Any]:
+    """One round as a map of the point (psi, theta)."""
+    step = make_train_step(game)
+    batches = {"x": jnp.zeros((fresh_turns(game.schedule), 2, 1))}
+    state = init_state(game, jax.random.key(0))
+
+    def play(point: Any) -> Any:
+        values = {"critic": point[0], "generator": point[1]}
+        players = {name: player._replace(params=values[name]) for name, player in state.players.items()}
+        after, _ = step(state._replace(players=players), batches)
+        return jnp.stack([after.players["critic"].params, after.players["generator"].params])
+
+    return play
+
+
+def roots(b: float, c: float) -> np.ndarray:
+    """The roots of t^2 + b t + c, by imaginary, then real part."""
+    root = complex(b * b - 4 * c) ** 0.5
+    return _in_order(np.array([(-b - root) / 2, (-b + root) / 2]))
+
+
+def _in_order(values: np.ndarray) -> np.ndarray:
+    return values[np.lexsort((values.real.round(9), values.imag.round(9)))]
+
+
+def eigenvalues(seed: int, quick: bool) -> Numbers:
+    """The largest difference of an eigenvalue from its closed form, over all objectives, and those of some."""
+    draw = np.random.default_rng(seed)
+    h, gamma, sigma = draw.uniform(0.05, 0.4), draw.uniform(0.2, 2.5), draw.uniform(0.3, 1.8)
+    errors, real, imaginary = {}, {}, {}
+    with jax.enable_x64(True):
+        for name, (objective, b, c) in closed_forms(gamma, sigma).items():
+            for how, schedule in (("simultaneous", simultaneous()), ("alternating", alternating())):
+                jacobian = jax.jacrev(round_of(game_of(objective, h, schedule)))(jnp.zeros(2))
+                found = _in_order(np.linalg.eigvals(np.asarray(jacobian)).astype(complex))
+                # Simultaneous: 1 + h t. Alternating: trace 2 - h b - h^2 c and determinant 1 - h b of two shears.
+                form = (
+                    1 + h * roots(b, c) if how == "simultaneous" else roots(h * b + h * h * c - 2, 1 - h * b)
+                )
+                errors[f"{name}, {how}"] = float(np.abs(found - _in_order(form)).max())
+                real[f"{name}, {how}"] = found.real
+                imaginary[f"{name}, {how}"] = found.imag
+    return {"h": h, "gamma": gamma, "sigma": sigma, "errors": errors, "real": real, "imaginary": imaginary}
+
+
+def ways() -> dict[str, tuple[Objective, Schedule, Any]]:
+    """The trajectories that are drawn."""
+    plain = gan(PRIOR)
+    return {
+        "simultaneous": (plain, simultaneous(), None),
+        "alternating": (plain, alternating(), None),
+        "R1": (add_terms(plain, r1(R1_GAMMA)), simultaneous(), None),
+        "instance noise": (prepared(plain, two_nodes(1.0)), simultaneous(), None),
+        "consensus": (plain, simultaneous(), fields.consensus(1.0)),
+        "symplectic": (plain, simultaneous(), fields.symplectic_adjustment(1.0, align=False)),
+        "extragradient": (wgan(PRIOR), simultaneous(), fields.extragradient()),
+    }
+
+
+DRAWN = ("simultaneous", "alternating", "R1", "consensus")
+REACHING = ("R1", "instance noise", "consensus", "symplectic", "extragradient")
+
+
+def trajectories(seed: int, quick: bool) -> Numbers:
+    """Radii along every way of playing, and R1's decay against the closed form."""
+    angle = np.random.default_rng(1000 + seed).uniform(0, 2 * np.pi)
+    numbers: Numbers = {"growth": {}, "paths": {}}
+    with jax.enable_x64(True):
+        for name, (objective, schedule, field) in ways().items():
+            play = round_of(game_of(objective, STEP, schedule, field))
+            begin = jnp.array([np.cos(angle), np.sin(angle)])
+            path = np.asarray(_path(play, begin))
+            radius = np.linalg.norm(path, axis=1)
+            numbers["growth"][name] = radius[-1]
+            if name in DRAWN and seed == 0:
+                shown = path[::8] if name == "simultaneous" else path[:250]
+                numbers["paths"][name] = shown.round(3)
+            if name == "alternating":
+                # A turn around the circle takes 2 pi / (h / 2) rounds.
+                turn = round(4 * np.pi / STEP)
+                numbers["drift"] = abs(radius[-turn:].mean() / radius[:turn].mean() - 1)
+            if name == "R1":
+                numbers["r1_rate"] = float(np.log(radius[600] / radius[200]) / 400)
+    numbers["r1_form"] = float(np.log(np.abs(1 + STEP * roots(R1_GAMMA, 1 / 4)).max()))
+    return numbers
+
+
+def _path(play: Callable[[Any], Any], begin: Any) -> Any:
+    def body(point: Any, _: None) -> tuple[Any, Any]:
+        return play(point), point
+
+    return jax.jit(lambda point: jax.lax.scan(body, point, None, length=ROUNDS)[1])(begin)
+
+
+def figure(results: Sequence[Result]) -> np.ndarray:
+    """Trajectories from one seed, and the eigenvalues of simultaneous play in the plane."""
+    panels = []
+    for name in DRAWN:
+        path = np.asarray(results[0]["trajectories"]["paths"][name])
+        reach = 1.1 * float(np.abs(path).max())
+        curves = {"(psi, theta)": (path[:, 0], path[:, 1])}
+        panels.append(chart(curves, limits=(-reach, reach), size=(210, 210), title=name))
+    found = results[0]["eigenvalues"]
+    circle = np.linspace(0, 2 * np.pi, 200)
+    curves = {"unit circle": (np.cos(circle), np.sin(circle))}
+    for how in ("simultaneous", "alternating"):
+        names = [name for name in found["real"] if name.endswith(how)]
+        x = np.concatenate([found["real"][name] for name in names])
+        y = np.concatenate([found["imaginary"][name] for name in names])
+        ticks = [
+            np.array([[a - 0.012, b], [a + 0.012, b], [np.nan, np.nan]]) for a, b in zip(x, y, strict=True)
+        ]
+        crosses = np.concatenate(ticks)
+        curves[f"eigenvalues, {how}"] = (crosses[:, 0], crosses[:, 1])
+    plane = chart(
+        curves, limits=(0.3, 1.15), size=(426, 300), title=f"eigenvalues of a round, h = {found['h']:.3g}"
+    )
+    errors = {
+        f"seed {seed}": [math.log10(max(error, 1e-17)) for error in result["eigenvalues"]["errors"].values()]
+        for seed, result in enumerate(results)
+    }
+    right = _draw.dots(errors, title="log10 |eigenvalue - closed form|", lines=[-6.0], width=426)
+    return _draw.column(_draw.row(*panels), _draw.row(plane, right))
+
+
+def growth(name: str, result: Result) -> float:
+    """The last radius over the first, which is 1."""
+    return result["trajectories"]["growth"][name]
+
+
+STUDY = Study(
+    module=__name__,
+    doc=__doc__,
+    place=11,
+    cases={"eigenvalues": eigenvalues, "trajectories": trajectories},
+    seeds=5,
+    quick_seeds=1,
+    claims=(
+        Claim(
+            effect=lambda result: max(result["eigenvalues"]["errors"].values()),
+            at_most=1e-6,
+            quick=1e-6,
+            every_seed=True,
+        ),
+        Claim(
+            effect=functools.partial(growth, "simultaneous"),
+            at_least=1.5,
+            quick=1.5,
+        ),
+        Claim(
+            effect=lambda result: result["trajectories"]["drift"],
+            at_most=0.01,
+            quick=0.02,
+        ),
+        Claim(
+            effect=lambda result: max(growth(name, result) for name in REACHING),
+            at_most=1e-3,
+            quick=1e-3,
+            every_seed=True,
+        ),
+        Claim(
+            effect=lambda result: abs(
+                result["trajectories"]["r1_rate"] / result["trajectories"]["r1_form"] - 1
+            ),
+            at_most=0.02,
+            quick=0.02,
+            every_seed=True,
+        ),
+    ),
+    figure=figure,
+)

@@ -1,0 +1,205 @@
+"""Studies: what a claim is, that runs resume seed by seed, that a failed claim is an exit code, that stored results
+hold what they claim."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from experiments import studies
+from experiments.studies import __main__ as command
+from experiments.studies import _draw, _gallery, _run
+from experiments.studies._study import Claim, Study, interval, judge
+
+DOC = """A study of numbers.
+
+Claims:
+- The number is at least 3, which takes
+  two lines to say.
+- The number is at most 10.
+
+It is a number.
+
+    python -m experiments.studies numbers        # no time
+"""
+
+
+def study_of(cases, claims, doc=DOC, seeds=3):
+    return Study(
+        module=__name__,
+        doc=doc,
+        place=1,
+        cases=cases,
+        claims=claims,
+        figure=lambda results: np.full((4, 4, 3), 255, np.uint8),
+        seeds=seeds,
+    )
+
+
+def number(result):
+    return result["case"]["x"]
+
+
+CLAIMS = (Claim(effect=number, at_least=3.0, quick=1.0), Claim(effect=number, at_most=10.0))
+
+
+def results(*values):
+    return [{"case": {"x": value}} for value in values]
+
+
+def test_interval_is_students():
+    """Three values 1, 2, 3: mean 2, standard error 1 / sqrt 3, t(.975, 2) = 4.3027 (any table)."""
+    mean, low, high = interval([1.0, 2.0, 3.0])
+    np.testing.assert_allclose([mean, low, high], [2, 2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5], rtol=1e-5)
+    assert interval([5.0]) == (5.0, -math.inf, math.inf)
+
+
+def test_claims_are_read_off_the_docstring():
+    study = study_of({"case": lambda seed, quick: {}}, CLAIMS)
+    assert study.title == "A study of numbers"
+    assert study.texts == [
+        "The number is at least 3, which takes two lines to say.",
+        "The number is at most 10.",
+    ]
+    with pytest.raises(ValueError, match=r"2 claims.*and the study 1"):
+        study_of({}, CLAIMS[:1])
+
+
+def test_the_near_end_of_the_interval_is_held_against_the_bound():
+    study = study_of({}, CLAIMS)
+    low, high = judge(study, results(4.0, 5.0, 6.0))
+    assert not low.holds  # the mean is 5, but the interval begins at 5 - 2.48
+    assert low.margin == pytest.approx(5 - 4.30265 / 3**0.5 - 3, rel=1e-5)
+    assert high.holds
+    assert judge(study, results(4.9, 5.0, 5.1))[0].holds
+    assert not judge(study, results(5.0))[0].holds  # a single seed has no interval
+
+
+def test_every_seed_asks_the_worst_one():
+    study = study_of({}, [dataclasses.replace(claim, every_seed=True) for claim in CLAIMS])
+    assert all(verdict.holds for verdict in judge(study, results(3.0, 10.0)))
+    low, high = judge(study, results(2.5, 5.0, 10.5))
+    assert (low.margin, high.margin) == (-0.5, -0.5)
+
+
+def test_quick_asks_less_and_leaves_claims_out():
+    study = study_of({}, CLAIMS)
+    (only,) = judge(study, results(2.0), quick=True)
+    assert only.holds
+    assert only.bound == 1.0
+
+
+def test_a_number_that_is_none_fails():
+    study = study_of({}, CLAIMS)
+    assert [verdict.margin for verdict in judge(study, results(float("nan")), quick=True)] == [-math.inf]
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{}, {"at_least": 1.0, "at_most": 2.0}, {"at_least": 1.0, "quick": 2.0}, {"at_most": 1.0, "quick": 0.5}],
+)
+def test_claims_that_make_no_sense(bounds):
+    with pytest.raises(ValueError, match=r"one of at_least and at_most|less loose"):
+        Claim(effect=number, **bounds)
+
+
+def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
+    """A case that fails at the third seed: the first two are not computed again."""
+    calls = []
+
+    def case(seed, quick):
+        calls.append(seed)
+        if seed == 2 and calls.count(2) == 1:
+            raise KeyboardInterrupt
+        return {"x": 5.0 + 0.1 * seed}
+
+    study = study_of({"case": case}, CLAIMS)
+    options = {"quick": False, "seeds": None, "fresh": False}
+    with pytest.raises(KeyboardInterrupt):
+        _run.run(study, tmp_path, **options)
+    found = _run.run(study, tmp_path, **options)
+    assert calls == [0, 1, 2, 2]
+    assert found[0].by_seed == (5.0, 5.1, 5.2)
+    assert (tmp_path / "test_framework.png").read_bytes().startswith(b"\x89PNG")
+    _run.run(study, tmp_path, **{**options, "fresh": True, "seeds": 1})
+    assert calls == [0, 1, 2, 2, 0]
+    assert capsys.readouterr().out.count("seed 0, case") == 2
+
+
+def test_numbers_survive_the_file(tmp_path):
+    numbers = {
+        "a": np.float32(0.1),
+        "b": np.array([[1, 2], [3, 4]]),
+        "c": math.inf,
+        "d": [math.nan, "text", True, None],
+    }
+    _run.write(tmp_path / "x.json", {"runs": _run.plain(numbers)})
+    read = _run.revived(_run.read(tmp_path / "x.json")["runs"])
+    assert read["a"] == 0.1
+    assert read["b"] == [[1, 2], [3, 4]]
+    assert read["c"] == math.inf
+    assert math.isnan(read["d"][0])
+    assert read["d"][1:] == ["text", True, None]
+
+
+@pytest.mark.parametrize(("value", "code", "word"), [(5.0, 0, "holds"), (2.0, 1, "missed by 1")])
+def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys, value, code, word):
+    study = study_of({"case": lambda seed, quick: {"x": value}}, CLAIMS)
+    monkeypatch.setattr(studies, "names", lambda: ["numbers"])
+    monkeypatch.setattr(studies, "load", lambda name: study)
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    assert command.main(["numbers", "--results", str(tmp_path)]) == code
+    assert word in capsys.readouterr().out
+    assert command.main(["--results", str(tmp_path)]) == 0
+    assert word in capsys.readouterr().out
+
+
+def test_an_unknown_study_is_named(capsys):
+    assert command.main(["no_such_study"]) == 2
+    assert "no_such_study" in capsys.readouterr().err
+
+
+def test_pictures_stand_where_they_are_put():
+    red, blue = np.zeros((2, 3, 3), np.uint8), np.ones((1, 2, 3), np.uint8)
+    page = _draw.row(red, blue, gap=1)
+    assert page.shape == (2, 6, 3)
+    assert (page[1, 4:] == 255).all()
+    assert (page[0, 4:] == 1).all()
+    assert _draw.column(red, blue, gap=1).shape == (4, 3, 3)
+
+
+def test_a_surface_is_blue_where_low_and_red_where_high():
+    picture = _draw.surface([[0.0, 1.0], [0.0, 1.0]], size=10)
+    left, right = picture[-1, 0].astype(int), picture[-1, -1].astype(int)
+    assert left[2] > left[0]
+    assert right[0] > right[2]
+
+
+NAMES = studies.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_study_says_what_it_claims_and_how_it_is_run(name):
+    study = studies.load(name)
+    assert f"python -m experiments.studies {name}" in (study.doc or "")
+    assert "Paper:" in (study.doc or "")
+    assert study.seeds >= 3
+    assert any(claim.quick is not None for claim in study.claims)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if (studies.RESULTS / f"{name}.json").is_file()])
+def test_stored_results_hold_their_claims(name):
+    """The committed JSON is complete and of the full study, and its claims hold when they are judged again."""
+    study = studies.load(name)
+    stored = _run.read(studies.RESULTS / f"{name}.json")
+    assert not stored["quick"]
+    assert _run.complete_seeds(study, stored["runs"]) >= study.seeds
+    found = _run.stored_verdicts(study, studies.RESULTS)
+    assert found is not None
+    assert [verdict.text for verdict in found if not verdict.holds] == []
+    assert (studies.RESULTS / f"{name}.png").stat().st_size < 150_000
+
+
+def test_the_gallery_is_that_of_the_results():
+    assert _gallery.PAGE.read_text() == _gallery.text(studies.RESULTS)

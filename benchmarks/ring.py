@@ -5,12 +5,12 @@
     python -m benchmarks.ring --check                        # is it the same game on both sides?
     python -m benchmarks.ring --only wgan_gp:5 --pairs 3 --seconds 1 --no-save
 
-Eight Gaussians on a circle, z of 2 as in WGAN-GP's toys, a generator and a critic of 2 x 128 ReLU, batch 256; 1 or 5
-critic turns a round; -log D with Adam(1e-4, .5), WGAN with RMSProp(5e-5) and clipping at .01, WGAN-GP with lambda 10 and
-Adam(1e-4, 0, .9). Ours draws data, z and interpolates inside the step and fetches every round's metrics;
-PyTorch's draws as much and fetches nothing; its optimisers are
-as `torch.optim.Adam(...)` gives them (`--torch-optimizer=fused` for its fastest). Bars: generator rounds/s 2.5
-times PyTorch's in each of the six games, 3 times in the geometric mean.
+Eight Gaussians on a circle, z of 2 as in WGAN-GP's toys, a generator and a critic of 2 x 128 ReLU, batch 256; 1 or
+5 critic turns a round; -log D with Adam(1e-4, .5), WGAN with RMSProp(5e-5) and clipping at .01, WGAN-GP with lambda
+10 and Adam(1e-4, 0, .9). Ours draws data, z and interpolates inside the step and fetches every round's metrics;
+PyTorch's draws as much and fetches nothing; its optimisers are as `torch.optim.Adam(...)` gives them
+(`--torch-optimizer=fused` for its fastest). Bars: generator rounds/s 2.5 times PyTorch's in each of the six games,
+3 times in the geometric mean.
 """
 
 from __future__ import annotations

@@ -407,7 +407,10 @@ class _Run:
         )
         if (best := self.checkpoints.best()) is not None and self.experiment.best is not None:
             self.say(f"Best by {self.experiment.best.metric}: round {best} (--checkpoint={best})")
-        self.say(f"Curves: tensorboard --logdir {root} (pip install tensorboard), or the lines of {self.workdir.metrics}")
+        self.say(
+            f"Curves: tensorboard --logdir {root} (pip install tensorboard), or the lines of "
+            f"{self.workdir.metrics}"
+        )
 
 
 def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:

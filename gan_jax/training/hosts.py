@@ -74,6 +74,8 @@ def join(
             raise
         return  # no environment that JAX knows
     except RuntimeError as error:
+        if all(value is None for value in given) and "before any JAX" in str(error):
+            return  # JAX is already in use here: nobody has started this process as one of several
         raise HostsError(
             f"Process {process_id} could not join the others at {coordinator} ({_first_line(error)}): start all "
             f"{num_processes} within {seconds} s, with an address of process 0 that all can reach."

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -74,29 +76,34 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=6000)
+    parser.add_argument("--only", choices=("logging", "checkpoints"), help="one of the two comparisons")
     arguments = parser.parse_args()
     keep_compiled_programs()
     config = digits.get_config()
     base = dataclasses.replace(digits.build(config), rounds=arguments.rounds, checkpoint_every=0)
     bare = dataclasses.replace(base, log_every=NEVER, sample_every=0)
     saving = dataclasses.replace(bare, checkpoint_every=500)
+    variants = {
+        "logging": ("logs and pictures at the default cadence", base),
+        "checkpoints": ("a checkpoint every 500 rounds", saving),
+    }
     rows = [
         compare(
-            "logging, default cadence / none",
-            lambda: seconds_a_round(base),
-            lambda: seconds_a_round(bare),
+            f"{name} / none",
+            functools.partial(seconds_a_round, variant),
+            functools.partial(seconds_a_round, bare),
             arguments.pairs,
-        ),
-        compare(
-            "checkpoint every 500 rounds / none",
-            lambda: seconds_a_round(saving),
-            lambda: seconds_a_round(bare),
-            arguments.pairs,
-        ),
+        )
+        for key, (name, variant) in variants.items()
+        if arguments.only in (None, key)
     ]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "digits_costs.json").write_text(
-        json.dumps({"command": "python -m benchmarks.digits_costs", "rows": rows}, indent=2) + "\n"
+        json.dumps(
+            {"command": " ".join(["python -m benchmarks.digits_costs", *sys.argv[1:]]), "rows": rows},
+            indent=2,
+        )
+        + "\n"
     )
 
 

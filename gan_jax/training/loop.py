@@ -22,7 +22,7 @@ from gan_jax.training.checkpoint import Checkpoints
 from gan_jax.training.evaluate import evaluate, fetch, log_of, numbers_of, picture, probe
 from gan_jax.training.experiment import Experiment, ExperimentError, closest
 from gan_jax.training.rollout import feed_rounds
-from gan_jax.training.sharding import Layout, Run, make_layout
+from gan_jax.training.sharding import Layout, Run, check_divides, make_layout
 from gan_jax.training.step import init_state
 from gan_jax.training.workdir import Lock, Workdir, check_config, read_metrics, write_config
 from gan_jax.training.writer import Progress, Writer, WriterError, progress
@@ -193,6 +193,8 @@ def train(
     Raises:
       NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
     """
+    layout = make_layout(experiment.parallelism)
+    check_divides(experiment.source.batch_size, layout.mesh.size)
     with contextlib.ExitStack() as held:
         interrupt = held.enter_context(Interrupt().watching())
         with hosts.first_goes_ahead():
@@ -201,7 +203,6 @@ def train(
                 if config is not None:
                     check_config(workdir, config, may_change=LOOKS, override=override)
                     write_config(workdir, config, experiment=name)
-        layout = make_layout(experiment.parallelism)
         with Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
             run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
             return run.play()

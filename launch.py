@@ -1,4 +1,4 @@
-"""Train, evaluate, sample or describe a GAN.
+"""Train, evaluate, sample, describe or replay a GAN.
 
     python launch.py
     python launch.py --config=experiments/ring.py --config.objective=wgan_gp --workdir=runs/ring
@@ -33,6 +33,7 @@ CHECKPOINT = flags.DEFINE_integer(
 NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "How many samples are drawn to look at or to evaluate."
 )
+UNTIL = flags.DEFINE_integer("until", None, "The round --mode=replay stops at; the one that the log names.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 stays alone.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
             coordinator=COORDINATOR.value,
             num_processes=NUM_PROCESSES.value,
             process_id=PROCESS_ID.value,
+            until=UNTIL.value,
             **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )

@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
             "ema": 0.995,
             "batch_size": 64,
             "seed": 0,
+            "seeds": 1,
             "rounds": 8000,
             "log_every": 200,
             "checkpoint_every": 2000,

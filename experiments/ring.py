@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
             "ema": 0.0,
             "batch_size": 512,
             "seed": 0,
+            "seeds": 1,
             "rounds": 25000,
             "log_every": 500,
             "checkpoint_every": 5000,

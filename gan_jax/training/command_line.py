@@ -1,7 +1,8 @@
-"""What `launch.py` does with its flags: find the experiment, then train, evaluate, sample or describe it."""
+"""What `launch.py` does with its flags: it finds the experiment, then trains it or looks at its run."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gan_jax.data.errors import DataError
+from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.training.experiment import Experiment, ExperimentError, closest, load_module
 from gan_jax.training.workdir import Workdir, WorkdirError, jsonable, read_config, write_atomically
 
@@ -40,6 +41,7 @@ class Request:
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics: see `EVALUATION`.
       coordinator, num_processes, process_id: see `hosts.join`.
+      until: the round that `--mode=replay` stops at; `None` is the one that the log names.
     """
 
     experiment: str
@@ -57,6 +59,7 @@ class Request:
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
+    until: int | None = None
 
 
 EVALUATION = {
@@ -76,8 +79,7 @@ def run(mode: str, request: Request) -> None:
     from gan_jax.training import hosts
 
     keep_compiled_programs()
-    hosts.join(request.coordinator, request.num_processes, request.process_id)
-    if not hosts.several():
+    if not hosts.join(request.coordinator, request.num_processes, request.process_id):
         MODES[mode](request)
         return
     try:
@@ -159,12 +161,45 @@ def build(request: Request, config: Any) -> Experiment:
         raise UsageError(str(error)) from error
 
 
+def build_seeds(request: Request, config: Any) -> Experiment:
+    """The experiment, with the data of all its seeds where the configuration asks for several.
+
+    Raises:
+      UsageError: if the number of seeds is below 1; and as `build`.
+    """
+    seeds = config.get("seeds", 1)
+    if seeds < 1:
+        raise UsageError(f"seeds is 1 or more, got {seeds}.")
+    if seeds == 1:
+        return build(request, config)
+    divide_cpu(seeds)
+    built = []
+    for place in range(seeds):
+        own = config.copy_and_resolve_references()
+        own.seed = config.seed + place
+        built.append(build(request, own))
+    return dataclasses.replace(built[0], further=tuple(one.source for one in built[1:]))
+
+
+def divide_cpu(seeds: int) -> None:
+    """Makes the CPU as many devices as it has cores, as far as they divide the seeds: two seeds at a time on two
+    cores are faster than one on both."""
+    import jax
+
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    devices = max(n for n in range(1, min(seeds, cores) + 1) if seeds % n == 0)
+    with contextlib.suppress(RuntimeError):  # where JAX has begun already
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
 def train(request: Request) -> None:
     """Trains, or goes on training."""
     from gan_jax.training import loop
 
     config = resolve(request)
-    experiment = build(request, config)
+    experiment = build_seeds(request, config)
     workdir = Workdir(request.workdir or new_workdir(pathlib.Path(request.experiment).stem))
     loop.train(
         experiment, workdir, config=config, name=_portable(request.experiment), override=request.override
@@ -176,14 +211,17 @@ def evaluate(request: Request) -> None:
     from gan_jax.training import scoring
     from gan_jax.training.evaluate import batches_of, fetch
     from gan_jax.training.evaluate import evaluate as evaluate_state
+    from gan_jax.training.seeds import combined
 
     run = _open(request)
     feeds = batches_of(run.experiment.source)
     first = next(feeds)
     experiment = _scored(request, run, itertools.chain([first], feeds))
     found = []
+    run = dataclasses.replace(run, experiment=experiment)
     for state in run.states(_wanted(request, run)):
-        found.append(evaluate_state(experiment, state, fetch(experiment.source, state, first)))
+        each = [evaluate_state(e, own, fetch(e.source, own, first)) for e, own in run.apart(state)]
+        found.append(each[0] if len(each) == 1 else combined(each))
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     text = json.dumps(jsonable({"checkpoints": found}, "evaluation"), indent=2) + "\n"
@@ -251,24 +289,20 @@ def sample(request: Request) -> None:
     from gan_jax.training.pictures import to_png
 
     run = _open(request)
-    workdir, experiment = run.workdir, run.experiment
-    (state,) = run.states([request.checkpoint])
-    n = experiment.picture_samples if request.num_samples is None else request.num_samples
+    n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
-    samples = evaluation.sample(
-        experiment.game,
-        state,
-        named_key(jax.random.key(experiment.seed), "picture"),
-        n,
-        conditions=experiment.conditions,
-    )
-    workdir.samples.mkdir(parents=True, exist_ok=True)
-    stem = workdir.samples / f"sampled_{int(state.step):08d}"
-    write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
-    with open(f"{stem}.npz", "wb") as file:
-        np.savez_compressed(file, x=samples)
-    print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
+    (state,) = run.states([request.checkpoint])
+    for experiment, own in run.apart(state):
+        key = named_key(jax.random.key(experiment.seed), "picture")
+        samples = evaluation.sample(experiment.game, own, key, n, conditions=experiment.conditions)
+        run.workdir.samples.mkdir(parents=True, exist_ok=True)
+        of = f"_seed_{experiment.seed}" if run.experiment.seeds > 1 else ""
+        stem = run.workdir.samples / f"sampled_{int(state.step):08d}{of}"
+        write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
+        with open(f"{stem}.npz", "wb") as file:
+            np.savez_compressed(file, x=samples)
+        print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
 
 
 def describe(request: Request) -> None:
@@ -278,11 +312,20 @@ def describe(request: Request) -> None:
     print(describe_experiment(build(request, resolve(request))))
 
 
+def replay(request: Request) -> None:
+    """Plays the rounds before a number that was none again, and says what was not finite first."""
+    from gan_jax.training.replay import replay as play_again
+
+    run = _open(request)
+    play_again(run.experiment, run.workdir, checkpoint=request.checkpoint, until=request.until)
+
+
 MODES: Mapping[str, Callable[[Request], None]] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
     "describe": describe,
+    "replay": replay,
 }
 
 
@@ -292,7 +335,7 @@ def _open(request: Request) -> _Opened:
         raise UsageError("say which run: --workdir=runs/...")
     workdir = Workdir(request.workdir)
     read_config(workdir)
-    return _Opened(workdir, build(request, resolve(request)))
+    return _Opened(workdir, build_seeds(request, resolve(request)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -309,20 +352,17 @@ class _Opened:
 
     def target(self) -> Any:
         """The state's shapes."""
-        import jax
+        from gan_jax.training.loop import initial
 
-        from gan_jax.training.step import init_state
-
-        key = jax.random.key(self.experiment.seed)
-        return jax.eval_shape(lambda key: init_state(self.experiment.game, key), key)
+        return initial(self.experiment)[2]
 
     def states(self, steps: Sequence[int | None]) -> Iterator[Any]:
         """The states of these rounds, on all devices; of several, those that cannot be read are left out aloud."""
         from gan_jax.training.checkpoint import CheckpointError
-        from gan_jax.training.sharding import make_layout
+        from gan_jax.training.loop import layout_of
 
         target = self.target()
-        places = make_layout(self.experiment.parallelism).shardings(target)
+        places = layout_of(self.experiment).shardings(target)
         with self.checkpoints() as checkpoints:
             for step in steps:
                 try:
@@ -335,8 +375,17 @@ class _Opened:
     def sample_shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
         from gan_jax.training import evaluate as evaluation
+        from gan_jax.training.loop import initial
 
-        return evaluation.sample_shape(self.experiment, self.target())
+        return evaluation.sample_shape(self.experiment, initial(self.experiment.alone(0))[2])
+
+    def apart(self, state: Any) -> list[tuple[Experiment, Any]]:
+        """Each seed's experiment and its part of the state."""
+        from gan_jax.training.seeds import state_of
+
+        if self.experiment.seeds == 1:
+            return [(self.experiment, state)]
+        return [(self.experiment.alone(i), state_of(state, i)) for i in range(self.experiment.seeds)]
 
 
 def new_workdir(name: str) -> str:
@@ -399,4 +448,8 @@ def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
 def fail(error: BaseException, fields: Sequence[str] = ()) -> None:
     """Prints the error's line to stderr and exits with 2."""
     print(f"launch.py: {explain(error, fields)}", file=sys.stderr)
+    if isinstance(error, DataTimeoutError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)  # an orderly end would wait for the thread that hangs
     sys.exit(2)

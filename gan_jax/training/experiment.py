@@ -34,7 +34,8 @@ class Experiment:
       log_every, checkpoint_every, sample_every, evaluate_every: rounds between two of each; 0 is never
         (a run always saves and draws its picture at its end).
       rounds_per_dispatch: K, rounds on the device between two looks of the host.
-      parallelism: "jit" or "pmap".
+      parallelism: see `sharding.make_layout`.
+      further: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`.
       picture_samples: N.
       conditions: `n -> further inputs of the generator`, each `[n, ...]`.
@@ -44,6 +45,7 @@ class Experiment:
       extractor: the features that `--mode=evaluate` compares by, as `scoring.extractor_named` has it.
       diagnostics: read inside the jitted step, every turn.
       probes: read at each log.
+      data_timeout: seconds that one reading of the source may take; then the run ends with a message.
       keep: checkpoints to keep, newest first.
       best: which checkpoint to keep beside those, by a number of the evaluations; see `best_by`.
     """
@@ -60,12 +62,14 @@ class Experiment:
     evaluate_every: int = 0
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
+    further: tuple[Source, ...] = ()
     conditions: Callable[[int], tuple[Any, ...]] = lambda n: ()
     evaluations: Mapping[str, Callable[[np.ndarray], Any]] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""
     diagnostics: Sequence[Diagnostic] = ()
     probes: Sequence[Probe] = ()
+    data_timeout: float = 600.0
     keep: int = 3
     best: Best | None = None
 
@@ -76,10 +80,24 @@ class Experiment:
         for name in ("checkpoint_every", "sample_every", "evaluate_every"):
             if getattr(self, name) < 0:
                 raise ExperimentError(f"{name} must be 0 (never) or more, got {getattr(self, name)}.")
+        if self.further and self.parallelism != "jit":
+            raise ExperimentError(
+                f"Several seeds are trained whole, each on one device: parallelism=jit, got {self.parallelism!r}."
+            )
         if self.best is not None and not self.evaluate_every:
             raise ExperimentError(
                 f"The best checkpoint by {self.best.metric} is found by evaluations: set evaluate_every."
             )
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds are trained together."""
+        return 1 + len(self.further)
+
+    def alone(self, place: int) -> Experiment:
+        """The experiment of one of the seeds."""
+        source = (self.source, *self.further)[place]
+        return dataclasses.replace(self, seed=self.seed + place, source=source, further=())
 
 
 LOWEST = frozenset(

@@ -42,7 +42,7 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
     seconds: int = 300,
-) -> None:
+) -> bool:
     """Makes this process one of several, before JAX is used for anything else; alone, it stays so.
 
     Without arguments the processes that Slurm, Open MPI, Kubernetes or a TPU pod has started find one another.
@@ -53,16 +53,19 @@ def join(
       process_id: which of them this is, from 0.
       seconds: how long the others are waited for.
 
+    Returns:
+      Whether this is one of several.
+
     Raises:
       HostsError: if some are given without the others, or not all processes come.
     """
     given = (coordinator, num_processes, process_id)
     if num_processes == 1 and process_id in (None, 0):
-        return
+        return False
     if any(value is not None for value in given):
         _check(coordinator, num_processes, process_id)
     elif any(os.environ.get(name) == "1" for name in _COUNTS):
-        return
+        return False
     # Its own handler of SIGTERM would be in the way of the loop's.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -72,16 +75,17 @@ def join(
     except ValueError:
         if any(value is not None for value in given):
             raise
-        return  # no environment that JAX knows
+        return False  # no environment that JAX knows
     except RuntimeError as error:
         if all(value is None for value in given) and "before any JAX" in str(error):
-            return  # JAX is already in use here: nobody has started this process as one of several
+            return False  # JAX is already in use here: nobody has started this process as one of several
         raise HostsError(
             f"Process {process_id} could not join the others at {coordinator} ({_first_line(error)}): start all "
             f"{num_processes} within {seconds} s, with an address of process 0 that all can reach."
         ) from error
     if several():
         _Beats().start()
+    return several()
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -8,25 +8,35 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.patience import within
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
 from gan_jax.training import hosts
-from gan_jax.training.checkpoint import Checkpoints
+from gan_jax.training.checkpoint import Checkpoints, leaf_names
 from gan_jax.training.evaluate import evaluate, fetch, log_of, numbers_of, picture, probe
 from gan_jax.training.experiment import Experiment, ExperimentError, closest
 from gan_jax.training.rollout import feed_rounds
-from gan_jax.training.sharding import Layout, Run, check_divides, make_layout
+from gan_jax.training.seeds import (
+    combined,
+    is_number,
+    make_seeds_layout,
+    own_metrics,
+    stacked,
+    state_of,
+    summary,
+)
+from gan_jax.training.sharding import Layout, Run, make_layout
 from gan_jax.training.step import init_state
 from gan_jax.training.workdir import Lock, Workdir, check_config, read_metrics, write_config
 from gan_jax.training.writer import Progress, Writer, WriterError, progress
-from gan_jax.types import Array, Batch, Tree
+from gan_jax.types import Array, Batch, Key, Tree
 
 SECONDS_PER_DISPATCH = 0.5
 LOOKS = ("diagnostics", "keep_best")
@@ -121,19 +131,52 @@ def rounds_until(experiment: Experiment, step: int, most: int) -> int:
     return rounds
 
 
-@jax.jit
-def _finite(tree: Tree) -> Array:
-    floating = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.array([jnp.all(jnp.isfinite(x)) for x in floating], bool).all()
+@functools.partial(jax.jit, static_argnums=1)
+def _finite(leaves: list[Array], kept: int) -> list[Array]:
+    """Whether each leaf is all numbers, over all its axes but the first `kept`."""
+    return [jnp.all(jnp.isfinite(x), axis=tuple(range(kept, x.ndim))) for x in leaves]
 
 
-def check_losses(history: Mapping[str, np.ndarray], start: int, good: Callable[[], str]) -> None:
+def broken_leaf(state: TrainState, seed: int | None = None) -> tuple[str, str, int | None] | None:
+    """The first of the players' parameters, statistics and memories that is not finite.
+
+    Args:
+      state: of one seed, or of several.
+      seed: the first of several.
+
+    Returns:
+      The player, the leaf's name, and whose of several seeds; `None` if all are finite.
+    """
+    kept = 0 if seed is None else 1
+    for name, player in state.players.items():
+        of_player = {"params": player.params, "stats": player.stats, "memory": player.memory}
+        leaves = {
+            leaf: x
+            for leaf, x in zip(leaf_names(of_player), jax.tree.leaves(of_player), strict=True)
+            if jnp.issubdtype(x.dtype, jnp.floating)
+        }
+        finite = _finite(list(leaves.values()), kept)
+        for leaf, found in zip(leaves, map(np.asarray, finite), strict=True):
+            if not found.all():
+                return name, leaf, None if seed is None else seed + int(np.argmin(found))
+    return None
+
+
+def check_losses(
+    history: Mapping[str, np.ndarray],
+    start: int,
+    good: Callable[[], str],
+    seed: int | None = None,
+    leaf: Callable[[], str] = lambda: "",
+) -> None:
     """Checks that every metric of every round is a number.
 
     Args:
-      history: each metric, `[rounds, ...]`.
+      history: each metric, `[rounds, ...]`, of several seeds `[rounds, S, ...]`.
       start: the first of them.
       good: says what is saved, for the message.
+      seed: the first of several.
+      leaf: says which parameter is not finite, for the message.
 
     Raises:
       NonFiniteError: naming the earliest round, its player and its metric.
@@ -146,26 +189,37 @@ def check_losses(history: Mapping[str, np.ndarray], start: int, good: Callable[[
     if broken:
         place, name = min(broken)
         player, _, metric = name.partition("/")
+        value, of = history[name][place], ""
+        if seed is not None:
+            own = int(np.argmin(np.isfinite(value).reshape(len(value), -1).all(axis=1)))
+            value, of = value[own], f" of seed {seed + own}"
         raise NonFiniteError(
-            f"The {player}'s {metric} was {history[name][place]} at round {start + place}. {good()} "
+            f"The {player}'s {metric}{of} was {value} at round {start + place}.{leaf()} {good()} "
             f"What usually helps: {NON_FINITE_HELPS}.",
             start + place,
         )
 
 
-def check_state(state: TrainState, good: Callable[[], str]) -> None:
-    """Checks that all players' parameters and statistics are finite before they are saved.
+def check_state(state: TrainState, good: Callable[[], str], seed: int | None = None) -> None:
+    """Checks that all players' parameters, statistics and memories are finite before they are saved.
+
+    Args:
+      state: to be saved.
+      good: says what is saved, for the message.
+      seed: the first of several.
 
     Raises:
-      NonFiniteError: naming the player.
+      NonFiniteError: naming the player and the leaf.
     """
-    for name, player in state.players.items():
-        if not bool(_finite((player.params, player.stats))):
-            raise NonFiniteError(
-                f"The {name}'s parameters were not finite after round {int(state.step) - 1}. {good()} "
-                f"What usually helps: {NON_FINITE_HELPS}.",
-                int(state.step),
-            )
+    broken = broken_leaf(state, seed)
+    if broken is not None:
+        name, leaf, whose = broken
+        of = "" if whose is None else f" of seed {whose}"
+        raise NonFiniteError(
+            f"The {name}'s {leaf}{of} was not finite after round {int(state.step) - 1}. {good()} "
+            f"What usually helps: {NON_FINITE_HELPS}.",
+            int(state.step),
+        )
 
 
 def train(
@@ -193,8 +247,8 @@ def train(
     Raises:
       NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
     """
-    layout = make_layout(experiment.parallelism)
-    check_divides(experiment.source.batch_size, layout.mesh.size)
+    layout = layout_of(experiment)
+    layout.reading(experiment.source)  # refuses a batch that the devices do not divide
     with contextlib.ExitStack() as held:
         interrupt = held.enter_context(Interrupt().watching())
         with hosts.first_goes_ahead():
@@ -206,6 +260,27 @@ def train(
         with Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
             run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
             return run.play()
+
+
+def layout_of(experiment: Experiment) -> Layout:
+    """How the experiment, of one seed or of several, lies on the devices at hand.
+
+    Raises:
+      LayoutError: if they cannot take it.
+    """
+    if experiment.seeds > 1:
+        return make_seeds_layout((experiment.source, *experiment.further))
+    return make_layout(experiment.parallelism)
+
+
+def initial(experiment: Experiment) -> tuple[Callable[[Key], TrainState], Any, TrainState]:
+    """How the experiment begins: the state from a key, the key (or those of its seeds), and the state's shapes."""
+    make = functools.partial(init_state, experiment.game)
+    if experiment.seeds == 1:
+        key = jax.random.key(experiment.seed)
+        return make, key, jax.eval_shape(make, key)
+    keys = [jax.random.key(experiment.seed + i) for i in range(experiment.seeds)]
+    return make, keys, jax.eval_shape(lambda: stacked([make(key) for key in keys]))
 
 
 class _Run:
@@ -223,7 +298,9 @@ class _Run:
         self.experiment, self.workdir, self.layout = experiment, workdir, layout
         self.checkpoints, self.interrupt = checkpoints, interrupt
         self.say = say if hosts.first() else lambda line: None
-        self.interval, self.alarms = Interval(), Alarms()
+        self.interval = Interval()
+        self.alone = [experiment.alone(i) for i in range(experiment.seeds)]
+        self.alarms = [Alarms() for _ in self.alone]
         self.evaluated: tuple[int, dict[str, float]] = -1, {}
         self.programs = functools.cache(self._compile)
 
@@ -237,11 +314,9 @@ class _Run:
 
     def begin(self) -> TrainState:
         """The newest checkpoint's state, or a fresh one."""
-        begin = functools.partial(init_state, self.experiment.game)
-        key = jax.random.key(self.experiment.seed)
+        make, key, target = initial(self.experiment)
         if not self.checkpoints.steps():
-            return self.layout.begin(begin, key)
-        target = jax.eval_shape(begin, key)
+            return self.layout.begin(make, key)
         restored = self.checkpoints.restore(target, shardings=self.layout.shardings(target))
         self.checkpoints.discard_after(restored.step)
         self.interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
@@ -253,9 +328,12 @@ class _Run:
 
     def play(self) -> TrainState:
         """The loop."""
-        experiment, source = self.experiment, self.layout.reading(self.experiment.source)
+        experiment = self.experiment
+        source = within(self.layout.reading(experiment.source), experiment.data_timeout)
         state = self.begin()
         resident = self.layout.place(source.resident)
+        if self.layout.words:
+            self.say(self.layout.words)
         step, cursor = int(state.step), int(state.cursor)
         capacity = experiment.rounds_per_dispatch
         most = 1
@@ -279,7 +357,8 @@ class _Run:
                 feed = feed_rounds(source, cursor, turns, rounds, capacity)
                 state, metrics = self.programs(schedule)(state, resident, feed, rounds)
                 history = {name: np.asarray(values)[:rounds] for name, values in metrics.items()}
-                check_losses(history, step, self.good)
+                leaf = functools.partial(self.first_broken, state)
+                check_losses(history, step, self.good, self.first_seed, leaf)
                 self.interval.add(history)
                 step, cursor = step + rounds, cursor + rounds * turns
                 pace = rounds / (time.perf_counter() - began)
@@ -290,20 +369,20 @@ class _Run:
                     return bool(every) and step % every == 0
 
                 bar.update(step, _losses(history))
-                batch = functools.partial(self.last_batch, state, resident, feed, rounds, turns)
+                views = functools.partial(self.views, state, resident, feed, rounds, turns)
                 if due(experiment.log_every):
-                    self.log(writer, bar, state, step, batch)
+                    self.log(writer, bar, step, views)
                 if due(experiment.evaluate_every):
-                    self.evaluate(writer, state, step, batch())
+                    self.evaluate(writer, step, views())
                 if due(experiment.sample_every) and step < experiment.rounds:
-                    writer.picture(step, "samples", picture(experiment, state))
+                    self.draw(writer, state, step)
                 if self.saves(due) and step < experiment.rounds:
                     writer.flush()
                     self.save(state, step)
             bar.close()
 
-            if self.interrupt.by is None:
-                writer.picture(step, "samples", picture(experiment, state))
+            if step >= experiment.rounds:
+                self.draw(writer, state, step)
             writer.flush()
             self.save(state, step, blocking=True)
         self.report(step)
@@ -317,27 +396,67 @@ class _Run:
             self.interrupt.by = signal.Signals(told[:, 1].max()).name
         return int(told[:, 0].min()), self.interrupt.by is not None
 
-    def last_batch(self, state: TrainState, resident: Tree, feed: Any, rounds: int, turns: int) -> Batch:
-        """The batch that was played on last: looking at one more would take it from a stream."""
-        fed = self.layout.pick(feed, rounds - 1, turns - 1)
-        return fetch(self.experiment.source, state, fed, resident)
+    def views(
+        self, state: TrainState, resident: Tree, feed: Any, rounds: int, turns: int
+    ) -> list[tuple[Experiment, TrainState, Callable[[], Batch]]]:
+        """Every seed's experiment, state and last batch: looking at one more would take it from a stream."""
+        if self.experiment.seeds == 1:
+            fed = self.layout.pick(feed, rounds - 1, turns - 1)
+            source = self.experiment.source
+            return [(self.experiment, state, lambda: fetch(source, state, fed, resident))]
 
-    def log(
-        self, writer: Writer, bar: Progress, state: TrainState, step: int, batch: Callable[[], Batch]
-    ) -> None:
+        def view(place: int) -> tuple[Experiment, TrainState, Callable[[], Batch]]:
+            experiment, own = self.alone[place], state_of(state, place)
+            fed = jax.tree.map(lambda x: x[place], self.layout.pick(feed, rounds - 1, turns - 1))
+            return experiment, own, lambda: fetch(experiment.source, own, fed)
+
+        return [view(place) for place in range(self.experiment.seeds)]
+
+    def draw(self, writer: Writer, state: TrainState, step: int) -> None:
+        """Draws the picture, of several seeds one each."""
+        if self.experiment.seeds == 1:
+            writer.picture(step, "samples", picture(self.experiment, state))
+            return
+        for place, experiment in enumerate(self.alone):
+            drawn = picture(experiment, state_of(state, place))
+            writer.picture(step, f"samples_seed_{experiment.seed}", drawn)
+
+    def log(self, writer: Writer, bar: Progress, step: int, views: Callable[[], Sequence[Any]]) -> None:
         """Writes the means since the last log, the probes and the alarms; new alarms go to the terminal."""
         metrics = self.interval.means()
         if self.experiment.probes:
-            metrics |= probe(self.experiment, state, batch())
-        alarms = self.alarms.look(metrics)
-        for alarm in self.alarms.news(alarms):
-            bar.note(f"Alarm at round {step}: {alarm.name}. {alarm}")
-        writer.scalars(step, metrics | as_metrics(alarms))
+            probed = [probe(experiment, state, batch()) for experiment, state, batch in views()]
+            if self.experiment.seeds == 1:
+                metrics |= probed[0]
+            else:
+                metrics |= {name: np.stack([one[name] for one in probed]) for name in probed[0]}
+        if self.experiment.seeds > 1:
+            metrics = summary(metrics)
+        writer.scalars(step, metrics | self.alarm(metrics, step, bar.note))
 
-    def evaluate(self, writer: Writer, state: TrainState, step: int, batch: Batch) -> None:
+    def alarm(self, metrics: Mapping[str, Any], step: int, note: Callable[[str], None]) -> dict[str, str]:
+        """The alarms that hold, of several seeds each for itself; says those that are new."""
+        texts: dict[str, list[str]] = {}
+        for place, alarms in enumerate(self.alarms):
+            alone = self.experiment.seeds == 1
+            of = "" if alone else f"Seed {self.alone[place].seed}: "
+            found = alarms.look(metrics if alone else own_metrics(metrics, place))
+            for alarm in alarms.news(found):
+                note(f"Alarm at round {step}: {alarm.name}. {of}{alarm}")
+            for name, text in as_metrics(found).items():
+                texts.setdefault(name, []).append(f"{of}{text}")
+        return {name: " ".join(text) for name, text in texts.items()}
+
+    def evaluate(self, writer: Writer, step: int, views: Sequence[Any]) -> None:
         """Writes the evaluation, and keeps its numbers for the checkpoint of this round."""
-        evaluation = evaluate(self.experiment, state, batch)
-        writer.scalars(step, log_of(evaluation))
+        each = [evaluate(experiment, state, batch()) for experiment, state, batch in views]
+        evaluation = each[0] if len(each) == 1 else combined(each)
+        written = log_of(evaluation)
+        if len(each) > 1:
+            logs = [log_of(one) for one in each]
+            numbers = [name for name in written if is_number(written[name])]
+            written |= summary({name: np.array([one[name] for one in logs]) for name in numbers})
+        writer.scalars(step, written)
         self.evaluated = step, numbers_of(evaluation)
         best = self.experiment.best
         if best is not None and best.metric not in self.evaluated[1]:
@@ -360,7 +479,7 @@ class _Run:
             return
         for line in read_metrics(self.workdir):
             if any(name not in ("step", "time") and not name.startswith(SEPARATE) for name in line):
-                self.alarms.news(self.alarms.look(line))
+                self.alarm(line, line["step"], lambda text: None)
 
     @contextlib.contextmanager
     def alarmed(self, writer: Writer) -> Iterator[None]:
@@ -372,17 +491,34 @@ class _Run:
                 writer.scalars(error.step, {"alarm/non_finite": str(error)})
             raise
 
+    @property
+    def first_seed(self) -> int | None:
+        """The first of several seeds."""
+        return self.experiment.seed if self.experiment.seeds > 1 else None
+
+    def first_broken(self, state: TrainState) -> str:
+        """Which parameter is not finite at a dispatch's end."""
+        broken = broken_leaf(state, self.first_seed)
+        return (
+            ""
+            if broken is None
+            else f" By round {int(state.step)} the {broken[0]}'s {broken[1]} is not either."
+        )
+
     def good(self) -> str:
         """What is saved, and how to go on from it."""
         self.checkpoints.wait()
         steps = self.checkpoints.steps()
         if not steps:
             return f"No checkpoint had been saved in {self.workdir.checkpoints}."
-        return f"The last good checkpoint is round {steps[-1]}, in {self.workdir.checkpoints}."
+        return (
+            f"The last good checkpoint is round {steps[-1]}, in {self.workdir.checkpoints}; see what led here with "
+            f"--mode=replay --workdir={self.workdir.root}."
+        )
 
     def save(self, state: TrainState, step: int, blocking: bool = False) -> None:
         """Saves a state that is all numbers."""
-        check_state(state, self.good)
+        check_state(state, self.good, self.first_seed)
         source = self.experiment.source
         self.checkpoints.save(
             step,
@@ -415,5 +551,9 @@ class _Run:
 
 
 def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Every player's loss in the last round, by player."""
-    return {name.removesuffix("/loss"): float(v[-1]) for name, v in history.items() if name.endswith("/loss")}
+    """Every player's loss in the last round, by player; of several seeds the mean."""
+    return {
+        name.removesuffix("/loss"): float(np.mean(v[-1]))
+        for name, v in history.items()
+        if name.endswith("/loss")
+    }

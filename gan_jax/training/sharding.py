@@ -101,16 +101,18 @@ class Layout:
       pick: `(feed of that source, round, turn) -> the batch's share of it`, on the devices.
       compile: `(game, source, schedule, diagnostics) -> run(state, resident, feed, rounds)`, the state donated, the
         feed as `reading(source)` gives it.
+      words: what the user should know of it, if anything.
     """
 
     mesh: Mesh
     replicated: NamedSharding
     place: Callable[[Tree], Tree]
     shardings: Callable[[Tree], Tree]
-    begin: Callable[[Callable[[Key], TrainState], Key], TrainState]
+    begin: Callable[[Callable[[Key], TrainState], Any], TrainState]
     reading: Callable[[Source], Source]
     pick: Callable[[Any, int, int], Any]
     compile: Callable[..., Run]
+    words: str = ""
 
 
 def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None = None) -> Layout:

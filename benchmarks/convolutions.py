@@ -87,7 +87,7 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         f"{share:.0%} of {peak:.0f}",
         f"{memory:.2f}",
         harness.pairs_cell(result),
-        f"{bar} met" if result.ratio.median >= bar else f"{bar} MISSED",
+        harness.verdict(result, bar),
     ]
     kept = {
         **result.to_json(),

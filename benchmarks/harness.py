@@ -403,6 +403,13 @@ def pairs_cell(comparison: Comparison) -> str:
     return cell if comparison.trusted else f"{cell} TOUCHED"
 
 
+def verdict(comparison: Comparison, bar: float) -> str:
+    """Whether the median ratio reaches `bar`; pairs that other load touched prove neither."""
+    if not comparison.trusted:
+        return f"{bar} not judged"
+    return f"{bar} met" if comparison.ratio.median >= bar else f"{bar} MISSED"
+
+
 def arguments(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     """The flags that every comparison has.
 

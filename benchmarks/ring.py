@@ -32,7 +32,8 @@ def main() -> None:
         return
     results = versus.measure(games, flags, lambda game: BAR)
     mean = versus.mean_ratio(results)
-    print(f"geometric mean {mean:.2f} (bar {MEAN_BAR})")
+    touched = "" if all(result["trusted"] for result in results.values()) else "; not judged: other load"
+    print(f"geometric mean {mean:.2f} (bar {MEAN_BAR}{touched})")
     harness.save(flags, "ring", {"games": results, "geometric_mean": round(mean, 3), "mean_bar": MEAN_BAR})
 
 

@@ -88,7 +88,7 @@ def row(game: Spec, result: harness.Comparison, bar: float) -> list[str]:
         str(result.cpu_ratio),
         f"{game.flops * result.rates[0] / 1e9:.0f}",
         harness.pairs_cell(result),
-        f"{bar} met" if result.ratio.median >= bar else f"{bar} MISSED",
+        harness.verdict(result, bar),
     ]
 
 

@@ -60,6 +60,14 @@ def test_a_machine_that_is_never_quiet_is_not_trusted():
     assert not result.trusted
     assert (result.clean, result.tried) == (0, 12)
     assert "TOUCHED" in harness.pairs_cell(result)
+    assert result.ratio.median == pytest.approx(1.0)
+    assert harness.verdict(result, bar=0.5) == "0.5 not judged"
+
+
+def test_a_trusted_comparison_is_judged_by_its_median():
+    result = harness.compare(Scripted("ours", [20]), Scripted("theirs", [10]), PLAN)
+    assert harness.verdict(result, bar=2.0) == "2.0 met"
+    assert harness.verdict(result, bar=2.1) == "2.1 MISSED"
 
 
 def test_repetitions_last_equally_long():

@@ -10,9 +10,10 @@ import optax
 
 from gan_jax.diagnostics import DIAGNOSTICS, PROBES
 from gan_jax.diagnostics.dynamics import check_small
+from gan_jax.field import accumulated
 from gan_jax.functional.f_divergences import F_DIVERGENCES
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Network, Objective, alternating, parameter_count
+from gan_jax.game import Game, Network, Objective, alternating, parameter_count, rematerialized
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.bgan import bgan
 from gan_jax.objectives.dragan import dragan
@@ -118,7 +119,11 @@ def watched(config: Any, game: Game) -> dict[str, Any]:
 def two_player_game(
     config: Any, objective: Objective, *, critic: Network, generator: Network, play: Play
 ) -> Game:
-    """The game of a critic and a generator with the objective's optimisers, schedule and warm-up."""
+    """The game of a critic and a generator with the objective's optimisers, schedule and warm-up.
+
+    Memory for time where the configuration asks for it: `microbatches` of each batch one after the other
+    (`approximate` where their mean is not the batch's gradient), `remat` of the networks' activations.
+    """
     if config.objective == "wgan":
         optimizers = {
             "critic": optimizer(play.learning_rate, clip=CLIP),
@@ -129,11 +134,16 @@ def two_player_game(
         eps_root = 1e-8 if config.unroll else 0.0
         adam = optax.adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=eps_root)
         optimizers = {"critic": adam, "generator": adam}
+    networks = {"critic": critic, "generator": generator}
+    if config.get("remat"):
+        networks = {name: rematerialized(network) for name, network in networks.items()}
+    microbatches = config.get("microbatches", 1)
     return Game(
-        networks={"critic": critic, "generator": generator},
+        networks=networks,
         objective=objective,
         optimizers=optimizers,
         schedule=alternating(play.n_critic),
         phases=warm_up() if config.objective == "wgan" else (),
         ema={"generator": config.ema} if config.ema else {},
+        field=None if microbatches == 1 else accumulated(microbatches, approximate=config.approximate),
     )

@@ -49,6 +49,9 @@ def get_config() -> ml_collections.ConfigDict:
             "keep_best": "",
             "diagnostics": "health",
             "parallelism": "jit",
+            "microbatches": 1,
+            "approximate": False,
+            "remat": False,
         }
     )
 

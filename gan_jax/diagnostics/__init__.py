@@ -18,7 +18,7 @@ from gan_jax.diagnostics.dynamics import (
     path_angles,
 )
 from gan_jax.diagnostics.gradients import gradients, layer_gradients
-from gan_jax.diagnostics.health import clipped_share, health, relative_spread, spread
+from gan_jax.diagnostics.health import clipped_share, health, health_of_state, relative_spread, spread
 from gan_jax.diagnostics.probe import Probe
 from gan_jax.diagnostics.scores import (
     histogram,
@@ -34,7 +34,6 @@ from gan_jax.diagnostics.weights import spectral_norm, spectral_norms
 from gan_jax.types import Diagnostic
 
 DIAGNOSTICS: Mapping[str, Diagnostic] = {
-    "health": health,
     "gradients": gradients,
     "layers": layer_gradients,
     "scores": scores,
@@ -45,6 +44,7 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
 """Diagnostics by name, read every turn."""
 
 PROBES: Mapping[str, Probe] = {
+    "health": health_of_state,
     "opposition": opposition,
     "spectral_norms": spectral_norms,
     "eigenvalues": eigenvalues,
@@ -65,6 +65,7 @@ __all__ = [
     "field_jacobian",
     "gradients",
     "health",
+    "health_of_state",
     "histogram",
     "histograms",
     "input_gradients",

@@ -11,8 +11,10 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-Log: TypeAlias = Mapping[str, Any]
-"""The metrics of one log by name; what is no number is not read."""
+import numpy as np
+
+Log: TypeAlias = Mapping[str, float]
+"""The numbers of one log by name."""
 
 
 class Alarm(NamedTuple):
@@ -139,9 +141,9 @@ class Alarms:
         self._past: list[dict[str, float]] = []
         self._told: set[str] = set()
 
-    def look(self, metrics: Log) -> list[Alarm]:
-        """The alarms that hold at this log, which from now on is one of those before."""
-        now = {name: value for name, value in metrics.items() if isinstance(value, float | int)}
+    def look(self, metrics: Mapping[str, Any]) -> list[Alarm]:
+        """The alarms that hold at this log, which from now on is one of those before; vectors are not read."""
+        now = {name: float(value) for name, value in metrics.items() if _is_number(value)}
         alarms = [
             Alarm(name, seen, helps)
             for name, (rule, helps) in RULES.items()
@@ -179,12 +181,17 @@ _READ = (
 )
 
 
+def _is_number(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "fiu"
+
+
 def _ending(log: Log, metric: str) -> Iterator[tuple[str, float]]:
     """`(player, value)` of every metric `player/metric`."""
     for name, value in log.items():
         player, _, last = name.rpartition("/")
-        if last == metric and isinstance(value, float | int):
-            yield player, float(value)
+        if last == metric:
+            yield player, value
 
 
 def _past(past: Sequence[Log], name: str) -> list[float]:

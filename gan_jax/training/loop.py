@@ -422,14 +422,14 @@ class _Run:
             writer.picture(step, f"samples_seed_{experiment.seed}", drawn)
 
     def log(self, writer: Writer, bar: Progress, step: int, views: Callable[[], Sequence[Any]]) -> None:
-        """Writes the means since the last log, the probes and the alarms; new alarms go to the terminal."""
+        """Writes the means since the last log, the probes' view of now, and the alarms; new ones are said aloud."""
         metrics = self.interval.means()
         if self.experiment.probes:
             probed = [probe(experiment, state, batch()) for experiment, state, batch in views()]
             if self.experiment.seeds == 1:
-                metrics |= probed[0]
+                metrics = probed[0] | metrics
             else:
-                metrics |= {name: np.stack([one[name] for one in probed]) for name in probed[0]}
+                metrics = {name: np.stack([one[name] for one in probed]) for name in probed[0]} | metrics
         if self.experiment.seeds > 1:
             metrics = summary(metrics)
         writer.scalars(step, metrics | self.alarm(metrics, step, bar.note))

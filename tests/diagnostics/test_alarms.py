@@ -2,6 +2,8 @@
 
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gan_jax.diagnostics import Alarm, Alarms
@@ -114,6 +116,11 @@ def test_an_alarm_is_news_once_until_it_ends():
         for log in changing("critic/saturation", 0.99, 0.99, 0.1, 0.99)
     ]
     assert names == [["saturated_critic"], [], [], ["saturated_critic"]]
+
+
+def test_numbers_of_any_kind_are_read():
+    for value in (np.float32(0.99), np.asarray(0.99), jnp.asarray(0.99)):
+        assert look([{"critic/saturation": value}]) == [["saturated_critic"]]
 
 
 def test_two_alarms_of_one_name_share_a_metric():

@@ -117,7 +117,7 @@ def test_spread_is_the_root_mean_square_over_all_pairs():
 
 
 def test_a_long_clipped_step_leaves_every_weight_on_the_bound():
-    """lr 1000: RMSProp's first step is far longer than c whatever the gradient, so all but exact zeros end at c."""
+    """lr 1000: RMSProp's first step is far longer than c, so all parameters that have a gradient end at c."""
     networks = {"critic": helpers.mlp(2, {"score": None}, hidden=64), "generator": helpers.generator()}
     game = helpers.game(wgan(PRIOR), networks_=networks)
     clipped = dataclasses.replace(

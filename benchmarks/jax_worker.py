@@ -24,7 +24,7 @@ from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, TrainState, alternating, fresh_turns, parameter_count, turn
+from gan_jax.game import Game, Network, TrainState, Turn, alternating, fresh_turns, parameter_count, turn
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, dcgan, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import optimizer as wgan_optimizer
@@ -123,9 +123,12 @@ def player(
     """Plays rounds from where it stopped, and reports the last round's losses.
 
     Every round's metrics are computed and fetched, as in a run. One device plays `rollout`, several the compiled
-    program of the launcher.
+    program of the launcher; stock convolutions are played turn by turn.
     """
-    advance = _one_device if spec["devices"] == 1 else _many_devices
+    if spec.get("convolutions") == "flax":
+        advance = _turn_by_turn
+    else:
+        advance = _one_device if spec["devices"] == 1 else _many_devices
     step = advance(game, source, spec)
     held = [state]
 
@@ -139,6 +142,33 @@ def player(
 
 def _one_device(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
     return lambda state, rounds: rollout(game, source, state, rounds, per_dispatch=spec["per_dispatch"])
+
+
+def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
+    """A program a turn and no loop around it, where XLA's own gradients of convolutions are slower by far."""
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def move(played: Turn, players: Any, resident: Tree, fed: Tree, moment: Moment) -> Any:
+        return apply_turn(game, played, players, source.fetch(resident, fed), moment)
+
+    resident = jax.device_put(source.resident)
+
+    def one_round(state: TrainState, cursor: int) -> tuple[TrainState, dict[str, Any]]:
+        players, metrics = state.players, {}
+        key = jax.random.fold_in(state.key, state.step)
+        for place, played in enumerate(game.schedule):
+            fed = jax.tree.map(lambda leaf: leaf[0], source.feed(cursor + place, 1))
+            moment = Moment(state.step, jax.random.fold_in(key, place))
+            players, seen = move(played, players, resident, fed, moment)
+            metrics.update(seen)
+        return state._replace(players=players, step=state.step + 1), metrics
+
+    def step(state: TrainState, rounds: int) -> tuple[TrainState, dict[str, np.ndarray]]:
+        for _ in range(rounds):
+            state, metrics = one_round(state, int(state.step) * len(game.schedule))
+        return state, {name: np.asarray(value)[None] for name, value in metrics.items()}
+
+    return step
 
 
 def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:

@@ -117,8 +117,8 @@ def dots(
     draw.text((4, 4), title, fill=_INK, font=font)
     for value in lines:
         draw.line((across(value), top - 2, across(value), bottom), fill=(150, 150, 150), width=1)
-    for value in np.linspace(low + margin, high - margin, 4):
-        text = f"{value:.3g}"
+    for value in _round_numbers(low, high):
+        text = f"{value:.6g}"
         draw.text(
             (across(value) - draw.textlength(text, font=font) / 2, bottom + 4), text, fill=_INK, font=font
         )
@@ -134,6 +134,13 @@ def dots(
             x = across(float(np.mean(seen)))
             draw.line((x, middle - 7, x, middle + 7), fill=color, width=2)
     return np.asarray(page)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Two to six multiples of 1, 2 or 5 times a power of ten between the ends."""
+    power = 10.0 ** np.floor(np.log10((high - low) / 2))
+    step = next((m * power for m in (5, 2, 1) if (high - low) / (m * power) >= 2), power)
+    return [float(i * step) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def save(path: pathlib.Path, picture: Picture) -> None:

@@ -42,10 +42,9 @@ def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: path
     table = ["| claim | measured | |", "| --- | --- | --- |"]
     for verdict in found:
         word = "holds" if verdict.holds else f"**missed** by {-verdict.margin:.3g}"
-        table.append(f"| {verdict.text} | {verdict.measured()} | {word} |")
-    return "\n".join(
-        [f"## {study.title}", "", f"![{study.title}]({image})", "", *table, "", *about(study), ""]
-    )
+        text = verdict.text.replace("|", "\\|")
+        table.append(f"| {text} | {verdict.measured()} | {word} |")
+    return "\n".join([f"## {study.title}", "", f"![{study.title}]({image})", "", *table, "", *about(study)])
 
 
 def about(study: Study) -> list[str]:

@@ -15,7 +15,7 @@ from gan_jax.training.rollout import rollout
 from gan_jax.training.step import init_state
 from gan_jax.types import Array
 
-BATCHES_A_SEED = 1 << 24
+BATCHES_A_SEED = 1 << 20
 """Seeds draw from one source, each from its own place: the compiled rounds serve all of them."""
 
 

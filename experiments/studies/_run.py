@@ -37,7 +37,8 @@ def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, f
     count = seeds or (study.quick_seeds if quick else study.seeds)
     stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
     runs: dict[str, dict[str, Any]] = stored.get("runs", {})
-    warn_of_changes(study, runs)
+    source = digest(study)
+    warn_of_changes(study, runs, source)
     for seed in range(count):
         own = runs.setdefault(str(seed), {})
         for name, case in study.cases.items():
@@ -50,7 +51,7 @@ def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, f
                 "numbers": numbers,
                 "seconds": round(seconds, 1),
                 "cpu_seconds": round(time.process_time() - processor, 1),
-                "source": digest(study),
+                "source": source,
             }
             write(path, record(study, runs, quick))
             print(f"{study.name}: seed {seed}, {name}: {seconds:.1f} s", flush=True)
@@ -117,9 +118,8 @@ def digest(study: Study) -> str:
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()[:12]
 
 
-def warn_of_changes(study: Study, runs: Mapping[str, Any]) -> None:
+def warn_of_changes(study: Study, runs: Mapping[str, Any], now: str) -> None:
     """Says on stderr where stored numbers come from another version of the study's file."""
-    now = digest(study)
     if any(case["source"] != now for cases in runs.values() for case in cases.values()):
         print(
             f"{study.name}: stored numbers come from another version of its file; --fresh computes them again.",

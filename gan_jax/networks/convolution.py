@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.functional.channels import over_channels
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
@@ -383,7 +384,7 @@ class _Convolution(nn.Module):
             kernel = self.weight()(kernel)
         inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
         out = self._convolve(inputs, kernel)
-        return out if bias is None else out + bias
+        return out if bias is None else out + over_channels(bias, out.shape)
 
     def _convolve(self, x: Array, w: Array) -> Array:
         raise NotImplementedError

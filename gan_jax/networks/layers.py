@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten, over_batch
+from gan_jax.functional.channels import channel_sum, over_channels
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
@@ -222,30 +223,37 @@ class BatchNorm(nn.Module):
                     now = jnp.mean(value.reshape(self.groups, -1), 0)
                     average.value = self.momentum * average.value + (1 - self.momentum) * now
         else:
-            grouped, mean, variance = at_least_float32(x), mean_average.value, variance_average.value
+            grouped = at_least_float32(x)[None]
+            mean, variance = mean_average.value[None], variance_average.value[None]
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.affine:
             factor = factor * self.param("scale", nn.initializers.ones_init(), features)
-        out = (grouped - mean) * factor
+        out = (grouped - _over_groups(mean, grouped)) * _over_groups(factor, grouped)
         if self.affine:
-            out = out + self.param("bias", nn.initializers.zeros_init(), features)
+            bias = self.param("bias", nn.initializers.zeros_init(), features)
+            out = out + over_channels(bias, out.shape)
         return out.reshape(x.shape).astype(self.dtype or x.dtype)
 
     @nn.nowrap
     def _statistics(self, x: Array) -> tuple[Array, Array, Array]:
-        """`x` in groups `[groups, B / groups, ..., C]`, and their means and variances `[groups, 1, ..., C]`."""
+        """`x` in groups `[groups, B / groups, ..., C]`, and their means and variances `[groups, C]`."""
         groups = 1 if self.is_initializing() else self.groups
         if x.shape[0] % groups:
             raise ValueError(
                 f"BatchNorm(groups={groups}) needs a batch of a multiple of that, got {x.shape[0]}."
             )
         grouped = at_least_float32(x).reshape(groups, -1, *x.shape[1:])
-        axes = tuple(range(1, grouped.ndim - 1))
-        mean = jnp.mean(grouped, axes, keepdims=True)
-        square = jnp.mean(jnp.square(grouped), axes, keepdims=True)
+        count = grouped[0, ..., 0].size
+        mean = jax.vmap(channel_sum)(grouped) / count
+        square = jax.vmap(channel_sum)(jnp.square(grouped)) / count
         if self.axis_name is not None and not self.is_initializing():
             mean, square = jax.lax.pmean((mean, square), self.axis_name)
         return grouped, mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+def _over_groups(v: Array, grouped: Array) -> Array:
+    """`v [groups, C]` for each of the groups' examples and pixels."""
+    return jax.vmap(lambda one: over_channels(one, grouped.shape[1:]))(v)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -345,7 +353,7 @@ class Dense(nn.Module):
             kernel = self.weight()(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         out = x @ kernel
-        return out if bias is None else out + bias
+        return out if bias is None else out + over_channels(bias, out.shape)
 
 
 def maxout(x: Array, pieces: int) -> Array:

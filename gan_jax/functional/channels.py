@@ -1,0 +1,57 @@
+"""Sums over all but the channels, and broadcasting of channels, whose derivatives of every order are fast on a CPU.
+
+XLA sums a tall array on a CPU through a tree of windows, ten times slower than it reads it, and a batch
+normalisation and its gradient are made of such sums. Here a short axis is summed first and the rest is a product
+with ones. Broadcasting is written as a product with ones too, since its derivative is the sum. Elsewhere both are
+the plain operations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.types import Array
+
+SHORT = 32
+"""XLA sums axes up to this length directly."""
+
+
+def channel_sum(x: Array) -> Array:
+    """The sum `[C]` of `x [..., C]` over all axes but the last.
+
+    >>> channel_sum(jnp.arange(12.0).reshape(2, 1, 3, 2)).tolist()
+    [30.0, 36.0]
+    """
+    if x.ndim < 2 or not _on_cpu():
+        return jnp.sum(x, tuple(range(x.ndim - 1)))
+    short, rest = _split(x.shape)
+    rows = jnp.sum(x.reshape(-1, short, rest, x.shape[-1]), axis=1).reshape(-1, x.shape[-1])
+    return jnp.dot(jnp.ones((1, len(rows)), x.dtype), rows, precision=jax.lax.Precision.HIGHEST)[0]
+
+
+def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
+    """`v [C]` broadcast to `shape`, `(..., C)`.
+
+    >>> over_channels(jnp.array([1.0, 2.0]), (1, 2, 2)).tolist()
+    [[[1.0, 2.0], [1.0, 2.0]]]
+    """
+    if len(shape) < 2 or not _on_cpu():
+        return jnp.broadcast_to(v, shape)
+    short, rest = _split(shape)
+    ones = jnp.ones((shape[0] * rest, 1), v.dtype)
+    rows = jnp.dot(ones, v[None], precision=jax.lax.Precision.HIGHEST).reshape(-1, 1, rest, shape[-1])
+    return jnp.broadcast_to(rows, (shape[0], short, rest, shape[-1])).reshape(shape)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _split(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The axes between the first and the last as a short one and the rest: the batch stays divided as it is."""
+    middle = math.prod(shape[1:-1])
+    short = max(n for n in range(1, min(SHORT, max(middle, 1)) + 1) if middle % n == 0)
+    return short, middle // short

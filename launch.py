@@ -34,6 +34,7 @@ NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "How many samples are drawn to look at or to evaluate."
 )
 UNTIL = flags.DEFINE_integer("until", None, "The round --mode=replay stops at; the one that the log names.")
+PREPARE = flags.DEFINE_bool("prepare", False, "First download and prepare --config.data=tfds:NAME.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 stays alone.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> None:
             num_processes=NUM_PROCESSES.value,
             process_id=PROCESS_ID.value,
             until=UNTIL.value,
+            prepare=PREPARE.value,
             **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )

@@ -12,22 +12,18 @@ set of square images:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from experiments.common import objective_of, play_of, two_player_game, watched
-from gan_jax.data import decode, from_arrays, load
+from experiments.image_scores import evaluations_of, extractor_of
+from gan_jax.data import from_arrays, load
 from gan_jax.functional.priors import gaussian
-from gan_jax.metrics.modes import class_statistics
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.training.experiment import Experiment, choose
 from gan_jax.training.pictures import image_grid
-from gan_jax.training.scoring import MOST_REAL, against
 
 LOGIT_OBJECTIVES = ("gan", "non_saturating")
 
@@ -93,42 +89,10 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         evaluate_every=config.evaluate_every,
         parallelism=config.parallelism,
         evaluations=evaluations_of(config, arrays),
-        extractor=extractor_of(config),
+        extractor=extractor_of(config.data),
         **watched(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
-
-
-def evaluations_of(
-    config: ml_collections.ConfigDict, arrays: Mapping[str, np.ndarray]
-) -> dict[str, Callable[[np.ndarray], Any]]:
-    """How samples spread over the classes where there are labels, and how far they are from the real images."""
-    real = arrays["x"][:MOST_REAL]
-    scores = against(real, extractor=extractor_of(config), split=config.data, seed=config.seed)
-    return {**({"classes": class_shares(arrays)} if "y" in arrays else {}), "scores": scores}
-
-
-def extractor_of(config: ml_collections.ConfigDict) -> str:
-    """The features that images are compared by: a small classifier's for the data sets that have one stored."""
-    return f"classifier:{config.data}" if config.data in ("digits", "mnist5k") else ""
-
-
-def class_shares(arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
-    """How samples spread over the classes, by a support vector machine trained on the real images."""
-
-    @functools.cache
-    def classifier() -> Any:
-        from sklearn.svm import SVC
-
-        return SVC().fit(flat(decode(jnp.asarray(arrays["x"]))), arrays["y"])
-
-    def flat(images: Any) -> np.ndarray:
-        return np.asarray(images).reshape(len(images), -1)
-
-    def shares(samples: np.ndarray) -> dict[str, float]:
-        return class_statistics(classifier().predict(flat(samples)), len(np.unique(arrays["y"])))
-
-    return shares
 
 
 def mlps(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple:

@@ -19,7 +19,6 @@ from gan_jax.data.images import (
     image_folder,
     listing,
 )
-from gan_jax.data.prepare import prepare as prepare_data_set
 from gan_jax.data.tfds_builders import builder, is_prepared, quiet
 
 _CHUNK = 4096
@@ -38,6 +37,8 @@ def prepared_builder(name: str, data_dir: str | pathlib.Path | None = None, prep
     """
     found = builder(name, data_dir)
     if not is_prepared(found) and prepare:
+        from gan_jax.data.prepare import prepare as prepare_data_set
+
         prepare_data_set(name, data_dir=data_dir)
         found = builder(name, data_dir)
     if not is_prepared(found):
@@ -51,7 +52,8 @@ def prepared_builder(name: str, data_dir: str | pathlib.Path | None = None, prep
         where = "" if data_dir is None else f" --data-dir={data_dir}"
         raise DataError(
             f"The TFDS data set {name!r} {how} (looked in {found.data_dir}). Where there is a network run "
-            f"`python -m gan_jax.data.prepare {name}{where}`; from raw files that you have add --from=FOLDER."
+            f"`python -m gan_jax.data.prepare {name}{where}`, or launch with --prepare; from raw files that "
+            "you have add --from=FOLDER to the command."
         )
     return found
 

@@ -42,6 +42,7 @@ class Request:
       checkpoints, data, extractor, metrics: see `EVALUATION`.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
+      prepare: download and prepare the configuration's TFDS data set before anything else.
     """
 
     experiment: str
@@ -60,6 +61,7 @@ class Request:
     num_processes: int | None = None
     process_id: int | None = None
     until: int | None = None
+    prepare: bool = False
 
 
 EVALUATION = {
@@ -154,11 +156,33 @@ def build(request: Request, config: Any) -> Experiment:
     """
     module = load_module(request.experiment)
     try:
+        if request.prepare:
+            prepare(config)
         return module.build(config)
     except (ExperimentError, DataError):
         raise
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+
+
+def prepare(config: Any) -> None:
+    """Prepares the TFDS data set that `config.data` names, unless it is there.
+
+    Raises:
+      UsageError: if it names none.
+      DataError: if it cannot be downloaded or prepared.
+    """
+    from gan_jax.data.prepare import prepare as prepare_data
+    from gan_jax.training import hosts
+
+    _, found, name = str(config.get("data", "")).rpartition("tfds:")
+    if not found:
+        raise UsageError(f"--prepare is for --config.data=tfds:NAME; data is {config.get('data')!r}.")
+    name = name.partition("@")[0]
+    with hosts.first_goes_ahead():
+        if hosts.first():
+            prepare_data(name)
+    prepare_data(name)  # where the processes have disks of their own
 
 
 def build_seeds(request: Request, config: Any) -> Experiment:

@@ -1,0 +1,83 @@
+"""How the experiments judge images: the classes that samples fall into, and the distance to real images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data import decode
+from gan_jax.metrics.modes import class_statistics
+from gan_jax.training.scoring import MOST_REAL, against
+
+CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
+"""Data sets that the library has a trained classifier of."""
+MOST_FITTED = 5_000
+"""Real images that another classifier is trained on at most."""
+
+
+def extractor_of(data: str) -> str:
+    """The features that images are compared by: a small classifier's for the data sets that have one stored."""
+    name = data.removeprefix("edges:").removeprefix("masks:").removeprefix("tfds:").partition("@")[0]
+    return f"classifier:{name}" if name in CLASSIFIED else ""
+
+
+def evaluations_of(config: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Callable[[np.ndarray], Any]]:
+    """How samples spread over the classes where there are labels, and how far they are from the real images."""
+    real = arrays["x"][:MOST_REAL]
+    scores = against(real, extractor=extractor_of(config.data), split=config.data, seed=config.seed)
+    return {**({"classes": class_shares(config.data, arrays)} if "y" in arrays else {}), "scores": scores}
+
+
+def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
+    """How samples spread over the classes, by a classifier that has seen real images only."""
+    classes, verdict = len(np.unique(arrays["y"])), verdicts(data, arrays)
+    return lambda samples: class_statistics(verdict(samples), classes)
+
+
+def asked_for(
+    data: str, arrays: Mapping[str, np.ndarray], labels: Callable[[int], np.ndarray]
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """The share of a conditional game's samples whose class is the one that was asked for.
+
+    Args:
+      data: its name.
+      arrays: the real images and their labels.
+      labels: `n -> [n]`, the labels that n samples are drawn for.
+    """
+    verdict = verdicts(data, arrays)
+
+    def share(samples: np.ndarray) -> dict[str, float]:
+        return {"class_accuracy": float(np.mean(verdict(samples) == labels(len(samples))))}
+
+    return share
+
+
+def verdicts(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """`images [N, H, W, C] -> classes [N]`: by the library's classifier of this data set, else by a support vector
+    machine trained on its first images."""
+    if name := extractor_of(data).removeprefix("classifier:"):
+        return functools.partial(_classified, name)
+
+    @functools.cache
+    def machine() -> Any:
+        from sklearn.svm import SVC
+
+        return SVC().fit(_flat(arrays["x"][:MOST_FITTED]), arrays["y"][:MOST_FITTED])
+
+    return lambda samples: machine().predict(_flat(samples))
+
+
+def _classified(name: str, images: np.ndarray) -> np.ndarray:
+    from gan_jax.metrics import classifier_for
+    from gan_jax.metrics.features import classify
+
+    return classify(classifier_for(name), images)
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(decode(jnp.asarray(images)) if images.dtype == np.uint8 else images)
+    return images.reshape(len(images), -1)

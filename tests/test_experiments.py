@@ -1,0 +1,110 @@
+"""The experiments: they build, they play, and what they say of samples is so."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import images, ring, translation
+from experiments.image_scores import asked_for, class_shares, extractor_of
+from gan_jax.data import load
+from gan_jax.data.derive import split_off
+from gan_jax.training import loop
+from gan_jax.training.evaluate import evaluate, sample
+from gan_jax.training.experiment import ExperimentError
+from gan_jax.training.rollout import rollout
+from gan_jax.training.step import init_state
+
+
+def config_of(module, **fields):
+    config = module.get_config()
+    config.update(fields)
+    return config
+
+
+def played(experiment, rounds=2):
+    state = init_state(experiment.game, jax.random.key(0))
+    return rollout(experiment.game, experiment.source, state, rounds)
+
+
+TINY = {"data": "digits", "width": 4, "latent": 4, "batch_size": 16}
+
+
+def test_the_fields_that_the_launcher_reads_are_in_every_experiment():
+    common = set(ring.get_config()) & {"seed", "seeds", "rounds", "log_every", "parallelism", "diagnostics"}
+    assert len(common) == 6
+    for module in (images, translation):
+        assert common <= set(module.get_config())
+
+
+def test_a_conditional_game_is_drawn_for_the_labels_in_turn_and_judged_by_them():
+    experiment = images.build(
+        config_of(
+            images, **TINY, conditional=True, critic_norm="none", augment="translation", adaptive=True, r1=1.0
+        )
+    )
+    (labels,) = experiment.conditions(12)
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    state, history = played(experiment)
+    assert np.isfinite(history["critic/loss"]).all()
+    assert "critic/ada/probability" in history
+    drawn = sample(experiment.game, state, jax.random.key(1), 12, conditions=experiment.conditions)
+    assert drawn.shape == (12, 8, 8, 1)
+    assert experiment.picture(drawn).dtype == np.uint8
+
+
+def test_real_images_are_of_the_class_that_they_are_labelled_with():
+    digits = load("digits")
+    asked = asked_for("digits", digits, lambda n: digits["y"][:n])
+    assert asked(digits["x"][:300])["class_accuracy"] > 0.97
+    wrong = asked_for("digits", digits, lambda n: (digits["y"][:n] + 1) % 10)
+    assert wrong(digits["x"][:300])["class_accuracy"] < 0.03
+
+
+def test_a_data_set_without_a_classifier_is_judged_by_a_support_vector_machine(tmp_path):
+    digits = load("digits")
+    np.savez(tmp_path / "own.npz", **digits)
+    spec = str(tmp_path / "own.npz")
+    assert extractor_of(spec) == ""
+    found = class_shares(spec, digits)(digits["x"][:500])
+    assert found["modes_covered"] == 10
+    only = class_shares(spec, digits)(digits["x"][digits["y"] == 3][:100])
+    assert only["modes_covered"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("digits", "classifier:digits"),
+        ("tfds:fashion_mnist@test", "classifier:fashion_mnist"),
+        ("edges:tfds:fashion_mnist", "classifier:fashion_mnist"),
+        ("tfds:cifar10", ""),
+        ("stacked:mnist5k", ""),
+    ],
+)
+def test_scores_use_the_classifier_of_the_data_set(spec, name):
+    assert extractor_of(spec) == name
+
+
+def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_out_pairs(tmp_path):
+    experiment = translation.build(config_of(translation, data="masks:digits", width=4, batch_size=16))
+    state, history = played(experiment)
+    assert np.isfinite(history["generator/loss"]).all()
+    (given,) = experiment.conditions(7)
+    assert given.shape == (7, 8, 8, 1)
+    truth = translation.build(config_of(translation, data="masks:digits")).evaluations["held_out"]
+    assert evaluate(experiment, state)["samples"]["raw"]["l1"] > 0.05
+    _, held = split_off(load("masks:digits"), experiment.evaluation_samples, seed=0)
+    assert truth(held["x"] / 127.5 - 1)["l1"] == pytest.approx(0, abs=1e-6)
+    assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
+
+
+def test_pairs_and_labels_that_are_not_there_are_asked_for(tmp_path):
+    with pytest.raises(ExperimentError, match="has no pairs: put edges: or masks: before it"):
+        translation.build(config_of(translation, data="digits"))
+    np.savez(tmp_path / "bare.npz", x=load("digits")["x"])
+    with pytest.raises(ExperimentError, match="conditional=true needs labels"):
+        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "bare.npz")}, conditional=True))
+
+
+def test_experiments_agree_with_the_loop_about_what_may_change():
+    assert set(loop.LOOKS) <= set(images.get_config())

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import zipfile
-import zlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.errors import DataError
+from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.data.source import Source
 from gan_jax.functional.batch import over_batch
 from gan_jax.types import Array, Batch, Tree
@@ -286,10 +285,11 @@ def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         )
     try:
         # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
             opened = np.load(file, allow_pickle=False)
             arrays = {"x": opened} if isinstance(opened, np.ndarray) else dict(opened)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{str(path)!r} cannot be read as .npz or .npy ({error}): save it with "
             "numpy.savez(path, x=images, y=labels); pickled objects are not read."
@@ -307,8 +307,10 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
       DataError: if the file cannot be read as numbers.
     """
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mapped = np.lib.format.open_memmap(path, mode="r")
+    except DAMAGED as error:
         raise DataError(
             f"{str(path)!r} cannot be read as .npy ({error}); pickled objects are not read."
         ) from error

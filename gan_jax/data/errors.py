@@ -1,6 +1,16 @@
-"""The one exception that says what is wrong with somebody's data."""
+"""The one exception that says what is wrong with somebody's data, and those that damaged files lead readers to."""
 
 from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+
+try:
+    from lzma import LZMAError
+except ImportError:  # Python without liblzma reads no such archive
+    LZMAError = zipfile.BadZipFile  # type: ignore[misc, assignment]
 
 
 class DataError(ValueError):
@@ -9,3 +19,24 @@ class DataError(ValueError):
 
 class DataTimeoutError(DataError):
     """Data did not come in time; what was asked for them may still hang in a thread."""
+
+
+DAMAGED: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    struct.error,
+    # The header of an array is a Python literal, its type whatever numpy.dtype makes of a part of it.
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    tokenize.TokenError,
+    # Sizes that no array can have; archives under a password or packed in a way that is not known; deep nesting.
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
+"""What numpy's and zipfile's readers raise for damaged files: their documentation names a few of these."""

@@ -2,8 +2,8 @@
 
     python -m gan_jax.metrics.fit mnist5k --out=mnist5k.npz --steps=4000
 
-trains one on labelled data and stores it. Those of `digits` and `mnist5k`, made by this command, come with the
-package, so that scores on them have one fingerprint everywhere.
+trains one on labelled data and stores it. Those of `digits`, `mnist5k` and `fashion_mnist`, made by this command,
+come with the package, so that scores on them have one fingerprint everywhere.
 """
 
 from __future__ import annotations
@@ -164,13 +164,14 @@ def load_classifier(path: str | pathlib.Path) -> Extractor:
         name, classes = about.pop("name"), about["classes"]
         params = flax.traverse_util.unflatten_dict(arrays, sep=".")
         width = params["Dense_0"]["bias"].shape[0]
-    except (KeyError, ValueError, UnicodeDecodeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{str(path)!r} holds no classifier of save_classifier: {error}.") from error
     return _extractor(name, SmallClassifier(classes, width), params, about)
 
 
 def classifier_for(data: str) -> Extractor:
-    """The classifier for a data set: the stored one for `digits` and `mnist5k`, else one trained on the spot.
+    """The classifier for a data set: the stored one for `digits`, `mnist5k` and `fashion_mnist` (also as
+    `tfds:fashion_mnist`), else one trained on the spot.
 
     Args:
       data: a labelled data set as `gan_jax.data.load` names it.
@@ -181,7 +182,7 @@ def classifier_for(data: str) -> Extractor:
     >>> classifier_for("digits").details["held_out_accuracy"] > 0.97
     True
     """
-    stored = WEIGHTS / f"{data}.npz"
+    stored = WEIGHTS / f"{data.removeprefix('tfds:')}.npz"
     if stored.parent == WEIGHTS and stored.is_file():
         return load_classifier(stored)
     arrays = load(data)

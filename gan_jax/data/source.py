@@ -27,7 +27,7 @@ class Source:
         of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
         processes read their own. `None` where the whole batch is no burden.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
-      close: releases workers and files.
+      close: releases workers and files; training does so at its end.
     """
 
     feed: Callable[[int, int], Any]

@@ -71,13 +71,17 @@ def from_reader(
             f"A stream reads 0 or more batches ahead by 1 or more workers, got {ahead} and {workers}."
         )
     indices = index_feed(size, batch_size, seed, replace=replace)
-    pool = concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="gan_jax-data")
+    workers = workers or os.cpu_count()
+    pool: concurrent.futures.ThreadPoolExecutor | None = None
     pending: dict[tuple[Any, ...], concurrent.futures.Future[dict[str, np.ndarray]]] = {}
 
     def read_batch(number: int, parts: tuple[int, ...], total: int) -> dict[str, np.ndarray]:
         return check_arrays(read(parts_of(indices(number, 1)[0], parts, total)), "what was read")
 
     def feed_parts(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+        nonlocal pool
+        if pool is None:
+            pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="gan_jax-data")
         further = max(ahead, count) if ahead else 0
         wanted = [(number, tuple(parts), total) for number in range(cursor, cursor + count + further)]
         for batch in [batch for batch in pending if batch not in wanted]:
@@ -87,13 +91,20 @@ def from_reader(
                 pending[batch] = pool.submit(read_batch, *batch)
         return _stacked([pending.pop(batch).result() for batch in wanted[:count]])
 
+    def close() -> None:
+        nonlocal pool
+        pending.clear()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+            pool = None
+
     return Source(
         feed=lambda cursor, count: feed_parts(cursor, count, (0,), 1),
         feed_parts=feed_parts,
         fetch=_decoded,
         batch_size=batch_size,
         size=size,
-        close=lambda: pool.shutdown(wait=True, cancel_futures=True),
+        close=close,
     )
 
 

@@ -7,6 +7,7 @@ uninterrupted one does.
 
 from __future__ import annotations
 
+import collections
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -48,6 +49,7 @@ FALL, RISE = 1e-3, 100.0
 """How far a gradient norm falls or rises against the median of the logs before."""
 ENOUGH = 5
 """Logs that a median is taken of at least."""
+_REMEMBERED = 1000  # of the logs before: what a log costs must not grow with the run
 
 
 def collapse(now: Log, past: Sequence[Log]) -> Iterator[str]:
@@ -138,7 +140,7 @@ class Alarms:
     """
 
     def __init__(self) -> None:
-        self._past: list[dict[str, float]] = []
+        self._past: collections.deque[dict[str, float]] = collections.deque(maxlen=_REMEMBERED)
         self._told: set[str] = set()
 
     def look(self, metrics: Mapping[str, Any]) -> list[Alarm]:

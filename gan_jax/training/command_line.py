@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import json
 import os
@@ -19,7 +20,14 @@ from etils import epath
 
 from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.training.experiment import Experiment, ExperimentError, closest, load_module
-from gan_jax.training.workdir import Workdir, WorkdirError, jsonable, read_config, write_atomically
+from gan_jax.training.workdir import (
+    Workdir,
+    WorkdirError,
+    jsonable,
+    read_config,
+    refuse_links,
+    write_atomically,
+)
 
 
 class UsageError(ValueError):
@@ -324,8 +332,9 @@ def sample(request: Request) -> None:
         of = f"_seed_{experiment.seed}" if run.experiment.seeds > 1 else ""
         stem = run.workdir.samples / f"sampled_{int(state.step):08d}{of}"
         write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
-        with open(f"{stem}.npz", "wb") as file:
-            np.savez_compressed(file, x=samples)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, x=samples)
+        write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
         print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
 
 
@@ -359,6 +368,7 @@ def _open(request: Request) -> _Opened:
         raise UsageError("say which run: --workdir=runs/...")
     workdir = Workdir(request.workdir)
     read_config(workdir)
+    refuse_links(workdir)
     return _Opened(workdir, build_seeds(request, resolve(request)))
 
 

@@ -47,6 +47,7 @@ class Experiment:
       probes: read at each log.
       data_timeout: seconds that one reading of the source may take; then the run ends with a message.
       keep: checkpoints to keep, newest first.
+      keep_pictures: pictures of each name to keep, newest first; 0 keeps all.
       best: which checkpoint to keep beside those, by a number of the evaluations; see `best_by`.
     """
 
@@ -71,15 +72,17 @@ class Experiment:
     probes: Sequence[Probe] = ()
     data_timeout: float = 600.0
     keep: int = 3
+    keep_pictures: int = 500
     best: Best | None = None
 
     def __post_init__(self) -> None:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
             if getattr(self, name) < 1:
                 raise ExperimentError(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        for name in ("checkpoint_every", "sample_every", "evaluate_every"):
+        for name in ("checkpoint_every", "sample_every", "evaluate_every", "keep_pictures"):
             if getattr(self, name) < 0:
-                raise ExperimentError(f"{name} must be 0 (never) or more, got {getattr(self, name)}.")
+                zero = "all" if name == "keep_pictures" else "never"
+                raise ExperimentError(f"{name} must be 0 ({zero}) or more, got {getattr(self, name)}.")
         if self.further and self.parallelism != "jit":
             raise ExperimentError(
                 f"Several seeds are trained whole, each on one device: parallelism=jit, got {self.parallelism!r}."

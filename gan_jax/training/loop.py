@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.errors import DataTimeoutError
 from gan_jax.data.patience import within
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
 from gan_jax.game import Game, Schedule, TrainState, fresh_turns
@@ -34,7 +35,7 @@ from gan_jax.training.seeds import (
 )
 from gan_jax.training.sharding import Layout, Run, make_layout
 from gan_jax.training.step import init_state
-from gan_jax.training.workdir import Lock, Workdir, check_config, read_metrics, write_config
+from gan_jax.training.workdir import Lock, Workdir, check_config, read_metrics, refuse_links, write_config
 from gan_jax.training.writer import Progress, Writer, WriterError, progress
 from gan_jax.types import Array, Batch, Key, Tree
 
@@ -250,9 +251,11 @@ def train(
     layout = layout_of(experiment)
     layout.reading(experiment.source)  # refuses a batch that the devices do not divide
     with contextlib.ExitStack() as held:
+        held.enter_context(closing(experiment))
         interrupt = held.enter_context(Interrupt().watching())
         with hosts.first_goes_ahead():
             if hosts.first():
+                refuse_links(workdir)
                 held.enter_context(Lock(workdir))
                 if config is not None:
                     check_config(workdir, config, may_change=LOOKS, override=override)
@@ -260,6 +263,24 @@ def train(
         with Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
             run = _Run(experiment, workdir, layout, checkpoints, interrupt, say)
             return run.play()
+
+
+@contextlib.contextmanager
+def closing(experiment: Experiment) -> Iterator[None]:
+    """Closes the experiment's sources at the block's end, unless one hangs: closing it would wait for it."""
+    try:
+        yield
+    except DataTimeoutError:
+        raise
+    except BaseException:
+        _close(experiment)
+        raise
+    _close(experiment)
+
+
+def _close(experiment: Experiment) -> None:
+    for source in (experiment.source, *experiment.further):
+        source.close()
 
 
 def layout_of(experiment: Experiment) -> Layout:
@@ -340,7 +361,12 @@ class _Run:
 
         resumed = step if self.checkpoints.steps() else None
 
-        writing = Writer(self.workdir, resumed_from=resumed, enabled=hosts.first())
+        writing = Writer(
+            self.workdir,
+            resumed_from=resumed,
+            keep_pictures=experiment.keep_pictures,
+            enabled=hosts.first(),
+        )
         with writing as writer, self.alarmed(writer):
             if resumed is not None and hosts.first():
                 self.recall()

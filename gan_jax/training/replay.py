@@ -16,7 +16,7 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 from gan_jax.training.loop import broken_leaf, initial, layout_of, schedule_at
 from gan_jax.training.rollout import feed_rounds
 from gan_jax.training.sharding import Layout
-from gan_jax.training.workdir import Workdir, read_metrics
+from gan_jax.training.workdir import Workdir, read_metrics, write_atomically
 from gan_jax.training.writer import json_line
 
 DIAGNOSTICS = (health, gradients, layer_gradients)
@@ -130,7 +130,7 @@ def _play(
             found = Replayed(start, step, **broken)
             break
         step, cursor = step + 1, cursor + turns
-    (workdir.root / "replay.jsonl").write_text("".join(line + "\n" for line in lines))
+    write_atomically(workdir.root / "replay.jsonl", "".join(line + "\n" for line in lines).encode())
     return found
 
 

@@ -137,6 +137,26 @@ def reason(error: BaseException) -> str:
     return first_line or type(error).__name__
 
 
+def refuse_links(workdir: Workdir) -> None:
+    """Checks that no part of a work directory is a link that leads out of it: nothing is written elsewhere.
+
+    The directory itself may be a link, and its parts may be links to one another.
+
+    Raises:
+      WorkdirError: naming the link.
+    """
+    if not is_local(workdir.root):
+        return
+    root = os.path.realpath(workdir.root)
+    for part in (workdir.config, workdir.metrics, workdir.checkpoints, workdir.events, workdir.samples):
+        there = os.path.realpath(part)
+        if os.path.islink(part) and os.path.commonpath([root, there]) != root:
+            raise WorkdirError(
+                f"{part} is a link that leads out of the work directory, to {there}: remove it, or make the work "
+                "directory itself the link."
+            )
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Configuration
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import struct
 import sys
 import threading
@@ -207,6 +208,7 @@ class Writer:
       resumed_from: the step that the run goes on from: what `metrics.jsonl` says of later rounds is dropped, and
         TensorBoard is told to. `None` starts the log anew.
       tensorboard: whether event files are written too.
+      keep_pictures: how many of the newest files of each name stay in `samples/`; 0 keeps all.
       enabled: `False` makes every call do nothing, for processes other than the first.
 
     Raises:
@@ -219,6 +221,7 @@ class Writer:
         *,
         resumed_from: int | None = None,
         tensorboard: bool = True,
+        keep_pictures: int = 0,
         enabled: bool = True,
     ):
         self._workdir = workdir
@@ -235,6 +238,7 @@ class Writer:
             raise WriterError(f"Cannot write {workdir.metrics}: {reason(error)}.") from error
         self._purge_step = first + 1
         self._tensorboard = tensorboard
+        self._keep_pictures = keep_pictures
         self._opened: _Events | None = None
         self._room = threading.BoundedSemaphore(_QUEUE)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -344,8 +348,20 @@ class Writer:
         png = to_png(drawn)
         self._workdir.samples.mkdir(parents=True, exist_ok=True)
         write_atomically(self._workdir.samples / f"{name}_{step:08d}.png", png)
+        if self._keep_pictures:
+            self._prune(name)
         if self._tensorboard:
             self._events().picture(step, seconds, name, drawn, png)
+
+    def _prune(self, name: str) -> None:
+        numbered = re.compile(re.escape(name) + r"_(\d{8,})\.png")
+        found = [
+            (int(match[1]), path)
+            for path in self._workdir.samples.iterdir()
+            if (match := numbered.fullmatch(path.name))
+        ]
+        for _, path in sorted(found, key=lambda item: item[0])[: -self._keep_pictures]:
+            path.unlink(missing_ok=True)
 
     def _events(self) -> _Events:
         if self._opened is None:

@@ -1,5 +1,6 @@
 """The loop: cuts, means, phases, faults. Experiments here are tiny; launches are tested in test_launch.py."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -11,6 +12,7 @@ import optax
 import pytest
 
 from gan_jax.data import from_toy, toy
+from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, alternating, simultaneous
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
@@ -156,6 +158,25 @@ def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
             say=quiet,
         )
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+@pytest.mark.parametrize("ending", ["at its end", "by an error", "by data that hang"])
+def test_the_source_is_closed_unless_it_hangs(tmp_path, ending):
+    closed = []
+    toy_source = from_toy(toy.ring(), 8)
+
+    def feed(cursor, count):
+        if cursor >= 4 and ending == "by an error":
+            raise DataError("no more")
+        if cursor >= 4 and ending == "by data that hang":
+            raise DataTimeoutError("nothing came")
+        return toy_source.feed(cursor, count)
+
+    source = dataclasses.replace(toy_source, feed=feed, close=lambda: closed.append(True))
+    given = experiment(rounds=8, source=source)
+    with contextlib.nullcontext() if ending == "at its end" else pytest.raises(DataError):
+        loop.train(given, Workdir(tmp_path), say=quiet)
+    assert closed == ([] if ending == "by data that hang" else [True])
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):

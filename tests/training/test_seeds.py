@@ -13,6 +13,7 @@ from scipy import stats
 from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.augment import augmented
 from gan_jax.data.stream import from_iterator
+from gan_jax.diagnostics.alarms import Alarms
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.training import loop
 from gan_jax.training.experiment import ExperimentError
@@ -21,6 +22,7 @@ from gan_jax.training.seeds import combined, make_seeds_layout, state_of, summar
 from gan_jax.training.sharding import LayoutError, make_layout
 from gan_jax.training.step import init_state
 from gan_jax.training.workdir import Workdir, read_metrics
+from tests.test_launch import launch_here
 from tests.training.test_loop import experiment, lines_of, quiet
 
 SEEDS = 4
@@ -151,6 +153,40 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
     bad = dataclasses.replace(bad, game=dataclasses.replace(bad.game, objective=objective))
     with pytest.raises(loop.NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
         loop.train(bad, Workdir(tmp_path), say=quiet)
+
+
+def test_an_alarm_is_of_the_seed_that_gave_it():
+    """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
+    run = object.__new__(loop._Run)
+    run.experiment = together()
+    run.alone = [run.experiment.alone(place) for place in range(SEEDS)]
+    run.alarms = [Alarms() for _ in run.alone]
+    shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
+    line = run.alarm(summary({"critic/saturation": shares}), 40, said.append)
+    text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."
+    assert line == {"alarm/saturated_critic": text}
+    assert len(said) == 1
+    assert said[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
+
+
+def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_path, monkeypatch, capsys):
+    def launched(*arguments):
+        code, out, err = launch_here(monkeypatch, capsys, f"--workdir={tmp_path}", *arguments)
+        assert code == 0, err
+        return out
+
+    out = launched("--config=tests/stress/experiment.py", "--config.seeds=2", "--config.rounds=20")
+    assert "Training 2 seeds, one on each device" in out
+    launched("--mode=evaluate", "--num_samples=64", "--metrics=sliced")
+    (found,) = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
+    assert found["seeds"] == [0, 1]
+    own = [one["samples"]["raw"]["mean"] for one in found["each"]]
+    assert own[0] != own[1]
+    assert found["samples"]["raw"]["mean"] == pytest.approx(np.mean(own))
+    launched("--mode=sample", "--num_samples=5")
+    drawn = [np.load(tmp_path / "samples" / f"sampled_00000020_seed_{seed}.npz")["x"] for seed in (0, 1)]
+    assert drawn[0].shape == drawn[1].shape == (5, 2)
+    assert not np.array_equal(*drawn)
 
 
 def test_evaluations_are_combined():

@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from gan_jax.training.workdir import (
     read_config,
     read_metrics,
     reason,
+    refuse_links,
     truncate_metrics,
     write_atomically,
     write_config,
@@ -246,6 +248,27 @@ def test_storage_without_locks_gets_a_warning(monkeypatch, workdir):
     monkeypatch.setattr(module.fcntl, "flock", unsupported)
     with pytest.warns(UserWarning, match="No locks available"):
         Lock(workdir).release()
+
+
+@pytest.mark.parametrize("part", ["samples", "checkpoints", "tensorboard", "metrics.jsonl", "config.json"])
+def test_a_part_that_leads_out_of_the_directory_is_refused(workdir, tmp_path, part):
+    """A link to elsewhere, or to nothing; the directory itself may be one, and a link may stay inside."""
+    workdir.root.mkdir(parents=True)
+    (workdir.root / "here").mkdir()
+    (tmp_path / "link").symlink_to(workdir.root, target_is_directory=True)
+    link = pathlib.Path(workdir.root / part)
+    link.symlink_to("here")
+    refuse_links(workdir)
+    refuse_links(Workdir(tmp_path / "link"))
+    for elsewhere in (tmp_path, "../run-2", "/nowhere"):
+        link.unlink()
+        link.symlink_to(elsewhere)
+        with pytest.raises(
+            WorkdirError, match=f"{part} is a link that leads out of the work directory, to /"
+        ):
+            refuse_links(workdir)
+        with pytest.raises(WorkdirError, match="leads out"):
+            refuse_links(Workdir(tmp_path / "link"))
 
 
 # ---------------------------------------------------------------------------------------------------------

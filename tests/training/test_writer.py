@@ -237,6 +237,25 @@ def test_a_png_has_the_right_pixels(workdir):
         assert (gray.mode, gray.size) == ("L", (4, 8))
 
 
+def test_the_newest_pictures_of_each_name_stay(workdir):
+    """By round, beyond eight digits too; other names and what somebody sampled are not touched."""
+    picture = np.zeros((2, 2, 1), np.uint8)
+    workdir.samples.mkdir(parents=True)
+    others = [
+        "sampled_00000001.png",
+        "samples_seed_1_00000001.png",
+        "samples_00000001.npz",
+        "samples_notes.png",
+    ]
+    for name in others:
+        (workdir.samples / name).touch()
+    with Writer(workdir, tensorboard=False, keep_pictures=2) as writer:
+        for step in (99_999_999, 5, 100_000_000, 100_000_010):
+            writer.picture(step, "samples", picture)
+    names = {path.name for path in workdir.samples.iterdir()}
+    assert names == {*others, "samples_100000000.png", "samples_100000010.png"}
+
+
 def _crc32c(data):
     """CRC-32C bit by bit, from its polynomial (RFC 3720)."""
     crc = 0xFFFFFFFF

@@ -410,25 +410,30 @@ def verdict(comparison: Comparison, bar: float) -> str:
     return f"{bar} met" if comparison.ratio.median >= bar else f"{bar} MISSED"
 
 
-def arguments(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
+def arguments(description: str | None, *, torch: bool = True, **defaults: Any) -> argparse.ArgumentParser:
     """The flags that every comparison has.
 
     Args:
       description: of the comparison, shown by `--help`.
+      torch: whether PyTorch is one of the sides, and so its flags are there.
       **defaults: of `Plan`'s fields, where they differ.
     """
     plan = Plan(**defaults)
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--torch-python",
-        default=os.environ.get(TORCH_PYTHON, sys.executable),
-        help=f"the Python that has PyTorch (default: ${TORCH_PYTHON}, else the one that runs this)",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="threads of PyTorch (default: what is faster of one and all)"
-    )
+    if torch:
+        parser.add_argument(
+            "--torch-python",
+            default=os.environ.get(TORCH_PYTHON, sys.executable),
+            help=f"the Python that has PyTorch (default: ${TORCH_PYTHON}, else the one that runs this)",
+        )
+        parser.add_argument(
+            "--threads",
+            type=int,
+            default=0,
+            help="threads of PyTorch (default: what is faster of one and all)",
+        )
     parser.add_argument("--pairs", type=int, default=plan.pairs, help="untouched A B pairs wanted")
     parser.add_argument("--seconds", type=float, default=plan.seconds, help="length of a repetition")
     parser.add_argument("--warm-up", type=float, default=plan.warm_up, help="seconds before the first pair")

@@ -1,0 +1,331 @@
+"""Every objective's round against a hand-written step of the same mathematics, and what unrolling costs.
+
+    python -m benchmarks.objectives                          # all, about 12 minutes on a quiet machine
+    python -m benchmarks.objectives --check                  # do both sides play the same game?
+    python -m benchmarks.objectives --only wgan_gp unrolled --pairs 3 --seconds 0.5 --no-save
+
+Eight Gaussians on a circle, z of 2, perceptrons of 2 x 128 ReLU, batch 256, every player one turn a round,
+Adam(1e-4, .5) (RMSProp and clipping for WGAN), a hundred rounds in one dispatch. By hand
+(`benchmarks.hand_written`): the formulas on plain arrays in one jitted `fori_loop`, with the same draws, optimisers
+and options of the compiler.
+Bar: a round within 1.2 times the hand-written one's, a ratio of .833. `unrolled` plays the ring experiment with
+`--config.unroll=5` against itself without; a round costs at most 8 times as much, a ratio of .125.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import harness
+from benchmarks.hand_written import HANDS, Draw, Hand
+from experiments import ring as ring_experiment
+from gan_jax import objectives
+from gan_jax.data.source import Source
+from gan_jax.data.toy import from_toy, ring
+from gan_jax.functional.batch import named_key
+from gan_jax.functional.codes import Code
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, Objective, Schedule, fresh_turns, turn
+from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.objectives import wgan
+from gan_jax.objectives._catalogue import factory
+from gan_jax.training.compiler import compiler_options
+from gan_jax.training.rollout import rollout
+from gan_jax.training.step import init_state
+from gan_jax.types import Batch, Tree
+
+BATCH, LATENT, MODES, WIDTHS = 256, 2, 8, (128, 128)
+PER_DISPATCH = 100
+MEASURED = ["round", "gan_jax rounds/s", "by hand rounds/s", "ratio", "CPU-time ratio", "pairs", "bar"]
+BAR, UNROLLED_BAR = 1 / 1.2, 1 / 8
+PRIOR = gaussian(LATENT)
+CODE = Code(categories=(MODES,), continuous=2)
+FORMS: dict[str, dict[str, Any]] = {
+    "relativistic:standard": {"average": False},
+    "f_gan:jensen_shannon": {"divergence": "jensen_shannon"},
+    "f_gan:squared_hellinger": {"divergence": "squared_hellinger"},
+    "cat_gan": {"weight": 1.0},
+}
+"""Options of the factories where they are not the defaults."""
+
+
+# --- the library's side -------------------------------------------------------------------------------------
+
+
+def critic(inputs: int = 2, widths: tuple[int, ...] = WIDTHS, **options: Any) -> Network:
+    """A critic of points."""
+    return from_linen(MLPCritic(widths=widths, activation="relu", **options), jnp.zeros((2, inputs)))
+
+
+def perceptron(inputs: int = LATENT, outputs: int = 2) -> Network:
+    """Points to points."""
+    return from_linen(MLPGenerator(output_shape=(outputs,), widths=WIDTHS), jnp.zeros((2, inputs)))
+
+
+def of_features() -> Network:
+    """A critic that gives 16 features and no score."""
+    body = perceptron(2, 16)
+
+    def apply(params: Tree, stats: Tree, *inputs: Any, train: bool, key: Any = None) -> tuple[Any, Tree]:
+        features, stats = body.apply(params, stats, *inputs, train=train, key=key)
+        return {"features": features}, stats
+
+    return dataclasses.replace(body, apply=apply)
+
+
+def _conditional() -> Network:
+    module = MLPGenerator(output_shape=(2,), widths=WIDTHS, num_classes=MODES)
+    return from_linen(module, jnp.zeros((2, LATENT)), jnp.zeros(2, jnp.int32))
+
+
+def _judged_pairs() -> Network:
+    module = MLPCritic(widths=WIDTHS, activation="relu")
+    return from_linen(module, jnp.zeros((2, 2)), jnp.zeros((2, 2)))
+
+
+def _metas() -> dict[str, Network]:
+    return {name: critic(1, widths=(28,)) for name in ("meta_real", "meta_fake")}
+
+
+NETWORKS: dict[str, Callable[[], dict[str, Network]]] = {
+    "mmd_gan": lambda: {"critic": of_features()},
+    "cramer": lambda: {"critic": of_features()},
+    "began": lambda: {"critic": objectives.autoencoder_critic(perceptron(2))},
+    "ebgan": lambda: {"critic": objectives.autoencoder_critic(perceptron(2), power=2)},
+    "vral": _metas,
+    "ac_gan": lambda: {"critic": critic(heads={"classes": MODES}), "generator": _conditional()},
+    "info_gan": lambda: {
+        "critic": critic(heads={"code": CODE.head_size}),
+        "generator": perceptron(CODE.size + LATENT),
+    },
+    "semi_supervised": lambda: {
+        "critic": critic(heads={"classes": MODES}, features=True, score_from="classes")
+    },
+    "cat_gan": lambda: {"critic": critic(heads={"classes": MODES}, score_from="classes")},
+    "pix2pix": lambda: {"critic": _judged_pairs()},
+}
+"""Where they are not a critic and a generator of points."""
+
+
+def objective_of(name: str) -> Objective:
+    """The objective of a row."""
+    make, options = factory(name.partition(":")[0]), FORMS.get(name, {})
+    if name in ("pix2pix", "cycle_gan"):
+        return make(**options)
+    return make(LATENT, code=CODE) if name == "info_gan" else make(PRIOR, **options)
+
+
+def schedule_of(objective: Objective) -> Schedule:
+    """One turn of every player: what judges first, players of one kind at once."""
+    kinds = [[n for n in objective.losses if n.startswith(kind)] for kind in ("meta", "critic", "generator")]
+    return tuple(turn(*names) for names in kinds if names)
+
+
+def game_of(name: str) -> Game:
+    """The library's game of a row."""
+    objective = objective_of(name)
+    given = NETWORKS.get(name, dict)()
+    usual = {player: critic() if player.startswith("critic") else perceptron() for player in objective.losses}
+    adam = optax.adam(1e-4, b1=0.5)
+    if name == "wgan":
+        optimizers = {"critic": wgan.optimizer(clip=wgan.CLIP), "generator": wgan.optimizer()}
+    else:
+        optimizers = dict.fromkeys(objective.losses, adam)
+    return Game(
+        networks={**usual, **given},
+        objective=objective,
+        optimizers=optimizers,
+        schedule=schedule_of(objective),
+    )
+
+
+def source_of() -> Source:
+    """Labelled points, half as many labelled apart from them, and other points to condition on."""
+    base = from_toy(ring(MODES), BATCH, labels=True)
+
+    def fetch(seed: Any, number: Any) -> Batch:
+        other = base.fetch(seed + 1, number)
+        labelled = {name: leaf[: BATCH // 2] for name, leaf in base.fetch(seed + 2, number).items()}
+        return {**base.fetch(seed, number), "condition": other["x"], "labelled": labelled}
+
+    return dataclasses.replace(base, fetch=fetch)
+
+
+class Ours:
+    """The library's round, played by `rollout`."""
+
+    def __init__(self, game: Game, source: Source) -> None:
+        self._game, self._source = game, source
+        self.state = init_state(game, jax.random.key(0))
+
+    def __call__(self, rounds: int) -> dict[str, float]:
+        """Plays on; the last round's losses."""
+        self.state, metrics = rollout(self._game, self._source, self.state, rounds, per_dispatch=PER_DISPATCH)
+        return {name: round(float(values[-1]), 4) for name, values in metrics.items() if "loss" in name}
+
+
+# --- by hand ------------------------------------------------------------------------------------------------
+
+
+class ByHand:
+    """The hand-written round, from the same parameters and on the same draws."""
+
+    def __init__(self, name: str, game: Game, source: Source) -> None:
+        state = init_state(game, jax.random.key(0))
+        self.players = {player: plain(own.params) for player, own in state.players.items()}
+        optimizers = hand_optimizers(name, game.players)
+        steps = {player: optimizers[player].init(params) for player, params in self.players.items()}
+        zero = dict.fromkeys(game.players, jnp.zeros(()))
+        self._carry: Any = (state.step, self.players, steps, jnp.zeros(()), zero)
+        play = hand_program(HANDS[name], game, source, optimizers, clips=name == "wgan")
+        self._program = jax.jit(play, compiler_options=compiler_options())
+        self._given = state.key, source.resident
+
+    def __call__(self, rounds: int) -> dict[str, float]:
+        """Plays on; the last round's losses."""
+        for start in range(0, rounds, PER_DISPATCH):
+            most = np.int32(min(PER_DISPATCH, rounds - start))
+            self._carry = self._program(self._carry, *self._given, most)
+            losses = jax.device_get(self._carry[-1])
+        self.players = self._carry[1]
+        return {f"{player}/loss": round(float(loss), 4) for player, loss in losses.items()}
+
+
+def hand_optimizers(name: str, players: tuple[str, ...]) -> dict[str, optax.GradientTransformation]:
+    """The optimisers by hand: WGAN's clipping is in the loop."""
+    step = optax.rmsprop(wgan.LEARNING_RATE, decay=0.99) if name == "wgan" else optax.adam(1e-4, b1=0.5)
+    return dict.fromkeys(players, step)
+
+
+def hand_program(
+    hand: Hand, game: Game, source: Source, optimizers: Mapping[str, Any], *, clips: bool
+) -> Callable[..., Any]:
+    """Rounds by hand in one loop: `(carry, key, resident, n) -> carry`."""
+    turns = fresh_turns(game.schedule)
+    prior = game.objective.prior or (lambda key, n: jnp.zeros(()))
+
+    def play(carry: Any, key: Any, resident: Any, rounds: Any) -> Any:
+        def one_round(_: Any, carry: Any) -> Any:
+            step, players, steps, memory, losses = carry
+            round_key = jax.random.fold_in(key, step)
+            for place, played in enumerate(game.schedule):
+                turn_key = jax.random.fold_in(round_key, place)
+                batch = source.fetch(resident, step * turns + place)
+                noise = hand.noise(turn_key, batch["x"])
+                draw = Draw(batch, prior(named_key(turn_key, "latent"), BATCH), noise, memory)
+                before = players
+                for name in played.players:
+
+                    def loss(params: Any, name: str = name, before: Any = before, draw: Draw = draw) -> Any:
+                        return hand.losses[name]({**before, name: params}, draw)
+
+                    value, grads = jax.value_and_grad(loss)(before[name])
+                    updates, own = optimizers[name].update(grads, steps[name], before[name])
+                    params = optax.apply_updates(before[name], updates)
+                    if clips and name == "critic":
+                        params = jax.tree.map(lambda p: jnp.clip(p, -wgan.CLIP, wgan.CLIP), params)
+                    players, steps = {**players, name: params}, {**steps, name: own}
+                    losses = {**losses, name: value}
+                if hand.remember is not None and "critic" in played.players:
+                    memory = hand.remember(before, draw)
+            return step + 1, players, steps, memory, losses
+
+        return jax.lax.fori_loop(0, rounds, one_round, carry)
+
+    return play
+
+
+def plain(params: Tree) -> dict[str, Any]:
+    """A perceptron's Flax parameters as `hand_written` has them."""
+    trunk = params["trunk"]
+    found: dict[str, Any] = {
+        "hidden": [(trunk[f"Dense_{i}"]["kernel"], trunk[f"Dense_{i}"]["bias"]) for i in range(len(trunk))]
+    }
+    last = {"out": params["out"]} if "out" in params else params["scores"]
+    return found | {name: (layer["kernel"], layer["bias"]) for name, layer in last.items()}
+
+
+# --- the comparisons ----------------------------------------------------------------------------------------
+
+
+def check(name: str, rounds: int = 3) -> tuple[float, float]:
+    """The largest differences of the last loss and of any parameter after so many rounds on both sides."""
+    game, source = game_of(name), source_of()
+    ours, hand = Ours(game, source), ByHand(name, game, source)
+    first, second = ours(rounds), hand(rounds)
+    after = {player: plain(own.params) for player, own in ours.state.players.items()}
+    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), after, hand.players)
+    losses = [abs(first[key] - second[key]) / max(1.0, abs(first[key])) for key in second]
+    return max(losses), max(jax.tree.leaves(apart))
+
+
+def compare(name: str, plan: harness.Plan) -> harness.Comparison:
+    """The library's round against the hand-written one, or the unrolled round against the plain one."""
+    sides: dict[str, Callable[[int], dict[str, float]]]
+    if name == "unrolled":
+        sides = {"unroll=5": unrolled_ring(5), "unroll=0": unrolled_ring(0)}
+    else:
+        game, source = game_of(name), source_of()
+        sides = {"gan_jax": Ours(game, source), "by hand": ByHand(name, game, source)}
+    ours, other = (harness.InProcess(label, play) for label, play in sides.items())
+    return harness.compare(ours, other, plan)
+
+
+def unrolled_ring(steps: int) -> Ours:
+    """The ring experiment's game, its generator looking so many critic steps ahead."""
+    config = ring_experiment.get_config()
+    config.unroll = steps
+    made = ring_experiment.build(config)
+    return Ours(made.game, made.source)
+
+
+def bar_of(name: str) -> float:
+    """The ratio that a row is to reach."""
+    return UNROLLED_BAR if name == "unrolled" else BAR
+
+
+def main() -> None:
+    """Runs the comparisons and prints their table."""
+    known = ["unrolled", *HANDS]
+    parser = harness.arguments(__doc__, torch=False, pairs=7, seconds=1.0, warm_up=1.0)
+    parser.add_argument("--only", nargs="*", metavar="NAME", help=f"some of {', '.join(known)}")
+    parser.add_argument("--check", action="store_true", help="compare what both sides compute instead")
+    flags = parser.parse_args()
+    if unknown := set(flags.only or ()) - set(known):
+        parser.error(f"--only takes some of {', '.join(known)}; got {', '.join(sorted(unknown))}")
+    chosen = [name for name in known if not flags.only or name in flags.only]
+    if flags.check:
+        rows = [["objective", "losses differ", "parameters differ"]]
+        for name in chosen:
+            if name != "unrolled":
+                rows.append([name, *(f"{difference:.1e}" for difference in check(name))])
+        print(harness.table(rows))
+        return
+    rows, results = [MEASURED], {}
+    for name in chosen:
+        result = compare(name, harness.plan_of(flags))
+        bar = round(bar_of(name), 3)
+        rates = [f"{rate:.4g}" for rate in result.rates]
+        judged = harness.verdict(result, bar)
+        rows.append(
+            [name, *rates, str(result.ratio), str(result.cpu_ratio), harness.pairs_cell(result), judged]
+        )
+        results[name] = {**result.to_json(), "bar": bar}
+        print(f"{name}: {result.ratio}", file=sys.stderr, flush=True)
+    print(harness.table(rows))
+    if flags.only:
+        print("nothing written: a part of the table is not the table")
+    else:
+        harness.save(flags, "objectives", {"rounds": results})
+
+
+if __name__ == "__main__":
+    harness.run(main)

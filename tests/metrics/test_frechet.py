@@ -17,7 +17,7 @@ from gan_jax.metrics import (
     merge_moments,
     moments,
 )
-from gan_jax.metrics.frechet import Moments, trace_sqrt_product
+from gan_jax.metrics.frechet import Moments, _linear_parts, trace_sqrt_product
 
 
 def reference(x, y):
@@ -128,18 +128,64 @@ def test_two_processes_get_the_same_moments_in_float64():
     assert len(scatters) == 1
 
 
-def test_the_interval_covers_and_the_value_alone_does_not():
+@pytest.mark.parametrize("method", ["full", "linear"])
+def test_the_interval_covers_and_the_value_alone_does_not(method, monkeypatch):
     """Normal sets in four dimensions, a shift of 1: the truth is 1; nominal 90 %, 100 repetitions."""
+    monkeypatch.setattr("gan_jax.metrics.frechet._CHEAP_DRAWS", 300)
     rng = np.random.default_rng(4)
     shift = np.array([1.0, 0, 0, 0])
+    resamples = {"full": 60, "linear": 10}[method]
     covered, values = 0, []
     for seed in range(100):
         x, y = rng.normal(size=(80, 4)), rng.normal(size=(80, 4)) + shift
-        found = frechet_interval(x, y, resamples=60, level=0.9, seed=seed)
+        found = frechet_interval(x, y, resamples=resamples, level=0.9, seed=seed, method=method)
         covered += found.low <= 1 <= found.high
         values.append(found.value)
     assert covered >= 90 - 3 * 3  # 3 standard errors of a binomial share
     assert np.mean(values) > 1.05  # the bias that the interval takes off
+
+
+def test_the_linear_interval_reaches_zero_where_the_distributions_are_equal():
+    """Then the distance has no first order, and all of its spread is in the remainders."""
+    rng = np.random.default_rng(6)
+    covered, highs = 0, []
+    for seed in range(60):
+        x, y = rng.normal(size=(2, 200, 4))
+        found = frechet_interval(x, y, level=0.9, seed=seed, method="linear")
+        covered += found.low == 0
+        highs.append(found.high)
+    assert covered >= 54 - 3 * 2.33
+    assert np.mean(highs) < 0.1
+
+
+def test_the_linear_part_is_the_derivative_by_one_samples_weight():
+    """Of (1 - e) P + e delta_x at e = 0, by central differences; moments with the divisor N."""
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(40, 3)) + 1
+    sides = [Moments(2, side.mean(0), np.cov(side, rowvar=False, ddof=0)) for side in (x, y)]
+    parts = _linear_parts(x, y, *sides)
+
+    def moved(side, samples, sample, e):
+        gap = samples[sample] - side.mean
+        scatter = (1 - e) * side.scatter + e * (1 - e) * np.outer(gap, gap)
+        return Moments(2, side.mean + e * gap, scatter)
+
+    for sample in (0, 7):
+        up, down = (frechet_distance(moved(sides[0], x, sample, e), sides[1]) for e in (1e-5, -1e-5))
+        assert parts[0][sample] == pytest.approx((up - down) / 2e-5, rel=1e-5)
+        up, down = (frechet_distance(sides[0], moved(sides[1], y, sample, e)) for e in (1e-5, -1e-5))
+        assert parts[1][sample] == pytest.approx((up - down) / 2e-5, rel=1e-5)
+
+
+def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(2, 600, 256))
+    assert frechet_interval(x, y) == frechet_interval(x, y, method="linear")
+    singular = np.pad(rng.normal(size=(50, 2)), ((0, 0), (0, 1)))
+    with pytest.raises(ValueError, match="take method='full'"):
+        frechet_interval(singular, singular + 1, method="linear")
+    with pytest.raises(ValueError, match="'auto', 'full' or 'linear', got 'fast'"):
+        frechet_interval(x, y, method="fast")
 
 
 def test_extrapolation_takes_the_bias_off():

@@ -110,6 +110,7 @@ class Objective:
       prepare: applied in order to the critic's inputs, real and fake alike.
       prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
       terms: `player/name` of every term that was added, no name twice.
+      checks: what else building a game asks of its parts; each raises a `ValueError` where they do not fit.
     """
 
     losses: Mapping[str, LossFn]
@@ -118,6 +119,7 @@ class Objective:
     prepare: tuple[Prepare, ...] = ()
     prior: Callable[[Key, int], Tree] | None = None
     terms: tuple[str, ...] = ()
+    checks: tuple[Callable[[Game], None], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,6 +167,8 @@ class Game:
                     "their batch (batch normalisation or a minibatch layer): use layer or spectral "
                     "normalisation there."
                 )
+        for objective_check in self.objective.checks:
+            objective_check(self)
         # A field that is not right for every game says so here (`field.accumulated`).
         if check := getattr(self.field, "check", None):
             check(self)

@@ -8,6 +8,8 @@ through packing, noise or augmentation; `unrolled` lets a player look ahead thro
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -285,7 +287,8 @@ def unrolled(
       remat: recompute each turn in the backward pass instead of keeping it: memory for time.
 
     Raises:
-      ValueError: if `steps` is negative or a player is not in the objective.
+      ValueError: if `steps` is negative or a player is not in the objective; when a game is built, if the
+        opponent's optimiser has no derivative.
 
     References:
       Metz et al., Unrolled Generative Adversarial Networks, 2017, equations (4) to (8) (arXiv:1611.02163).
@@ -320,4 +323,29 @@ def unrolled(
         objective,
         losses={**objective.losses, player: loss},
         traits=objective.traits - {"mean"},
+        checks=(*objective.checks, functools.partial(_check_differentiable, opponent)),
     )
+
+
+def _check_differentiable(opponent: str, game: Game) -> None:
+    """Raises a `ValueError` where the opponent's first step has no derivative at a gradient with a zero in it."""
+    optimizer = game.optimizers[opponent]
+
+    def step(gradient: Array) -> Array:
+        params = {"alive": jnp.ones(()), "dead": jnp.ones(())}
+        gradients = {"alive": jnp.ones(()), "dead": gradient}
+        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+        return updates["dead"]
+
+    try:
+        # Games are built inside of traces too.
+        with jax.ensure_compile_time_eval():
+            slope = float(jax.jit(jax.grad(step))(jnp.zeros(())))
+    except Exception:  # an optimiser made for these very parameters, by their names or shapes
+        return
+    if not math.isfinite(slope):
+        raise ValueError(
+            f"unrolled differentiates through the optimiser of {opponent!r}, whose step has no derivative where a "
+            "gradient is zero: the first dead unit would make the loss NaN. Give it an eps under the root: "
+            "optax.adam(..., eps_root=1e-8)."
+        )

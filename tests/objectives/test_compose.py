@@ -1,6 +1,7 @@
 """Two-player losses, terms, preparations and unrolling against compositions written out by hand."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -14,6 +15,7 @@ from gan_jax.game import Turn, turn
 from gan_jax.objectives import Term, add_terms, gradient_penalty, label_condition, prepared, r1, r2, unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.wgan import optimizer as wgan_optimizer
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
@@ -212,6 +214,42 @@ def test_unrolled_zero_is_the_base():
 def test_unrolled_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         unrolled(gan(PRIOR), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "taken"),
+    [
+        (optax.sgd, True),
+        (lambda lr: optax.adam(lr, eps_root=1e-8), True),
+        (lambda lr: wgan_optimizer(lr, clip=0.01), True),
+        (lambda lr: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(lr)), True),
+        (optax.adam, False),
+        (lambda lr: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(lr)), False),
+        (lambda lr: optax.multi_transform({"a": optax.adam(lr)}, lambda p: {"kernels": "a"}), True),
+    ],
+    ids=[
+        "sgd",
+        "adam with eps_root",
+        "wgan's",
+        "clipped",
+        "adam",
+        "adamw in a chain",
+        "one that is not known",
+    ],
+)
+def test_unrolling_through_an_optimiser_without_a_derivative_is_refused_when_the_game_is_built(
+    optimizer, taken
+):
+    build = functools.partial(helpers.game, unrolled(gan(PRIOR), 1), optimizer=optimizer)
+    if taken:
+        build()
+    else:
+        with pytest.raises(ValueError, match=r"no derivative where a gradient is zero.*eps_root=1e-8"):
+            build()
+    # The player who looks ahead may have any.
+    objective = unrolled(gan(PRIOR), 1)
+    optimizers = {"critic": optax.sgd(0.1), "generator": optimizer(0.1)}
+    dataclasses.replace(helpers.game(objective), optimizers=optimizers)
 
 
 def explicit(game, base, params, steps):

@@ -43,6 +43,11 @@ TESTS = {  # name: (test of (real, fake, seed), dimensions, shift of every coord
         2,
         0.9,
     ),
+    "mmd, polynomial": (
+        lambda x, y, seed: mmd_test(x, y, kernel="polynomial", permutations=199, seed=seed),
+        2,
+        1.1,
+    ),
     "energy": (lambda x, y, seed: energy_test(x, y, permutations=199, seed=seed), 2, 0.9),
     "interval": (lambda x, y, seed: interval_test(x, y, permutations=199, seed=seed), 1, 1.3),
     "neural": (lambda x, y, seed: neural_test(x, y, seed, permutations=199), 2, 1.4),
@@ -59,7 +64,7 @@ def p_values(test, dimensions, shift, repetitions):
     return np.array(found)
 
 
-SLOW = {"classifier, logistic", "mmd, laplace"}
+SLOW = {"classifier, logistic", "mmd, laplace", "mmd, polynomial"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in TESTS]
 
 
@@ -78,6 +83,13 @@ def test_p_values_keep_their_promise(name):
 def test_power_at_the_stated_shift(name):
     test, dimensions, shift = TESTS[name]
     assert (p_values(test, dimensions, shift, 60) <= 0.05).mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TESTS)
+def test_power_over_all_repetitions(name):
+    test, dimensions, shift = TESTS[name]
+    assert (p_values(test, dimensions, shift, REPETITIONS) <= 0.05).mean() > 0.95
 
 
 def test_a_difference_in_shape_is_found_where_means_agree():

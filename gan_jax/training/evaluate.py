@@ -18,13 +18,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
-from gan_jax.functional.batch import named_key, over_batch
+from gan_jax.functional.batch import named_key
 from gan_jax.game import Game, TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
 from gan_jax.types import Array, Batch, Key, Metrics, Moment, Tree
 
 CHUNK = 1000
+"""Latents drawn with one key."""
+BLOCK = 250
+"""Samples that one device computes at once, however many devices there are: rounding depends on it."""
 
 
 def mesh_of(state: TrainState) -> Mesh | None:
@@ -48,12 +51,28 @@ def _whole(mesh: Mesh | None) -> NamedSharding | None:
 
 @functools.lru_cache(maxsize=32)
 def _sampler(game: Game, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
-    def sample(variables: tuple[Tree, Tree], words: Array, inputs: Any) -> Array:
-        key = named_key(jax.random.wrap_key_data(words, impl=kind), "generator")
-        out, _ = game.networks["generator"].apply(*variables, *over_batch(inputs), train=False, key=key)
-        return out
+    """`(variables, key's words, numbers of the blocks, their inputs) -> samples`, a block on each device.
 
-    return jax.jit(sample, out_shardings=_whole(mesh))
+    Every device runs one and the same program on its block, so that samples agree to the last bits on any number of
+    devices: on their way to 256 levels a rounding error can become a level.
+    """
+
+    def block(variables: tuple[Tree, Tree], words: Array, number: Array, inputs: Any) -> Array:
+        key = named_key(jax.random.wrap_key_data(words, impl=kind), "generator")
+        own = jax.random.fold_in(key, number[0])
+        return game.networks["generator"].apply(*variables, *inputs, train=False, key=own)[0]
+
+    if mesh is None:
+        return jax.jit(block)
+    everywhere, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    shared = jax.shard_map(
+        block,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, divided, divided),
+        out_specs=divided,
+        check_vma=False,
+    )
+    return jax.jit(shared, out_shardings=_whole(mesh))
 
 
 def sample(
@@ -86,22 +105,26 @@ def sample(
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, ema), game.objective.prior
     draw = _sampler(game, mesh, jax.random.key_impl(key))
-    given = jax.tree.map(np.asarray, conditions(n))
-    # Chunks of one size, so that one program serves all; the last one's surplus is dropped.
-    size = _rounded_up(min(CHUNK, n), 1 if mesh is None else mesh.size)
+    inputs = tuple(jax.tree.map(np.asarray, conditions(n)))
+    if prior is not None:
+        inputs = (_latents(prior, key, n), *inputs)
+    # Blocks of one size, so that one program serves all; the last one's surplus is dropped.
+    size, together = min(BLOCK, n), 1 if mesh is None else mesh.size
     parts = []
-    for start in range(0, n, CHUNK):
-        number = min(CHUNK, n - start)
-        inputs = jax.tree.map(lambda c, a=start, b=start + number: c[a:b], given)
-        own = jax.random.fold_in(key, start)
-        if prior is not None:
-            # Drawn by itself, and passed as numbers: the devices are not to decide what is drawn.
-            inputs = (jax.tree.map(np.asarray, prior(named_key(own, "latent"), number)), *inputs)
-        inputs = jax.tree.map(lambda x, to=size: _padded(x, to), inputs)
-        with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-            out = draw(variables, np.asarray(jax.random.key_data(own)), inputs)
-        parts.append(np.asarray(out)[:number])
-    return np.concatenate(parts)
+    for start in range(0, n, size * together):
+        here = jax.tree.map(lambda x, a=start: _padded(x[a : a + size * together], size * together), inputs)
+        numbers = np.arange(together, dtype=np.int32) + start // size
+        parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), numbers, here)))
+    return np.concatenate(parts)[:n]
+
+
+def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
+    """`n` latents as numbers: drawn by themselves, since the devices are not to decide what is drawn."""
+    parts = [
+        prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
+        for start in range(0, n, CHUNK)
+    ]
+    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *parts)
 
 
 def sample_shape(experiment: Experiment, state: TrainState) -> tuple[int, ...]:
@@ -114,10 +137,6 @@ def sample_shape(experiment: Experiment, state: TrainState) -> tuple[int, ...]:
         return game.networks["generator"].apply(*generator_variables(state), *inputs, train=False, key=key)[0]
 
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
-
-
-def _rounded_up(number: int, to: int) -> int:
-    return -(-number // to) * to
 
 
 def _padded(x: np.ndarray, size: int) -> np.ndarray:

@@ -67,16 +67,33 @@ def state_of(made, devices=1):
 # Several devices
 
 
-def test_samples_are_the_same_on_eight_devices(monkeypatch):
-    """13 samples in chunks of 5, which eight devices do not divide."""
+def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
+    """13 samples in blocks of 3; on the way to 256 levels an error in the last bit becomes a level."""
     monkeypatch.setattr(evaluate, "CHUNK", 5)
+    monkeypatch.setattr(evaluate, "BLOCK", 3)
     made = experiment()
     one, eight = (
         evaluate.sample(made.game, state_of(made, devices), jax.random.key(1), 13) for devices in (1, 8)
     )
     assert one.shape == (13, 2)
     assert len(np.unique(one, axis=0)) == 13
-    np.testing.assert_allclose(one, eight, atol=1e-6)
+    np.testing.assert_array_equal(one, eight)
+
+
+def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monkeypatch):
+    """A generator that draws when it is evaluated too, as pix2pix's dropout may."""
+    monkeypatch.setattr(evaluate, "BLOCK", 3)
+
+    def apply(params, stats, z, train, key):
+        return params * jax.random.normal(key, (z.shape[0], 1)), stats
+
+    generator = Network(init=lambda key: (jnp.ones(()), ()), apply=apply)
+    made = experiment(game=make_game(networks_={"critic": helpers.critic(1), "generator": generator}))
+    one, eight = (
+        evaluate.sample(made.game, state_of(made, devices), jax.random.key(1), 10) for devices in (1, 8)
+    )
+    assert len(np.unique(one)) == 10
+    np.testing.assert_array_equal(one, eight)
 
 
 def test_the_same_key_draws_the_same_latents_whatever_the_number_in_the_last_chunk(monkeypatch):

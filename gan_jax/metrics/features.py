@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -72,11 +73,36 @@ def tree_digest(tree: Tree) -> str:
 def from_callable(name: str, features: Callable[[Array], Array], *, resize: str = "none") -> Extractor:
     """Any JAX function `images [B, H, W, C] in [-1, 1] -> [B, D]` as an extractor; its name is what scores show.
 
+    Arrays that the function carries with it, in its closure, its globals or a partial's arguments, are its weights.
+
     >>> brightness = from_callable("brightness", lambda x: x.mean(axis=(1, 2)))
     >>> extract(brightness, np.zeros((5, 4, 4, 3), np.float32)).features.shape
     (5, 3)
     """
-    return Extractor(name=name, apply=lambda params, x: {"features": features(x)}, resize=resize)
+    return Extractor(
+        name=name,
+        apply=lambda params, x: {"features": features(x)},
+        params=_carried(features),
+        resize=resize,
+    )
+
+
+def _carried(function: Callable[..., Any]) -> list[Any]:
+    """The arrays that a function uses and is not given."""
+    if isinstance(function, functools.partial):
+        held: list[Any] = [*function.args, *function.keywords.values()]
+        return [*_arrays(held), *_carried(function.func)]
+    if inspect.ismethod(function):
+        return [*_arrays(vars(function.__self__)), *_carried(function.__func__)]
+    if not inspect.isfunction(function):
+        return _arrays(getattr(function, "__dict__", {}))
+    used = inspect.getclosurevars(function)
+    return _arrays([*used.nonlocals.values(), *used.globals.values()])
+
+
+def _arrays(tree: Tree) -> list[Any]:
+    found = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray | jax.Array))
+    return [leaf for leaf in found if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
 
 
 def pixels() -> Extractor:
@@ -92,12 +118,28 @@ class Features(NamedTuple):
       logits: `[N, K]`, or None.
       value_range: the images' dtype and range, in words.
       extractor: which.
+      data: `set_digest` of the images.
     """
 
     features: np.ndarray
     logits: np.ndarray | None
     value_range: str
     extractor: Extractor
+    data: str = ""
+
+
+def set_digest(samples: np.ndarray) -> str:
+    """Eight hexadecimal digits that tell sets of samples `[N, ...]` apart, whatever the order of their samples.
+
+    >>> x = np.arange(6.0).reshape(3, 2)
+    >>> set_digest(x) == set_digest(x[::-1]), set_digest(x) == set_digest(x[:2])
+    (True, False)
+    """
+    rows = np.ascontiguousarray(samples).reshape(len(samples), -1)
+    total = sum(int.from_bytes(hashlib.blake2b(row.data, digest_size=8).digest(), "big") for row in rows)
+    return hashlib.blake2b(
+        f"{total} {rows.dtype.str} {np.shape(samples)}".encode(), digest_size=4
+    ).hexdigest()
 
 
 def check_images(images: ArrayLike, name: str) -> np.ndarray:
@@ -162,7 +204,7 @@ def extract(
     check_finite(features, f"features of {name} by {extractor.name!r}")
     logits = np.concatenate(outputs["logits"]) if outputs["logits"] else None
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
-    return Features(features, logits, value_range, extractor)
+    return Features(features, logits, value_range, extractor, set_digest(given))
 
 
 @functools.lru_cache(maxsize=8)
@@ -199,6 +241,7 @@ class Fingerprint:
       split: which real data, in words.
       seed: of shuffles and subsets.
       settings: the metrics' own settings, by name, in words.
+      data: the real data's `set_digest`: two sets that bear one name are told apart.
     """
 
     extractor: str
@@ -210,6 +253,7 @@ class Fingerprint:
     split: str
     seed: int
     settings: str = ""
+    data: str = ""
 
     @property
     def key(self) -> str:

@@ -97,6 +97,7 @@ def image_scores(
         split=split,
         seed=seed,
         settings=f"neighbors={neighbors} block_size={block_size}",
+        data=first.data,
     )
     return Scores(values, fingerprint)
 

@@ -176,5 +176,5 @@ def _against(counts: np.ndarray, weights: ArrayLike | None) -> dict[str, float]:
     share = counts[seen] / counts.sum()
     entropy = float(-(share * np.log(share)).sum())
     cross = float(-(share * np.log(expected[seen] / expected.sum())).sum())
-    # Rounding can leave -1e-17 where the histogram is the reference.
-    return {"reverse_kl": max(cross - entropy, 0.0), "entropy": max(entropy, 0.0)}
+    # Rounding can leave -1e-17 where the histogram is the reference; zero comes first, lest -0.0 be the larger.
+    return {"reverse_kl": max(0.0, cross - entropy), "entropy": max(0.0, entropy)}

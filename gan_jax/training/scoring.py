@@ -171,9 +171,11 @@ def _features(
 ) -> Features:
     from gan_jax.metrics import Features, extract
     from gan_jax.metrics._check import as_samples
+    from gan_jax.metrics.features import set_digest
 
     if not is_image(samples.shape[1:]):
-        return Features(as_samples(samples, name, dtype=np.float32), None, "float", extractor)
+        points = as_samples(samples, name, dtype=np.float32)
+        return Features(points, None, "float", extractor, set_digest(points))
     mesh = _mesh(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images are not all finite numbers.")
@@ -206,8 +208,10 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
     )
     if "wasserstein" not in which:
         return scores
-    distance = metrics.wasserstein(real.features[:_TRANSPORTED], fake.features[:_TRANSPORTED])
-    settings = f"{scores.fingerprint.settings} wasserstein_samples={_TRANSPORTED}"
+    # As many of either: an assignment, which is quick without POT too.
+    number = min(_TRANSPORTED, len(real.features), len(fake.features))
+    distance = metrics.wasserstein(real.features[:number], fake.features[:number])
+    settings = f"{scores.fingerprint.settings} wasserstein_samples={number}"
     return metrics.Scores(
         {**scores.values, "wasserstein_1": distance},
         dataclasses.replace(scores.fingerprint, settings=settings),

@@ -1,6 +1,7 @@
 """Extractors, fingerprints and image scores: what they refuse, what they say, and that devices change nothing."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -154,3 +155,39 @@ def test_features_that_are_not_finite_or_not_a_matrix_are_named():
         metrics.extract(metrics.from_callable("same", lambda x: x), FLOATS)
     with pytest.raises(ValueError, match="has no logits"):
         metrics.classify(metrics.pixels(), FLOATS)
+
+
+def test_what_a_function_carries_is_its_weights():
+    """Two functions of one name with other numbers inside never share a fingerprint, however they hold them."""
+    first, second = np.eye(16, 3), 2 * np.eye(16, 3)
+
+    def closure(matrix):
+        return lambda x: x.reshape(x.shape[0], -1) @ matrix
+
+    class Owner:
+        def __init__(self, matrix):
+            self.matrix = matrix
+
+        def features(self, x):
+            return x.reshape(x.shape[0], -1) @ self.matrix
+
+    def given(matrix, x):
+        return x.reshape(x.shape[0], -1) @ matrix
+
+    for make in (closure, lambda m: Owner(m).features, lambda m: functools.partial(given, m)):
+        one, same, other = (metrics.from_callable("mine", make(m)) for m in (first, first.copy(), second))
+        assert one.weights == same.weights != other.weights
+        assert "none" not in (one.weights, other.weights)
+    assert metrics.from_callable("mine", lambda x: x.mean((1, 2))).weights == "none"
+
+
+def test_two_sets_of_one_name_are_told_apart_and_one_set_in_another_order_is_not():
+    real, fake = np.random.default_rng(0).uniform(-1, 1, size=(2, 20, 4, 4, 1))
+    found = {
+        name: metrics.image_scores(images, fake, which=("sliced",), split="test")
+        for name, images in (("a", real), ("b", real[::-1]), ("c", np.abs(real) - 1))
+    }
+    assert found["a"].fingerprint == found["b"].fingerprint
+    table = metrics.score_table(found)
+    assert "c [1]" in table
+    assert "[1] data: " in table

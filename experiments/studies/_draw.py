@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gan_jax.training.pictures import PALETTE, Picture
+from gan_jax.training.pictures import PALETTE, Picture, chart
 
 _INK = (60, 60, 60)
 COLORS = 96
@@ -50,6 +50,25 @@ def titled(picture: Picture, title: str) -> Picture:
 def rgb(picture: Picture) -> Picture:
     """One channel as three."""
     return np.broadcast_to(picture, (*picture.shape[:2], 3)) if picture.shape[2] == 1 else picture
+
+
+def curves(
+    given: Mapping[str, tuple[Any, Any]], *, size: tuple[int, int] = (300, 260), title: str = ""
+) -> Picture:
+    """A chart whose legend has a place above the curves: a point that no line reaches raises the top.
+
+    Args:
+      given: name -> (x `[M]`, y `[M]`).
+      size: width and height in pixels.
+      title: a line above.
+    """
+    heights = np.concatenate([np.asarray(y, np.float64).reshape(-1) for _, y in given.values()])
+    low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
+    legend = min(13 * len(given) / (size[1] - 50), 0.6)
+    top = high + legend / (1 - legend) * ((high - low) or 1.0)
+    first, (x, y) = next(iter(given.items()))
+    raised = {first: (np.r_[x, np.nan, x[0]], np.r_[y, np.nan, top])}
+    return chart({**given, **raised}, size=size, title=title)
 
 
 def surface(

@@ -1,0 +1,198 @@
+"""A generator that has stopped, and what is seen of a new critic that learns to tell its samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from experiments.studies import _draw
+from experiments.studies._frozen import CRITIC_ONLY, generator_gradient
+from experiments.studies._play import critic_of, play, start
+from experiments.studies._study import Numbers, Result
+from gan_jax.data.source import Source
+from gan_jax.diagnostics.scores import logit_statistics
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Game, Network, TrainState, alternating, with_player
+from gan_jax.objectives.gan import gan
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.training.evaluate import sample
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """A -log D game whose generator is stopped after some epochs.
+
+    Attributes:
+      game: it.
+      source: its data.
+      prior: of the generator.
+      data: `(key, n) -> [n, ...]`, for looks.
+      batch: examples of a minibatch.
+      minibatches: how many gradients' means and variances are taken over.
+      judged: samples of either kind on which the critic is judged.
+    """
+
+    game: Game
+    source: Source
+    prior: Prior
+    data: Callable[[Any, int], Any]
+    batch: int
+    minibatches: int = 32
+    judged: int = 2000
+
+    @functools.cached_property
+    def alone(self) -> Game:
+        """The critic alone."""
+        return dataclasses.replace(self.game, schedule=CRITIC_ONLY)
+
+    @functools.cached_property
+    def gradients(self) -> Callable[..., Any]:
+        """`(state, key) -> {cost: (|mean gradient|, trace of its covariance)}`, over minibatches."""
+        costs = {"original": gan(self.prior), "-log D": non_saturating(self.prior)}
+        of = {name: generator_gradient(self.alone, cost) for name, cost in costs.items()}
+
+        @jax.jit
+        def measure(state: TrainState, key: Any) -> Any:
+            def one(key: Any) -> Any:
+                batch = {"x": self.data(key, self.batch)}
+                return {name: ravel_pytree(gradient(state, batch, key))[0] for name, gradient in of.items()}
+
+            found = jax.lax.map(one, jax.random.split(key, self.minibatches))
+            return {
+                name: (jnp.linalg.norm(g.mean(axis=0)), jnp.sum(g.var(axis=0, ddof=1)))
+                for name, g in found.items()
+            }
+
+        return measure
+
+
+def setup(
+    networks: dict[str, Network],
+    prior: Prior,
+    source: Source,
+    data: Callable[[Any, int], Any],
+    rate: float,
+    **options: Any,
+) -> Setup:
+    """The -log D game by Adam(rate, b1 = .5), one turn of each player a round."""
+    adam = optax.adam(rate, b1=0.5)
+    game = Game(
+        networks=networks,
+        objective=non_saturating(prior),
+        optimizers={"critic": adam, "generator": adam},
+        schedule=alternating(),
+    )
+    return Setup(game=game, source=source, prior=prior, data=data, batch=source.batch_size, **options)
+
+
+@functools.lru_cache(maxsize=8)
+def trained(of: Setup, seed: int, stops: tuple[int, ...]) -> TrainState:
+    """The -log D game after the last of `stops`, rounds, ascending; what comes before is played once."""
+    if not stops:
+        return start(of.game, seed)
+    *before, rounds = stops
+    state = trained(of, seed, tuple(before))
+    return play(of.game, of.source, seed, rounds - int(state.step), state=state)[0]
+
+
+def frozen(of: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> Numbers:
+    """A critic from scratch against the generator of the last stop: what is seen of it after `turns`, ascending."""
+    state, fresh = trained(of, seed, tuple(stops)), start(of.alone, 500 + seed)
+    generator = state.players["generator"]
+    players = with_player(fresh.players, "generator", params=generator.params, stats=generator.stats)
+    state = fresh._replace(cursor=state.cursor, players=players)
+    real = jnp.asarray(of.data(jax.random.key(7000 + seed), of.judged))
+    fake = jnp.asarray(sample(of.alone, state, jax.random.key(8000 + seed), of.judged))
+    looks, played = [], 0
+    for turn in turns:
+        if turn > played:
+            state, _ = play(of.alone, of.source, seed, turn - played, state=state)
+            played = turn
+        looks.append({"turn": turn, **seen(of, state, real, fake, seed)})
+    return {"looks": looks}
+
+
+def seen(of: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbers:
+    """Accuracy, the divergence's estimate, and both costs' gradients."""
+    score = critic_of(of.alone, state)
+    found = logit_statistics(score(real), score(fake))
+    costs = of.gradients(state, jax.random.key(9000 + seed))
+    return {
+        "accuracy": float(found["accuracy"]),
+        "jsd": float(found["jsd_estimate"]),
+        "original": costs["original"][0],
+        "other": costs["-log D"][0],
+        "variance": costs["-log D"][1],
+    }
+
+
+PANELS = (
+    ("accuracy", "accuracy", False),
+    ("jsd", "JSD estimate / log 2", False),
+    ("original", "log10 |gradient|, log(1 - D)", True),
+    ("other", "log10 |gradient|, -log D", True),
+    ("variance", "log10 variance, -log D", True),
+)
+
+
+def panels(results: Sequence[Result], cases: Sequence[str], width: int = 250) -> list[np.ndarray]:
+    """Accuracy, the estimate, both costs' gradients and the other's variance, means over seeds, by turns."""
+    drawn = []
+    for key, title, log in PANELS:
+        curves = {}
+        for case in cases:
+            looks = [[look for look in result[case]["looks"] if look["turn"] > 0] for result in results]
+            turns = np.log10([look["turn"] for look in looks[0]])
+            found = np.array([[look[key] for look in own] for own in looks])
+            if log:
+                found = np.log10(np.maximum(found, 1e-20))
+            unit = math.log(2) if key == "jsd" else 1.0
+            curves[case] = (turns, found.mean(axis=0) / unit)
+        drawn.append(_draw.curves(curves, size=(width, 230), title=f"{title}, by log10 turns"))
+    return drawn
+
+
+def at_each(
+    cases: Sequence[str], measure: Callable[[Sequence[Numbers]], float], worst: Callable[..., float]
+) -> Callable[[Result], float]:
+    """A measure of the looks, the worst over the generators."""
+    return lambda result: worst(measure(result[case]["looks"]) for case in cases)
+
+
+def accuracy(looks: Sequence[Numbers]) -> float:
+    """At the end."""
+    return looks[-1]["accuracy"]
+
+
+def estimate(looks: Sequence[Numbers]) -> float:
+    """At the end, as a share of log 2."""
+    return looks[-1]["jsd"] / math.log(2)
+
+
+def decades(looks: Sequence[Numbers]) -> float:
+    """log10 of the original cost's gradient at the end over that at the start."""
+    return math.log10(max(looks[-1]["original"], 1e-30) / looks[0]["original"])
+
+
+def decades_from_largest(looks: Sequence[Numbers]) -> float:
+    """log10 of the original cost's gradient at the end over its largest."""
+    return math.log10(max(looks[-1]["original"], 1e-30) / max(look["original"] for look in looks))
+
+
+def variance_growth(looks: Sequence[Numbers]) -> float:
+    """The -log D gradient's variance at the end over that at the first look after the start."""
+    return looks[-1]["variance"] / looks[1]["variance"]
+
+
+def norm_growth(looks: Sequence[Numbers]) -> float:
+    """The -log D gradient's norm at the end over that at the first look after the start."""
+    return looks[-1]["other"] / looks[1]["other"]

@@ -239,6 +239,7 @@ class Writer:
         self._purge_step = first + 1
         self._tensorboard = tensorboard
         self._keep_pictures = keep_pictures
+        self._pictures: dict[str, dict[int, epath.Path]] = {}
         self._opened: _Events | None = None
         self._room = threading.BoundedSemaphore(_QUEUE)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -347,21 +348,24 @@ class Writer:
         drawn = picture() if callable(picture) else picture
         png = to_png(drawn)
         self._workdir.samples.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._workdir.samples / f"{name}_{step:08d}.png", png)
+        path = self._workdir.samples / f"{name}_{step:08d}.png"
+        write_atomically(path, png)
         if self._keep_pictures:
-            self._prune(name)
+            self._prune(name, step, path)
         if self._tensorboard:
             self._events().picture(step, seconds, name, drawn, png)
 
-    def _prune(self, name: str) -> None:
-        numbered = re.compile(re.escape(name) + r"_(\d{8,})\.png")
-        found = [
-            (int(match[1]), path)
-            for path in self._workdir.samples.iterdir()
-            if (match := numbered.fullmatch(path.name))
-        ]
-        for _, path in sorted(found, key=lambda item: item[0])[: -self._keep_pictures]:
-            path.unlink(missing_ok=True)
+    def _prune(self, name: str, step: int, path: epath.Path) -> None:
+        if (
+            name not in self._pictures
+        ):  # the directory is read once: a picture must not cost more as they grow
+            numbered = re.compile(re.escape(name) + r"_(\d{8,})\.png")
+            there = ((numbered.fullmatch(old.name), old) for old in self._workdir.samples.iterdir())
+            self._pictures[name] = {int(match[1]): old for match, old in there if match}
+        known = self._pictures[name]
+        known[step] = path
+        while len(known) > self._keep_pictures:
+            known.pop(min(known)).unlink(missing_ok=True)
 
     def _events(self) -> _Events:
         if self._opened is None:

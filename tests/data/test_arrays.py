@@ -11,6 +11,7 @@ import pytest
 from sklearn import datasets
 
 from gan_jax.data import DataError, arrays, decode, encode, from_arrays
+from gan_jax.metrics._files import read_arrays
 
 
 def fetch_first(source, cursor=0):
@@ -182,3 +183,52 @@ def test_damaged_and_pickled_files_are_errors(tmp_path):
             arrays.load_npz(tmp_path / name)
     with pytest.raises(DataError, match="There is no file"):
         arrays.load_npz(tmp_path / "missing.npz")
+
+
+def npy(header):
+    """An array's file with any header: its magic, version 1.0, the header's length and the header."""
+    text = header.encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+SIZE = "{'descr': '%s', 'fortran_order': False, 'shape': %s}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("{'descr': (1"),  # the literal does not end
+        npy(" 1\n  2\n 3"),
+        npy("{[]: 1}"),
+        npy("(" * 3000),
+        npy(SIZE % ("|u1", (2**70,))),
+        npy(SIZE % ("<f8", (10**15,))),
+        npy(SIZE % ("|u1", (-1,))),
+        npy(SIZE % ("|O", (2,))),
+    ],
+)
+def test_whatever_a_header_leads_the_reader_to_is_one_error(tmp_path, content):
+    """SyntaxError, TokenError, TypeError, MemoryError and so on from numpy; mapped files too."""
+    (tmp_path / "x.npy").write_bytes(content)
+    for read in (arrays.load_npz, arrays.map_npy):
+        with pytest.raises(DataError, match="cannot be read as") as told:
+            read(tmp_path / "x.npy")
+        assert told.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("flag", ["encrypted", "packed in an unknown way"])
+def test_archives_that_cannot_be_opened_are_errors(tmp_path, flag):
+    """By an entry's flags and compression in the central directory and before its data, as in PKWARE's APPNOTE."""
+    np.savez(tmp_path / "x.npz", x=images(5))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    central, local = content.index(b"PK\1\2"), content.index(b"PK\3\4")
+    if flag == "encrypted":
+        content[central + 8] |= 1
+        content[local + 6] |= 1
+    else:
+        content[central + 10] = content[local + 8] = 97
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as"):
+        arrays.load_npz(tmp_path / "x.npz")
+    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+        read_arrays(tmp_path / "x.npz")

@@ -1,0 +1,246 @@
+"""What a round of data-parallel training sends between devices, and what published interconnects make of it.
+
+    python -m benchmarks.traffic                  # a few minutes; writes benchmarks/results/traffic.json
+
+Each kind of turn is compiled for eight simulated devices, and the collectives and their sizes are read off the
+program. A device's program is the same for any number of devices, so is what it hands to each all-reduce, and a
+bandwidth-optimal all-reduce of S bytes over n devices sends 2 (n - 1) / n S from each. Nothing here was timed on
+the hardware named: the times are those sizes over its published bandwidth, without latency and without overlap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import json
+import math
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from benchmarks.harness import RESULTS
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Turn, alternating, parameter_count
+from gan_jax.networks import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator, from_linen
+from gan_jax.objectives.hinge import hinge
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.training.sharding import make_layout
+from gan_jax.training.step import init_state, make_train_step
+
+DEVICES = (8, 64, 512, 4096)
+COMPILED_FOR = 8
+BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8, "pred": 1}
+_COLLECTIVE = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+)
+WIDTH_100M = 77
+UTILISATION = 0.4
+"""The share of its peak that a device is taken to reach."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A generator and a critic, with the examples that each device has of a batch."""
+
+    name: str
+    game: Game
+    image: tuple[int, int, int]
+    examples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Published figures of one device.
+
+    Attributes:
+      flops: a second, bf16.
+      near: bytes a second that it sends to the others of its group.
+      group: how many those are.
+      far: bytes a second that it sends out of the group.
+    """
+
+    name: str
+    flops: float
+    near: float
+    group: int
+    far: float
+
+    def seconds(self, size: float, devices: int) -> float:
+        """To all-reduce `size` bytes: within the groups, and each device its share between them."""
+        inside, groups = min(devices, self.group), max(1, devices // self.group)
+        return 2 * size * ((inside - 1) / inside / self.near + (groups - 1) / groups / inside / self.far)
+
+
+MACHINES = (
+    # Google Cloud, TPU v5p: 459 TFLOP/s, 4,800 Gbit/s between chips, pods of 8,960 in one torus.
+    Machine("TPU v5p", 459e12, 600e9, 8960, 600e9),
+    # NVIDIA, DGX H100: 989 TFLOP/s, NVLink of 450 GB/s each way for 8 GPUs, 400 Gbit/s InfiniBand for each beyond.
+    Machine("DGX H100", 989e12, 450e9, 8, 50e9),
+)
+
+
+def pairs() -> list[Pair]:
+    """The DCGAN and the SNGAN ResNet of 32 x 32, and a ResNet pair of 100 million parameters of 128 x 128."""
+
+    def pair(name: str, critic: Any, generator: Any, objective: Any, size: int, n_critic: int, examples: int):
+        networks = {
+            "critic": from_linen(critic, jnp.zeros((2, size, size, 3))),
+            "generator": from_linen(generator, jnp.zeros((2, 128))),
+        }
+        game = Game(
+            networks=networks,
+            objective=objective,
+            optimizers={player: optax.adam(2e-4, b1=0.5) for player in networks},
+            schedule=alternating(n_critic),
+        )
+        return Pair(name, game, (size, size, 3), examples)
+
+    normal = gaussian(128)
+    return [
+        pair("DCGAN", DCGANCritic(), DCGANGenerator(), non_saturating(normal), 32, 1, 64),
+        pair(
+            "ResNet",
+            ResNetCritic(norm="spectral"),
+            ResNetGenerator(size=32, width=256),
+            hinge(normal),
+            32,
+            5,
+            64,
+        ),
+        pair(
+            "ResNet, 100M",
+            ResNetCritic(width=WIDTH_100M, norm="spectral"),
+            ResNetGenerator(size=128, width=WIDTH_100M),
+            hinge(normal),
+            128,
+            1,
+            32,
+        ),
+    ]
+
+
+def turn_of(pair: Pair, turn: Turn, devices: int) -> Any:
+    """The lowered program of one round of this turn alone, on so many devices."""
+    layout = make_layout("jit", jax.devices()[:devices])
+    state = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0)))
+    whole, shared = layout.replicated, NamedSharding(layout.mesh, PartitionSpec(None, "data"))
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    batch = {
+        "x": jax.ShapeDtypeStruct((1, pair.examples * devices, *pair.image), jnp.float32, sharding=shared)
+    }
+    step = make_train_step(pair.game, schedule=(turn,))
+    with jax.set_mesh(layout.mesh):
+        return jax.jit(step, out_shardings=whole).lower(state, batch)
+
+
+def collectives(program: str) -> tuple[collections.Counter[str], int]:
+    """How many collectives of each kind a compiled program has, and the bytes that they hand over."""
+    counts: collections.Counter[str] = collections.Counter()
+    size = 0
+    for shapes, kind in _COLLECTIVE.findall(program):
+        counts[kind] += 1
+        for kind_of, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+            size += BYTES[kind_of] * math.prod(int(n) for n in dimensions.split(",") if n)
+    return counts, size
+
+
+def measure(pair: Pair) -> dict[str, Any]:
+    """A round's turns, collectives, bytes and operations, for each device."""
+    shapes = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0))).players
+    parameters = {name: parameter_count(player.params) for name, player in shapes.items()}
+    turns = collections.Counter(pair.game.schedule)
+    counts: collections.Counter[str] = collections.Counter()
+    compiled_bytes = gradient_bytes = flops = 0.0
+    for turn, times in turns.items():
+        unoptimised = {"xla_backend_optimization_level": 0}
+        program = turn_of(pair, turn, COMPILED_FOR).compile(compiler_options=unoptimised)
+        found, size = collectives(program.as_text())
+        for kind, number in found.items():
+            counts[kind] += times * number
+        compiled_bytes += times * size
+        gradient_bytes += times * sum(4 * parameters[player] for player in turn.players)
+        flops += times * turn_of(pair, turn, 1).cost_analysis()["flops"]
+    return {
+        "pair": pair.name,
+        "parameters": parameters,
+        "turns": {"+".join(turn.players): times for turn, times in turns.items()},
+        "examples a device": pair.examples,
+        "collectives a round": dict(counts),
+        "bytes a round, as compiled here": int(compiled_bytes),
+        "bytes a round, gradients": int(gradient_bytes),
+        "operations a device and round": flops,
+    }
+
+
+def predicted(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each number of devices: bytes sent by each a round, and seconds and efficiency on each machine."""
+    size, flops = row["bytes a round, gradients"], row["operations a device and round"]
+    found = []
+    for devices in DEVICES:
+        line: dict[str, Any] = {
+            "devices": devices,
+            "bytes sent by each": int(2 * size * (devices - 1) / devices),
+        }
+        for machine in MACHINES:
+            sending, computing = machine.seconds(size, devices), flops / (UTILISATION * machine.flops)
+            line[machine.name] = {
+                "microseconds": round(1e6 * sending, 1),
+                "efficiency": round(computing / (computing + sending), 3),
+            }
+        found.append(line)
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    machines = [machine.name for machine in MACHINES]
+    head = ["pair", "parameters", "turns", "all-reduces", *(f"{n:,} devices" for n in DEVICES)]
+    head += [f"{machine}, {n:,}" for machine in machines for n in (DEVICES[0], DEVICES[-1])]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for row in rows:
+        lines_of = {line["devices"]: line for line in row["devices"]}
+        cells = [
+            row["pair"],
+            f"{sum(row['parameters'].values()) / 1e6:.1f} M",
+            " + ".join(str(times) for times in row["turns"].values()),
+            str(row["collectives a round"]["all-reduce"]),
+            *(megabytes(lines_of[n]["bytes sent by each"]) for n in DEVICES),
+        ]
+        for machine in machines:
+            for n in (DEVICES[0], DEVICES[-1]):
+                told = lines_of[n][machine]
+                cells.append(f"{told['microseconds'] / 1e3:.2f} ms, {told['efficiency']:.0%}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def megabytes(size: float) -> str:
+    """Bytes in MB of 10^6."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", COMPILED_FOR)
+    rows = []
+    for pair in pairs():
+        row = measure(pair)
+        rows.append({**row, "devices": predicted(row)})
+        print(json.dumps(row, indent=1), flush=True)
+    machines = [dataclasses.asdict(machine) for machine in MACHINES]
+    content = {"command": "python -m benchmarks.traffic", "utilisation": UTILISATION, "machines": machines}
+    (RESULTS / "traffic.json").write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

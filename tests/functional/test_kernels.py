@@ -31,11 +31,11 @@ class Kernels(chex.TestCase):
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_rational_quadratic_by_hand(self):
-        """Distance 2, alpha 1 and 2: (1 + 4 / 2)^-1 + (1 + 4 / 4)^-2 = 1/3 + 1/4."""
-        found = self.variant(kernels.rational_quadratic_kernel((1.0, 2.0)))(
+        """Distance 2, alpha 1/2, 1 and 2: (1 + 4)^-1/2 + (1 + 4 / 2)^-1 + (1 + 4 / 4)^-2."""
+        found = self.variant(kernels.rational_quadratic_kernel((0.5, 1.0, 2.0)))(
             jnp.zeros((1, 2)), jnp.array([[2.0, 0.0]])
         )
-        np.testing.assert_allclose(found, [[1 / 3 + 1 / 4]], rtol=1e-6)
+        np.testing.assert_allclose(found, [[5**-0.5 + 1 / 3 + 1 / 4]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

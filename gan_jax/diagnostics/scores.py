@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.game import Game, Turn
-from gan_jax.types import Array, Aux, Metrics, Players, Tree
+from gan_jax.types import Array, Aux, Diagnostic, Metrics, Players, Tree
 
 SATURATED = 0.01
 """A probability nearer than this to 0 or 1 counts as saturated."""
@@ -31,14 +32,30 @@ def judged(turn: Turn, aux: Mapping[str, Aux]) -> Iterator[tuple[str, Array, Arr
             yield name, real, fake
 
 
-def scores(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+def of_scores(statistics: Callable[[Array, Array, bool], Metrics]) -> Diagnostic:
+    """A diagnostic of every critic of the turn, from `(real [B], fake [B], are scores logits) -> metrics`."""
+
+    @functools.wraps(statistics)
+    def diagnostic(
+        game: Game,
+        turn: Turn,
+        before: Players,
+        after: Players,
+        grads: Mapping[str, Tree],
+        aux: Mapping[str, Aux],
+    ) -> Metrics:
+        logits = "logits" in game.objective.traits
+        return {
+            f"{name}/{metric}": value
+            for name, real, fake in judged(turn, aux)
+            for metric, value in statistics(real, fake, logits).items()
+        }
+
+    return diagnostic
+
+
+@of_scores
+def scores(real: Array, fake: Array, logits: bool) -> Metrics:
     """Means and variances of a critic's scores; of a logit objective's probabilities D = sigmoid(score) too.
 
     Returns:
@@ -47,13 +64,7 @@ def scores(
       cannot be told apart. Where the objective has the trait `logits`, `probability_real_mean`,
       `probability_fake_mean`, `probability_fake_variance`, `accuracy`, `saturation` and `jsd_estimate` as well.
     """
-    metrics: Metrics = {}
-    for name, real, fake in judged(turn, aux):
-        found = moments(real, fake)
-        if "logits" in game.objective.traits:
-            found |= logit_statistics(real, fake)
-        metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
-    return metrics
+    return moments(real, fake) | (logit_statistics(real, fake) if logits else {})
 
 
 def moments(real: Array, fake: Array) -> Metrics:
@@ -109,40 +120,23 @@ def jsd_estimate(real: Array, fake: Array) -> Array:
     return value / 2 + math.log(2)
 
 
-def wasserstein(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+@of_scores
+def wasserstein(real: Array, fake: Array, logits: bool) -> Metrics:
     """`critic/wasserstein_estimate`, E f(x) - E f(G(z)): at most K W1 in expectation, where f is K-Lipschitz.
 
     With weight clipping K is unknown: only the curve's course says something (Arjovsky et al., 2017, section 4).
     """
-    return {
-        f"{name}/wasserstein_estimate": jnp.mean(real) - jnp.mean(fake)
-        for name, real, fake in judged(turn, aux)
-    }
+    return {"wasserstein_estimate": jnp.mean(real) - jnp.mean(fake)}
 
 
-def histograms(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+@of_scores
+def histograms(real: Array, fake: Array, logits: bool) -> Metrics:
     """`critic/score_real_histogram` and `score_fake_histogram`; `probability_...` too where scores are logits."""
     metrics: Metrics = {}
-    for name, *both in judged(turn, aux):
-        for kind, given in zip(("real", "fake"), both, strict=True):
-            metrics[f"{name}/score_{kind}_histogram"] = histogram(given, SCORE_EDGES)
-            if "logits" in game.objective.traits:
-                d = jax.nn.sigmoid(given)
-                metrics[f"{name}/probability_{kind}_histogram"] = histogram(d, PROBABILITY_EDGES)
+    for kind, given in (("real", real), ("fake", fake)):
+        metrics[f"score_{kind}_histogram"] = histogram(given, SCORE_EDGES)
+        if logits:
+            metrics[f"probability_{kind}_histogram"] = histogram(jax.nn.sigmoid(given), PROBABILITY_EDGES)
     return metrics
 
 

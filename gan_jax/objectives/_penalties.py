@@ -11,7 +11,7 @@ from gan_jax.functional import penalties
 from gan_jax.functional.batch import named_key
 from gan_jax.game import Game
 from gan_jax.objectives._compose import Term
-from gan_jax.objectives._look import critic_closure
+from gan_jax.objectives._look import critic_closure, features, judge
 from gan_jax.types import Array, Aux, Batch, Key, Moment, Players
 
 Point: TypeAlias = Callable[[Key, Array, Array], Array]
@@ -61,6 +61,40 @@ def critic_penalty(
         conflicts=frozenset({"features"}),
         adds=frozenset({"per_example"}),
         removes=removes,
+    )
+
+
+def feature_penalty(
+    name: str, witness: Callable[[Array, Array, Array], Array], weight: Weight, *, every: int = 1
+) -> Term:
+    """lambda E (||grad_x w(x_hat)|| - 1)^2 on interpolates, w a function of the critic's features.
+
+    Args:
+      name: under which it is logged.
+      witness: `(features of x [n, D], of real [B, D], of fake [B, D]) -> w [n]`.
+      weight: lambda.
+      every: lazy regularisation.
+    """
+
+    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
+        real, *conditions = aux.seen["real"]
+        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
+        of_real, of_fake = features(aux.seen["real_out"]), features(aux.seen["fake_out"])
+
+        def score(x: Array) -> Array:
+            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
+            return witness(features(out), of_real, of_fake)
+
+        return jnp.mean(penalties.norm_penalty(score, x))
+
+    return Term(
+        name=name,
+        player="critic",
+        value=value,
+        weight=weight,
+        every=every,
+        requires=frozenset({"features"}),
+        adds=frozenset({"per_example"}),
     )
 
 

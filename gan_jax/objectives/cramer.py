@@ -16,15 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional import penalties
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.kernels import distances
 from gan_jax.functional.penalties import safe_norm
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective
-from gan_jax.objectives._compose import Term, add_terms, two_player
-from gan_jax.objectives._look import features, judge
-from gan_jax.types import Array, Aux, Batch, Moment, Players
+from gan_jax.game import Objective
+from gan_jax.objectives._compose import add_terms, two_player
+from gan_jax.objectives._look import features
+from gan_jax.objectives._penalties import feature_penalty
+from gan_jax.types import Array
 
 PENALTY = 10.0
 HEAD = "features"
@@ -61,31 +60,6 @@ def surrogate_critic(x: Array, fake: Array) -> Array:
     return jnp.mean(distances(x, fake), axis=1) - safe_norm(x)
 
 
-def surrogate_penalty(weight: float, every: int = 1) -> Term:
-    """lambda E (||grad_x f(x_hat)|| - 1)^2 on interpolates of real and fake."""
-
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        real, *conditions = aux.seen["real"]
-        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
-        fake_features = features(aux.seen["fake_out"])
-
-        def score(x: Array) -> Array:
-            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
-            return surrogate_critic(features(out), fake_features)
-
-        return jnp.mean(penalties.norm_penalty(score, x))
-
-    return Term(
-        name="surrogate_penalty",
-        player="critic",
-        value=value,
-        weight=weight,
-        every=every,
-        requires=frozenset({"features"}),
-        adds=frozenset({"per_example"}),
-    )
-
-
 def cramer(
     prior: Prior, *, penalty: float = PENALTY, surrogate: bool = True, every: int = 1, **options: Any
 ) -> Objective:
@@ -113,4 +87,9 @@ def cramer(
         prior=prior,
         **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
     )
-    return add_terms(base, surrogate_penalty(penalty, every)) if penalty else base
+    if not penalty:
+        return base
+    term = feature_penalty(
+        "surrogate_penalty", lambda x, real, fake: surrogate_critic(x, fake), penalty, every=every
+    )
+    return add_terms(base, term)

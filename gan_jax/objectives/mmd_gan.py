@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional import penalties
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.kernels import Kernel, rational_quadratic_kernel, squared_mmd
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective
-from gan_jax.objectives._compose import Term, add_terms, two_player
-from gan_jax.objectives._look import features, judge
-from gan_jax.types import Array, Aux, Batch, Moment, Players
+from gan_jax.game import Objective
+from gan_jax.objectives._compose import add_terms, two_player
+from gan_jax.objectives._look import features
+from gan_jax.objectives._penalties import feature_penalty
+from gan_jax.types import Array
 
 RATIONAL_QUADRATIC = rational_quadratic_kernel()
 HEAD = "features"
@@ -47,31 +46,6 @@ def witness(x: Array, real: Array, fake: Array, kernel: Kernel = RATIONAL_QUADRA
     [ 4. -6.]
     """
     return jnp.mean(kernel(x, real), axis=1) - jnp.mean(kernel(x, fake), axis=1)
-
-
-def witness_penalty(kernel: Kernel, weight: float, every: int = 1) -> Term:
-    """lambda E (||grad_x w(x_hat)|| - 1)^2 on interpolates, real and fake features held fixed as the witness's."""
-
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        real, *conditions = aux.seen["real"]
-        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
-        real_features, fake_features = features(aux.seen["real_out"]), features(aux.seen["fake_out"])
-
-        def score(x: Array) -> Array:
-            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
-            return witness(features(out), real_features, fake_features, kernel)
-
-        return jnp.mean(penalties.norm_penalty(score, x))
-
-    return Term(
-        name="witness_penalty",
-        player="critic",
-        value=value,
-        weight=weight,
-        every=every,
-        requires=frozenset({"features"}),
-        adds=frozenset({"per_example"}),
-    )
 
 
 def mmd_gan(
@@ -107,4 +81,7 @@ def mmd_gan(
         prior=prior,
         **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
     )
-    return add_terms(base, witness_penalty(kernel, penalty, every)) if penalty else base
+    if not penalty:
+        return base
+    own = functools.partial(witness, kernel=kernel)
+    return add_terms(base, feature_penalty("witness_penalty", own, penalty, every=every))

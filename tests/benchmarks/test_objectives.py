@@ -1,0 +1,18 @@
+"""The hand-written rounds are those of the library: every objective is there, and one is played on both sides."""
+
+from benchmarks import objectives
+from benchmarks.hand_written import HANDS
+from gan_jax.objectives._catalogue import OBJECTIVES
+
+
+def test_every_objective_is_written_by_hand_too():
+    assert {name.partition(":")[0] for name in HANDS} == set(OBJECTIVES)
+
+
+def test_both_sides_play_the_same_game(monkeypatch):
+    """`python -m benchmarks.objectives --check` shows the same of all of them."""
+    monkeypatch.setattr(objectives, "BATCH", 16)
+    monkeypatch.setattr(objectives, "WIDTHS", (8, 8))
+    losses, parameters = objectives.check("wgan_gp", rounds=2)
+    assert losses < 2e-4
+    assert parameters < 2e-5  # two of Adam's first steps are 2e-4 long

@@ -1,0 +1,274 @@
+"""Well-trained discriminators: six objectives at 1:1 and 50:1.
+
+Claims:
+- At 50:1 the standard GAN's generator gradient is at least 100 times smaller than that of VRAL with
+  meta-discriminators, for every seed.
+- It is at least 100 times smaller than that of VRAL's Parzen form, for every seed.
+- It is smaller than WGAN's for every seed (100 times was expected).
+- At 50:1 the standard GAN's output does not vary: Var D(G(z)) is at most 1e-3.
+- Var D(G(z)) of VRAL's Parzen form ends within .4 of its target, 1 - h^2, at either ratio and for every seed.
+- Var D(G(z)) of VRAL's meta-discriminators ends within .5 of its target, 1, at 1:1 and for every seed.
+- At 50:1 it sinks below it, but not to nothing: it ends at .05 or more for every seed (within .5 of 1 was
+  expected).
+- At 50:1 the standard GAN's samples are worse than at 1:1: the sliced W2 to data is at least 1.5 times as
+  large.
+- At 50:1 VRAL's samples, of either form, are worse than WGAN's: at least 1.5 times as far from data.
+
+What of the slides does not reproduce: WGAN's gradient at 50:1 is steady, as there, but small by itself, since the
+slopes of a critic clipped at .01 are, and stands 5 to 22 times above the standard GAN's, not 100. With
+meta-discriminators Var D(G(z)) does not stay at its target: it swings at 1:1 and ends between .1 and .5 at 50:1.
+And what VRAL's steady gradients lead to is not the data: WGAN, least squares and -log D all come nearer at 50:1,
+and with the Parzen form at 1:1 samples drift away.
+
+Data on a surface of two dimensions in fifty; G: z ~ N(0, I_2), MLP 128-128; critic MLP 128-128 (leaky ReLU),
+for VRAL meta-networks of 28 ReLU units. Adam(1e-4, b1 = .5), batch 64, 4,000 rounds at 1:1 and 600 at 50:1;
+WGAN with RMSProp(5e-5) and c = .01. D is the critic's output: the probability for the standard GAN and -log D,
+the score for the others. The generator's gradient is that of each objective's own loss by a sample,
+||d L_G / d G(z)||, the mean over samples; ends are means of the last three of eleven looks.
+
+Paper: Grewal et al., Variance Regularizing Adversarial Learning, 2017 (arXiv:1707.00309) and its slides. Its
+authors later wrote that the method is out of date and that some of its results are incorrect.
+
+    python -m experiments.studies well_trained        # six minutes on two cores
+
+Scaled: a surface and MLPs where the slides have pictures. --quick plays three of the objectives at 50:1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.studies import _draw
+from experiments.studies._manifold import LATENT, networks, surface
+from experiments.studies._play import play
+from experiments.studies._study import Claim, Numbers, Result, Study
+from gan_jax.data.source import Source
+from gan_jax.data.toy import from_toy
+from gan_jax.functional.penalties import input_gradient, safe_norm
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, Objective, TrainState, alternating, turn
+from gan_jax.metrics.transport import sliced_wasserstein
+from gan_jax.networks import MLPCritic, from_linen
+from gan_jax.objectives import gan, least_squares, non_saturating, vral, vral_parzen, wgan
+from gan_jax.training.evaluate import sample
+from gan_jax.training.pictures import chart, scatter
+
+PRIOR = gaussian(LATENT)
+WINDOW = vral_parzen.WINDOW
+OBJECTIVES: dict[str, tuple[Objective, Callable[[Any], Any]]] = {
+    "standard": (gan.gan(PRIOR), lambda s: gan.generator_loss(s, s)),
+    "-log D": (non_saturating.non_saturating(PRIOR), lambda s: non_saturating.generator_loss(s, s)),
+    "least squares": (least_squares.least_squares(PRIOR), lambda s: least_squares.generator_loss(s, s)),
+    "WGAN": (wgan.wgan(PRIOR), lambda s: wgan.generator_loss(s, s)),
+    "VRAL, meta": (vral.vral(PRIOR), lambda s: vral.generator_loss(s, s)),
+    "VRAL, Parzen": (vral_parzen.vral_parzen(PRIOR), lambda s: vral_parzen.generator_loss(s, s)),
+}
+"""Each with its generator's loss of fake scores."""
+RATIOS = {1: 4000, 50: 600}
+PROBABILITY = ("standard", "-log D")
+"""Whose D is the sigmoid of the score."""
+QUICK = ("standard", "WGAN", "VRAL, meta")
+SHOWN = 250
+
+
+@functools.cache
+def players() -> dict[str, Network]:
+    """Generator, critic and meta-discriminators, of all games."""
+    meta = from_linen(MLPCritic(widths=(28,), activation="relu"), jnp.zeros((2, 1)))
+    return {**networks(), "meta_real": meta, "meta_fake": meta}
+
+
+@functools.cache
+def game_of(name: str, ratio: int) -> tuple[Game, Source]:
+    """An objective at a ratio."""
+    objective, _ = OBJECTIVES[name]
+    optimizers = {player: optax.adam(1e-4, b1=0.5) for player in objective.losses}
+    schedule = alternating(ratio)
+    if name == "WGAN":
+        optimizers = {"critic": wgan.optimizer(clip=wgan.CLIP), "generator": wgan.optimizer()}
+    if name == "VRAL, meta":
+        schedule = ratio * (turn("meta_real", "meta_fake"), turn("critic")) + (turn("generator"),)
+    game = Game(
+        networks={player: players()[player] for player in objective.losses},
+        objective=objective,
+        optimizers=optimizers,
+        schedule=schedule,
+    )
+    return game, from_toy(surface(), 64)
+
+
+@functools.cache
+def judge() -> Callable[[TrainState, Any], tuple[Any, Any]]:
+    """`(state, x) -> (scores, ||d score / d x||)`, one program for all games."""
+
+    @jax.jit
+    def scores_and_slopes(critic: Any, x: Any) -> tuple[Any, Any]:
+        def score(x: Any) -> Any:
+            return players()["critic"].apply(critic.params, critic.stats, x, train=False, key=None)[0]
+
+        return score(x), safe_norm(input_gradient(score, x))
+
+    return lambda state, x: scores_and_slopes(state.players["critic"], x)
+
+
+def look_at(game: Game, name: str, seed: int) -> Callable[[int, TrainState], Numbers]:
+    """`(round, state) -> numbers`: the gradient that samples get, D's slope, Var D(G(z)), the distance to data."""
+    loss = OBJECTIVES[name][1]
+    output = jax.nn.sigmoid if name in PROBABILITY else lambda score: score
+    real = surface().sample(jax.random.key(4000 + seed), 2000)
+
+    def steepness(function: Callable[[Any], Any], scores: Any) -> Any:
+        return jnp.abs(jax.grad(lambda s: jnp.sum(function(s)))(scores))
+
+    def look(done: int, state: TrainState) -> Numbers:
+        fake = sample(game, state, jax.random.key(5000 + seed), 2000)
+        (of_real, _), (of_fake, slopes) = judge()(state, real), judge()(state, fake)
+        numbers: Numbers = {
+            "round": done,
+            "gradient": jnp.mean(steepness(loss, of_fake) * slopes),
+            "slope": jnp.mean(steepness(output, of_fake) * slopes),
+            "variance": jnp.var(output(of_fake)),
+            "distance": float(sliced_wasserstein(np.asarray(real), fake, projections=64)),
+        }
+        if seed == 0:
+            outputs = [np.asarray(output(scores)) for scores in (of_real, of_fake)]
+            numbers["histogram"] = [np.quantile(side, np.linspace(0.005, 0.995, 60)) for side in outputs]
+            numbers["samples"] = (fake[:SHOWN] @ plane()).round(2)
+        return numbers
+
+    return look
+
+
+@functools.cache
+def plane() -> np.ndarray:
+    """The two directions in which the data vary most, `[50, 2]`."""
+    data = np.asarray(surface().sample(jax.random.key(1), 4000))
+    _, _, directions = np.linalg.svd(data - data.mean(axis=0), full_matrices=False)
+    return directions[:2].T
+
+
+def run(seed: int, quick: bool, name: str, ratio: int) -> Numbers:
+    """What is seen through training; histograms and samples at the end alone."""
+    if quick and (ratio == 1 or name not in QUICK):
+        return {"looks": []}
+    game, source = game_of(name, ratio)
+    rounds = RATIOS[ratio] // 5 if quick else RATIOS[ratio]
+    _, seen = play(game, source, seed, rounds, every=rounds // 10, look=look_at(game, name, seed))
+    kept = ("histogram", "samples")
+    looks = [{key: value for key, value in look.items() if key not in kept} for look in seen[:-1]]
+    return {"looks": [*looks, seen[-1]]}
+
+
+def figure(results: Sequence[Result]) -> np.ndarray:
+    """D's outputs and samples at either ratio, and three measures through training."""
+    data = np.asarray(surface().sample(jax.random.key(0), 400)) @ plane()
+    pictures: dict[str, list[np.ndarray]] = {"outputs": [], "samples": []}
+    for ratio in RATIOS:
+        for name in OBJECTIVES:
+            if not (looks := results[0][case(name, ratio)]["looks"]):
+                continue
+            title = f"{name}, {ratio}:1"
+            real, fake = (_spread(side) for side in looks[-1]["histogram"])
+            sides = {"real": real, "fake": fake}
+            points = np.asarray(looks[-1]["samples"])
+            pictures["outputs"].append(chart(histograms=sides, bins=40, size=(160, 130), title=f"D, {title}"))
+            pictures["samples"].append(scatter(points, data, limits=LIMITS, size=160, title=title))
+    return _draw.column(
+        *(_draw.rows(shown, 6) for shown in pictures.values()), _draw.rows(curves(results), 3)
+    )
+
+
+LIMITS = ((-11.0, 11.0), (-11.0, 11.0))
+MEASURES = {
+    "gradient": "log10 |d L_G / d G(z)|",
+    "slope": "log10 |grad D(G(z))|",
+    "variance": "log10 Var D(G(z))",
+}
+
+
+def curves(results: Sequence[Result]) -> list[np.ndarray]:
+    """The measures through training, logarithms of means over seeds."""
+    charts = []
+    for ratio in RATIOS:
+        for key, title in MEASURES.items():
+            drawn = {}
+            for name in OBJECTIVES:
+                looks = [result[case(name, ratio)]["looks"] for result in results]
+                if looks[0]:
+                    mean = np.mean([[look[key] for look in seed] for seed in looks], axis=0)
+                    drawn[name] = ([look["round"] for look in looks[0]], np.log10(np.maximum(mean, 1e-12)))
+            if drawn:
+                charts.append(_draw.curves(drawn, size=(326, 250), title=f"{title}, {ratio}:1"))
+    return charts
+
+
+def _spread(quantiles: Sequence[float]) -> np.ndarray:
+    """A sample with these quantiles."""
+    return np.interp(np.linspace(0, 1, 2000), np.linspace(0, 1, len(quantiles)), quantiles)
+
+
+def case(name: str, ratio: int) -> str:
+    """The case's name."""
+    return f"{name}, {ratio}:1"
+
+
+def last(result: Result, name: str, ratio: int, key: str) -> float:
+    """A measure, the mean of the last three looks."""
+    return float(np.mean([look[key] for look in result[case(name, ratio)]["looks"][-3:]]))
+
+
+def times_smaller(other: str) -> Callable[[Result], float]:
+    """By how much the standard GAN's gradient at 50:1 is smaller than another's."""
+    return lambda r: last(r, other, 50, "gradient") / max(last(r, "standard", 50, "gradient"), 1e-30)
+
+
+def parzen_off_target(result: Result) -> float:
+    """The distance of Var D(G(z)) to 1 - h^2, the larger of both ratios."""
+    target = 1 - WINDOW**2
+    return max(abs(last(result, "VRAL, Parzen", ratio, "variance") - target) for ratio in RATIOS)
+
+
+STUDY = Study(
+    module=__name__,
+    doc=__doc__,
+    place=6,
+    cases={
+        case(name, ratio): functools.partial(run, name=name, ratio=ratio)
+        for name in OBJECTIVES
+        for ratio in RATIOS
+    },
+    seeds=3,
+    claims=(
+        Claim(effect=times_smaller("VRAL, meta"), at_least=100.0, quick=10.0, every_seed=True),
+        Claim(effect=times_smaller("VRAL, Parzen"), at_least=100.0, every_seed=True),
+        Claim(effect=times_smaller("WGAN"), at_least=1.0, quick=1.0, every_seed=True),
+        Claim(effect=lambda r: last(r, "standard", 50, "variance"), at_most=1e-3, quick=1e-2),
+        Claim(effect=parzen_off_target, at_most=0.4, every_seed=True),
+        Claim(effect=lambda r: abs(last(r, "VRAL, meta", 1, "variance") - 1), at_most=0.5, every_seed=True),
+        Claim(
+            effect=lambda r: last(r, "VRAL, meta", 50, "variance"),
+            at_least=0.05,
+            quick=0.05,
+            every_seed=True,
+        ),
+        Claim(
+            effect=lambda r: last(r, "standard", 50, "distance") / last(r, "standard", 1, "distance"),
+            at_least=1.5,
+        ),
+        Claim(
+            effect=lambda r: (
+                min(last(r, name, 50, "distance") for name in ("VRAL, meta", "VRAL, Parzen"))
+                / last(r, "WGAN", 50, "distance")
+            ),
+            at_least=1.5,
+        ),
+    ),
+    figure=figure,
+)

@@ -1,0 +1,270 @@
+"""f-GAN: each divergence fits its own Gaussian to a mixture.
+
+Claims:
+- Every divergence's learnt mean, but total variation's, is within 2 % (of sigma) of the quadrature optimum's.
+- Every divergence's learnt standard deviation, but total variation's, is within 2 % of the quadrature optimum's.
+- No learnt bound, evaluated by quadrature, is above the true divergence (by more than 1e-4).
+- Every learnt bound, but total variation's, reaches at least .9 of the true divergence.
+- Along the alpha family from 1 (KL, covering modes) to 0 (reverse KL, seeking one) the fit narrows: its standard
+  deviation falls at every step.
+
+P = .6 N(1, 1.3^2) + .4 N(-1, .5^2); Q = N(mu, sigma^2), as G(z) = mu + sigma z; V a tanh MLP 1-64-64-1;
+single-step simultaneous updates, batch 1024, Adam of lr .01 (b1 = .5) falling to 0 in the second half of 6,000
+rounds, from mu = 0, sigma = 1. The optimum is found by quadrature and BFGS from the same start: reverse KL and
+Neyman can have a second one, at a single mode; Neyman is infinite from sigma = 1.84 on. KL's optimum is the
+mixture's mean and standard deviation.
+
+Expected and not found: total variation was to do as the others. Its best critic is a sign; tanh saturates on the
+way there, and once it says the same of all points, real and fake, its slope and the bound are 0 and the fit stays
+where it is. Lower learning rates and weight decay did not mend it; the paper's own table of fits leaves it out.
+And where modes are far apart (.6 N(1.5, .5^2) + .4 N(-1.5, .5^2), begun on one of them) reverse KL's optimum by
+quadrature is that single mode, but in a trial the game left it for the one across both.
+
+Paper: Nowozin et al., f-GAN, 2016, section 4.1 and table 3 (arXiv:1606.00709).
+
+    python -m experiments.studies f_gan_fit        # ten minutes on two cores
+
+The paper does not give its mixture; nothing is scaled.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.studies import _draw
+from experiments.studies._play import critic_of, play
+from experiments.studies._study import Claim, Numbers, Result, Study
+from gan_jax.data import toy
+from gan_jax.data.source import Source
+from gan_jax.functional import divergences as exact
+from gan_jax.functional.f_divergences import F_DIVERGENCES, FDivergence, alpha_divergence
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, Network, simultaneous
+from gan_jax.networks import MLPCritic, from_linen
+from gan_jax.objectives.f_gan import f_gan
+from gan_jax.training.pictures import chart
+
+MEANS, STDS, WEIGHTS = (1.0, -1.0), (1.3, 0.5), (0.6, 0.4)
+BEGIN = (0.0, 1.0)
+BATCH, RATE, ROUNDS = 1024, 0.01, 6000
+
+TRUE: dict[str, exact.Divergence] = {
+    "kl": exact.kl,
+    "reverse_kl": exact.reverse_kl,
+    "pearson": exact.pearson,
+    "neyman": exact.neyman,
+    "squared_hellinger": exact.squared_hellinger,
+    "jeffrey": exact.jeffrey,
+    "jensen_shannon": lambda p, q: 2 * exact.jensen_shannon(p, q),
+    "gan": lambda p, q: 2 * exact.jensen_shannon(p, q) - np.log(4.0),
+    "total_variation": exact.total_variation,
+}
+ALPHAS = (1.0, 0.75, 0.5, 0.25, 0.0)
+QUICK = ("kl", "jensen_shannon", "alpha_1", "alpha_0")
+
+
+def divergence_of(name: str) -> tuple[FDivergence, exact.Divergence]:
+    """The divergence as the game plays it, and as quadrature knows it."""
+    if name.startswith("alpha_"):
+        alpha = float(name.removeprefix("alpha_"))
+        return alpha_divergence(alpha), exact.alpha_divergence(alpha)
+    return F_DIVERGENCES[name], TRUE[name]
+
+
+def truth() -> exact.Mixture:
+    """P."""
+    return exact.mixture(np.array(MEANS), np.array(STDS), np.array(WEIGHTS))
+
+
+def fitted(mu: Any, sigma: Any) -> exact.Mixture:
+    """Q, differentiable in mu and sigma."""
+    return exact.Mixture(jnp.zeros(1), jnp.reshape(mu, (1, 1)), jnp.reshape(sigma, 1))
+
+
+@functools.cache
+def optimum(name: str) -> tuple[float, float, float]:
+    """mu, sigma and the divergence at the optimum that descent reaches from the start, in float64."""
+    from scipy.optimize import minimize
+
+    _, true = divergence_of(name)
+    with jax.enable_x64(True):
+        line = exact.grid(-30.0, 30.0, 6001)
+        p = truth()
+
+        @jax.jit
+        @jax.value_and_grad
+        def value(theta: Any) -> Any:
+            q = fitted(theta[0], jnp.exp(theta[1]))
+            return exact.quadrature(true, p.log_density, q.log_density, line)
+
+        def both(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            found, slope = value(jnp.asarray(theta))
+            return float(found), np.asarray(slope)
+
+        begin = np.array([BEGIN[0], np.log(BEGIN[1])])
+        found = minimize(both, begin, jac=True, method="BFGS", options={"gtol": 1e-9})
+    return float(found.x[0]), float(np.exp(found.x[1])), float(found.fun)
+
+
+def location_scale() -> Network:
+    """G(z) = mu + sigma z."""
+
+    def apply(params: Any, stats: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
+        return params["mu"] + jnp.exp(params["log_sigma"]) * z, stats
+
+    begin = {"mu": jnp.float32(BEGIN[0]), "log_sigma": jnp.log(jnp.float32(BEGIN[1]))}
+    return Network(init=lambda key: (dict(begin), ()), apply=apply)
+
+
+@functools.cache
+def game_of(name: str, rounds: int) -> tuple[Game, Source]:
+    """The fit by one divergence."""
+    divergence, _ = divergence_of(name)
+    critic = MLPCritic(widths=(64, 64), activation="tanh")
+    falling = optax.linear_schedule(RATE, 0.0, rounds // 2, rounds // 2)
+    game = Game(
+        networks={"critic": from_linen(critic, jnp.zeros((2, 1))), "generator": location_scale()},
+        objective=f_gan(gaussian(1), divergence=divergence),
+        optimizers={"critic": optax.adam(falling, b1=0.5), "generator": optax.adam(falling, b1=0.5)},
+        schedule=simultaneous(),
+    )
+    return game, toy.from_toy(toy.mixture_1d(MEANS, STDS, WEIGHTS), BATCH)
+
+
+def run(seed: int, quick: bool, name: str) -> Numbers:
+    """The learnt fit and bound, beside the optimum and the true divergence at the learnt fit."""
+    if quick and name not in QUICK:
+        return {}
+    rounds = ROUNDS // 4 if quick else ROUNDS
+    game, source = game_of(name, rounds)
+    state, path = play(game, source, seed, rounds, every=rounds // 50, look=lambda _, s: fit_of(s))
+    mu, sigma = path[-1]
+    divergence, true = divergence_of(name)
+    best_mu, best_sigma, best = optimum(name)
+    score = critic_of(game, state)
+    line = exact.grid(-12.0, 12.0, 8001)
+    p, q = truth(), fitted(jnp.float32(mu), jnp.float32(sigma))
+    scores = score(line.nodes)
+    masses = [jnp.exp(side.log_density(line.nodes) + line.log_weights) for side in (p, q)]
+    bound = float(
+        jnp.sum(masses[0] * divergence.activation(scores)) - jnp.sum(masses[1] * divergence.penalty(scores))
+    )
+    offset = float(np.log(4.0)) if name == "gan" else 0.0
+    return {
+        "mu": mu,
+        "sigma": sigma,
+        "bound": bound + offset,
+        "true": float(exact.between(true, p, q)) + offset,
+        "best_mu": best_mu,
+        "best_sigma": best_sigma,
+        "best": best + offset,
+        "path": np.round(path[::5], 4),
+    }
+
+
+def fit_of(state: Any) -> tuple[float, float]:
+    """mu and sigma of a state's generator."""
+    params = state.players["generator"].params
+    return float(params["mu"]), float(jnp.exp(params["log_sigma"]))
+
+
+def figure(results: Sequence[Result]) -> np.ndarray:
+    """The mixture with some fits, the alpha family, and learnt against optimal mean, deviation and bound."""
+    names = list(fits(results[0]))
+    drawn = [name for name in ("kl", "jensen_shannon", "reverse_kl", "pearson") if name in names]
+    played = [alpha for alpha in ALPHAS if alpha_case(alpha) in names]
+    learnt = [[result[alpha_case(a)]["sigma"] for a in played] for result in results]
+    family = {
+        "learnt": (played, np.mean(learnt, axis=0)),
+        "optimal": (played, [results[0][alpha_case(a)]["best_sigma"] for a in played]),
+    }
+    off = [{name: [_log(100 * relative(r[name])[i]) for r in results] for name in names} for i in (0, 1)]
+    gaps = {name: [_log(100 * (1 - r[name]["bound"] / r[name]["true"])) for r in results] for name in names}
+    return _draw.column(
+        _draw.row(
+            _bells({name: results[0][name] for name in drawn}),
+            chart(family, size=(480, 260), title="sigma along the alpha family, by alpha"),
+        ),
+        _draw.row(
+            _draw.dots(off[0], title="log10 error of mu, % of sigma", lines=[np.log10(2)], width=320),
+            _draw.dots(off[1], title="log10 error of sigma, %", lines=[np.log10(2)], width=320),
+            _draw.dots(gaps, title="log10 gap of the bound, %", lines=[1.0], width=320),
+        ),
+    )
+
+
+def _bells(learnt: Mapping[str, Numbers]) -> np.ndarray:
+    """The mixture's density, and those of Gaussians that were fitted to it."""
+    x = np.linspace(-5.0, 5.0, 400)
+    curves = {"P": (x, np.exp(np.asarray(truth().log_density(jnp.asarray(x)[:, None]))))}
+    for name, own in learnt.items():
+        gaps = (x - own["mu"]) / own["sigma"]
+        curves[name] = (x, np.exp(-(gaps**2) / 2) / (own["sigma"] * np.sqrt(2 * np.pi)))
+    return chart(curves, size=(486, 260), title="P and the Gaussians learnt")
+
+
+def _log(value: float) -> float:
+    return float(np.log10(max(value, 1e-6)))
+
+
+def fits(result: Result) -> Result:
+    """The cases that were played; --quick leaves most of them out."""
+    return {name: own for name, own in result.items() if own}
+
+
+def claimed(result: Result) -> list[Numbers]:
+    """Of those, all but that of total variation."""
+    return [own for name, own in fits(result).items() if name != "total_variation"]
+
+
+def alpha_case(alpha: float) -> str:
+    """The case of a member of the alpha family."""
+    return f"alpha_{alpha:g}"
+
+
+def relative(own: Numbers) -> tuple[float, float]:
+    """|mu - mu*| / sigma* and |sigma - sigma*| / sigma*."""
+    return (
+        abs(own["mu"] - own["best_mu"]) / own["best_sigma"],
+        abs(own["sigma"] - own["best_sigma"]) / own["best_sigma"],
+    )
+
+
+def narrowing(result: Result) -> float:
+    """The least by which sigma falls from one member of the alpha family to the next."""
+    sigmas = [own["sigma"] for own in (result[alpha_case(alpha)] for alpha in ALPHAS) if own]
+    return min(first - second for first, second in itertools.pairwise(sigmas))
+
+
+CASES = [*TRUE, *(alpha_case(alpha) for alpha in ALPHAS)]
+
+STUDY = Study(
+    module=__name__,
+    doc=__doc__,
+    place=9,
+    cases={name: functools.partial(run, name=name) for name in CASES},
+    seeds=3,
+    claims=(
+        Claim(effect=lambda r: max(relative(own)[0] for own in claimed(r)), at_most=0.02, quick=0.08),
+        Claim(effect=lambda r: max(relative(own)[1] for own in claimed(r)), at_most=0.02, quick=0.08),
+        Claim(
+            effect=lambda r: max(own["bound"] - own["true"] for own in fits(r).values()),
+            at_most=1e-4,
+            quick=1e-4,
+            every_seed=True,
+        ),
+        Claim(
+            effect=lambda r: min(own["bound"] / own["true"] for own in claimed(r)), at_least=0.9, quick=0.7
+        ),
+        Claim(effect=narrowing, at_least=0.0, quick=-0.05, every_seed=True),
+    ),
+    figure=figure,
+)

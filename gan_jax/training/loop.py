@@ -535,12 +535,12 @@ class _Run:
         """What is saved, and how to go on from it."""
         self.checkpoints.wait()
         steps = self.checkpoints.steps()
-        if not steps:
-            return f"No checkpoint had been saved in {self.workdir.checkpoints}."
-        return (
-            f"The last good checkpoint is round {steps[-1]}, in {self.workdir.checkpoints}; see what led here with "
-            f"--mode=replay --workdir={self.workdir.root}."
+        saved = (
+            f"The last good checkpoint is round {steps[-1]}, in {self.workdir.checkpoints}"
+            if steps
+            else f"No checkpoint had been saved in {self.workdir.checkpoints}"
         )
+        return f"{saved}; see what led here with --mode=replay --workdir={self.workdir.root}."
 
     def save(self, state: TrainState, step: int, blocking: bool = False) -> None:
         """Saves a state that is all numbers."""
@@ -565,8 +565,10 @@ class _Run:
             )
             return
         self.say(f"Trained {step} rounds. Work directory: {root}")
+        of = "samples" if self.experiment.seeds == 1 else f"samples_seed_{self.experiment.seed}"
+        more = "" if self.experiment.seeds == 1 else ", one beside it for each further seed"
         self.say(
-            f"Sample grid: {self.workdir.samples}/samples_{step:08d}.png (open it with any image viewer)"
+            f"Sample grid: {self.workdir.samples}/{of}_{step:08d}.png (open it with any image viewer{more})"
         )
         if (best := self.checkpoints.best()) is not None and self.experiment.best is not None:
             self.say(f"Best by {self.experiment.best.metric}: round {best} (--checkpoint={best})")

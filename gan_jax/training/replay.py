@@ -64,7 +64,7 @@ def replay(
     Args:
       experiment: what was trained.
       workdir: where.
-      checkpoint: the round to start from; the newest good one by default.
+      checkpoint: the round to start from; the newest good one by default, the run's beginning where there is none.
       until: the round to stop at; the one that the log names by default.
       say: prints a line for the user.
 
@@ -78,18 +78,22 @@ def replay(
             f"{workdir.metrics} names no round at which something was not finite: say how far to replay, --until=N."
         )
     layout = layout_of(experiment)
-    target = initial(experiment)[2]
+    make, key, target = initial(experiment)
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        restored = checkpoints.restore(target, checkpoint, shardings=layout.shardings(target))
-    if experiment.source.restore is not None and restored.payload is not None:
-        experiment.source.restore(restored.payload)
-    if restored.step >= until:
+        if checkpoint is None and not checkpoints.steps():  # it stopped before its first save
+            start, state = 0, layout.begin(make, key)
+        else:
+            restored = checkpoints.restore(target, checkpoint, shardings=layout.shardings(target))
+            start, state = restored.step, restored.state
+            if experiment.source.restore is not None and restored.payload is not None:
+                experiment.source.restore(restored.payload)
+    if start >= until:
         raise ExperimentError(
-            f"The checkpoint of round {restored.step} lies after the rounds to replay, which end at {until}: "
+            f"The checkpoint of round {start} lies after the rounds to replay, which end at {until}: "
             "choose an earlier one with --checkpoint."
         )
-    say(f"Replaying rounds {restored.step} to {until - 1} of {workdir.root}.")
-    found = _play(experiment, layout, workdir, restored.state, until, say)
+    say(f"Replaying rounds {start} to {until - 1} of {workdir.root}.")
+    found = _play(experiment, layout, workdir, state, until, say)
     say(_words(found))
     say(f"Every round's metrics, with gradient norms by layer: {workdir.root / 'replay.jsonl'}")
     return found

@@ -236,6 +236,8 @@ def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
         marked = {name for mark in one["fingerprints"].values() for name in mark["metrics"]}
         for kind, numbers in one["samples"].items():
             row = f"round {one['step']}, {kind}"
+            if "seeds" in one:
+                row += f", mean of {len(one['seeds'])} seeds"
             own[row] = {name: value for name, value in numbers.items() if name not in marked}
             for evaluation, mark in one["fingerprints"].items():
                 fields = {k: v for k, v in mark.items() if k not in ("key", "metrics")}

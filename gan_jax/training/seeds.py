@@ -248,26 +248,36 @@ def own_metrics(line: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several seeds' evaluations as one: means in their places; `seeds`, and what each of them gave, beside."""
+    """Several seeds' evaluations as one: means in their places; `seeds`, the means' `intervals` (as `summary` has
+    them), and what each of them gave, beside."""
     parts = ("samples", "players")
     return {
         **evaluations[0],
-        **{part: _means([one[part] for one in evaluations]) for part in parts},
+        **{part: _over_seeds(_mean, [one[part] for one in evaluations]) for part in parts},
+        "intervals": {part: _over_seeds(_interval, [one[part] for one in evaluations]) for part in parts},
         "seeds": [one["seed"] for one in evaluations],
         "each": [{part: one[part] for part in parts} for one in evaluations],
     }
 
 
-def _means(trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of every number; what is no number is the first seed's."""
-    means: dict[str, Any] = {}
+def _over_seeds(told: Callable[[np.ndarray], Any], trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is told of every number over the seeds; what is no number is the first seed's."""
+    found: dict[str, Any] = {}
     for name, value in trees[0].items():
         values = [tree[name] for tree in trees]
         if isinstance(value, Mapping):
-            means[name] = _means(values)
+            found[name] = _over_seeds(told, values)
         else:
-            means[name] = float(np.mean(values)) if is_number(value) else value
-    return means
+            found[name] = told(np.asarray(values, np.float64)) if is_number(value) else value
+    return found
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return summary({"": values})["/interval"]
 
 
 def is_number(value: Any) -> bool:

@@ -67,6 +67,14 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
         assert line["critic/loss"] == pytest.approx(logged[line["step"]]["critic/loss"], rel=1e-7)
 
 
+def test_without_a_checkpoint_it_begins_where_the_run_did(tmp_path):
+    run = exploding(2)
+    with pytest.raises(loop.NonFiniteError, match=r"No checkpoint had been saved.*--mode=replay"):
+        loop.train(run, Workdir(tmp_path), say=quiet)
+    found = replay(run, Workdir(tmp_path), say=quiet)
+    assert (found.start, found.step, found.leaf) == (0, 2, "params.out.bias")
+
+
 def test_without_a_named_round_it_asks_for_one(tmp_path):
     workdir = Workdir(tmp_path)
     run = experiment(rounds=4)

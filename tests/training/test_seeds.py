@@ -177,8 +177,12 @@ def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_pat
 
     out = launched("--config=tests/stress/experiment.py", "--config.seeds=2", "--config.rounds=20")
     assert "Training 2 seeds, one on each device" in out
-    launched("--mode=evaluate", "--num_samples=64", "--metrics=sliced")
+    grid = tmp_path / "samples" / "samples_seed_0_00000020.png"
+    assert f"Sample grid: {grid} " in out
+    assert grid.exists()
+    out = launched("--mode=evaluate", "--num_samples=64", "--metrics=sliced")
     (found,) = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
+    assert "round 20, raw, mean of 2 seeds" in out
     assert found["seeds"] == [0, 1]
     own = [one["samples"]["raw"]["mean"] for one in found["each"]]
     assert own[0] != own[1]
@@ -204,6 +208,8 @@ def test_evaluations_are_combined():
     assert both["samples"]["raw"]["frechet"] == both["players"]["critic/loss"] == 1.5
     assert both["seeds"] == [0, 1]
     assert [one["samples"]["raw"]["frechet"] for one in both["each"]] == [1.0, 2.0]
+    expected = stats.t.interval(0.95, 1, 1.5, stats.sem([1.0, 2.0]))
+    assert both["intervals"]["samples"]["raw"]["frechet"] == pytest.approx(expected)
     json.dumps(both)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import flops
 from benchmarks.flops import Multiplications
 
-OBJECTIVES = ("non_saturating", "wgan", "wgan_gp")
+OBJECTIVES = ("non_saturating", "wgan", "wgan_gp", "hinge", "pix2pix")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Spec:
     """What every game has.
 
     Attributes:
-      objective: `non_saturating`, `wgan` (clipping) or `wgan_gp`.
+      objective: one of `OBJECTIVES`; `wgan` is that of clipping.
       n_critic: critic turns a round.
       batch_size, latent: B and the dimensions of z.
       r1: weight of the penalty on the critic's gradient at real samples.
@@ -171,3 +171,43 @@ class DCGAN(Spec):
             generator=[flops.dense(self.latent, flat), *reversed(convolutions)],
             critic=[*convolutions, flops.dense(flat, 1)],
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SNGAN(Spec):
+    """Residual networks of Miyato et al. (2018) for 32 x 32: hinge, spectral normalisation in the critic."""
+
+    objective: str = "hinge"
+    batch_size: int = 32
+    latent: int = 128
+    learning_rate: float = 2e-4
+    per_dispatch: int = 5
+    size: int = 32
+    channels: int = 3
+    width: int = 64
+    examples: int = 2000
+
+    @property
+    def label(self) -> str:
+        """The game's name in tables and for `--only`."""
+        return f"resnet:{self.width}:{super().label}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pix2Pix(Spec):
+    """A U-Net down to one pixel against the 70 x 70 PatchGAN, on 64 x 64 images with a grey condition."""
+
+    objective: str = "pix2pix"
+    batch_size: int = 16
+    latent: int = 0
+    learning_rate: float = 2e-4
+    per_dispatch: int = 5
+    size: int = 64
+    channels: int = 3
+    width: int = 32
+    examples: int = 500
+
+    @property
+    def label(self) -> str:
+        """The game's name in tables and for `--only`."""
+        return f"unet:{self.width}:{super().label}"

@@ -25,8 +25,21 @@ from gan_jax.data.toy import from_toy, ring
 from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, TrainState, Turn, alternating, fresh_turns, parameter_count, turn
-from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, dcgan, from_linen
+from gan_jax.networks import (
+    DCGANCritic,
+    DCGANGenerator,
+    MLPCritic,
+    MLPGenerator,
+    PatchCritic,
+    ResNetCritic,
+    ResNetGenerator,
+    UNet,
+    dcgan,
+    from_linen,
+)
+from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.pix2pix import pix2pix
 from gan_jax.objectives.wgan import optimizer as wgan_optimizer
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
@@ -36,13 +49,20 @@ from gan_jax.training.sharding import make_layout
 from gan_jax.training.step import init_state
 from gan_jax.types import Moment, Tree
 
-OBJECTIVES = {"non_saturating": non_saturating, "wgan": wgan, "wgan_gp": wgan_gp}
+OBJECTIVES = {"non_saturating": non_saturating, "wgan": wgan, "wgan_gp": wgan_gp, "hinge": hinge}
 CLIP = 0.01
 
 
 def build(spec: dict[str, Any]) -> tuple[Game, Source]:
     """The game that a `games.Spec` describes, and its data."""
-    return {"Ring": build_ring, "Digits": build_digits, "DCGAN": build_dcgan}[spec["kind"]](spec)
+    builders = {
+        "Ring": build_ring,
+        "Digits": build_digits,
+        "DCGAN": build_dcgan,
+        "SNGAN": build_sngan,
+        "Pix2Pix": build_pix2pix,
+    }
+    return builders[spec["kind"]](spec)
 
 
 def build_ring(spec: dict[str, Any]) -> tuple[Game, Source]:
@@ -75,11 +95,39 @@ def build_dcgan(spec: dict[str, Any]) -> tuple[Game, Source]:
     shape = (spec["size"], spec["size"], spec["channels"])
     generator = DCGANGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"])
     critic = DCGANCritic(width=spec["width"], norm=spec["critic_norm"])
-    images = np.random.default_rng(spec["seed"]).integers(
-        256, size=(spec["examples"], *shape), dtype=np.uint8
-    )
-    source = from_arrays({"x": images}, spec["batch_size"], seed=spec["seed"])
+    source = from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
     return make_game(spec, generator, critic, shape), source
+
+
+def build_sngan(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.SNGAN`; the images are noise."""
+    shape = (spec["size"], spec["size"], spec["channels"])
+    generator = ResNetGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"])
+    critic = ResNetCritic(width=spec["width"], norm="spectral")
+    source = from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
+    return make_game(spec, generator, critic, shape), source
+
+
+def build_pix2pix(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.Pix2Pix`; the pairs are noise."""
+    pairs = {"x": _noise(spec, spec["channels"]), "condition": _noise(spec, 1)}
+    x, condition = (jnp.zeros((2, *pairs[name].shape[1:])) for name in ("x", "condition"))
+    adam = optax.adam(spec["learning_rate"], b1=0.5)
+    game = Game(
+        networks={
+            "critic": from_linen(PatchCritic(width=spec["width"]), x, condition),
+            "generator": from_linen(UNet(channels=spec["channels"], width=spec["width"]), condition),
+        },
+        objective=pix2pix(),
+        optimizers={"critic": adam, "generator": adam},
+        schedule=alternating(1),
+    )
+    return game, from_arrays(pairs, spec["batch_size"], seed=spec["seed"])
+
+
+def _noise(spec: dict[str, Any], channels: int) -> np.ndarray:
+    shape = (spec["examples"], spec["size"], spec["size"], channels)
+    return np.random.default_rng(spec["seed"]).integers(256, size=shape, dtype=np.uint8)
 
 
 def make_game(spec: dict[str, Any], generator: nn.Module, critic: nn.Module, shape: tuple[int, ...]) -> Game:

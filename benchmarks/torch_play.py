@@ -38,11 +38,13 @@ CRITIC_LOSSES: dict[str, ScoreLoss] = {
     "non_saturating": _minus_log_d_critic,
     "wgan": _wasserstein_critic,
     "wgan_gp": _wasserstein_critic,
+    "hinge": lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
 }
 GENERATOR_LOSSES: dict[str, ScoreLoss] = {
     "non_saturating": lambda fake: F.softplus(-fake).mean(),
     "wgan": lambda fake: -fake.mean(),
     "wgan_gp": lambda fake: -fake.mean(),
+    "hinge": lambda fake: -fake.mean(),
 }
 
 
@@ -51,7 +53,7 @@ class TorchGame:
     """A generator against a critic.
 
     Attributes:
-      objective: `non_saturating`, `wgan` or `wgan_gp`.
+      objective: `non_saturating`, `wgan`, `wgan_gp` or `hinge`.
       n_critic: critic turns a round.
       generator, critic: the networks; the critic scores `[B]`.
       optimizers: of the generator and of the critic.
@@ -156,7 +158,7 @@ def average_of(generator: nn.Module, decay: float) -> swa_utils.AveragedModel | 
     return swa_utils.AveragedModel(generator, multi_avg_fn=mix, use_buffers=True)
 
 
-def parameter_counts(game: TorchGame) -> dict[str, int]:
+def parameter_counts(game: Any) -> dict[str, int]:
     """How many numbers each player trains."""
     return {
         name: sum(parameter.numel() for parameter in network.parameters())

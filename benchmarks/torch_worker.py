@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import harness
+from benchmarks import harness, torch_networks
 from benchmarks.torch_play import TorchGame, average_of, count_flops, make_optimizer, parameter_counts
 
 SLOPE = 0.2
@@ -88,10 +88,17 @@ def dcgan_critic(spec: dict[str, Any]) -> nn.Module:
     return nn.Sequential(*layers, Flatten(), Scores(base * base * channels[-1]))
 
 
-def build(spec: dict[str, Any]) -> TorchGame:
+def build(spec: dict[str, Any]) -> Any:
     """The game that a `games.Spec` describes."""
+    if spec["kind"] == "Pix2Pix":
+        return build_pix2pix(spec)
     batch, latent, objective = spec["batch_size"], spec["latent"], spec["objective"]
-    networks = {"Ring": ring_networks, "Digits": digits_networks, "DCGAN": dcgan_networks}
+    networks = {
+        "Ring": ring_networks,
+        "Digits": digits_networks,
+        "DCGAN": dcgan_networks,
+        "SNGAN": sngan_networks,
+    }
     generator, critic = networks[spec["kind"]](spec)
     real = ring_data(spec) if spec["kind"] == "Ring" else image_data(spec)
     mix = (batch, 1) if spec["kind"] == "Ring" else (batch, 1, 1, 1)
@@ -110,6 +117,33 @@ def build(spec: dict[str, Any]) -> TorchGame:
         mix=lambda: torch.rand(mix),
         r1=spec["r1"],
         average=average_of(generator, spec["ema"]),
+    )
+
+
+def build_pix2pix(spec: dict[str, Any]) -> torch_networks.Pix2Pix:
+    """See `games.Pix2Pix`."""
+    width, channels = spec["width"], spec["channels"]
+    generator, critic = torch_networks.channels_last(
+        torch_networks.UNet(1, channels, width), torch_networks.patch_critic(channels + 1, width)
+    )
+    optimizers = [
+        make_optimizer("pix2pix", network.parameters(), spec["torch_optimizer"], spec["learning_rate"])
+        for network in (generator, critic)
+    ]
+    both = image_data({**spec, "channels": channels + 1})
+
+    def pairs() -> tuple[Tensor, Tensor]:
+        images = both()
+        return images[:, channels:], images[:, :channels]
+
+    return torch_networks.Pix2Pix(generator, critic, (optimizers[0], optimizers[1]), pairs)
+
+
+def sngan_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Residual networks in channels-last memory."""
+    generator = torch_networks.ResNetGenerator(spec["latent"], spec["width"], spec["channels"])
+    return torch_networks.channels_last(
+        generator, torch_networks.ResNetCritic(spec["width"], spec["channels"])
     )
 
 
@@ -215,7 +249,7 @@ def _images(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
-def set_threads(game: TorchGame, wanted: int, seconds: float = 1.0) -> None:
+def set_threads(game: Any, wanted: int, seconds: float = 1.0) -> None:
     """Uses `wanted` threads, or with 0 what plays faster, one or all."""
     if wanted:
         torch.set_num_threads(wanted)

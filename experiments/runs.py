@@ -33,7 +33,8 @@ RUNS = {
         IMAGES,
         "--config.objective=wgan_gp",
         "--config.critic_norm=none",
-        "--config.rounds=4000",
+        "--config.batch_size=32",
+        "--config.rounds=3000",
     ),
     "sngan_hinge_fashion": (IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral"),
     "resnet_digits": (
@@ -43,9 +44,10 @@ RUNS = {
         "--config.conditional=true",
         "--config.objective=hinge",
         "--config.critic_norm=spectral",
-        "--config.rounds=3000",
+        "--config.ema=0.99",
+        "--config.rounds=4000",
     ),
-    "pix2pix_fashion": (TRANSLATION, "--config.rounds=3000"),
+    "pix2pix_fashion": (TRANSLATION, "--config.width=16", "--config.batch_size=16", "--config.rounds=3000"),
 }
 """By name: the launcher's flags."""
 

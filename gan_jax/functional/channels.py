@@ -29,7 +29,7 @@ def channel_sum(x: Array) -> Array:
         return jnp.sum(x, tuple(range(x.ndim - 1)))
     short, rest = _split(x.shape)
     rows = jnp.sum(x.reshape(-1, short, rest, x.shape[-1]), axis=1).reshape(-1, x.shape[-1])
-    return jnp.dot(jnp.ones((1, len(rows)), x.dtype), rows, precision=jax.lax.Precision.HIGHEST)[0]
+    return jnp.einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows, precision=jax.lax.Precision.HIGHEST)
 
 
 def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
@@ -41,8 +41,9 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     if len(shape) < 2 or not _on_cpu():
         return jnp.broadcast_to(v, shape)
     short, rest = _split(shape)
-    ones = jnp.ones((shape[0] * rest, 1), v.dtype)
-    rows = jnp.dot(ones, v[None], precision=jax.lax.Precision.HIGHEST).reshape(-1, 1, rest, shape[-1])
+    ones = jnp.ones(shape[0] * rest, v.dtype)
+    rows = jnp.einsum("n,c->nc", ones, v, precision=jax.lax.Precision.HIGHEST)
+    rows = rows.reshape(-1, 1, rest, shape[-1])
     return jnp.broadcast_to(rows, (shape[0], short, rest, shape[-1])).reshape(shape)
 
 

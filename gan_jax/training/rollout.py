@@ -82,6 +82,11 @@ def _compiled(game: Game, source: Source) -> Callable[..., tuple[TrainState, Met
     return jax.jit(rollout_program(game, source.fetch), compiler_options=compiler_options())
 
 
+@functools.lru_cache(maxsize=4)
+def _on_device(source: Source) -> Tree:
+    return jax.device_put(source.resident)
+
+
 def rollout(
     game: Game,
     source: Source,
@@ -108,11 +113,12 @@ def rollout(
     if rounds < 1 or per_dispatch < 1:
         raise ValueError(f"rollout plays 1 or more rounds, got rounds={rounds}, per_dispatch={per_dispatch}.")
     program, turns = _compiled(game, source), fresh_turns(game.schedule)
+    resident = _on_device(source)
     cursor, histories = int(state.cursor), []
     for start in range(0, rounds, per_dispatch):
         n = min(per_dispatch, rounds - start)
         feed = feed_rounds(source, cursor, turns, n, per_dispatch)
-        state, history = program(state, source.resident, feed, np.int32(n))
+        state, history = program(state, resident, feed, np.int32(n))
         histories.append({name: np.asarray(values[:n]) for name, values in history.items()})
         cursor += n * turns
     return state, {name: np.concatenate([h[name] for h in histories]) for name in histories[0]}

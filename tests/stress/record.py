@@ -13,6 +13,7 @@ def record(name, part, found, command):
     path = RESULTS / f"{name}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     machine = {"system": platform.system(), "processors": os.cpu_count()}
-    parts = known.get("parts", {}) | {part: found}
+    load = {"other load and own, processes at a time": round(os.getloadavg()[0], 1)}
+    parts = known.get("parts", {}) | {part: {**found, **load}}
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps({"command": command, "machine": machine, "parts": parts}, indent=1) + "\n")

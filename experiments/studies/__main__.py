@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 import time
@@ -14,6 +15,7 @@ from experiments.studies._study import Study, Verdict, judge
 from gan_jax.training.command_line import keep_compiled_programs
 
 QUICK_RESULTS = pathlib.Path("runs/studies-quick")
+FULL_RESULTS = pathlib.Path("runs/studies-full")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -22,6 +24,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", help="studies to run, or 'all'; none lists them")
     parser.add_argument("--quick", action="store_true", help="small runs with looser claims")
+    parser.add_argument("--full", action="store_true", help="the papers' scale, where a study is scaled down")
     parser.add_argument("--seeds", type=int, help="how many seeds, instead of the study's own number")
     parser.add_argument("--fresh", action="store_true", help="forget what is stored of these studies")
     parser.add_argument("--figures", action="store_true", help="only draw and judge again what is stored")
@@ -35,7 +38,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the command line asks; 1 where a claim does not hold, 2 where it cannot be understood."""
     given = parse(arguments)
-    folder = given.results or (QUICK_RESULTS if given.quick else studies.RESULTS)
+    own = QUICK_RESULTS if given.quick else FULL_RESULTS if given.full else studies.RESULTS
+    folder = given.results or own
     known = studies.names()
     chosen = known if given.names == ["all"] else given.names
     if unknown := [name for name in chosen if name not in known]:
@@ -43,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if given.seeds is not None and given.seeds < 1:
         print(f"--seeds is 1 or more, got {given.seeds}.", file=sys.stderr)
+        return 2
+    if given.quick and given.full:
+        print("Give --quick or --full, not both.", file=sys.stderr)
         return 2
     if given.gallery:
         print(f"Wrote {_gallery.write(folder)}.")
@@ -60,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
     """Runs or redraws one study and prints its verdicts; how many of its claims do not hold."""
     began = time.perf_counter()
+    if given.full and study.full is not None:
+        study = dataclasses.replace(study, cases=study.full)
     if given.figures:
         found = redraw(study, folder)
     else:

@@ -101,6 +101,7 @@ class Study:
       claims: what is asserted, in the docstring's order.
       figure: draws the picture, uint8 `[H, W, 3]`, from the results of all seeds.
       seeds: how many a full run has.
+      full: the same cases at the paper's scale, where `cases` are scaled down; what `--full` runs.
       quick_seeds: how many `--quick` has.
     """
 
@@ -112,6 +113,7 @@ class Study:
     figure: Callable[[Sequence[Result]], np.ndarray]
     seeds: int = 3
     quick_seeds: int = 1
+    full: Mapping[str, Case] | None = None
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.claims):

@@ -155,6 +155,22 @@ def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys, value
     assert word in capsys.readouterr().out
 
 
+def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypatch, capsys):
+    study = dataclasses.replace(
+        study_of({"case": lambda seed, quick: {"x": 2.0}}, CLAIMS),
+        full={"case": lambda seed, quick: {"x": 5.0}},
+    )
+    monkeypatch.setattr(studies, "names", lambda: ["numbers"])
+    monkeypatch.setattr(studies, "load", lambda name: study)
+    monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(command, "FULL_RESULTS", tmp_path / "full")
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    assert [command.main(["numbers"]), command.main(["numbers", "--full"])] == [1, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]
+    assert command.main(["numbers", "--full", "--quick"]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
 def test_an_unknown_study_is_named(capsys):
     assert command.main(["no_such_study"]) == 2
     assert "no_such_study" in capsys.readouterr().err

@@ -22,7 +22,8 @@ three layers of 256 units after 2,000 turns, c = .01, RMSProp(5e-5); slopes and 
 Paper: Gulrajani et al., Improved Training of Wasserstein GANs, 2017, figures 1 and 2 and section 3
 (arXiv:1704.00028).
 
-    python -m experiments.studies clipping        # five minutes on two cores
+    python -m experiments.studies clipping               # five minutes on two cores
+    python -m experiments.studies clipping --full        # 512 units, 20,000 turns
 
 Scaled: 256 units where the paper has 512, batch 128 where it has 256, and 2,000 turns of the value surfaces'
 critics where the paper trains to optimality. --quick leaves out c = .001 and draws the swiss roll's surfaces
@@ -197,6 +198,13 @@ STUDY = Study(
     cases={
         **{name: functools.partial(gradients, name=name) for name in BOUNDS},
         **{way: functools.partial(surfaces, bound=bound) for way, bound in WAYS.items()},
+    },
+    full={
+        **{name: functools.partial(gradients, name=name, width=512) for name in BOUNDS},
+        **{
+            way: functools.partial(surfaces, bound=bound, turns=20_000, width=512)
+            for way, bound in WAYS.items()
+        },
     },
     seeds=3,
     claims=(

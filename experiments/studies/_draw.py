@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gan_jax.training.pictures import PALETTE, Picture, chart
 
 _INK = (60, 60, 60)
+_GREYS = "0123456789abcdefghijklmnopqrstuvwxyz"
 COLORS = 96
 """A study's picture is stored with so many colours: a third of the bytes."""
 
@@ -160,6 +161,28 @@ def _round_numbers(low: float, high: float) -> list[float]:
     power = 10.0 ** np.floor(np.log10((high - low) / 2))
     step = next((m * power for m in (5, 2, 1) if (high - low) / (m * power) >= 2), power)
     return [float(i * step) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+
+
+def few_greys(picture: Picture) -> Picture:
+    """32 levels, black and white among them: what is stored has so few colours that curves would lose theirs."""
+    return np.round(np.round(picture / 255 * 31) / 31 * 255).astype(np.uint8)
+
+
+def as_text(images: Any) -> list[str]:
+    """Grey images in [-1, 1], `[N, ...]`, as a line of 36 grey levels each: what a JSON file keeps of them."""
+    flat = np.clip(np.asarray(images, np.float64), -1, 1).reshape(len(images), -1)
+    levels = np.floor((flat + 1) / 2 * (len(_GREYS) - 1) + 0.5).astype(int)
+    return ["".join(_GREYS[level] for level in line) for line in levels.tolist()]
+
+
+def from_text(lines: Sequence[str], side: int) -> np.ndarray:
+    """The images of `as_text`, `[N, side, side, 1]`, to half a grey level.
+
+    >>> from_text(as_text([[-1.0, 1.0, 0.99, -0.99]]), 2).ravel().tolist()
+    [-1.0, 1.0, 1.0, -1.0]
+    """
+    levels = np.array([[_GREYS.index(level) for level in line] for line in lines], np.float64)
+    return (2 * levels / (len(_GREYS) - 1) - 1).reshape(-1, side, side, 1)
 
 
 def save(path: pathlib.Path, picture: Picture) -> None:

@@ -185,6 +185,14 @@ def test_pictures_stand_where_they_are_put():
     assert _draw.column(red, blue, gap=1).shape == (4, 3, 3)
 
 
+def test_images_as_text_are_those_images():
+    images = np.random.default_rng(0).uniform(-1, 1, size=(3, 4, 4, 1))
+    lines = _draw.as_text(images)
+    assert [len(line) for line in lines] == [16, 16, 16]
+    np.testing.assert_allclose(_draw.from_text(lines, 4), images, atol=1 / 35 + 1e-9)
+    assert _draw.as_text([[-2.0, -1.0, 1.0, 2.0]]) == ["00zz"]
+
+
 def test_a_surface_is_blue_where_low_and_red_where_high():
     picture = _draw.surface([[0.0, 1.0], [0.0, 1.0]], size=10)
     left, right = picture[-1, 0].astype(int), picture[-1, -1].astype(int)

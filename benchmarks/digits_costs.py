@@ -97,14 +97,19 @@ def main() -> None:
         for key, (name, variant) in variants.items()
         if arguments.only in (None, key)
     ]
+    save(rows, " ".join(["python -m benchmarks.digits_costs", *sys.argv[1:]]))
+
+
+def save(rows: list[dict[str, object]], command: str) -> None:
+    """Writes the comparisons beside those of other commands."""
+    path = RESULTS / "digits_costs.json"
+    kept = json.loads(path.read_text())["rows"] if path.is_file() else []
+    new = {row["comparison"] for row in rows}
+    kept = [row for row in kept if row["comparison"] not in new] + [
+        {**row, "command": command} for row in rows
+    ]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "digits_costs.json").write_text(
-        json.dumps(
-            {"command": " ".join(["python -m benchmarks.digits_costs", *sys.argv[1:]]), "rows": rows},
-            indent=2,
-        )
-        + "\n"
-    )
+    path.write_text(json.dumps({"rows": kept}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""Packing against mode collapse on PacGAN's ring.
+
+Claims:
+- Packing 2 at least halves the reverse KL of the modes' histogram that packing 1 (no packing) leaves.
+- Packing 2 covers at least 7 modes.
+
+Setup of Lin et al.: eight modes on the unit circle, sigma .01; z ~ N(0, I_2), G four layers (of 400 in the paper,
+200 here) with batch normalisation, ReLU; D three maxout layers (200, here 100) of 5 pieces; weights N(0, .02^2);
+-log D losses, Adam(1e-4, b1 = .8), batches of 100 packs, 40,000 rounds; 2,500 samples, a sample is of high
+quality within 3 sigma of its nearest mean, a mode counts with one such sample. Every 2,000 rounds are looked at;
+numbers are means of the last five looks.
+
+Paper: Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1
+(arXiv:1712.04086).
+
+    python -m experiments.studies packed_ring        # 20 minutes on two cores
+    python -m experiments.studies packed_ring --full --seeds 10        # the paper's widths and seeds, hours
+
+Scaled: half the paper's widths, 3 seeds of its 10. --quick plays 2,500 rounds of networks of 100 and 50 units.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.studies import _draw
+from experiments.studies.unfinished._modes import look_at_modes
+from experiments.studies._play import play
+from experiments.studies._study import Claim, Numbers, Result, Study
+from gan_jax.data import toy
+from gan_jax.data.source import Source
+from gan_jax.functional.packing import packing
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, alternating
+from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.objectives import prepared
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.training.evaluate import sample
+from gan_jax.training.pictures import chart, scatter
+
+RING = toy.ring(radius=1.0, sigma=0.01)
+PACKS = 100
+
+
+@functools.cache
+def game_of(degree: int, generator_width: int, critic_width: int, rate: float) -> tuple[Game, Source]:
+    """The ring, seen by the critic in packs."""
+    init = nn.initializers.normal(0.02)
+    critic = MLPCritic(widths=3 * (critic_width,), activation="maxout", pieces=5, kernel_init=init)
+    generator = MLPGenerator(output_shape=(2,), widths=4 * (generator_width,), norm="batch", kernel_init=init)
+    adam = optax.adam(rate, b1=0.8)
+    game = Game(
+        networks={
+            "critic": from_linen(critic, jnp.zeros((2, 2 * degree))),
+            "generator": from_linen(generator, jnp.zeros((2, 2))),
+        },
+        objective=prepared(non_saturating(gaussian(2)), packing(degree)),
+        optimizers={"critic": adam, "generator": adam},
+        schedule=alternating(),
+    )
+    return game, toy.from_toy(RING, degree * PACKS)
+
+
+def run(seed: int, quick: bool, degree: int, part: int = 2) -> Numbers:
+    """Modes, high-quality share, reverse KL and W1 every twentieth of the way, and samples at the end.
+
+    The networks have `1 / part` of the paper's widths.
+    """
+    game, source = (
+        game_of(degree, 100, 50, 1e-3) if quick else game_of(degree, 400 // part, 200 // part, 1e-4)
+    )
+    rounds = 2500 if quick else 40_000
+    look = look_at_modes(game, RING, seed, quick)
+    state, seen = play(game, source, seed, rounds, every=rounds // 20, look=look)
+    shown: Any = sample(game, state, jax.random.key(99), 400).round(2) if seed == 0 else []
+    return {"looks": seen, "samples": shown}
+
+
+def figure(results: Sequence[Result]) -> np.ndarray:
+    """Samples of the first seed, reverse KL over training, and every seed's last looks."""
+    real = np.asarray(RING.sample(jax.random.key(0), 400))
+    limits = ((-1.3, 1.3), (-1.3, 1.3))
+    panels = [
+        scatter(
+            np.asarray(results[0][name]["samples"]),
+            real,
+            limits=limits,
+            size=230,
+            title=name.replace("_", " "),
+        )
+        for name in STUDY.cases
+    ]
+    curves = {}
+    for name in STUDY.cases:
+        looks = [result[name]["looks"] for result in results]
+        mean = np.mean([[look["reverse_kl"] for look in seed] for seed in looks], axis=0)
+        curves[name] = ([look["round"] for look in looks[0]], mean)
+    last_values = {name: [late(name, "reverse_kl", result) for result in results] for name in STUDY.cases}
+    return _draw.row(
+        *panels,
+        chart(curves, size=(260, 230), title="reverse KL, mean of seeds"),
+        _draw.dots(last_values, title="reverse KL, last five looks, each seed", width=300),
+    )
+
+
+def late(name: str, measure: str, result: Result) -> float:
+    """A measure's mean over the last five looks, where it is a number."""
+    return float(np.nanmean([look[measure] for look in result[name]["looks"][-5:]]))
+
+
+STUDY = Study(
+    module=__name__,
+    doc=__doc__,
+    place=10.1,
+    cases={f"packing_{degree}": functools.partial(run, degree=degree) for degree in (1, 2)},
+    full={f"packing_{degree}": functools.partial(run, degree=degree, part=1) for degree in (1, 2)},
+    seeds=3,
+    claims=(
+        Claim(
+            effect=lambda r: late("packing_2", "reverse_kl", r) / late("packing_1", "reverse_kl", r),
+            at_most=0.5,
+        ),
+        Claim(effect=functools.partial(late, "packing_2", "modes_covered"), at_least=7.0, quick=3.0),
+    ),
+    figure=figure,
+)

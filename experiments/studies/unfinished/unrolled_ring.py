@@ -32,9 +32,9 @@ import numpy as np
 import optax
 
 from experiments.studies import _draw
-from experiments.studies.unfinished._modes import look_at_modes
 from experiments.studies._play import play
 from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.unfinished._modes import look_at_modes
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.functional.priors import gaussian

@@ -116,6 +116,20 @@ def watched(config: Any, game: Game) -> dict[str, Any]:
     }
 
 
+def paced(config: Any) -> dict[str, Any]:
+    """An experiment's seed, length, cadence and layout, fields of `Experiment`, as the configuration names them."""
+    names = (
+        "seed",
+        "rounds",
+        "log_every",
+        "checkpoint_every",
+        "sample_every",
+        "evaluate_every",
+        "parallelism",
+    )
+    return {name: config[name] for name in names}
+
+
 def two_player_game(
     config: Any, objective: Objective, *, critic: Network, generator: Network, play: Play
 ) -> Game:

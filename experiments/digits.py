@@ -16,7 +16,7 @@ import functools
 import jax.numpy as jnp
 import ml_collections
 
-from experiments.common import objective_of, play_of, two_player_game, watched
+from experiments.common import objective_of, paced, play_of, two_player_game, watched
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import from_arrays, load
 from gan_jax.functional.priors import gaussian
@@ -81,13 +81,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=source,
-        seed=config.seed,
-        rounds=config.rounds,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        sample_every=config.sample_every,
-        evaluate_every=config.evaluate_every,
-        parallelism=config.parallelism,
+        **paced(config),
         evaluations=evaluations_of(config, arrays),
         extractor=extractor_of(config.data),
         **watched(config, game),

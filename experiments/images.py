@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, play_of, two_player_game, watched
+from experiments.common import objective_of, paced, play_of, two_player_game, watched
 from experiments.image_scores import asked_for, evaluations_of, extractor_of
 from gan_jax.data import load
 from gan_jax.data.arrays import from_arrays
@@ -113,13 +113,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
-        seed=config.seed,
-        rounds=config.rounds,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        sample_every=config.sample_every,
-        evaluate_every=config.evaluate_every,
-        parallelism=config.parallelism,
+        **paced(config),
         conditions=(lambda n: (labels(n),)) if classes else (lambda n: ()),
         evaluations=evaluations_of(config, arrays)
         | ({"asked": asked_for(config.data, arrays, labels)} if classes else {}),

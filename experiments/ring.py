@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, play_of, two_player_game, watched
+from experiments.common import objective_of, paced, play_of, two_player_game, watched
 from gan_jax.data import toy
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import mode_statistics
@@ -78,13 +78,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=toy.from_toy(ring, config.batch_size, seed=config.seed),
-        seed=config.seed,
-        rounds=config.rounds,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        sample_every=config.sample_every,
-        evaluate_every=config.evaluate_every,
-        parallelism=config.parallelism,
+        **paced(config),
         picture=functools.partial(scatter, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},

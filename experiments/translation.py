@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from experiments.common import watched
+from experiments.common import paced, watched
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
@@ -81,13 +81,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
-        seed=config.seed,
-        rounds=config.rounds,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        sample_every=config.sample_every,
-        evaluate_every=config.evaluate_every,
-        parallelism=config.parallelism,
+        **paced(config),
         conditions=lambda n: (given(n),),
         evaluations={
             "held_out": lambda samples: {"l1": float(np.mean(np.abs(samples - true(len(samples)))))},

@@ -2,6 +2,7 @@
 
     python -m experiments.studies                        # the studies, their claims and last results
     python -m experiments.studies dirac f_gan_fit        # run these, resuming seed by seed
+    python -m experiments.studies ratios --jobs 2        # its cases shared by two processes
     python -m experiments.studies all --quick            # all of them, small, with looser claims: minutes
     python -m experiments.studies NAME --full            # at its paper's scale, where the study is scaled down
     python -m experiments.studies --gallery              # docs/gallery.md from the stored results

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 import time
@@ -26,6 +25,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small runs with looser claims")
     parser.add_argument("--full", action="store_true", help="the papers' scale, where a study is scaled down")
     parser.add_argument("--seeds", type=int, help="how many seeds, instead of the study's own number")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="how many processes share the cases (default 1: one after another)",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget what is stored of these studies")
     parser.add_argument("--figures", action="store_true", help="only draw and judge again what is stored")
     parser.add_argument(
@@ -48,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.seeds is not None and given.seeds < 1:
         print(f"--seeds is 1 or more, got {given.seeds}.", file=sys.stderr)
         return 2
+    if given.jobs < 1:
+        print(f"--jobs is 1 or more, got {given.jobs}.", file=sys.stderr)
+        return 2
     if given.quick and given.full:
         print("Give --quick or --full, not both.", file=sys.stderr)
         return 2
@@ -67,12 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
     """Runs or redraws one study and prints its verdicts; how many of its claims do not hold."""
     began = time.perf_counter()
-    if given.full and study.full is not None:
-        study = dataclasses.replace(study, cases=study.full)
     if given.figures:
         found = redraw(study, folder)
     else:
-        found = _run.run(study, folder, quick=given.quick, seeds=given.seeds, fresh=given.fresh)
+        found = _run.run(
+            study,
+            folder,
+            quick=given.quick,
+            seeds=given.seeds,
+            fresh=given.fresh,
+            full=given.full,
+            jobs=given.jobs,
+        )
     print(f"{study.name}: {study.title} ({time.perf_counter() - began:.0f} s)")
     for verdict in found:
         print(f"  {line(verdict)}")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
 import hashlib
+import importlib
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.studies import _draw
-from experiments.studies._study import Result, Study, Verdict, judge
+from experiments.studies._study import Case, Result, Study, Verdict, judge
+from gan_jax.training.command_line import keep_compiled_programs
 
 DIGITS = 7
 
 
-def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, fresh: bool) -> list[Verdict]:
+def run(
+    study: Study,
+    folder: pathlib.Path,
+    *,
+    quick: bool,
+    seeds: int | None,
+    fresh: bool,
+    full: bool = False,
+    jobs: int = 1,
+) -> list[Verdict]:
     """Runs what is missing of a study, stores it, draws its figure and judges its claims.
 
     Args:
@@ -29,10 +44,14 @@ def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, f
       quick: the small version with looser bounds.
       seeds: how many; the study's own number if `None`.
       fresh: forget what is stored.
+      full: its cases are those at the paper's scale, where it has such.
+      jobs: how many processes share what is to be computed, each with its own part of the cores.
 
     Returns:
       A verdict for every claim.
     """
+    if full and study.full is not None:
+        study = dataclasses.replace(study, cases=study.full)
     path = folder / f"{study.name}.json"
     count = seeds or (study.quick_seeds if quick else study.seeds)
     stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
@@ -40,26 +59,76 @@ def run(study: Study, folder: pathlib.Path, *, quick: bool, seeds: int | None, f
     source = digest(study)
     warn_of_changes(study, runs, source)
     for seed in range(count):
-        own = runs.setdefault(str(seed), {})
-        for name, case in study.cases.items():
-            if name in own:
-                continue
-            began, processor = time.perf_counter(), time.process_time()
-            numbers = plain(case(seed, quick))
-            seconds = time.perf_counter() - began
-            own[name] = {
-                "numbers": numbers,
-                "seconds": round(seconds, 1),
-                "cpu_seconds": round(time.process_time() - processor, 1),
-                "source": source,
-            }
-            write(path, record(study, runs, quick))
-            print(f"{study.name}: seed {seed}, {name}: {seconds:.1f} s", flush=True)
+        runs.setdefault(str(seed), {})
+    missing = [(seed, name) for seed in range(count) for name in study.cases if name not in runs[str(seed)]]
+    for seed, name, computed in computing(study, missing, quick, full, jobs):
+        runs[str(seed)][name] = {**computed, "source": source}
+        write(path, record(study, runs, quick))
+        print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
     results = results_of(runs, study, count)
     found = judge(study, results, quick)
     write(path, record(study, runs, quick, found))
     _draw.save(folder / f"{study.name}.png", study.figure(results))
     return found
+
+
+def computing(
+    study: Study, missing: Sequence[tuple[int, str]], quick: bool, full: bool, jobs: int
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """`(seed, case, what it gave)` of every missing case, as each ends."""
+    if jobs == 1 or len(missing) < 2:
+        for seed, name in missing:
+            yield seed, name, compute(study.cases[name], seed, quick)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    numbers = spawn.Queue()
+    for number in range(jobs):
+        numbers.put(number)
+    with concurrent.futures.ProcessPoolExecutor(
+        jobs, mp_context=spawn, initializer=_settle, initargs=(numbers, jobs)
+    ) as workers:
+        ends = {
+            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full): (seed, name)
+            for seed, name in missing
+        }
+        for end in concurrent.futures.as_completed(ends):
+            yield *ends[end], end.result()
+
+
+def compute(case: Case, seed: int, quick: bool) -> dict[str, Any]:
+    """A case's numbers, as JSON holds them, and what they took."""
+    began, processor = time.perf_counter(), time.process_time()
+    numbers = plain(case(seed, quick))
+    return {
+        "numbers": numbers,
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - processor, 1),
+    }
+
+
+def _settle(numbers: Any, jobs: int) -> None:
+    """Keeps a new process to its own part of the cores, its compiled programs with everyone's, and not for longer
+    than the one that started it."""
+    threading.Thread(target=_follow, daemon=True).start()
+    own = numbers.get()
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[own::jobs]
+        if cores:
+            os.sched_setaffinity(0, cores)
+    keep_compiled_programs()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _compute_elsewhere(module: str, name: str, seed: int, quick: bool, full: bool) -> dict[str, Any]:
+    study: Study = importlib.import_module(module).STUDY
+    cases = study.full if full and study.full is not None else study.cases
+    return compute(cases[name], seed, quick)
 
 
 def stored_verdicts(study: Study, folder: pathlib.Path) -> list[Verdict] | None:

@@ -3,6 +3,8 @@ hold what they claim."""
 
 import dataclasses
 import math
+import os
+import time
 
 import numpy as np
 import pytest
@@ -127,6 +129,33 @@ def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
     assert capsys.readouterr().out.count("seed 0, case") == 2
 
 
+def where(seed, quick):
+    """Which process computes, and on which cores; slow enough that both processes are needed."""
+    time.sleep(1.0)
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return {"x": 5.0 + 0.1 * seed, "process": os.getpid(), "cores": cores}
+
+
+STUDY = study_of({"case": where}, CLAIMS, seeds=4)
+
+
+def test_cases_are_shared_by_processes(tmp_path):
+    """Four cases, the second stored: two new processes compute the others, each on its own part of the cores."""
+    path = tmp_path / "test_framework.json"
+    _run.write(path, {"runs": {"1": {"case": {"numbers": {"x": 5.1}, "source": _run.digest(STUDY)}}}})
+    found = _run.run(STUDY, tmp_path, quick=False, seeds=None, fresh=False, jobs=2)
+    assert found[0].by_seed == (5.0, 5.1, 5.2, 5.3)
+    runs = _run.read(path)["runs"]
+    computed = [runs[str(seed)]["case"]["numbers"] for seed in (0, 2, 3)]
+    cores = {numbers["process"]: set(numbers["cores"]) for numbers in computed}
+    assert len(cores) == 2
+    assert os.getpid() not in cores
+    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
+        assert not set.intersection(*cores.values())
+        assert set.union(*cores.values()) == os.sched_getaffinity(0)
+    assert runs["1"]["case"]["numbers"] == {"x": 5.1}
+
+
 def test_numbers_survive_the_file(tmp_path):
     numbers = {
         "a": np.float32(0.1),
@@ -169,6 +198,8 @@ def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]
     assert command.main(["numbers", "--full", "--quick"]) == 2
     assert "not both" in capsys.readouterr().err
+    assert command.main(["numbers", "--jobs", "0"]) == 2
+    assert "--jobs is 1 or more, got 0" in capsys.readouterr().err
 
 
 def test_an_unknown_study_is_named(capsys):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from experiments.studies._study import interval
 from gan_jax.training.pictures import PALETTE, Picture, chart
 
 _INK = (60, 60, 60)
@@ -154,6 +155,41 @@ def dots(
             x = across(float(np.mean(seen)))
             draw.line((x, middle - 7, x, middle + 7), fill=color, width=2)
     return np.asarray(page)
+
+
+def table(rows: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Picture:
+    """Means over the seeds with the half width of their 95 % intervals, as numbers.
+
+    Args:
+      rows: name of the row -> name of the column -> the seeds' values; what is not finite is left out.
+      title: a line above.
+    """
+    font, left, step, width = ImageFont.load_default(), 100, 16, 118
+    names = list(next(iter(rows.values())))
+    page = Image.new("RGB", (left + width * len(names), step * (len(rows) + 2) + 6), (255, 255, 255))
+    pen = ImageDraw.Draw(page)
+    pen.text((4, 3), title, fill=_INK, font=font)
+    for place, name in enumerate(names):
+        pen.text((left + width * place, 3 + step), name, fill=_INK, font=font)
+    for line, (row_name, values) in enumerate(rows.items(), start=2):
+        pen.text((4, 3 + step * line), row_name, fill=_INK, font=font)
+        for place, name in enumerate(names):
+            pen.text((left + width * place, 3 + step * line), _cell(values[name]), fill=_INK, font=font)
+    return np.asarray(page)
+
+
+def _cell(values: Sequence[float]) -> str:
+    """The mean of what is finite, and the half width of its interval.
+
+    >>> _cell([1.0, 2.0, 3.0]), _cell([float("nan")])
+    ('2 +- 2.5', '-')
+    """
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return "-"
+    mean, _, high = interval(finite)
+    few = "" if len(finite) == len(values) else f" ({len(finite)} seeds)"
+    return f"{mean:.3g}{f' +- {high - mean:.2g}' if len(finite) > 1 else ''}{few}"
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

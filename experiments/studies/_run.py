@@ -64,7 +64,8 @@ def run(
     for seed, name, computed in computing(study, missing, quick, full, jobs):
         runs[str(seed)][name] = {**computed, "source": source}
         write(path, record(study, runs, quick))
-        print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
+        if computed["numbers"]:
+            print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
     results = results_of(runs, study, count)
     found = judge(study, results, quick)
     write(path, record(study, runs, quick, found))

@@ -14,7 +14,7 @@ Numbers: TypeAlias = dict[str, Any]
 Result: TypeAlias = Mapping[str, Numbers]
 """One seed: case -> numbers."""
 Case: TypeAlias = Callable[[int, bool], Numbers]
-"""`(seed, quick) -> numbers`; quick is a small version of the same, under a minute."""
+"""`(seed, quick) -> numbers`; quick is a small version of the same, under a minute, or nothing, `{}`."""
 LEVEL = 0.95
 
 

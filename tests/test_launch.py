@@ -223,3 +223,34 @@ def test_eight_devices_train_the_same_launch(tmp_path):
             devices=8,
         )
         assert Checkpoints(workdir / "checkpoints").steps() == [20]
+
+
+DEVICES = """
+import sys, types
+import jax
+from experiments import images
+from gan_jax.training import command_line
+config = images.get_config()
+config.update({"data": "digits", "width": 4, "size": int(sys.argv[1]), "batch_size": int(sys.argv[2])})
+request = types.SimpleNamespace(experiment="experiments/images.py", prepare=False)
+command_line.build(request, config, divide=True)
+print(jax.device_count())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be counted here")
+@pytest.mark.parametrize(
+    ("size", "batch", "flags_given", "devices"),
+    [
+        (32, 8, "", min(2, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 0),
+        (32, 8, "--xla_force_host_platform_device_count=1", 1),
+        (32, 9, "", 1),
+        (16, 8, "", 1),
+    ],
+)
+def test_the_cpu_becomes_two_devices_where_that_pays(size, batch, flags_given, devices):
+    """Images of 32 x 32, a batch that can be halved, and nobody has said how many devices there are."""
+    environment = {**os.environ, "XLA_FLAGS": flags_given}
+    command = [sys.executable, "-c", DEVICES, str(size), str(batch)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    assert done.stdout.split() == [str(devices)], done.stderr

@@ -156,8 +156,13 @@ def resolve(request: Request) -> Any:
     return config
 
 
-def build(request: Request, config: Any) -> Experiment:
+def build(request: Request, config: Any, divide: bool = False) -> Experiment:
     """The experiment; whatever its file refuses is the user's to mend.
+
+    Args:
+      request: names the file.
+      config: what it is built of.
+      divide: make the CPU as many devices as the file's `cpu_devices(config)` says, if it has one.
 
     Raises:
       UsageError, ExperimentError, DataError: each with a line for the user.
@@ -166,6 +171,8 @@ def build(request: Request, config: Any) -> Experiment:
     try:
         if request.prepare:
             prepare(config)
+        if divide and hasattr(module, "cpu_devices"):
+            divide_cpu(module.cpu_devices(config))
         return module.build(config)
     except (ExperimentError, DataError):
         raise
@@ -203,7 +210,7 @@ def build_seeds(request: Request, config: Any) -> Experiment:
     if seeds < 1:
         raise UsageError(f"seeds is 1 or more, got {seeds}.")
     if seeds == 1:
-        return build(request, config)
+        return build(request, config, divide=True)
     divide_cpu(seeds)
     built = []
     for place in range(seeds):
@@ -213,15 +220,23 @@ def build_seeds(request: Request, config: Any) -> Experiment:
     return dataclasses.replace(built[0], further=tuple(one.source for one in built[1:]))
 
 
-def divide_cpu(seeds: int) -> None:
-    """Makes the CPU as many devices as it has cores, as far as they divide the seeds: two seeds at a time on two
-    cores are faster than one on both."""
+def divide_cpu(parts: int) -> None:
+    """Makes the CPU several devices, as many as it has cores as far as they divide `parts`.
+
+    Two seeds at a time on two cores are faster than one on both, and so are two halves of some batches. Nothing
+    is changed where `XLA_FLAGS` says how many devices there are, where this is one of several processes, and where
+    JAX has begun already.
+    """
     import jax
 
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
+    if jax.distributed.is_initialized():
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    devices = max(n for n in range(1, min(seeds, cores) + 1) if seeds % n == 0)
+    devices = max(n for n in range(1, min(parts, cores) + 1) if parts % n == 0)
+    if devices == 1:
+        return
     with contextlib.suppress(RuntimeError):  # where JAX has begun already
         jax.config.update("jax_num_cpu_devices", devices)
 

@@ -92,7 +92,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 @functools.lru_cache(maxsize=1)
 def arrays_of(data: str, size: int) -> dict[str, np.ndarray]:
-    """The data set, loaded once for `cpu_devices` and `build`."""
+    """The data set; kept from `cpu_devices` to `build`, and no longer: a folder may change."""
     return load(data, size=size or None)
 
 
@@ -110,6 +110,7 @@ def cpu_devices(config: ml_collections.ConfigDict) -> int:
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     arrays = arrays_of(config.data, config.size)
+    arrays_of.cache_clear()
     shape, classes = arrays["x"].shape[1:], classes_of(config, arrays)
     source = from_arrays(
         {name: arrays[name] for name in (("x", "y") if classes else ("x",))},

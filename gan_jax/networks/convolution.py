@@ -209,6 +209,8 @@ def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], 
     )
 
     def transposed(x: Array, g: Array) -> Array:
+        # Otherwise XLA computes anew what x and g are made of, entry by entry against the order in memory.
+        x, g = lax.optimization_barrier((x, g))
         per_channel = convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), dimension_numbers=_PLAIN)
         return per_channel.transpose(1, 2, 0, 3)
 

@@ -43,8 +43,8 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     short, rest = _split(shape)
     ones = jnp.ones(shape[0] * rest, v.dtype)
     rows = jnp.einsum("n,c->nc", ones, v, precision=jax.lax.Precision.HIGHEST)
-    # Its derivative is a product with the short sums, transposed: without a barrier XLA computes what is summed anew
-    # in the transposed order, entry by entry.
+    # Its derivative is a product with the short sums, transposed: without a barrier XLA computes what is summed
+    # anew in the transposed order, entry by entry.
     rows = jax.lax.optimization_barrier(rows).reshape(-1, 1, rest, shape[-1])
     return jnp.broadcast_to(rows, (shape[0], short, rest, shape[-1])).reshape(shape)
 

@@ -9,12 +9,13 @@ MNIST-5k: 1,000 test images, the other 4,000 unlabelled, 100 of them, ten a clas
 split and labels. The critic of Salimans et al., 256-128-128, weight-normalised, noise .3 at the input and .5 in
 the layers; G U[0, 1]^100 - 128 - 128, softplus, batch normalisation; Adam(.003, b1 = .5) falling to 0, batches of
 100, 6,000 rounds; test on an exponential average of the weights (decay .99). The baseline is the same network,
-noise, optimiser and average, with the labelled loss alone.
+noise, optimiser and average, with the labelled loss alone. The bounds were set before any run; the length after a
+pilot of a seed that is not among these, whose game made .78 of the errors after 3,000 rounds and .43 after 6,000.
 
 Paper: Salimans et al., Improved Techniques for Training GANs, 2016, section 5 (arXiv:1606.03498); Springenberg,
 CatGAN, 2016 (arXiv:1511.06390).
 
-    python -m experiments.studies few_labels        # five minutes on two cores
+    python -m experiments.studies few_labels --jobs 2        # 18 minutes on two cores
 
 Scaled: 5,000 of MNIST's 70,000 digits, 150 epochs for 300, and networks a quarter as wide; the paper's are the
 defaults of `SemiSupervisedCritic` and `SemiSupervisedGenerator`.
@@ -132,9 +133,7 @@ STUDY = Study(
     cases={way: functools.partial(run, way=way) for way in WAYS},
     seeds=5,
     claims=(
-        Claim(
-            effect=lambda r: r["K + 1 classes"]["error"] / r["supervised"]["error"], at_most=0.7, quick=0.95
-        ),
+        Claim(effect=lambda r: r["K + 1 classes"]["error"] / r["supervised"]["error"], at_most=0.7),
         Claim(effect=lambda r: r["CatGAN"]["error"] / r["supervised"]["error"], at_most=1.0, quick=1.2),
     ),
     figure=figure,

@@ -13,7 +13,7 @@ width 32 with one strided layer, batch normalisation in both; -log D and lambda 
 same network; Adam(5e-4, b1 = .5), batch 32, 2,000 rounds. Tests are of 500 true lower halves against 500 drawn
 for other digits, all of them held back, so that the two sets are independent. The bounds were chosen after one
 pilot run, of a seed that is not among these. On scikit-learn's 8 x 8 digits (1,297 pairs, 3,000 rounds) the game
-is no nearer to the real ones than L1 alone: the critic knows the pairs by heart, and blur is little at that size.
+is no nearer to the real ones than L1 alone: there are few pairs, and at that size L1 blurs little.
 
 Paper: Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, sections 3 and 4.2
 (arXiv:1611.07004); Pathak et al., Context Encoders, 2016 (arXiv:1604.07379), for the task.

@@ -34,7 +34,7 @@ RUNS = {
         "--config.objective=wgan_gp",
         "--config.critic_norm=none",
         "--config.batch_size=32",
-        "--config.rounds=3000",
+        "--config.rounds=2500",
     ),
     "sngan_hinge_fashion": (IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral"),
     "resnet_digits": (

@@ -7,8 +7,8 @@ Claims:
 - L1 alone varies less: its share of the real variance is smaller than the game's by at least .1.
 - The price is small: their own L1 to the true picture is at most 1.4 times that of L1 alone.
 
-MNIST-5k, 4,000 digits to learn from and 1,000 held back. Given are the upper 8 of 28 rows of a digit, the others are
-grey; what is drawn is the whole. U-Net of width 16, four halvings, with dropout for noise; PatchGAN of width 32
+MNIST-5k, 4,000 digits to learn from and 1,000 held back. Given are the upper 8 of 28 rows of a digit, the others
+are grey; what is drawn is the whole. U-Net of width 16, four halvings, with dropout for noise; PatchGAN of width 32
 with one strided layer, batch normalisation in both; -log D and lambda = 10 times L1, or L1 alone by the same
 network; Adam(5e-4, b1 = .5), batch 32, 2,000 rounds. Tests are of 500 true lower parts against 500 drawn for other
 digits, all of them held back, so that the two sets are independent. The bounds were chosen after one pilot run, of

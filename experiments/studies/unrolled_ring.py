@@ -13,7 +13,7 @@ samples of both.
 Paper: Metz et al., Unrolled Generative Adversarial Networks, 2017, section 3.1 and appendix A
 (arXiv:1611.02163).
 
-    python -m experiments.studies unrolled_ring --jobs 2        # 20 minutes on two cores
+    python -m experiments.studies unrolled_ring --jobs 2        # 17 minutes on two cores
 
 Nothing is scaled. The paper's text names one rate, 1e-4, for both players. With that the claims do not hold: five
 steps of the critic then move too little, and in two seeds of two unrolling covered at most 2 modes at each of ten

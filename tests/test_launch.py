@@ -231,7 +231,7 @@ import jax
 from experiments import images
 from gan_jax.training import command_line
 config = images.get_config()
-config.update({"data": "digits", "width": 4, "size": int(sys.argv[1]), "batch_size": int(sys.argv[2])})
+config.update({"data": sys.argv[1], "width": 4, "batch_size": int(sys.argv[2])})
 request = types.SimpleNamespace(experiment="experiments/images.py", prepare=False)
 command_line.build(request, config, divide=True)
 print(jax.device_count())
@@ -248,9 +248,10 @@ print(jax.device_count())
         (16, 8, "", 1),
     ],
 )
-def test_the_cpu_becomes_two_devices_where_that_pays(size, batch, flags_given, devices):
+def test_the_cpu_becomes_two_devices_where_that_pays(tmp_path, size, batch, flags_given, devices):
     """Images of 32 x 32, a batch that can be halved, and nobody has said how many devices there are."""
+    np.save(tmp_path / "x.npy", np.zeros((20, size, size, 1), np.uint8))
     environment = {**os.environ, "XLA_FLAGS": flags_given}
-    command = [sys.executable, "-c", DEVICES, str(size), str(batch)]
+    command = [sys.executable, "-c", DEVICES, str(tmp_path / "x.npy"), str(batch)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert done.stdout.split() == [str(devices)], done.stderr

@@ -44,13 +44,13 @@ def load(
       spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder,
         `pairs:folder`; before any but the last `stacked:` (1,000 modes), `edges:` or `masks:` (derived pairs).
       size: height and width that images from folders and TFDS are resized to; where `None`, a folder's get
-        `FOLDER_SIZE` and TFDS's keep their own.
+        `FOLDER_SIZE` and TFDS's keep their own. Others are not resized and must have it.
       channels: of images from folders and TFDS: 1, 3, or `None` for their own.
       method: how they are resized, one of `images.METHODS`.
       prepare: download and prepare a TFDS data set that is not there.
 
     Raises:
-      DataError: if the spec is not understood or its data cannot be read.
+      DataError: if the spec is not understood, or its data cannot be read or have another size.
 
     >>> load("digits")["x"].shape
     (1797, 8, 8, 1)
@@ -60,19 +60,30 @@ def load(
     if kind in _DERIVED:
         return _DERIVED[kind](load(rest, size=size, prepare=prepare, **made))
     if spec == "digits":
-        return arrays.load_digits()
+        return _of_size(arrays.load_digits(), spec, size)
     if spec == "mnist5k":
-        return arrays.load_mnist5k()
+        return _of_size(arrays.load_mnist5k(), spec, size)
     if kind == "tfds":
         return tfds_images.load_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
     if kind == "pairs":
         return pairs.load_pairs(rest, size or FOLDER_SIZE, **made)
     path = pathlib.Path(spec).expanduser()
     if path.suffix in (".npz", ".npy"):
-        return arrays.load_npz(path)
+        return _of_size(arrays.load_npz(path), spec, size)
     if path.is_dir():
         return images.load_images(path, size or FOLDER_SIZE, **made)
     raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
+
+
+def _of_size(found: dict[str, np.ndarray], spec: str, size: int | None) -> dict[str, np.ndarray]:
+    """Arrays that are not resized, if they have the size that is asked for."""
+    shape = found["x"].shape[1:]
+    if size is not None and shape[:2] != (size, size):
+        raise DataError(
+            f"{spec!r} has examples of {' x '.join(map(str, shape))}, and size={size} was given: image folders and "
+            "TFDS are resized, arrays are not."
+        )
+    return found
 
 
 def _name_and_split(rest: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from gan_jax.data import DataError, arrays, decode, encode, from_arrays
+from gan_jax.data import DataError, arrays, decode, encode, from_arrays, load
 from gan_jax.metrics._files import read_arrays
 
 
@@ -232,3 +232,12 @@ def test_archives_that_cannot_be_opened_are_errors(tmp_path, flag):
         arrays.load_npz(tmp_path / "x.npz")
     with pytest.raises(ValueError, match=r"not a whole \.npz file"):
         read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("spec", ["digits", "edges:digits"])
+def test_arrays_are_not_resized_and_say_so(spec):
+    assert load(spec, size=8)["x"].shape == (1797, 8, 8, 1)
+    with pytest.raises(
+        DataError, match=r"8 x 8 x 1, and size=16 was given: image folders and TFDS are resized"
+    ):
+        load(spec, size=16)

@@ -233,7 +233,7 @@ from gan_jax.training import command_line
 config = images.get_config()
 config.update({"data": sys.argv[1], "width": 4, "batch_size": int(sys.argv[2])})
 request = types.SimpleNamespace(experiment="experiments/images.py", prepare=False)
-command_line.build(request, config, divide=True)
+command_line.build(request, config)
 print(jax.device_count())
 """
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.studies._study import Result
 from gan_jax.data.source import Source
-from gan_jax.game import Game, TrainState
+from gan_jax.functional.priors import Prior
+from gan_jax.game import Game, Objective, TrainState
+from gan_jax.objectives import two_player
 from gan_jax.training.rollout import rollout
 from gan_jax.training.step import init_state
 from gan_jax.types import Array
@@ -44,6 +47,29 @@ def play(
         if look is not None:
             seen.append(look(done, state))
     return state, seen
+
+
+def late(result: Result, case: str, measure: str, looks: int) -> float:
+    """A measure's mean over the last `looks` looks of a case, where it is a number; NaN if it nowhere is."""
+    values = [look[measure] for look in result[case]["looks"][-looks:]]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def mean_curve(results: Sequence[Result], case: str, measure: str) -> tuple[list[int], np.ndarray]:
+    """The rounds of a case's looks `[M]`, and the measure's mean over the seeds there `[M]`."""
+    looks = [result[case]["looks"] for result in results]
+    mean = np.mean([[look[measure] for look in seed] for seed in looks], axis=0)
+    return [look["round"] for look in looks[0]], mean
+
+
+def no_game(prior: Prior | None, **options: Any) -> Objective:
+    """Losses that move nobody, to add terms to: what a game is compared with. Options are those of `two_player`."""
+    return two_player(
+        lambda real, fake: jnp.zeros_like(real),
+        lambda real, fake: jnp.zeros_like(fake),
+        prior=prior,
+        **options,
+    )
 
 
 def critic_of(game: Game, state: TrainState) -> Callable[[Array], Array]:

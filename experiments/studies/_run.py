@@ -121,8 +121,8 @@ def _settle(numbers: Any, jobs: int) -> None:
 
 def _follow() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 

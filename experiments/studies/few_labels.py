@@ -32,14 +32,14 @@ import numpy as np
 import optax
 
 from experiments.studies import _draw
-from experiments.studies._play import play
+from experiments.studies._play import no_game, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.functional.priors import uniform
 from gan_jax.game import Game, Objective, alternating
 from gan_jax.networks import SemiSupervisedCritic, SemiSupervisedGenerator, from_linen
-from gan_jax.objectives import add_terms, two_player
+from gan_jax.objectives import add_terms
 from gan_jax.objectives.cat_gan import cat_gan
 from gan_jax.objectives.semi_supervised import log_z, semi_supervised, supervised
 from gan_jax.training.evaluate import sample
@@ -52,13 +52,7 @@ PRIOR = uniform(LATENT, 0.0, 1.0)
 
 def baseline() -> Objective:
     """The labelled loss alone, in the same game."""
-    nothing = two_player(
-        lambda real, fake: jnp.zeros_like(real),
-        lambda real, fake: jnp.zeros_like(fake),
-        prior=PRIOR,
-        read=log_z,
-    )
-    return add_terms(nothing, supervised())
+    return add_terms(no_game(PRIOR, read=log_z), supervised())
 
 
 WAYS = {

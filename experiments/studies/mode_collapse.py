@@ -45,7 +45,7 @@ import optax
 
 from experiments.studies import _draw
 from experiments.studies._modes import look_at_modes
-from experiments.studies._play import play
+from experiments.studies._play import late, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
@@ -61,7 +61,7 @@ from gan_jax.training.evaluate import sample
 
 DATA = {"ring": toy.ring(), "grid": toy.grid()}
 PRIOR = gaussian(32)
-RATE, BATCH, ROUNDS, LOOKS = 1e-3, 128, 4000, 10
+RATE, BATCH, ROUNDS, LOOKS, LATE = 1e-3, 128, 4000, 10, 3
 INIT = nn.initializers.orthogonal(0.8)
 CRITIC = MLPCritic(widths=(128,), activation="relu", input_scale=0.25, kernel_init=INIT)
 ONE_TO_ONE = alternating()
@@ -164,12 +164,6 @@ def case(name: str, data: str) -> str:
     return f"{data}, {name}"
 
 
-def late(result: Result, name: str, data: str, measure: str) -> float:
-    """A measure's mean over the last three looks, where it is a number."""
-    values = [look[measure] for look in result[case(name, data)]["looks"][-3:]]
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
 def cloud(fake: np.ndarray, real: np.ndarray, reach: float, title: str, size: int = 130) -> np.ndarray:
     """Real points in grey and generated ones in red on a square of `reach` either way; what lies outside is not
     shown."""
@@ -202,7 +196,9 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         )
         found = {
             name: {
-                measure.replace("_", " "): [late(result, name, data, measure) for result in results]
+                measure.replace("_", " "): [
+                    late(result, case(name, data), measure, LATE) for result in results
+                ]
                 for measure in MEASURES
             }
             for name in names
@@ -216,12 +212,12 @@ REMEDIES = ("unrolled 5", "unrolled 10", "PacGAN 2", "PacGAN 3", "PacGAN 4", "mi
 
 def of(result: Result, names: Sequence[str], data: str, measure: str) -> list[float]:
     """A late measure of those of the ways that were played."""
-    return [late(result, name, data, measure) for name in names if result[case(name, data)]]
+    return [late(result, case(name, data), measure, LATE) for name in names if result[case(name, data)]]
 
 
 def share(result: Result, names: Sequence[str], data: str) -> float:
     """The largest W1 of these ways as a share of that without a remedy."""
-    return max(of(result, names, data, "w1")) / late(result, "GAN", data, "w1")
+    return max(of(result, names, data, "w1")) / late(result, case("GAN", data), "w1", LATE)
 
 
 STUDY = Study(
@@ -232,7 +228,7 @@ STUDY = Study(
     seeds=5,
     claims=(
         Claim(
-            effect=lambda r: late(r, "GAN", "ring", "modes_covered"),
+            effect=lambda r: late(r, case("GAN", "ring"), "modes_covered", LATE),
             at_most=3.0,
             quick=4.0,
         ),
@@ -241,7 +237,8 @@ STUDY = Study(
         Claim(effect=lambda r: share(r, ("WGAN-GP",), "ring"), at_most=0.5),
         Claim(
             effect=lambda r: (
-                min(of(r, REMEDIES, "grid", "modes_covered")) - late(r, "GAN", "grid", "modes_covered")
+                min(of(r, REMEDIES, "grid", "modes_covered"))
+                - late(r, case("GAN", "grid"), "modes_covered", LATE)
             ),
             at_least=3.0,
         ),

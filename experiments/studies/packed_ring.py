@@ -39,7 +39,7 @@ import optax
 
 from experiments.studies import _draw
 from experiments.studies._modes import look_at_modes
-from experiments.studies._play import play
+from experiments.studies._play import late, mean_curve, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
@@ -53,7 +53,7 @@ from gan_jax.training.evaluate import sample
 from gan_jax.training.pictures import chart, scatter
 
 RING = toy.ring(radius=1.0, sigma=0.01)
-PACKS = 100
+PACKS, LOOKS = 100, 20
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def run(seed: int, quick: bool, degree: int, part: int = 2) -> Numbers:
     )
     rounds = 2500 if quick else 40_000
     look = look_at_modes(game, RING, seed, quick)
-    state, seen = play(game, source, seed, rounds, every=rounds // 20, look=look)
+    state, seen = play(game, source, seed, rounds, every=rounds // LOOKS, look=look)
     shown: Any = sample(game, state, jax.random.key(99), 400).round(2) if seed == 0 else []
     return {"looks": seen, "samples": shown}
 
@@ -104,12 +104,10 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         )
         for name in STUDY.cases
     ]
-    curves = {}
-    for name in STUDY.cases:
-        looks = [result[name]["looks"] for result in results]
-        mean = np.mean([[look["reverse_kl"] for look in seed] for seed in looks], axis=0)
-        curves[name] = ([look["round"] for look in looks[0]], mean)
-    last_values = {name: [late(name, "reverse_kl", result) for result in results] for name in STUDY.cases}
+    curves = {name: mean_curve(results, name, "reverse_kl") for name in STUDY.cases}
+    last_values = {
+        name: [late_half(name, "reverse_kl", result) for result in results] for name in STUDY.cases
+    }
     return _draw.row(
         *panels,
         chart(curves, size=(260, 230), title="reverse KL, mean of seeds"),
@@ -117,9 +115,9 @@ def figure(results: Sequence[Result]) -> np.ndarray:
     )
 
 
-def late(name: str, measure: str, result: Result) -> float:
-    """A measure's mean over the second half of the looks, where it is a number."""
-    return float(np.nanmean([look[measure] for look in result[name]["looks"][-10:]]))
+def late_half(case: str, measure: str, result: Result) -> float:
+    """A measure's mean over the second half of the rounds."""
+    return late(result, case, measure, looks=LOOKS // 2)
 
 
 STUDY = Study(
@@ -131,10 +129,12 @@ STUDY = Study(
     seeds=5,
     claims=(
         Claim(
-            effect=lambda r: np.log2(late("packing_2", "reverse_kl", r) / late("packing_1", "reverse_kl", r)),
+            effect=lambda r: np.log2(
+                late_half("packing_2", "reverse_kl", r) / late_half("packing_1", "reverse_kl", r)
+            ),
             at_most=0.0,
         ),
-        Claim(effect=functools.partial(late, "packing_2", "modes_covered"), at_least=7.0, quick=3.0),
+        Claim(effect=functools.partial(late_half, "packing_2", "modes_covered"), at_least=7.0, quick=3.0),
     ),
     figure=figure,
 )

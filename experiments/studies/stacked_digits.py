@@ -33,7 +33,7 @@ import numpy as np
 import optax
 
 from experiments.studies import _draw
-from experiments.studies._play import play
+from experiments.studies._play import late, mean_curve, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import load
 from gan_jax.data.arrays import decode
@@ -122,25 +122,22 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         grids.append(_draw.titled(image_grid(images, columns=5, scale=5), title=name))
     charts = []
     for measure, title in (("modes_covered", "modes covered"), ("reverse_kl", "reverse KL")):
-        curves = {}
-        for name in STUDY.cases:
-            looks = [result[name]["looks"] for result in results]
-            mean = np.mean([[look[measure] for look in seed] for seed in looks], axis=0)
-            curves[name] = ([look["round"] for look in looks[0]][1:], mean[1:])
+        whole = {name: mean_curve(results, name, measure) for name in STUDY.cases}
+        curves = {name: (rounds[1:], means[1:]) for name, (rounds, means) in whole.items()}
         charts.append(_draw.curves(curves, size=(300, 260), title=f"{title}, mean of seeds"))
-    seeds = {name: [late(name, "modes_covered", result) for result in results] for name in STUDY.cases}
+    seeds = {name: [modes(result, name) for result in results] for name in STUDY.cases}
     dots = _draw.dots(seeds, title="modes, mean of the last three looks", width=320)
     return _draw.column(_draw.row(*grids), _draw.row(*charts, dots))
 
 
-def late(name: str, measure: str, result: Result) -> float:
-    """A measure's mean over the last three looks."""
-    return float(np.mean([look[measure] for look in result[name]["looks"][-3:]]))
+def modes(result: Result, case: str) -> float:
+    """The modes covered, mean of the last three looks."""
+    return late(result, case, "modes_covered", looks=3)
 
 
 def ratio(more: str, less: str) -> Callable[[Result], float]:
     """How many times as many modes one way covers as another."""
-    return lambda r: late(more, "modes_covered", r) / late(less, "modes_covered", r)
+    return lambda r: modes(r, more) / modes(r, less)
 
 
 STUDY = Study(

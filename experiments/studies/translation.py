@@ -37,7 +37,7 @@ import numpy as np
 import optax
 
 from experiments.studies import _draw
-from experiments.studies._play import play
+from experiments.studies._play import no_game, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
@@ -46,7 +46,7 @@ from gan_jax.data.source import Source
 from gan_jax.game import Game, Objective, alternating, turn
 from gan_jax.metrics.two_sample import mmd_test
 from gan_jax.networks import PatchCritic, UNet, from_linen
-from gan_jax.objectives import add_terms, reconstruction, two_player
+from gan_jax.objectives import add_terms, reconstruction
 from gan_jax.objectives.pix2pix import image_condition, patches, pix2pix
 from gan_jax.training.evaluate import sample
 from gan_jax.training.pictures import image_grid
@@ -58,10 +58,8 @@ GREY = 128
 
 def l1_alone() -> Objective:
     """The game without the game: the generator's L1, and nothing for a critic to do."""
-    nothing = two_player(
-        lambda real, fake: jnp.zeros_like(real),
-        lambda real, fake: jnp.zeros_like(fake),
-        prior=None,
+    nothing = no_game(
+        None,
         condition=image_condition,
         read=patches,
         scores=lambda real, fake: (jnp.mean(real, axis=(1, 2)), jnp.mean(fake, axis=(1, 2))),

@@ -35,7 +35,7 @@ import optax
 
 from experiments.studies import _draw
 from experiments.studies._modes import look_at_modes
-from experiments.studies._play import play
+from experiments.studies._play import late, mean_curve, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
@@ -56,7 +56,6 @@ def game_of(steps: int, latent: int, rates: tuple[float, float], batch: int) -> 
     init = nn.initializers.orthogonal(0.8)
     critic = MLPCritic(widths=(128,), activation="relu", input_scale=0.25, kernel_init=init)
     generator = MLPGenerator(output_shape=(2,), widths=(128, 128), kernel_init=init)
-    # Adam's square root has no derivative at zero, through which unrolling would differentiate.
     game = Game(
         networks={
             "critic": from_linen(critic, jnp.zeros((2, 2))),
@@ -64,6 +63,7 @@ def game_of(steps: int, latent: int, rates: tuple[float, float], batch: int) -> 
         },
         objective=unrolled(gan(gaussian(latent)), steps),
         optimizers={
+            # Adam's square root has no derivative at zero, through which unrolling would differentiate.
             "critic": optax.adam(rates[0], b1=0.5, eps_root=1e-8 if steps else 0.0),
             "generator": optax.adam(rates[1], b1=0.5),
         },
@@ -93,18 +93,14 @@ def figure(results: Sequence[Result]) -> np.ndarray:
     ]
     charts = []
     for measure, title in (("modes_covered", "modes covered, mean of seeds"), ("w1", "W1, mean of seeds")):
-        curves = {}
-        for name in ("plain", "unrolled_5"):
-            looks = [result[name]["looks"] for result in results]
-            mean = np.mean([[look[measure] for look in seed] for seed in looks], axis=0)
-            curves[name] = ([look["round"] for look in looks[0]], mean)
+        curves = {name: mean_curve(results, name, measure) for name in STUDY.cases}
         charts.append(chart(curves, size=(260, 230), title=title))
     return _draw.row(*panels, *charts)
 
 
-def last(name: str, measure: str, result: Result) -> float:
+def last(case: str, measure: str, result: Result) -> float:
     """A measure after the last round."""
-    return result[name]["looks"][-1][measure]
+    return late(result, case, measure, looks=1)
 
 
 STUDY = Study(

@@ -156,13 +156,11 @@ def resolve(request: Request) -> Any:
     return config
 
 
-def build(request: Request, config: Any, divide: bool = False) -> Experiment:
+def build(request: Request, config: Any) -> Experiment:
     """The experiment; whatever its file refuses is the user's to mend.
 
-    Args:
-      request: names the file.
-      config: what it is built of.
-      divide: make the CPU as many devices as the file's `cpu_devices(config)` says, if it has one.
+    Before, the CPU becomes as many devices as the file's `cpu_devices(config)` says, if it has one; several seeds
+    have been given theirs.
 
     Raises:
       UsageError, ExperimentError, DataError: each with a line for the user.
@@ -171,7 +169,7 @@ def build(request: Request, config: Any, divide: bool = False) -> Experiment:
     try:
         if request.prepare:
             prepare(config)
-        if divide and hasattr(module, "cpu_devices"):
+        if config.get("seeds", 1) == 1 and hasattr(module, "cpu_devices"):
             divide_cpu(module.cpu_devices(config))
         return module.build(config)
     except (ExperimentError, DataError):
@@ -210,7 +208,7 @@ def build_seeds(request: Request, config: Any) -> Experiment:
     if seeds < 1:
         raise UsageError(f"seeds is 1 or more, got {seeds}.")
     if seeds == 1:
-        return build(request, config, divide=True)
+        return build(request, config)
     divide_cpu(seeds)
     built = []
     for place in range(seeds):

@@ -80,8 +80,8 @@ def _of_size(found: dict[str, np.ndarray], spec: str, size: int | None) -> dict[
     shape = found["x"].shape[1:]
     if size is not None and shape[:2] != (size, size):
         raise DataError(
-            f"{spec!r} has examples of {' x '.join(map(str, shape))}, and size={size} was given: image folders and "
-            "TFDS are resized, arrays are not."
+            f"{spec!r} has examples of {' x '.join(map(str, shape))} where {size} x {size} is asked for: image "
+            "folders and TFDS are resized, arrays are not."
         )
     return found
 
@@ -154,6 +154,6 @@ def _large(
             read.warn(path)
             return stream.array_reader(read.arrays), len(read.arrays["x"])
     elif path.suffix == ".npy" and path.is_file() and path.stat().st_size > limit:
-        mapped = arrays.map_npy(path)
-        return stream.array_reader({"x": mapped}), len(mapped)
+        mapped = _of_size({"x": arrays.map_npy(path)}, spec, size)
+        return stream.array_reader(mapped), len(mapped["x"])
     return None

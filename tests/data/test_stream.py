@@ -162,13 +162,15 @@ def folder(tmp_path):
 
 def test_sets_above_the_limit_stream_and_give_the_same_batches(folder, tmp_path):
     np.save(tmp_path / "some.npy", data()["x"])
-    for spec in (str(folder), str(tmp_path / "some.npy")):
-        resident = open_source(spec, 4, seed=1, size=8)
-        streaming = open_source(spec, 4, seed=1, size=8, resident_limit=100)
+    for spec, size in ((str(folder), 8), (str(tmp_path / "some.npy"), None)):
+        resident = open_source(spec, 4, seed=1, size=size)
+        streaming = open_source(spec, 4, seed=1, size=size, resident_limit=100)
         assert jax.tree.leaves(streaming.resident) == []
         assert streaming.size == resident.size
         assert_same(batches(streaming, 2, 3), batches(resident, 2, 3))
         streaming.close()
+    with pytest.raises(DataError, match="where 8 x 8 is asked for"):
+        open_source(str(tmp_path / "some.npy"), 4, size=8, resident_limit=100)
 
 
 def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned():

@@ -220,7 +220,7 @@ def test_data_to_compare_with_are_the_runs_own_a_folder_or_a_file(tmp_path, monk
         # The same images, whether they came as bytes or as floats.
         np.testing.assert_allclose(same.values["frechet"], 0.0, atol=1e-5)
         assert same.fingerprint.value_range == "uint8 [0, 255]"
-    with pytest.raises(ExperimentError, match=r"examples of shape \(4, 4, 1\), the samples have \(8, 8, 1\)"):
+    with pytest.raises(DataError, match=r"file\.npz' has examples of 4 x 4 x 1 where 8 x 8 is asked for"):
         scoring.reference(str(tmp_path / "file.npz"), (8, 8, 1), source, 3)
     with pytest.raises(DataError, match="nowhere"):
         scoring.reference(str(tmp_path / "nowhere.npz"), (8, 8, 1), source, 3)

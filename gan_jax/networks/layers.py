@@ -228,10 +228,10 @@ class BatchNorm(nn.Module):
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.affine:
             factor = factor * self.param("scale", nn.initializers.ones_init(), features)
-        out = (grouped - _over_groups(mean, grouped)) * _over_groups(factor, grouped)
+        offset = -mean * factor
         if self.affine:
-            bias = self.param("bias", nn.initializers.zeros_init(), features)
-            out = out + over_channels(bias, out.shape)
+            offset = offset + self.param("bias", nn.initializers.zeros_init(), features)
+        out = grouped * _over_groups(factor, grouped) + _over_groups(offset, grouped)
         return out.reshape(x.shape).astype(self.dtype or x.dtype)
 
     @nn.nowrap

@@ -26,7 +26,7 @@ from gan_jax.data import load
 from gan_jax.data.arrays import decode
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics.features import Extractor, check_images
-from gan_jax.networks.convolution import Conv
+from gan_jax.networks.conv_layers import Conv
 from gan_jax.types import Array, Key, Tree
 
 WEIGHTS = pathlib.Path(__file__).resolve().parent / "weights"

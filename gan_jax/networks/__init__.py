@@ -1,6 +1,7 @@
 """Flax modules that GANs are made of; `from_linen` turns any Flax module into a `Network`."""
 
-from gan_jax.networks.convolution import Conv, ConvTranspose, conv, conv_transpose, forward_mode
+from gan_jax.networks.conv_layers import Conv, ConvMeanPool, ConvTranspose, UpsampleConv
+from gan_jax.networks.convolution import conv, conv_transpose, forward_mode
 from gan_jax.networks.dcgan import DCGANCritic, DCGANGenerator
 from gan_jax.networks.describe import describe, parameter_rows
 from gan_jax.networks.heads import Critic, Scores
@@ -30,6 +31,7 @@ __all__ = [
     "BatchNorm",
     "ConditionalBatchNorm",
     "Conv",
+    "ConvMeanPool",
     "ConvTranspose",
     "Critic",
     "DCGANCritic",
@@ -53,6 +55,7 @@ __all__ = [
     "SemiSupervisedGenerator",
     "SpectralWeight",
     "UNet",
+    "UpsampleConv",
     "conv",
     "conv_transpose",
     "describe",

@@ -14,7 +14,9 @@ plain one, and slower still inside a loop. The set above is closed under differe
 leaves it, and each member has a form that is fast: on a CPU with explicit transposes to plain NHWC and HWIO
 operands, elsewhere with the dimension numbers that the native rules use. Where images have fewer pixels than the
 kernel has taps XLA exchanges the operands and leaves its fast path on a CPU: such convolutions are matrix products
-there (4 x 4 kernels between 2 x 2 and 4 x 4 images run ten to a hundred times faster so).
+there (4 x 4 kernels between 2 x 2 and 4 x 4 images run ten to a hundred times faster so). So is the gradient by
+the input of a strided convolution, which XLA runs through the zeros between the pixels of a dilated image: one
+product gives every tap's share, and the shares are added where the taps were.
 
 Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered:
 use `flax.linen.Conv` for those. The three operations have no forward mode; inside `with forward_mode():` the same
@@ -28,18 +30,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.functional.channels import over_channels
-from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = str | Sequence[Pair]
 _PLAIN = ("NHWC", "HWIO", "NHWC")
+COLUMNS_LIMIT = 2**24
+"""Bytes that the products of all places and taps may take before they are added up; beyond, caches do not help."""
+FEW_CHANNELS = 4
+"""Images with so few channels are worth any number of bytes: a convolution for a few channels is slow."""
 
 _native_everywhere = jax.make_user_context(default_value=False)
 
@@ -78,7 +81,7 @@ def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAM
     (1, 2, 2, 2)
     """
     _check_operands(x, w)
-    strides = _pair(strides, "strides")
+    strides = pair(strides, "strides")
     padding = _explicit_padding(x.shape[1:3], w.shape[:2], strides, padding)
     if min(_conv_size(x.shape[1:3], w.shape[:2], strides, padding)) < 1:
         raise ValueError(
@@ -109,11 +112,11 @@ def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padd
     (1, 8, 8, 2)
     """
     _check_operands(x, w)
-    strides = _pair(strides, "strides")
+    strides = pair(strides, "strides")
     if isinstance(padding, str):
         outer = [_dilated_padding(k, s, padding) for k, s in zip(w.shape, strides, strict=False)]
     else:
-        outer = [_pair(pair, "padding") for pair in padding]
+        outer = [pair(ends, "padding") for ends in padding]
     if _native_everywhere.value:
         return lax.conv_transpose(x, w, strides, outer, dimension_numbers=_PLAIN)
     inner = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(w.shape, outer, strict=False))
@@ -172,18 +175,21 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
         lax.conv_general_dilated, window_strides=(1, 1), padding=dilated, lhs_dilation=strides
     )
 
-    def transposed(g: Array, w: Array) -> Array:
-        return convolve(g, jnp.flip(w.swapaxes(2, 3), (0, 1)), dimension_numbers=_PLAIN)
+    def phases(g: Array, w: Array) -> Array:
+        return lax.optimization_barrier(_convolved_phases(g, w, strides, padding, size))
 
     def product(g: Array, w: Array) -> Array:
-        columns = jnp.einsum("bhwo,klio->klbhwi", g, w, preferred_element_type=_wide(g))
-        return _sum_of_patches(columns, strides, padding, size).astype(g.dtype)
+        columns = jnp.einsum("bhwo,klio->bhwkli", g, w, preferred_element_type=_wide(g))
+        # Whoever reads the sums would otherwise add them up anew.
+        return lax.optimization_barrier(_sum_of_patches(columns, strides, padding, size).astype(g.dtype))
 
     def native(g: Array, w: Array) -> Array:
         return convolve(g, jnp.flip(w, (0, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC"))
 
+    columns = math.prod(g.shape[:3]) * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
+    strided = max(strides) > 1 and (columns <= COLUMNS_LIMIT or w.shape[2] <= FEW_CHANNELS)
     small = _is_small(g.shape[0], g.shape[1:3], w.shape[:2])
-    return lax.platform_dependent(g, w, cpu=product if small else transposed, default=native)
+    return lax.platform_dependent(g, w, cpu=product if strided or small else phases, default=native)
 
 
 def _input_grad_forward(g, w, strides, padding, size):
@@ -255,32 +261,84 @@ def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair
     size = _conv_size(x.shape[1:3], kernel, strides, padding)
     for axis in (1, 2):
         taps, stride, pads = kernel[axis - 1], strides[axis - 1], padding[axis - 1]
-        x = _pad_axis(x, axis, *pads, 0)
+        x = _pad_axis(x, axis, *pads)
         reach = (size[axis - 1] - 1) * stride + 1
         seen = [lax.slice_in_dim(x, tap, tap + reach, stride, axis) for tap in range(taps)]
         x = jnp.stack(seen, axis=2 + axis)
     return x
 
 
-def _sum_of_patches(columns: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
-    """The transpose of `_patches`: `[h, w, B, H', W', I]` to `[B, *size, I]`, each tap added where it was seen."""
-    for stride, (low, _), n in zip(strides, padding, size, strict=True):
-        # The leading axis holds the taps along the axis that is third once it is gone: rows, then columns.
-        reach = (columns.shape[3] - 1) * stride + 1
-        columns = functools.reduce(
-            jnp.add,
-            (
-                _pad_axis(part, 2, tap - low, n - reach - tap + low, stride - 1)
-                for tap, part in enumerate(columns)
-            ),
+def _sum_of_patches(columns: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
+    """The transpose of `_patches`: `[B, H', W', h, w, I]` to `[B, *size, I]`, each tap added where it was seen."""
+    batch, *places, height, width, channels = columns.shape
+    counts = _phase_sizes(size, strides)
+
+    def phase(i: int, j: int) -> Array:
+        parts = [
+            _pad_axis(_pad_axis(columns[:, :, :, row, line], 1, *down), 2, *along)
+            for row, down in _seen(i, height, strides[0], padding[0], places[0], counts[0])
+            for line, along in _seen(j, width, strides[1], padding[1], places[1], counts[1])
+        ]
+        return (
+            functools.reduce(jnp.add, parts)
+            if parts
+            else jnp.zeros((batch, *counts, channels), columns.dtype)
         )
-    return columns
+
+    return _interleaved(phase, strides, size)
 
 
-def _pad_axis(x: Array, axis: int, low: int, high: int, interior: int) -> Array:
-    """Zeros along one axis: before, after (negative removes) and between."""
+def _convolved_phases(g: Array, w: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
+    """`input_grad` as one plain convolution for each phase of the strides, with the taps that see it."""
+    batch, *places, _ = g.shape
+    counts = _phase_sizes(size, strides)
+
+    def phase(i: int, j: int) -> Array:
+        rows = _seen(i, w.shape[0], strides[0], padding[0], places[0], counts[0])
+        lines = _seen(j, w.shape[1], strides[1], padding[1], places[1], counts[1])
+        if not rows or not lines:
+            return jnp.zeros((batch, *counts, w.shape[2]), g.dtype)
+        # The last tap sees the first place.
+        taps = w[rows[0][0] :: strides[0], lines[0][0] :: strides[1]]
+        taps = lax.optimization_barrier(jnp.flip(taps, (0, 1)).swapaxes(2, 3))
+        ends = [(seen[-1][1][0], seen[0][1][1]) for seen in (rows, lines)]
+        return _plain_conv(g, taps, (1, 1), (ends[0], ends[1]))
+
+    return _interleaved(phase, strides, size)
+
+
+def _seen(
+    phase: int, taps: int, stride: int, padding: Pair, places: int, count: int
+) -> list[tuple[int, Pair]]:
+    """The taps that see every `stride`-th pixel from `phase` on, along one axis, from `places` places.
+
+    With each tap comes how to pad the places so that each one stands at its pixel among `count` of them.
+    """
+    shifts = [(tap, phase + padding[0] - tap) for tap in range(taps)]
+    return [
+        (tap, (-(shift // stride), count - places + shift // stride))
+        for tap, shift in shifts
+        if shift % stride == 0
+    ]
+
+
+def _phase_sizes(size: Pair, strides: Pair) -> list[int]:
+    return [-(-n // stride) for n, stride in zip(size, strides, strict=True)]
+
+
+def _interleaved(phase: Callable[[int, int], Array], strides: Pair, size: Pair) -> Array:
+    """An image `[B, *size, I]` of those pixels that are a stride apart: `phase(i, j)` begins at row i, column j."""
+    rows = [jnp.stack([phase(i, j) for j in range(strides[1])], axis=3) for i in range(strides[0])]
+    whole = jnp.stack(rows, axis=2)
+    batch, height, _, width, _, channels = whole.shape
+    whole = whole.reshape(batch, height * strides[0], width * strides[1], channels)
+    return whole[:, : size[0], : size[1]]
+
+
+def _pad_axis(x: Array, axis: int, low: int, high: int) -> Array:
+    """Zeros along one axis, before and after; negative numbers take away."""
     config = [(0, 0, 0)] * x.ndim
-    config[axis] = (low, high, interior)
+    config[axis] = (low, high, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
@@ -332,11 +390,16 @@ def _dilated_padding(kernel: int, stride: int, padding: str) -> Pair:
     return before, total - before
 
 
-def _pair(value: int | Sequence[int], what: str) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2:
+def pair(value: int | Sequence[int], what: str) -> Pair:
+    """A number twice, or two numbers as they are.
+
+    >>> pair(2, "strides"), pair([1, 2], "strides")
+    ((2, 2), (1, 2))
+    """
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2:
         raise ValueError(f"{what} is a number or a pair of numbers, got {value}.")
-    return pair
+    return both
 
 
 def _check_operands(x: Array, w: Array) -> None:
@@ -344,75 +407,3 @@ def _check_operands(x: Array, w: Array) -> None:
         raise ValueError(
             f"Expected images [B, H, W, I] and a kernel [h, w, I, O], got {x.shape} and {w.shape}."
         )
-
-
-class _Convolution(nn.Module):
-    """What `Conv` and `ConvTranspose` share: their parameters and how they are prepared.
-
-    Attributes:
-      features: channels out.
-      kernel_size: a pair, or a number for a square kernel.
-      strides: a pair or a number.
-      padding: `"SAME"`, `"VALID"` or pairs.
-      use_bias: whether to add a bias.
-      dtype: of the computation; `None` infers it from input and parameters.
-      param_dtype: of the parameters.
-      kernel_init: initialiser of the kernel.
-      bias_init: initialiser of the bias.
-      weight: builds a module that maps the kernel to the one used (`SpectralWeight`, `NormalizedWeight`,
-        `EqualizedWeight`); `None` uses the kernel itself.
-    """
-
-    features: int
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int] = 1
-    padding: Padding = "SAME"
-    use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    kernel_init: Initializer = initializer("lecun")
-    bias_init: Callable[..., Array] = nn.initializers.zeros_init()
-    weight: Callable[[], nn.Module] | None = None
-
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """`[B, H, W, I]` to `[B, H', W', features]`."""
-        shape = (*_pair(self.kernel_size, "kernel_size"), inputs.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        bias = (
-            self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        )
-        if self.weight is not None:
-            kernel = self.weight()(kernel)
-        inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        out = self._convolve(inputs, kernel)
-        return out if bias is None else out + over_channels(bias, out.shape)
-
-    def _convolve(self, x: Array, w: Array) -> Array:
-        raise NotImplementedError
-
-
-class Conv(_Convolution):
-    """A strided convolution; parameters and outputs are `flax.linen.Conv`'s.
-
-    >>> layer, x = Conv(8, (3, 3), strides=2), jnp.ones((1, 7, 7, 3))
-    >>> out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
-    >>> out.shape, variables["params"]["kernel"].shape
-    ((1, 4, 4, 8), (3, 3, 3, 8))
-    """
-
-    def _convolve(self, x: Array, w: Array) -> Array:
-        return conv(x, w, strides=_pair(self.strides, "strides"), padding=self.padding)
-
-
-class ConvTranspose(_Convolution):
-    """A strided transposed convolution; parameters and outputs are `flax.linen.ConvTranspose`'s.
-
-    >>> layer, x = ConvTranspose(8, (4, 4), strides=2), jnp.ones((1, 7, 7, 3))
-    >>> out, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
-    >>> out.shape, variables["params"]["kernel"].shape
-    ((1, 14, 14, 8), (4, 4, 3, 8))
-    """
-
-    def _convolve(self, x: Array, w: Array) -> Array:
-        return conv_transpose(x, w, strides=_pair(self.strides, "strides"), padding=self.padding)

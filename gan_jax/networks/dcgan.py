@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
-from gan_jax.networks.convolution import Conv, ConvTranspose
+from gan_jax.networks.conv_layers import Conv, ConvTranspose
 from gan_jax.networks.heads import Critic, with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
-from gan_jax.networks.convolution import Conv
+from gan_jax.networks.conv_layers import Conv, ConvMeanPool, UpsampleConv
 from gan_jax.networks.heads import Critic, condition_vector
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
@@ -177,7 +177,7 @@ class ResNetGenerator(nn.Module):
                 return nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
             return nn.relu(ConditionalBatchNorm(dtype=self.dtype)(h, condition, train=train))
 
-        h = Conv(features, 3, **self._shared())(upsample(normed(x)))
+        h = UpsampleConv(features, 3, **self._shared())(normed(x))
         h = Conv(features, 3, **self._shared())(normed(h))
         # A 1 x 1 convolution commutes with repeating pixels, and is four times cheaper before it.
         return h + upsample(Conv(features, 1, **self._shared())(x))
@@ -248,15 +248,14 @@ class ResNetCritic(Critic):
     def _first_block(self, x: Array, features: int, train: bool) -> Array:
         h = Conv(features, 3, **self.shared())(x)
         h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
-        h = downsample(Conv(features, 3, **self.shared())(h))
+        h = ConvMeanPool(features, 3, **self.shared())(h)
         return h + Conv(features, 1, **self.shared())(downsample(x))
 
     def _block(self, x: Array, features: int, halves: bool, train: bool) -> Array:
-        resized = downsample if halves else lambda h: h
         h = nn.relu(Normalize(self.norm, dtype=self.dtype)(x, train=train))
         h = Conv(features, 3, **self.shared())(h)
         h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
-        h = resized(Conv(features, 3, **self.shared())(h))
+        h = (ConvMeanPool if halves else Conv)(features, 3, **self.shared())(h)
         if not halves and features == x.shape[-1]:
             return h + x
-        return h + Conv(features, 1, **self.shared())(resized(x))
+        return h + Conv(features, 1, **self.shared())(downsample(x) if halves else x)

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gan_jax.networks.convolution import Conv, ConvTranspose
+from gan_jax.networks.conv_layers import Conv, ConvTranspose
 from gan_jax.networks.heads import with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (

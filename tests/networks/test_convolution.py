@@ -1,9 +1,9 @@
 """The fast convolutions against JAX's native ones, scipy, finite differences and the adjoint identity."""
 
 import functools
+import math
 import re
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import scipy.signal
 from jax.sharding import AxisType, PartitionSpec
 
-from gan_jax.networks import Conv, ConvTranspose, conv, conv_transpose, forward_mode
+from gan_jax.networks import conv, conv_transpose, convolution, forward_mode
 from gan_jax.networks.convolution import input_grad, kernel_grad
 
 # (kernel, strides, size, padding, batch). Between them: every kernel and stride, odd and even sizes, both paddings,
@@ -55,7 +55,6 @@ def native_conv_transpose(x, w, *, strides, padding):
 
 
 OPERATIONS = [(conv, native_conv), (conv_transpose, native_conv_transpose)]
-MODULES = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
 
 
@@ -147,28 +146,6 @@ def test_the_three_operations_are_adjoint(kernel, strides, size):
         y, by_input, by_kernel = map(np.asarray, (y, by_input, by_kernel))
     np.testing.assert_allclose(np.sum(x * by_input), np.sum(g * y), rtol=1e-12)
     np.testing.assert_allclose(np.sum(w * by_kernel), np.sum(g * y), rtol=1e-12)
-
-
-@pytest.mark.parametrize(("ours", "flax"), MODULES)
-def test_modules_begin_with_flaxs_parameters(ours, flax):
-    x = jnp.ones((1, 5, 5, 3))
-    mine, theirs = (jax.jit(layer(4, (3, 2), strides=(2, 1)).init) for layer in (ours, flax))
-    jax.tree.map(np.testing.assert_array_equal, mine(jax.random.key(0), x), theirs(jax.random.key(0), x))
-
-
-@pytest.mark.parametrize(("ours", "flax"), MODULES)
-@pytest.mark.parametrize(("dtype", "use_bias"), [(None, True), (jnp.bfloat16, False)])
-def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
-    random = np.random.default_rng(0)
-    x = jnp.asarray(random.normal(size=(2, 7, 7, 3)), jnp.float32)
-    params = {"kernel": jnp.asarray(random.normal(size=(4, 4, 3, 2)) / 7, jnp.float32)}
-    if use_bias:
-        params["bias"] = jnp.array([1.0, -1.0])
-    settings = {"strides": (2, 2), "use_bias": use_bias, "dtype": dtype}
-    out = ours(2, 4, **settings).apply({"params": params}, x)
-    expected = flax(2, (4, 4), **settings).apply({"params": params}, x)
-    assert out.dtype == expected.dtype == (dtype or jnp.float32)
-    np.testing.assert_allclose(out.astype(jnp.float32), expected.astype(jnp.float32), atol=1e-5)
 
 
 def penalized(operation):
@@ -264,6 +241,32 @@ def test_small_images_leave_no_convolution_to_exchange_the_operands_of():
     text = jax.jit(gradient).lower(jnp.ones((64, 4, 4, 2)), jnp.ones((4, 4, 2, 3))).as_text()
     assert "stablehlo.convolution" not in text
     assert "stablehlo.dot_general" in text
+
+
+def test_strides_leave_no_dilated_image_to_convolve():
+    """XLA multiplies the zeros between the pixels, three quarters of the products with strides of two."""
+
+    def gradient(x, w):
+        return jax.grad(lambda x, w: jnp.sum(jnp.sin(conv(x, w, strides=2))), (0, 1))(x, w)
+
+    text = jax.jit(gradient).lower(jnp.ones((3, 12, 12, 2)), jnp.ones((4, 4, 2, 3))).as_text()
+    assert text.count("stablehlo.convolution") == 2
+    assert "lhs_dilate = [1, 1]" in text
+    assert "lhs_dilate = [2, 2]" not in text
+
+
+@pytest.mark.parametrize(
+    "case", [(4, 2, 12, "SAME", 9), (2, 3, 12, "VALID", 9), ((3, 4), (3, 2), (11, 12), "VALID", 9)], ids=str
+)
+def test_beyond_its_memory_the_gradient_by_the_input_is_a_convolution_a_phase(case, monkeypatch):
+    monkeypatch.setattr(convolution, "COLUMNS_LIMIT", 0)
+    monkeypatch.setattr(convolution, "FEW_CHANNELS", 0)
+    kernel, strides, size, *_ = case
+    x, w = jnp.ones((9, *pair(size), 3)), jnp.ones((*pair(kernel), 3, 2))
+    text = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(conv(x, w, strides=strides))))).lower(x).as_text()
+    phases = math.prod(min(k, s) for k, s in zip(pair(kernel), pair(strides), strict=True))
+    assert text.count("stablehlo.convolution") == 1 + phases
+    check_case(conv, native_conv, case, order=2)
 
 
 # Batches that no other test has, so that no trace is shared with one.

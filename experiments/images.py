@@ -90,27 +90,9 @@ def get_config() -> ml_collections.ConfigDict:
     )
 
 
-@functools.lru_cache(maxsize=1)
-def arrays_of(data: str, size: int) -> dict[str, np.ndarray]:
-    """The data set; kept from `cpu_devices` to `build`, and no longer: a folder may change."""
-    return load(data, size=size or None)
-
-
-def cpu_devices(config: ml_collections.ConfigDict) -> int:
-    """How many devices the launcher makes of a CPU that has the cores: two where halves of a batch are faster.
-
-    DCGANs of 32 x 32 are by a tenth on two cores (`benchmarks.convolutions --devices 2 --against one`), of 28 x 28
-    they are not.
-    """
-    large = config.network == "dcgan" and arrays_of(config.data, config.size)["x"].shape[1] >= 32
-    halves = config.batch_size % (2 * config.microbatches) == 0
-    return 2 if large and halves and config.parallelism == "jit" else 1
-
-
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
-    arrays = arrays_of(config.data, config.size)
-    arrays_of.cache_clear()
+    arrays = load(config.data, size=config.size or None)
     shape, classes = arrays["x"].shape[1:], classes_of(config, arrays)
     source = from_arrays(
         {name: arrays[name] for name in (("x", "y") if classes else ("x",))},

@@ -159,9 +159,6 @@ def resolve(request: Request) -> Any:
 def build(request: Request, config: Any) -> Experiment:
     """The experiment; whatever its file refuses is the user's to mend.
 
-    Before, the CPU becomes as many devices as the file's `cpu_devices(config)` says, if it has one; several seeds
-    have been given theirs.
-
     Raises:
       UsageError, ExperimentError, DataError: each with a line for the user.
     """
@@ -169,8 +166,6 @@ def build(request: Request, config: Any) -> Experiment:
     try:
         if request.prepare:
             prepare(config)
-        if config.get("seeds", 1) == 1 and hasattr(module, "cpu_devices"):
-            divide_cpu(module.cpu_devices(config))
         return module.build(config)
     except (ExperimentError, DataError):
         raise
@@ -218,12 +213,12 @@ def build_seeds(request: Request, config: Any) -> Experiment:
     return dataclasses.replace(built[0], further=tuple(one.source for one in built[1:]))
 
 
-def divide_cpu(parts: int) -> None:
-    """Makes the CPU several devices, as many as it has cores as far as they divide `parts`.
+def divide_cpu(seeds: int) -> None:
+    """Makes the CPU several devices, as many as it has cores as far as they divide `seeds`.
 
-    Two seeds at a time on two cores are faster than one on both, and so are two halves of some batches. Nothing
-    is changed where `XLA_FLAGS` says how many devices there are, where this is one of several processes, and where
-    JAX has begun already.
+    Two seeds at a time on two cores are faster than one on both; two halves of a batch are not. Nothing is changed
+    where `XLA_FLAGS` says how many devices there are, where this is one of several processes, and where JAX has
+    begun already.
     """
     import jax
 
@@ -232,7 +227,7 @@ def divide_cpu(parts: int) -> None:
     if jax.distributed.is_initialized():
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    devices = max(n for n in range(1, min(parts, cores) + 1) if parts % n == 0)
+    devices = max(n for n in range(1, min(seeds, cores) + 1) if seeds % n == 0)
     if devices == 1:
         return
     with contextlib.suppress(RuntimeError):  # where JAX has begun already

@@ -92,10 +92,11 @@ def row(game: Spec, result: harness.Comparison, bar: float) -> list[str]:
     ]
 
 
-def arguments(description: str | None, **plan: Any) -> argparse.ArgumentParser:
-    """The flags of every comparison with PyTorch; `plan` are defaults."""
+def arguments(description: str | None, *, check: bool = True, **plan: Any) -> argparse.ArgumentParser:
+    """The flags of every comparison with PyTorch; `plan` are defaults, `check` adds that flag."""
     parser = harness.arguments(description, **plan)
-    parser.add_argument("--check", action="store_true", help="compare the two sides' first round instead")
+    if check:
+        parser.add_argument("--check", action="store_true", help="compare the two sides' first round instead")
     parser.add_argument("--only", nargs="*", metavar="GAME", help="some of the games")
     parser.add_argument(
         "--torch-optimizer",

@@ -16,7 +16,8 @@ operands, elsewhere with the dimension numbers that the native rules use. Where 
 kernel has taps XLA exchanges the operands and leaves its fast path on a CPU: such convolutions are matrix products
 there (4 x 4 kernels between 2 x 2 and 4 x 4 images run ten to a hundred times faster so). So is the gradient by
 the input of a strided convolution, which XLA runs through the zeros between the pixels of a dilated image: one
-product gives every tap's share, and the shares are added where the taps were.
+product gives every tap's share, and the shares are added where the taps were; or, where the shares are too many for
+the caches, each phase of the strides is a plain convolution with the taps that see it.
 
 Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered:
 use `flax.linen.Conv` for those. The three operations have no forward mode; inside `with forward_mode():` the same
@@ -279,11 +280,9 @@ def _sum_of_patches(columns: Array, strides: Pair, padding: Sequence[Pair], size
             for row, down in _seen(i, height, strides[0], padding[0], places[0], counts[0])
             for line, along in _seen(j, width, strides[1], padding[1], places[1], counts[1])
         ]
-        return (
-            functools.reduce(jnp.add, parts)
-            if parts
-            else jnp.zeros((batch, *counts, channels), columns.dtype)
-        )
+        if not parts:
+            return jnp.zeros((batch, *counts, channels), columns.dtype)
+        return functools.reduce(jnp.add, parts)
 
     return _interleaved(phase, strides, size)
 

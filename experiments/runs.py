@@ -34,7 +34,8 @@ RUNS = {
         "--config.objective=wgan_gp",
         "--config.critic_norm=none",
         "--config.batch_size=32",
-        "--config.rounds=2500",
+        "--config.learning_rate=2e-4",
+        "--config.rounds=10000",
     ),
     "sngan_hinge_fashion": (IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral"),
     "resnet_digits": (

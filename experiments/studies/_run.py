@@ -49,6 +49,9 @@ def run(
 
     Returns:
       A verdict for every claim.
+
+    Raises:
+      SystemExit: if numbers that another version stored lack what the claims are judged by.
     """
     if full and study.full is not None:
         study = dataclasses.replace(study, cases=study.full)
@@ -57,7 +60,7 @@ def run(
     stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
     runs: dict[str, dict[str, Any]] = stored.get("runs", {})
     source = digest(study)
-    warn_of_changes(study, runs, source)
+    changed = warn_of_changes(study, runs, source)
     for seed in range(count):
         runs.setdefault(str(seed), {})
     missing = [(seed, name) for seed in range(count) for name in study.cases if name not in runs[str(seed)]]
@@ -67,7 +70,14 @@ def run(
         if computed["numbers"]:
             print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
     results = results_of(runs, study, count)
-    found = judge(study, results, quick)
+    try:
+        found = judge(study, results, quick)
+    except (LookupError, TypeError) as error:
+        if not changed:
+            raise
+        raise SystemExit(
+            f"{study.name}: this version cannot judge the stored numbers: add --fresh to compute them again."
+        ) from error
     write(path, record(study, runs, quick, found))
     _draw.save(folder / f"{study.name}.png", study.figure(results))
     return found
@@ -188,13 +198,15 @@ def digest(study: Study) -> str:
     return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()[:12]
 
 
-def warn_of_changes(study: Study, runs: Mapping[str, Any], now: str) -> None:
-    """Says on stderr where stored numbers come from another version of the study's file."""
-    if any(case["source"] != now for cases in runs.values() for case in cases.values()):
+def warn_of_changes(study: Study, runs: Mapping[str, Any], now: str) -> bool:
+    """Says, also on stderr, whether stored numbers come from another version of the study's file."""
+    changed = any(case["source"] != now for cases in runs.values() for case in cases.values())
+    if changed:
         print(
             f"{study.name}: stored numbers come from another version of its file; --fresh computes them again.",
             file=sys.stderr,
         )
+    return changed
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------

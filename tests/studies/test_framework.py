@@ -129,6 +129,22 @@ def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
     assert capsys.readouterr().out.count("seed 0, case") == 2
 
 
+def test_numbers_of_another_version_that_lack_something_are_named(tmp_path, capsys):
+    study = study_of({"case": lambda seed, quick: {"x": 5.0}}, CLAIMS, seeds=1)
+    options = {"quick": False, "seeds": None, "fresh": False}
+    stored = {"runs": {"0": {"case": {"numbers": {"y": 5.0}, "source": "another"}}}}
+    _run.write(tmp_path / "test_framework.json", stored)
+    with pytest.raises(SystemExit, match="cannot judge the stored numbers: add --fresh"):
+        _run.run(study, tmp_path, **options)
+    assert "come from another version" in capsys.readouterr().err
+    assert _run.run(study, tmp_path, **{**options, "fresh": True})[0].by_seed == (5.0,)
+    # Of its own version, numbers that are not there are a mistake of the study.
+    stored["runs"]["0"]["case"]["source"] = _run.digest(study)
+    _run.write(tmp_path / "test_framework.json", stored)
+    with pytest.raises(KeyError):
+        _run.run(study, tmp_path, **options)
+
+
 def where(seed, quick):
     """Which process computes, and on which cores; slow enough that both processes are needed."""
     time.sleep(1.0)

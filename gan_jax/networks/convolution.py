@@ -19,15 +19,17 @@ the input of a strided convolution, which XLA runs through the zeros between the
 product gives every tap's share, and the shares are added where the taps were; or, where the shares are too many for
 the caches, each phase of the strides is a plain convolution with the taps that see it.
 
-Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered:
-use `flax.linen.Conv` for those. The three operations have no forward mode; inside `with forward_mode():` the same
-functions are the native ones, which have it.
+Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered: use
+`flax.linen.Conv` for those. Of a mesh's axes they want automatic ones (`AxisType.Auto`) or `shard_map`. The three
+operations have no forward mode; inside `with forward_mode():` the same functions are the native ones, which have
+it.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -82,7 +84,7 @@ def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAM
     (1, 2, 2, 2)
     """
     _check_operands(x, w)
-    strides = pair(strides, "strides")
+    strides = _positive(pair(strides, "strides"))
     padding = _explicit_padding(x.shape[1:3], w.shape[:2], strides, padding)
     if min(_conv_size(x.shape[1:3], w.shape[:2], strides, padding)) < 1:
         raise ValueError(
@@ -113,11 +115,11 @@ def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padd
     (1, 8, 8, 2)
     """
     _check_operands(x, w)
-    strides = pair(strides, "strides")
+    strides = _positive(pair(strides, "strides"))
     if isinstance(padding, str):
         outer = [_dilated_padding(k, s, padding) for k, s in zip(w.shape, strides, strict=False)]
     else:
-        outer = [pair(ends, "padding") for ends in padding]
+        outer = _pairs(padding)
     if _native_everywhere.value:
         return lax.conv_transpose(x, w, strides, outer, dimension_numbers=_PLAIN)
     inner = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(w.shape, outer, strict=False))
@@ -372,8 +374,15 @@ def _explicit_padding(
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
         padding = lax.padtype_to_pads(size, kernel, strides, padding)
-    (top, bottom), (left, right) = padding
-    return (int(top), int(bottom)), (int(left), int(right))
+    along_rows, along_lines = _pairs(padding)
+    return along_rows, along_lines
+
+
+def _pairs(padding: Sequence[Pair]) -> list[Pair]:
+    """What is padded before and after each of the two axes."""
+    if not isinstance(padding, Sequence) or len(padding) != 2:
+        raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
+    return [pair(ends, "padding along an axis") for ends in padding]
 
 
 def _dilated_padding(kernel: int, stride: int, padding: str) -> Pair:
@@ -395,10 +404,16 @@ def pair(value: int | Sequence[int], what: str) -> Pair:
     >>> pair(2, "strides"), pair([1, 2], "strides")
     ((2, 2), (1, 2))
     """
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2:
         raise ValueError(f"{what} is a number or a pair of numbers, got {value}.")
-    return both
+    return operator.index(both[0]), operator.index(both[1])
+
+
+def _positive(strides: Pair) -> Pair:
+    if min(strides) < 1:
+        raise ValueError(f"strides are 1 or more, got {strides}.")
+    return strides
 
 
 def _check_operands(x: Array, w: Array) -> None:

@@ -114,10 +114,28 @@ class SelfAttention(nn.Module):
         return x + gain.astype(x.dtype) * Conv(channels, 1, use_bias=False, name="out", **shared)(attended)
 
 
-def _check_attention(attention: Sequence[int], sizes: Sequence[int]) -> None:
+def generator_sizes(size: int) -> tuple[int, ...]:
+    """The sizes of what the generator's blocks make, the image first.
+
+    >>> generator_sizes(32), generator_sizes(8)
+    ((32, 16, 8), (8,))
+    """
+    return halved_sizes(size)[:-1]
+
+
+def critic_sizes(size: int) -> tuple[int, ...]:
+    """The sizes of what the critic's halving blocks make of an image.
+
+    >>> critic_sizes(32), critic_sizes(8), critic_sizes(64)
+    ((16, 8), (4,), (32, 16, 8, 4))
+    """
+    return halved_sizes(size, base=8 if size <= 32 else 7)[1:]
+
+
+def _check_attention(player: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
     if unknown := set(attention) - set(sizes):
         raise ValueError(
-            f"attention at {sorted(unknown)}, but the blocks' images are {sorted(sizes)} pixels wide."
+            f"attention at {sorted(unknown)}, but what the {player}'s blocks make is {sorted(sizes)} pixels wide."
         )
 
 
@@ -157,8 +175,8 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
-        *larger, base = halved_sizes(self.size)
-        _check_attention(self.attention, larger)
+        larger, base = generator_sizes(self.size), halved_sizes(self.size)[-1]
+        _check_attention("generator", self.attention, larger)
         counts = stage_channels(self.size, self.width, len(larger))
         h, condition = flatten(z), condition_vector(conditions, self.num_classes)
         if condition is not None and not self._conditional_norm():
@@ -231,16 +249,15 @@ class ResNetCritic(Critic):
             raise ValueError(f"The ResNet critic takes square images [B, H, H, C], got {x.shape}.")
         if self.pool not in ("sum", "mean"):
             raise ValueError(f"Unknown pool {self.pool!r}: use 'sum' or 'mean'.")
-        small = x.shape[1] <= 32
-        _, *sizes = halved_sizes(x.shape[1], base=8 if small else 7)
-        _check_attention(self.attention, sizes)
+        sizes = critic_sizes(x.shape[1])
+        _check_attention("critic", self.attention, sizes)
         counts = stage_channels(x.shape[1], self.width, len(sizes))
         h = self.inputs(x, conditions)
         for place, (size, features) in enumerate(zip(sizes, counts, strict=True)):
             h = self._first_block(h, features, train) if place == 0 else self._block(h, features, True, train)
             if size in self.attention:
                 h = SelfAttention(**self.shared())(h)
-        for _ in range(2 if small else 1):
+        for _ in range(2 if x.shape[1] <= 32 else 1):
             h = self._block(h, counts[-1], False, train)
         h = at_least_float32(nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train)))
         return self.scores(h.sum((1, 2)) if self.pool == "sum" else h.mean((1, 2)), conditions)

@@ -55,7 +55,7 @@ def load(
     >>> load("digits")["x"].shape
     (1797, 8, 8, 1)
     """
-    kind, _, rest = spec.partition(":")
+    kind, rest = _kind_and_rest(spec)
     made: dict[str, Any] = {"channels": channels, "method": method}
     if kind in _DERIVED:
         return _DERIVED[kind](load(rest, size=size, prepare=prepare, **made))
@@ -77,13 +77,22 @@ def load(
 
 def _of_size(found: dict[str, np.ndarray], spec: str, size: int | None) -> dict[str, np.ndarray]:
     """Arrays that are not resized, if they have the size that is asked for."""
-    shape = found["x"].shape[1:]
-    if size is not None and shape[:2] != (size, size):
-        raise DataError(
-            f"{spec!r} has examples of {' x '.join(map(str, shape))} where {size} x {size} is asked for: image "
-            "folders and TFDS are resized, arrays are not."
-        )
+    for name in {"x", "condition"} & found.keys():
+        shape = found[name].shape[1:]
+        if size is not None and shape[:2] != (size, size):
+            raise DataError(
+                f"{spec!r} has examples of {' x '.join(map(str, shape))} where {size} x {size} is asked for: image "
+                "folders and TFDS are resized, arrays are not."
+            )
     return found
+
+
+def _kind_and_rest(spec: str) -> tuple[str, str]:
+    """`edges:digits` as `edges` and `digits`; without a colon the second is empty."""
+    kind, colon, rest = spec.partition(":")
+    if not spec or (colon and not rest):
+        raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
+    return kind, rest
 
 
 def _name_and_split(rest: str) -> tuple[str, str]:
@@ -141,7 +150,7 @@ def _large(
     spec: str, size: int | None, limit: int, prepare: bool, made: dict[str, Any]
 ) -> tuple[stream.Reader, int] | None:
     """A reader and the number of examples where the set is larger than `limit`, else `None`."""
-    kind, _, rest = spec.partition(":")
+    kind, rest = _kind_and_rest(spec)
     path = pathlib.Path(spec).expanduser()
     if kind == "tfds":
         name, split = _name_and_split(rest)

@@ -28,7 +28,8 @@ def builder(name: str, data_dir: str | pathlib.Path | None = None) -> Any:
         near = difflib.get_close_matches(name.split("/")[0].split(":")[0], known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise DataError(
-            f"TFDS has no data set {name!r} and there is none prepared under that name{hint}"
+            f"TFDS has no data set {name!r} and there is none prepared under that name (looked in "
+            f"{data_dir or tfds.core.constants.DATA_DIR}){hint}"
         ) from error
     except Exception as error:  # TFDS raises assertions and key errors for versions and configs.
         raise DataError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from error

@@ -137,6 +137,9 @@ def test_a_decompression_bomb_is_skipped_by_its_header(tmp_path):
         (lambda p: images.load_images(p, 8), "No image in .* it holds no files"),
         (lambda p: images.load_images(p, 0), "size >= 1"),
         (lambda p: images.load_images(p, 8, method="sinc"), "lanczos"),
+        (lambda p: load(""), "There is no data set '': expected 'digits'"),
+        (lambda p: load("edges:"), "There is no data set 'edges:'"),
+        (lambda p: load("pairs:"), "There is no data set 'pairs:'"),
         (lambda p: load("no-such-thing"), "There is no data set 'no-such-thing': expected 'digits'"),
     ],
 )

@@ -36,6 +36,7 @@ from gan_jax.networks import (
     ResNetGenerator,
     from_linen,
 )
+from gan_jax.networks.resnet import critic_sizes, generator_sizes
 from gan_jax.objectives import adaptive_augmentation, add_terms, label_condition, prepared, r1
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 from gan_jax.training.pictures import image_grid
@@ -94,6 +95,10 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     arrays = load(config.data, size=config.size or None)
     shape, classes = arrays["x"].shape[1:], classes_of(config, arrays)
+    if len(shape) != 3 or shape[0] != shape[1]:
+        raise ExperimentError(
+            f"Here are trained square images [N, H, H, C]; {config.data!r} has examples {shape}."
+        )
     source = from_arrays(
         {name: arrays[name] for name in (("x", "y") if classes else ("x",))},
         config.batch_size,
@@ -127,13 +132,19 @@ def classes_of(config: ml_collections.ConfigDict, arrays: dict[str, np.ndarray])
     """How many classes a conditional game has; `None` where it is not conditional.
 
     Raises:
-      ExperimentError: if the data have no labels.
+      ExperimentError: if the data have no labels, or what they have are none.
     """
     if not config.conditional:
         return None
     if "y" not in arrays:
         raise ExperimentError(f"conditional=true needs labels, and {config.data!r} has none.")
-    return int(arrays["y"].max()) + 1
+    labels = arrays["y"]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise ExperimentError(
+            f"Labels are integers [N] from 0 on; those of {config.data!r} are {labels.dtype} {labels.shape}, "
+            f"{labels.min()} to {labels.max()}."
+        )
+    return int(labels.max()) + 1
 
 
 def labels_in_turn(classes: int | None, n: int) -> np.ndarray:
@@ -165,18 +176,29 @@ def dcgans(config: ml_collections.ConfigDict, shape: tuple[int, ...], classes: i
 
 
 def resnets(config: ml_collections.ConfigDict, shape: tuple[int, ...], classes: int | None) -> Networks:
-    """Critic and generator of Miyato et al. (2018); with labels, a projection critic."""
+    """Critic and generator of Miyato et al. (2018); with labels, a projection critic.
+
+    Attention follows the blocks of that size, in the player or the players that have one.
+
+    Raises:
+      ExperimentError: if neither has.
+    """
     dtype = choose("precision", config.precision, PRECISIONS)
-    shared: dict[str, Any] = {
-        "width": config.width,
-        "attention": (config.attention,) if config.attention else (),
-        "num_classes": classes,
-        "dtype": dtype,
-    }
+    sizes = {"generator": generator_sizes(shape[0]), "critic": critic_sizes(shape[0])}
+    if config.attention and not any(config.attention in own for own in sizes.values()):
+        raise ExperimentError(
+            f"attention={config.attention}, but the blocks' images are {sizes['generator']} pixels wide in the "
+            f"generator, {sizes['critic']} in the critic."
+        )
+    attention = {player: tuple(n for n in own if n == config.attention) for player, own in sizes.items()}
+    shared: dict[str, Any] = {"width": config.width, "num_classes": classes, "dtype": dtype}
     critic = ResNetCritic(
-        norm=config.critic_norm, conditioning="projection" if classes else "concat", **shared
+        norm=config.critic_norm,
+        conditioning="projection" if classes else "concat",
+        attention=attention["critic"],
+        **shared,
     )
-    generator = ResNetGenerator(size=shape[0], channels=shape[2], **shared)
+    generator = ResNetGenerator(size=shape[0], channels=shape[2], attention=attention["generator"], **shared)
     return built(config, critic, generator, shape, classes)
 
 

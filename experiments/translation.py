@@ -71,6 +71,12 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         raise ExperimentError(
             f"{config.data!r} has no pairs: put edges: or masks: before it, or name pairs:FOLDER."
         )
+    sides = {name: pairs[name].shape[1:3] for name in ("x", "condition")}
+    if sides["x"] != sides["condition"]:
+        raise ExperimentError(
+            f"The images of a pair have one size; those of {config.data!r} are {sides['x']} for x and "
+            f"{sides['condition']} for the condition."
+        )
     training, held = split_off(pairs, min(HELD_OUT, len(pairs["x"]) // 5), seed=0)
     source = from_arrays(
         {name: training[name] for name in ("x", "condition")}, config.batch_size, seed=config.seed

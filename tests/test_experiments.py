@@ -106,5 +106,46 @@ def test_pairs_and_labels_that_are_not_there_are_asked_for(tmp_path):
         images.build(config_of(images, **{**TINY, "data": str(tmp_path / "bare.npz")}, conditional=True))
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(20) % 3 - 1, r"int32 \(20,\), -1 to 1"),
+        (np.arange(20)[:, None] % 3, r"int32 \(20, 1\)"),
+        (np.arange(20) / 3, "float32"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path, labels, message):
+    np.savez(tmp_path / "some.npz", x=load("digits")["x"][:20], y=labels)
+    with pytest.raises(ExperimentError, match=rf"integers \[N\] from 0 on; .*{message}"):
+        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "some.npz")}, conditional=True))
+
+
+def test_data_of_another_shape_are_refused(tmp_path):
+    np.savez(tmp_path / "vectors.npz", x=np.zeros((20, 5), np.float32))
+    with pytest.raises(ExperimentError, match=r"square images \[N, H, H, C\]; .* has examples \(5,\)"):
+        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "vectors.npz")}))
+    x = load("digits")["x"][:20]
+    np.savez(tmp_path / "pairs.npz", x=x, condition=x.repeat(2, 1).repeat(2, 2))
+    with pytest.raises(ExperimentError, match=r"\(8, 8\) for x and \(16, 16\) for the condition"):
+        translation.build(config_of(translation, data=str(tmp_path / "pairs.npz")))
+
+
+def test_attention_follows_the_blocks_of_its_size_in_whichever_player():
+    """For 8 x 8 images the generator's only block makes 8 x 8, the critic's halving block 4 x 4."""
+    fields = {**TINY, "network": "resnet", "objective": "hinge"}
+    for size, where in ((8, "generator"), (4, "critic")):
+        game = images.build(config_of(images, **fields, attention=size)).game
+        shapes = jax.eval_shape(lambda key, game=game: init_state(game, key), jax.random.key(0))
+        paths = {
+            player: str(jax.tree_util.tree_leaves_with_path(shapes.players[player].params))
+            for player in ("critic", "generator")
+        }
+        assert {player for player, text in paths.items() if "SelfAttention" in text} == {where}
+    with pytest.raises(
+        ExperimentError, match=r"attention=16, .* \(8,\) pixels wide in the generator, \(4,\) in"
+    ):
+        images.build(config_of(images, **fields, attention=16))
+
+
 def test_experiments_agree_with_the_loop_about_what_may_change():
     assert set(loop.LOOKS) <= set(images.get_config())

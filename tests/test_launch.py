@@ -183,6 +183,7 @@ MISTAKES = {
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "no workdir": (["--mode=sample"], r"--workdir="),
+    "missing workdir to describe": (["--mode=describe", "--workdir={tmp}/none"], r"does not exist"),
     "missing workdir": (["--mode=evaluate", "--workdir={tmp}/none"], r"does not exist"),
     "empty workdir": (["--mode=evaluate", "--workdir={tmp}"], r"holds no run"),
     "missing data": (["--config.data={tmp}/none.npz"], r"none\.npz"),

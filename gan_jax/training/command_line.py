@@ -350,6 +350,8 @@ def describe(request: Request) -> None:
     """Prints what the experiment, or the run in the work directory, is made of and what a round costs."""
     from gan_jax.training.describe import describe as describe_experiment
 
+    if request.workdir is not None and not request.config_given:
+        read_config(Workdir(request.workdir))
     print(describe_experiment(build(request, resolve(request))))
 
 

@@ -15,7 +15,7 @@ from gan_jax.types import Array
 
 
 class _Convolution(nn.Module):
-    """What `Conv` and `ConvTranspose` share: their parameters and how they are prepared.
+    """What the layers share: their parameters and how they are prepared.
 
     Attributes:
       features: channels out.
@@ -136,12 +136,8 @@ class ConvMeanPool(_Convolution):
 
 
 def _check_resampling(layer: _Convolution, w: Array) -> None:
-    if (
-        w.shape[0] % 2 == 0
-        or w.shape[1] % 2 == 0
-        or layer.strides not in (1, (1, 1))
-        or layer.padding != "SAME"
-    ):
+    even = w.shape[0] % 2 == 0 or w.shape[1] % 2 == 0
+    if even or pair(layer.strides, "strides") != (1, 1) or layer.padding != "SAME":
         raise ValueError(
             f"{type(layer).__name__} takes kernels of odd size, strides=1 and padding='SAME', got "
             f"{w.shape[:2]}, {layer.strides} and {layer.padding!r}."

@@ -41,6 +41,7 @@ from gan_jax.types import Array
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = str | Sequence[Pair]
+Seen: TypeAlias = list[tuple[int, Pair]]
 _PLAIN = ("NHWC", "HWIO", "NHWC")
 COLUMNS_LIMIT = 2**24
 """Bytes that the products of all places and taps may take before they are added up; beyond, caches do not help."""
@@ -119,7 +120,7 @@ def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padd
     if isinstance(padding, str):
         outer = [_dilated_padding(k, s, padding) for k, s in zip(w.shape, strides, strict=False)]
     else:
-        outer = _pairs(padding)
+        outer = list(_pairs(padding))
     if _native_everywhere.value:
         return lax.conv_transpose(x, w, strides, outer, dimension_numbers=_PLAIN)
     inner = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(w.shape, outer, strict=False))
@@ -170,14 +171,6 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
-    dilated = []
-    for n, m, k, s, (low, _) in zip(size, g.shape[1:3], w.shape, strides, padding, strict=False):
-        before = k - 1 - low
-        dilated.append((before, n + k - 2 - (m - 1) * s - before))
-    convolve = functools.partial(
-        lax.conv_general_dilated, window_strides=(1, 1), padding=dilated, lhs_dilation=strides
-    )
-
     def phases(g: Array, w: Array) -> Array:
         return lax.optimization_barrier(_convolved_phases(g, w, strides, padding, size))
 
@@ -187,7 +180,14 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
         return lax.optimization_barrier(_sum_of_patches(columns, strides, padding, size).astype(g.dtype))
 
     def native(g: Array, w: Array) -> Array:
-        return convolve(g, jnp.flip(w, (0, 1)), dimension_numbers=("NHWC", "HWOI", "NHWC"))
+        dilated = [
+            (k - 1 - low, n + low - (m - 1) * s - 1)
+            for n, m, k, s, (low, _) in zip(size, g.shape[1:3], w.shape, strides, padding, strict=False)
+        ]
+        flipped, dimensions = jnp.flip(w, (0, 1)), ("NHWC", "HWOI", "NHWC")
+        return lax.conv_general_dilated(
+            g, flipped, (1, 1), dilated, lhs_dilation=strides, dimension_numbers=dimensions
+        )
 
     columns = math.prod(g.shape[:3]) * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
     strided = max(strides) > 1 and (columns <= COLUMNS_LIMIT or w.shape[2] <= FEW_CHANNELS)
@@ -273,67 +273,69 @@ def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair
 
 def _sum_of_patches(columns: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
     """The transpose of `_patches`: `[B, H', W', h, w, I]` to `[B, *size, I]`, each tap added where it was seen."""
-    batch, *places, height, width, channels = columns.shape
-    counts = _phase_sizes(size, strides)
 
-    def phase(i: int, j: int) -> Array:
-        parts = [
+    def phase(rows: Seen, lines: Seen) -> Array:
+        parts = (
             _pad_axis(_pad_axis(columns[:, :, :, row, line], 1, *down), 2, *along)
-            for row, down in _seen(i, height, strides[0], padding[0], places[0], counts[0])
-            for line, along in _seen(j, width, strides[1], padding[1], places[1], counts[1])
-        ]
-        if not parts:
-            return jnp.zeros((batch, *counts, channels), columns.dtype)
+            for row, down in rows
+            for line, along in lines
+        )
         return functools.reduce(jnp.add, parts)
 
-    return _interleaved(phase, strides, size)
+    return _phase_by_phase(phase, columns.shape[1:3], columns.shape[3:5], strides, padding, size)
 
 
 def _convolved_phases(g: Array, w: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
     """`input_grad` as one plain convolution for each phase of the strides, with the taps that see it."""
-    batch, *places, _ = g.shape
-    counts = _phase_sizes(size, strides)
 
-    def phase(i: int, j: int) -> Array:
-        rows = _seen(i, w.shape[0], strides[0], padding[0], places[0], counts[0])
-        lines = _seen(j, w.shape[1], strides[1], padding[1], places[1], counts[1])
-        if not rows or not lines:
-            return jnp.zeros((batch, *counts, w.shape[2]), g.dtype)
+    def phase(rows: Seen, lines: Seen) -> Array:
         # The last tap sees the first place.
         taps = w[rows[0][0] :: strides[0], lines[0][0] :: strides[1]]
         taps = lax.optimization_barrier(jnp.flip(taps, (0, 1)).swapaxes(2, 3))
-        ends = [(seen[-1][1][0], seen[0][1][1]) for seen in (rows, lines)]
-        return _plain_conv(g, taps, (1, 1), (ends[0], ends[1]))
+        down, along = ((seen[-1][1][0], seen[0][1][1]) for seen in (rows, lines))
+        return _plain_conv(g, taps, (1, 1), (down, along))
 
-    return _interleaved(phase, strides, size)
+    return _phase_by_phase(phase, g.shape[1:3], w.shape[:2], strides, padding, size)
 
 
-def _seen(
-    phase: int, taps: int, stride: int, padding: Pair, places: int, count: int
-) -> list[tuple[int, Pair]]:
-    """The taps that see every `stride`-th pixel from `phase` on, along one axis, from `places` places.
+def _phase_by_phase(
+    phase: Callable[[Seen, Seen], Array],
+    places: Sequence[int],
+    taps: Sequence[int],
+    strides: Pair,
+    padding: Sequence[Pair],
+    size: Pair,
+) -> Array:
+    """An image `[B, *size, I]` put together of its phases, the pixels that are a stride apart.
 
-    With each tap comes how to pad the places so that each one stands at its pixel among `count` of them.
+    `phase(rows, lines)` makes one from the taps that see it; one that no tap sees is zero.
     """
+    rows, lines = (
+        [_seen(first, *axis) for first in range(axis[0])]
+        for axis in zip(strides, taps, padding, places, size, strict=True)
+    )
+    made = [[phase(down, along) if down and along else None for along in lines] for down in rows]
+    unseen = jnp.zeros_like(next(one for row in made for one in row if one is not None))
+    whole = jnp.stack(
+        [jnp.stack([unseen if one is None else one for one in row], axis=3) for row in made], axis=2
+    )
+    batch, height, _, width, _, channels = whole.shape
+    whole = whole.reshape(batch, height * strides[0], width * strides[1], channels)
+    return whole[:, : size[0], : size[1]]
+
+
+def _seen(phase: int, stride: int, taps: int, padding: Pair, places: int, size: int) -> Seen:
+    """The taps that see every `stride`-th pixel from `phase` on, along one axis.
+
+    With each comes how to pad the places so that each one stands at its pixel.
+    """
+    count = -(-size // stride)
     shifts = [(tap, phase + padding[0] - tap) for tap in range(taps)]
     return [
         (tap, (-(shift // stride), count - places + shift // stride))
         for tap, shift in shifts
         if shift % stride == 0
     ]
-
-
-def _phase_sizes(size: Pair, strides: Pair) -> list[int]:
-    return [-(-n // stride) for n, stride in zip(size, strides, strict=True)]
-
-
-def _interleaved(phase: Callable[[int, int], Array], strides: Pair, size: Pair) -> Array:
-    """An image `[B, *size, I]` of those pixels that are a stride apart: `phase(i, j)` begins at row i, column j."""
-    rows = [jnp.stack([phase(i, j) for j in range(strides[1])], axis=3) for i in range(strides[0])]
-    whole = jnp.stack(rows, axis=2)
-    batch, height, _, width, _, channels = whole.shape
-    whole = whole.reshape(batch, height * strides[0], width * strides[1], channels)
-    return whole[:, : size[0], : size[1]]
 
 
 def _pad_axis(x: Array, axis: int, low: int, high: int) -> Array:
@@ -374,15 +376,15 @@ def _explicit_padding(
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
         padding = lax.padtype_to_pads(size, kernel, strides, padding)
-    along_rows, along_lines = _pairs(padding)
-    return along_rows, along_lines
+    return _pairs(padding)
 
 
-def _pairs(padding: Sequence[Pair]) -> list[Pair]:
+def _pairs(padding: Sequence[Pair]) -> tuple[Pair, Pair]:
     """What is padded before and after each of the two axes."""
     if not isinstance(padding, Sequence) or len(padding) != 2:
         raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
-    return [pair(ends, "padding along an axis") for ends in padding]
+    rows, lines = (pair(ends, "padding along an axis") for ends in padding)
+    return rows, lines
 
 
 def _dilated_padding(kernel: int, stride: int, padding: str) -> Pair:

@@ -31,6 +31,8 @@ from gan_jax.networks.layers import (
 from gan_jax.types import Array
 
 SMALLEST, LARGEST = 8, 128
+SMALL = 32
+"""Up to this size the networks are the papers' for CIFAR-10."""
 
 
 def halved_sizes(size: int, base: int = 7) -> tuple[int, ...]:
@@ -59,7 +61,7 @@ def stage_channels(size: int, width: int, stages: int) -> tuple[int, ...]:
     >>> stage_channels(32, 128, 3), stage_channels(128, 64, 5)
     ((128, 128, 128), (64, 128, 256, 512, 1024))
     """
-    return tuple(width * (min(2**stage, 16) if size > 32 else 1) for stage in range(stages))
+    return tuple(width * (min(2**stage, 16) if size > SMALL else 1) for stage in range(stages))
 
 
 def upsample(x: Array) -> Array:
@@ -129,7 +131,7 @@ def critic_sizes(size: int) -> tuple[int, ...]:
     >>> critic_sizes(32), critic_sizes(8), critic_sizes(64)
     ((16, 8), (4,), (32, 16, 8, 4))
     """
-    return halved_sizes(size, base=8 if size <= 32 else 7)[1:]
+    return halved_sizes(size, base=8 if size <= SMALL else 7)[1:]
 
 
 def _check_attention(player: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
@@ -175,7 +177,8 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
-        larger, base = generator_sizes(self.size), halved_sizes(self.size)[-1]
+        larger = generator_sizes(self.size)
+        base = larger[-1] // 2
         _check_attention("generator", self.attention, larger)
         counts = stage_channels(self.size, self.width, len(larger))
         h, condition = flatten(z), condition_vector(conditions, self.num_classes)
@@ -257,7 +260,7 @@ class ResNetCritic(Critic):
             h = self._first_block(h, features, train) if place == 0 else self._block(h, features, True, train)
             if size in self.attention:
                 h = SelfAttention(**self.shared())(h)
-        for _ in range(2 if x.shape[1] <= 32 else 1):
+        for _ in range(2 if x.shape[1] <= SMALL else 1):
             h = self._block(h, counts[-1], False, train)
         h = at_least_float32(nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train)))
         return self.scores(h.sum((1, 2)) if self.pool == "sum" else h.mean((1, 2)), conditions)

@@ -19,7 +19,7 @@ from ml_collections import config_flags
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from gan_jax.training import command_line  # noqa: E402
+from gan_jax.cli import command_line  # noqa: E402
 from gan_jax.training.experiment import load_module  # noqa: E402
 
 MODE = flags.DEFINE_enum("mode", "train", list(command_line.MODES), "What to do.")

@@ -22,10 +22,10 @@ from collections.abc import Callable
 
 from benchmarks.harness import RESULTS
 from experiments import digits
-from gan_jax.training import loop
-from gan_jax.training.command_line import keep_compiled_programs
+from gan_jax.cli.command_line import keep_compiled_programs
+from gan_jax.runs import loop
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment
-from gan_jax.training.workdir import Workdir
 
 NEVER = 10**9
 WARM = 2100

@@ -27,9 +27,9 @@ from benchmarks import harness
 from experiments import digits, images
 from gan_jax.data import DataError, load, open_source
 from gan_jax.data.source import Source
+from gan_jax.distributed.layout import make_layout
 from gan_jax.game import Game, fresh_turns
-from gan_jax.training.rollout import feed_rounds
-from gan_jax.training.sharding import make_layout
+from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 
 BAR = 1 / 1.05
@@ -51,12 +51,12 @@ print(time.perf_counter() - began)
 
 def constant(source: Source) -> Source:
     """The source's first batch, again and again, ready on the device."""
-    fed = jax.tree.map(lambda x: x[0], source.feed(0, 1))
-    batch = jax.jit(source.fetch)(source.resident, fed)
+    host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
+    batch = jax.jit(source.get_batch)(source.device_data, host_batch)
     return Source(
-        feed=lambda cursor, count: np.zeros(count, np.int32),
-        fetch=lambda resident, fed: resident,
-        resident=batch,
+        host_batches=lambda cursor, count: np.zeros(count, np.int32),
+        get_batch=lambda device_data, host_batch: device_data,
+        device_data=batch,
         batch_size=source.batch_size,
     )
 
@@ -64,15 +64,15 @@ def constant(source: Source) -> Source:
 def player(game: Game, source: Source, most: int) -> Callable[[int], Mapping[str, Any]]:
     """Plays as the launcher does: a compiled dispatch of `most` rounds after the other, metrics fetched."""
     layout = make_layout("jit")
-    run, resident = layout.compile(game, source), layout.place(source.resident)
+    run, device_data = layout.compile(game, source), layout.place(source.device_data)
     turns = fresh_turns(game.schedule)
     held = [layout.place(init_state(game, jax.random.key(0)))]
 
     def play(rounds: int) -> Mapping[str, Any]:
         for start in range(0, rounds, most):
             n = min(most, rounds - start)
-            feed = feed_rounds(source, int(held[0].cursor), turns, n, most)
-            held[0], history = run(held[0], resident, feed, n)
+            host_batches = stack_rounds(source, int(held[0].cursor), turns, n, most)
+            held[0], history = run(held[0], device_data, host_batches, n)
             losses = {name: np.asarray(values)[n - 1] for name, values in history.items()}
         return {"loss": float(losses["critic/loss"])}
 

@@ -22,6 +22,7 @@ from benchmarks import harness
 from gan_jax.data.arrays import from_arrays
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
+from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, TrainState, Turn, alternating, fresh_turns, parameter_count, turn
@@ -44,8 +45,8 @@ from gan_jax.objectives.wgan import optimizer as wgan_optimizer
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
-from gan_jax.training.rollout import feed_rounds, rollout
-from gan_jax.training.sharding import make_layout
+from gan_jax.runs.notebook import rollout
+from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Moment, Tree
 
@@ -196,18 +197,18 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
     """A program a turn and no loop around it, where XLA's own gradients of convolutions are slower by far."""
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def move(played: Turn, players: Any, resident: Tree, fed: Tree, moment: Moment) -> Any:
-        return apply_turn(game, played, players, source.fetch(resident, fed), moment)
+    def move(played: Turn, players: Any, device_data: Tree, host_batch: Tree, moment: Moment) -> Any:
+        return apply_turn(game, played, players, source.get_batch(device_data, host_batch), moment)
 
-    resident = jax.device_put(source.resident)
+    device_data = jax.device_put(source.device_data)
 
     def one_round(state: TrainState, cursor: int) -> tuple[TrainState, dict[str, Any]]:
         players, metrics = state.players, {}
         key = jax.random.fold_in(state.key, state.step)
         for place, played in enumerate(game.schedule):
-            fed = jax.tree.map(lambda leaf: leaf[0], source.feed(cursor + place, 1))
+            host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(cursor + place, 1))
             moment = Moment(state.step, jax.random.fold_in(key, place))
-            players, seen = move(played, players, resident, fed, moment)
+            players, seen = move(played, players, device_data, host_batch, moment)
             metrics.update(seen)
         return state._replace(players=players, step=state.step + 1), metrics
 
@@ -221,7 +222,7 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
 
 def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
     layout = make_layout(spec["parallelism"])
-    run, resident = layout.compile(game, source), layout.place(source.resident)
+    run, device_data = layout.compile(game, source), layout.place(source.device_data)
     turns, most = fresh_turns(game.schedule), spec["per_dispatch"]
 
     def step(state: TrainState, rounds: int) -> tuple[TrainState, dict[str, np.ndarray]]:
@@ -229,8 +230,8 @@ def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
         state = layout.place(state)
         for start in range(0, rounds, most):
             n = min(most, rounds - start)
-            feed = feed_rounds(source, cursor, turns, n, most)
-            state, history = run(state, resident, feed, n)
+            host_batches = stack_rounds(source, cursor, turns, n, most)
+            state, history = run(state, device_data, host_batches, n)
             metrics = {name: np.asarray(values[:n]) for name, values in history.items()}
             cursor += n * turns
         return state, metrics
@@ -248,8 +249,8 @@ def replay(game: Game, source: Source, state: TrainState) -> dict[str, Any]:
     players, start = state.players, {name: _layers(p.params) for name, p in state.players.items()}
     draws, losses = [], []
     for place, played in enumerate(game.schedule):
-        fed = jax.tree.map(lambda leaf: leaf[0], source.feed(place, 1))
-        batch = source.fetch(source.resident, fed)
+        host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(place, 1))
+        batch = source.get_batch(source.device_data, host_batch)
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), place)
         draws.append({name: _encode(value) for name, value in _draws(game, batch["x"], key).items()})
         move = jax.jit(functools.partial(apply_turn, game, played))
@@ -295,7 +296,9 @@ def _encode(x: Any) -> dict[str, Any]:
 
 def count_flops(game: Game, source: Source, state: TrainState) -> dict[str, float]:
     """XLA's own count of one turn of each player."""
-    batch = source.fetch(source.resident, jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1)))
+    batch = source.get_batch(
+        source.device_data, jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
+    )
     counts = {}
     for name in game.players:
 

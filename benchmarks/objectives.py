@@ -30,6 +30,7 @@ from experiments import ring as ring_experiment
 from gan_jax import objectives
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
+from gan_jax.distributed.compiler import compiler_options
 from gan_jax.functional.batch import named_key
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
@@ -37,8 +38,7 @@ from gan_jax.game import Game, Network, Objective, Schedule, fresh_turns, turn
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import wgan
 from gan_jax.objectives._catalogue import factory
-from gan_jax.training.compiler import compiler_options
-from gan_jax.training.rollout import rollout
+from gan_jax.runs.notebook import rollout
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Tree
 
@@ -74,9 +74,11 @@ def of_features() -> Network:
     """A critic that gives 16 features and no score."""
     body = perceptron(2, 16)
 
-    def apply(params: Tree, stats: Tree, *inputs: Any, train: bool, key: Any = None) -> tuple[Any, Tree]:
-        features, stats = body.apply(params, stats, *inputs, train=train, key=key)
-        return {"features": features}, stats
+    def apply(
+        params: Tree, model_state: Tree, *inputs: Any, train: bool, key: Any = None
+    ) -> tuple[Any, Tree]:
+        features, model_state = body.apply(params, model_state, *inputs, train=train, key=key)
+        return {"features": features}, model_state
 
     return dataclasses.replace(body, apply=apply)
 
@@ -151,12 +153,12 @@ def source_of() -> Source:
     """Labelled points, half as many labelled apart from them, and other points to condition on."""
     base = from_toy(ring(MODES), BATCH, labels=True)
 
-    def fetch(seed: Any, number: Any) -> Batch:
-        other = base.fetch(seed + 1, number)
-        labelled = {name: leaf[: BATCH // 2] for name, leaf in base.fetch(seed + 2, number).items()}
-        return {**base.fetch(seed, number), "condition": other["x"], "labelled": labelled}
+    def get_batch(seed: Any, number: Any) -> Batch:
+        other = base.get_batch(seed + 1, number)
+        labelled = {name: leaf[: BATCH // 2] for name, leaf in base.get_batch(seed + 2, number).items()}
+        return {**base.get_batch(seed, number), "condition": other["x"], "labelled": labelled}
 
-    return dataclasses.replace(base, fetch=fetch)
+    return dataclasses.replace(base, get_batch=get_batch)
 
 
 class Ours:
@@ -187,7 +189,7 @@ class ByHand:
         self._carry: Any = (state.step, self.players, steps, jnp.zeros(()), zero)
         play = hand_program(HANDS[name], game, source, optimizers, clips=name == "wgan")
         self._program = jax.jit(play, compiler_options=compiler_options())
-        self._given = state.key, source.resident
+        self._given = state.key, source.device_data
 
     def __call__(self, rounds: int) -> dict[str, float]:
         """Plays on; the last round's losses."""
@@ -208,17 +210,17 @@ def hand_optimizers(name: str, players: tuple[str, ...]) -> dict[str, optax.Grad
 def hand_program(
     hand: Hand, game: Game, source: Source, optimizers: Mapping[str, Any], *, clips: bool
 ) -> Callable[..., Any]:
-    """Rounds by hand in one loop: `(carry, key, resident, n) -> carry`."""
+    """Rounds by hand in one loop: `(carry, key, device_data, n) -> carry`."""
     turns = fresh_turns(game.schedule)
     prior = game.objective.prior or (lambda key, n: jnp.zeros(()))
 
-    def play(carry: Any, key: Any, resident: Any, rounds: Any) -> Any:
+    def play(carry: Any, key: Any, device_data: Any, rounds: Any) -> Any:
         def one_round(_: Any, carry: Any) -> Any:
             step, players, steps, memory, losses = carry
             round_key = jax.random.fold_in(key, step)
             for place, played in enumerate(game.schedule):
                 turn_key = jax.random.fold_in(round_key, place)
-                batch = source.fetch(resident, step * turns + place)
+                batch = source.get_batch(device_data, step * turns + place)
                 noise = hand.noise(turn_key, batch["x"])
                 draw = Draw(batch, prior(named_key(turn_key, "latent"), BATCH), noise, memory)
                 before = players

@@ -25,8 +25,8 @@ import jax
 import numpy as np
 from benchmarks.traffic import pairs
 from gan_jax.data import from_arrays
-from gan_jax.training.rollout import feed_rounds
-from gan_jax.training.sharding import make_layout
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.distributed.layout import make_layout
 from gan_jax.training.step import init_state
 
 batch, rounds = int(sys.argv[1]), int(sys.argv[2])
@@ -36,11 +36,11 @@ source = from_arrays({"x": images}, batch)
 layout = make_layout("jit")
 run = layout.compile(game, source)
 state = layout.begin(lambda key: init_state(game, key), jax.random.key(0))
-resident = layout.place(source.resident)
-feed = feed_rounds(source, 0, 2, rounds, rounds)
+device_data = layout.place(source.device_data)
+host_batches = stack_rounds(source, 0, 2, rounds, rounds)
 
 def play(state, rounds):
-    state, metrics = run(state, resident, feed, rounds)
+    state, metrics = run(state, device_data, host_batches, rounds)
     jax.block_until_ready((state, metrics))
     return state
 

@@ -24,12 +24,12 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.harness import RESULTS
+from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Turn, alternating, parameter_count
 from gan_jax.networks import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator, from_linen
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.sharding import make_layout
 from gan_jax.training.step import init_state, make_train_step
 
 DEVICES = (8, 64, 512, 4096)

@@ -88,7 +88,7 @@ def play_of(config: Any, learning_rate: float, b1: float = 0.5, b2: float = 0.99
     )
 
 
-def watched(config: Any, game: Game) -> dict[str, Any]:
+def logging_fields(config: Any, game: Game) -> dict[str, Any]:
     """What of an experiment is looked at and kept, by the configuration: its `diagnostics` and `keep_best`.
 
     Args:
@@ -116,7 +116,7 @@ def watched(config: Any, game: Game) -> dict[str, Any]:
     }
 
 
-def paced(config: Any) -> dict[str, Any]:
+def run_fields(config: Any) -> dict[str, Any]:
     """An experiment's seed, length, cadence and layout, fields of `Experiment`, as the configuration names them."""
     names = (
         "seed",

@@ -16,14 +16,14 @@ import functools
 import jax.numpy as jnp
 import ml_collections
 
-from experiments.common import objective_of, paced, play_of, two_player_game, watched
+from experiments.common import logging_fields, objective_of, play_of, run_fields, two_player_game
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import from_arrays, load
 from gan_jax.functional.priors import gaussian
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
+from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, choose
-from gan_jax.training.pictures import image_grid
 
 LOGIT_OBJECTIVES = ("gan", "non_saturating")
 
@@ -81,10 +81,10 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=source,
-        **paced(config),
+        **run_fields(config),
         evaluations=evaluations_of(config, arrays),
         extractor=extractor_of(config.data),
-        **watched(config, game),
+        **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
 

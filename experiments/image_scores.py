@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import decode
+from gan_jax.evaluation.scoring import MOST_REAL, against
 from gan_jax.metrics.modes import class_statistics
-from gan_jax.training.scoring import MOST_REAL, against
 
 CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
 """Data sets that the library has a trained classifier of."""

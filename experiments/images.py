@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, paced, play_of, two_player_game, watched
+from experiments.common import logging_fields, objective_of, play_of, run_fields, two_player_game
 from experiments.image_scores import asked_for, evaluations_of, extractor_of
 from gan_jax.data import load
 from gan_jax.data.arrays import from_arrays
@@ -38,8 +38,8 @@ from gan_jax.networks import (
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
 from gan_jax.objectives import adaptive_augmentation, add_terms, label_condition, prepared, r1
+from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
-from gan_jax.training.pictures import image_grid
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 LOGIT_OBJECTIVES = ("gan", "non_saturating")
@@ -118,12 +118,12 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
-        **paced(config),
+        **run_fields(config),
         conditions=(lambda n: (labels(n),)) if classes else (lambda n: ()),
         evaluations=evaluations_of(config, arrays)
         | ({"asked": asked_for(config.data, arrays, labels)} if classes else {}),
         extractor=extractor_of(config.data),
-        **watched(config, game),
+        **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=max(1, 56 // shape[0])),
     )
 

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.common import objective_of, paced, play_of, two_player_game, watched
+from experiments.common import logging_fields, objective_of, play_of, run_fields, two_player_game
 from gan_jax.data import toy
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import mode_statistics
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.pictures.grids import scatter
 from gan_jax.training.experiment import Experiment
-from gan_jax.training.pictures import scatter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -78,9 +78,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=toy.from_toy(ring, config.batch_size, seed=config.seed),
-        **paced(config),
+        **run_fields(config),
         picture=functools.partial(scatter, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},
-        **watched(config, game),
+        **logging_fields(config, game),
     )

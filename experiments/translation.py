@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from experiments.common import paced, watched
+from experiments.common import logging_fields, run_fields
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
@@ -29,8 +29,8 @@ from gan_jax.field import accumulated
 from gan_jax.game import Game, alternating
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError
-from gan_jax.training.pictures import image_grid
 
 HELD_OUT = 1000
 
@@ -87,7 +87,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
-        **paced(config),
+        **run_fields(config),
         conditions=lambda n: (given(n),),
         evaluations={
             "held_out": lambda samples: {"l1": float(np.mean(np.abs(samples - true(len(samples)))))},
@@ -95,7 +95,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         },
         evaluation_samples=len(held["x"]),
         extractor=extractor_of(config.data),
-        **watched(config, game),
+        **logging_fields(config, game),
         picture=lambda samples: threes(given(len(samples)), samples, true(len(samples))),
         picture_samples=40,
     )

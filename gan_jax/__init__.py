@@ -30,6 +30,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 """
 
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Network, Objective, TrainState, Turn, alternating, simultaneous, turn
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
@@ -58,8 +59,7 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params
-from gan_jax.training.evaluate import sample
-from gan_jax.training.rollout import rollout
+from gan_jax.runs.notebook import rollout
 from gan_jax.training.step import init_state, make_train_step
 
 __all__ = [

@@ -209,8 +209,10 @@ class _Accumulated:
             )
         if coupled:
             self._refuse(f"{coupled} couple their batch (batch normalisation or a minibatch layer)")
-        if game.objective.memory:
-            self._refuse(f"{sorted(game.objective.memory)} remember something of every batch")
+        if game.objective.objective_state:
+            self._refuse(
+                f"{sorted(game.objective.objective_state)} keep objective state that every batch changes"
+            )
         if self.field is not gradient_field:
             self._refuse("the field is not the plain gradient (modify the accumulated field instead)")
 
@@ -301,9 +303,11 @@ def _merge(aux: Aux) -> Aux:
     def examples(x: Array) -> Array:
         return mean(x) if x.ndim == 1 else x.swapaxes(0, 1).reshape(math.prod(x.shape[:2]), *x.shape[2:])
 
-    stats, memory, metrics = jax.tree.map(mean, (aux.stats, aux.memory, aux.metrics))
+    model_state, objective_state, metrics = jax.tree.map(
+        mean, (aux.model_state, aux.objective_state, aux.metrics)
+    )
     scores, seen = jax.tree.map(examples, (aux.scores, aux.seen))
-    return Aux(stats, memory, scores, metrics, seen)
+    return Aux(model_state, objective_state, scores, metrics, seen)
 
 
 def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:
@@ -316,10 +320,12 @@ def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:
     def averaged(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
         own = moment._replace(key=jax.random.fold_in(moment.key, jax.lax.axis_index(axis)))
         grads, aux = field(game, turn, players, batch, own)
-        shared = {name: (a.stats, a.memory, a.metrics) for name, a in aux.items()}
+        shared = {name: (a.model_state, a.objective_state, a.metrics) for name, a in aux.items()}
         grads, shared = mean_over_replicas((grads, shared), axis)
         aux = {
-            name: a._replace(stats=shared[name][0], memory=shared[name][1], metrics=shared[name][2])
+            name: a._replace(
+                model_state=shared[name][0], objective_state=shared[name][1], metrics=shared[name][2]
+            )
             for name, a in aux.items()
         }
         return grads, aux

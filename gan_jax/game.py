@@ -21,8 +21,8 @@ class Network:
     """A network as two pure functions.
 
     Attributes:
-      init: `key -> (params, stats)`.
-      apply: `(params, stats, *inputs, train, key) -> (out, stats)`. With `train=False` the statistics come back
+      init: `key -> (params, model_state)`.
+      apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the statistics come back
         as they went in. A critic's `out` is its score `[B]`, or a mapping with `score` and further heads.
       couples_batch: whether one example's output depends on the others of its batch (batch normalisation,
         minibatch layers); a per-example penalty has no meaning on such a critic.
@@ -47,12 +47,14 @@ def rematerialized(network: Network, policy: Callable[..., bool] | None = None) 
     """
 
     def apply(
-        params: Tree, stats: Tree, *inputs: Any, train: bool, key: Key | None = None
+        params: Tree, model_state: Tree, *inputs: Any, train: bool, key: Key | None = None
     ) -> tuple[Any, Tree]:
-        def call(params: Tree, stats: Tree, inputs: tuple[Any, ...], key: Key | None) -> tuple[Any, Tree]:
-            return network.apply(params, stats, *inputs, train=train, key=key)
+        def call(
+            params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key | None
+        ) -> tuple[Any, Tree]:
+            return network.apply(params, model_state, *inputs, train=train, key=key)
 
-        return jax.checkpoint(call, policy=policy)(params, stats, inputs, key)
+        return jax.checkpoint(call, policy=policy)(params, model_state, inputs, key)
 
     return dataclasses.replace(network, apply=apply)
 
@@ -102,7 +104,7 @@ class Objective:
 
     Attributes:
       losses: a `LossFn` for every player.
-      memory: for players that remember something, `params -> dict` of initial memory by name.
+      objective_state: for players that remember something, `params -> dict` of initial memory by name.
       traits: what the losses promise or need: `mean` (a mean over examples, so microbatches average exactly),
         `logits` (the critic's loss is softplus(-real) + softplus(fake)), `per_example` (needs a critic that does
         not couple its batch), `latent`, `features`, `heads`, `packed`; `objectives._compose.TRAITS` says what each
@@ -114,7 +116,7 @@ class Objective:
     """
 
     losses: Mapping[str, LossFn]
-    memory: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(default_factory=dict)
+    objective_state: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(default_factory=dict)
     traits: frozenset[str] = frozenset()
     prepare: tuple[Prepare, ...] = ()
     prior: Callable[[Key, int], Tree] | None = None
@@ -198,9 +200,9 @@ class PlayerState(NamedTuple):
     """All that belongs to one player."""
 
     params: Tree
-    stats: Tree
+    model_state: Tree
     opt_state: Tree
-    memory: dict[str, Tree]
+    objective_state: dict[str, Tree]
 
 
 class TrainState(NamedTuple):
@@ -211,7 +213,7 @@ class TrainState(NamedTuple):
       cursor: batches consumed, int32.
       key: the run's PRNG key, never changed: every draw folds in `step` and the turn's place.
       players: `{name: PlayerState}`.
-      ema: `{name: (params, stats)}` for the players that keep an average.
+      ema: `{name: (params, model_state)}` for the players that keep an average.
     """
 
     step: Array

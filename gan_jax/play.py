@@ -34,7 +34,9 @@ def apply_turn(
     grads, aux = field(game, turn, players, batch, moment)
     after = advance(game, players, grads)
     for name in turn.players:
-        after[name] = after[name]._replace(stats=aux[name].stats, memory=dict(aux[name].memory))
+        after[name] = after[name]._replace(
+            model_state=aux[name].model_state, objective_state=dict(aux[name].objective_state)
+        )
     metrics = {
         f"{name}/{metric}": value for name in turn.players for metric, value in aux[name].metrics.items()
     }

@@ -40,8 +40,8 @@ class Aux(NamedTuple):
     """What a loss hands back beside its scalar: its own player's new state, and what it saw.
 
     Attributes:
-      stats: the player's statistics (batch norm, spectral norm) after the loss's calls, chained in order.
-      memory: the player's new memory, a dict by the name of what remembers.
+      model_state: the player's statistics (batch norm, spectral norm) after the loss's calls, chained in order.
+      objective_state: the player's new memory, a dict by the name of what remembers.
       scores: raw scores the loss computed, by name (`real`, `fake`), each `[B]`.
       metrics: scalars by name; every term's value stands beside the total.
       seen: arrays that terms and diagnostics use: `real` and `fake` (tuples of the critic's inputs,
@@ -51,8 +51,8 @@ class Aux(NamedTuple):
         Dropped by the compiler where nobody reads them.
     """
 
-    stats: Tree
-    memory: Mapping[str, Tree]
+    model_state: Tree
+    objective_state: Mapping[str, Tree]
     scores: Mapping[str, Array]
     metrics: Metrics
     seen: Mapping[str, Any]
@@ -79,14 +79,14 @@ class Prepare(Protocol):
       inputs: the critic's inputs `(x, *conditions)`, each `[B, ...]`.
       key: the preparation's own key, different for real and fake.
       step: the round.
-      memory: the critic's memory (adaptive augmentation keeps its probability there).
+      objective_state: the critic's memory (adaptive augmentation keeps its probability there).
 
     Returns:
       The prepared inputs; packing returns `[B / m, ...]`.
     """
 
     def __call__(
-        self, inputs: tuple[Array, ...], *, key: Key, step: Array, memory: Mapping[str, Tree]
+        self, inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]: ...
 
 

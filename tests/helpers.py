@@ -40,7 +40,7 @@ def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
             params[name] = normal(own, hidden, size or 1)
         return params, {"calls": jnp.zeros((), jnp.float32)}
 
-    def apply(params, stats, *inputs, train, key=None):
+    def apply(params, model_state, *inputs, train, key=None):
         x = jnp.concatenate([as_vector(i) for i in inputs], axis=-1)
         w, b = params["hidden"]["w"], params["hidden"]["b"]
         features = jnp.tanh(x.astype(w.dtype) @ w + b)
@@ -51,7 +51,7 @@ def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
             out[name] = features @ params[name]
             if size is None:
                 out[name] = out[name][:, 0]
-        return out, {"calls": stats["calls"] + train}
+        return out, {"calls": model_state["calls"] + train}
 
     return Network(init=init, apply=apply, couples_batch=couples_batch)
 
@@ -65,9 +65,9 @@ def generator(inputs=Z_DIM, outputs=X_DIM):
     """`[B, inputs] -> [B, outputs]`."""
     network = mlp(inputs, {"sample": outputs})
 
-    def apply(params, stats, *inputs, train, key=None):
-        out, stats = network.apply(params, stats, *inputs, train=train, key=key)
-        return out["sample"], stats
+    def apply(params, model_state, *inputs, train, key=None):
+        out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)
+        return out["sample"], model_state
 
     return Network(init=network.init, apply=apply)
 
@@ -118,11 +118,11 @@ def scalar_network(apply):
 
 
 def dirac_game(objective, *, lr, schedule, optimizer=optax.sgd, **options):
-    def theta(params, stats, z, train, key):
-        return jnp.broadcast_to(params, (z.shape[0], 1)), stats
+    def theta(params, model_state, z, train, key):
+        return jnp.broadcast_to(params, (z.shape[0], 1)), model_state
 
-    def psi_x(params, stats, x, train, key):
-        return params * x[:, 0], stats
+    def psi_x(params, model_state, x, train, key):
+        return params * x[:, 0], model_state
 
     return Game(
         networks={"generator": scalar_network(theta), "critic": scalar_network(psi_x)},

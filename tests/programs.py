@@ -7,7 +7,7 @@ import re
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gan_jax.training.sharding import make_layout
+from gan_jax.distributed.layout import make_layout
 from gan_jax.training.step import init_state, make_train_step
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the same program of arrays, made in half the time

@@ -143,12 +143,12 @@ def test_replica_mean_is_the_mean_of_the_replicas_fields():
     def single(batch, index):
         own = moment()._replace(key=jax.random.fold_in(moment().key, index))
         grads, aux = fields.gradient_field(game, played, players, batch, own)
-        return grads, {n: (a.stats, a.metrics) for n, a in aux.items()}
+        return grads, {n: (a.model_state, a.metrics) for n, a in aux.items()}
 
     def replica(batch):
         grads, aux = fields.replica_mean()(game, played, players, batch, moment())
         latents = aux["critic"].seen["latent"]
-        return grads, {n: (a.stats, a.metrics) for n, a in aux.items()}, latents
+        return grads, {n: (a.model_state, a.metrics) for n, a in aux.items()}, latents
 
     *found, latents = jax.pmap(replica, axis_name="data", devices=jax.devices()[:4])(batches)
     each = [single(jax.tree.map(lambda x, i=i: x[i], batches), i) for i in range(4)]

@@ -17,9 +17,9 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from gan_jax.training.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.workdir import Workdir, read_metrics
 from gan_jax.training.step import init_state
-from gan_jax.training.workdir import Workdir, read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAUNCH = str(ROOT / "launch.py")
@@ -231,7 +231,7 @@ DEVICES = """
 import sys, types
 import jax
 from experiments import ring
-from gan_jax.training import command_line
+from gan_jax.cli import command_line
 config = ring.get_config()
 config.seeds = int(sys.argv[1])
 command_line.build_seeds(types.SimpleNamespace(experiment="experiments/ring.py", prepare=False), config)

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from gan_jax import field as fields
+from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, Objective, alternating, rematerialized, turn
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
@@ -19,7 +20,6 @@ from gan_jax.objectives.gan import gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
-from gan_jax.training.sharding import make_layout
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers, programs
 from tests.helpers import PRIOR, moment
@@ -59,8 +59,8 @@ def test_corrections_of_the_accumulated_field_are_those_of_the_plain_one():
 def noisy_networks():
     plain = helpers.critic()
 
-    def apply(params, stats, x, train, key):
-        return plain.apply(params, stats, x + 0.1 * jax.random.normal(key, x.shape), train=train)
+    def apply(params, model_state, x, train, key):
+        return plain.apply(params, model_state, x + 0.1 * jax.random.normal(key, x.shape), train=train)
 
     return {**helpers.networks(), "critic": Network(init=plain.init, apply=apply)}
 
@@ -73,7 +73,7 @@ REFUSED = {
     "whole batch": (relativistic(PRIOR), None, "lacks the trait 'mean'"),
     "unrolled": (unrolled(gan(PRIOR), 1), None, "lacks the trait 'mean'"),
     "batch norm": (gan(PRIOR), coupled_networks, r"\['generator'\] couple their batch"),
-    "memory": (began(PRIOR), cases.autoencoders, r"\['critic'\] remember"),
+    "memory": (began(PRIOR), cases.autoencoders, r"\['critic'\] keep objective state"),
     "a penalty's points": (wgan_gp(PRIOR), None, "loss of 'critic'.*draws noise"),
     "noise in a network": (gan(PRIOR), noisy_networks, "loss of 'critic'.*draws noise"),
 }

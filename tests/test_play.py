@@ -31,7 +31,7 @@ def test_the_others_stay_as_they_are():
     assert after["generator"] is before["generator"]
     assert set(metrics) == {"critic/loss"}
     # The critic judged twice, real and fake, and counted both calls in its statistics.
-    assert after["critic"].stats["calls"] == before["critic"].stats["calls"] + 2
+    assert after["critic"].model_state["calls"] == before["critic"].model_state["calls"] + 2
 
 
 def test_diagnostics_see_before_and_after():

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from experiments import studies
 from experiments.studies import _draw, _gallery, _run
 from experiments.studies._study import Study, Verdict, judge
-from gan_jax.training.command_line import keep_compiled_programs
+from gan_jax.cli.command_line import keep_compiled_programs
 
 QUICK_RESULTS = pathlib.Path("runs/studies-quick")
 FULL_RESULTS = pathlib.Path("runs/studies-full")

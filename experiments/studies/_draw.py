@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.studies._study import interval
-from gan_jax.training.pictures import PALETTE, Picture, chart
+from gan_jax.pictures.grids import PALETTE, Picture, chart
 
 _INK = (60, 60, 60)
 _GREYS = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -21,9 +21,9 @@ def shift_network(dim: int, along: int | None = None) -> Network:
     direction = jnp.ones(dim) if along is None else jnp.zeros(dim).at[along].set(1.0)
 
     def apply(
-        params: Tree, stats: Tree, z: Array, *, train: bool = False, key: Any = None
+        params: Tree, model_state: Tree, z: Array, *, train: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
-        return z + params * direction, stats
+        return z + params * direction, model_state
 
     return Network(init=lambda key: (jnp.zeros(()), ()), apply=apply)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from experiments.studies._study import Numbers
 from gan_jax.data.toy import Toy
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.game import Game, TrainState
 from gan_jax.metrics.modes import mode_statistics
 from gan_jax.metrics.transport import wasserstein
-from gan_jax.training.evaluate import sample
 
 SAMPLES = 2500
 

@@ -20,11 +20,11 @@ from experiments.studies._play import critic_of, play, start
 from experiments.studies._study import Numbers, Result
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.scores import logit_statistics
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Game, Network, TrainState, alternating, with_player
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.evaluate import sample
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ class Setup:
     judged: int = 2000
 
     @functools.cached_property
-    def alone(self) -> Game:
+    def for_seed(self) -> Game:
         """The critic alone."""
         return dataclasses.replace(self.game, schedule=CRITIC_ONLY)
 
@@ -58,7 +58,7 @@ class Setup:
     def gradients(self) -> Callable[..., Any]:
         """`(state, key) -> {cost: (|mean gradient|, trace of its covariance)}`, over minibatches."""
         costs = {"original": gan(self.prior), "-log D": non_saturating(self.prior)}
-        of = {name: generator_gradient(self.alone, cost) for name, cost in costs.items()}
+        of = {name: generator_gradient(self.for_seed, cost) for name, cost in costs.items()}
 
         @jax.jit
         def measure(state: TrainState, key: Any) -> Any:
@@ -106,16 +106,18 @@ def trained(of: Setup, seed: int, stops: tuple[int, ...]) -> TrainState:
 
 def frozen(of: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> Numbers:
     """A critic from scratch against the generator of the last stop: what is seen of it after `turns`, ascending."""
-    state, fresh = trained(of, seed, tuple(stops)), start(of.alone, 500 + seed)
+    state, fresh = trained(of, seed, tuple(stops)), start(of.for_seed, 500 + seed)
     generator = state.players["generator"]
-    players = with_player(fresh.players, "generator", params=generator.params, stats=generator.stats)
+    players = with_player(
+        fresh.players, "generator", params=generator.params, model_state=generator.model_state
+    )
     state = fresh._replace(cursor=state.cursor, players=players)
     real = jnp.asarray(of.data(jax.random.key(7000 + seed), of.judged))
-    fake = jnp.asarray(sample(of.alone, state, jax.random.key(8000 + seed), of.judged))
+    fake = jnp.asarray(sample(of.for_seed, state, jax.random.key(8000 + seed), of.judged))
     looks, played = [], 0
     for turn in turns:
         if turn > played:
-            state, _ = play(of.alone, of.source, seed, turn - played, state=state)
+            state, _ = play(of.for_seed, of.source, seed, turn - played, state=state)
             played = turn
         looks.append({"turn": turn, **seen(of, state, real, fake, seed)})
     return {"looks": looks}
@@ -123,7 +125,7 @@ def frozen(of: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> 
 
 def seen(of: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbers:
     """Accuracy, the divergence's estimate, and both costs' gradients."""
-    score = critic_of(of.alone, state)
+    score = critic_of(of.for_seed, state)
     found = logit_statistics(score(real), score(fake))
     costs = of.gradients(state, jax.random.key(9000 + seed))
     return {

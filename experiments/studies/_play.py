@@ -14,7 +14,7 @@ from gan_jax.data.source import Source
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Game, Objective, TrainState
 from gan_jax.objectives import two_player
-from gan_jax.training.rollout import rollout
+from gan_jax.runs.notebook import rollout
 from gan_jax.training.step import init_state
 from gan_jax.types import Array
 
@@ -77,7 +77,7 @@ def critic_of(game: Game, state: TrainState) -> Callable[[Array], Array]:
     player = state.players["critic"]
 
     def score(x: Array) -> Array:
-        out, _ = game.networks["critic"].apply(player.params, player.stats, x, train=False, key=None)
+        out, _ = game.networks["critic"].apply(player.params, player.model_state, x, train=False, key=None)
         return out["score"] if isinstance(out, dict) else out
 
     return score

@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.studies import _draw
 from experiments.studies._study import Case, Result, Study, Verdict, judge
-from gan_jax.training.command_line import keep_compiled_programs
+from gan_jax.cli.command_line import keep_compiled_programs
 
 DIGITS = 7
 

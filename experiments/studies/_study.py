@@ -180,7 +180,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     mean = float(numbers.mean())
     if len(numbers) < 2:
         return mean, -math.inf, math.inf
-    from scipy.stats import t
+    from scipy.model_state import t
 
     half = float(t.ppf((1 + level) / 2, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
     return mean, mean - half, mean + half

@@ -78,8 +78,8 @@ def noisy(data: toy.Toy) -> Any:
 def identity() -> Network:
     """G(z) = z."""
 
-    def apply(params: Any, stats: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
-        return z + 0 * params, stats
+    def apply(params: Any, model_state: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
+        return z + 0 * params, model_state
 
     return Network(init=lambda key: (jnp.zeros(()), ()), apply=apply)
 

@@ -43,6 +43,7 @@ from experiments.studies._play import play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import from_arrays, load
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import generator_variables
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Objective, TrainState, alternating
@@ -53,8 +54,7 @@ from gan_jax.objectives import add_terms, label_condition, mutual_information, r
 from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.info_gan import info_gan
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.evaluate import generator_variables
-from gan_jax.training.pictures import image_grid
+from gan_jax.pictures.grids import image_grid
 from gan_jax.types import Array
 
 LATENT, CLASSES, EACH, STEPS = 32, 10, 200, 8
@@ -157,7 +157,9 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
 def read_back(game: Game, state: TrainState, images: np.ndarray, latent: Array, asked: np.ndarray) -> Numbers:
     """The bound of the mutual information with the categories, and how well the numbers are read."""
     player = state.players["critic"]
-    out, _ = game.networks["critic"].apply(player.params, player.stats, jnp.asarray(images), train=False)
+    out, _ = game.networks["critic"].apply(
+        player.params, player.model_state, jnp.asarray(images), train=False
+    )
     head, code = np.asarray(out["code"]), np.asarray(CODE.of(latent))
     likelihood = np.asarray(jax.nn.log_softmax(out["categories"]))[np.arange(len(asked)), asked]
     means = head[:, CLASSES : CLASSES + CODE.continuous]

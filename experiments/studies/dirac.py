@@ -48,7 +48,7 @@ from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 from gan_jax.training.step import init_state, make_train_step
 
 PRIOR = gaussian(1)
@@ -61,7 +61,7 @@ R1_GAMMA = 1.5
 def two_nodes(sigma: float) -> Callable[..., Any]:
     """Instance noise on the points +sigma and -sigma: its expectation is exact on two examples."""
 
-    def prepare(inputs: Any, *, key: Any, step: Any, memory: Any) -> Any:
+    def prepare(inputs: Any, *, key: Any, step: Any, objective_state: Any) -> Any:
         x, *rest = inputs
         signs = jnp.where(jnp.arange(x.shape[0]) % 2 == 0, 1.0, -1.0)[:, None]
         return (x + sigma * signs, *rest)
@@ -91,11 +91,11 @@ def closed_forms(gamma: float, sigma: float) -> dict[str, tuple[Objective, float
 def game_of(objective: Objective, step: float, schedule: Schedule, field: Any = None) -> Game:
     """The Dirac-GAN, by gradient descent."""
 
-    def theta(params: Any, stats: Any, z: Any, train: bool = False, key: Any = None) -> Any:
-        return jnp.broadcast_to(params, (z.shape[0], 1)), stats
+    def theta(params: Any, model_state: Any, z: Any, train: bool = False, key: Any = None) -> Any:
+        return jnp.broadcast_to(params, (z.shape[0], 1)), model_state
 
-    def psi_x(params: Any, stats: Any, x: Any, train: bool = False, key: Any = None) -> Any:
-        return params * x[:, 0], stats
+    def psi_x(params: Any, model_state: Any, x: Any, train: bool = False, key: Any = None) -> Any:
+        return params * x[:, 0], model_state
 
     return Game(
         networks={

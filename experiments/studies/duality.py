@@ -61,20 +61,20 @@ def points_of(seed: Any) -> tuple[jax.Array, jax.Array]:
 def same_points() -> Source:
     """Every batch is all real points of the seed."""
 
-    def feed(cursor: int, count: int) -> np.ndarray:
+    def host_batches(cursor: int, count: int) -> np.ndarray:
         return np.arange(cursor, cursor + count, dtype=np.int32)
 
-    def fetch(_: Any, number: jax.Array) -> dict[str, jax.Array]:
+    def get_batch(_: Any, number: jax.Array) -> dict[str, jax.Array]:
         return {"x": points_of(number // BATCHES_A_SEED)[0]}
 
-    return Source(feed=feed, fetch=fetch, batch_size=POINTS)
+    return Source(host_batches=host_batches, get_batch=get_batch, batch_size=POINTS)
 
 
 def given_points() -> Network:
     """A generator whose samples are its parameters."""
 
-    def apply(params: Any, stats: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
-        return params, stats
+    def apply(params: Any, model_state: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
+        return params, model_state
 
     return Network(init=lambda key: (jnp.zeros((POINTS, 2)), ()), apply=apply)
 

@@ -50,7 +50,7 @@ from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, simultaneous
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.f_gan import f_gan
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 
 MEANS, STDS, WEIGHTS = (1.0, -1.0), (1.3, 0.5), (0.6, 0.4)
 BEGIN = (0.0, 1.0)
@@ -117,8 +117,8 @@ def optimum(name: str) -> tuple[float, float, float]:
 def location_scale() -> Network:
     """G(z) = mu + sigma z."""
 
-    def apply(params: Any, stats: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
-        return params["mu"] + jnp.exp(params["log_sigma"]) * z, stats
+    def apply(params: Any, model_state: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
+        return params["mu"] + jnp.exp(params["log_sigma"]) * z, model_state
 
     begin = {"mu": jnp.float32(BEGIN[0]), "log_sigma": jnp.log(jnp.float32(BEGIN[1]))}
     return Network(init=lambda key: (dict(begin), ()), apply=apply)

@@ -36,14 +36,14 @@ from experiments.studies._play import no_game, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import uniform
 from gan_jax.game import Game, Objective, alternating
 from gan_jax.networks import SemiSupervisedCritic, SemiSupervisedGenerator, from_linen
 from gan_jax.objectives import add_terms
 from gan_jax.objectives.cat_gan import cat_gan
 from gan_jax.objectives.semi_supervised import log_z, semi_supervised, supervised
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import image_grid
+from gan_jax.pictures.grids import image_grid
 
 SHOWN = 40
 LATENT, LABELS, TEST = 100, 100, 1000

@@ -45,6 +45,7 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.norms import tree_norm
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import uniform
@@ -53,8 +54,7 @@ from gan_jax.metrics.transport import wasserstein
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import prepared
 from gan_jax.objectives.gan import gan
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import scatter
+from gan_jax.pictures.grids import scatter
 
 ROUNDS, ALONE = 3000, 3000
 
@@ -91,13 +91,13 @@ def games_of(noise: bool, rounds: int) -> tuple[Game, Game, Source]:
 
 def perfect(seed: int, quick: bool) -> Numbers:
     """What a critic without noise has become when it has learnt alone."""
-    alone, _, source = games_of(False, ROUNDS)
-    gradient = jax.jit(generator_gradient(alone))
+    for_seed, _, source = games_of(False, ROUNDS)
+    gradient = jax.jit(generator_gradient(for_seed))
     real = circle().sample(jax.random.key(1000 + seed), 2000)
 
     def look(done: int, state: TrainState) -> Numbers:
-        fake = jnp.asarray(sample(alone, state, jax.random.key(2000 + seed), 2000))
-        score = critic_of(alone, state)
+        fake = jnp.asarray(sample(for_seed, state, jax.random.key(2000 + seed), 2000))
+        score = critic_of(for_seed, state)
 
         def probability(x: Any) -> Any:
             return jax.nn.sigmoid(score(x))
@@ -107,15 +107,15 @@ def perfect(seed: int, quick: bool) -> Numbers:
         norm = float(tree_norm(gradient(state, {"x": real}, jax.random.key(3))))
         return {"round": done, "accuracy": float(right) / 2, "slope": max(slopes), "gradient": norm}
 
-    _, seen = play(alone, source, seed, ALONE, every=ALONE // 10, look=look)
+    _, seen = play(for_seed, source, seed, ALONE, every=ALONE // 10, look=look)
     return {"looks": seen}
 
 
 def learn(seed: int, quick: bool, noise: bool) -> Numbers:
     """W1 through training, from a critic that has learnt alone."""
     rounds = 600 if quick else ROUNDS
-    alone, game, source = games_of(noise, rounds)
-    state, _ = play(alone, source, seed, ALONE, state=start(alone, seed))
+    for_seed, game, source = games_of(noise, rounds)
+    state, _ = play(for_seed, source, seed, ALONE, state=start(for_seed, seed))
     state = state._replace(step=jnp.zeros((), jnp.int32))  # the noise is annealed from here
     real = np.asarray(circle().sample(jax.random.key(1000 + seed), 500))
 

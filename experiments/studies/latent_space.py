@@ -49,6 +49,7 @@ from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import generator_variables
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, TrainState, alternating
 from gan_jax.metrics.classifier import classifier_for
@@ -56,8 +57,7 @@ from gan_jax.metrics.features import extract
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.evaluate import generator_variables
-from gan_jax.training.pictures import image_grid
+from gan_jax.pictures.grids import image_grid
 
 LATENT, WALKS, STEPS, CLASSES = 16, 200, 24, 10
 HELD_BACK, SHOWN = 500, 12

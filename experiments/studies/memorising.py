@@ -42,7 +42,7 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.metrics.neural import CriticFamily, neural_distance
 from gan_jax.metrics.support import support_size
 from gan_jax.metrics.two_sample import interval_distance
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 
 DIM, MEMORISED = 200, 20_000
 SIZES = (50, 100, 200, 400, 800, 1600, 3200)

@@ -49,6 +49,7 @@ from experiments.studies._play import late, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, Objective, Schedule, alternating, turn
@@ -57,7 +58,6 @@ from gan_jax.objectives import prepared, unrolled
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.vral import vral
 from gan_jax.objectives.wgan_gp import wgan_gp
-from gan_jax.training.evaluate import sample
 
 DATA = {"ring": toy.ring(), "grid": toy.grid()}
 PRIOR = gaussian(32)

@@ -36,14 +36,14 @@ from experiments.studies._play import critic_of, play, start
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, alternating
 from gan_jax.metrics.transport import wasserstein_1d
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 
 DATA = toy.mixture_1d((-2.0, 2.0), 0.5)
 FRAMES = (0, 100, 400, 1000, 2000, 4000)

@@ -51,7 +51,7 @@ from gan_jax.functional.divergences import gaussian_wasserstein_2
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, Schedule, TrainState, alternating, turn
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 from gan_jax.types import Moment
 
 RATIOS = (1, 5, 50)
@@ -75,8 +75,8 @@ def linear_generator() -> Network:
         mean, root = jax.random.split(key)
         return {"m": jax.random.normal(mean, (2,)), "l": 0.5 * jax.random.normal(root, (2, 2))}, ()
 
-    def apply(params: Any, stats: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
-        return params["m"] + z @ params["l"], stats
+    def apply(params: Any, model_state: Any, z: Any, *, train: bool = False, key: Any = None) -> Any:
+        return params["m"] + z @ params["l"], model_state
 
     return Network(init=init, apply=apply)
 
@@ -84,8 +84,8 @@ def linear_generator() -> Network:
 def quadratic_critic() -> Network:
     """D's score x A x + w x + b."""
 
-    def apply(params: Any, stats: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
-        return x @ params["w"] + jnp.sum((x @ params["a"]) * x, axis=1) + params["b"], stats
+    def apply(params: Any, model_state: Any, x: Any, *, train: bool = False, key: Any = None) -> Any:
+        return x @ params["w"] + jnp.sum((x @ params["a"]) * x, axis=1) + params["b"], model_state
 
     return Network(
         init=lambda key: ({"w": jnp.zeros(2), "a": jnp.zeros((2, 2)), "b": jnp.zeros(())}, ()), apply=apply

@@ -38,6 +38,7 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import load
 from gan_jax.data.arrays import decode
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
@@ -48,8 +49,7 @@ from gan_jax.metrics.modes import class_statistics, stacked_classes
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import prepared, unrolled
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import image_grid, to_uint8
+from gan_jax.pictures.grids import image_grid, to_uint8
 
 LATENT, BATCH, RATE, ROUNDS = 64, 64, 1e-3, 6000
 SAMPLES = 10_000
@@ -61,15 +61,15 @@ def stacked(batch: int) -> Source:
     """Three digits drawn at random, as the channels of one image: `x [B, 8, 8, 3]`."""
     digits = load("digits")["x"][..., 0]
 
-    def feed(cursor: int, count: int) -> np.ndarray:
+    def host_batches(cursor: int, count: int) -> np.ndarray:
         return np.arange(cursor, cursor + count, dtype=np.int32)
 
-    def fetch(images: Any, number: Any) -> Any:
+    def get_batch(images: Any, number: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(0), number)
         rows = jax.random.randint(key, (batch, 3), 0, len(images))
         return over_batch({"x": jnp.moveaxis(decode(jnp.asarray(images)[rows]), 1, -1)})
 
-    return Source(feed=feed, fetch=fetch, resident=digits, batch_size=batch)
+    return Source(host_batches=host_batches, get_batch=get_batch, device_data=digits, batch_size=batch)
 
 
 @functools.cache

@@ -38,7 +38,7 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.functional import divergences as exact
 from gan_jax.metrics.transport import wasserstein_1d
 from gan_jax.objectives import gan, non_saturating
-from gan_jax.training.pictures import chart
+from gan_jax.pictures.grids import chart
 
 LEVELS = np.geomspace(2.0, 0.02, 25)
 

@@ -43,13 +43,13 @@ from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.game import Game, Objective, alternating, turn
 from gan_jax.metrics.two_sample import mmd_test
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.objectives import add_terms, reconstruction
 from gan_jax.objectives.pix2pix import image_condition, patches, pix2pix
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import image_grid
+from gan_jax.pictures.grids import image_grid
 
 SIDE, GIVEN, HELD_BACK, SHOWN = 28, 8, 1000, 16
 GREY = 128

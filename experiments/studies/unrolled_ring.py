@@ -39,13 +39,13 @@ from experiments.studies._play import late, mean_curve, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, alternating
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import chart, scatter
+from gan_jax.pictures.grids import chart, scatter
 
 RING = toy.ring()
 

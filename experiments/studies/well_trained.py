@@ -51,14 +51,14 @@ from experiments.studies._play import play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy
+from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Network, Objective, TrainState, alternating, turn
 from gan_jax.metrics.transport import sliced_wasserstein
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives import gan, least_squares, non_saturating, vral, vral_parzen, wgan
-from gan_jax.training.evaluate import sample
-from gan_jax.training.pictures import chart, scatter
+from gan_jax.pictures.grids import chart, scatter
 
 PRIOR = gaussian(LATENT)
 WINDOW = vral_parzen.WINDOW
@@ -111,7 +111,7 @@ def judge() -> Callable[[TrainState, Any], tuple[Any, Any]]:
     @jax.jit
     def scores_and_slopes(critic: Any, x: Any) -> tuple[Any, Any]:
         def score(x: Any) -> Any:
-            return players()["critic"].apply(critic.params, critic.stats, x, train=False, key=None)[0]
+            return players()["critic"].apply(critic.params, critic.model_state, x, train=False, key=None)[0]
 
         return score(x), safe_norm(input_gradient(score, x))
 

@@ -130,20 +130,20 @@ def from_arrays(
     >>> import jax
     >>> data = {"x": np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), "y": np.arange(10)}
     >>> source = from_arrays(data, batch_size=4, seed=1)
-    >>> fed = jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1))
-    >>> batch = source.fetch(source.resident, fed)
+    >>> host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
+    >>> batch = source.get_batch(source.device_data, host_batch)
     >>> batch["x"].shape, batch["x"].dtype.name, batch["y"].dtype.name
     ((4, 2, 2, 1), 'float32', 'int32')
     """
-    resident: dict[str, Any] = {"all": check_arrays(arrays)}
-    size = len(resident["all"]["x"])
-    feeds = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
+    device_data: dict[str, Any] = {"all": check_arrays(arrays)}
+    size = len(device_data["all"]["x"])
+    host_batch_iterator = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
     if labelled is not None:
-        resident["labelled"] = check_arrays(labelled, "labelled")
-        if "y" not in resident["labelled"]:
+        device_data["labelled"] = check_arrays(labelled, "labelled")
+        if "y" not in device_data["labelled"]:
             raise DataError(f"labelled is a mapping with x and y, got {sorted(labelled)}.")
-        feeds["labelled"] = index_feed(
-            len(resident["labelled"]["x"]),
+        host_batch_iterator["labelled"] = index_feed(
+            len(device_data["labelled"]["x"]),
             batch_size if labelled_batch_size is None else labelled_batch_size,
             seed,
             replace=replace,
@@ -154,26 +154,33 @@ def from_arrays(
             "labelled_batch_size is given without labelled examples: give labelled={'x': ..., 'y': ...}."
         )
 
-    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
-        return {name: indices(cursor, count) for name, indices in feeds.items()}
+    def host_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
+        return {name: indices(cursor, count) for name, indices in host_batch_iterator.items()}
 
-    def fetch(resident: Tree, fed: Tree) -> Batch:
-        batch = gather(resident["all"], fed["all"])
+    def get_batch(device_data: Tree, host_batch: Tree) -> Batch:
+        batch = gather(device_data["all"], host_batch["all"])
         return (
-            {**batch, "labelled": gather(resident["labelled"], fed["labelled"])}
-            if "labelled" in fed
+            {**batch, "labelled": gather(device_data["labelled"], host_batch["labelled"])}
+            if "labelled" in host_batch
             else batch
         )
 
-    return Source(feed=feed, fetch=fetch, resident=resident, batch_size=batch_size, size=size)
+    return Source(
+        host_batches=host_batches,
+        get_batch=get_batch,
+        device_data=device_data,
+        batch_size=batch_size,
+        size=size,
+    )
 
 
-def gather(resident: Mapping[str, Array], indices: Array) -> dict[str, Array]:
+def gather(device_data: Mapping[str, Array], indices: Array) -> dict[str, Array]:
     """The examples at `indices [B]`, decoded, their batch axis over the mesh's devices."""
     indices = over_batch(indices)
     # Indices come from index_feed, in bounds: the default gather would clamp each of them.
     taken = {
-        name: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds") for name, leaf in resident.items()
+        name: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds")
+        for name, leaf in device_data.items()
     }
     return over_batch({name: as_model_input(name, leaf) for name, leaf in taken.items()})
 

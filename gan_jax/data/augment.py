@@ -43,8 +43,8 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
     >>> from gan_jax.data.arrays import from_arrays
     >>> images = {"x": np.zeros((8, 6, 6, 1), np.uint8)}
     >>> source = augmented(from_arrays(images, batch_size=4), "flip", "crop")
-    >>> fed = jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1))
-    >>> source.fetch(source.resident, fed)["x"].shape
+    >>> host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
+    >>> source.get_batch(source.device_data, host_batch)["x"].shape
     (4, 6, 6, 1)
     """
     unknown = [name for name in augmentations if isinstance(name, str) and name not in AUGMENTATIONS]
@@ -61,26 +61,31 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
 
         return over_batch(jax.vmap(one)(over_batch(numbers), x))
 
-    def numbered(fed: Any, cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
+    def numbered(
+        host_batch: Any, cursor: int, count: int, parts: Sequence[int], total: int
+    ) -> dict[str, Any]:
         sizes = {"x": source.batch_size}
-        if isinstance(fed, Mapping) and "labelled" in fed:
-            sizes["labelled"] = fed["labelled"].shape[1] * total // len(parts)
+        if isinstance(host_batch, Mapping) and "labelled" in host_batch:
+            sizes["labelled"] = host_batch["labelled"].shape[1] * total // len(parts)
         numbers = {
             name: np.stack([parts_of(batch, parts, total) for batch in _numbers(cursor, count, size)])
             for name, size in sizes.items()
         }
-        return {"source": fed, "numbers": numbers}
+        return {"source": host_batch, "numbers": numbers}
 
-    def feed(cursor: int, count: int) -> dict[str, Any]:
-        return numbered(source.feed(cursor, count), cursor, count, (0,), 1)
+    def host_batches(cursor: int, count: int) -> dict[str, Any]:
+        return numbered(source.host_batches(cursor, count), cursor, count, (0,), 1)
 
-    def feed_parts(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
-        assert source.feed_parts is not None
-        return numbered(source.feed_parts(cursor, count, parts, total), cursor, count, parts, total)
+    def host_batch_shards(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
+        assert source.host_batch_shards is not None
+        return numbered(source.host_batch_shards(cursor, count, parts, total), cursor, count, parts, total)
 
-    def fetch(resident: Tree, fed: Tree) -> Batch:
-        batch, numbers = dict(source.fetch(resident["source"], fed["source"])), fed["numbers"]
-        own = resident["seed"]
+    def get_batch(device_data: Tree, host_batch: Tree) -> Batch:
+        batch, numbers = (
+            dict(source.get_batch(device_data["source"], host_batch["source"])),
+            host_batch["numbers"],
+        )
+        own = device_data["seed"]
         x = batch["x"]
         for name in ("x", "condition"):
             if name in batch and batch[name].ndim == 4 and batch[name].shape[:3] == x.shape[:3]:
@@ -92,10 +97,10 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
 
     return dataclasses.replace(
         source,
-        feed=feed,
-        feed_parts=feed_parts if source.feed_parts else None,
-        fetch=fetch,
-        resident={"source": source.resident, "seed": np.uint32(seed)},
+        host_batches=host_batches,
+        host_batch_shards=host_batch_shards if source.host_batch_shards else None,
+        get_batch=get_batch,
+        device_data={"source": source.device_data, "seed": np.uint32(seed)},
     )
 
 

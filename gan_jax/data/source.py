@@ -16,26 +16,26 @@ class Source:
     """Batches, split into what the host sends and what the device makes of it.
 
     Attributes:
-      feed: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the batches
+      host_batches: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the batches
         `cursor .. cursor + count - 1`. A pure function of its arguments, unless `state` is given.
-      fetch: `(resident, fed) -> batch`: on the device, inside the step, for one batch's share of `feed`. A function
+      get_batch: `(device_data, host_batch) -> batch`: on the device, inside the step, for one batch's share of `host_batches`. A function
         of its arguments only: what depends on the seed lies in them, so that one program serves many seeds.
-      resident: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
+      device_data: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
       batch_size: B of `x`.
       size: how many examples there are, or `None` where they are drawn without end.
-      feed_parts: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `feed` gives, those
+      host_batch_shards: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `host_batches` gives, those
         of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
         processes read their own. `None` where the whole batch is no burden.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
       close: releases workers and files; training does so at its end.
     """
 
-    feed: Callable[[int, int], Any]
-    fetch: Callable[[Tree, Tree], Batch]
-    resident: Tree = ()
+    host_batches: Callable[[int, int], Any]
+    get_batch: Callable[[Tree, Tree], Batch]
+    device_data: Tree = ()
     batch_size: int
     size: int | None = None
-    feed_parts: Callable[[int, int, Sequence[int], int], Any] | None = None
+    host_batch_shards: Callable[[int, int, Sequence[int], int], Any] | None = None
     state: Callable[[], bytes] | None = None
     restore: Callable[[bytes], None] | None = None
     close: Callable[[], None] = lambda: None

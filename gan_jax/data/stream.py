@@ -62,7 +62,7 @@ def from_reader(
       DataError: if the batch is larger than the data, or a number is out of range.
 
     >>> source = from_reader(array_reader({"x": np.arange(12.0)[:, None]}), size=12, batch_size=4)
-    >>> source.feed(0, 2)["x"].shape
+    >>> source.host_batches(0, 2)["x"].shape
     (2, 4, 1)
     >>> source.close()
     """
@@ -78,7 +78,7 @@ def from_reader(
     def read_batch(number: int, parts: tuple[int, ...], total: int) -> dict[str, np.ndarray]:
         return check_arrays(read(parts_of(indices(number, 1)[0], parts, total)), "what was read")
 
-    def feed_parts(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+    def host_batch_shards(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
         nonlocal pool
         if pool is None:
             pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="gan_jax-data")
@@ -99,9 +99,9 @@ def from_reader(
             pool = None
 
     return Source(
-        feed=lambda cursor, count: feed_parts(cursor, count, (0,), 1),
-        feed_parts=feed_parts,
-        fetch=_decoded,
+        host_batches=lambda cursor, count: host_batch_shards(cursor, count, (0,), 1),
+        host_batch_shards=host_batch_shards,
+        get_batch=_decoded,
         batch_size=batch_size,
         size=size,
         close=close,
@@ -126,7 +126,7 @@ def from_iterator(
         than its last few calls; while restoring, if the state cannot be read.
 
     >>> source = from_iterator(iter([{"x": np.zeros((2, 3))}] * 4), batch_size=2)
-    >>> source.feed(0, 3)["x"].shape
+    >>> source.host_batches(0, 3)["x"].shape
     (3, 2, 3)
     """
     position, own_size = 0, batch_size // processes
@@ -169,9 +169,9 @@ def from_iterator(
                 f"The stream is one of {processes}, but this process has {len(parts)} of {total} devices: give "
                 "from_iterator the number of processes."
             )
-        return feed(cursor, count)
+        return host_batches(cursor, count)
 
-    def feed(cursor: int, count: int) -> dict[str, np.ndarray]:
+    def host_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
         go_to(cursor)
         if resumable:
             begun.append((position, iterator.get_state()))  # type: ignore[attr-defined]
@@ -193,9 +193,9 @@ def from_iterator(
         begun.extend(kept[:-1])
 
     return Source(
-        feed=feed,
-        feed_parts=own if processes > 1 else None,
-        fetch=_decoded,
+        host_batches=host_batches,
+        host_batch_shards=own if processes > 1 else None,
+        get_batch=_decoded,
         batch_size=batch_size,
         state=state if resumable else None,
         restore=restore if resumable else None,
@@ -216,5 +216,5 @@ def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _decoded(_: Tree, fed: Tree) -> Batch:
-    return over_batch({name: as_model_input(name, leaf) for name, leaf in over_batch(fed).items()})
+def _decoded(_: Tree, host_batch: Tree) -> Batch:
+    return over_batch({name: as_model_input(name, leaf) for name, leaf in over_batch(host_batch).items()})

@@ -231,8 +231,8 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
       DataError: if `batch_size` is below 1, or labels are asked of a toy without modes.
 
     >>> source = from_toy(ring(), batch_size=4, labels=True)
-    >>> fed = source.feed(0, 3)
-    >>> batch = source.fetch(source.resident, jax.tree.map(lambda leaf: leaf[0], fed))
+    >>> host_batch = source.host_batches(0, 3)
+    >>> batch = source.get_batch(source.device_data, jax.tree.map(lambda leaf: leaf[0], host_batch))
     >>> batch["x"].shape, batch["y"].shape
     ((4, 2), (4,))
     """
@@ -240,15 +240,17 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
     if labels and toy.sample_labelled is None:
         raise DataError("Labels were asked of a toy without modes: take labels=False.")
 
-    def feed(cursor: int, count: int) -> np.ndarray:
+    def host_batches(cursor: int, count: int) -> np.ndarray:
         return np.arange(cursor, cursor + count, dtype=np.int32)
 
     # The seed is data, so that one program draws for many seeds.
-    def fetch(seed: Array, number: Array) -> Batch:
+    def get_batch(seed: Array, number: Array) -> Batch:
         key = jax.random.fold_in(jax.random.key(seed), number)
         if labels and toy.sample_labelled is not None:
             x, y = toy.sample_labelled(key, batch_size)
             return over_batch({"x": x, "y": y})
         return over_batch({"x": toy.sample(key, batch_size)})
 
-    return Source(feed=feed, fetch=fetch, resident=np.uint32(seed), batch_size=batch_size)
+    return Source(
+        host_batches=host_batches, get_batch=get_batch, device_data=np.uint32(seed), batch_size=batch_size
+    )

@@ -211,7 +211,9 @@ def _slope(
     player = players[name]
 
     def score(x: Array) -> Array:
-        out, _ = game.networks[name].apply(player.params, player.stats, x, *conditions, train=False, key=None)
+        out, _ = game.networks[name].apply(
+            player.params, player.model_state, x, *conditions, train=False, key=None
+        )
         return _wide(out["score"] if isinstance(out, Mapping) else out)
 
     return safe_norm(_wide(input_gradient(score, x))), score(x)

@@ -179,7 +179,7 @@ def diff_augment(
 
     >>> prepare = diff_augment("color,cutout")
     >>> x = jnp.ones((2, 8, 8, 3))
-    >>> (seen,) = prepare((x,), key=jax.random.key(0), step=jnp.array(0), memory={})
+    >>> (seen,) = prepare((x,), key=jax.random.key(0), step=jnp.array(0), objective_state={})
     >>> seen.shape
     (2, 8, 8, 3)
     """
@@ -190,9 +190,9 @@ def diff_augment(
         raise ValueError(f"A probability lies in [0, 1], got {probability}.")
 
     def prepare(
-        inputs: tuple[Array, ...], *, key: Key, step: Array, memory: Mapping[str, Tree]
+        inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
-        share = memory[probability] if isinstance(probability, str) else probability
+        share = objective_state[probability] if isinstance(probability, str) else probability
         moves = [leaf.ndim == 4 and leaf.shape[:3] == inputs[0].shape[:3] for leaf in inputs]
         changes = [(name, sometimes(augment, share)) for name in names for augment in POLICIES[name]]
 

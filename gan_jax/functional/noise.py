@@ -52,7 +52,7 @@ class InstanceNoise:
     kind: str
 
     def __call__(
-        self, inputs: tuple[Array, ...], *, key: Key, step: Array, memory: Mapping[str, Tree]
+        self, inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
         x, *conditions = inputs
         sigma = self.sigma(step) if callable(self.sigma) else self.sigma
@@ -74,7 +74,7 @@ def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussia
       Sonderby et al., Amortised MAP Inference for Image Super-resolution, 2017, section 3 (arXiv:1610.04490).
 
     >>> prepare = instance_noise(0.5)
-    >>> (x,) = prepare((jnp.zeros((1000, 2)),), key=jax.random.key(0), step=jnp.array(0), memory={})
+    >>> (x,) = prepare((jnp.zeros((1000, 2)),), key=jax.random.key(0), step=jnp.array(0), objective_state={})
     >>> round(float(x.std()), 1)
     0.5
     """

@@ -42,7 +42,7 @@ class Packing:
     adds = frozenset({"packed"})
 
     def __call__(
-        self, inputs: tuple[Array, ...], *, key: Key, step: Array, memory: Mapping[str, Tree]
+        self, inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
         return tuple(pack(leaf, self.degree) for leaf in inputs)
 
@@ -60,7 +60,7 @@ def packing(degree: int) -> Packing:
       Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 2
       (arXiv:1712.04086).
 
-    >>> (x,) = packing(3)((jnp.ones((6, 8, 8, 1)),), key=None, step=None, memory={})
+    >>> (x,) = packing(3)((jnp.ones((6, 8, 8, 1)),), key=None, step=None, objective_state={})
     >>> x.shape
     (2, 8, 8, 3)
     """

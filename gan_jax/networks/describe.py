@@ -46,10 +46,10 @@ def describe(network: Network | Tree, title: str = "parameters") -> str:
     """
     if not isinstance(network, Network):
         return _table(network, title)
-    params, stats = jax.eval_shape(network.init, jax.random.key(0))
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0))
     tables = [_table(params, title)]
-    if jax.tree.leaves(stats):
-        tables.append(_table(stats, f"{title}: statistics"))
+    if jax.tree.leaves(model_state):
+        tables.append(_table(model_state, f"{title}: statistics"))
     return "\n\n".join(tables)
 
 

@@ -156,7 +156,7 @@ class Critic(nn.Module):
       score_from: name of the head whose `logsumexp` is the score: with K class logits, the critic of K + 1 classes
         whose logit for generated samples is fixed at 0 (Salimans et al. 2016).
       minibatch: `none`, `discrimination` or `stddev`: how the critic compares the examples of a batch.
-      num_classes: of integer labels y, where the critic is conditional: `apply(params, stats, x, y)`.
+      num_classes: of integer labels y, where the critic is conditional: `apply(params, model_state, x, y)`.
       conditioning: `concat` puts conditions beside the input (one-hot labels as constant channels of an image),
         `projection` adds `<embedding(y), features>` to the score (Miyato & Koyama 2018).
       kernel_init: initialiser of the kernels.

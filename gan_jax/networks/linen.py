@@ -32,7 +32,7 @@ def from_linen(
       rngs: the random streams that the module may draw from; each is derived from `apply`'s key by name.
 
     Returns:
-      The network. Its `stats` are every collection but `params`; they change only with `train=True`. `apply`'s
+      The network. Its `model_state` are every collection but `params`; they change only with `train=True`. `apply`'s
       `key` may be `None` where nothing random runs.
 
     Raises:
@@ -66,12 +66,16 @@ def from_linen(
         return variables.pop("params", {}), variables
 
     def apply(
-        params: Tree, stats: Tree, *inputs: Array, train: bool = False, key: Key | None = None
+        params: Tree, model_state: Tree, *inputs: Array, train: bool = False, key: Key | None = None
     ) -> tuple[Any, Tree]:
-        mutable = list(stats) if train and stats else False
+        mutable = list(model_state) if train and model_state else False
         try:
             out = module.apply(
-                {"params": params, **stats}, *inputs, rngs=streams(key), mutable=mutable, **switch(train)
+                {"params": params, **model_state},
+                *inputs,
+                rngs=streams(key),
+                mutable=mutable,
+                **switch(train),
             )
         except flax.errors.InvalidRngError as error:
             raise ValueError(
@@ -79,9 +83,9 @@ def from_linen(
                 f"give apply(..., key=...), or name the stream in from_linen(rngs=...), now {tuple(rngs)}."
             ) from error
         if not mutable:
-            return out, stats
+            return out, model_state
         out, written = out
-        return out, {**stats, **written}
+        return out, {**model_state, **written}
 
     if couples_batch is None:
         couples_batch = _couples_batch(init)

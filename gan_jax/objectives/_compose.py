@@ -56,7 +56,7 @@ def two_player(
 
     def player(name: str, score_loss: ScoreLoss) -> LossFn:
         def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-            seen, *stats = look(game, players, batch, moment, condition, critic_condition)
+            seen, *model_state = look(game, players, batch, moment, condition, critic_condition)
             real, fake = read(seen["real_out"]), read(seen["fake_out"])
             losses = score_loss(real, fake)
             if losses.ndim > 1:  # one value a patch: an example's loss is their mean
@@ -66,8 +66,8 @@ def two_player(
             if name == "generator":
                 del own["real"]
             return total, Aux(
-                stats=stats[name == "critic"],
-                memory=players[name].memory,
+                model_state=model_state[name == "critic"],
+                objective_state=players[name].objective_state,
                 scores=own,
                 metrics={"loss": total},
                 seen={**seen, "losses": losses},
@@ -93,19 +93,19 @@ class Outcome(NamedTuple):
 
     Attributes:
       value: the scalar to be added, unweighted.
-      memory: the term's new memory, where it has one.
+      objective_state: the term's new memory, where it has one.
       metrics: what else is worth logging, as `player/term/name`.
-      stats: the player's statistics, where the formula called its network once more in training.
+      model_state: the player's statistics, where the formula called its network once more in training.
     """
 
     value: Array | float
-    memory: Tree = None
+    objective_state: Tree = None
     metrics: Mapping[str, Array] = {}
-    stats: Tree = None
+    model_state: Tree = None
 
 
 class TermValue(Protocol):
-    """A term of a player's loss, from what the loss saw: a scalar, `(scalar, new memory)` or an `Outcome`."""
+    """A term of a player's loss, from what the loss saw: a scalar, `(scalar, new objective_state)` or an `Outcome`."""
 
     def __call__(self, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Any: ...
 
@@ -120,7 +120,7 @@ class Term:
       value: the formula, unweighted; see `TermValue`.
       weight: a number, or `round -> number`.
       every: computed every so many rounds and then scaled by as much (lazy regularisation).
-      memory: `params -> initial memory`.
+      objective_state: `params -> initial objective_state`.
       requires: traits the objective must have.
       conflicts: traits the objective must not have.
       adds: traits the objective has from now on.
@@ -132,7 +132,7 @@ class Term:
     value: TermValue
     weight: float | Callable[[Array], Array] = 1.0
     every: int = 1
-    memory: Callable[[Tree], Tree] | None = None
+    objective_state: Callable[[Tree], Tree] | None = None
     requires: frozenset[str] = frozenset()
     conflicts: frozenset[str] = frozenset()
     adds: frozenset[str] = frozenset()
@@ -168,25 +168,25 @@ def _add_term(objective: Objective, term: Term) -> Objective:
 
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
         total, aux = base(game, players, batch, moment)
-        value, memory, metrics, stats = _evaluate(term, game, players, batch, moment, aux)
+        value, objective_state, metrics, model_state = _evaluate(term, game, players, batch, moment, aux)
         weight = term.weight(moment.step) if callable(term.weight) else term.weight
         total = total + weight * value
         named = {f"{term.name}/{name}": metric for name, metric in metrics.items()}
-        kept = {} if term.memory is None else {term.name: memory}
+        kept = {} if term.objective_state is None else {term.name: objective_state}
         return total, aux._replace(
-            stats=stats,
-            memory={**aux.memory, **kept},
+            model_state=model_state,
+            objective_state={**aux.objective_state, **kept},
             metrics={**aux.metrics, **named, "loss": total, term.name: jnp.asarray(value)},
         )
 
-    memory = dict(objective.memory)
-    if term.memory is not None:
-        before, begin = objective.memory.get(term.player, lambda params: {}), term.memory
-        memory[term.player] = lambda params: {**before(params), term.name: begin(params)}
+    objective_state = dict(objective.objective_state)
+    if term.objective_state is not None:
+        before, begin = objective.objective_state.get(term.player, lambda params: {}), term.objective_state
+        objective_state[term.player] = lambda params: {**before(params), term.name: begin(params)}
     return dataclasses.replace(
         objective,
         losses={**objective.losses, term.player: loss},
-        memory=memory,
+        objective_state=objective_state,
         traits=(objective.traits | term.adds) - term.removes,
         terms=(*objective.terms, full_name),
     )
@@ -232,16 +232,18 @@ def _evaluate(term: Term, game: Game, players: Players, batch: Batch, moment: Mo
         given = term.value(game, players, batch, own, aux)
         if not isinstance(given, Outcome):
             given = Outcome(*given) if isinstance(given, tuple) else Outcome(given)
-        stats = aux.stats if given.stats is None else given.stats
-        return Outcome(jnp.asarray(given.value), given.memory, dict(given.metrics), stats)
+        model_state = aux.model_state if given.model_state is None else given.model_state
+        return Outcome(jnp.asarray(given.value), given.objective_state, dict(given.metrics), model_state)
 
     if term.every == 1:
         return now()
 
     def later() -> Outcome:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
-        memory = None if term.memory is None else players[term.player].memory[term.name]
-        return nothing._replace(memory=memory, stats=aux.stats)
+        objective_state = (
+            None if term.objective_state is None else players[term.player].objective_state[term.name]
+        )
+        return nothing._replace(objective_state=objective_state, model_state=aux.model_state)
 
     outcome = jax.lax.cond(moment.step % term.every == 0, now, later)
     return outcome._replace(value=term.every * outcome.value)

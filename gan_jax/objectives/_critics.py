@@ -24,11 +24,11 @@ def with_score(network: Network, score: Callable[[Mapping[str, Array], Array], A
     """
 
     def apply(
-        params: Tree, stats: Tree, x: Array, *conditions: Array, train: bool, key: Key | None = None
+        params: Tree, model_state: Tree, x: Array, *conditions: Array, train: bool, key: Key | None = None
     ) -> tuple[dict[str, Any], Tree]:
-        out, stats = network.apply(params, stats, x, *conditions, train=train, key=key)
+        out, model_state = network.apply(params, model_state, x, *conditions, train=train, key=key)
         heads = dict(out) if isinstance(out, Mapping) else {"out": out}
-        return {**heads, "score": score(heads, x)}, stats
+        return {**heads, "score": score(heads, x)}, model_state
 
     return dataclasses.replace(network, apply=apply)
 
@@ -70,10 +70,10 @@ def class_critic(network: Network, name: str = "classes") -> Network:
     """
 
     def apply(
-        params: Tree, stats: Tree, *inputs: Array, train: bool, key: Key | None = None
+        params: Tree, model_state: Tree, *inputs: Array, train: bool, key: Key | None = None
     ) -> tuple[dict[str, Any], Tree]:
-        out, stats = network.apply(params, stats, *inputs, train=train, key=key)
-        return (dict(out) if isinstance(out, Mapping) else {name: out}), stats
+        out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)
+        return (dict(out) if isinstance(out, Mapping) else {name: out}), model_state
 
     named = dataclasses.replace(network, apply=apply)
     return with_score(named, lambda heads, x: jax.nn.logsumexp(head(heads, name), axis=-1))

@@ -77,13 +77,13 @@ def generate(
     game: Game,
     players: Players,
     inputs: tuple[Any, ...],
-    stats: Tree,
+    model_state: Tree,
     moment: Moment,
     name: str = "generator",
 ) -> tuple[Array, Tree]:
     """Fake samples `[B, ...]` of a generator's inputs, and its statistics after the call."""
     return game.networks[name].apply(
-        players[name].params, stats, *inputs, train=True, key=named_key(moment.key, name)
+        players[name].params, model_state, *inputs, train=True, key=named_key(moment.key, name)
     )
 
 
@@ -96,7 +96,7 @@ def prepare_inputs(
             inputs,
             key=named_key(moment.key, f"prepare/{place}/{name}"),
             step=moment.step,
-            memory=players[critic].memory,
+            objective_state=players[critic].objective_state,
         )
     return inputs
 
@@ -105,16 +105,20 @@ def judge(
     game: Game,
     players: Players,
     inputs: tuple[Array, ...],
-    stats: Tree,
+    model_state: Tree,
     moment: Moment,
     name: str,
     critic: str = "critic",
 ) -> tuple[dict[str, Array], Tree]:
     """The critic's output on prepared inputs, and its statistics after the call."""
-    out, stats = game.networks[critic].apply(
-        players[critic].params, stats, *inputs, train=True, key=named_key(moment.key, f"{critic}/{name}")
+    out, model_state = game.networks[critic].apply(
+        players[critic].params,
+        model_state,
+        *inputs,
+        train=True,
+        key=named_key(moment.key, f"{critic}/{name}"),
     )
-    return as_mapping(out), stats
+    return as_mapping(out), model_state
 
 
 def look(
@@ -135,13 +139,15 @@ def look(
         seen["latent"] = game.objective.prior(named_key(moment.key, "latent"), batch_size(batch))
         inputs = (seen["latent"], *inputs)
     seen["inputs"] = inputs
-    seen["sample"], generator_stats = generate(game, players, inputs, players["generator"].stats, moment)
+    seen["sample"], generator_stats = generate(
+        game, players, inputs, players["generator"].model_state, moment
+    )
     seen["conditions"] = (critic_condition or condition)(batch)
-    stats = players["critic"].stats
+    model_state = players["critic"].model_state
     for name, x in (("real", batch["x"]), ("fake", seen["sample"])):
         seen[name] = prepare_inputs(game, players, (x, *seen["conditions"]), moment, name)
-        seen[f"{name}_out"], stats = judge(game, players, seen[name], stats, moment, name)
-    return seen, generator_stats, stats
+        seen[f"{name}_out"], model_state = judge(game, players, seen[name], model_state, moment, name)
+    return seen, generator_stats, model_state
 
 
 def critic_closure(
@@ -154,7 +160,9 @@ def critic_closure(
     """The critic as `x [B, ...] -> score [B]` at its current parameters; its statistics stay as they are."""
 
     def closure(x: Array) -> Array:
-        out, _ = judge(game, players, (x, *conditions), players[critic].stats, moment, "closure", critic)
+        out, _ = judge(
+            game, players, (x, *conditions), players[critic].model_state, moment, "closure", critic
+        )
         return score(out)
 
     return closure

@@ -82,7 +82,7 @@ def feature_penalty(
         of_real, of_fake = features(aux.seen["real_out"]), features(aux.seen["fake_out"])
 
         def score(x: Array) -> Array:
-            out, _ = judge(game, players, (x, *conditions), players["critic"].stats, moment, "closure")
+            out, _ = judge(game, players, (x, *conditions), players["critic"].model_state, moment, "closure")
             return witness(features(out), of_real, of_fake)
 
         return jnp.mean(penalties.norm_penalty(score, x))

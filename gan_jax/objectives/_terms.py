@@ -191,7 +191,9 @@ def consistency(transform: Callable[[Key, Array], Array], weight: Weight = 10.0,
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
         x, *conditions = aux.seen[on]
         changed = transform(named_key(moment.key, "transform"), x)
-        out, _ = judge(game, players, (changed, *conditions), players["critic"].stats, moment, "consistency")
+        out, _ = judge(
+            game, players, (changed, *conditions), players["critic"].model_state, moment, "consistency"
+        )
         return jnp.mean(jnp.square(score(aux.seen[f"{on}_out"]) - score(out)))
 
     return Term(name=f"consistency_{on}", player="critic", value=value, weight=weight, conflicts=SCORES)
@@ -202,7 +204,7 @@ def _nudged(game: Game, players: Players, moment: Moment, aux: Aux, sigma: float
     latent, *conditions = aux.seen["inputs"]
     delta = over_batch(jax.random.normal(named_key(moment.key, "delta"), latent.shape, latent.dtype))
     inputs = (latent + sigma * delta, *conditions)
-    sample, _ = generate(game, players, inputs, players["generator"].stats, moment)
+    sample, _ = generate(game, players, inputs, players["generator"].model_state, moment)
     return sample
 
 
@@ -218,7 +220,7 @@ def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
         near = _nudged(game, players, moment, aux, sigma)
         inputs = prepare_inputs(game, players, (near, *aux.seen["conditions"]), moment, "nudged")
-        out, _ = judge(game, players, inputs, players["critic"].stats, moment, "latent_consistency")
+        out, _ = judge(game, players, inputs, players["critic"].model_state, moment, "latent_consistency")
         return jnp.mean(jnp.square(score(aux.seen["fake_out"]) - score(out)))
 
     return Term(
@@ -258,7 +260,7 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
 
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
         real, fake = aux.scores["real"], aux.scores["fake"]
-        anchors = players["critic"].memory["lecam"]
+        anchors = players["critic"].objective_state["lecam"]
         distance = jnp.mean(jnp.square(real - anchors["fake"])) + jnp.mean(jnp.square(fake - anchors["real"]))
         means = jax.lax.stop_gradient({"real": jnp.mean(real), "fake": jnp.mean(fake)})
         moved = jax.tree.map(lambda a, m: decay * a + (1 - decay) * m, dict(anchors), means)
@@ -269,7 +271,7 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
         player="critic",
         value=value,
         weight=weight,
-        memory=lambda params: {"real": jnp.zeros(()), "fake": jnp.zeros(())},
+        objective_state=lambda params: {"real": jnp.zeros(()), "fake": jnp.zeros(())},
         conflicts=SCORES,
     )
 
@@ -287,7 +289,7 @@ def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Ter
         return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.ones(())}
 
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        params, past = players[player].params, players[player].memory["historical_averaging"]
+        params, past = players[player].params, players[player].objective_state["historical_averaging"]
         squares = jax.tree.map(lambda p, m: jnp.sum(jnp.square(p - m)), params, past["mean"])
         count = past["count"] + 1
         mean = jax.tree.map(
@@ -295,7 +297,7 @@ def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Ter
         )
         return Outcome(sum(jax.tree.leaves(squares), start=jnp.zeros(())), {"mean": mean, "count": count})
 
-    return Term(name="historical_averaging", player=player, value=value, weight=weight, memory=begin)
+    return Term(name="historical_averaging", player=player, value=value, weight=weight, objective_state=begin)
 
 
 def top_k_share(scores: Array, fraction: float | Array) -> Array:
@@ -360,7 +362,10 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
     """
 
     def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        probability, real = players["critic"].memory["ada"], jax.lax.stop_gradient(aux.scores["real"])
+        probability, real = (
+            players["critic"].objective_state["ada"],
+            jax.lax.stop_gradient(aux.scores["real"]),
+        )
         moved = adapt_probability(probability, real, target=target, images=images)
         metrics = {"probability": probability, "overfitting": jnp.mean(jnp.sign(real))}
         return Outcome(0.0, moved, metrics)
@@ -370,5 +375,5 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
         player="critic",
         value=value,
         requires=frozenset({"logits"}),
-        memory=lambda params: jnp.zeros(()),
+        objective_state=lambda params: jnp.zeros(()),
     )

@@ -60,7 +60,7 @@ def began(prior: Prior, *, gamma: float = 0.5, rate: float = 0.001, **options: A
     """
 
     def balance(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        k = players["critic"].memory["balance"]
+        k = players["critic"].objective_state["balance"]
         real, fake = aux.scores["real"], aux.scores["fake"]
         new_k = jax.lax.stop_gradient(next_k(k, real, fake, gamma, rate))
         convergence = -jnp.mean(real) + jnp.abs(gamma * jnp.mean(real) - jnp.mean(fake))
@@ -70,5 +70,5 @@ def began(prior: Prior, *, gamma: float = 0.5, rate: float = 0.001, **options: A
     base = two_player(
         lambda real, fake: critic_loss(real, fake, k=0.0), generator_loss, prior=prior, **options
     )
-    term = Term(name="balance", player="critic", value=balance, memory=lambda params: jnp.zeros(()))
+    term = Term(name="balance", player="critic", value=balance, objective_state=lambda params: jnp.zeros(()))
     return add_terms(base, term)

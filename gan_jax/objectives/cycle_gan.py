@@ -52,9 +52,9 @@ def generator_loss(real: Array, fake: Array) -> Array:
 
 
 def _translate(
-    game: Game, players: Players, x: Array, stats: Tree, moment: Moment, name: str
+    game: Game, players: Players, x: Array, model_state: Tree, moment: Moment, name: str
 ) -> tuple[Array, Tree]:
-    return generate(game, players, (x,), stats, moment, name)
+    return generate(game, players, (x,), model_state, moment, name)
 
 
 def _adversarial(
@@ -62,24 +62,26 @@ def _adversarial(
 ) -> tuple[dict[str, Any], Tree, Tree]:
     """What a critic sees of one direction: `(seen, the generator's and the critic's statistics)`."""
     sample, generator_stats = _translate(
-        game, players, batch[side.source], players[side.generator].stats, moment, side.generator
+        game, players, batch[side.source], players[side.generator].model_state, moment, side.generator
     )
     seen: dict[str, Any] = {"sample": sample, "conditions": ()}
-    stats = players[side.critic].stats
+    model_state = players[side.critic].model_state
     for name, x in (("real", batch[side.target]), ("fake", sample)):
         place = f"{side.critic}/{name}"
         seen[name] = prepare_inputs(game, players, (x,), moment, place, side.critic)
-        seen[f"{name}_out"], stats = judge(game, players, seen[name], stats, moment, name, side.critic)
-    return seen, generator_stats, stats
+        seen[f"{name}_out"], model_state = judge(
+            game, players, seen[name], model_state, moment, name, side.critic
+        )
+    return seen, generator_stats, model_state
 
 
 def _critic(side: Side) -> LossFn:
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, _, stats = _adversarial(game, players, batch, moment, side)
+        seen, _, model_state = _adversarial(game, players, batch, moment, side)
         real, fake = score(seen["real_out"]), score(seen["fake_out"])
         total = jnp.mean(critic_loss(real, fake))
-        scores, memory = {"real": real, "fake": fake}, players[side.critic].memory
-        return total, Aux(stats, memory, scores, {"loss": total}, seen)
+        scores, objective_state = {"real": real, "fake": fake}, players[side.critic].objective_state
+        return total, Aux(model_state, objective_state, scores, {"loss": total}, seen)
 
     return loss
 
@@ -87,23 +89,23 @@ def _critic(side: Side) -> LossFn:
 def _generator(side: Side, cycle: float, identity: float) -> LossFn:
     def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
         source, target = batch[side.source], batch[side.target]
-        seen, stats, _ = _adversarial(game, players, batch, moment, side)
+        seen, model_state, _ = _adversarial(game, players, batch, moment, side)
         fake = score(seen["fake_out"])
         adversarial = jnp.mean(generator_loss(fake, fake))
         # Both cycles go through this generator: there from its own samples, and back from the other's.
-        other = players[side.back].stats
+        other = players[side.back].model_state
         returned, _ = _translate(game, players, seen["sample"], other, moment, side.back)
         there, _ = _translate(game, players, target, other, moment, side.back)
-        back, stats = _translate(game, players, there, stats, moment, side.generator)
+        back, model_state = _translate(game, players, there, model_state, moment, side.generator)
         cycles = jnp.mean(jnp.abs(returned - source)) + jnp.mean(jnp.abs(back - target))
         total = adversarial + cycle * cycles
         metrics = {"adversarial": adversarial, "cycle": cycles}
         if identity:
-            same, stats = _translate(game, players, target, stats, moment, side.generator)
+            same, model_state = _translate(game, players, target, model_state, moment, side.generator)
             metrics["identity"] = jnp.mean(jnp.abs(same - target))
             total = total + identity * metrics["identity"]
-        memory = players[side.generator].memory
-        return total, Aux(stats, memory, {"fake": fake}, {**metrics, "loss": total}, seen)
+        objective_state = players[side.generator].objective_state
+        return total, Aux(model_state, objective_state, {"fake": fake}, {**metrics, "loss": total}, seen)
 
     return loss
 

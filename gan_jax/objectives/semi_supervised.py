@@ -58,10 +58,12 @@ def supervised(weight: float = 1.0) -> Term:
             )
         x, y = batch["labelled"]["x"], batch["labelled"]["y"]
         inputs = prepare_inputs(game, players, (x,), moment, "labelled")
-        out, stats = judge(game, players, inputs, aux.stats, moment, "labelled")
+        out, model_state = judge(game, players, inputs, aux.model_state, moment, "labelled")
         logits = head(out, "classes")
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
-        return Outcome(loss, metrics={"error": jnp.mean(jnp.argmax(logits, axis=-1) != y)}, stats=stats)
+        return Outcome(
+            loss, metrics={"error": jnp.mean(jnp.argmax(logits, axis=-1) != y)}, model_state=model_state
+        )
 
     return Term(
         name="supervised",

@@ -100,10 +100,10 @@ def vral(
         return scores[None, :] if whole_batch else scores[:, None]
 
     def meta_logits(
-        game: Game, players: Players, scores: Array, stats: Tree, moment: Moment, meta: str, name: str
+        game: Game, players: Players, scores: Array, model_state: Tree, moment: Moment, meta: str, name: str
     ) -> tuple[Array, Tree]:
-        out, stats = judge(game, players, (meta_input(scores),), stats, moment, name, meta)
-        return score(out), stats
+        out, model_state = judge(game, players, (meta_input(scores),), model_state, moment, name, meta)
+        return score(out), model_state
 
     def seen_scores(
         game: Game, players: Players, batch: Batch, moment: Moment
@@ -117,30 +117,32 @@ def vral(
             seen, scores, _, _ = seen_scores(game, players, batch, moment)
             judged = scores[JUDGED[name]]
             noise = over_batch(jax.random.normal(named_key(moment.key, f"{name}/normal"), judged.shape))
-            normal, stats = meta_logits(
-                game, players, TARGETS[name] + noise, players[name].stats, moment, name, "normal"
+            normal, model_state = meta_logits(
+                game, players, TARGETS[name] + noise, players[name].model_state, moment, name, "normal"
             )
-            own, stats = meta_logits(game, players, judged, stats, moment, name, "scores")
+            own, model_state = meta_logits(game, players, judged, model_state, moment, name, "scores")
             total = jnp.mean(meta_loss(normal, own))
-            return total, Aux(stats, players[name].memory, scores, {"loss": total}, seen)
+            return total, Aux(model_state, players[name].objective_state, scores, {"loss": total}, seen)
 
         return loss
 
     def critic_player(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, scores, _, stats = seen_scores(game, players, batch, moment)
+        seen, scores, _, model_state = seen_scores(game, players, batch, moment)
         logits = {
-            kind: meta_logits(game, players, scores[kind], players[meta].stats, moment, meta, "scores")[0]
+            kind: meta_logits(game, players, scores[kind], players[meta].model_state, moment, meta, "scores")[
+                0
+            ]
             for meta, kind in JUDGED.items()
         }
         total = jnp.mean(critic_loss(logits["real"], logits["fake"], critic))
-        return total, Aux(stats, players["critic"].memory, scores, {"loss": total}, seen)
+        return total, Aux(model_state, players["critic"].objective_state, scores, {"loss": total}, seen)
 
     def generator_player(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, scores, stats, _ = seen_scores(game, players, batch, moment)
+        seen, scores, model_state, _ = seen_scores(game, players, batch, moment)
         losses = generator_loss(scores["real"], scores["fake"], generator)
         total = jnp.mean(losses)
-        memory, fake = players["generator"].memory, {"fake": scores["fake"]}
-        return total, Aux(stats, memory, fake, {"loss": total}, {**seen, "losses": losses})
+        objective_state, fake = players["generator"].objective_state, {"fake": scores["fake"]}
+        return total, Aux(model_state, objective_state, fake, {"loss": total}, {**seen, "losses": losses})
 
     exact = not whole_batch and generator == "target"
     return Objective(

@@ -7,19 +7,33 @@ import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
 from gan_jax.game import Game
-from gan_jax.training.checkpoint import Best
 from gan_jax.types import Diagnostic
 
 
 class ExperimentError(ValueError):
     """An experiment that cannot be found or built, in a line that says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """Which checkpoints to keep beside the latest: the `keep` best by a metric given to `save`.
+
+    Attributes:
+      metric: its name in `save(..., metrics=...)`; steps saved without it, or with NaN, are no candidates.
+      keep: how many.
+      mode: whether the least or the greatest value is best. Ties go to the later step.
+    """
+
+    metric: str
+    keep: int = 1
+    mode: Literal["min", "max"] = "min"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,10 +49,10 @@ class Experiment:
         (a run always saves and draws its picture at its end).
       rounds_per_dispatch: K, rounds on the device between two looks of the host.
       parallelism: see `sharding.make_layout`.
-      further: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
+      extra_sources: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`.
       picture_samples: N.
-      conditions: `n -> further inputs of the generator`, each `[n, ...]`.
+      conditions: `n -> extra_sources inputs of the generator`, each `[n, ...]`.
       evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint; the one
         named `scores` gives way to what `--mode=evaluate` is asked to compare with.
       evaluation_samples: N.
@@ -63,7 +77,7 @@ class Experiment:
     evaluate_every: int = 0
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
-    further: tuple[Source, ...] = ()
+    extra_sources: tuple[Source, ...] = ()
     conditions: Callable[[int], tuple[Any, ...]] = lambda n: ()
     evaluations: Mapping[str, Callable[[np.ndarray], Any]] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
@@ -83,7 +97,7 @@ class Experiment:
             if getattr(self, name) < 0:
                 zero = "all" if name == "keep_pictures" else "never"
                 raise ExperimentError(f"{name} must be 0 ({zero}) or more, got {getattr(self, name)}.")
-        if self.further and self.parallelism != "jit":
+        if self.extra_sources and self.parallelism != "jit":
             raise ExperimentError(
                 f"Several seeds are trained whole, each on one device: parallelism=jit, got {self.parallelism!r}."
             )
@@ -95,12 +109,12 @@ class Experiment:
     @property
     def seeds(self) -> int:
         """How many seeds are trained together."""
-        return 1 + len(self.further)
+        return 1 + len(self.extra_sources)
 
-    def alone(self, place: int) -> Experiment:
+    def for_seed(self, place: int) -> Experiment:
         """The experiment of one of the seeds."""
-        source = (self.source, *self.further)[place]
-        return dataclasses.replace(self, seed=self.seed + place, source=source, further=())
+        source = (self.source, *self.extra_sources)[place]
+        return dataclasses.replace(self, seed=self.seed + place, source=source, extra_sources=())
 
 
 LOWEST = frozenset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -11,18 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Schedule, TrainState, fresh_turns
-from gan_jax.training.compiler import compiler_options
+from gan_jax.game import Game, Schedule, TrainState
 from gan_jax.training.step import play_round
 from gan_jax.types import Array, Batch, Diagnostic, Metrics, Tree
 
 Program: TypeAlias = Callable[[TrainState, Tree, Tree, Array], tuple[TrainState, Metrics]]
-ROUNDS_PER_DISPATCH = 100
 
 
 def rollout_program(
     game: Game,
-    fetch: Callable[[Tree, Tree], Batch],
+    get_batch: Callable[[Tree, Tree], Batch],
     *,
     schedule: Schedule | None = None,
     diagnostics: Sequence[Diagnostic] = (),
@@ -35,21 +32,23 @@ def rollout_program(
 
     Args:
       game: the game.
-      fetch: `Source.fetch`, called for one batch at a time.
+      fetch: `Source.get_batch`, called for one batch at a time.
       schedule: the turns of a round; the game's own by default.
       diagnostics: see `types.Diagnostic`.
 
     Returns:
-      `(state, resident, feed [K, T, ...], n) -> (state, metrics [K])`; metrics beyond n are zero.
+      `(state, device_data, host_batches [K, T, ...], n) -> (state, metrics [K])`; metrics beyond n are zero.
     """
     schedule = game.schedule if schedule is None else schedule
 
-    def program(state: TrainState, resident: Tree, feed: Tree, rounds: Array) -> tuple[TrainState, Metrics]:
-        capacity = jax.tree.leaves(feed)[0].shape[0]
+    def program(
+        state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
+    ) -> tuple[TrainState, Metrics]:
+        capacity = jax.tree.leaves(host_batches)[0].shape[0]
 
         def play(i: Array | int, state: TrainState) -> tuple[TrainState, Metrics]:
             def batch_at(turn: Array | int) -> Batch:
-                return fetch(resident, jax.tree.map(lambda x: x[i, turn], feed))
+                return get_batch(device_data, jax.tree.map(lambda x: x[i, turn], host_batches))
 
             return play_round(game, schedule, state, batch_at, diagnostics)
 
@@ -65,7 +64,7 @@ def rollout_program(
     return program
 
 
-def feed_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity: int) -> Any:
+def stack_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity: int) -> Any:
     """What the host sends for `rounds` rounds of `turns` batches, padded to `capacity` rounds: `[K, T, ...]`."""
 
     def arrange(x: np.ndarray) -> np.ndarray:
@@ -74,51 +73,4 @@ def feed_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity: 
         padding = np.zeros((capacity - rounds, *x.shape[1:]), x.dtype)
         return np.concatenate([x, padding]) if rounds < capacity else x
 
-    return jax.tree.map(arrange, source.feed(cursor, rounds * turns))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(game: Game, source: Source) -> Callable[..., tuple[TrainState, Metrics]]:
-    return jax.jit(rollout_program(game, source.fetch), compiler_options=compiler_options())
-
-
-@functools.lru_cache(maxsize=4)
-def _on_device(source: Source) -> Tree:
-    return jax.device_put(source.resident)
-
-
-def rollout(
-    game: Game,
-    source: Source,
-    state: TrainState,
-    rounds: int,
-    *,
-    per_dispatch: int = ROUNDS_PER_DISPATCH,
-) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """Plays `rounds` rounds of the game's schedule, for notebooks: compiled once for a game and its data.
-
-    Args:
-      game: the game; its phases are the launcher's business and are not read here.
-      source: the data.
-      state: where to start; not donated.
-      rounds: how many, at least 1.
-      per_dispatch: K, rounds in one dispatch at most.
-
-    Returns:
-      The state after them, and every metric as an array `[rounds]`.
-
-    Raises:
-      ValueError: if `rounds` or `per_dispatch` is below 1.
-    """
-    if rounds < 1 or per_dispatch < 1:
-        raise ValueError(f"rollout plays 1 or more rounds, got rounds={rounds}, per_dispatch={per_dispatch}.")
-    program, turns = _compiled(game, source), fresh_turns(game.schedule)
-    resident = _on_device(source)
-    cursor, histories = int(state.cursor), []
-    for start in range(0, rounds, per_dispatch):
-        n = min(per_dispatch, rounds - start)
-        feed = feed_rounds(source, cursor, turns, n, per_dispatch)
-        state, history = program(state, resident, feed, np.int32(n))
-        histories.append({name: np.asarray(values[:n]) for name, values in history.items()})
-        cursor += n * turns
-    return state, {name: np.concatenate([h[name] for h in histories]) for name in histories[0]}
+    return jax.tree.map(arrange, source.host_batches(cursor, rounds * turns))

@@ -31,16 +31,17 @@ def init_state(game: Game, key: Key) -> TrainState:
     players = {}
     for name in game.players:
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        params, stats = jax.tree.map(_strongly_typed, game.networks[name].init(own))
-        remember = game.objective.memory.get(name)
+        params, model_state = jax.tree.map(_strongly_typed, game.networks[name].init(own))
+        remember = game.objective.objective_state.get(name)
         players[name] = PlayerState(
             params=params,
-            stats=stats,
+            model_state=model_state,
             opt_state=game.optimizers[name].init(params),
-            memory=jax.tree.map(_strongly_typed, remember(params)) if remember else {},
+            objective_state=jax.tree.map(_strongly_typed, remember(params)) if remember else {},
         )
     ema = {
-        name: jax.tree.map(jnp.copy, (players[name].params, players[name].stats)) for name in sorted(game.ema)
+        name: jax.tree.map(jnp.copy, (players[name].params, players[name].model_state))
+        for name in sorted(game.ema)
     }
     # The counters are arrays of their own: donating one buffer twice is an error.
     return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
@@ -176,5 +177,5 @@ def _average(game: Game, state: TrainState, players: dict[str, PlayerState]) -> 
                 return new
             return (rate * old + (1 - rate) * new).astype(new.dtype)
 
-        averages[name] = jax.tree.map(mix, average, (players[name].params, players[name].stats))
+        averages[name] = jax.tree.map(mix, average, (players[name].params, players[name].model_state))
     return averages

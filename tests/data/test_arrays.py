@@ -15,8 +15,8 @@ from gan_jax.metrics._files import read_arrays
 
 
 def fetch_first(source, cursor=0):
-    fed = jax.tree.map(lambda leaf: leaf[0], source.feed(cursor, 1))
-    return source.fetch(source.resident, fed)
+    host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(cursor, 1))
+    return source.get_batch(source.device_data, host_batch)
 
 
 def images(n=10, side=2):
@@ -64,7 +64,10 @@ def test_a_batch_larger_than_the_data_names_both_numbers():
     with pytest.raises(DataError, match="batch of 11 is larger than the data set, which has 10 examples"):
         from_arrays({"x": images(10)}, batch_size=11)
     assert isinstance(DataError("x"), ValueError)
-    assert from_arrays({"x": images(10)}, batch_size=11, replace=True).feed(0, 1)["all"].shape == (1, 11)
+    assert from_arrays({"x": images(10)}, batch_size=11, replace=True).host_batches(0, 1)["all"].shape == (
+        1,
+        11,
+    )
 
 
 @pytest.mark.parametrize("jitted", [False, True])
@@ -80,12 +83,12 @@ def test_decode_has_exact_ends_and_is_odd(jitted):
 def test_fetch_gathers_decodes_and_keeps_examples_together():
     data = {"x": images(), "y": np.arange(10, dtype=np.int64), "condition": -np.ones((10, 3))}
     source = from_arrays(data, batch_size=4, seed=2)
-    indices = source.feed(5, 1)["all"][0]
+    indices = source.host_batches(5, 1)["all"][0]
     batch = fetch_first(source, 5)
     np.testing.assert_array_equal(batch["y"], indices)
     np.testing.assert_allclose(batch["x"], data["x"][indices] / 127.5 - 1, atol=1e-6)
     assert (batch["x"].dtype, batch["y"].dtype, batch["condition"].dtype) == ("float32", "int32", "float32")
-    assert source.resident["all"]["x"].dtype == np.uint8
+    assert source.device_data["all"]["x"].dtype == np.uint8
     assert (source.size, source.batch_size) == (10, 4)
 
 
@@ -97,12 +100,12 @@ def test_labels_stored_as_uint8_stay_labels():
 def test_labelled_examples_have_their_own_batch_and_order():
     few = {"x": images(6), "y": np.arange(6)}
     source = from_arrays({"x": images(40)}, batch_size=8, labelled=few, labelled_batch_size=3)
-    fed = source.feed(0, 2)
-    assert sorted(fed["labelled"].reshape(-1).tolist()) == list(range(6))
+    host_batch = source.host_batches(0, 2)
+    assert sorted(host_batch["labelled"].reshape(-1).tolist()) == list(range(6))
     batch = fetch_first(source)
     assert batch["x"].shape == (8, 2, 2, 1)
     assert batch["labelled"]["x"].shape == (3, 2, 2, 1)
-    np.testing.assert_array_equal(batch["labelled"]["y"], fed["labelled"][0])
+    np.testing.assert_array_equal(batch["labelled"]["y"], host_batch["labelled"][0])
     with pytest.raises(DataError, match="batch of 8 is larger than the data set, which has 6"):
         from_arrays({"x": images(40)}, batch_size=8, labelled=few)
 
@@ -110,9 +113,9 @@ def test_labelled_examples_have_their_own_batch_and_order():
 def test_a_gathered_batch_is_divided_over_devices():
     source = from_arrays({"x": images(32)}, batch_size=16)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    fed = jax.tree.map(lambda leaf: leaf[0], source.feed(0, 1))
+    host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
     with jax.set_mesh(mesh):
-        divided = jax.jit(source.fetch)(source.resident, fed)["x"]
+        divided = jax.jit(source.get_batch)(source.device_data, host_batch)["x"]
     assert {shard.data.shape for shard in divided.addressable_shards} == {(2, 2, 2, 1)}
     np.testing.assert_array_equal(divided, fetch_first(source)["x"])
 
@@ -136,8 +139,8 @@ def test_unusable_arrays_say_what_was_expected(data, said):
 
 
 def test_integer_images_and_masks_become_uint8():
-    assert from_arrays({"x": images().astype(np.int64)}, 2).resident["all"]["x"].dtype == np.uint8
-    mask = from_arrays({"x": np.array([[True], [False]])}, 2).resident["all"]["x"]
+    assert from_arrays({"x": images().astype(np.int64)}, 2).device_data["all"]["x"].dtype == np.uint8
+    mask = from_arrays({"x": np.array([[True], [False]])}, 2).device_data["all"]["x"]
     np.testing.assert_array_equal(mask, [[255], [0]])
 
 

@@ -19,8 +19,11 @@ def data(n=23):
 
 
 def batches(source, cursor, count):
-    fed = source.feed(cursor, count)
-    return [source.fetch(source.resident, jax.tree.map(lambda leaf, i=i: leaf[i], fed)) for i in range(count)]
+    host_batch = source.host_batches(cursor, count)
+    return [
+        source.get_batch(source.device_data, jax.tree.map(lambda leaf, i=i: leaf[i], host_batch))
+        for i in range(count)
+    ]
 
 
 def assert_same(first, second):
@@ -29,10 +32,10 @@ def assert_same(first, second):
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_stream_is_the_resident_source_from_elsewhere(replace):
-    resident = from_arrays(data(), 5, seed=3, replace=replace)
+    device_data = from_arrays(data(), 5, seed=3, replace=replace)
     streaming = stream.from_reader(stream.array_reader(data()), 23, 5, seed=3, replace=replace)
     for cursor, count in ((0, 3), (3, 3), (6, 1), (50, 2), (1, 4)):
-        assert_same(batches(streaming, cursor, count), batches(resident, cursor, count))
+        assert_same(batches(streaming, cursor, count), batches(device_data, cursor, count))
     streaming.close()
 
 
@@ -45,11 +48,11 @@ def test_batches_are_read_once_and_ahead():
         return {"x": indices[:, None].astype(np.float32)}
 
     source = stream.from_reader(reader, 12, 4, ahead=2)
-    source.feed(0, 1)
+    source.host_batches(0, 1)
     for _ in range(3):
         assert done.acquire(timeout=10)
     assert len(read) == 3  # batch 0, and batches 1 and 2 before they are asked for
-    source.feed(1, 2)
+    source.host_batches(1, 2)
     source.close()
     assert len(set(read)) == len(read)
 
@@ -60,7 +63,7 @@ def test_an_error_while_reading_reaches_the_caller():
 
     source = stream.from_reader(reader, 12, 4)
     with pytest.raises(DataError, match="the disk is gone"):
-        source.feed(0, 1)
+        source.host_batches(0, 1)
     source.close()
 
 
@@ -84,38 +87,38 @@ class Counting:
         self.number = json.loads(state) if self.kind == "bytes" else state["number"]
 
 
-def numbers(fed):
-    return fed["x"][:, 0, 0].tolist()
+def numbers(host_batch):
+    return host_batch["x"][:, 0, 0].tolist()
 
 
 @pytest.mark.parametrize("kind", ["bytes", "json"])
 def test_an_iterator_goes_on_from_its_state(kind):
     source = stream.from_iterator(Counting(kind), batch_size=2)
-    assert numbers(source.feed(0, 3)) == [1, 2, 3]
+    assert numbers(source.host_batches(0, 3)) == [1, 2, 3]
     saved = source.state()
-    assert numbers(source.feed(3, 2)) == [4, 5]
+    assert numbers(source.host_batches(3, 2)) == [4, 5]
     resumed = stream.from_iterator(Counting(kind), batch_size=2)
     resumed.restore(saved)
-    assert numbers(resumed.feed(3, 2)) == [4, 5]
+    assert numbers(resumed.host_batches(3, 2)) == [4, 5]
 
 
 def test_a_state_saved_by_a_loop_that_reads_ahead_still_resumes():
     """The loop has asked for batches 3 and 4 when it saves after training on batch 2."""
     source = stream.from_iterator(Counting("json"), batch_size=2)
-    source.feed(0, 3)
-    source.feed(3, 2)
+    source.host_batches(0, 3)
+    source.host_batches(3, 2)
     resumed = stream.from_iterator(Counting("json"), batch_size=2)
     resumed.restore(source.state())
-    assert numbers(resumed.feed(3, 2)) == [4, 5]
-    assert numbers(resumed.feed(7, 1)) == [8]
-    assert numbers(resumed.feed(4, 1)) == [5]
+    assert numbers(resumed.host_batches(3, 2)) == [4, 5]
+    assert numbers(resumed.host_batches(7, 1)) == [8]
+    assert numbers(resumed.host_batches(4, 1)) == [5]
 
 
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda s: s.feed(0, 3), "ended after 2 batches"),
-        (lambda s: (s.feed(0, 2), s.feed(0, 1)), "stands at batch 2 and cannot go back to 0"),
+        (lambda s: s.host_batches(0, 3), "ended after 2 batches"),
+        (lambda s: (s.host_batches(0, 2), s.host_batches(0, 1)), "stands at batch 2 and cannot go back to 0"),
     ],
 )
 def test_an_iterator_that_cannot_go_on_says_so(act, said):
@@ -127,7 +130,7 @@ def test_an_iterator_that_cannot_go_on_says_so(act, said):
 
 def test_other_mistakes_of_streams():
     with pytest.raises(DataError, match="gave a batch of 3, expected 2"):
-        stream.from_iterator(iter([{"x": np.zeros((3, 1))}]), batch_size=2).feed(0, 1)
+        stream.from_iterator(iter([{"x": np.zeros((3, 1))}]), batch_size=2).host_batches(0, 1)
     with pytest.raises(DataError, match="cannot be read"):
         stream.from_iterator(Counting("json"), batch_size=2).restore(b"{")
     with pytest.raises(DataError, match="larger than the data set"):
@@ -143,12 +146,12 @@ def test_grain_resumes_where_it_stopped():
         examples = [{"x": np.full(3, k, np.float32)} for k in range(20)]
         return iter(grain.MapDataset.source(examples).shuffle(seed=1).repeat().to_iter_dataset().batch(4))
 
-    whole = stream.from_iterator(iterator(), batch_size=4).feed(0, 12)["x"]
+    whole = stream.from_iterator(iterator(), batch_size=4).host_batches(0, 12)["x"]
     first = stream.from_iterator(iterator(), batch_size=4)
-    np.testing.assert_array_equal(first.feed(0, 7)["x"], whole[:7])
+    np.testing.assert_array_equal(first.host_batches(0, 7)["x"], whole[:7])
     resumed = stream.from_iterator(iterator(), batch_size=4)
     resumed.restore(first.state())
-    np.testing.assert_array_equal(resumed.feed(7, 5)["x"], whole[7:])
+    np.testing.assert_array_equal(resumed.host_batches(7, 5)["x"], whole[7:])
 
 
 @pytest.fixture
@@ -163,11 +166,11 @@ def folder(tmp_path):
 def test_sets_above_the_limit_stream_and_give_the_same_batches(folder, tmp_path):
     np.save(tmp_path / "some.npy", data()["x"])
     for spec, size in ((str(folder), 8), (str(tmp_path / "some.npy"), None)):
-        resident = open_source(spec, 4, seed=1, size=size)
+        device_data = open_source(spec, 4, seed=1, size=size)
         streaming = open_source(spec, 4, seed=1, size=size, resident_limit=100)
-        assert jax.tree.leaves(streaming.resident) == []
-        assert streaming.size == resident.size
-        assert_same(batches(streaming, 2, 3), batches(resident, 2, 3))
+        assert jax.tree.leaves(streaming.device_data) == []
+        assert streaming.size == device_data.size
+        assert_same(batches(streaming, 2, 3), batches(device_data, 2, 3))
         streaming.close()
     with pytest.raises(DataError, match="where 8 x 8 is asked for"):
         open_source(str(tmp_path / "some.npy"), 4, size=8, resident_limit=100)
@@ -190,10 +193,10 @@ def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned(
 def test_a_replica_augments_its_share_as_the_whole_would():
     """Under pmap a replica sees a slice of everything that was fed: of indices and of numbers alike."""
     source = augmented(from_arrays(data(16), 8), "flip", "translation")
-    fed = jax.tree.map(lambda leaf: leaf[0], source.feed(2, 1))
-    assert {leaf.shape for leaf in jax.tree.leaves(fed)} == {(8,)}
-    whole = source.fetch(source.resident, fed)
-    share = source.fetch(source.resident, jax.tree.map(lambda leaf: leaf[4:], fed))
+    host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(2, 1))
+    assert {leaf.shape for leaf in jax.tree.leaves(host_batch)} == {(8,)}
+    whole = source.get_batch(source.device_data, host_batch)
+    share = source.get_batch(source.device_data, jax.tree.map(lambda leaf: leaf[4:], host_batch))
     np.testing.assert_array_equal(share["x"], whole["x"][4:])
 
 

@@ -106,23 +106,25 @@ def test_labels_name_the_mode_and_samples_agree():
 
 def test_source_draws_a_batch_by_its_number_whatever_the_cut():
     source = toy.from_toy(toy.ring(), batch_size=16, seed=5)
-    draw = jax.jit(lambda number: source.fetch(source.resident, number)["x"])
-    one_by_one = [draw(source.feed(cursor, 1)[0]) for cursor in range(2, 5)]
-    together = [draw(number) for number in source.feed(2, 3)]
+    draw = jax.jit(lambda number: source.get_batch(source.device_data, number)["x"])
+    one_by_one = [draw(source.host_batches(cursor, 1)[0]) for cursor in range(2, 5)]
+    together = [draw(number) for number in source.host_batches(2, 3)]
     np.testing.assert_array_equal(one_by_one, together)
     assert len(np.unique(np.concatenate(together), axis=0)) == 48
     other = toy.from_toy(toy.ring(), batch_size=16, seed=6)
-    assert not np.array_equal(other.fetch(other.resident, other.feed(2, 1)[0])["x"], one_by_one[0])
+    assert not np.array_equal(
+        other.get_batch(other.device_data, other.host_batches(2, 1)[0])["x"], one_by_one[0]
+    )
 
 
 def test_draws_are_divided_over_devices_and_equal_on_one():
     source = toy.from_toy(toy.ring(), batch_size=16, seed=0)
-    alone = jax.jit(lambda number: source.fetch(source.resident, number)["x"])(np.int32(3))
+    single = jax.jit(lambda number: source.get_batch(source.device_data, number)["x"])(np.int32(3))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
-        divided = jax.jit(lambda number: source.fetch(source.resident, number)["x"])(np.int32(3))
+        divided = jax.jit(lambda number: source.get_batch(source.device_data, number)["x"])(np.int32(3))
     assert {shard.data.shape for shard in divided.addressable_shards} == {(2, 2)}
-    np.testing.assert_allclose(divided, alone, atol=1e-6)
+    np.testing.assert_allclose(divided, single, atol=1e-6)
 
 
 @pytest.mark.parametrize(

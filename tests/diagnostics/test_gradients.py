@@ -26,11 +26,11 @@ def linear_game(objective=None):
     """D(x) = w x, and a generator of two fixed points."""
     linear = Network(
         init=lambda key: ({"layer": {"w": W}}, ()),
-        apply=lambda params, stats, x, train, key: (x @ params["layer"]["w"], stats),
+        apply=lambda params, model_state, x, train, key: (x @ params["layer"]["w"], model_state),
     )
     fixed = Network(
         init=lambda key: ({"shift": jnp.zeros(2)}, ()),
-        apply=lambda params, stats, z, train, key: (FAKE + params["shift"], stats),
+        apply=lambda params, model_state, z, train, key: (FAKE + params["shift"], model_state),
     )
     return Game(
         networks={"critic": linear, "generator": fixed},

@@ -108,10 +108,10 @@ def test_the_gradient_is_the_adjoint(change):
     np.testing.assert_allclose(jnp.sum(x * pulled), value, rtol=1e-4)
 
 
-def prepare(policy, inputs, probability=1.0, memory=None, key=KEY):
+def prepare(policy, inputs, probability=1.0, objective_state=None, key=KEY):
     made = augment.diff_augment(policy, probability)
-    return jax.jit(lambda *args: made(args[0], key=args[1], step=0, memory=args[2]))(
-        inputs, key, memory or {}
+    return jax.jit(lambda *args: made(args[0], key=args[1], step=0, objective_state=args[2]))(
+        inputs, key, objective_state or {}
     )
 
 
@@ -148,7 +148,7 @@ def test_probability_from_a_number_or_from_memory():
     np.testing.assert_array_equal(prepare("color,translation", (x,), 0.0)[0], x)
     for seen in (
         prepare("flip", (x,), 0.3)[0],
-        prepare("flip", (x,), "ada", memory={"ada": jnp.array(0.3)})[0],
+        prepare("flip", (x,), "ada", objective_state={"ada": jnp.array(0.3)})[0],
     ):
         changed = (np.asarray(seen) != np.asarray(x)).any((1, 2, 3)).sum()
         # Chosen with .3, mirrored with 1/2: Binomial(1000, .15), 5 standard deviations are 57.
@@ -157,14 +157,14 @@ def test_probability_from_a_number_or_from_memory():
 
 def test_devices_share_the_work_and_draw_as_one_does():
     x, made = images(16), augment.diff_augment("color,translation", 0.5)
-    program = jax.jit(lambda x: made((x,), key=KEY, step=0, memory={})[0])
-    alone = program(x)
+    program = jax.jit(lambda x: made((x,), key=KEY, step=0, objective_state={})[0])
+    single = program(x)
     whole = program.lower(x).compile().cost_analysis()["flops"]
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
         shared = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
         compiled = program.lower(shared).compile()
-        np.testing.assert_allclose(compiled(shared), alone, atol=1e-6)
+        np.testing.assert_allclose(compiled(shared), single, atol=1e-6)
     assert compiled.cost_analysis()["flops"] < 1.2 * whole / 8
     assert "all-reduce" not in compiled.as_text()
 
@@ -174,7 +174,7 @@ def test_it_compiles_and_differentiates_twice():
     made = augment.diff_augment("color,translation,cutout")
 
     def seen(x):
-        return jnp.sum(made((x,), key=KEY, step=0, memory={})[0] ** 2)
+        return jnp.sum(made((x,), key=KEY, step=0, objective_state={})[0] ** 2)
 
     penalty = jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(seen)(x) ** 2)))(x)
     assert np.isfinite(penalty).all()

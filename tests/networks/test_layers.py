@@ -56,11 +56,11 @@ def test_spectral_estimate_converges_to_the_largest_singular_value(shape):
 def test_power_iterations_run_only_in_training():
     x = normal(2, 5)
     network = from_linen(Dense(4, weight=SpectralWeight), x)
-    params, stats = network.init(KEY)
-    _, evaluated = network.apply(params, stats, x, train=False)
-    _, trained = quick(lambda: network.apply(params, stats, x, train=True))
-    chex.assert_trees_all_equal(evaluated, stats)
-    before, after = (s["spectral"]["SpectralWeight_0"]["u"] for s in (stats, trained))
+    params, model_state = network.init(KEY)
+    _, evaluated = network.apply(params, model_state, x, train=False)
+    _, trained = quick(lambda: network.apply(params, model_state, x, train=True))
+    chex.assert_trees_all_equal(evaluated, model_state)
+    before, after = (s["spectral"]["SpectralWeight_0"]["u"] for s in (model_state, trained))
     assert np.abs(before - after).max() > 1e-3
     np.testing.assert_allclose(np.linalg.norm(after), 1.0, rtol=1e-5)
 
@@ -116,8 +116,8 @@ def test_equalized_weights_have_hes_variance_at_run_time():
 def test_batch_norm_of_one_group_is_flaxs():
     x = normal(6, 4, 4, 3) * 2 + 1
     affine = {"scale": jnp.array([1.0, 2.0, 3.0]), "bias": jnp.array([0.0, 1.0, -1.0])}
-    stats = {"mean": jnp.array([0.1, 0.2, 0.3]), "var": jnp.array([1.0, 2.0, 3.0])}
-    variables = {"params": affine, "batch_stats": stats}
+    model_state = {"mean": jnp.array([0.1, 0.2, 0.3]), "var": jnp.array([1.0, 2.0, 3.0])}
+    variables = {"params": affine, "batch_stats": model_state}
     for train in (True, False):
         out, written = run_batch_norm(BatchNorm(), variables, x, train)
         expected, reference = quick(
@@ -150,7 +150,7 @@ def test_batch_norm_in_groups_is_what_each_replica_does():
     plain = jax.jit(lambda part: BatchNorm().apply(variables, part, train=True, mutable=["batch_stats"]))
     parts = [plain(part) for part in np.split(np.asarray(x), 4)]
     np.testing.assert_allclose(out, np.concatenate([part for part, _ in parts]), atol=1e-5)
-    averaged = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *[stats for _, stats in parts])
+    averaged = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *[model_state for _, model_state in parts])
     chex.assert_trees_all_close(written, averaged, atol=1e-6)
     with pytest.raises(ValueError, match="multiple"):
         BatchNorm(groups=3).apply(variables, x, train=True, mutable=["batch_stats"])

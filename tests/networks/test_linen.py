@@ -57,22 +57,28 @@ class Wrapped(nn.Module):
 def test_statistics_chain_and_change_only_in_training():
     """Flax's rule by hand: mean <- .9 mean + .1 batch mean, twice, on batches of means 1 and 3."""
     network = from_linen(Normed(), jnp.ones((2, 1)))
-    params, stats = network.init(KEY)
+    params, model_state = network.init(KEY)
     for mean in (1.0, 3.0):
         batch = jnp.array([[mean - 1], [mean + 1]])
-        out, stats = network.apply(params, stats, batch, train=True, key=None)
+        out, model_state = network.apply(params, model_state, batch, train=True, key=None)
         np.testing.assert_allclose(out, [[-1.0], [1.0]], atol=1e-4)
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], [0.9 * 0.1 + 0.1 * 3], rtol=1e-6)
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["var"], [0.81 + 0.09 + 0.1], rtol=1e-6)
+    np.testing.assert_allclose(
+        model_state["batch_stats"]["BatchNorm_0"]["mean"], [0.9 * 0.1 + 0.1 * 3], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        model_state["batch_stats"]["BatchNorm_0"]["var"], [0.81 + 0.09 + 0.1], rtol=1e-6
+    )
 
-    evaluated, after = network.apply(params, stats, jnp.array([[5.0]]), train=False, key=None)
-    assert after is stats
+    evaluated, after = network.apply(params, model_state, jnp.array([[5.0]]), train=False, key=None)
+    assert after is model_state
     np.testing.assert_allclose(evaluated, [[5.0 - 0.39]], rtol=1e-4)
 
 
 def test_parameters_are_kept_apart_from_all_other_collections():
-    params, stats = from_linen(MLPCritic(widths=(4,), norm="batch+spectral"), jnp.ones((2, 3))).init(KEY)
-    assert set(stats) == {"batch_stats", "spectral"}
+    params, model_state = from_linen(MLPCritic(widths=(4,), norm="batch+spectral"), jnp.ones((2, 3))).init(
+        KEY
+    )
+    assert set(model_state) == {"batch_stats", "spectral"}
     assert set(params) == {"trunk", "scores"}
 
 
@@ -139,9 +145,9 @@ def test_what_couples_a_batch_is_found_by_watching(module, couples):
 def test_the_promise_about_coupling_is_true(norm):
     """Changing the second example changes the first one's score exactly where the network says so."""
     network = from_linen(MLPCritic(widths=(5,), norm=norm), jnp.ones((2, 3)))
-    params, stats = network.init(KEY)
+    params, model_state = network.init(KEY)
     x = jax.random.normal(KEY, (3, 3))
-    score = jax.jit(lambda x: network.apply(params, stats, x, train=True, key=None)[0][0])
+    score = jax.jit(lambda x: network.apply(params, model_state, x, train=True, key=None)[0][0])
     influence = jax.jit(jax.grad(score))(x)[1]
     assert bool(jnp.any(influence != 0)) is network.couples_batch
 
@@ -153,10 +159,10 @@ def test_the_promise_can_be_given():
 
 def test_modules_without_a_train_argument_are_called_without_it():
     network = from_linen(nn.Dense(3), jnp.ones((1, 2)))
-    params, stats = network.init(KEY)
-    out, _ = network.apply(params, stats, jnp.ones((4, 2)), train=True, key=KEY)
+    params, model_state = network.init(KEY)
+    out, _ = network.apply(params, model_state, jnp.ones((4, 2)), train=True, key=KEY)
     assert out.shape == (4, 3)
-    assert stats == {}
+    assert model_state == {}
 
 
 def test_examples_are_asked_for():

@@ -38,9 +38,9 @@ def shapes(module, *inputs, train=True):
     network = from_linen(module, *inputs, couples_batch=False)
 
     def run(key):
-        params, stats = network.init(key)
-        out, _ = network.apply(params, stats, *inputs_of(inputs), train=train, key=key)
-        return out, params, stats
+        params, model_state = network.init(key)
+        out, _ = network.apply(params, model_state, *inputs_of(inputs), train=train, key=key)
+        return out, params, model_state
 
     return jax.eval_shape(run, KEY)
 
@@ -54,8 +54,8 @@ def run(module, *inputs, train=True):
     network = from_linen(module, *inputs, couples_batch=False)
 
     def program(key):
-        params, stats = network.init(key)
-        out, _ = network.apply(params, stats, *inputs, train=train, key=key)
+        params, model_state = network.init(key)
+        out, _ = network.apply(params, model_state, *inputs, train=train, key=key)
         return out, params
 
     return quick(program, KEY)
@@ -110,10 +110,10 @@ def test_a_penaltys_gradient_is_finite_through_every_kind_of_norm(norm):
     critic = from_linen(DCGANCritic(width=4, norm=norm), images(8, 1))
 
     def penalty(key, x):
-        params, stats = critic.init(key)
+        params, model_state = critic.init(key)
 
         def loss(params):
-            slope = jax.grad(lambda x: critic.apply(params, stats, x, train=True, key=key)[0].sum())(x)
+            slope = jax.grad(lambda x: critic.apply(params, model_state, x, train=True, key=key)[0].sum())(x)
             return jnp.sum(jnp.square(slope))
 
         return jax.grad(loss)(params)
@@ -149,13 +149,13 @@ def test_resnets_have_the_papers_parameter_counts():
     expected = 129 * 4 * 4 * 256 + 3 * block + 2 * 256 + conv(3, 256, 3)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
-    _, params, stats = shapes(ResNetCritic(width=128, norm="spectral"), images(32))
+    _, params, model_state = shapes(ResNetCritic(width=128, norm="spectral"), images(32))
     first = conv(3, 3, 128) + conv(3, 128, 128) + conv(1, 3, 128)
     second = 2 * conv(3, 128, 128) + conv(1, 128, 128)
     plain = 2 * 2 * conv(3, 128, 128)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == first + second + plain + 128 + 1
     # One vector for each of the three, three, two and two convolutions and the last layer.
-    assert len(jax.tree.leaves(stats)) == 11
+    assert len(jax.tree.leaves(model_state)) == 11
 
 
 def test_resnets_take_attention_and_classes():
@@ -226,9 +226,9 @@ def test_unets_noise_is_dropout_also_in_evaluation_where_a_key_is_given():
     network = from_linen(UNet(channels=1, width=4), x, couples_batch=False)
 
     def paint(init_key):
-        params, stats = network.init(init_key)
+        params, model_state = network.init(init_key)
         keys = (jax.random.key(1), jax.random.key(2), None, None)
-        return [network.apply(params, stats, x, train=False, key=key)[0] for key in keys]
+        return [network.apply(params, model_state, x, train=False, key=key)[0] for key in keys]
 
     first, second, quiet, again = quick(paint, KEY)
     assert np.abs(first - second).max() > 1e-7
@@ -268,16 +268,18 @@ def test_a_patch_critics_score_is_the_mean_of_its_patches_and_small_images_are_r
 
 def test_the_semi_supervised_pair_is_the_papers():
     """784-1000-500-250-250-250-10 with norms kept; 100-500-500-784 with batch norm and no free output scale."""
-    out, params, stats = shapes(SemiSupervisedCritic(), images(28, 1))
+    out, params, model_state = shapes(SemiSupervisedCritic(), images(28, 1))
     widths = [784, 1000, 500, 250, 250, 250]
     hidden = [params[f"Dense_{place}"]["kernel"].shape for place in range(5)]
     assert hidden == list(itertools.pairwise(widths))
     assert set(params["Dense_0"]) == {"kernel", "bias"}
     assert params["classes"]["NormalizedWeight_0"]["scale"].shape == (10,)
     assert out["features"].shape == (BATCH, 250)
-    assert stats == {}
+    assert model_state == {}
 
-    image, params, stats = shapes(SemiSupervisedGenerator(), jax.ShapeDtypeStruct((BATCH, 100), jnp.float32))
+    image, params, model_state = shapes(
+        SemiSupervisedGenerator(), jax.ShapeDtypeStruct((BATCH, 100), jnp.float32)
+    )
     assert image.shape == (BATCH, 28, 28, 1)
     assert [params[name]["kernel"].shape for name in ("Dense_0", "Dense_1", "out")] == [
         (100, 500),
@@ -285,7 +287,7 @@ def test_the_semi_supervised_pair_is_the_papers():
         (500, 784),
     ]
     assert set(params["out"]) == {"kernel", "bias"}
-    assert set(stats) == {"batch_stats"}
+    assert set(model_state) == {"batch_stats"}
 
 
 @pytest.mark.parametrize(
@@ -425,10 +427,10 @@ def test_bf16_compute_leaves_parameters_statistics_and_outputs_in_f32(module, in
     trees = shapes(module, *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(trees)} == {jnp.dtype("float32")}
     network = from_linen(module, *inputs, couples_batch=False)
-    params, stats = jax.eval_shape(network.init, KEY)
+    params, model_state = jax.eval_shape(network.init, KEY)
     text = str(
         jax.make_jaxpr(lambda p, s, key, *xs: network.apply(p, s, *xs, train=True, key=key))(
-            params, stats, KEY, *inputs
+            params, model_state, KEY, *inputs
         )
     )
     assert "bf16" in text

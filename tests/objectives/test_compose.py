@@ -57,8 +57,8 @@ def test_bf16_scores_are_judged_in_float32():
     """In bf16 softplus(8) - 8 = exp(-8) would be lost."""
     network = helpers.critic()
 
-    def apply(params, stats, x, train, key):
-        return jnp.full((x.shape[0],), -8.0, jnp.bfloat16), stats
+    def apply(params, model_state, x, train, key):
+        return jnp.full((x.shape[0],), -8.0, jnp.bfloat16), model_state
 
     networks = {**helpers.networks(), "critic": dataclasses.replace(network, apply=apply)}
     total, _ = losses(non_saturating(PRIOR), "critic", networks)
@@ -94,42 +94,46 @@ def test_a_weight_may_follow_the_round():
 
 def test_memory_is_kept_under_the_terms_name_and_written_on_its_own_turn():
     def count(game, players, batch, moment, aux):
-        return 0.0, players["critic"].memory["constant"] + 1.0
+        return 0.0, players["critic"].objective_state["constant"] + 1.0
 
-    term = Term(name="constant", player="critic", value=count, memory=lambda params: jnp.zeros(()))
+    term = Term(name="constant", player="critic", value=count, objective_state=lambda params: jnp.zeros(()))
     game = helpers.game(add_terms(gan(PRIOR), term))
     players = helpers.players_of(game)
-    assert players["critic"].memory == {"constant": 0.0}
+    assert players["critic"].objective_state == {"constant": 0.0}
     after, _ = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
-    assert after["critic"].memory == {"constant": 1.0}
+    assert after["critic"].objective_state == {"constant": 1.0}
     after, _ = apply_turn(game, turn("generator"), after, helpers.batch(), moment())
-    assert after["critic"].memory == {"constant": 1.0}
+    assert after["critic"].objective_state == {"constant": 1.0}
 
 
 def test_two_terms_remember_apart():
     def value(name, step):
-        return lambda game, players, *rest: (0.0, players["critic"].memory[name] + step)
+        return lambda game, players, *rest: (0.0, players["critic"].objective_state[name] + step)
 
     terms = [
-        Term(name=name, player="critic", value=value(name, step), memory=lambda params: jnp.zeros(()))
+        Term(
+            name=name, player="critic", value=value(name, step), objective_state=lambda params: jnp.zeros(())
+        )
         for name, step in (("a", 1.0), ("b", 2.0))
     ]
     game = helpers.game(add_terms(gan(PRIOR), *terms))
     after, _ = apply_turn(game, turn("critic"), helpers.players_of(game), helpers.batch(), moment())
-    assert after["critic"].memory == {"a": 1.0, "b": 2.0}
+    assert after["critic"].objective_state == {"a": 1.0, "b": 2.0}
 
 
 def test_a_lazy_term_keeps_its_memory_while_it_rests():
     def count(game, players, batch, moment, aux):
-        return 1.0, players["critic"].memory["constant"] + 1.0
+        return 1.0, players["critic"].objective_state["constant"] + 1.0
 
-    term = Term(name="constant", player="critic", value=count, memory=lambda params: jnp.zeros(()), every=2)
+    term = Term(
+        name="constant", player="critic", value=count, objective_state=lambda params: jnp.zeros(()), every=2
+    )
     game = helpers.game(add_terms(gan(PRIOR), term))
     players = helpers.players_of(game)
     for step, expected in [(0, 1.0), (1, 1.0), (2, 2.0)]:
         now = moment()._replace(step=jnp.int32(step))
         players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), now)
-        assert players["critic"].memory["constant"] == expected
+        assert players["critic"].objective_state["constant"] == expected
         assert metrics["critic/constant"] == (2.0 if step % 2 == 0 else 0.0)
 
 
@@ -180,7 +184,7 @@ def test_wgan_gp_penalty_by_hand():
 def test_real_and_fake_are_prepared_with_different_draws():
     draws = []
 
-    def noise(inputs, *, key, step, memory):
+    def noise(inputs, *, key, step, objective_state):
         draws.append(jax.random.normal(key, inputs[0].shape))
         return (inputs[0] + draws[-1], *inputs[1:])
 

@@ -100,7 +100,9 @@ def movements(game, turn, before, after, grads, aux):
     changes = [c for n in others for f in PlayerState._fields for c in leaf_changes(n, f)]
     return {
         **{f"{n}/least moved": jnp.min(jnp.stack(leaf_changes(n, "params"))) for n in turn.players},
-        **{f"{n}/calls": after[n].stats["calls"] - before[n].stats["calls"] for n in turn.players},
+        **{
+            f"{n}/calls": after[n].model_state["calls"] - before[n].model_state["calls"] for n in turn.players
+        },
         f"{turn.players[0]}/others moved": jnp.max(jnp.stack([jnp.zeros(()), *changes])),
     }
 
@@ -150,8 +152,8 @@ def test_a_seed_among_seeds_is_the_seed_alone(name):
     step = make_train_step(game)
     if name != "gan":
         step = jax.jit(step, compiler_options=UNOPTIMISED)
-    alone, _ = step(init_state(game, jax.random.key(1)), batches)
-    for a, b in zip(float_leaves(together.players), float_leaves(alone.players), strict=True):
+    single, _ = step(init_state(game, jax.random.key(1)), batches)
+    for a, b in zip(float_leaves(together.players), float_leaves(single.players), strict=True):
         np.testing.assert_allclose(a[1], b, rtol=2e-3, atol=2e-5)
 
 

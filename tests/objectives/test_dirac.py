@@ -37,7 +37,7 @@ H, GAMMA, SIGMA = 0.25, 0.6, 1.5
 def plus_minus(sigma):
     """Instance noise on two points, +sigma and -sigma, so that its expectation is exact on two examples."""
 
-    def prepare(inputs, *, key, step, memory):
+    def prepare(inputs, *, key, step, objective_state):
         x, *rest = inputs
         signs = jnp.where(jnp.arange(x.shape[0]) % 2 == 0, 1.0, -1.0)[:, None]
         return (x + sigma * signs, *rest)

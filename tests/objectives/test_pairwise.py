@@ -48,18 +48,18 @@ REFUSED_BY_REPRESENTATIVES = {
 def with_every_head(network):
     """A critic that any modifier can read: packs are averaged back to single inputs, heads are added."""
 
-    def apply(params, stats, x, *conditions, train, key):
+    def apply(params, model_state, x, *conditions, train, key):
         packs = x.shape[-1] // helpers.X_DIM
         if packs > 1:
             x = jnp.mean(x.reshape(x.shape[0], packs, helpers.X_DIM), axis=1)
             conditions = tuple(c.reshape(c.shape[0], packs, -1)[:, 0] for c in conditions)
-        out, stats = network.apply(params, stats, x, *conditions, train=train, key=key)
+        out, model_state = network.apply(params, model_state, x, *conditions, train=train, key=key)
         out = dict(out) if isinstance(out, dict) else {"score": out}
         base = out["features"] if "features" in out else out["score"][:, None]
         for name, size in (("classes", helpers.CLASSES), ("code", _catalogue.CODE.head_size)):
             out.setdefault(name, jnp.tile(base[:, :1], (1, size)))
         out.setdefault("features", base)
-        return out, stats
+        return out, model_state
 
     return dataclasses.replace(network, apply=apply)
 
@@ -190,5 +190,7 @@ def test_every_objective_runs_under_pmap(name):
     step = jax.pmap(make_train_step(game), axis_name="data", in_axes=(None, 0), devices=jax.devices()[:2])
     after, metrics = step(init_state(game, jax.random.key(0)), batches)
     chex.assert_tree_all_finite((metrics, [p.params for p in after.players.values()]))
-    for leaf in jax.tree.leaves([(p.params, p.stats, p.memory) for p in after.players.values()]):
+    for leaf in jax.tree.leaves(
+        [(p.params, p.model_state, p.objective_state) for p in after.players.values()]
+    ):
         chex.assert_trees_all_equal(leaf[0], leaf[1])

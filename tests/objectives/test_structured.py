@@ -80,12 +80,12 @@ def projection_critic():
     base = helpers.critic()
 
     def init(key):
-        params, stats = base.init(key)
-        return {**params, "V": helpers.normal(key, CLASSES, helpers.WIDTH)}, stats
+        params, model_state = base.init(key)
+        return {**params, "V": helpers.normal(key, CLASSES, helpers.WIDTH)}, model_state
 
-    def apply(params, stats, x, y, train, key):
-        out, stats = base.apply(params, stats, x, train=train, key=key)
-        return out["score"] + jnp.sum(params["V"][y] * out["features"], axis=-1), stats
+    def apply(params, model_state, x, y, train, key):
+        out, model_state = base.apply(params, model_state, x, train=train, key=key)
+        return out["score"] + jnp.sum(params["V"][y] * out["features"], axis=-1), model_state
 
     return Network(init=init, apply=apply)
 
@@ -136,7 +136,9 @@ def test_unsupervised_loss_is_salimans_formula():
 def test_class_critic_is_the_softmax_with_an_extra_class():
     """sigmoid(logsumexp l) is 1 - softmax(l_1 .. l_K, 0)_{K+1}."""
     logits = np.array([[1.0, -2.0, 0.3], [4.0, 4.0, 4.0]])
-    network = class_critic(Network(init=None, apply=lambda params, stats, x, train, key: (x, stats)))
+    network = class_critic(
+        Network(init=None, apply=lambda params, model_state, x, train, key: (x, model_state))
+    )
     out, _ = network.apply((), (), jnp.asarray(logits), train=True, key=None)
     whole = np.exp(np.c_[logits, np.zeros(2)])
     real = 1 - whole[:, -1] / whole.sum(1)
@@ -164,7 +166,7 @@ def test_semi_supervised_losses_by_hand():
     wrong = np.mean(np.argmax(logits(batch["labelled"]["x"]), 1) != batch["labelled"]["y"])
     np.testing.assert_allclose(aux.metrics["supervised/error"], wrong)
     # Real, fake and labelled calls all reach the critic's statistics.
-    assert aux.stats["calls"] == 3
+    assert aux.model_state["calls"] == 3
 
 
 def test_feature_matching_generator_by_hand():
@@ -186,7 +188,7 @@ def test_labelled_examples_are_prepared_as_the_others_are_with_draws_of_their_ow
     """Augmentation and noise reach real, fake and labelled examples; each draws from another key."""
     calls = []
 
-    def noting(inputs, *, key, step, memory):
+    def noting(inputs, *, key, step, objective_state):
         calls.append((inputs[0].shape[0], tuple(jax.random.key_data(key).tolist())))
         return (inputs[0] + 1.0, *inputs[1:])
 
@@ -250,7 +252,7 @@ def test_cat_gan_with_labels_adds_the_cross_entropy():
 @pytest.mark.parametrize(("power", "expected"), [(1, [-1.5, 0.0]), (2, [-2.5, 0.0])])
 def test_autoencoder_critic_by_hand(power, expected):
     """Reconstructing zeros: errors (1, 2) and (0, 0)."""
-    zeros = Network(init=None, apply=lambda params, stats, x, train, key: (0 * x, stats))
+    zeros = Network(init=None, apply=lambda params, model_state, x, train, key: (0 * x, model_state))
     out, _ = autoencoder_critic(zeros, power).apply(
         (), (), jnp.array([[1.0, -2.0], [0.0, 0.0]]), train=True, key=None
     )
@@ -271,14 +273,16 @@ def test_began_remembers_k():
     real, fake = (-float(np.mean(aux.scores[kind])) for kind in ("real", "fake"))
     np.testing.assert_allclose(metrics["critic/loss"], real, rtol=1e-5)
     k = np.clip(0.1 * (0.5 * real - fake), 0, 1)
-    np.testing.assert_allclose(first["critic"].memory["balance"], k, rtol=1e-5, atol=1e-7)
-    held = {**first, "critic": first["critic"]._replace(memory={"balance": jnp.array(0.25)})}
+    np.testing.assert_allclose(first["critic"].objective_state["balance"], k, rtol=1e-5, atol=1e-7)
+    held = {**first, "critic": first["critic"]._replace(objective_state={"balance": jnp.array(0.25)})}
     after, metrics = apply_turn(game, turn("critic"), held, helpers.batch(), moment())
     np.testing.assert_allclose(metrics["critic/loss"], real - 0.25 * fake, rtol=1e-5)
     np.testing.assert_allclose(
         metrics["critic/balance/convergence"], real + abs(0.5 * real - fake), rtol=1e-5
     )
-    np.testing.assert_allclose(after["critic"].memory["balance"], 0.25 + 0.1 * (0.5 * real - fake), rtol=1e-5)
+    np.testing.assert_allclose(
+        after["critic"].objective_state["balance"], 0.25 + 0.1 * (0.5 * real - fake), rtol=1e-5
+    )
 
 
 # --- image to image -----------------------------------------------------------------------------------------
@@ -299,10 +303,10 @@ def test_patches_have_a_loss_each():
     """Two patches of logits (a, b) for every example: mean softplus, not softplus of the mean."""
     base = helpers.critic(2 * X_DIM)
 
-    def apply(params, stats, *inputs, train, key):
-        out, stats = base.apply(params, stats, *inputs, train=train, key=key)
+    def apply(params, model_state, *inputs, train, key):
+        out, model_state = base.apply(params, model_state, *inputs, train=train, key=key)
         patches = jnp.stack([3 * out["score"], -out["score"]], axis=1)[:, :, None]
-        return {"score": out["score"], "patches": patches}, stats
+        return {"score": out["score"], "patches": patches}, model_state
 
     networks = {**cases.image_to_image(), "critic": dataclasses.replace(base, apply=apply)}
     game = helpers.game(pix2pix.pix2pix(), networks_=networks)
@@ -318,7 +322,7 @@ def linear(scale):
     """A generator that multiplies by one number."""
     return Network(
         init=lambda key: (jnp.asarray(scale), ()),
-        apply=lambda params, stats, x, train, key: (params * x, stats),
+        apply=lambda params, model_state, x, train, key: (params * x, model_state),
     )
 
 

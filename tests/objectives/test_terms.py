@@ -41,11 +41,11 @@ from tests import helpers
 from tests.helpers import PRIOR, moment, scalar_network
 
 
-def losses(objective, player, step=0, networks=None, batch=None, memory=None):
+def losses(objective, player, step=0, networks=None, batch=None, objective_state=None):
     game = helpers.game(objective, networks_=networks)
     players = helpers.players_of(game)
-    if memory is not None:
-        players[player] = players[player]._replace(memory=memory)
+    if objective_state is not None:
+        players[player] = players[player]._replace(objective_state=objective_state)
     return objective.losses[player](game, players, batch or helpers.batch(), moment(step))
 
 
@@ -53,8 +53,8 @@ def of_scores(critic_scores):
     """Networks whose critic gives fixed scores: the first call's, then the second's (real, then fake)."""
     calls = iter(critic_scores)
 
-    def apply(params, stats, x, train, key):
-        return jnp.asarray(next(calls), jnp.float32) + 0 * params, stats
+    def apply(params, model_state, x, train, key):
+        return jnp.asarray(next(calls), jnp.float32) + 0 * params, model_state
 
     return {**helpers.networks(), "critic": scalar_network(apply)}
 
@@ -151,7 +151,7 @@ def test_consistency_by_hand(on):
 
     def score(x):
         return game.networks["critic"].apply(
-            players["critic"].params, players["critic"].stats, x, train=True, key=None
+            players["critic"].params, players["critic"].model_state, x, train=True, key=None
         )[0]["score"]
 
     expected = np.mean((score(x) - score(x + 0.5)) ** 2)
@@ -162,11 +162,11 @@ def linear_networks(scale):
     """G(z) = scale z, D(x) = x_1 + 2 x_2."""
     generator = Network(
         init=lambda key: (jnp.asarray(scale), ()),
-        apply=lambda params, stats, z, train, key: (params * z[:, :2], stats),
+        apply=lambda params, model_state, z, train, key: (params * z[:, :2], model_state),
     )
 
-    def apply(params, stats, x, train, key):
-        return params * (x[:, 0] + 2 * x[:, 1]), stats
+    def apply(params, model_state, x, train, key):
+        return params * (x[:, 0] + 2 * x[:, 1]), model_state
 
     critic = Network(init=lambda key: (jnp.ones(()), ()), apply=apply)
     return {"critic": critic, "generator": generator}
@@ -200,13 +200,16 @@ def test_terms_on_scores_refuse_losses_on_features(term):
 def test_lecam_by_hand():
     """Anchors a_R = 1, a_F = -1: E (D(x) + 1)^2 + E (D(G(z)) - 1)^2; then they move by a tenth."""
     networks = of_scores([[2.0] * 8, [0.5] * 8])
-    memory = {"lecam": {"real": jnp.array(1.0), "fake": jnp.array(-1.0)}}
+    objective_state = {"lecam": {"real": jnp.array(1.0), "fake": jnp.array(-1.0)}}
     total, aux = losses(
-        add_terms(wgan(PRIOR), lecam(2.0, decay=0.9)), "critic", networks=networks, memory=memory
+        add_terms(wgan(PRIOR), lecam(2.0, decay=0.9)),
+        "critic",
+        networks=networks,
+        objective_state=objective_state,
     )
     np.testing.assert_allclose(total, (0.5 - 2.0) + 2.0 * (9.0 + 0.25), rtol=1e-6)
-    np.testing.assert_allclose(aux.memory["lecam"]["real"], 0.9 * 1.0 + 0.1 * 2.0, rtol=1e-6)
-    np.testing.assert_allclose(aux.memory["lecam"]["fake"], 0.9 * -1.0 + 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(aux.objective_state["lecam"]["real"], 0.9 * 1.0 + 0.1 * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(aux.objective_state["lecam"]["fake"], 0.9 * -1.0 + 0.1 * 0.5, rtol=1e-6)
     np.testing.assert_allclose(aux.metrics["lecam/real_anchor"], 1.0)
 
 
@@ -216,9 +219,9 @@ def test_lecam_anchors_are_not_differentiated():
     players = helpers.players_of(game)
     memories = [{"lecam": {"real": jnp.array(v), "fake": jnp.array(v)}} for v in (0.0, 0.0)]
     grads = []
-    for memory, decay in zip(memories, (0.0, 0.99), strict=True):
+    for objective_state, decay in zip(memories, (0.0, 0.99), strict=True):
         own = dataclasses.replace(game, objective=add_terms(wgan(PRIOR), lecam(1.0, decay=decay)))
-        here = {**players, "critic": players["critic"]._replace(memory=memory)}
+        here = {**players, "critic": players["critic"]._replace(objective_state=objective_state)}
 
         def loss(params, own=own, here=here):
             moved = {**here, "critic": here["critic"]._replace(params=params)}
@@ -231,8 +234,8 @@ def test_lecam_anchors_are_not_differentiated():
 def test_historical_averaging_by_hand():
     """The mean of theta[1..t], updated after each turn; a single number that moves 0 -> 2 -> 4."""
 
-    def theta(params, stats, x, train, key):
-        return params * x[:, 0], stats
+    def theta(params, model_state, x, train, key):
+        return params * x[:, 0], model_state
 
     networks = {**helpers.networks(), "critic": scalar_network(theta)}
     objective = add_terms(wgan(PRIOR), historical_averaging(1.0))
@@ -244,14 +247,14 @@ def test_historical_averaging_by_hand():
         players["critic"] = players["critic"]._replace(params=jnp.array(value))
         players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
         np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
-        means.append(float(players["critic"].memory["historical_averaging"]["mean"]))
+        means.append(float(players["critic"].objective_state["historical_averaging"]["mean"]))
     np.testing.assert_allclose(means, [0.0, 2 / 3, 6 / 4], rtol=1e-5)
 
 
 def test_historical_averaging_of_the_generator():
     game = helpers.game(add_terms(gan(PRIOR), historical_averaging(player="generator")))
     after, _ = apply_turn(game, turn("generator"), helpers.players_of(game), helpers.batch(), moment())
-    assert after["generator"].memory["historical_averaging"]["count"] == 2
+    assert after["generator"].objective_state["historical_averaging"]["count"] == 2
 
 
 def test_adaptive_augmentation_follows_the_overfitting():
@@ -259,8 +262,8 @@ def test_adaptive_augmentation_follows_the_overfitting():
     objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
     for sign, start, expected in ((1.0, 0.3, 0.4), (-1.0, 0.3, 0.2), (-1.0, 0.0, 0.0), (1.0, 0.95, 1.0)):
         networks = of_scores([[sign] * 8, [0.0] * 8])
-        total, aux = losses(objective, "critic", networks=networks, memory={"ada": jnp.array(start)})
-        np.testing.assert_allclose(aux.memory["ada"], expected, rtol=1e-5)
+        total, aux = losses(objective, "critic", networks=networks, objective_state={"ada": jnp.array(start)})
+        np.testing.assert_allclose(aux.objective_state["ada"], expected, rtol=1e-5)
         np.testing.assert_allclose(aux.metrics["ada/probability"], start)
         np.testing.assert_allclose(aux.metrics["ada/overfitting"], sign)
         np.testing.assert_allclose(total, np.logaddexp(0, -sign) + np.log(2), rtol=1e-6)
@@ -270,16 +273,18 @@ def test_adaptive_augmentation_drives_the_preparation():
     """At p = 0 the critic sees images as they are, at p = 1 changed ones."""
     images = {"x": jax.random.uniform(jax.random.key(0), (8, 4, 4, 1), minval=-1)}
 
-    def apply(params, stats, x, train, key):
-        return params * jnp.mean(x, axis=(1, 2, 3)), stats
+    def apply(params, model_state, x, train, key):
+        return params * jnp.mean(x, axis=(1, 2, 3)), model_state
 
-    generator = scalar_network(lambda params, stats, z, train, key: (jnp.zeros((8, 4, 4, 1)) + params, stats))
+    generator = scalar_network(
+        lambda params, model_state, z, train, key: (jnp.zeros((8, 4, 4, 1)) + params, model_state)
+    )
     networks = {"critic": scalar_network(apply), "generator": generator}
     base = add_terms(gan(PRIOR), adaptive_augmentation())
     objective = prepared(base, diff_augment("color", probability="ada"))
     for probability, same in ((0.0, True), (1.0, False)):
-        memory = {"ada": jnp.array(probability)}
-        _, aux = losses(objective, "critic", networks=networks, batch=images, memory=memory)
+        objective_state = {"ada": jnp.array(probability)}
+        _, aux = losses(objective, "critic", networks=networks, batch=images, objective_state=objective_state)
         assert np.array_equal(aux.seen["real"][0], images["x"]) == same
 
 
@@ -302,8 +307,8 @@ def test_penalties_of_a_linear_critic():
 def test_max_penalty_is_the_steepest_example():
     """D = ||x||^2 / 2 on interpolates: the largest ||x_hat||^2 of them."""
 
-    def apply(params, stats, x, train, key):
-        return params + jnp.sum(x**2, axis=1) / 2, stats
+    def apply(params, model_state, x, train, key):
+        return params + jnp.sum(x**2, axis=1) / 2, model_state
 
     networks = {**helpers.networks(), "critic": scalar_network(apply)}
     _, aux = losses(add_terms(wgan(PRIOR), max_penalty()), "critic", networks=networks)

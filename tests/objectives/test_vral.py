@@ -63,8 +63,8 @@ def test_generator_forms_by_hand():
 def test_meta_fake_judges_fakes_against_the_standard_normal_and_meta_real_reals_against_one_further():
     """A meta-discriminator that is the identity shows what it is given: softplus(-y) + softplus(D)."""
 
-    def identity(params, stats, y, train, key):
-        return y[:, 0], stats
+    def identity(params, model_state, y, train, key):
+        return y[:, 0], model_state
 
     network = scalar_network(identity)
     networks = {**vral_networks(), "meta_real": network, "meta_fake": network}
@@ -89,7 +89,7 @@ def test_whole_batch_meta_networks_see_all_scores_and_say_one_thing():
     assert "mean" not in game.objective.traits
     after, metrics = apply_turn(game, turn("meta_real", "meta_fake"), players, helpers.batch(), moment())
     assert {"meta_real/loss", "meta_fake/loss"} <= set(metrics)
-    assert after["meta_real"].stats["calls"] == 2
+    assert after["meta_real"].model_state["calls"] == 2
 
 
 def test_the_critic_learns_through_the_meta_networks_alone():

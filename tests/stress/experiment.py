@@ -11,8 +11,8 @@ from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, alternating
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.pictures.grids import scatter
 from gan_jax.training.experiment import Experiment
-from gan_jax.training.pictures import scatter
 
 SIZE, BATCH = 256, 16
 

@@ -25,9 +25,9 @@ from gan_jax.data.prepare import read_idx
 from gan_jax.data.stream import from_iterator
 from gan_jax.metrics import classifier
 from gan_jax.metrics._files import read_arrays
-from gan_jax.training import checkpoint
-from gan_jax.training.checkpoint import CheckpointError, Checkpoints
-from gan_jax.training.workdir import (
+from gan_jax.runs import checkpoint
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.workdir import (
     Workdir,
     WorkdirError,
     read_config,
@@ -132,7 +132,7 @@ class Counter:
 def stream_state(content):
     source = from_iterator(Counter(), 2)
     source.restore(content)
-    source.feed(3, 1)
+    source.host_batches(3, 1)
 
 
 def a_config():
@@ -143,7 +143,7 @@ def a_config():
 
 def a_state():
     source = from_iterator(Counter(), 2)
-    source.feed(0, 2)
+    source.host_batches(0, 2)
     return source.state()
 
 

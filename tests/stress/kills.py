@@ -19,9 +19,9 @@ import warnings
 import jax
 import numpy as np
 
-from gan_jax.training.checkpoint import Checkpoints, CheckpointWarning
-from gan_jax.training.loop import initial
-from gan_jax.training.workdir import Workdir, read_metrics
+from gan_jax.runs.checkpoint import Checkpoints, CheckpointWarning
+from gan_jax.runs.loop import initial
+from gan_jax.runs.workdir import Workdir, read_metrics
 from tests.stress import experiment as stress
 from tests.stress.record import record
 
@@ -88,7 +88,7 @@ def state_of(variant, workdir, step):
     config = stress.get_config()
     config.seeds, config.stream = variant.seeds, variant.stream
     built = stress.build(config)
-    built = dataclasses.replace(built, further=(built.source,) * (variant.seeds - 1))
+    built = dataclasses.replace(built, extra_sources=(built.source,) * (variant.seeds - 1))
     target = initial(built)[2]
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(workdir / "checkpoints") as checkpoints:

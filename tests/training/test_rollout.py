@@ -8,7 +8,8 @@ import pytest
 
 from gan_jax.data.source import Source
 from gan_jax.objectives.wgan_gp import wgan_gp
-from gan_jax.training.rollout import feed_rounds, rollout, rollout_program
+from gan_jax.runs.notebook import rollout
+from gan_jax.training.rollout import rollout_program, stack_rounds
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR
@@ -16,15 +17,15 @@ from tests.helpers import PRIOR
 DATA = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
 
 
-def feed(cursor, count):
+def host_batches(cursor, count):
     """The batch at cursor c takes the examples 7 c, 7 c + 1, ...: a pure function of the cursor."""
     return (7 * (cursor + np.arange(count))[:, None] + np.arange(helpers.B)) % len(DATA)
 
 
 SOURCE = Source(
-    feed=feed,
-    fetch=lambda resident, indices: {"x": resident[indices]},
-    resident=jnp.asarray(DATA),
+    host_batches=host_batches,
+    get_batch=lambda device_data, indices: {"x": device_data[indices]},
+    device_data=jnp.asarray(DATA),
     batch_size=helpers.B,
 )
 GAME = helpers.game(wgan_gp(PRIOR), schedule=helpers.alternating(2), lr=0.05, ema={"generator": 0.9})
@@ -59,7 +60,7 @@ def test_equals_single_rounds_of_the_same_batches():
     found, history = rollout(GAME, SOURCE, start(), 3, per_dispatch=4)
     step, state = jax.jit(make_train_step(GAME)), start()
     for round_ in range(3):
-        state, metrics = step(state, {"x": DATA[feed(3 * round_, 3)]})
+        state, metrics = step(state, {"x": DATA[host_batches(3 * round_, 3)]})
         np.testing.assert_allclose(history["critic/loss"][round_], metrics["critic/loss"], rtol=1e-5)
     assert int(found.cursor) == int(state.cursor) == 9
     chex.assert_trees_all_close(
@@ -68,19 +69,19 @@ def test_equals_single_rounds_of_the_same_batches():
 
 
 def test_one_trace_for_every_number_of_rounds():
-    program = jax.jit(chex.assert_max_traces(rollout_program(GAME, SOURCE.fetch), n=1))
+    program = jax.jit(chex.assert_max_traces(rollout_program(GAME, SOURCE.get_batch), n=1))
     state = start()
     for rounds in (4, 1, 3, 2):
-        fed = feed_rounds(SOURCE, int(state.cursor), 3, rounds, 4)
-        state, _ = program(state, SOURCE.resident, fed, np.int32(rounds))
+        host_batch = stack_rounds(SOURCE, int(state.cursor), 3, rounds, 4)
+        state, _ = program(state, SOURCE.device_data, host_batch, np.int32(rounds))
     assert int(state.step) == 10
 
 
 def test_feed_is_padded_to_the_capacity():
-    fed = feed_rounds(SOURCE, 5, 3, 2, 4)
-    assert fed.shape == (4, 3, helpers.B)
-    np.testing.assert_array_equal(fed[:2].reshape(6, -1), feed(5, 6))
-    np.testing.assert_array_equal(fed[2:], 0)
+    host_batch = stack_rounds(SOURCE, 5, 3, 2, 4)
+    assert host_batch.shape == (4, 3, helpers.B)
+    np.testing.assert_array_equal(host_batch[:2].reshape(6, -1), host_batches(5, 6))
+    np.testing.assert_array_equal(host_batch[2:], 0)
 
 
 def test_counts_start_at_one():

@@ -188,15 +188,15 @@ def test_ema_by_hand():
         state, _ = step(state, helpers.batch(seed, shape=(2,)))
         history.append(state.players)
     p0, p1, p2, p3 = [np.asarray(p["generator"].params["sample"]) for p in history]
-    params, stats = state.ema["generator"]
+    params, model_state = state.ema["generator"]
     np.testing.assert_allclose(
         params["sample"], 0.25 * p3 + 0.75 * (0.25 * p2 + 0.75 * (0.25 * p1 + 0.75 * p0)), rtol=1e-5
     )
-    calls = [float(p["generator"].stats["calls"]) for p in history]
+    calls = [float(p["generator"].model_state["calls"]) for p in history]
     expected = calls[0]
     for c in calls[1:]:
         expected = 0.75 * expected + 0.25 * c
-    np.testing.assert_allclose(stats["calls"], expected, rtol=1e-6)
+    np.testing.assert_allclose(model_state["calls"], expected, rtol=1e-6)
     mean = np.mean([p["critic"].params["score"] for p in history], axis=0)
     np.testing.assert_allclose(state.ema["critic"][0]["score"], mean, rtol=1e-5, atol=1e-6)
 

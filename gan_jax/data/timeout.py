@@ -1,0 +1,54 @@
+"""A limit to how long data are waited for, so that a hung disk or network ends a run with a message."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gan_jax.data.errors import DataTimeoutError
+from gan_jax.data.source import Source
+
+
+def within(source: Source, seconds: float) -> Source:
+    """`source`, whose reading fails where it takes longer than `seconds`.
+
+    What hangs is left behind in a thread that does not hold up the process's end.
+
+    >>> from gan_jax.data.toy import from_toy, ring
+    >>> within(from_toy(ring(), batch_size=4), seconds=10).host_batches(3, 2).tolist()
+    [3, 4]
+    """
+
+    def limited(read: Callable[..., Any]) -> Callable[..., Any]:
+        def call(cursor: int, count: int, *further: Any) -> Any:
+            answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+            def work() -> None:
+                try:
+                    answer.put((True, read(cursor, count, *further)))
+                except BaseException as error:
+                    answer.put((False, error))
+
+            threading.Thread(target=work, name="gan_jax-feed", daemon=True).start()
+            try:
+                fine, value = answer.get(timeout=seconds)
+            except queue.Empty:
+                raise DataTimeoutError(
+                    f"The data source gave nothing for {seconds:g} s (the experiment's data_timeout) when asked "
+                    f"for batches {cursor} to {cursor + count - 1}: see whether its disk or network answers."
+                ) from None
+            if not fine:
+                raise value
+            return value
+
+        return call
+
+    parts = source.host_batch_shards
+    return dataclasses.replace(
+        source,
+        host_batches=limited(source.host_batches),
+        host_batch_shards=None if parts is None else limited(parts),
+    )

@@ -1,0 +1,106 @@
+"""What a run is made of, without running it: parameters, turns, terms, and the operations of a round."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.data.source import Source
+from gan_jax.game import Game, Schedule, Turn, parameter_count
+from gan_jax.networks.describe import describe as describe_network
+from gan_jax.play import apply_turn
+from gan_jax.training.experiment import Experiment
+from gan_jax.training.step import init_state
+from gan_jax.types import Batch, Metrics, Moment, Players
+
+
+def describe(experiment: Experiment) -> str:
+    """The players' parameters, the schedule, the objective, and what a round costs, for the terminal.
+
+    Each kind of turn is compiled once, for one device.
+    """
+    game = experiment.game
+    parts = [describe_network(game.networks[name], name) for name in game.players]
+    parts.append("\n".join(_facts(experiment)))
+    parts.append("\n".join(_costs(experiment)))
+    return "\n\n".join(parts)
+
+
+def _facts(experiment: Experiment) -> list[str]:
+    game, source = experiment.game, experiment.source
+    state = jax.eval_shape(lambda: init_state(game, jax.random.key(0)))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state._replace(key=())))
+    examples = "drawn without end" if source.size is None else f"of {source.size:,} examples"
+    terms = ", ".join(game.objective.terms) or "none"
+    traits = ", ".join(sorted(game.objective.traits)) or "none"
+    total = sum(parameter_count(player.params) for player in state.players.values())
+    return [
+        f"parameters  {total:,} of {len(game.players)} players",
+        f"state       {size / 2**20:.3g} MiB with optimisers and averages",
+        f"data        batches of {source.batch_size}, {examples}",
+        f"turns       {schedule_text(game.schedule)}",
+        *(f"phase       {schedule_text(schedule)}" for _, schedule in game.phases),
+        f"objective   traits: {traits}; terms: {terms}",
+        f"averages    {', '.join(sorted(game.ema)) or 'none'}",
+    ]
+
+
+def schedule_text(schedule: Schedule) -> str:
+    """A schedule in a line; `again` is a turn on the preceding turn's batch.
+
+    >>> from gan_jax.game import alternating, simultaneous
+    >>> schedule_text(alternating(5)), schedule_text(simultaneous())
+    ('5 x critic, generator', 'critic + generator')
+    """
+    words: list[tuple[str, int]] = []
+    for turn in schedule:
+        name = " + ".join(turn.players) + ("" if turn.fresh else " (again)")
+        if words and words[-1][0] == name:
+            words[-1] = name, words[-1][1] + 1
+        else:
+            words.append((name, 1))
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in words)
+
+
+def _costs(experiment: Experiment) -> list[str]:
+    """A line for each kind of turn and one for the round."""
+    game = experiment.game
+    counts = Counter(turn.players for turn in game.schedule)
+    lines, total = [], 0.0
+    for players, count in counts.items():
+        flops = turn_flops(game, experiment.source, Turn(players))
+        total += count * flops
+        lines.append(f"{count:4d} x {' + '.join(players):<24} {quantity(flops)}FLOP")
+    lines.append(f"       {'a round':<24} {quantity(total)}FLOP")
+    lines.append(
+        "As the compiler counts on one device; what a loop inside a turn repeats (unrolling) counts once."
+    )
+    return lines
+
+
+def turn_flops(game: Game, source: Source, turn: Turn) -> float:
+    """Floating-point operations of one turn on one batch, as the compiler counts its program's."""
+
+    def play(players: Players, batch: Batch, seed: jax.Array) -> tuple[Players, Metrics]:
+        return apply_turn(game, turn, players, batch, Moment(jnp.int32(0), jax.random.key(seed)))
+
+    players = jax.eval_shape(lambda: init_state(game, jax.random.key(0))).players
+    host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
+    batch = jax.eval_shape(source.get_batch, source.device_data, host_batch)
+    compiled = jax.jit(play).lower(players, batch, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+    analysis = compiled.cost_analysis() or {}
+    return float(analysis.get("flops", float("nan")))
+
+
+def quantity(number: float) -> str:
+    """A number with a metric prefix.
+
+    >>> quantity(1_234_567.0), quantity(12.0)
+    ('1.23 M', '12 ')
+    """
+    for power, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= power:
+            return f"{number / power:.3g} {prefix}"
+    return f"{number:.3g} "

@@ -1,0 +1,212 @@
+"""Several real processes over loopback: one run, its data shared, its result that of one process."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.distributed import hosts
+from gan_jax.distributed.hosts import HostsError
+from gan_jax.runs import loop
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.workdir import Workdir, WorkdirError, read_metrics
+from gan_jax.training.step import init_state
+from tests.distributed.hosts_experiment import BATCH, SIZE
+from tests.training import hosts_experiment
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+EXPERIMENT = str(pathlib.Path(hosts_experiment.__file__).relative_to(ROOT))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(count, *arguments):
+    """`count` processes of one launch, a device each."""
+    port = free_port()
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    together = ("launch.py", f"--config={EXPERIMENT}", f"--coordinator=127.0.0.1:{port}")
+    return [
+        subprocess.Popen(
+            [sys.executable, *together, f"--num_processes={count}", f"--process_id={i}", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+        for i in range(count)
+    ]
+
+
+def finish(processes, timeout=240):
+    try:
+        said = [process.communicate(timeout=timeout) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], said
+
+
+def launch(count, *arguments):
+    codes, said = finish(start(count, *arguments))
+    assert codes == [0] * count, said
+    return said
+
+
+def built(rounds):
+    config = hosts_experiment.get_config()
+    config.rounds = rounds
+    return hosts_experiment.build(config)
+
+
+def restored(workdir, step):
+    game = built(1).game
+    target = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        return jax.device_get(checkpoints.restore(target, step, shardings=one).state)
+
+
+def test_two_processes_then_four_play_the_run_of_one(tmp_path):
+    """Parameters to 1e-6; the same log; every example once an epoch, though the number of processes changes
+    within it; process 0 alone writes and speaks."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    workdir = tmp_path / "run"
+    arguments = (f"--workdir={workdir}", f"--config.notes={notes}")
+    first = launch(2, *arguments, "--config.rounds=3")
+    second = launch(4, *arguments, "--config.rounds=6")
+    single = loop.train(built(6), Workdir(tmp_path / "alone"), say=lambda line: None)
+
+    for place, (found, expected) in enumerate(
+        zip(jax.tree.leaves(restored(workdir, 6)), jax.tree.leaves(jax.device_get(single)), strict=True)
+    ):
+        if not jax.dtypes.issubdtype(found.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=str(place))
+
+    logs = [
+        [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(Workdir(path))]
+        for path in (workdir, tmp_path / "alone")
+    ]
+    assert [line["step"] for line in logs[0]] == [3, 6]
+    chex.assert_trees_all_close(*logs, rtol=1e-5, atol=1e-6)
+
+    for said, count in ((first, 2), (second, 4)):
+        assert "Trained" in said[0][0]
+        assert not [line for out, _ in said[1:] for line in out.splitlines() if "[Gloo]" not in line]
+        assert all("rounds/s" not in err for _, err in said[1:])
+        assert len(list(notes.glob(f"*-of-{count}-*"))) == count
+    # Rounds 0 to 2 took 3 x 2 x 8 = 48 of the epoch's 64 examples, 24 a process; the next 16 end it, 4 each.
+    read = {path.name: [int(i) for i in path.read_text().split()] for path in notes.iterdir()}
+    early = [numbers for name, numbers in read.items() if "-of-2-" in name]
+    late = [numbers for name, numbers in read.items() if "-of-4-" in name]
+    assert [len(numbers) for numbers in early] == [24, 24]
+    assert [len(numbers) for numbers in late] == [12] * 4
+    epoch = [*early, *(numbers[: 2 * BATCH // 4] for numbers in late)]
+    assert sorted(i for numbers in epoch for i in numbers) == list(range(SIZE))
+
+
+def wait_for(path, processes, seconds=200):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until
+        assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+        time.sleep(0.02)
+
+
+def test_a_lost_process_ends_the_others_and_is_named(tmp_path):
+    """Also: nobody else gets the work directory meanwhile, and the last checkpoint stays good."""
+    arguments = ("--config.rounds=100000000", "--config.checkpoint_every=20", f"--workdir={tmp_path}")
+    processes = start(2, *arguments)
+    wait_for(tmp_path / "checkpoints" / "20" / "manifest.json", processes)
+    with pytest.raises(WorkdirError, match="in use by process"):
+        loop.train(built(1), Workdir(tmp_path), say=lambda line: None)
+    processes[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    codes, said = finish(processes, timeout=60)
+    assert time.monotonic() - killed < 60
+    assert codes[0] not in (0, None)
+    assert codes[1] == -signal.SIGKILL
+    assert "launch.py (process 0): Process 1 of 2 was lost" in said[0][1], said[0][1]
+    assert Checkpoints(tmp_path / "checkpoints").latest_valid() >= 20
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_named_within_a_minute(tmp_path):
+    processes = start(2, "--config.rounds=100000000", "--config.checkpoint_every=20", f"--workdir={tmp_path}")
+    wait_for(tmp_path / "checkpoints" / "20" / "manifest.json", processes)
+    processes[1].send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    assert processes[0].wait(timeout=60) != 0
+    assert time.monotonic() - stopped < 60
+    processes[1].kill()
+    _, said = finish(processes)
+    assert "launch.py: Process 1 of 2 gave no sign of life" in said[0][1], said[0][1]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_and_saves(tmp_path):
+    processes = start(2, "--config.rounds=100000000", "--config.checkpoint_every=20", f"--workdir={tmp_path}")
+    wait_for(tmp_path / "checkpoints" / "20" / "manifest.json", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, said = finish(processes, timeout=60)
+    assert codes == [0, 0], said
+    assert f"Go on with: python launch.py --workdir={tmp_path}" in said[0][0]
+    saved = Checkpoints(tmp_path / "checkpoints").latest_valid()
+    assert f"Stopped by SIGTERM at round {saved}, saved" in said[0][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("127.0.0.1:1", 2, None), "all three"),
+        ((None, 2, 1), "all three"),
+        (("localhost", 2, 1), "HOST:PORT of process 0, got 'localhost'"),
+        (("localhost:1", 2, 2), "--process_id is 0 to 1, got 2"),
+    ],
+)
+def test_half_a_description_of_processes_is_refused(given, said):
+    with pytest.raises(HostsError, match=said):
+        hosts.join(*given)
+
+
+def test_one_process_stays_alone(monkeypatch):
+    """Whatever the environment says of a job; nothing is waited for."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **kwargs: pytest.fail("joined"))
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    hosts.join(num_processes=1)
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    hosts.join()
+    assert not hosts.several()
+    np.testing.assert_array_equal(hosts.agree(3, 0), [[3, 0]])
+
+
+def test_processes_that_a_job_has_started_find_one_another(monkeypatch):
+    called = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **kwargs: called.append(args))
+    monkeypatch.setattr(jax.config, "update", lambda *args: None)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    hosts.join()
+    assert called == [(None, None, None)]
+
+
+def test_the_processes_play_as_many_rounds_as_the_slowest_and_stop_together(monkeypatch):
+    run = object.__new__(loop._Run)
+    run.interrupt = loop.Interrupt()
+    monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (3, 0)]))
+    assert run.agreed(7) == (3, False)
+    monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (9, signal.SIGTERM)]))
+    assert run.agreed(7) == (7, True)
+    assert run.interrupt.by == "SIGTERM"

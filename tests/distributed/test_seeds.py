@@ -1,0 +1,245 @@
+"""Many seeds in one program: each is its own run, told together and apart."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from gan_jax.data import from_arrays, from_toy, toy
+from gan_jax.data.augment import augmented
+from gan_jax.data.stream import from_iterator
+from gan_jax.diagnostics.alarms import Alarms
+from gan_jax.distributed.layout import LayoutError, make_layout
+from gan_jax.distributed.seeds import combined, make_seeds_layout, state_of, summary
+from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
+from gan_jax.runs import loop
+from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.training.experiment import ExperimentError
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.training.step import init_state
+from tests.runs.test_loop import experiment, lines_of, quiet
+from tests.test_launch import launch_here
+
+SEEDS = 4
+
+
+def of_seed(seed, **changes):
+    return experiment(seed=seed, source=from_toy(toy.ring(), 8, seed=seed), **changes)
+
+
+def together(**changes):
+    extra_sources = tuple(from_toy(toy.ring(), 8, seed=3 + i) for i in range(1, SEEDS))
+    return dataclasses.replace(of_seed(3, **changes), extra_sources=extra_sources)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Seeds 3 to 6, two at a time on two devices, by a launch that was cut at round 10; and seed 5 alone."""
+    folder = tmp_path_factory.mktemp("seeds")
+    devices = jax.devices()[:2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: devices)
+        said = []
+        loop.train(together(rounds=10), Workdir(folder / "all"), say=said.append)
+        state = loop.train(together(rounds=20), Workdir(folder / "all"), say=said.append)
+        patch.setattr(jax, "devices", lambda: devices[:1])
+        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), say=quiet)
+    return folder, state, single, said
+
+
+def test_each_seed_is_its_own_run_bit_for_bit(runs):
+    _, state, single, said = runs
+    own = state_of(state, 2)
+    chex.assert_trees_all_equal(
+        jax.device_get((own.players, own.ema, own.step, own.cursor)),
+        jax.device_get((single.players, single.ema, single.step, single.cursor)),
+    )
+    np.testing.assert_array_equal(jax.random.key_data(own.key), jax.random.key_data(single.key))
+    kernel = state.players["critic"].params["trunk"]["Dense_0"]["kernel"]
+    assert [shard.data.shape[0] for shard in kernel.addressable_shards] == [2, 2]
+    assert "Training 4 seeds, 2 on each of 2 devices, one after the other" in said[0]
+
+
+def test_metrics_are_means_intervals_and_each_seeds_own(runs):
+    folder, *_ = runs
+    together_, single = (read_metrics(Workdir(folder / name)) for name in ("all", "alone"))
+    assert [line["step"] for line in together_] == [line["step"] for line in single] == [4, 8, 12, 16, 20]
+    for line, own in zip(together_, single, strict=True):
+        for name in ("critic/loss", "generator/loss"):
+            each = line[f"{name}/seeds"]
+            assert len(each) == SEEDS
+            assert each[2] == pytest.approx(own[name], rel=1e-6)
+            assert line[name] == pytest.approx(np.mean(each))
+            low, high = stats.t.interval(0.95, SEEDS - 1, np.mean(each), stats.sem(each))
+            assert line[f"{name}/interval"] == pytest.approx([low, high])
+
+
+def test_every_seed_has_its_picture(runs):
+    folder, *_ = runs
+    names = {path.name for path in (folder / "all" / "samples").iterdir()}
+    assert names >= {f"samples_seed_{seed}_00000020.png" for seed in range(3, 7)}
+
+
+def test_side_by_side_agrees_within_rounding():
+    game = together().game
+    sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]
+    layout = make_seeds_layout(sources, devices=jax.devices()[:1], side_by_side=True)
+    source = layout.reading(sources[0])
+    make = lambda key: init_state(game, key)  # noqa: E731
+    state = layout.begin(make, [jax.random.key(seed) for seed in range(3)])
+    host_batches = stack_rounds(source, 0, 2, 5, 5)
+    state, metrics = layout.compile(game, source)(state, layout.place(source.device_data), host_batches, 5)
+    one = make_layout("jit", jax.devices()[:1])
+    for seed in range(3):
+        single, own = one.compile(game, sources[seed])(
+            one.begin(make, jax.random.key(seed)),
+            one.place(sources[seed].device_data),
+            stack_rounds(sources[seed], 0, 2, 5, 5),
+            5,
+        )
+        chex.assert_trees_all_close(state_of(state, seed).players, single.players, atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(metrics["critic/loss"][:, seed], own["critic/loss"], rtol=1e-4)
+
+
+def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit():
+    """Indices, augmentation and latents all depend on the seed; the images are kept once."""
+    images = {"x": np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)}
+    sources = [augmented(from_arrays(images, 8, seed=s), "flip", seed=s) for s in range(2)]
+    networks = {
+        "critic": from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))),
+        "generator": from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, 4))),
+    }
+    game = dataclasses.replace(together().game, networks=networks)
+    make = lambda key: init_state(game, key)  # noqa: E731
+    layout = make_seeds_layout(sources, devices=jax.devices()[:1])
+    source = layout.reading(sources[0])
+    assert source.device_data["source"]["all"]["x"].shape == (32, 8, 8, 1)
+    state = layout.begin(make, [jax.random.key(seed) for seed in range(2)])
+    state, _ = layout.compile(game, source)(
+        state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2
+    )
+    one = make_layout("jit", jax.devices()[:1])
+    single, _ = one.compile(game, sources[1])(
+        one.begin(make, jax.random.key(1)),
+        one.place(sources[1].device_data),
+        stack_rounds(sources[1], 0, 2, 2, 2),
+        2,
+    )
+    own = state_of(state, 1)
+    chex.assert_trees_all_equal(jax.device_get(own.players), jax.device_get(single.players))
+
+
+def test_what_is_not_finite_names_its_seed(tmp_path):
+    """The critic's loss of the second seed is made NaN from round 3 on: its key tells it apart."""
+    bad = together(rounds=8, log_every=4)
+    base = bad.game.objective
+    marked = jax.random.key_data(jax.random.key(4))
+
+    def broken(game, players, batch, moment):
+        loss, aux = base.losses["critic"](game, players, batch, moment)
+        own = jax.random.key_data(
+            jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(marked), moment.step), 0)
+        )
+        hit = (moment.step >= 3) & jnp.all(jax.random.key_data(moment.key) == own)
+        loss = jnp.where(hit, jnp.nan, loss)
+        return loss, aux._replace(metrics={"loss": loss})
+
+    objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
+    bad = dataclasses.replace(bad, game=dataclasses.replace(bad.game, objective=objective))
+    with pytest.raises(loop.NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
+        loop.train(bad, Workdir(tmp_path), say=quiet)
+
+
+def test_an_alarm_is_of_the_seed_that_gave_it():
+    """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
+    run = object.__new__(loop._Run)
+    run.experiment = together()
+    run.single = [run.experiment.single(place) for place in range(SEEDS)]
+    run.alarms = [Alarms() for _ in run.single]
+    shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
+    line = run.alarm(summary({"critic/saturation": shares}), 40, said.append)
+    text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."
+    assert line == {"alarm/saturated_critic": text}
+    assert len(said) == 1
+    assert said[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
+
+
+def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_path, monkeypatch, capsys):
+    def launched(*arguments):
+        code, out, err = launch_here(monkeypatch, capsys, f"--workdir={tmp_path}", *arguments)
+        assert code == 0, err
+        return out
+
+    out = launched("--config=tests/stress/experiment.py", "--config.seeds=2", "--config.rounds=20")
+    assert "Training 2 seeds, one on each device" in out
+    grid = tmp_path / "samples" / "samples_seed_0_00000020.png"
+    assert f"Sample grid: {grid} " in out
+    assert grid.exists()
+    out = launched("--mode=evaluate", "--num_samples=64", "--metrics=sliced")
+    (found,) = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
+    assert "round 20, raw, mean of 2 seeds" in out
+    assert found["seeds"] == [0, 1]
+    own = [one["samples"]["raw"]["mean"] for one in found["each"]]
+    assert own[0] != own[1]
+    assert found["samples"]["raw"]["mean"] == pytest.approx(np.mean(own))
+    launched("--mode=sample", "--num_samples=5")
+    drawn = [np.load(tmp_path / "samples" / f"sampled_00000020_seed_{seed}.npz")["x"] for seed in (0, 1)]
+    assert drawn[0].shape == drawn[1].shape == (5, 2)
+    assert not np.array_equal(*drawn)
+
+
+def test_evaluations_are_combined():
+    each = [
+        {
+            "step": 5,
+            "seed": s,
+            "samples": {"raw": {"frechet": f}},
+            "players": {"critic/loss": f},
+            "fingerprints": {},
+        }
+        for s, f in ((0, 1.0), (1, 2.0))
+    ]
+    both = combined(each)
+    assert both["samples"]["raw"]["frechet"] == both["players"]["critic/loss"] == 1.5
+    assert both["seeds"] == [0, 1]
+    assert [one["samples"]["raw"]["frechet"] for one in both["each"]] == [1.0, 2.0]
+    expected = stats.t.interval(0.95, 1, 1.5, stats.sem([1.0, 2.0]))
+    assert both["intervals"]["samples"]["raw"]["frechet"] == pytest.approx(expected)
+    json.dumps(both)
+
+
+def test_summary_of_vectors_is_element_by_element():
+    told = summary({"share": np.array([[0.0, 1.0], [1.0, 1.0]])})
+    assert told["share"] == [0.5, 1.0]
+    assert told["share/seeds"] == [[0.0, 1.0], [1.0, 1.0]]
+    np.testing.assert_allclose(np.array(told["share/interval"])[:, 1], 1.0)
+
+
+def test_what_cannot_be_trained_together_is_refused():
+    class Iterator:
+        def __next__(self):
+            return {"x": np.zeros((2, 1))}
+
+        def get_state(self):
+            return 0
+
+        def set_state(self, state):
+            pass
+
+    with pytest.raises(LayoutError, match="read by number"):
+        make_seeds_layout([from_iterator(Iterator(), 2), from_iterator(Iterator(), 2)])
+    a, b = (from_arrays({"x": np.zeros((n, 2), np.uint8)}, 2) for n in (4, 5))
+    with pytest.raises(LayoutError, match="same shapes"):
+        make_seeds_layout([a, b])
+    with pytest.raises(ExperimentError, match="parallelism=jit, got 'pmap'"):
+        together(parallelism="pmap")
+
+
+def test_one_line_of_the_log_has_no_seeds_of_a_single_run(runs):
+    folder, *_ = runs
+    assert not any("/seeds" in name for line in lines_of(Workdir(folder / "alone")) for name in line)

@@ -1,0 +1,189 @@
+"""Eight simulated devices give the single device's result, at one all-reduce a turn and 1/8 of its FLOPs."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.data import from_arrays, from_toy, toy
+from gan_jax.distributed.layout import LayoutError, check_divides, make_layout
+from gan_jax.field import gradient_field
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, alternating, turn
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.play import apply_turn
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.training.step import init_state
+from gan_jax.types import Moment
+from tests import programs
+
+DEVICES = 8
+LATENT = 4
+
+
+def points_game(objective, norm="batch", **options):
+    generator = MLPGenerator(output_shape=(2,), widths=(16, 16), norm=norm)
+    return Game(
+        networks={
+            "critic": from_linen(MLPCritic(widths=(16, 16)), jnp.zeros((2, 2))),
+            "generator": from_linen(generator, jnp.zeros((2, LATENT))),
+        },
+        objective=objective,
+        optimizers={"critic": optax.sgd(0.05), "generator": optax.sgd(0.05)},
+        schedule=options.pop("schedule", alternating(2)),
+        **options,
+    )
+
+
+def points():
+    x = np.random.default_rng(0).integers(0, 256, (200, 2), dtype=np.uint8)
+    return from_arrays({"x": x}, batch_size=32, seed=0)
+
+
+def play(game, source, parallelism, devices, rounds=5):
+    layout = make_layout(parallelism, jax.devices()[:devices])
+    run = layout.compile(game, source)
+    state = layout.place(init_state(game, jax.random.key(0)))
+    turns = len(game.schedule)
+    host_batches = stack_rounds(source, 0, turns, rounds, rounds)
+    return run(state, layout.place(source.device_data), host_batches, rounds)
+
+
+@pytest.mark.parametrize("source", [points(), from_toy(toy.ring(), 32)], ids=["arrays", "drawn"])
+def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
+    game = points_game(wgan_gp(gaussian(LATENT)))
+    one, metrics_one = play(game, source, "jit", 1)
+    eight, metrics_eight = play(game, source, "jit", DEVICES)
+    chex.assert_trees_all_close(
+        jax.device_get(one.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
+    )
+    chex.assert_trees_all_close(jax.device_get(metrics_one), jax.device_get(metrics_eight), atol=1e-5)
+    assert int(eight.cursor) == 15
+
+
+def test_eight_devices_equal_one_on_convolutions():
+    x = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    source = from_arrays({"x": x}, batch_size=16, seed=0)
+    game = Game(
+        networks={
+            "critic": from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))),
+            "generator": from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, LATENT))),
+        },
+        objective=wgan_gp(gaussian(LATENT)),
+        optimizers={"critic": optax.sgd(0.02), "generator": optax.sgd(0.02)},
+        schedule=alternating(1),
+    )
+    one, _ = play(game, source, "jit", 1, rounds=2)
+    eight, _ = play(game, source, "jit", DEVICES, rounds=2)
+    chex.assert_trees_all_close(
+        jax.device_get(one.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_pmap_is_the_mean_of_the_replicas_fields():
+    """One round by hand: every replica its share of the batch, its own key; gradients and statistics averaged."""
+    game, source = points_game(wgan_gp(gaussian(LATENT)), schedule=alternating(1)), points()
+    state, _ = play(game, source, "pmap", DEVICES, rounds=1)
+
+    host_batches = stack_rounds(source, 0, 2, 1, 1)
+    players = init_state(game, jax.random.key(0)).players
+    round_key = jax.random.fold_in(jax.random.key(0), 0)
+    for place, played in enumerate(game.schedule):
+        batch = source.get_batch(source.device_data, jax.tree.map(lambda x, p=place: x[0, p], host_batches))
+
+        def mean_field(game, played, players, _, moment, batch=batch):
+            shares = [jax.tree.map(lambda x, r=r: x[4 * r : 4 * r + 4], batch) for r in range(DEVICES)]
+            fields = [
+                gradient_field(
+                    game, played, players, share, moment._replace(key=jax.random.fold_in(moment.key, r))
+                )
+                for r, share in enumerate(shares)
+            ]
+            grads = jax.tree.map(lambda *g: sum(g) / DEVICES, *[f[0] for f in fields])
+            model_state = jax.tree.map(
+                lambda *s: sum(s) / DEVICES, *[{n: a.model_state for n, a in f[1].items()} for f in fields]
+            )
+            return grads, {n: a._replace(model_state=model_state[n]) for n, a in fields[0][1].items()}
+
+        by_hand = dataclasses.replace(game, field=mean_field)
+        moment = Moment(jnp.int32(0), jax.random.fold_in(round_key, place))
+        players, _ = apply_turn(by_hand, played, players, batch, moment)
+    chex.assert_trees_all_close(jax.device_get(state.players), jax.device_get(players), atol=1e-6, rtol=1e-5)
+
+
+def test_pmap_plays_what_is_drawn_on_the_device():
+    state, metrics = play(points_game(non_saturating(gaussian(LATENT))), from_toy(toy.ring(), 32), "pmap", 8)
+    assert int(state.step) == 5
+    chex.assert_tree_all_finite(jax.device_get((state.players, metrics)))
+
+
+def compiled(game, player, devices):
+    """The program of one turn of `player` on `devices`."""
+    batch = {"x": jax.ShapeDtypeStruct((1, 64, 2), jnp.float32)}
+    return programs.compiled(game, (turn(player),), devices, batch)
+
+
+@pytest.mark.parametrize("objective", [non_saturating, wgan_gp])
+@pytest.mark.parametrize("player", ["critic", "generator"])
+def test_a_turn_costs_one_all_reduce_and_an_eighth_of_the_flops(objective, player):
+    game = points_game(objective(gaussian(LATENT)), norm="none")
+    eight = compiled(game, player, DEVICES)
+    assert programs.collectives(eight.as_text()) == {"all-reduce": 1}
+    one = compiled(game, player, 1).cost_analysis()["flops"]
+    # What is not 1/8 is the optimiser's and the reduction's work on the parameters, the same on every device.
+    parameters = sum(x.size for x in jax.tree.leaves(init_state(game, jax.random.key(0)).players))
+    assert one / DEVICES * 0.9 < eight.cost_analysis()["flops"] < one / DEVICES + 20 * parameters
+    assert 20 * parameters < one / 4
+
+
+def test_a_global_batch_norm_adds_one_reduction_forward_and_one_where_it_is_differentiated():
+    """Two batch norms in the generator: +2 in the critic's turn (not differentiated), +4 in its own."""
+    game = points_game(non_saturating(gaussian(LATENT)), norm="batch")
+    counts = {
+        player: programs.collectives(compiled(game, player, DEVICES).as_text())["all-reduce"]
+        for player in ("critic", "generator")
+    }
+    assert counts == {"critic": 1 + 2, "generator": 1 + 2 + 2}
+
+
+def test_a_batch_that_the_devices_do_not_divide_is_named():
+    with pytest.raises(LayoutError, match=r"30 examples.*8 devices"):
+        check_divides(30, 8)
+    with pytest.raises(LayoutError, match=r"30 examples.*8 devices"):
+        make_layout("jit").compile(points_game(non_saturating(gaussian(LATENT))), from_toy(toy.ring(), 30))
+
+
+def test_unknown_parallelism_is_named():
+    with pytest.raises(LayoutError, match=r"'jit', 'pmap', 'fsdp'.*'tpu'"):
+        make_layout("tpu")
+
+
+@pytest.mark.parametrize("parallelism", ["jit", "pmap"])
+def test_rounds_are_traced_once_and_transfer_nothing_implicitly(parallelism):
+    traces = 0
+    base = non_saturating(gaussian(LATENT))
+
+    def counted(*args):
+        nonlocal traces
+        traces += 1
+        return base.losses["critic"](*args)
+
+    objective = dataclasses.replace(base, losses={**base.losses, "critic": counted})
+    game, source = points_game(objective, schedule=alternating(1)), points()
+    layout = make_layout(parallelism)
+    run = layout.compile(game, source)
+    state, device_data = layout.place(init_state(game, jax.random.key(0))), layout.place(source.device_data)
+    state, _ = run(state, device_data, stack_rounds(source, 0, 2, 3, 4), 3)
+    first = traces
+    with jax.transfer_guard("disallow"):
+        before = state
+        for rounds in (1, 4, 2):
+            state, _ = run(state, device_data, stack_rounds(source, 0, 2, rounds, 4), rounds)
+    assert traces == first
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.players)), "the state is donated"

@@ -1,0 +1,197 @@
+"""The loop: cuts, means, phases, faults. Experiments here are tiny; launches are tested in test_launch.py."""
+
+import contextlib
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.data import from_toy, toy
+from gan_jax.data.errors import DataError, DataTimeoutError
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Game, alternating, simultaneous
+from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.runs import loop
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.training.experiment import Experiment, ExperimentError
+from gan_jax.runs.workdir import Workdir, read_metrics
+
+
+def experiment(rounds=20, learning_rate=0.01, **changes):
+    adam = optax.adam(learning_rate)
+    game = Game(
+        networks={
+            "critic": from_linen(MLPCritic(widths=(8,)), jnp.zeros((2, 2))),
+            "generator": from_linen(
+                MLPGenerator(output_shape=(2,), widths=(8,), norm="batch"), jnp.zeros((2, 4))
+            ),
+        },
+        objective=non_saturating(gaussian(4)),
+        optimizers={"critic": adam, "generator": adam},
+        schedule=changes.pop("schedule", alternating(1)),
+        phases=changes.pop("phases", ()),
+        ema={"generator": 0.9},
+    )
+    given = {
+        "game": game,
+        "source": from_toy(toy.ring(), 8),
+        "seed": 3,
+        "rounds": rounds,
+        "log_every": 4,
+        "checkpoint_every": 10,
+        "sample_every": 0,
+        "picture": lambda samples: np.zeros((4, 4, 1), np.uint8),
+        "rounds_per_dispatch": 7,
+    }
+    return Experiment(**(given | changes))
+
+
+def lines_of(workdir):
+    return [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(workdir)]
+
+
+def quiet(text):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("step", "most", "expected"),
+    [(0, 7, 4), (4, 7, 4), (8, 7, 2), (10, 7, 2), (19, 7, 1), (0, 3, 3), (16, 99, 4)],
+)
+def test_a_dispatch_ends_at_the_next_log_save_or_end(step, most, expected):
+    assert loop.rounds_until(experiment(rounds=20), step, most) == expected
+
+
+def test_phases_cut_dispatches_and_choose_the_schedule():
+    warm = alternating(3)
+    phased = experiment(phases=((lambda step: step < 2 or step % 5 == 0, warm),), log_every=100)
+    turns = [len(loop.schedule_at(phased.game, step)) for step in range(7)]
+    assert turns == [4, 4, 2, 2, 2, 4, 2]
+    assert [loop.rounds_until(phased, step, 7) for step in (0, 2, 5, 6)] == [2, 3, 1, 4]
+
+
+def test_interval_means_are_over_rounds_whatever_the_cuts():
+    interval = loop.Interval()
+    interval.add({"a": np.array([1.0, 2.0], np.float32)})
+    interval.add({"a": np.array([6.0], np.float32)})
+    assert interval.means() == {"a": 3.0}
+    assert interval.means() == {}
+
+
+def test_vectors_have_means_too_and_their_sums_survive_json():
+    """The save of a checkpoint falls between two dispatches."""
+    rows = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+    whole, cut = loop.Interval(), loop.Interval()
+    whole.add({"a": rows})
+    cut.add({"a": rows[:3]})
+    cut = loop.Interval(json.loads(json.dumps(cut.sums)), cut.counts)
+    cut.add({"a": rows[3:]})
+    means = whole.means()["a"]
+    np.testing.assert_array_equal(means, cut.means()["a"])
+    np.testing.assert_allclose(means, rows.mean(axis=0, dtype=np.float64), rtol=1e-12)
+
+
+def test_a_vector_with_one_entry_that_is_no_number_is_named():
+    history = {"critic/norms": np.array([[1.0, 2.0], [1.0, np.inf]])}
+    with pytest.raises(
+        loop.NonFiniteError, match=r"critic's norms was .* at round 8\. Saved\. What usually helps"
+    ):
+        loop.check_losses(history, 7, lambda: "Saved.")
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    """State and log lines alike, though the save at round 10 falls between two logs, at 8 and 12."""
+    whole = loop.train(experiment(), Workdir(tmp_path / "whole"), say=quiet)
+    loop.train(experiment(rounds=10), Workdir(tmp_path / "cut"), say=quiet)
+    resumed = loop.train(experiment(), Workdir(tmp_path / "cut"), say=quiet)
+    chex.assert_trees_all_equal(
+        jax.device_get((whole.players, whole.ema, whole.cursor)),
+        jax.device_get((resumed.players, resumed.ema, resumed.cursor)),
+    )
+    assert lines_of(Workdir(tmp_path / "whole")) == lines_of(Workdir(tmp_path / "cut"))
+    assert [line["step"] for line in lines_of(Workdir(tmp_path / "cut"))] == [4, 8, 12, 16, 20]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
+    workdir = Workdir(tmp_path)
+    whole = loop.train(experiment(), workdir, say=quiet)
+    victim = next(p for p in (tmp_path / "checkpoints" / "20").rglob("*") if p.is_file() and p.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    said = []
+    with pytest.warns(UserWarning, match="20"):
+        again = loop.train(experiment(), workdir, say=said.append)
+    assert "at round 10" in said[0]
+    chex.assert_trees_all_equal(jax.device_get(whole.players), jax.device_get(again.players))
+
+
+def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path):
+    """The critic's loss is made NaN from round 13 on; round 10 is saved."""
+    good = experiment()
+    base = good.game.objective
+
+    def broken(game, players, batch, moment):
+        loss, aux = base.losses["critic"](game, players, batch, moment)
+        loss = jnp.where(moment.step >= 13, jnp.nan, loss)
+        return loss, aux._replace(metrics={"loss": loss})
+
+    objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
+    bad = dataclasses.replace(good, game=dataclasses.replace(good.game, objective=objective))
+    with pytest.raises(loop.NonFiniteError, match=r"critic's loss was nan at round 13\..*round 10"):
+        loop.train(bad, Workdir(tmp_path), say=quiet)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [10]
+
+
+def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
+    """A step of infinite length: the loss of the last round is still finite, the parameters are not."""
+    with pytest.raises(loop.NonFiniteError, match=r"critic's params\.scores.* was not finite after round 0"):
+        loop.train(
+            experiment(rounds=1, learning_rate=float("inf"), schedule=simultaneous()),
+            Workdir(tmp_path),
+            say=quiet,
+        )
+    assert Checkpoints(tmp_path / "checkpoints").steps() == []
+
+
+@pytest.mark.parametrize("ending", ["at its end", "by an error", "by data that hang"])
+def test_the_source_is_closed_unless_it_hangs(tmp_path, ending):
+    closed = []
+    toy_source = from_toy(toy.ring(), 8)
+
+    def host_batches(cursor, count):
+        if cursor >= 4 and ending == "by an error":
+            raise DataError("no more")
+        if cursor >= 4 and ending == "by data that hang":
+            raise DataTimeoutError("nothing came")
+        return toy_source.host_batches(cursor, count)
+
+    source = dataclasses.replace(toy_source, host_batches=host_batches, close=lambda: closed.append(True))
+    given = experiment(rounds=8, source=source)
+    with contextlib.nullcontext() if ending == "at its end" else pytest.raises(DataError):
+        loop.train(given, Workdir(tmp_path), say=quiet)
+    assert closed == ([] if ending == "by data that hang" else [True])
+
+
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
+    first = loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
+    again = loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
+    chex.assert_trees_all_equal(jax.device_get(first.players), jax.device_get(again.players))
+
+
+def test_metrics_hold_every_players_loss(tmp_path):
+    loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert {"step", "time", "critic/loss", "generator/loss"} <= json.loads(line).keys()
+
+
+@pytest.mark.parametrize("field", ["rounds", "log_every", "rounds_per_dispatch", "keep"])
+def test_an_experiment_without_rounds_is_refused(field):
+    with pytest.raises(ExperimentError, match=f"{field} must be 1 or more, got 0"):
+        experiment(**{field: 0})

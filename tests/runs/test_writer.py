@@ -1,0 +1,422 @@
+import fcntl
+import io
+import json
+import os
+import pty
+import struct
+import termios
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.runs import writer as module
+from gan_jax.pictures.grids import image_grid
+from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.writer import Writer, WriterError, json_line, progress
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path / "run")
+
+
+def strict(line):
+    """JSON as the standard has it: without NaN and Infinity."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# JSON lines
+
+
+def test_lines_are_strict_json_with_the_arrays_own_precision():
+    line = json_line(
+        3,
+        1.23456,
+        {
+            "third": jnp.float32(1) / 3,
+            "half": jnp.bfloat16(0.1),
+            "double": np.float64(1) / 3,
+            "count": jnp.int32(7),
+            "yes": np.bool_(True),
+            "word": "text",
+            "bad": jnp.array([jnp.nan, jnp.inf, -jnp.inf, 2.5]),
+        },
+    )
+    assert "\n" not in line
+    record = strict(line)
+    assert list(record)[:2] == ["step", "time"]
+    assert record["bad"] == ["NaN", "Infinity", "-Infinity", 2.5]
+    assert np.float32(record["third"]) == np.float32(1) / np.float32(3)
+    assert record["third"] == 0.33333334  # no digits that a float32 has not
+    assert jnp.bfloat16(record["half"]) == jnp.bfloat16(0.1)
+    assert record["double"] == 1 / 3
+    assert (record["count"], record["yes"], record["word"], record["time"]) == (7, True, "text", 1.235)
+
+
+def test_scalars_are_appended_in_order(workdir):
+    with Writer(workdir, tensorboard=False) as writer:
+        for step in range(200):
+            writer.scalars(step, {"loss": jnp.float32(step) / 4, "norms": jnp.ones(2)})
+    records = [strict(line) for line in workdir.metrics.read_text().splitlines()]
+    assert [(r["step"], r["loss"], r["norms"]) for r in records] == [(s, s / 4, [1, 1]) for s in range(200)]
+    times = [r["time"] for r in records]
+    assert times == sorted(times)
+    assert not workdir.events.exists()
+
+
+def test_a_resumed_log_equals_an_uninterrupted_one(workdir, tmp_path):
+    def without_time(path):
+        return [{**strict(line), "time": 0} for line in path.read_text().splitlines()]
+
+    whole = Workdir(tmp_path / "whole")
+    with Writer(whole, tensorboard=False) as writer:
+        for step in (10, 20, 30, 40):
+            writer.scalars(step, {"loss": step})
+    with Writer(workdir, tensorboard=False) as writer:
+        for step in (10, 20, 30):
+            writer.scalars(step, {"loss": step})
+    with open(workdir.metrics, "ab") as file:
+        file.write(b'{"step": 40, "ti')  # the kill
+    with Writer(workdir, resumed_from=20, tensorboard=False) as writer:
+        for step in (30, 40):
+            writer.scalars(step, {"loss": step})
+    assert without_time(workdir.metrics) == without_time(whole.metrics)
+    with Writer(workdir, tensorboard=False) as writer:  # from the beginning
+        writer.scalars(0, {"loss": 0})
+    assert [record["step"] for record in read_metrics(workdir)] == [0]
+
+
+def test_flush_means_that_it_is_in_the_file(workdir):
+    with Writer(workdir) as writer:
+        for step in range(20):
+            writer.scalars(step, {"loss": step})
+            writer.flush()
+            assert len(workdir.metrics.read_bytes().splitlines()) == step + 1
+
+
+def test_reserved_names_and_file_names_are_checked_at_the_call(workdir):
+    with Writer(workdir, tensorboard=False) as writer:
+        with pytest.raises(ValueError, match="'step'"):
+            writer.scalars(0, {"step": 1})
+        for name in ("", "../up", "a/b", ".hidden"):
+            with pytest.raises(ValueError, match="plain file name"):
+                writer.picture(0, name, np.zeros((1, 1, 1), np.uint8))
+
+
+def test_storage_that_cannot_append_is_written_whole(workdir, monkeypatch):
+    workdir.root.mkdir(parents=True)
+    workdir.metrics.write_text('{"step": 1, "loss": 1}\n')
+    monkeypatch.setattr(module, "is_local", lambda path: False)
+    with Writer(workdir, resumed_from=1) as writer:
+        writer.scalars(2, {"loss": 2})
+        assert len(read_metrics(workdir)) == 1
+        writer.flush()
+        assert len(read_metrics(workdir)) == 2
+        writer.scalars(3, {"loss": 3})
+    assert [record["loss"] for record in read_metrics(workdir)] == [1, 2, 3]
+    (path,) = workdir.events.iterdir()
+    assert [event.step for event in events(path)] == [2, 2, 2, 3]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Errors and load
+
+
+def test_an_error_of_the_thread_is_raised_by_the_next_call_and_once(workdir):
+    def broken():
+        raise OSError(28, "No space left on device")
+
+    writer = Writer(workdir, tensorboard=False)
+    writer.picture(1, "samples", broken)
+    with pytest.raises(WriterError, match=r"Cannot write .*samples: the disk is full") as raised:
+        writer.flush()
+    assert isinstance(raised.value.__cause__, OSError)
+    writer.scalars(2, {"loss": 1.0})
+    writer.close()
+    assert [record["step"] for record in read_metrics(workdir)] == [2]
+    writer.close()
+    with pytest.raises(WriterError, match="closed"):
+        writer.scalars(3, {})
+
+
+def test_a_full_disk_leaves_no_half_line(workdir, monkeypatch):
+    writer = Writer(workdir, tensorboard=False)
+    writer.scalars(1, {"loss": 1.0})
+    writer.flush()
+    real = os.write
+
+    def short(descriptor, data):
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, bytes(data)[:20])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", short)
+        writer.scalars(2, {"loss": 2.0})
+        with pytest.raises(WriterError, match=r"metrics\.jsonl: the disk is full"):
+            writer.flush()
+    writer.scalars(3, {"loss": 3.0})
+    writer.close()
+    assert [strict(line)["step"] for line in workdir.metrics.read_text().splitlines()] == [1, 3]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_the_systems_own_full_disk(workdir, monkeypatch):
+    monkeypatch.setattr(Workdir, "metrics", property(lambda self: module.epath.Path("/dev/full")))
+    monkeypatch.setattr(module, "truncate_metrics", lambda *_: 0)
+    monkeypatch.setattr(module.os, "ftruncate", lambda *_: None)
+    writer = Writer(workdir, tensorboard=False)
+    writer.scalars(1, {"loss": 1.0})
+    with pytest.raises(WriterError, match="/dev/full: the disk is full"):
+        writer.close()
+
+
+def test_the_queue_is_bounded(workdir):
+    go, started = threading.Event(), threading.Event()
+
+    def slow():
+        started.set()
+        go.wait(30)
+        return np.zeros((1, 1, 1), np.uint8)
+
+    writer = Writer(workdir, tensorboard=False)
+    writer.picture(0, "slow", slow)
+    started.wait(30)
+    filler = threading.Thread(target=lambda: [writer.scalars(s, {"x": s}) for s in range(module._QUEUE + 5)])
+    filler.start()
+    filler.join(0.2)
+    assert filler.is_alive()  # waits for room
+    go.set()
+    filler.join(30)
+    writer.close()
+    assert len(read_metrics(workdir)) == module._QUEUE + 5
+
+
+def test_a_disabled_writer_touches_nothing(workdir):
+    with Writer(workdir, enabled=False) as writer:
+        writer.scalars(1, {"loss": 1.0})
+        writer.picture(1, "samples", np.zeros((1, 1, 1), np.uint8))
+        writer.flush()
+    assert not workdir.root.exists()
+
+
+def test_an_error_under_way_is_not_hidden_by_the_writers(workdir):
+    def run():
+        with Writer(workdir, tensorboard=False) as writer:
+            writer.picture(0, "samples", np.zeros(3))
+            raise KeyError("the run's own")
+
+    with pytest.raises(KeyError):
+        run()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Pictures and events
+
+
+def test_a_png_has_the_right_pixels(workdir):
+    images = np.linspace(-1, 1, 2 * 4 * 4 * 3).reshape(2, 4, 4, 3)
+    with Writer(workdir, tensorboard=False) as writer:
+        writer.picture(7, "samples", lambda: image_grid(jnp.asarray(images), 2, gap=1))
+        writer.picture(8, "gray", image_grid(images[..., :1], 1, gap=0))
+    color = np.asarray(Image.open(workdir.samples / "samples_00000007.png"))
+    assert color.shape == (4, 9, 3)
+    expected = np.rint((images + 1) * 127.5)
+    np.testing.assert_allclose(color[:, :4], expected[0], atol=0.51)
+    np.testing.assert_allclose(color[:, 5:], expected[1], atol=0.51)
+    assert (color[:, 4] == 255).all()
+    with Image.open(workdir.samples / "gray_00000008.png") as gray:
+        assert (gray.mode, gray.size) == ("L", (4, 8))
+
+
+def test_the_newest_pictures_of_each_name_stay(workdir):
+    """By round, beyond eight digits too; other names and what somebody sampled are not touched."""
+    picture = np.zeros((2, 2, 1), np.uint8)
+    workdir.samples.mkdir(parents=True)
+    others = [
+        "sampled_00000001.png",
+        "samples_seed_1_00000001.png",
+        "samples_00000001.npz",
+        "samples_notes.png",
+    ]
+    for name in others:
+        (workdir.samples / name).touch()
+    with Writer(workdir, tensorboard=False, keep_pictures=2) as writer:
+        for step in (99_999_999, 5, 100_000_000, 100_000_010):
+            writer.picture(step, "samples", picture)
+    names = {path.name for path in workdir.samples.iterdir()}
+    assert names == {*others, "samples_100000000.png", "samples_100000010.png"}
+
+
+def _crc32c(data):
+    """CRC-32C bit by bit, from its polynomial (RFC 3720)."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data):
+    crc = _crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def events(path):
+    """An event file's records, their framing checked by hand."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    assert _crc32c(b"123456789") == 0xE3069283
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        assert struct.unpack("<I", data[8:12]) == (masked(data[:8]),)
+        body = data[12 : 12 + length]
+        assert struct.unpack("<I", data[12 + length : 16 + length]) == (masked(body),)
+        found.append(Event.FromString(body))
+        data = data[16 + length :]
+    return found
+
+
+def test_a_histogram_is_one_in_tensorboard_and_a_list_in_json(workdir):
+    """A quarter of the values in (0, 1], three quarters in (1, 3]: a mean of about .125 + 1.5."""
+    with Writer(workdir) as writer:
+        writer.scalars(5, {"critic/score_histogram": jnp.array([[0.0, 1.0, 3.0], [0.0, 0.25, 0.75]])})
+    (record,) = read_metrics(workdir)
+    assert record["critic/score_histogram"] == [[0.0, 1.0, 3.0], [0.0, 0.25, 0.75]]
+    (value,) = [v for event in events(next(workdir.events.iterdir())) for v in event.summary.value]
+    assert (value.tag, list(value.histo.bucket_limit)) == ("critic/score_histogram", [0.0, 1.0, 3.0])
+    assert list(value.histo.bucket) == [0.0, 0.25, 0.75]
+    assert (value.histo.num, value.histo.sum) == (1.0, 0.25 * 0.5 + 0.75 * 2)
+
+
+def test_tensorboard_reads_scalars_and_pictures(workdir):
+    grid = image_grid(np.zeros((4, 2, 2, 3)))
+    with Writer(workdir, resumed_from=40) as writer:
+        writer.scalars(50, {"critic/loss": 0.25, "norms": np.array([1.0, 2.0]), "word": "text"})
+        writer.picture(50, "samples", grid)
+    (path,) = workdir.events.iterdir()
+    assert "tfevents" in path.name
+    first, started, scalars, picture = events(path)
+    assert first.file_version == "brain.Event:2"
+    assert (started.session_log.status, started.step) == (1, 41)  # START: rounds from 41 are played again
+    values = {value.tag: value.simple_value for value in scalars.summary.value}
+    assert (scalars.step, values) == (50, {"critic/loss": 0.25, "norms/0": 1.0, "norms/1": 2.0})
+    image = picture.summary.value[0].image
+    assert (image.height, image.width, image.colorspace) == (5, 5, 3)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.encoded_image_string))), grid)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Progress
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_progress_in_a_file_is_plain_lines():
+    stream, clock = io.StringIO(), Clock()
+    shown = progress(1000, start=100, stream=stream, clock=clock)
+    for step in range(110, 1001, 10):
+        clock.now += 0.5  # 20 rounds/s
+        shown.update(step, {"critic": jnp.float32(0.69314), "generator": 1.25})
+        if step == 500:
+            shown.note("saved")
+    shown.close()
+    shown.close()
+    text = stream.getvalue()
+    assert text.isascii()
+    assert not set(text) & {"\r", "\x1b"}
+    assert text.splitlines() == [
+        "300/1000 rounds (30%), 20 rounds/s, 0:35 left, critic 0.6931, generator 1.25",
+        "500/1000 rounds (50%), 20 rounds/s, 0:25 left, critic 0.6931, generator 1.25",
+        "saved",
+        "700/1000 rounds (70%), 20 rounds/s, 0:15 left, critic 0.6931, generator 1.25",
+        "900/1000 rounds (90%), 20 rounds/s, 0:05 left, critic 0.6931, generator 1.25",
+        "1000/1000 rounds (100%), 20 rounds/s, 0:45 taken, critic 0.6931, generator 1.25",
+    ]
+
+
+def test_a_long_run_does_not_fill_its_log():
+    stream, clock = io.StringIO(), Clock()
+    shown = progress(10**6, stream=stream, clock=clock)
+    for hour in range(10):
+        for second in range(3600):
+            clock.now += 1
+            shown.update(hour * 3600 + second)
+    assert len(stream.getvalue().splitlines()) < 200
+
+
+def test_losses_are_fetched_only_when_they_are_shown():
+    class Loss:
+        fetched = 0
+
+        def __float__(self):
+            Loss.fetched += 1
+            return 0.5
+
+    stream, clock = io.StringIO(), Clock()
+    shown = progress(1000, stream=stream, clock=clock)
+    for step in range(1000):
+        clock.now += 0.0105
+        shown.update(step, {"critic": Loss()})
+    assert Loss.fetched == 1
+
+
+def test_progress_on_a_terminal_is_one_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    clock = Clock()
+    with os.fdopen(follower, "w") as stream:
+        shown = progress(400, stream=stream, clock=clock)
+        for step in range(100, 401, 100):
+            clock.now += 1
+            shown.update(step, {"critic": 0.69314})
+            if step == 200:
+                shown.note("a picture was drawn")
+        shown.close()
+        stream.flush()
+        data = b""
+        while b"400/400" not in data or not data.endswith(b"\n"):  # a terminal hands over what it has so far
+            data += os.read(leader, 1 << 16)
+    os.close(leader)
+    text = data.decode()
+    drawn = text.replace("\r\n", "\n").split("\r")
+    assert any("50%" in part and "200/400" in part and "critic 0.6931" in part for part in drawn)
+    assert "rounds/s" in drawn[-1]
+    assert "400/400" in drawn[-1]
+    assert drawn[-1].endswith("\n")
+    assert text.count("a picture was drawn\r\n") == 1
+    assert max(len(part.rstrip()) for part in drawn) <= 100
+
+
+def test_nobody_watching_is_no_error():
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    clock = Clock()
+    shown = progress(10, stream=Closed(), clock=clock)
+    clock.now = 60.0
+    shown.update(5)
+    shown.note("text")
+    shown.close()
+    silent = progress(10, enabled=False)
+    silent.update(3)
+    silent.note("text")
+    silent.close()

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax.nn import relu, softplus
 
-from gan_jax.functional.batch import named_key
+from gan_jax.keys import named_key
 
 Array = jax.Array
 Params = dict[str, Any]

@@ -28,7 +28,8 @@ from experiments import digits, images
 from gan_jax.data import DataError, load, open_source
 from gan_jax.data.source import Source
 from gan_jax.distributed.layout import make_layout
-from gan_jax.game import Game, fresh_turns
+from gan_jax.game import Game
+from gan_jax.schedule import fresh_turns
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 

@@ -23,9 +23,10 @@ from gan_jax.data.arrays import from_arrays
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.distributed.layout import make_layout
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, TrainState, Turn, alternating, fresh_turns, parameter_count, turn
+from gan_jax.game import Game, Player, TrainState, TurnContext
+from gan_jax.keys import named_key
+from gan_jax.network import Network, parameter_count
 from gan_jax.networks import (
     DCGANCritic,
     DCGANGenerator,
@@ -46,9 +47,10 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
 from gan_jax.runs.notebook import rollout
+from gan_jax.schedule import Turn, alternating, fresh_turns, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
-from gan_jax.types import Moment, Tree
+from gan_jax.types import Tree
 
 OBJECTIVES = {"non_saturating": non_saturating, "wgan": wgan, "wgan_gp": wgan_gp, "hinge": hinge}
 CLIP = 0.01
@@ -115,12 +117,13 @@ def build_pix2pix(spec: dict[str, Any]) -> tuple[Game, Source]:
     x, condition = (jnp.zeros((2, *pairs[name].shape[1:])) for name in ("x", "condition"))
     adam = optax.adam(spec["learning_rate"], b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(PatchCritic(width=spec["width"]), x, condition),
-            "generator": from_linen(UNet(channels=spec["channels"], width=spec["width"]), condition),
+        players={
+            "critic": Player(from_linen(PatchCritic(width=spec["width"]), x, condition), adam),
+            "generator": Player(
+                from_linen(UNet(channels=spec["channels"], width=spec["width"]), condition), adam
+            ),
         },
         objective=pix2pix(),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(1),
     )
     return game, from_arrays(pairs, spec["batch_size"], seed=spec["seed"])
@@ -145,9 +148,8 @@ def make_game(spec: dict[str, Any], generator: nn.Module, critic: nn.Module, sha
         "critic": from_linen(critic, jnp.zeros((2, *shape))),
     }
     return Game(
-        networks=networks,
+        players={name: Player(network, optimizers[name]) for name, network in networks.items()},
         objective=OBJECTIVES[objective](gaussian(spec["latent"])),
-        optimizers=optimizers,
         schedule=alternating(spec["n_critic"]),
     )
 
@@ -197,8 +199,8 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
     """A program a turn and no loop around it, where XLA's own gradients of convolutions are slower by far."""
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def move(played: Turn, players: Any, device_data: Tree, host_batch: Tree, moment: Moment) -> Any:
-        return apply_turn(game, played, players, source.get_batch(device_data, host_batch), moment)
+    def move(played: Turn, players: Any, device_data: Tree, host_batch: Tree, step: Any, key: Any) -> Any:
+        return _move(game, played, players, source.get_batch(device_data, host_batch), step, key)
 
     device_data = jax.device_put(source.device_data)
 
@@ -207,8 +209,8 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
         key = jax.random.fold_in(state.key, state.step)
         for place, played in enumerate(game.schedule):
             host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(cursor + place, 1))
-            moment = Moment(state.step, jax.random.fold_in(key, place))
-            players, seen = move(played, players, device_data, host_batch, moment)
+            turn_key = jax.random.fold_in(key, place)
+            players, seen = move(played, players, device_data, host_batch, state.step, turn_key)
             metrics.update(seen)
         return state._replace(players=players, step=state.step + 1), metrics
 
@@ -253,8 +255,8 @@ def replay(game: Game, source: Source, state: TrainState) -> dict[str, Any]:
         batch = source.get_batch(source.device_data, host_batch)
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), place)
         draws.append({name: _encode(value) for name, value in _draws(game, batch["x"], key).items()})
-        move = jax.jit(functools.partial(apply_turn, game, played))
-        players, metrics = move(players, batch, Moment(state.step, key))
+        move = jax.jit(functools.partial(_move, game, played))
+        players, metrics = move(players, batch, state.step, key)
         losses.append(float(metrics[f"{played.players[0]}/loss"]))
     after = {name: _layers(p.params) for name, p in players.items()}
     return {"start": start, "draws": draws, "losses": losses, "after": after}
@@ -289,6 +291,10 @@ def _place(path: tuple[str, ...]) -> tuple[bool, int, int]:
     return last, int(kind != "Dense"), int(number)
 
 
+def _move(game: Game, played: Turn, players: Any, batch: Any, step: Any, key: Any) -> Any:
+    return apply_turn(played, TurnContext(game, players, batch, step, key))
+
+
 def _encode(x: Any) -> dict[str, Any]:
     x = np.asarray(x, np.float32)
     return {"shape": x.shape, "data": base64.b64encode(x.tobytes()).decode()}
@@ -302,10 +308,10 @@ def count_flops(game: Game, source: Source, state: TrainState) -> dict[str, floa
     counts = {}
     for name in game.players:
 
-        def one_turn(players: Any, batch: Any, moment: Moment, name: str = name) -> Any:
-            return apply_turn(game, turn(name), players, batch, moment)[0][name].params
+        def one_turn(players: Any, batch: Any, step: Any, key: Any, name: str = name) -> Any:
+            return _move(game, turn(name), players, batch, step, key)[0][name].params
 
-        compiled = jax.jit(one_turn).lower(state.players, batch, Moment(state.step, state.key)).compile()
+        compiled = jax.jit(one_turn).lower(state.players, batch, state.step, state.key).compile()
         cost = compiled.cost_analysis()
         assert cost is not None
         counts[name] = cost["flops"]

@@ -31,14 +31,16 @@ from gan_jax import objectives
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Objective, Schedule, fresh_turns, turn
+from gan_jax.game import Game, Objective, Player
+from gan_jax.keys import named_key
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import wgan
 from gan_jax.objectives._catalogue import factory
 from gan_jax.runs.notebook import rollout
+from gan_jax.schedule import Schedule, fresh_turns, turn
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Tree
 
@@ -127,7 +129,7 @@ def objective_of(name: str) -> Objective:
 
 def schedule_of(objective: Objective) -> Schedule:
     """One turn of every player: what judges first, players of one kind at once."""
-    kinds = [[n for n in objective.losses if n.startswith(kind)] for kind in ("meta", "critic", "generator")]
+    kinds = [[n for n in objective.players if n.startswith(kind)] for kind in ("meta", "critic", "generator")]
     return tuple(turn(*names) for names in kinds if names)
 
 
@@ -135,16 +137,17 @@ def game_of(name: str) -> Game:
     """The library's game of a row."""
     objective = objective_of(name)
     given = NETWORKS.get(name, dict)()
-    usual = {player: critic() if player.startswith("critic") else perceptron() for player in objective.losses}
+    usual = {
+        player: critic() if player.startswith("critic") else perceptron() for player in objective.players
+    }
     adam = optax.adam(1e-4, b1=0.5)
     if name == "wgan":
         optimizers = {"critic": wgan.optimizer(clip=wgan.CLIP), "generator": wgan.optimizer()}
     else:
-        optimizers = dict.fromkeys(objective.losses, adam)
+        optimizers = dict.fromkeys(objective.players, adam)
     return Game(
-        networks={**usual, **given},
+        players={name: Player(network, optimizers[name]) for name, network in {**usual, **given}.items()},
         objective=objective,
-        optimizers=optimizers,
         schedule=schedule_of(objective),
     )
 
@@ -183,7 +186,7 @@ class ByHand:
     def __init__(self, name: str, game: Game, source: Source) -> None:
         state = init_state(game, jax.random.key(0))
         self.players = {player: plain(own.params) for player, own in state.players.items()}
-        optimizers = hand_optimizers(name, game.players)
+        optimizers = hand_optimizers(name, tuple(game.players))
         steps = {player: optimizers[player].init(params) for player, params in self.players.items()}
         zero = dict.fromkeys(game.players, jnp.zeros(()))
         self._carry: Any = (state.step, self.players, steps, jnp.zeros(()), zero)

@@ -26,10 +26,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.harness import RESULTS
 from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Turn, alternating, parameter_count
+from gan_jax.game import Game, Player
+from gan_jax.network import parameter_count
 from gan_jax.networks import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator, from_linen
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.schedule import Turn, alternating
 from gan_jax.training.step import init_state, make_train_step
 
 DEVICES = (8, 64, 512, 4096)
@@ -93,9 +95,8 @@ def pairs() -> list[Pair]:
             "generator": from_linen(generator, jnp.zeros((2, 128))),
         }
         game = Game(
-            networks=networks,
+            players={name: Player(network, optax.adam(2e-4, b1=0.5)) for name, network in networks.items()},
             objective=objective,
-            optimizers={player: optax.adam(2e-4, b1=0.5) for player in networks},
             schedule=alternating(n_critic),
         )
         return Pair(name, game, (size, size, 3), examples)

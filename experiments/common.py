@@ -13,7 +13,8 @@ from gan_jax.diagnostics.dynamics import check_small
 from gan_jax.field import accumulated
 from gan_jax.functional.f_divergences import F_DIVERGENCES
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Network, Objective, alternating, parameter_count, rematerialized
+from gan_jax.game import Game, Objective, Player
+from gan_jax.network import Network, parameter_count, rematerialized
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.bgan import bgan
 from gan_jax.objectives.dragan import dragan
@@ -27,6 +28,7 @@ from gan_jax.objectives.vral_parzen import vral_parzen
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
+from gan_jax.schedule import alternating
 from gan_jax.training.experiment import ExperimentError, best_by, choose
 from gan_jax.training.step import init_state
 
@@ -151,13 +153,14 @@ def two_player_game(
     networks = {"critic": critic, "generator": generator}
     if config.get("remat"):
         networks = {name: rematerialized(network) for name, network in networks.items()}
+    averages = {"critic": None, "generator": config.ema or None}
     microbatches = config.get("microbatches", 1)
     return Game(
-        networks=networks,
+        players={
+            name: Player(network, optimizers[name], averages[name]) for name, network in networks.items()
+        },
         objective=objective,
-        optimizers=optimizers,
         schedule=alternating(play.n_critic),
         phases=warm_up() if config.objective == "wgan" else (),
-        ema={"generator": config.ema} if config.ema else {},
         field=None if microbatches == 1 else accumulated(microbatches, approximate=config.approximate),
     )

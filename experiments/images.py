@@ -28,7 +28,8 @@ from gan_jax.data.arrays import from_arrays
 from gan_jax.data.augment import augmented
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Network, Objective
+from gan_jax.game import Objective
+from gan_jax.network import Network
 from gan_jax.networks import (
     DCGANCritic,
     DCGANGenerator,
@@ -37,7 +38,7 @@ from gan_jax.networks import (
     from_linen,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
-from gan_jax.objectives import adaptive_augmentation, add_terms, label_condition, prepared, r1
+from gan_jax.objectives import adaptive_augmentation, add_terms, label_condition, r1, with_transforms
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
@@ -119,7 +120,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
-        conditions=(lambda n: (labels(n),)) if classes else (lambda n: ()),
+        condition_batch=(lambda n: {"y": labels(n)}) if classes else (lambda n: {}),
         evaluations=evaluations_of(config, arrays)
         | ({"asked": asked_for(config.data, arrays, labels)} if classes else {}),
         extractor=extractor_of(config.data),
@@ -161,7 +162,9 @@ def image_objective(config: ml_collections.ConfigDict, classes: int | None) -> O
     if config.adaptive:
         objective = add_terms(objective, adaptive_augmentation())
     if config.augment:
-        objective = prepared(objective, diff_augment(config.augment, "ada" if config.adaptive else 1.0))
+        objective = with_transforms(
+            objective, diff_augment(config.augment, "ada" if config.adaptive else 1.0)
+        )
     return objective
 
 

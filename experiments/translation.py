@@ -26,10 +26,11 @@ from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
 from gan_jax.field import accumulated
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.objectives.pix2pix import pix2pix
 from gan_jax.pictures.grids import image_grid
+from gan_jax.schedule import alternating
 from gan_jax.training.experiment import Experiment, ExperimentError
 
 HELD_OUT = 1000
@@ -88,7 +89,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
-        conditions=lambda n: (given(n),),
+        condition_batch=lambda n: {"condition": given(n)},
         evaluations={
             "held_out": lambda samples: {"l1": float(np.mean(np.abs(samples - true(len(samples)))))},
             **evaluations_of(config, training),
@@ -108,12 +109,11 @@ def game_of(config: ml_collections.ConfigDict, arrays: dict[str, np.ndarray]) ->
     options: dict[str, Any] = {"width": config.width, "norm": config.norm}
     several = config.microbatches > 1
     return Game(
-        networks={
-            "critic": from_linen(PatchCritic(layers=config.layers, **options), x, condition),
-            "generator": from_linen(UNet(channels=x.shape[-1], **options), condition),
+        players={
+            "critic": Player(from_linen(PatchCritic(layers=config.layers, **options), x, condition), adam),
+            "generator": Player(from_linen(UNet(channels=x.shape[-1], **options), condition), adam),
         },
         objective=pix2pix(l1=config.l1),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(1),
         field=accumulated(config.microbatches, approximate=config.approximate) if several else None,
     )

@@ -5,12 +5,16 @@ A game, and three lines:
 >>> import jax, optax
 >>> import gan_jax as gj
 >>> game = gj.Game(
-...     networks={
-...         "critic": gj.from_linen(gj.MLPCritic(widths=(32,)), jax.numpy.zeros((1, 2))),
-...         "generator": gj.from_linen(gj.MLPGenerator(output_shape=(2,), widths=(32,)), jax.numpy.zeros((1, 8))),
+...     players={
+...         "critic": gj.Player(
+...             gj.from_linen(gj.MLPCritic(widths=(32,)), jax.numpy.zeros((1, 2))), optax.adam(1e-3)
+...         ),
+...         "generator": gj.Player(
+...             gj.from_linen(gj.MLPGenerator(output_shape=(2,), widths=(32,)), jax.numpy.zeros((1, 8))),
+...             optax.adam(1e-3),
+...         ),
 ...     },
 ...     objective=gj.non_saturating(gj.gaussian(8)),
-...     optimizers={"critic": optax.adam(1e-3), "generator": optax.adam(1e-3)},
 ...     schedule=gj.alternating(n_critic=1),
 ... )
 >>> batches = {"x": gj.toy.ring().sample(jax.random.key(1), 2 * 64).reshape(2, 64, 2)}
@@ -32,9 +36,10 @@ Many rounds a dispatch, on data that the device draws or holds:
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian, uniform
-from gan_jax.game import Game, Network, Objective, TrainState, Turn, alternating, simultaneous, turn
+from gan_jax.game import Game, Objective, Player, TrainState
+from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import Term, add_terms, prepared, two_player, unrolled
+from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
 from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.began import began
 from gan_jax.objectives.bgan import bgan
@@ -60,6 +65,7 @@ from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params
 from gan_jax.runs.notebook import rollout
+from gan_jax.schedule import Turn, alternating, simultaneous, turn
 from gan_jax.training.step import init_state, make_train_step
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "MLPGenerator",
     "Network",
     "Objective",
+    "Player",
     "Source",
     "Term",
     "TrainState",
@@ -100,12 +107,12 @@ __all__ = [
     "mmd_gan",
     "non_saturating",
     "pix2pix",
-    "prepared",
     "relativistic",
     "rollout",
     "sample",
     "semi_supervised",
     "simultaneous",
+    "term",
     "toy",
     "turn",
     "two_player",
@@ -115,5 +122,6 @@ __all__ = [
     "vral_parzen",
     "wgan",
     "wgan_gp",
+    "with_transforms",
     "zero_centred",
 ]

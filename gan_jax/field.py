@@ -8,6 +8,7 @@ one composes with every objective.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,24 +17,66 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.game import Game, PlayerState, Turn, with_player
-from gan_jax.types import Array, Aux, Batch, Field, Key, Moment, Players, Tree
+from gan_jax.coupling import couples_batch
+from gan_jax.dependence import is_per_example
+from gan_jax.game import (
+    Field,
+    ForwardOutputs,
+    Game,
+    Grads,
+    LossFn,
+    LossOutput,
+    Players,
+    PlayerState,
+    TurnContext,
+    with_player,
+)
+from gan_jax.schedule import Turn
+from gan_jax.types import Array, Key, Tree
 
-Grads = dict[str, Tree]
+Losses = dict[str, LossOutput]
 
 
-def gradient_field(
-    game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment
-) -> tuple[Grads, dict[str, Aux]]:
-    """Each player's gradient of its own loss, all taken at the same point: v_i = grad_i L_i."""
-    grads, aux = {}, {}
+def _gradients(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+    grads, losses = {}, {}
     for name in turn.players:
+        loss = functools.partial(_loss_at, loss_of_turn(context.game, turn, name), context, name)
+        grads[name], losses[name] = jax.grad(loss, has_aux=True)(context.players[name].params)
+    return grads, losses
 
-        def loss(params: Tree, name: str = name) -> tuple[Array, Aux]:
-            return game.objective.losses[name](game, with_player(players, name, params=params), batch, moment)
 
-        grads[name], aux[name] = jax.grad(loss, has_aux=True)(players[name].params)
-    return grads, aux
+def _loss_at(loss: LossFn, context: TurnContext, name: str, params: Tree) -> tuple[Array, LossOutput]:
+    output = loss(context.with_players(with_player(context.players, name, params=params)))
+    return output.value, output
+
+
+gradient_field = Field(_gradients)
+"""Each player's gradient of its own loss, all taken at the same point: v_i = grad_i L_i."""
+
+
+def loss_of_turn(game: Game, turn: Turn, name: str) -> LossFn:
+    """What a player minimises in a turn: its loss, or the sum of the terms that the turn plays, times `turn.every`."""
+    part = game.objective.players[name]
+    if not turn.terms:
+        return part.loss
+
+    def loss(context: TurnContext) -> LossOutput:
+        outputs = [part.step_terms[term](context) for term in turn.terms]
+        first = outputs[0]
+        for other in outputs[1:]:
+            first = first._replace(
+                value=first.value + other.value,
+                contributions=first.contributions + other.contributions,
+                metrics={**first.metrics, **other.metrics},
+                objective_state={**first.objective_state, **other.objective_state},
+            )
+        return first._replace(
+            value=turn.every * first.value,
+            contributions=tuple(turn.every * losses for losses in first.contributions),
+            metrics={metric: turn.every * value for metric, value in first.metrics.items()},
+        )
+
+    return loss
 
 
 def advance(game: Game, players: Players, grads: Grads, fraction: float = 1.0) -> dict[str, PlayerState]:
@@ -41,7 +84,7 @@ def advance(game: Game, players: Players, grads: Grads, fraction: float = 1.0) -
     moved = dict(players)
     for name, grad in grads.items():
         player = players[name]
-        updates, opt_state = game.optimizers[name].update(grad, player.opt_state, player.params)
+        updates, opt_state = game.players[name].optimizer.update(grad, player.opt_state, player.params)
         if fraction != 1.0:
             updates = jax.tree.map(lambda u: fraction * u, updates)
         params = optax.apply_updates(player.params, updates)
@@ -49,24 +92,23 @@ def advance(game: Game, players: Players, grads: Grads, fraction: float = 1.0) -
     return moved
 
 
-def _everyone(
-    game: Game, players: Players, batch: Batch, moment: Moment, field: Field
-) -> tuple[Callable[[Grads], tuple[Grads, dict[str, Aux]]], Grads]:
+def _joint_field(field: Field, context: TurnContext) -> tuple[Callable[[Grads], tuple[Grads, Losses]], Grads]:
     """The field of all players as a function of all parameters, and the parameters."""
+    names = tuple(context.game.players)
 
-    def of(params: Grads) -> tuple[Grads, dict[str, Aux]]:
-        here = {name: players[name]._replace(params=params[name]) for name in game.players}
-        return field(game, Turn(game.players), here, batch, moment)
+    def at(params: Grads) -> tuple[Grads, Losses]:
+        here = {name: context.players[name]._replace(params=params[name]) for name in names}
+        return field(Turn(names), context.with_players(here))
 
-    return of, {name: players[name].params for name in game.players}
+    return at, {name: context.players[name].params for name in names}
 
 
 def _dot(a: Tree, b: Tree) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)), start=jnp.zeros(()))
 
 
-def _keep(turn: Turn, everyone: dict[str, Any]) -> dict[str, Any]:
-    return {name: everyone[name] for name in turn.players}
+def _of_turn(turn: Turn, by_player: dict[str, Any]) -> dict[str, Any]:
+    return {name: by_player[name] for name in turn.players}
 
 
 def consensus(gamma: float, field: Field = gradient_field) -> Field:
@@ -82,14 +124,16 @@ def consensus(gamma: float, field: Field = gradient_field) -> Field:
       Mescheder et al., The Numerics of GANs, 2017, equation (9) (arXiv:1705.10461).
     """
 
-    def modified(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
-        of, params = _everyone(game, players, batch, moment, field)
-        v, transpose, aux = jax.vjp(of, params, has_aux=True)
+    def modified(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+        if turn.terms:  # a term's own step: there is no joint field of losses to correct
+            return field(turn, context)
+        at, params = _joint_field(field, context)
+        v, transpose, losses = jax.vjp(at, params, has_aux=True)
         (correction,) = transpose(v)
         grads = jax.tree.map(lambda g, c: g + gamma * c, v, correction)
-        return _keep(turn, grads), _keep(turn, aux)
+        return _of_turn(turn, grads), _of_turn(turn, losses)
 
-    return modified
+    return Field(modified, field.check)
 
 
 def symplectic_adjustment(weight: float = 1.0, align: bool = True, field: Field = gradient_field) -> Field:
@@ -102,9 +146,11 @@ def symplectic_adjustment(weight: float = 1.0, align: bool = True, field: Field 
       Balduzzi et al., The Mechanics of n-Player Differentiable Games, 2018, Algorithm 1 (arXiv:1802.05642).
     """
 
-    def modified(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
-        of, params = _everyone(game, players, batch, moment, field)
-        v, transpose, aux = jax.vjp(of, params, has_aux=True)
+    def modified(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+        if turn.terms:  # a term's own step: there is no joint field of losses to correct
+            return field(turn, context)
+        at, params = _joint_field(field, context)
+        v, transpose, losses = jax.vjp(at, params, has_aux=True)
         _, transpose_twice = jax.vjp(lambda u: transpose(u)[0], v)
         (gradient_h,) = transpose(v)
         (j_v,) = transpose_twice(v)
@@ -115,32 +161,32 @@ def symplectic_adjustment(weight: float = 1.0, align: bool = True, field: Field 
             sign = _dot(v, gradient_h) * _dot(adjustment, gradient_h) / dimension + 0.1
             scale = scale * jnp.where(sign < 0, -1.0, 1.0)
         grads = jax.tree.map(lambda g, a: g + scale * a, v, adjustment)
-        return _keep(turn, grads), _keep(turn, aux)
+        return _of_turn(turn, grads), _of_turn(turn, losses)
 
-    return modified
+    return Field(modified, field.check)
 
 
 def extragradient(field: Field = gradient_field) -> Field:
     """The field at the point to which the turn's own optimisers would have led: v(x - h v(x)).
 
-    The step size is that of `game.optimizers`, so none is given twice; the look-ahead is exact for SGD.
+    The step size is that of the players' optimisers, so none is given twice; the look-ahead is exact for SGD.
 
     References:
       Korpelevich, The extragradient method, 1976; Gidel et al., A Variational Inequality Perspective on GANs,
       2018, equations (14) and (15) (arXiv:1802.10551).
     """
 
-    def modified(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
-        grads, _ = field(game, turn, players, batch, moment)
-        return field(game, turn, advance(game, players, grads), batch, moment)
+    def modified(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+        grads, _ = field(turn, context)
+        return field(turn, context.with_players(advance(context.game, context.players, grads)))
 
-    return modified
+    return Field(modified, field.check)
 
 
 def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
     """The averaged slope of Heun's method (order 2) or the classical Runge-Kutta method (order 4).
 
-    The step size is that of `game.optimizers`; exact for SGD. Statistics and metrics are those of the first slope.
+    The step size is that of the players' optimisers; exact for SGD. Statistics and metrics are those of the first slope.
 
     Raises:
       ValueError: if the order is neither 2 nor 4.
@@ -151,68 +197,65 @@ def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
     if order not in (2, 4):
         raise ValueError(f"runge_kutta has order 2 or 4, got {order}.")
 
-    def modified(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
+    def modified(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
         def slope(direction: Grads, fraction: float) -> Grads:
-            return field(game, turn, advance(game, players, direction, fraction), batch, moment)[0]
+            there = advance(context.game, context.players, direction, fraction)
+            return field(turn, context.with_players(there))[0]
 
-        k1, aux = field(game, turn, players, batch, moment)
+        k1, losses = field(turn, context)
         if order == 2:
             k2 = slope(k1, 1.0)
-            return jax.tree.map(lambda a, b: (a + b) / 2, k1, k2), aux
+            return jax.tree.map(lambda a, b: (a + b) / 2, k1, k2), losses
         k2 = slope(k1, 0.5)
         k3 = slope(k2, 0.5)
         k4 = slope(k3, 1.0)
-        return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, k1, k2, k3, k4), aux
+        return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, k1, k2, k3, k4), losses
 
-    return modified
+    return Field(modified, field.check)
 
 
 def accumulated(microbatches: int, *, approximate: bool = False, field: Field = gradient_field) -> Field:
     """The mean of the field over `microbatches` parts of the batch, one after the other: less memory, one update.
 
     Microbatch i of n takes the examples i, i + n, ... and their latents out of the whole batch's draw, so that the
-    mean is the batch's own field where losses are means over independent examples.
+    mean is the batch's own field where losses are means over independent examples. Whether they are is found from
+    the program of every loss: each contribution to it is `[B]`, and its entry i depends on example i alone.
 
     Args:
       microbatches: n, which divides every batch.
       approximate: play also what the mean is not exact for: batch normalisation (its statistics are then those of a
-        microbatch), unrolling, noise inside a loss or a network (drawn for each microbatch anew), losses over the
-        whole batch, memories, another field.
+        microbatch), unrolling, noise inside a loss or a network (drawn again for each microbatch), losses over the
+        whole batch, objective state, another field.
       field: what is averaged.
 
     Raises:
       ValueError: if n is below 1; when a game is built or traced, unless `approximate`, if the mean is not exact
         for it; when it is traced, if n does not divide a batch.
-
-    >>> accumulated(4).microbatches
-    4
     """
     if microbatches < 1:
         raise ValueError(f"A batch is divided into 1 or more microbatches, got {microbatches}.")
-    return field if microbatches == 1 else _Accumulated(microbatches, approximate, field)
+    if microbatches == 1:
+        return field
+    accumulation = _Accumulation(microbatches, approximate, field)
+    return Field(accumulation.gradients, accumulation.check)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Accumulated:
+class _Accumulation:
     microbatches: int
     approximate: bool
     field: Field
 
     def check(self, game: Game) -> None:
-        """Refuses a game whose batch is more than the mean of its microbatches."""
+        """Refuses what is known, before anything is traced, to be more than the mean of its microbatches."""
         if self.approximate:
             return
-        coupled = sorted(name for name, network in game.networks.items() if network.couples_batch)
-        if "mean" not in game.objective.traits:
-            self._refuse(
-                "the objective's losses are no means over independent examples (it lacks the trait 'mean')"
-            )
+        coupled = sorted(name for name, player in game.players.items() if couples_batch(player.network))
         if coupled:
             self._refuse(f"{coupled} couple their batch (batch normalisation or a minibatch layer)")
-        if game.objective.objective_state:
-            self._refuse(
-                f"{sorted(game.objective.objective_state)} keep objective state that every batch changes"
-            )
+        stateful = sorted(name for name, part in game.objective.players.items() if part.initial_state)
+        if stateful:
+            self._refuse(f"{stateful} keep objective state that every batch changes")
         if self.field is not gradient_field:
             self._refuse("the field is not the plain gradient (modify the accumulated field instead)")
 
@@ -222,26 +265,33 @@ class _Accumulated:
             "approximate=True to accumulate all the same, or use one microbatch."
         )
 
-    def __call__(
-        self, game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment
-    ) -> tuple[Grads, dict[str, Aux]]:
-        self.check(game)
-        parts = jax.tree.map_with_path(self._split, batch)
+    def gradients(self, turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+        """The mean of the microbatches' fields."""
+        self.check(context.game)
+        parts = jax.tree.map_with_path(self._split, context.batch)
         if not self.approximate:
-            self._refuse_noise(game, turn, players, jax.tree.map(lambda x: x[:, 0], parts), moment)
+            first = jax.tree.map(lambda x: x[:, 0], parts)
+            for name in turn.players:
+                self._check_loss(turn, name, dataclasses.replace(context, batch=first))
 
-        def part(grads: Grads, i: Array) -> tuple[Grads, dict[str, Aux]]:
-            own = moment._replace(key=jax.random.fold_in(moment.key, i)) if self.approximate else moment
-            inner = dataclasses.replace(self._drawing(game, i), field=self.field)
-            more, aux = self.field(inner, turn, players, jax.tree.map(lambda x: x[:, i], parts), own)
-            return jax.tree.map(jnp.add, grads, more), aux
+        def microbatch(grads: Grads, i: Array) -> tuple[Grads, Losses]:
+            key = jax.random.fold_in(context.turn_key, i) if self.approximate else context.turn_key
+            inner = dataclasses.replace(
+                context,
+                game=dataclasses.replace(self._drawing(context.game, i), field=self.field),
+                batch=jax.tree.map(lambda x: x[:, i], parts),
+                turn_key=key,
+            )
+            more, losses = self.field(turn, inner)
+            return jax.tree.map(jnp.add, grads, more), losses
 
-        nothing = {name: jax.tree.map(jnp.zeros_like, players[name].params) for name in turn.players}
-        total, aux = jax.lax.scan(part, nothing, jnp.arange(self.microbatches))
-        return jax.tree.map(lambda g: g / self.microbatches, total), {n: _merge(a) for n, a in aux.items()}
+        zeros = {name: jax.tree.map(jnp.zeros_like, context.players[name].params) for name in turn.players}
+        total, losses = jax.lax.scan(microbatch, zeros, jnp.arange(self.microbatches))
+        grads = jax.tree.map(lambda g: g / self.microbatches, total)
+        return grads, {name: _merge(output) for name, output in losses.items()}
 
     def _split(self, path: Any, x: Array) -> Array:
-        """`[B, ...]` to `[B / n, n, ...]`: the devices' shares of a batch stay where they are."""
+        """`[B, ...]` to `[B / n, n, ...]`: the devices' shards of a batch stay where they are."""
         if x.shape[0] % self.microbatches:
             raise ValueError(
                 f"batch{jax.tree_util.keystr(path)} of {x.shape[0]} examples cannot be divided into "
@@ -256,25 +306,60 @@ class _Accumulated:
             return game
 
         def part_of_draw(key: Key, n: int) -> Tree:
-            whole = prior(key, n * self.microbatches)
-            return jax.tree.map(lambda z: z.reshape(n, self.microbatches, *z.shape[1:])[:, i], whole)
+            drawn = prior(key, n * self.microbatches)
+            return jax.tree.map(lambda z: z.reshape(n, self.microbatches, *z.shape[1:])[:, i], drawn)
 
         return _with_prior(game, part_of_draw)
 
-    def _refuse_noise(self, game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment) -> None:
-        """Looks for draws in the program of each loss, its latents given."""
-        prior = game.objective.prior
-        if prior is not None:
+    def _check_loss(self, turn: Turn, name: str, context: TurnContext) -> None:
+        """Refuses a loss whose program draws noise beside the latents, or couples the examples of its batch."""
+        loss = loss_of_turn(context.game, turn, name)
+        if draws_noise(loss, context):
+            self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
+        if not is_mean_over_examples(loss, context):
+            self._refuse(
+                f"the loss of {name!r} is not a mean over independent examples (it, or a term of it, couples the "
+                "examples of the batch)"
+            )
 
-            def nothing(key: Key, n: int) -> Tree:
-                shapes = jax.eval_shape(lambda key: prior(key, n), key)
-                return jax.tree.map(lambda z: jnp.zeros(z.shape, z.dtype), shapes)
 
-            game = _with_prior(game, nothing)
-        for name in turn.players:
-            loss = jax.make_jaxpr(lambda *args, name=name: game.objective.losses[name](game, *args)[0])
-            if any(primitive in _DRAWS for primitive in _primitives(loss(players, batch, moment))):
-                self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
+def is_mean_over_examples(loss: LossFn, context: TurnContext) -> bool:
+    """Whether a loss is a mean over examples, each of which depends on one example and its latent alone.
+
+    Found from the loss's traced program; nothing is computed.
+    """
+    contributions, args = _as_program(loss, context)
+    return is_per_example(contributions, *args, argnums=(0, 1))
+
+
+def draws_noise(loss: LossFn, context: TurnContext) -> bool:
+    """Whether a loss, or a network in it, draws random numbers beside the latents."""
+    contributions, args = _as_program(loss, context)
+    return any(primitive in _DRAWS for primitive in _primitives(jax.make_jaxpr(contributions)(*args)))
+
+
+def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
+    """A loss's contributions as a function of `(batch, latents, players, key, step)`, and the shapes of these."""
+    game, prior = context.game, context.game.objective.prior
+    batch = jax.tree.map(_sixty_examples, context.batch)
+    latents = () if prior is None else jax.eval_shape(lambda key: prior(key, EXAMPLES), context.turn_key)
+
+    def contributions(batch: Tree, latents: Tree, players: Tree, key: Key, step: Array) -> Tree:
+        given = game if prior is None else _with_prior(game, lambda key, n: latents)
+        return loss(TurnContext(given, players, batch, step, key)).contributions
+
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (context.players, context.turn_key, context.step)
+    )
+    return contributions, (batch, latents, *shapes)
+
+
+EXAMPLES = 60
+"""Examples of the batch by which a program is judged: many groups of neighbours divide it."""
+
+
+def _sixty_examples(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((EXAMPLES, *x.shape[1:]), x.dtype)
 
 
 _DRAWS = {"random_bits", "random_gamma", "rng_uniform", "rng_bit_generator"}
@@ -294,8 +379,8 @@ def _primitives(jaxpr: Any) -> Iterator[str]:
                     yield from _primitives(inner)
 
 
-def _merge(aux: Aux) -> Aux:
-    """Aux of microbatches `[n, ...]` as that of their batch: what has examples in order, the rest averaged."""
+def _merge(output: LossOutput) -> LossOutput:
+    """The outputs of microbatches `[n, ...]` as that of their batch: examples in order, the rest averaged."""
 
     def mean(x: Array) -> Array:
         return jnp.mean(x, axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]
@@ -303,34 +388,35 @@ def _merge(aux: Aux) -> Aux:
     def examples(x: Array) -> Array:
         return mean(x) if x.ndim == 1 else x.swapaxes(0, 1).reshape(math.prod(x.shape[:2]), *x.shape[2:])
 
-    model_state, objective_state, metrics = jax.tree.map(
-        mean, (aux.model_state, aux.objective_state, aux.metrics)
-    )
-    scores, seen = jax.tree.map(examples, (aux.scores, aux.seen))
-    return Aux(model_state, objective_state, scores, metrics, seen)
+    outputs, contributions = jax.tree.map(examples, (output.outputs, output.contributions))
+    averaged = jax.tree.map(mean, output._replace(outputs=ForwardOutputs(), contributions=()))
+    return averaged._replace(outputs=outputs, contributions=contributions)
 
 
 def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:
-    """The mean of the replicas' fields under `pmap`: gradients, statistics, memory and metrics, in one all-reduce.
+    """The mean of the replicas' fields under `pmap`: gradients, states and metrics, in one all-reduce.
 
-    Each replica folds its index into the turn's key, else all would draw the same z. What the losses saw
-    (`Aux.scores`, `Aux.seen`) stays the replica's own.
+    Each replica folds its index into the turn's key, else all would draw the same z. What the losses computed on
+    their way (`LossOutput.outputs`) stays the replica's own.
     """
 
-    def averaged(game: Game, turn: Turn, players: Players, batch: Batch, moment: Moment):
-        own = moment._replace(key=jax.random.fold_in(moment.key, jax.lax.axis_index(axis)))
-        grads, aux = field(game, turn, players, batch, own)
-        shared = {name: (a.model_state, a.objective_state, a.metrics) for name, a in aux.items()}
+    def averaged(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
+        key = jax.random.fold_in(context.turn_key, jax.lax.axis_index(axis))
+        grads, losses = field(turn, context.with_key(key))
+        shared = {
+            name: (output.model_state, output.objective_state, output.metrics)
+            for name, output in losses.items()
+        }
         grads, shared = mean_over_replicas((grads, shared), axis)
-        aux = {
-            name: a._replace(
+        losses = {
+            name: output._replace(
                 model_state=shared[name][0], objective_state=shared[name][1], metrics=shared[name][2]
             )
-            for name, a in aux.items()
+            for name, output in losses.items()
         }
-        return grads, aux
+        return grads, losses
 
-    return averaged
+    return Field(averaged, field.check)
 
 
 def mean_over_replicas(tree: Tree, axis: str = "data") -> Tree:

@@ -1,4 +1,4 @@
-"""A game: named players, each with a network, an optimiser and a loss, who move in turns.
+"""A game: players, each with a network, an optimiser and a loss, who move in turns.
 
 Functions live in frozen dataclasses (never pytrees, never hashed by value); arrays live in NamedTuples
 (always pytrees). What can be known to be wrong about a game is an error when it is built.
@@ -8,201 +8,39 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from gan_jax.types import Array, Field, Key, LossFn, Prepare, Tree
+from gan_jax.coupling import couples_batch
+from gan_jax.keys import named_key
+from gan_jax.network import Network
+from gan_jax.schedule import Schedule, Turn, check_schedule
+from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Network:
-    """A network as two pure functions.
-
-    Attributes:
-      init: `key -> (params, model_state)`.
-      apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the statistics come back
-        as they went in. A critic's `out` is its score `[B]`, or a mapping with `score` and further heads.
-      couples_batch: whether one example's output depends on the others of its batch (batch normalisation,
-        minibatch layers); a per-example penalty has no meaning on such a critic.
-    """
-
-    init: Callable[[Key], tuple[Tree, Tree]]
-    apply: Callable[..., tuple[Any, Tree]]
-    couples_batch: bool = False
-
-
-def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:
-    """The network, its activations computed again in the backward pass instead of kept: memory for time.
-
-    A turn then holds the activations of one call of the network at a time, not of all of them (real, fake, the
-    penalty's). Within deep networks wrap the blocks (`flax.linen.remat`); for unrolled turns there is
-    `unrolled(..., remat=True)`. XLA's CPU compiler finds the repeated work and keeps the activations all the same,
-    except across the steps of a loop.
-
-    Args:
-      network: any.
-      policy: what is kept all the same, of `jax.checkpoint_policies`; nothing by default.
-    """
-
-    def apply(
-        params: Tree, model_state: Tree, *inputs: Any, train: bool, key: Key | None = None
-    ) -> tuple[Any, Tree]:
-        def call(
-            params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key | None
-        ) -> tuple[Any, Tree]:
-            return network.apply(params, model_state, *inputs, train=train, key=key)
-
-        return jax.checkpoint(call, policy=policy)(params, model_state, inputs, key)
-
-    return dataclasses.replace(network, apply=apply)
-
-
-@dataclasses.dataclass(frozen=True)
-class Turn:
-    """One simultaneous update of the players it names; `fresh=False` plays on the preceding turn's batch."""
-
-    players: tuple[str, ...]
-    fresh: bool = True
-
-
-Schedule = tuple[Turn, ...]
-
-
-def turn(*players: str, fresh: bool = True) -> Turn:
-    """One simultaneous update of `players`.
-
-    >>> C, G = turn("critic"), turn("generator")
-    >>> len(5 * (C,) + (G,))
-    6
-    """
-    if not players or len(set(players)) != len(players):
-        raise ValueError(f"A turn names one or more different players, got {players}.")
-    return Turn(players, fresh)
-
-
-def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
-    """`n_critic` turns of the critic, then `n_generator` of the generator.
-
-    Raises:
-      ValueError: if either count is below 1.
-    """
-    if n_critic < 1 or n_generator < 1:
-        raise ValueError(f"Counts of turns start at 1, got {n_critic} and {n_generator}.")
-    return n_critic * (turn("critic"),) + n_generator * (turn("generator"),)
-
-
-def simultaneous() -> Schedule:
-    """Both players move at once, from the same point and on the same batch."""
-    return (turn("critic", "generator"),)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Objective:
-    """Player name -> loss function, and what the losses remember.
-
-    Attributes:
-      losses: a `LossFn` for every player.
-      objective_state: for players that remember something, `params -> dict` of initial memory by name.
-      traits: what the losses promise or need: `mean` (a mean over examples, so microbatches average exactly),
-        `logits` (the critic's loss is softplus(-real) + softplus(fake)), `per_example` (needs a critic that does
-        not couple its batch), `latent`, `features`, `heads`, `packed`; `objectives._compose.TRAITS` says what each
-        means.
-      prepare: applied in order to the critic's inputs, real and fake alike.
-      prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
-      terms: `player/name` of every term that was added, no name twice.
-      checks: what else building a game asks of its parts; each raises a `ValueError` where they do not fit.
-    """
-
-    losses: Mapping[str, LossFn]
-    objective_state: Mapping[str, Callable[[Tree], dict[str, Tree]]] = dataclasses.field(default_factory=dict)
-    traits: frozenset[str] = frozenset()
-    prepare: tuple[Prepare, ...] = ()
-    prior: Callable[[Key, int], Tree] | None = None
-    terms: tuple[str, ...] = ()
-    checks: tuple[Callable[[Game], None], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Game:
-    """Networks, an objective, optimisers and a schedule.
-
-    Attributes:
-      networks: a `Network` for every player of the objective.
-      objective: the losses.
-      optimizers: an optax transformation for every player.
-      schedule: the turns of a round.
-      phases: `(round -> bool, schedule)` pairs read on the host; the first that holds replaces `schedule`.
-      ema: decay of an exponential moving average for the players that keep one: a float, or `round -> decay`.
-      field: the gradient field; `None` is the plain one, `field.gradient_field`.
-
-    Raises:
-      ValueError: where players, networks, optimisers, turns or traits do not fit together.
-    """
-
-    networks: Mapping[str, Network]
-    objective: Objective
-    optimizers: Mapping[str, optax.GradientTransformation]
-    schedule: Schedule
-    phases: tuple[tuple[Callable[[int], bool], Schedule], ...] = ()
-    ema: Mapping[str, float | Callable[[Array], Array]] = dataclasses.field(default_factory=dict)
-    field: Field | None = None
-
-    def __post_init__(self) -> None:
-        names = set(self.objective.losses)
-        for what, given in (("networks", self.networks), ("optimizers", self.optimizers)):
-            if set(given) != names:
-                raise ValueError(
-                    f"The objective has losses for {sorted(names)}, but {what} are given for "
-                    f"{sorted(given)}: every player needs a loss, a network and an optimiser."
-                )
-        if unknown := set(self.ema) - names:
-            raise ValueError(f"ema names {sorted(unknown)}, but the players are {sorted(names)}.")
-        for schedule in (self.schedule, *(schedule for _, schedule in self.phases)):
-            _check_schedule(schedule, names)
-        if "per_example" in self.objective.traits:
-            coupled = [n for n in sorted(names) if "critic" in n and self.networks[n].couples_batch]
-            if coupled:
-                raise ValueError(
-                    f"The objective has a per-example term (a gradient penalty, say), but {coupled} couple "
-                    "their batch (batch normalisation or a minibatch layer): use layer or spectral "
-                    "normalisation there."
-                )
-        for objective_check in self.objective.checks:
-            objective_check(self)
-        # A field that is not right for every game says so here (`field.accumulated`).
-        if check := getattr(self.field, "check", None):
-            check(self)
-
-    @property
-    def players(self) -> tuple[str, ...]:
-        """The players' names, in the order of the objective's losses."""
-        return tuple(self.objective.losses)
-
-
-def _check_schedule(schedule: Schedule, names: set[str]) -> None:
-    if not schedule:
-        raise ValueError("A schedule has one turn or more.")
-    for played in schedule:
-        if unknown := set(played.players) - names:
-            raise ValueError(f"A turn names {sorted(unknown)}, but the players are {sorted(names)}.")
-    if not schedule[0].fresh:
-        raise ValueError("The first turn of a round has no preceding batch: it must be fresh.")
-
-
-def fresh_turns(schedule: Schedule) -> int:
-    """How many batches one round of `schedule` consumes: T."""
-    return sum(played.fresh for played in schedule)
+# ---------------------------------------------------------------------------------------------------------
+# States
 
 
 class PlayerState(NamedTuple):
-    """All that belongs to one player."""
+    """All that belongs to one player.
+
+    Attributes:
+      params: what its optimiser moves.
+      model_state: the network's mutable collections: running statistics, power-iteration vectors.
+      opt_state: the optimiser's.
+      objective_state: what its losses and terms remember, by name.
+    """
 
     params: Tree
     model_state: Tree
     opt_state: Tree
     objective_state: dict[str, Tree]
+
+
+Players: TypeAlias = Mapping[str, PlayerState]
 
 
 class TrainState(NamedTuple):
@@ -223,11 +61,491 @@ class TrainState(NamedTuple):
     ema: dict[str, tuple[Tree, Tree]]
 
 
-def with_player(players: Mapping[str, PlayerState], name: str, **changes: Any) -> dict[str, PlayerState]:
+def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:
     """`players` with fields of one of them replaced."""
     return {**players, name: players[name]._replace(**changes)}
 
 
-def parameter_count(params: Tree) -> int:
-    """How many numbers a parameter tree holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+# ---------------------------------------------------------------------------------------------------------
+# What a loss sees and what it hands back
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TurnContext:
+    """What a loss sees.
+
+    Attributes:
+      game: networks, objective and optimisers.
+      players: every player's state.
+      batch: the turn's batch, leaves `[B, ...]`.
+      step: the round, an int32 scalar.
+      turn_key: the turn's PRNG key, shared by its players, so that they see a common z. Draw with `key(name)`.
+    """
+
+    game: Game
+    players: Players
+    batch: Batch
+    step: Array
+    turn_key: Key
+
+    def key(self, name: str) -> Key:
+        """The key for one use: the same name gives the same draw in every loss of the turn."""
+        return named_key(self.turn_key, name)
+
+    def with_players(self, players: Players) -> TurnContext:
+        """The same turn at another point."""
+        return dataclasses.replace(self, players=players)
+
+    def with_key(self, key: Key) -> TurnContext:
+        """The same turn with other draws."""
+        return dataclasses.replace(self, turn_key=key)
+
+
+class CriticView(NamedTuple):
+    """What a critic was given and what it returned, for the real or for the fake examples of a turn.
+
+    Attributes:
+      inputs: `(x, *conditions)`, each `[B, ...]`, after the objective's input transforms.
+      conditions: the conditions before the transforms.
+      outputs: the critic's `score` and heads by name, in float32 or wider.
+      score: `[B]`, higher for what looks more real: the critic's own score unless the objective reads another head.
+    """
+
+    inputs: tuple[Array, ...]
+    conditions: tuple[Array, ...]
+    outputs: Mapping[str, Array]
+    score: Array
+
+    @property
+    def x(self) -> Array:
+        """The examples as the critic sees them."""
+        return self.inputs[0]
+
+    def head(self, name: str) -> Array:
+        """One of the critic's heads.
+
+        Raises:
+          ValueError: if the critic has no head of this name.
+        """
+        return head(self.outputs, name)
+
+
+def head(outputs: Mapping[str, Array], name: str) -> Array:
+    """One of a critic's heads.
+
+    Raises:
+      ValueError: if the critic has no head of this name.
+    """
+    if name not in outputs:
+        raise ValueError(
+            f"The objective reads the critic's head {name!r}, but its network gives {sorted(outputs)}: build the "
+            f"critic with this head (heads={{{name!r}: size}})."
+        )
+    return outputs[name]
+
+
+class ForwardOutputs(NamedTuple):
+    """What a loss computed on its way; terms and diagnostics use it, and the compiler drops what nobody reads.
+
+    Attributes:
+      real, fake: the critic's view of both; `None` in a loss without a critic.
+      samples: the generator's raw samples `[B, ...]`.
+      latent: z; `None` where the generator has none.
+      generator_inputs: `(latent, *conditions)`.
+      losses: the loss of every example `[B]`, or a scalar, before terms were added.
+    """
+
+    real: CriticView | None = None
+    fake: CriticView | None = None
+    samples: Array | None = None
+    latent: Tree = None
+    generator_inputs: tuple[Any, ...] = ()
+    losses: Array | None = None
+
+
+class LossOutput(NamedTuple):
+    """What a loss hands back; `loss_output` makes one.
+
+    Attributes:
+      value: the scalar that is differentiated with respect to the player's own parameters.
+      contributions: arrays `[B]`, one loss an example, or scalars; `value` is the sum of their means.
+      metrics: scalars by name; every term's value stands beside the total, `loss`.
+      outputs: see `ForwardOutputs`.
+      model_state: the player's after the loss's calls, chained in their order.
+      objective_state: the player's new objective state.
+    """
+
+    value: Array
+    contributions: tuple[Array, ...]
+    metrics: Metrics
+    outputs: ForwardOutputs
+    model_state: Tree
+    objective_state: Mapping[str, Tree]
+
+
+def loss_output(
+    context: TurnContext,
+    player: str,
+    losses: Array,
+    *,
+    model_state: Tree = None,
+    outputs: ForwardOutputs | None = None,
+    metrics: Mapping[str, Array] | None = None,
+) -> LossOutput:
+    """A player's loss as what a `LossFn` returns.
+
+    Args:
+      context: the turn.
+      player: whose loss it is.
+      losses: `[B]` (or `[B, ...patches]`, which are averaged), one loss an example; or a scalar.
+      model_state: the player's new one; unchanged if `None`.
+      outputs: what terms and diagnostics may read.
+      metrics: scalars to be logged beside `loss`.
+    """
+    losses = jnp.asarray(losses)
+    if losses.ndim > 1:
+        losses = jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
+    value = jnp.mean(losses)
+    state = context.players[player]
+    return LossOutput(
+        value=value,
+        contributions=(losses,),
+        metrics={**(metrics or {}), "loss": value},
+        outputs=(outputs or ForwardOutputs())._replace(losses=losses),
+        model_state=state.model_state if model_state is None else model_state,
+        objective_state=state.objective_state,
+    )
+
+
+class LossFn(Protocol):
+    """A player's loss, differentiated with respect to that player's parameters only."""
+
+    def __call__(self, context: TurnContext, /) -> LossOutput: ...
+
+
+Grads: TypeAlias = dict[str, Tree]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Field:
+    """The gradients with which the players of a turn move from a point, possibly modified.
+
+    Attributes:
+      gradients: `(turn, context) -> ({player: grads}, {player: LossOutput})`.
+      check: raises a `ValueError` for a game that the field is not right for; called when the game is built.
+    """
+
+    gradients: Callable[[Turn, TurnContext], tuple[Grads, dict[str, LossOutput]]]
+    check: Callable[[Game], None] = lambda game: None
+
+    def __call__(self, turn: Turn, context: TurnContext) -> tuple[Grads, dict[str, LossOutput]]:
+        """The gradients and what the losses handed back, by player."""
+        return self.gradients(turn, context)
+
+
+class PlayedTurn(NamedTuple):
+    """A turn that was played, as diagnostics see it.
+
+    Attributes:
+      turn: who moved.
+      context: the turn's context; its `players` are those before.
+      after: the players after.
+      grads: the gradients that the optimisers were given, by player.
+      losses: what the losses handed back, by player.
+    """
+
+    turn: Turn
+    context: TurnContext
+    after: Players
+    grads: Mapping[str, Tree]
+    losses: Mapping[str, LossOutput]
+
+
+class Diagnostic(Protocol):
+    """Scalars (or small vectors) of one turn, named `player/metric`."""
+
+    def __call__(self, played: PlayedTurn, /) -> Metrics: ...
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The objective
+
+
+Condition: TypeAlias = Callable[[Batch], tuple[Array, ...]]
+"""Further inputs of a network, read off the batch."""
+
+
+def unconditional(batch: Batch) -> tuple[Array, ...]:
+    """No further inputs."""
+    return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorRole:
+    """Makes samples.
+
+    Attributes:
+      target: the batch's entry whose distribution the samples imitate.
+      condition: the generator's further inputs, read off a batch; they follow the latent.
+    """
+
+    target: str = "x"
+    condition: Condition = unconditional
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticRole:
+    """Scores examples.
+
+    Attributes:
+      generator: whose samples it judges.
+      target: the batch's entry that it takes for real.
+    """
+
+    generator: str = "generator"
+    target: str = "x"
+
+
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryRole:
+    """Neither makes samples nor scores them: a network that another player's loss goes through."""
+
+
+Role: TypeAlias = GeneratorRole | CriticRole | AuxiliaryRole
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PlayerObjective:
+    """One player's part of an objective.
+
+    Attributes:
+      role: what the player does.
+      loss: what it minimises.
+      initial_state: what its losses remember, by name, each `params -> initial value`.
+      step_terms: terms with an optimiser step of their own, by name; see `Term.own_step`.
+    """
+
+    role: Role
+    loss: LossFn
+    initial_state: Mapping[str, Callable[[Tree], Tree]] = dataclasses.field(default_factory=dict)
+    step_terms: Mapping[str, LossFn] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputTransform:
+    """What is done to an example before the critic sees it: packing, noise, augmentation.
+
+    Attributes:
+      name: for messages.
+      apply: `(inputs, key, step, objective_state) -> inputs`, of the critic's inputs `(x, *conditions)`, each
+        `[B, ...]`, a key that real and fake do not share, the round, and the critic's objective state.
+      packs: how many examples become one of the critic's inputs, `[B / packs, ...]`.
+      reads_state: the entry of the critic's objective state that it needs, if any (adaptive augmentation keeps its
+        probability there).
+    """
+
+    name: str
+    apply: Callable[[tuple[Array, ...], Key, Array, Mapping[str, Tree]], tuple[Array, ...]]
+    packs: int = 1
+    reads_state: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TermRecord:
+    """What a game has to know of a term that was added to an objective.
+
+    Attributes:
+      player: whose loss it joined.
+      name: under which it is logged.
+      uncoupled_critic: a critic that must not couple the examples of its batch: the term is a formula of single
+        examples' scores or gradients.
+      single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
+      own_step: the term has an optimiser step of its own, which a turn of the schedule plays.
+    """
+
+    player: str
+    name: str
+    uncoupled_critic: str | None = None
+    single_examples: bool = False
+    own_step: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """What every player minimises.
+
+    Attributes:
+      players: by name, each one's part.
+      prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
+      transforms: applied in order to the critics' inputs, real and fake alike.
+      terms: what was added to the losses, no name of one player twice.
+      logits: the critic's loss is softplus(-real) + softplus(fake), so its score is the log-odds of being real.
+      on_features: the losses are of the critic's features, not of its score.
+      checks: what else building a game asks of its parts; each raises a `ValueError` where they do not fit.
+    """
+
+    players: Mapping[str, PlayerObjective]
+    prior: Callable[[Key, int], Tree] | None = None
+    transforms: tuple[InputTransform, ...] = ()
+    terms: tuple[TermRecord, ...] = ()
+    logits: bool = False
+    on_features: bool = False
+    checks: tuple[Callable[[Game], None], ...] = ()
+
+    @property
+    def packs(self) -> int:
+        """How many examples one of the critic's inputs is made of."""
+        count = 1
+        for transform in self.transforms:
+            count *= transform.packs
+        return count
+
+    def with_role(self, role: type) -> tuple[str, ...]:
+        """The names of the players with a role, in order."""
+        return tuple(name for name, player in self.players.items() if isinstance(player.role, role))
+
+    def with_player(self, name: str, **changes: Any) -> Objective:
+        """The objective with fields of one player's part replaced."""
+        changed = dataclasses.replace(self.players[name], **changes)
+        return dataclasses.replace(self, players={**self.players, name: changed})
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The game
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Player:
+    """One player of a game.
+
+    Attributes:
+      network: its two pure functions.
+      optimizer: an optax transformation.
+      ema: the decay of an exponential moving average of parameters and model state, in [0, 1), or
+        `round -> decay`; `None` keeps no average.
+      role: given by the game, which takes it from the objective.
+
+    Raises:
+      ValueError: if the decay is a number outside [0, 1).
+    """
+
+    network: Network
+    optimizer: optax.GradientTransformation
+    ema: float | Callable[[Array], Array] | None = None
+    role: Role = dataclasses.field(default=AuxiliaryRole(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.ema is not None and not callable(self.ema) and not 0 <= self.ema < 1:
+            raise ValueError(f"The decay of a moving average lies in [0, 1), got ema={self.ema}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Game:
+    """Players, an objective and a schedule.
+
+    Attributes:
+      players: a `Player` for every player of the objective, by name.
+      objective: what they minimise.
+      schedule: the turns of a round.
+      phases: `(round -> bool, schedule)` pairs read on the host; the first that holds replaces `schedule`.
+      field: the gradient field; `None` is the plain one, `field.gradient_field`.
+
+    Raises:
+      ValueError: where players, networks, turns or terms do not fit together.
+    """
+
+    players: Mapping[str, Player]
+    objective: Objective
+    schedule: Schedule
+    phases: tuple[tuple[Callable[[int], bool], Schedule], ...] = ()
+    field: Field | None = None
+
+    def __post_init__(self) -> None:
+        parts = self.objective.players
+        if set(self.players) != set(parts):
+            raise ValueError(
+                f"The objective has losses for {sorted(parts)}, but players are given for {sorted(self.players)}: "
+                "every player needs a loss, a network and an optimiser."
+            )
+        ordered = {
+            name: dataclasses.replace(self.players[name], role=part.role) for name, part in parts.items()
+        }
+        object.__setattr__(self, "players", ordered)
+        for schedule in (self.schedule, *(schedule for _, schedule in self.phases)):
+            check_schedule(schedule, tuple(parts))
+            self._check_terms(schedule)
+        for name in self.objective.with_role(CriticRole):
+            check_score(name, self.players[name].network)
+        for term in self.objective.terms:
+            critic = term.uncoupled_critic
+            if critic is not None and couples_batch(self.players[critic].network):
+                raise coupled_error(term.name, critic)
+        for objective_check in self.objective.checks:
+            objective_check(self)
+        if self.field is not None:
+            self.field.check(self)
+
+    def _check_terms(self, schedule: Schedule) -> None:
+        played = {(player, term) for t in schedule for player in t.players for term in t.terms}
+        known = {(term.player, term.name) for term in self.objective.terms if term.own_step}
+        if unknown := played - known:
+            raise ValueError(
+                f"A turn plays the terms {sorted(unknown)}, but those with a step of their own are {sorted(known)}: "
+                "add them with own_step=True."
+            )
+        if missing := known - played:
+            raise ValueError(
+                f"The terms {sorted(missing)} have an optimiser step of their own, but no turn plays them: add "
+                "regularization_turn(player, term, every=n) to the schedule."
+            )
+
+
+def couples(game: Game, name: str) -> bool:
+    """Whether a player's network couples the examples of its batch, found from its traced program.
+
+    A network without a specification of its inputs is looked at when its loss is traced.
+    """
+    return bool(couples_batch(game.players[name].network))
+
+
+def coupled_error(term: str, critic: str) -> ValueError:
+    """The error for a term of single examples on a critic that couples its batch."""
+    return ValueError(
+        f"The term {term!r} is a formula of single examples (a gradient penalty, say), but {critic!r} couples its "
+        "batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
+    )
+
+
+def check_score(name: str, network: Network) -> None:
+    """Checks that a critic's score is floating, `[B]` or `[B, ...patches]`.
+
+    Raises:
+      ValueError: if it is not; nothing is said of a network without a specification of its inputs.
+    """
+    if network.inputs is None:
+        return
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0))
+
+    def call(params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key) -> Any:
+        return network.apply(params, model_state, *inputs, train=True, key=key)[0]
+
+    out = jax.eval_shape(call, params, model_state, network.inputs, jax.random.key(0))
+    score = out.get("score") if isinstance(out, Mapping) else out
+    if score is not None:
+        check_score_shape(name, score, jax.tree.leaves(network.inputs)[0].shape[0])
+
+
+def check_score_shape(name: str, score: Any, batch: int) -> None:
+    """Checks one score of a batch of so many examples; see `check_score`."""
+    shape, dtype = getattr(score, "shape", None), getattr(score, "dtype", None)
+    if (
+        shape is None
+        or dtype is None
+        or not shape
+        or shape[0] != batch
+        or not jnp.issubdtype(dtype, jnp.floating)
+    ):
+        raise ValueError(
+            f"The score of {name!r} is floating, [B] or [B, ...patches]; for {batch} examples its network gives "
+            f"{score if shape is None else f'{dtype}{list(shape)}'}."
+        )

@@ -11,7 +11,9 @@ import numpy as np
 import optax
 
 from gan_jax.functional import priors
-from gan_jax.game import Game, Network, PlayerState, TrainState, alternating, fresh_turns
+from gan_jax.game import Game, Player, PlayerState, TrainState
+from gan_jax.network import Network
+from gan_jax.schedule import alternating, fresh_turns
 from gan_jax.training.step import init_state, make_train_step
 from gan_jax.types import Moment
 
@@ -80,9 +82,8 @@ def game(objective, *, networks_=None, lr=0.1, schedule=None, optimizer=optax.sg
     """A game of the toy networks, SGD unless said otherwise, one turn each."""
     made = networks_ or networks()
     return Game(
-        networks=made,
+        players={name: Player(network, optimizer(lr)) for name, network in made.items()},
         objective=objective,
-        optimizers={name: optimizer(lr) for name in objective.losses},
         schedule=schedule or alternating(),
         **options,
     )
@@ -125,9 +126,11 @@ def dirac_game(objective, *, lr, schedule, optimizer=optax.sgd, **options):
         return params * x[:, 0], model_state
 
     return Game(
-        networks={"generator": scalar_network(theta), "critic": scalar_network(psi_x)},
+        players={
+            "generator": Player(scalar_network(theta), optimizer(lr)),
+            "critic": Player(scalar_network(psi_x), optimizer(lr)),
+        },
         objective=objective,
-        optimizers={name: optimizer(lr) for name in objective.losses},
         schedule=schedule,
         **options,
     )

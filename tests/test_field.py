@@ -7,10 +7,11 @@ import optax
 import pytest
 
 from gan_jax import field as fields
-from gan_jax.game import Game, Objective, PlayerState, simultaneous, turn
+from gan_jax.game import Game, Objective, Player, PlayerState
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import simultaneous, turn
 from gan_jax.types import Aux
 from tests import helpers
 from tests.helpers import PRIOR, dirac_game, moment, scalar_network
@@ -37,9 +38,8 @@ def quadratic_game(field=None):
     }
     network = scalar_network(None)
     return Game(
-        networks={"x": network, "y": network},
+        players={"x": Player(network, optax.sgd(H)), "y": Player(network, optax.sgd(H))},
         objective=Objective(losses=losses),
-        optimizers={"x": optax.sgd(H), "y": optax.sgd(H)},
         schedule=(BOTH,),
         field=field,
     )

@@ -6,10 +6,12 @@ import jax
 import optax
 import pytest
 
-from gan_jax.game import Game, Objective, alternating, fresh_turns, parameter_count, simultaneous, turn
+from gan_jax.game import Game, Objective
+from gan_jax.network import parameter_count
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.schedule import alternating, fresh_turns, simultaneous, turn
 from tests import helpers
 from tests.helpers import PRIOR
 

@@ -12,7 +12,8 @@ import pytest
 from gan_jax import field as fields
 from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Objective, alternating, rematerialized, turn
+from gan_jax.game import Game, Objective, Player
+from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.began import began
@@ -20,6 +21,7 @@ from gan_jax.objectives.gan import gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
+from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers, programs
 from tests.helpers import PRIOR, moment
@@ -138,9 +140,8 @@ def deep_game(wrap=lambda network: network, dtype=jnp.float32, widths=6 * (64,))
         "generator": from_linen(MLPGenerator(output_shape=(2,), widths=(8,), dtype=dtype), jnp.zeros((2, 4))),
     }
     return Game(
-        networks={name: wrap(network) for name, network in networks.items()},
+        players={name: Player(wrap(network), optax.sgd(0.1)) for name, network in networks.items()},
         objective=gan(gaussian(4)),
-        optimizers={name: optax.sgd(0.1) for name in networks},
         schedule=alternating(),
     )
 
@@ -188,9 +189,8 @@ def test_a_loss_without_a_prior_accumulates():
         return value, fields.Aux((), {}, {}, {"loss": value}, {"x": batch["x"]})
 
     game = Game(
-        networks={"x": helpers.scalar_network(None)},
+        players={"x": Player(helpers.scalar_network(None), optax.sgd(1.0))},
         objective=Objective(losses={"x": loss}, traits=frozenset({"mean"})),
-        optimizers={"x": optax.sgd(1.0)},
         schedule=(turn("x"),),
         field=fields.accumulated(2),
     )

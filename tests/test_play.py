@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.game import turn
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan import wgan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import turn
 from tests import helpers
 from tests.helpers import PRIOR, dirac_game, moment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.field import gradient_field
-from gan_jax.game import Game, Network, Objective, TrainState, turn, with_player
-from gan_jax.types import Array, Batch, Moment, Tree
+from gan_jax.game import Game, Objective, Player, TrainState, TurnContext, with_player
+from gan_jax.network import Network
+from gan_jax.schedule import turn
+from gan_jax.types import Array, Batch, Tree
 
 CRITIC_ONLY = (turn("critic"),)
 
@@ -33,9 +36,11 @@ def frozen_game(
 ) -> Game:
     """A game in which the critic alone moves, by Adam."""
     return Game(
-        networks={"critic": critic, "generator": generator},
+        players={
+            "critic": Player(critic, optax.adam(rate, b1=b1)),
+            "generator": Player(generator, optax.sgd(1.0)),
+        },
         objective=objective,
-        optimizers={"critic": optax.adam(rate, b1=b1), "generator": optax.sgd(1.0)},
         schedule=CRITIC_ONLY,
     )
 
@@ -50,13 +55,11 @@ def generator_gradient(
 ) -> Callable[[TrainState, Batch, Array], Tree]:
     """`(state, batch, key) -> gradient` of the generator's loss, of another objective than the game's if given."""
     if objective is not None:
-        game = Game(
-            networks=game.networks, objective=objective, optimizers=game.optimizers, schedule=game.schedule
-        )
+        game = dataclasses.replace(game, objective=objective)
 
     @jax.jit
     def gradient(state: TrainState, batch: Batch, key: Array) -> Tree:
-        grads, _ = gradient_field(game, turn("generator"), state.players, batch, Moment(state.step, key))
+        grads, _ = gradient_field(turn("generator"), TurnContext(game, state.players, batch, state.step, key))
         return grads["generator"]
 
     return gradient

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.toy import Toy
-from gan_jax.game import Network
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.types import Array, Key
 

@@ -22,9 +22,11 @@ from gan_jax.data.source import Source
 from gan_jax.diagnostics.scores import logit_statistics
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Network, TrainState, alternating, with_player
+from gan_jax.game import Game, Player, TrainState, with_player
+from gan_jax.network import Network
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.schedule import alternating
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,9 +88,8 @@ def setup(
     """The -log D game by Adam(rate, b1 = .5), one turn of each player a round."""
     adam = optax.adam(rate, b1=0.5)
     game = Game(
-        networks=networks,
+        players={name: Player(network, adam) for name, network in networks.items()},
         objective=non_saturating(prior),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(),
     )
     return Setup(game=game, source=source, prior=prior, data=data, batch=source.batch_size, **options)

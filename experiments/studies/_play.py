@@ -65,8 +65,8 @@ def mean_curve(results: Sequence[Result], case: str, measure: str) -> tuple[list
 def no_game(prior: Prior | None, **options: Any) -> Objective:
     """Losses that move nobody, to add terms to: what a game is compared with. Options are those of `two_player`."""
     return two_player(
-        lambda real, fake: jnp.zeros_like(real),
-        lambda real, fake: jnp.zeros_like(fake),
+        critic=lambda real, fake: jnp.zeros_like(real),
+        generator=lambda real, fake: jnp.zeros_like(fake),
         prior=prior,
         **options,
     )
@@ -77,7 +77,9 @@ def critic_of(game: Game, state: TrainState) -> Callable[[Array], Array]:
     player = state.players["critic"]
 
     def score(x: Array) -> Array:
-        out, _ = game.networks["critic"].apply(player.params, player.model_state, x, train=False, key=None)
+        out, _ = game.players["critic"].network.apply(
+            player.params, player.model_state, x, train=False, key=None
+        )
         return out["score"] if isinstance(out, dict) else out
 
     return score

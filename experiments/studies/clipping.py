@@ -47,8 +47,9 @@ from experiments.studies._play import critic_of, play
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Network, TrainState
+from gan_jax.game import Game, Player, TrainState
 from gan_jax.metrics.duality import critic_gap
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.wgan import LEARNING_RATE, optimizer, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
@@ -93,12 +94,14 @@ def game_of(name: str, bound: float | None, layers: int, width: int, rate: float
     )
     prior = noisy(data)
     game = Game(
-        networks={"critic": from_linen(critic, jnp.zeros((2, 2))), "generator": identity()},
-        objective=wgan_gp(prior, penalty=0.1) if bound is None else wgan(prior),
-        optimizers={
-            "critic": optax.adam(1e-4, b1=0.5, b2=0.9) if bound is None else optimizer(rate, clip=bound),
-            "generator": optax.sgd(0.0),
+        players={
+            "critic": Player(
+                from_linen(critic, jnp.zeros((2, 2))),
+                optax.adam(1e-4, b1=0.5, b2=0.9) if bound is None else optimizer(rate, clip=bound),
+            ),
+            "generator": Player(identity(), optax.sgd(0.0)),
         },
+        objective=wgan_gp(prior, penalty=0.1) if bound is None else wgan(prior),
         schedule=CRITIC_ONLY,
     )
     return game, toy.from_toy(data, BATCH)

@@ -46,7 +46,7 @@ from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import generator_variables
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Objective, TrainState, alternating
+from gan_jax.game import Game, Objective, Player, TrainState
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import classify
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
@@ -55,6 +55,7 @@ from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.info_gan import info_gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import image_grid
+from gan_jax.schedule import alternating
 from gan_jax.types import Array
 
 LATENT, CLASSES, EACH, STEPS = 32, 10, 200, 8
@@ -104,14 +105,12 @@ def game_of(way: str) -> tuple[Game, Source]:
     of_critic = (jnp.zeros((2, 8, 8, 1)), labels) if way == "conditional" else (jnp.zeros((2, 8, 8, 1)),)
     adam = optax.adam(5e-4, b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=WIDTHS, **critic_options(way)), *of_critic),
-            "generator": from_linen(generator, *of_generator),
+        players={
+            "critic": Player(from_linen(MLPCritic(widths=WIDTHS, **critic_options(way)), *of_critic), adam),
+            "generator": Player(from_linen(generator, *of_generator), adam, ema=0.995),
         },
         objective=add_terms(objective_of(way), r1(0.05)),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(),
-        ema={"generator": 0.995},
     )
     arrays = load("digits")
     return game, from_arrays({"x": arrays["x"], "y": arrays["y"]}, 64)
@@ -133,7 +132,7 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     game, source = game_of(way)
     state, _ = play(game, source, seed, 800 if quick else 3000)
     apply = jax.jit(
-        lambda variables, inputs: game.networks["generator"].apply(*variables, *inputs, train=False)[0]
+        lambda variables, inputs: game.players["generator"].network.apply(*variables, *inputs, train=False)[0]
     )
     draw = functools.partial(apply, generator_variables(state))
     asked = np.repeat(np.arange(CLASSES), EACH)
@@ -157,7 +156,7 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
 def read_back(game: Game, state: TrainState, images: np.ndarray, latent: Array, asked: np.ndarray) -> Numbers:
     """The bound of the mutual information with the categories, and how well the numbers are read."""
     player = state.players["critic"]
-    out, _ = game.networks["critic"].apply(
+    out, _ = game.players["critic"].network.apply(
         player.params, player.model_state, jnp.asarray(images), train=False
     )
     head, code = np.asarray(out["code"]), np.asarray(CODE.of(latent))

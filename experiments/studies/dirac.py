@@ -39,8 +39,9 @@ from experiments.studies import _draw
 from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax import field as fields
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Objective, Schedule, alternating, fresh_turns, simultaneous
-from gan_jax.objectives import add_terms, prepared, r1, r2
+from gan_jax.game import Game, InputTransform, Objective, Player
+from gan_jax.network import Network
+from gan_jax.objectives import add_terms, r1, r2, with_transforms
 from gan_jax.objectives.f_gan import f_gan
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.hinge import hinge
@@ -49,6 +50,7 @@ from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
 from gan_jax.pictures.grids import chart
+from gan_jax.schedule import Schedule, alternating, fresh_turns, simultaneous
 from gan_jax.training.step import init_state, make_train_step
 
 PRIOR = gaussian(1)
@@ -58,15 +60,15 @@ R1_GAMMA = 1.5
 """Above 1: one real eigenvalue governs the decay, which at 1 is double."""
 
 
-def two_nodes(sigma: float) -> Callable[..., Any]:
+def two_nodes(sigma: float) -> InputTransform:
     """Instance noise on the points +sigma and -sigma: its expectation is exact on two examples."""
 
-    def prepare(inputs: Any, *, key: Any, step: Any, objective_state: Any) -> Any:
+    def apply(inputs: Any, key: Any, step: Any, objective_state: Any) -> Any:
         x, *rest = inputs
         signs = jnp.where(jnp.arange(x.shape[0]) % 2 == 0, 1.0, -1.0)[:, None]
         return (x + sigma * signs, *rest)
 
-    return prepare
+    return InputTransform(name="two_nodes", apply=apply)
 
 
 def closed_forms(gamma: float, sigma: float) -> dict[str, tuple[Objective, float, float]]:
@@ -79,7 +81,7 @@ def closed_forms(gamma: float, sigma: float) -> dict[str, tuple[Objective, float
         "hinge": (hinge(PRIOR), 0.0, 1.0),
         "relativistic": (relativistic(PRIOR, average=False), 0.0, 1 / 4),
         "relativistic average": (relativistic(PRIOR), 0.0, 1.0),
-        "instance noise": (prepared(gan(PRIOR), two_nodes(sigma)), sigma**2 / 2, 1 / 4),
+        "instance noise": (with_transforms(gan(PRIOR), two_nodes(sigma)), sigma**2 / 2, 1 / 4),
         "R1": (add_terms(gan(PRIOR), r1(gamma)), gamma, 1 / 4),
         "R2": (add_terms(gan(PRIOR), r2(gamma)), gamma, 1 / 4),
     }
@@ -98,12 +100,11 @@ def game_of(objective: Objective, step: float, schedule: Schedule, field: Any = 
         return params * x[:, 0], model_state
 
     return Game(
-        networks={
-            "generator": Network(init=lambda key: (jnp.zeros(()), ()), apply=theta),
-            "critic": Network(init=lambda key: (jnp.zeros(()), ()), apply=psi_x),
+        players={
+            "generator": Player(Network(init=lambda key: (jnp.zeros(()), ()), apply=theta), optax.sgd(step)),
+            "critic": Player(Network(init=lambda key: (jnp.zeros(()), ()), apply=psi_x), optax.sgd(step)),
         },
         objective=objective,
-        optimizers={name: optax.sgd(step) for name in objective.losses},
         schedule=schedule,
         field=field,
     )
@@ -161,7 +162,7 @@ def ways() -> dict[str, tuple[Objective, Schedule, Any]]:
         "simultaneous": (plain, simultaneous(), None),
         "alternating": (plain, alternating(), None),
         "R1": (add_terms(plain, r1(R1_GAMMA)), simultaneous(), None),
-        "instance noise": (prepared(plain, two_nodes(1.0)), simultaneous(), None),
+        "instance noise": (with_transforms(plain, two_nodes(1.0)), simultaneous(), None),
         "consensus": (plain, simultaneous(), fields.consensus(1.0)),
         "symplectic": (plain, simultaneous(), fields.symplectic_adjustment(1.0, align=False)),
         "extragradient": (wgan(PRIOR), simultaneous(), fields.extragradient()),

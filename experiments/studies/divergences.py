@@ -48,8 +48,9 @@ from gan_jax.data.toy import from_toy
 from gan_jax.diagnostics.scores import jsd_estimate
 from gan_jax.functional import divergences as exact
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network
+from gan_jax.game import Game
 from gan_jax.metrics.transport import wasserstein, wasserstein_1d
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan_gp import wgan_gp

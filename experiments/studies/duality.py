@@ -41,8 +41,9 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network
+from gan_jax.game import Game, Player
 from gan_jax.metrics.duality import kantorovich_rubinstein
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.wgan import optimizer, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
@@ -87,9 +88,11 @@ def game_of(way: str) -> tuple[Game, Source]:
     objective = wgan_gp(gaussian(1)) if way == "penalty" else wgan(gaussian(1))
     step = optimizer(1e-3, clip=0.01) if way == "clipping" else optax.adam(1e-3, b1=0.9, b2=0.9)
     game = Game(
-        networks={"critic": from_linen(critic, jnp.zeros((2, 2))), "generator": given_points()},
+        players={
+            "critic": Player(from_linen(critic, jnp.zeros((2, 2))), step),
+            "generator": Player(given_points(), optax.sgd(1.0)),
+        },
         objective=objective,
-        optimizers={"critic": step, "generator": optax.sgd(1.0)},
         schedule=CRITIC_ONLY,
     )
     return game, same_points()

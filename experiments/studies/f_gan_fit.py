@@ -47,10 +47,12 @@ from gan_jax.data.source import Source
 from gan_jax.functional import divergences as exact
 from gan_jax.functional.f_divergences import F_DIVERGENCES, FDivergence, alpha_divergence
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, simultaneous
+from gan_jax.game import Game, Player
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.f_gan import f_gan
 from gan_jax.pictures.grids import chart
+from gan_jax.schedule import simultaneous
 
 MEANS, STDS, WEIGHTS = (1.0, -1.0), (1.3, 0.5), (0.6, 0.4)
 BEGIN = (0.0, 1.0)
@@ -131,9 +133,11 @@ def game_of(name: str, rounds: int) -> tuple[Game, Source]:
     critic = MLPCritic(widths=(64, 64), activation="tanh")
     falling = optax.linear_schedule(RATE, 0.0, rounds // 2, rounds // 2)
     game = Game(
-        networks={"critic": from_linen(critic, jnp.zeros((2, 1))), "generator": location_scale()},
+        players={
+            "critic": Player(from_linen(critic, jnp.zeros((2, 1))), optax.adam(falling, b1=0.5)),
+            "generator": Player(location_scale(), optax.adam(falling, b1=0.5)),
+        },
         objective=f_gan(gaussian(1), divergence=divergence),
-        optimizers={"critic": optax.adam(falling, b1=0.5), "generator": optax.adam(falling, b1=0.5)},
         schedule=simultaneous(),
     )
     return game, toy.from_toy(toy.mixture_1d(MEANS, STDS, WEIGHTS), BATCH)

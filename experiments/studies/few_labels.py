@@ -38,12 +38,13 @@ from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import uniform
-from gan_jax.game import Game, Objective, alternating
+from gan_jax.game import Game, Objective, Player
 from gan_jax.networks import SemiSupervisedCritic, SemiSupervisedGenerator, from_linen
 from gan_jax.objectives import add_terms
 from gan_jax.objectives.cat_gan import cat_gan
 from gan_jax.objectives.semi_supervised import log_z, semi_supervised, supervised
 from gan_jax.pictures.grids import image_grid
+from gan_jax.schedule import alternating
 
 SHOWN = 40
 LATENT, LABELS, TEST = 100, 100, 1000
@@ -70,14 +71,12 @@ def game_of(way: str, rounds: int) -> Game:
     generator = SemiSupervisedGenerator(output_shape=(28, 28, 1), widths=(128, 128))
     adam = optax.adam(falling, b1=0.5)
     return Game(
-        networks={
-            "critic": from_linen(critic, jnp.zeros((2, 28, 28, 1))),
-            "generator": from_linen(generator, jnp.zeros((2, LATENT))),
+        players={
+            "critic": Player(from_linen(critic, jnp.zeros((2, 28, 28, 1))), adam, ema=0.99),
+            "generator": Player(from_linen(generator, jnp.zeros((2, LATENT))), adam),
         },
         objective=WAYS[way](),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(),
-        ema={"critic": 0.99},
     )
 
 
@@ -98,7 +97,7 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     game = game_of(way, rounds)
     state, _ = play(game, source, seed, rounds)
     images = decode(jnp.asarray(test["x"]))
-    out, _ = game.networks["critic"].apply(*state.ema["critic"], images, train=False, key=None)
+    out, _ = game.players["critic"].network.apply(*state.ema["critic"], images, train=False, key=None)
     wrong = np.asarray(jnp.argmax(out["classes"], axis=1)) != test["y"]
     numbers: Numbers = {"error": float(wrong.mean())}
     if seed == 0 and way != "supervised":

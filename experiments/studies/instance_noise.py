@@ -49,12 +49,13 @@ from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import uniform
-from gan_jax.game import Game, TrainState, alternating
+from gan_jax.game import Game, Player, TrainState
 from gan_jax.metrics.transport import wasserstein
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import prepared
+from gan_jax.objectives import with_transforms
 from gan_jax.objectives.gan import gan
 from gan_jax.pictures.grids import scatter
+from gan_jax.schedule import alternating
 
 ROUNDS, ALONE = 3000, 3000
 
@@ -74,16 +75,19 @@ def games_of(noise: bool, rounds: int) -> tuple[Game, Game, Source]:
     """The critic alone, the game, and the data."""
     objective = gan(uniform(1))
     if noise:
-        objective = prepared(objective, instance_noise(optax.linear_schedule(1.0, 0.02, rounds), "uniform"))
+        objective = with_transforms(
+            objective, instance_noise(optax.linear_schedule(1.0, 0.02, rounds), "uniform")
+        )
     adam = optax.adam(1e-3, b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(64, 64)), jnp.zeros((2, 2))),
-            "generator": from_linen(MLPGenerator(output_shape=(2,), widths=(64, 64)), jnp.zeros((2, 1))),
+        players={
+            "critic": Player(from_linen(MLPCritic(widths=(64, 64)), jnp.zeros((2, 2))), adam),
+            "generator": Player(
+                from_linen(MLPGenerator(output_shape=(2,), widths=(64, 64)), jnp.zeros((2, 1))),
+                optax.sgd(0.05),
+            ),
         },
         objective=objective,
-        # Adam would divide a vanishing gradient by its own size.
-        optimizers={"critic": adam, "generator": optax.sgd(0.05)},
         schedule=alternating(5),
     )
     return dataclasses.replace(game, schedule=CRITIC_ONLY), game, toy.from_toy(circle(), 256)

@@ -51,13 +51,14 @@ from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import generator_variables
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, TrainState, alternating
+from gan_jax.game import Game, Player, TrainState
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import image_grid
+from gan_jax.schedule import alternating
 
 LATENT, WALKS, STEPS, CLASSES = 16, 200, 24, 10
 HELD_BACK, SHOWN = 500, 12
@@ -75,14 +76,18 @@ def game_of(width: int) -> tuple[Game, Source]:
     """DCGANs for digits of 8 x 8."""
     adam = optax.adam(5e-4, b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(DCGANCritic(width=width, norm="none"), jnp.zeros((2, 8, 8, 1))),
-            "generator": from_linen(DCGANGenerator(size=8, channels=1, width=width), jnp.zeros((2, LATENT))),
+        players={
+            "critic": Player(
+                from_linen(DCGANCritic(width=width, norm="none"), jnp.zeros((2, 8, 8, 1))), adam
+            ),
+            "generator": Player(
+                from_linen(DCGANGenerator(size=8, channels=1, width=width), jnp.zeros((2, LATENT))),
+                adam,
+                ema=0.995,
+            ),
         },
         objective=add_terms(non_saturating(gaussian(LATENT)), r1(0.05)),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(),
-        ema={"generator": 0.995},
     )
     return game, from_arrays({"x": digits()[0]}, 64)
 
@@ -90,7 +95,7 @@ def game_of(width: int) -> tuple[Game, Source]:
 @functools.cache
 def _drawing(game: Game) -> Any:
     return jax.jit(
-        lambda variables, z: game.networks["generator"].apply(*variables, z, train=False, key=None)[0]
+        lambda variables, z: game.players["generator"].network.apply(*variables, z, train=False, key=None)[0]
     )
 
 

@@ -52,12 +52,14 @@ from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Objective, Schedule, alternating, turn
+from gan_jax.game import Game, Objective, Player
+from gan_jax.network import Network
 from gan_jax.networks import MinibatchDiscrimination, MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import prepared, unrolled
+from gan_jax.objectives import unrolled, with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.vral import vral
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.schedule import Schedule, alternating, turn
 
 DATA = {"ring": toy.ring(), "grid": toy.grid()}
 PRIOR = gaussian(32)
@@ -105,7 +107,7 @@ def ways() -> Mapping[str, Way]:
     return {
         "GAN": Way(objective=base),
         **{f"unrolled {k}": Way(objective=unrolled(base, k), optimizer=smooth) for k in (1, 5, 10)},
-        **{f"PacGAN {m}": Way(objective=prepared(base, packing(m)), degree=m) for m in (2, 3, 4)},
+        **{f"PacGAN {m}": Way(objective=with_transforms(base, packing(m)), degree=m) for m in (2, 3, 4)},
         "minibatch": Way(objective=base, critic=MinibatchCritic()),
         "WGAN-GP": Way(
             objective=wgan_gp(PRIOR, penalty=0.1),
@@ -132,13 +134,12 @@ def game_of(name: str, data: str) -> tuple[Game, Source]:
         "critic": from_linen(way.critic, jnp.zeros((2, 2 * way.degree))),
         "generator": from_linen(generator, jnp.zeros((2, 32))),
     }
-    for player in way.objective.losses:
+    for player in way.objective.players:
         if player not in networks:
             networks[player] = from_linen(MLPCritic(widths=(28,), activation="relu"), jnp.zeros((2, 1)))
     game = Game(
-        networks=networks,
+        players={name: Player(network, way.optimizer) for name, network in networks.items()},
         objective=way.objective,
-        optimizers=dict.fromkeys(networks, way.optimizer),
         schedule=way.schedule,
     )
     return game, toy.from_toy(DATA[data], way.degree * BATCH)

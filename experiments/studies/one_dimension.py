@@ -38,12 +38,13 @@ from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.metrics.transport import wasserstein_1d
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import chart
+from gan_jax.schedule import alternating
 
 DATA = toy.mixture_1d((-2.0, 2.0), 0.5)
 FRAMES = (0, 100, 400, 1000, 2000, 4000)
@@ -55,14 +56,19 @@ def game_of(turns: int) -> tuple[Game, Source]:
     """The game on the line, with so many turns of the critic in a round."""
     adam = optax.adam(1e-3, b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(64, 64), activation="tanh"), jnp.zeros((2, 1))),
-            "generator": from_linen(
-                MLPGenerator(output_shape=(1,), widths=(64, 64), activation="leaky_relu"), jnp.zeros((2, 1))
+        players={
+            "critic": Player(
+                from_linen(MLPCritic(widths=(64, 64), activation="tanh"), jnp.zeros((2, 1))), adam
+            ),
+            "generator": Player(
+                from_linen(
+                    MLPGenerator(output_shape=(1,), widths=(64, 64), activation="leaky_relu"),
+                    jnp.zeros((2, 1)),
+                ),
+                adam,
             ),
         },
         objective=add_terms(non_saturating(gaussian(1)), r1(0.1)),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating(turns),
     )
     return game, toy.from_toy(DATA, 256)

@@ -46,11 +46,12 @@ from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import prepared
+from gan_jax.objectives import with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import chart, scatter
+from gan_jax.schedule import alternating
 
 RING = toy.ring(radius=1.0, sigma=0.01)
 PACKS, LOOKS = 100, 20
@@ -64,12 +65,11 @@ def game_of(degree: int, generator_width: int, critic_width: int, rate: float) -
     generator = MLPGenerator(output_shape=(2,), widths=4 * (generator_width,), norm="batch", kernel_init=init)
     adam = optax.adam(rate, b1=0.8)
     game = Game(
-        networks={
-            "critic": from_linen(critic, jnp.zeros((2, 2 * degree))),
-            "generator": from_linen(generator, jnp.zeros((2, 2))),
+        players={
+            "critic": Player(from_linen(critic, jnp.zeros((2, 2 * degree))), adam),
+            "generator": Player(from_linen(generator, jnp.zeros((2, 2))), adam),
         },
-        objective=prepared(non_saturating(gaussian(2)), packing(degree)),
-        optimizers={"critic": adam, "generator": adam},
+        objective=with_transforms(non_saturating(gaussian(2)), packing(degree)),
         schedule=alternating(),
     )
     return game, toy.from_toy(RING, degree * PACKS)

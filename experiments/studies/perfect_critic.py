@@ -97,7 +97,7 @@ def white_noise_updates(seed: int, updates: int) -> Any:
 
     def output(params: Any) -> Any:
         tree = as_tree(params)
-        return game.networks["generator"].apply(tree, player.model_state, z, train=False, key=None)[0]
+        return game.players["generator"].network.apply(tree, player.model_state, z, train=False, key=None)[0]
 
     @jax.jit
     def coordinates(params: Any, pulls: Any) -> Any:

@@ -46,13 +46,15 @@ from experiments.studies._study import Claim, Numbers, Result, Study
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.dynamics import eigenvalues
+from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.field import consensus, extragradient
 from gan_jax.functional.divergences import gaussian_wasserstein_2
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Schedule, TrainState, alternating, turn
+from gan_jax.game import Game, Player, TrainState
+from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import chart
-from gan_jax.types import Moment
+from gan_jax.schedule import Schedule, alternating, turn
 
 RATIOS = (1, 5, 50)
 WAYS = ("simultaneous", "alternating", "consensus", "extragradient")
@@ -104,9 +106,11 @@ def game_of(way: str, ratio: int) -> tuple[Game, Source]:
     """One way of playing at one ratio."""
     field = {"consensus": consensus(0.1), "extragradient": extragradient()}.get(way)
     game = Game(
-        networks={"critic": quadratic_critic(), "generator": linear_generator()},
+        players={
+            "critic": Player(quadratic_critic(), optax.sgd(STEP)),
+            "generator": Player(linear_generator(), optax.sgd(STEP)),
+        },
         objective=non_saturating(gaussian(2)),
-        optimizers={"critic": optax.sgd(STEP), "generator": optax.sgd(STEP)},
         schedule=schedule_of(way, ratio),
         field=field,
     )
@@ -141,7 +145,17 @@ def run(seed: int, quick: bool, way: str, ratio: int) -> Numbers:
     seconds = time.process_time() - began
     plain = dataclasses.replace(game, field=None)
     batch = {"x": data().sample(jax.random.key(600 + seed), 4096)}
-    found = eigenvalues(plain, state, state, batch, Moment(state.step, jax.random.key(seed)))
+    found = eigenvalues(
+        ProbeContext(
+            game=plain,
+            players=state.players,
+            batch=batch,
+            step=state.step,
+            turn_key=jax.random.key(seed),
+            start=state,
+            state=state,
+        )
+    )
     return {
         "w2": float(np.mean(seen[-10:])),
         "path": seen,

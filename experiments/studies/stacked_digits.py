@@ -42,14 +42,15 @@ from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, TrainState, alternating
+from gan_jax.game import Game, Player, TrainState
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
 from gan_jax.metrics.modes import class_statistics, stacked_classes
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import prepared, unrolled
+from gan_jax.objectives import unrolled, with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import image_grid, to_uint8
+from gan_jax.schedule import alternating
 
 LATENT, BATCH, RATE, ROUNDS = 64, 64, 1e-3, 6000
 SAMPLES = 10_000
@@ -80,12 +81,11 @@ def game_of(steps: int, degree: int) -> tuple[Game, Source]:
     adam = optax.adam(RATE, b1=0.5, eps_root=1e-8 if steps else 0.0)
     base = non_saturating(gaussian(LATENT))
     game = Game(
-        networks={
-            "critic": from_linen(critic, jnp.zeros((2, 8, 8, 3 * degree))),
-            "generator": from_linen(generator, jnp.zeros((2, LATENT))),
+        players={
+            "critic": Player(from_linen(critic, jnp.zeros((2, 8, 8, 3 * degree))), adam),
+            "generator": Player(from_linen(generator, jnp.zeros((2, LATENT))), adam),
         },
-        objective=unrolled(prepared(base, packing(degree)) if degree > 1 else base, steps),
-        optimizers={"critic": adam, "generator": adam},
+        objective=unrolled(with_transforms(base, packing(degree)) if degree > 1 else base, steps),
         schedule=alternating(),
     )
     return game, stacked(degree * BATCH)

@@ -44,12 +44,13 @@ from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
-from gan_jax.game import Game, Objective, alternating, turn
+from gan_jax.game import Game, Objective, Player
 from gan_jax.metrics.two_sample import mmd_test
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.objectives import add_terms, reconstruction
 from gan_jax.objectives.pix2pix import image_condition, patches, pix2pix
 from gan_jax.pictures.grids import image_grid
+from gan_jax.schedule import alternating, turn
 
 SIDE, GIVEN, HELD_BACK, SHOWN = 28, 8, 1000, 16
 GREY = 128
@@ -85,12 +86,11 @@ def game_of(way: str) -> tuple[Game, Source]:
     image = jnp.zeros((2, SIDE, SIDE, 1))
     adam = optax.adam(5e-4, b1=0.5)
     game = Game(
-        networks={
-            "critic": from_linen(PatchCritic(layers=1, width=32), image, image),
-            "generator": from_linen(UNet(channels=1, width=16, depth=4), image),
+        players={
+            "critic": Player(from_linen(PatchCritic(layers=1, width=32), image, image), adam),
+            "generator": Player(from_linen(UNet(channels=1, width=16, depth=4), image), adam),
         },
         objective=WAYS[way](),
-        optimizers={"critic": adam, "generator": adam},
         schedule=alternating() if way == "game" else (turn("generator"),),
     )
     training, _ = pictures()
@@ -103,7 +103,9 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     state, _ = play(game, source, seed, 150 if quick else 2000)
     _, held = pictures()
     given, true = (np.asarray(decode(jnp.asarray(held[name]))) for name in ("condition", "x"))
-    drawn = sample(game, state, jax.random.key(400 + seed), HELD_BACK, conditions=lambda n: (given[:n],))
+    drawn = sample(
+        game, state, jax.random.key(400 + seed), HELD_BACK, condition_batch=lambda n: {"condition": given[:n]}
+    )
     drawn = np.concatenate([true[:, :GIVEN], drawn[:, GIVEN:]], axis=1)
     order = np.random.default_rng(seed).permutation(HELD_BACK)
     real, fake = true[order[: HELD_BACK // 2], GIVEN:], drawn[order[HELD_BACK // 2 :], GIVEN:]

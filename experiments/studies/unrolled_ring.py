@@ -41,11 +41,12 @@ from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.pictures.grids import chart, scatter
+from gan_jax.schedule import alternating
 
 RING = toy.ring()
 
@@ -57,16 +58,14 @@ def game_of(steps: int, latent: int, rates: tuple[float, float], batch: int) -> 
     critic = MLPCritic(widths=(128,), activation="relu", input_scale=0.25, kernel_init=init)
     generator = MLPGenerator(output_shape=(2,), widths=(128, 128), kernel_init=init)
     game = Game(
-        networks={
-            "critic": from_linen(critic, jnp.zeros((2, 2))),
-            "generator": from_linen(generator, jnp.zeros((2, latent))),
+        players={
+            "critic": Player(
+                from_linen(critic, jnp.zeros((2, 2))),
+                optax.adam(rates[0], b1=0.5, eps_root=1e-8 if steps else 0.0),
+            ),
+            "generator": Player(from_linen(generator, jnp.zeros((2, latent))), optax.adam(rates[1], b1=0.5)),
         },
         objective=unrolled(gan(gaussian(latent)), steps),
-        optimizers={
-            # Adam's square root has no derivative at zero, through which unrolling would differentiate.
-            "critic": optax.adam(rates[0], b1=0.5, eps_root=1e-8 if steps else 0.0),
-            "generator": optax.adam(rates[1], b1=0.5),
-        },
         schedule=alternating(),
     )
     return game, toy.from_toy(RING, batch)

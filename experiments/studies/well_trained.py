@@ -54,11 +54,13 @@ from gan_jax.data.toy import from_toy
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Network, Objective, TrainState, alternating, turn
+from gan_jax.game import Game, Objective, Player, TrainState
 from gan_jax.metrics.transport import sliced_wasserstein
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives import gan, least_squares, non_saturating, vral, vral_parzen, wgan
 from gan_jax.pictures.grids import chart, scatter
+from gan_jax.schedule import alternating, turn
 
 PRIOR = gaussian(LATENT)
 WINDOW = vral_parzen.WINDOW
@@ -89,16 +91,15 @@ def players() -> dict[str, Network]:
 def game_of(name: str, ratio: int) -> tuple[Game, Source]:
     """An objective at a ratio."""
     objective, _ = OBJECTIVES[name]
-    optimizers = {player: optax.adam(1e-4, b1=0.5) for player in objective.losses}
+    optimizers = {player: optax.adam(1e-4, b1=0.5) for player in objective.players}
     schedule = alternating(ratio)
     if name == "WGAN":
         optimizers = {"critic": wgan.optimizer(clip=wgan.CLIP), "generator": wgan.optimizer()}
     if name == "VRAL, meta":
         schedule = ratio * (turn("meta_real", "meta_fake"), turn("critic")) + (turn("generator"),)
     game = Game(
-        networks={player: players()[player] for player in objective.losses},
+        players={player: Player(players()[player], optimizers[player]) for player in objective.players},
         objective=objective,
-        optimizers=optimizers,
         schedule=schedule,
     )
     return game, from_toy(surface(), 64)

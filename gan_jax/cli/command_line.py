@@ -327,7 +327,7 @@ def sample(request: Request) -> None:
     import jax
 
     from gan_jax.evaluation import evaluate as evaluation
-    from gan_jax.functional.batch import named_key
+    from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
     run = _open(request)
@@ -337,11 +337,11 @@ def sample(request: Request) -> None:
     (state,) = run.states([request.checkpoint])
     for experiment, own in run.apart(state):
         key = named_key(jax.random.key(experiment.seed), "picture")
-        samples = evaluation.sample(experiment.game, own, key, n, conditions=experiment.conditions)
+        samples = evaluation.sample(experiment.game, own, key, n, condition_batch=experiment.condition_batch)
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         of = f"_seed_{experiment.seed}" if run.experiment.seeds > 1 else ""
         stem = run.workdir.samples / f"sampled_{int(state.step):08d}{of}"
-        write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture(samples)))
+        write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture_of("generator")(samples)))
         packed = io.BytesIO()
         np.savez_compressed(packed, x=samples)
         write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())

@@ -15,7 +15,8 @@ import numpy as np
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source, parts_of
 from gan_jax.functional.augment import Augment, chain, crop, flip, translation
-from gan_jax.functional.batch import named_key, over_batch
+from gan_jax.functional.batch import over_batch
+from gan_jax.keys import named_key
 from gan_jax.types import Array, Batch, Tree
 
 AUGMENTATIONS: dict[str, Augment] = {

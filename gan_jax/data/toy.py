@@ -18,7 +18,8 @@ import numpy as np
 
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source
-from gan_jax.functional.batch import named_key, over_batch
+from gan_jax.functional.batch import over_batch
+from gan_jax.keys import named_key
 from gan_jax.types import Array, Batch, Key
 
 

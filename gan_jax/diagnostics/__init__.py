@@ -19,7 +19,7 @@ from gan_jax.diagnostics.dynamics import (
 )
 from gan_jax.diagnostics.gradients import gradients, layer_gradients
 from gan_jax.diagnostics.health import clipped_share, health, health_of_state, relative_spread, spread
-from gan_jax.diagnostics.probe import Probe
+from gan_jax.diagnostics.probe import Probe, ProbeContext
 from gan_jax.diagnostics.scores import (
     histogram,
     histograms,
@@ -31,7 +31,7 @@ from gan_jax.diagnostics.scores import (
     wasserstein,
 )
 from gan_jax.diagnostics.weights import spectral_norm, spectral_norms
-from gan_jax.types import Diagnostic
+from gan_jax.game import Diagnostic
 
 DIAGNOSTICS: Mapping[str, Diagnostic] = {
     "gradients": gradients,
@@ -59,6 +59,7 @@ __all__ = [
     "Alarm",
     "Alarms",
     "Probe",
+    "ProbeContext",
     "clipped_share",
     "distances",
     "eigenvalues",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -52,7 +52,7 @@ ENOUGH = 5
 _REMEMBERED = 1000  # of the logs before: what a log costs must not grow with the run
 
 
-def collapse(now: Log, past: Sequence[Log]) -> Iterator[str]:
+def collapse(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
     """The samples' pairwise distance, or Var D(G(z)), falls far below that of the data."""
     for critic, ratio in _ending(now, "relative_spread"):
         before = _past(past, f"{critic}/relative_spread")
@@ -65,37 +65,37 @@ def collapse(now: Log, past: Sequence[Log]) -> Iterator[str]:
             yield f"Var D(G(z)) of the {critic} fell to {ratio:.2g} of Var D(x): it scores all samples alike."
 
 
-def saturated_critic(now: Log, past: Sequence[Log]) -> Iterator[str]:
+def saturated_critic(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
     """Nearly every example has D within .01 of 0 or 1."""
     for critic, share in _ending(now, "saturation"):
         if share > MOSTLY:
             yield f"For {share:.0%} of the examples the {critic} gives D(x) within .01 of 0 or 1."
 
 
-def vanishing_gradient(now: Log, past: Sequence[Log]) -> Iterator[str]:
+def vanishing_gradient(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
     """A generator's gradient is next to nothing, or a thousandth of what it was."""
-    for player, norm, usual in _generator_gradients(now, past):
+    for player, norm, usual in _generator_gradients(now, past, generators):
         if norm < NO_GRADIENT:
             yield f"The gradient norm of the {player} is {norm:.2g}."
         elif usual is not None and norm < FALL * usual:
             yield f"The gradient norm of the {player} is {norm:.2g}, and was {usual:.2g} in the logs before."
 
 
-def exploding_gradient(now: Log, past: Sequence[Log]) -> Iterator[str]:
+def exploding_gradient(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
     """A generator's gradient is a hundred times what it was."""
-    for player, norm, usual in _generator_gradients(now, past):
+    for player, norm, usual in _generator_gradients(now, past, generators):
         if usual is not None and norm > RISE * usual:
             yield f"The gradient norm of the {player} is {norm:.2g}, and was {usual:.2g} in the logs before."
 
 
-def clipped_weights(now: Log, past: Sequence[Log]) -> Iterator[str]:
+def clipped_weights(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
     """Nearly all of a player's weights are of one size, the bound of weight clipping."""
     for player, share in _ending(now, "clipped_share"):
         if share > MOSTLY:
             yield f"{share:.0%} of the weights of the {player} lie on the clipping bound, at -c or c."
 
 
-Rule: TypeAlias = Callable[[Log, Sequence[Log]], Iterable[str]]
+Rule: TypeAlias = Callable[[Log, Sequence[Log], Collection[str]], Iterable[str]]
 RULES: Mapping[str, tuple[Rule, str]] = {
     "collapse": (
         collapse,
@@ -132,14 +132,18 @@ NON_FINITE_HELPS = (
 
 
 class Alarms:
-    """Looks at one log after the other.
+    """Reads one log after the other.
+
+    Args:
+      generators: the names of the players that make samples.
 
     >>> alarms = Alarms()
     >>> [alarm.name for alarm in alarms.look({"critic/saturation": 0.99})]
     ['saturated_critic']
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generators: Collection[str] = ("generator",)) -> None:
+        self._generators = generators
         self._past: collections.deque[dict[str, float]] = collections.deque(maxlen=_REMEMBERED)
         self._told: set[str] = set()
 
@@ -149,7 +153,7 @@ class Alarms:
         alarms = [
             Alarm(name, seen, helps)
             for name, (rule, helps) in RULES.items()
-            for seen in rule(now, self._past)
+            for seen in rule(now, self._past, self._generators)
         ]
         read = {name: value for name, value in now.items() if name.rpartition("/")[2] in _READ}
         self._past.append(read)
@@ -207,9 +211,11 @@ def _variance_ratios(log: Log) -> Iterator[tuple[str, float]]:
             yield critic, of_fakes / of_reals
 
 
-def _generator_gradients(now: Log, past: Sequence[Log]) -> Iterator[tuple[str, float, float | None]]:
+def _generator_gradients(
+    now: Log, past: Sequence[Log], generators: Collection[str]
+) -> Iterator[tuple[str, float, float | None]]:
     """`(player, norm, median of those before)`; no median where there are too few."""
     for player, norm in _ending(now, "gradient_norm"):
-        if "generator" in player:
+        if player in generators:
             before = _past(past, f"{player}/gradient_norm")
             yield player, norm, statistics.median(before[-50:]) if len(before) >= ENOUGH else None

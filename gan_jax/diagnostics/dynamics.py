@@ -14,9 +14,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gan_jax.diagnostics.norms import difference, ratio, tree_cosine, tree_norm
+from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.field import gradient_field
-from gan_jax.game import Game, TrainState, Turn, parameter_count, with_player
-from gan_jax.types import Array, Batch, Metrics, Moment, Players, Tree
+from gan_jax.game import Players, TurnContext, with_player
+from gan_jax.network import parameter_count
+from gan_jax.schedule import Turn
+from gan_jax.types import Array, Metrics, Tree
 
 MOST_PARAMETERS = 1000
 """The largest game whose Jacobian is formed."""
@@ -24,30 +27,33 @@ POSITIONS = tuple(np.linspace(0.6, 1.1, 11).tolist())
 """Where on the path from start (0) to now (1) its angle is taken."""
 
 
-def opposition(game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment) -> Metrics:
+def opposition(context: ProbeContext) -> Metrics:
     """How the players' interests agree: `player/cosine_to_other`, a probe.
 
     The cosine between the gradients, by this player's parameters, of its own loss and of the other's: -1 in a
     zero-sum game, 0 where the other does not care or one gradient is 0.
     """
-    metrics: Metrics = {}
-    for name in game.players:
-
-        def gradient_of(loss_of: str, name: str = name) -> Tree:
-            def loss(params: Tree) -> Array:
-                players = with_player(state.players, name, params=params)
-                return game.objective.losses[loss_of](game, players, batch, moment)[0]
-
-            return jax.grad(loss)(state.players[name].params)
-
-        own = gradient_of(name)
-        for other in game.players:
-            if other != name:
-                metrics[f"{name}/cosine_to_{other}"] = tree_cosine(own, gradient_of(other))
-    return metrics
+    names = tuple(context.game.players)
+    gradients = {(name, other): _gradient(context, name, other) for name in names for other in names}
+    return {
+        f"{name}/cosine_to_{other}": tree_cosine(gradients[name, name], gradients[name, other])
+        for name in names
+        for other in names
+        if other != name
+    }
 
 
-def field_jacobian(game: Game, players: Players, batch: Batch, moment: Moment) -> Array:
+def _gradient(context: TurnContext, name: str, other: str) -> Tree:
+    """The gradient of another player's loss by this player's parameters."""
+
+    def loss(params: Tree) -> Array:
+        here = context.with_players(with_player(context.players, name, params=params))
+        return context.game.objective.players[other].loss(here).value
+
+    return jax.grad(loss)(context.players[name].params)
+
+
+def field_jacobian(context: TurnContext) -> Array:
     """The Jacobian of the game's field v at the players' parameters, `[n, n]`.
 
     Rows and columns are the parameters of all players, in the order of `game.players` and of each tree's leaves.
@@ -55,20 +61,21 @@ def field_jacobian(game: Game, players: Players, batch: Batch, moment: Moment) -
     Raises:
       ValueError: for a game of more than `MOST_PARAMETERS` parameters.
     """
-    params = {name: players[name].params for name in game.players}
+    names = tuple(context.game.players)
+    params = {name: context.players[name].params for name in names}
     check_small(parameter_count(params))
     # One vector a player: a dict of them would be put in the order of the names.
-    pieces = [ravel_pytree(params[name]) for name in game.players]
+    pieces = [ravel_pytree(params[name]) for name in names]
     ends = np.cumsum([vector.size for vector, _ in pieces])
 
-    def of(vector: Array) -> Array:
+    def field(vector: Array) -> Array:
         parts = jnp.split(vector, ends[:-1])
         moved = {name: back(part) for name, part, (_, back) in zip(params, parts, pieces, strict=True)}
-        v = field_at(game, players, moved, batch, moment)
+        v = field_at(context, moved)
         return jnp.concatenate([ravel_pytree(v[name])[0] for name in params])
 
     # Reverse mode: the fast convolutions have no other.
-    return jax.jacrev(of)(jnp.concatenate([vector for vector, _ in pieces]))
+    return jax.jacrev(field)(jnp.concatenate([vector for vector, _ in pieces]))
 
 
 def check_small(number: int) -> None:
@@ -80,15 +87,14 @@ def check_small(number: int) -> None:
         )
 
 
-def field_at(
-    game: Game, players: Players, params: dict[str, Tree], batch: Batch, moment: Moment
-) -> dict[str, Tree]:
+def field_at(context: TurnContext, params: dict[str, Tree]) -> dict[str, Tree]:
     """The game's field of all players, at these parameters."""
-    here = {name: players[name]._replace(params=params[name]) for name in game.players}
-    return (game.field or gradient_field)(game, Turn(game.players), here, batch, moment)[0]
+    game = context.game
+    here = {name: context.players[name]._replace(params=params[name]) for name in game.players}
+    return (game.field or gradient_field)(Turn(tuple(game.players)), context.with_players(here))[0]
 
 
-def eigenvalues(game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment) -> Metrics:
+def eigenvalues(context: ProbeContext) -> Metrics:
     """Eigenvalues of the Jacobian of -v, the players' motion, for small games; a probe.
 
     Real parts below 0 everywhere mean that small enough simultaneous steps converge; eigenvalues near the
@@ -101,7 +107,7 @@ def eigenvalues(game: Game, start: TrainState, state: TrainState, batch: Batch, 
     Raises:
       ValueError: as `field_jacobian`.
     """
-    values = jnp.linalg.eigvals(-field_jacobian(game, state.players, batch, moment))
+    values = jnp.linalg.eigvals(-field_jacobian(context))
     order = jnp.lexsort((values.imag, values.real))
     values = values[order]
     return {
@@ -113,11 +119,8 @@ def eigenvalues(game: Game, start: TrainState, state: TrainState, batch: Batch, 
 
 
 def path_angles(
-    game: Game,
+    context: TurnContext,
     begin: Players,
-    end: Players,
-    batch: Batch,
-    moment: Moment,
     positions: Sequence[float] = POSITIONS,
 ) -> tuple[Array, Array]:
     """The path angle and path norm between two points of a game.
@@ -126,11 +129,8 @@ def path_angles(
     ends in a point that attracts, it jumps from -1 to 1 at a = 1; where players circle about it, there is a bump.
 
     Args:
-      game: the game.
+      context: its players are x', whose model and objective states are taken; v is taken on its batch.
       begin: x; the end of an earlier stretch of training.
-      end: x'; statistics and memories are taken from here.
-      batch: the examples on which v is taken.
-      moment: when.
       positions: the a, A of them.
 
     Returns:
@@ -140,35 +140,37 @@ def path_angles(
       Berard et al., A Closer Look at the Optimization Landscapes of Generative Adversarial Networks, 2020,
       section 4 (arXiv:1906.04848).
     """
-    first, last = ({name: side[name].params for name in game.players} for side in (begin, end))
+    first, last = (
+        {name: side[name].params for name in context.game.players} for side in (begin, context.players)
+    )
     direction = difference(last, first)
 
     def at(position: Array) -> tuple[Array, Array]:
         here = jax.tree.map(lambda a, b: (position * b + (1 - position) * a).astype(b.dtype), first, last)
-        v = field_at(game, end, here, batch, moment)
+        v = field_at(context, here)
         return tree_cosine(direction, v), tree_norm(v)
 
     return jax.lax.map(at, jnp.asarray(positions, jnp.float32))
 
 
-def path(game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment) -> Metrics:
+def path(context: ProbeContext) -> Metrics:
     """`field/path_angle` and `field/path_norm`, `[11]`, from the first round to now; see `path_angles`; a probe."""
-    angle, norm = path_angles(game, start.players, state.players, batch, moment)
+    angle, norm = path_angles(context, context.start.players)
     return {"field/path_angle": angle, "field/path_norm": norm}
 
 
-def distances(game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment) -> Metrics:
+def distances(context: ProbeContext) -> Metrics:
     """How far players are from where they were, over the length of where they were; a probe.
 
     Returns:
       `player/distance_to_start` of every player; `player/distance_to_average` of those that keep a moving average.
     """
     metrics: Metrics = {}
-    for name, player in state.players.items():
-        began = start.players[name].params
+    for name, player in context.state.players.items():
+        began = context.start.players[name].params
         metrics[f"{name}/distance_to_start"] = _distance(player.params, began)
-        if name in state.ema:
-            metrics[f"{name}/distance_to_average"] = _distance(player.params, state.ema[name][0])
+        if name in context.state.ema:
+            metrics[f"{name}/distance_to_average"] = _distance(player.params, context.state.ema[name][0])
     return metrics
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gan_jax.diagnostics.norms import difference, layers, ratio, tree_norm
-from gan_jax.game import Game, Turn
-from gan_jax.types import Aux, Metrics, Players, Tree
+from gan_jax.game import PlayedTurn
+from gan_jax.types import Metrics
 
 
-def gradients(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+def gradients(played: PlayedTurn) -> Metrics:
     """Of every player of the turn, in all its parameters together.
 
     Returns:
@@ -25,27 +16,20 @@ def gradients(
       about 1e-3 where the learning rate suits.
     """
     metrics: Metrics = {}
-    for name in turn.players:
-        old, new = before[name].params, after[name].params
-        metrics[f"{name}/gradient_norm"] = tree_norm(grads[name])
+    for name in played.turn.players:
+        old, new = played.context.players[name].params, played.after[name].params
+        metrics[f"{name}/gradient_norm"] = tree_norm(played.grads[name])
         metrics[f"{name}/update_ratio"] = ratio(tree_norm(difference(new, old)), tree_norm(old))
     return metrics
 
 
-def layer_gradients(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+def layer_gradients(played: PlayedTurn) -> Metrics:
     """The same layer by layer: `player/gradient_norm/layer` and `player/update_ratio/layer`."""
     metrics: Metrics = {}
-    for name in turn.players:
-        old = layers(before[name].params)
-        step = layers(difference(after[name].params, before[name].params))
-        for layer, grad in layers(grads[name]).items():
+    for name in played.turn.players:
+        old = layers(played.context.players[name].params)
+        step = layers(difference(played.after[name].params, played.context.players[name].params))
+        for layer, grad in layers(played.grads[name]).items():
             metrics[f"{name}/gradient_norm/{layer}"] = tree_norm(grad)
             metrics[f"{name}/update_ratio/{layer}"] = ratio(tree_norm(step[layer]), tree_norm(old[layer]))
     return metrics

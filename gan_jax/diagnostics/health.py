@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
 from gan_jax.diagnostics.norms import tree_norm
-from gan_jax.diagnostics.scores import judged, saturation
+from gan_jax.diagnostics.probe import ProbeContext
+from gan_jax.diagnostics.scores import judges, saturation, wide_scores
 from gan_jax.field import gradient_field
 from gan_jax.functional.batch import flatten
-from gan_jax.game import Game, TrainState, Turn, parameter_count
-from gan_jax.types import Array, Aux, Batch, Metrics, Moment, Players, Tree
+from gan_jax.functional.precision import at_least_float32
+from gan_jax.game import PlayedTurn
+from gan_jax.network import parameter_count
+from gan_jax.schedule import Turn
+from gan_jax.types import Array, Metrics, Tree
 
 FEWEST_WEIGHTS = 100
 """Below that many parameters the share of those at the largest size says nothing."""
 
 
-def health(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
-    """What tells a failing game from a healthy one.
+def health(played: PlayedTurn) -> Metrics:
+    """What separates a failing game from a healthy one.
 
     Returns:
       `player/gradient_norm` of every player; of those that score real and fake, `critic/score_real_variance`,
       `critic/score_fake_variance`, `critic/saturation` (logit objectives), `critic/relative_spread` and
       `critic/clipped_share`.
     """
-    metrics: Metrics = {f"{name}/gradient_norm": tree_norm(grads[name]) for name in turn.players}
-    for name, real, fake in judged(turn, aux):
-        metrics[f"{name}/score_real_variance"] = jnp.var(real)
-        metrics[f"{name}/score_fake_variance"] = jnp.var(fake)
-        if "logits" in game.objective.traits:
-            metrics[f"{name}/saturation"] = saturation(real, fake)
-        seen = aux[name].seen
-        if {"real", "fake"} <= set(seen):
-            metrics[f"{name}/relative_spread"] = relative_spread(seen["real"][0], seen["fake"][0])
-        if parameter_count(after[name].params) >= FEWEST_WEIGHTS:
-            metrics[f"{name}/clipped_share"] = clipped_share(after[name].params)
+    metrics: Metrics = {f"{name}/gradient_norm": tree_norm(grads) for name, grads in played.grads.items()}
+    for name, real, fake in judges(played):
+        scores = wide_scores(real), wide_scores(fake)
+        metrics[f"{name}/score_real_variance"] = jnp.var(scores[0])
+        metrics[f"{name}/score_fake_variance"] = jnp.var(scores[1])
+        if played.context.game.objective.logits:
+            metrics[f"{name}/saturation"] = saturation(*scores)
+        metrics[f"{name}/relative_spread"] = relative_spread(real.x, fake.x)
+        if parameter_count(played.after[name].params) >= FEWEST_WEIGHTS:
+            metrics[f"{name}/clipped_share"] = clipped_share(played.after[name].params)
     return metrics
 
 
-def health_of_state(
-    game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment
-) -> Metrics:
+def health_of_state(context: ProbeContext) -> Metrics:
     """`health` of all players at once, as a probe.
 
     In every turn it would take a fifth of the time of a network of a hundred thousand parameters, whose arithmetic
     is quick beside the number of its steps; at a log it takes one more turn.
     """
-    everyone = Turn(game.players)
-    grads, aux = (game.field or gradient_field)(game, everyone, state.players, batch, moment)
-    return health(game, everyone, state.players, state.players, grads, aux)
+    turn = Turn(tuple(context.game.players))
+    grads, losses = (context.game.field or gradient_field)(turn, context)
+    return health(PlayedTurn(turn, context, context.players, grads, losses))
 
 
 def spread(x: Array) -> Array:
@@ -68,7 +60,7 @@ def spread(x: Array) -> Array:
     >>> float(spread(jnp.array([[0.0, 0.0], [3.0, 4.0]])))  # half of the pairs are 5 apart
     3.5355...
     """
-    x = flatten(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_float32(flatten(x))
     return jnp.sqrt(2 * jnp.mean(jnp.sum(jnp.square(x - jnp.mean(x, axis=0)), axis=1)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.precision import at_least_float32
 from gan_jax.types import Array, Tree
 
 
@@ -19,7 +20,7 @@ def tree_norm(tree: Tree) -> Array:
 
 def tree_dot(first: Tree, second: Tree) -> Array:
     """The inner product of two trees of one structure."""
-    parts = jax.tree.map(lambda a, b: jnp.sum(_wide(a) * _wide(b)), first, second)
+    parts = jax.tree.map(lambda a, b: jnp.sum(at_least_float32(a) * at_least_float32(b)), first, second)
     return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
 
 
@@ -34,7 +35,7 @@ def tree_cosine(first: Tree, second: Tree) -> Array:
 
 def difference(first: Tree, second: Tree) -> Tree:
     """`first - second`, leaf by leaf."""
-    return jax.tree.map(lambda a, b: _wide(a) - _wide(b), first, second)
+    return jax.tree.map(lambda a, b: at_least_float32(a) - at_least_float32(b), first, second)
 
 
 def ratio(above: Array, below: Array) -> Array:
@@ -58,7 +59,3 @@ def layers(tree: Tree) -> dict[str, Tree]:
 def layer_name(path: tuple) -> str:
     """A path of keys, joined by slashes; `all` where there is none, in a tree that is one array."""
     return jax.tree_util.keystr(path, simple=True, separator="/") or "all"
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(jnp.result_type(x), jnp.float32))

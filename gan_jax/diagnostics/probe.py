@@ -1,24 +1,28 @@
-"""Probe: what is looked at between dispatches, too dear for every round."""
+"""Probe: what is measured between dispatches, too expensive for every round."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
-from gan_jax.game import Game, TrainState
-from gan_jax.types import Batch, Metrics, Moment
+from gan_jax.game import TrainState, TurnContext
+from gan_jax.types import Metrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ProbeContext(TurnContext):
+    """What a probe sees: a turn's context on a batch that has just been played on, with a key of its own.
+
+    Attributes:
+      start: the state before the first round.
+      state: the state now.
+    """
+
+    start: TrainState
+    state: TrainState
 
 
 class Probe(Protocol):
-    """Scalars or small vectors of a state, at each log: jitted, on one batch, nothing averaged over rounds.
+    """Scalars or small vectors of a state, at each log: jitted, on one batch, nothing averaged over rounds."""
 
-    Args:
-      game: the game.
-      start: the state before the first round.
-      state: the state now.
-      batch: one that has just been played on, leaves `[B, ...]`.
-      moment: the round, and a key of the probe's own.
-    """
-
-    def __call__(
-        self, game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment
-    ) -> Metrics: ...
+    def __call__(self, context: ProbeContext, /) -> Metrics: ...

@@ -12,8 +12,9 @@ import numpy as np
 
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.penalties import input_gradient, safe_norm
-from gan_jax.game import Game, Turn
-from gan_jax.types import Array, Aux, Diagnostic, Metrics, Players, Tree
+from gan_jax.functional.precision import at_least_float32
+from gan_jax.game import CriticRole, CriticView, Diagnostic, GeneratorRole, PlayedTurn, TurnContext
+from gan_jax.types import Array, Metrics
 
 SATURATED = 0.01
 """A probability nearer than this to 0 or 1 counts as saturated."""
@@ -23,32 +24,30 @@ scores of every objective."""
 PROBABILITY_EDGES = np.linspace(0, 1, 21, dtype=np.float32)
 
 
-def judged(turn: Turn, aux: Mapping[str, Aux]) -> Iterator[tuple[str, Array, Array]]:
-    """The players of the turn that scored real and fake: `(name, real scores [B], fake scores [B])`."""
-    for name in turn.players:
-        given = aux[name].scores
-        if "real" in given and "fake" in given:
-            real, fake = (_wide(given[kind]).reshape(-1) for kind in ("real", "fake"))
-            yield name, real, fake
+def judges(played: PlayedTurn) -> Iterator[tuple[str, CriticView, CriticView]]:
+    """The players of the turn whose losses are of real and fake scores: `(name, view of real, view of fake)`."""
+    for name in played.turn.players:
+        outputs = played.losses[name].outputs
+        generates = isinstance(played.context.game.players[name].role, GeneratorRole)
+        if outputs.real is not None and outputs.fake is not None and not generates:
+            yield name, outputs.real, outputs.fake
+
+
+def wide_scores(view: CriticView) -> Array:
+    """A view's scores `[B]`, in float32 or wider."""
+    return at_least_float32(view.score).reshape(-1)
 
 
 def of_scores(statistics: Callable[[Array, Array, bool], Metrics]) -> Diagnostic:
     """A diagnostic of every critic of the turn, from `(real [B], fake [B], are scores logits) -> metrics`."""
 
     @functools.wraps(statistics)
-    def diagnostic(
-        game: Game,
-        turn: Turn,
-        before: Players,
-        after: Players,
-        grads: Mapping[str, Tree],
-        aux: Mapping[str, Aux],
-    ) -> Metrics:
-        logits = "logits" in game.objective.traits
+    def diagnostic(played: PlayedTurn) -> Metrics:
+        logits = played.context.game.objective.logits
         return {
             f"{name}/{metric}": value
-            for name, real, fake in judged(turn, aux)
-            for metric, value in statistics(real, fake, logits).items()
+            for name, real, fake in judges(played)
+            for metric, value in statistics(wide_scores(real), wide_scores(fake), logits).items()
         }
 
     return diagnostic
@@ -61,7 +60,7 @@ def scores(real: Array, fake: Array, logits: bool) -> Metrics:
     Returns:
       `critic/score_real_mean`, `score_fake_mean`, `score_real_variance`, `score_fake_variance` (Var D(G(z)));
       `critic/ranking`, the share of pairs in which the real example has the higher score, a half where they
-      cannot be told apart. Where the objective has the trait `logits`, `probability_real_mean`,
+      cannot be told apart. Where the objective's scores are logits, `probability_real_mean`,
       `probability_fake_mean`, `probability_fake_variance`, `accuracy`, `saturation` and `jsd_estimate` as well.
     """
     return moments(real, fake) | (logit_statistics(real, fake) if logits else {})
@@ -161,14 +160,7 @@ def histogram(values: Array, edges: np.ndarray) -> Array:
     )
 
 
-def input_gradients(
-    game: Game,
-    turn: Turn,
-    before: Players,
-    after: Players,
-    grads: Mapping[str, Tree],
-    aux: Mapping[str, Aux],
-) -> Metrics:
+def input_gradients(played: PlayedTurn) -> Metrics:
     """||grad_x D(x)|| at real, fake and interpolated examples, of the critic as it is in evaluation.
 
     Interpolates are e x + (1 - e) x_fake with e spread evenly over (0, 1). The parameters are those before the
@@ -180,16 +172,16 @@ def input_gradients(
       D = sigmoid(score), which vanishes where the critic is sure though that of the score does not.
     """
     metrics: Metrics = {}
-    for name in turn.players:
-        seen = aux[name].seen
-        if "critic" not in name or "score" not in seen.get("real_out", ()):
+    game = played.context.game
+    for name, real, fake in judges(played):
+        if not isinstance(game.players[name].role, CriticRole) or "score" not in real.outputs:
             continue  # A critic of features alone (MMD-GAN) has no score to differentiate.
-        for kind, x in _points(seen["real"][0], seen["fake"][0]).items():
-            norm, score = _slope(game, before, name, x, seen["real"][1:])
+        for kind, x in _points(real.x, fake.x).items():
+            norm, score = _slope(played.context, name, x, real.inputs[1:])
             metrics[f"{name}/input_gradient_{kind}"] = jnp.mean(norm)
             if kind == "interpolates":
                 metrics[f"{name}/input_gradient_{kind}_max"] = jnp.max(norm)
-            if "logits" in game.objective.traits:
+            if game.objective.logits:
                 # grad sigmoid(s) = sigmoid(s) (1 - sigmoid(s)) grad s.
                 steepness = jax.nn.sigmoid(score) * jax.nn.sigmoid(-score)
                 metrics[f"{name}/probability_gradient_{kind}"] = jnp.mean(steepness * norm)
@@ -204,20 +196,14 @@ def _points(real: Array, fake: Array) -> dict[str, Array]:
     return {"real": real, "fake": fake, "interpolates": e * real + (1 - e) * fake}
 
 
-def _slope(
-    game: Game, players: Players, name: str, x: Array, conditions: tuple[Array, ...]
-) -> tuple[Array, Array]:
+def _slope(context: TurnContext, name: str, x: Array, conditions: tuple[Array, ...]) -> tuple[Array, Array]:
     """||grad_x score|| `[B]` and the score `[B]`."""
-    player = players[name]
+    player = context.players[name]
 
     def score(x: Array) -> Array:
-        out, _ = game.networks[name].apply(
+        out, _ = context.game.players[name].network.apply(
             player.params, player.model_state, x, *conditions, train=False, key=None
         )
-        return _wide(out["score"] if isinstance(out, Mapping) else out)
+        return at_least_float32(out["score"] if isinstance(out, Mapping) else out)
 
-    return safe_norm(_wide(input_gradient(score, x))), score(x)
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return safe_norm(at_least_float32(input_gradient(score, x))), score(x)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.diagnostics.norms import layer_name
-from gan_jax.game import Game, TrainState
-from gan_jax.types import Array, Batch, Metrics, Moment
+from gan_jax.diagnostics.probe import ProbeContext
+from gan_jax.functional.precision import at_least_float32
+from gan_jax.types import Array, Metrics
 
 
-def spectral_norms(game: Game, start: TrainState, state: TrainState, batch: Batch, moment: Moment) -> Metrics:
+def spectral_norms(context: ProbeContext) -> Metrics:
     """The largest singular value of every kernel, `player/spectral_norm/layer/kernel`, a probe.
 
     A convolution's kernel is read as the matrix `[everything else, out]`. These are the parameters as they are
@@ -18,7 +19,7 @@ def spectral_norms(game: Game, start: TrainState, state: TrainState, batch: Batc
     """
     return {
         f"{name}/spectral_norm/{layer_name(path)}": spectral_norm(leaf)
-        for name, player in state.players.items()
+        for name, player in context.state.players.items()
         for path, leaf in jax.tree_util.tree_leaves_with_path(player.params)
         if leaf.ndim >= 2
     }
@@ -30,7 +31,7 @@ def spectral_norm(kernel: Array) -> Array:
     >>> round(float(spectral_norm(jnp.diag(jnp.array([3.0, -4.0])))), 5)
     4.0
     """
-    matrix = kernel.reshape(-1, kernel.shape[-1]).astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    matrix = at_least_float32(kernel.reshape(-1, kernel.shape[-1]))
     if matrix.shape[0] < matrix.shape[1]:
         matrix = matrix.T
     # The Gram matrix of the shorter side: a convolution's has 512 rows where the kernel has 8,192.

@@ -16,7 +16,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.functional.batch import FSDP_AXIS
-from gan_jax.game import Game, Network
+from gan_jax.game import Game
+from gan_jax.network import Network
 from gan_jax.types import Array, Key, Tree
 
 SMALLEST = 2**14
@@ -55,8 +56,11 @@ def divided(tree: Tree, mesh: Mesh) -> Tree:
 
 def gathering(game: Game, parts: int) -> Game:
     """The game with networks that put their divided parameters together for each call."""
-    networks = {name: _gathering(network, parts) for name, network in game.networks.items()}
-    return dataclasses.replace(game, networks=networks)
+    players = {
+        name: dataclasses.replace(player, network=_gathering(player.network, parts))
+        for name, player in game.players.items()
+    }
+    return dataclasses.replace(game, players=players)
 
 
 def _gathering(network: Network, parts: int) -> Network:

@@ -21,10 +21,11 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.fsdp import divided, gathering
 from gan_jax.field import gradient_field, mean_over_replicas, replica_mean
 from gan_jax.functional.batch import BATCH_AXES, DATA_AXIS, FSDP_AXIS
-from gan_jax.game import Game, Schedule, TrainState
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.schedule import Schedule
 from gan_jax.training.rollout import rollout_program
 from gan_jax.training.step import init_state
-from gan_jax.types import Array, Batch, Diagnostic, Key, Metrics, Tree
+from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
 PARALLELISMS = ("jit", "pmap", "fsdp")
 Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metrics]]

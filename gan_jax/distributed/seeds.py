@@ -15,9 +15,10 @@ from scipy import special
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout, LayoutError, Run, make_mesh
-from gan_jax.game import Game, Schedule, TrainState
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.schedule import Schedule
 from gan_jax.training.rollout import rollout_program
-from gan_jax.types import Array, Diagnostic, Key, Metrics, Tree
+from gan_jax.types import Array, Key, Metrics, Tree
 
 SEED_AXIS = "seed"
 _CONFIDENCE = 0.95

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Schedule, Turn, parameter_count
+from gan_jax.game import Game, Players, TurnContext
+from gan_jax.network import parameter_count
 from gan_jax.networks.describe import describe as describe_network
 from gan_jax.play import apply_turn
+from gan_jax.schedule import Schedule, Turn
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
-from gan_jax.types import Batch, Metrics, Moment, Players
+from gan_jax.types import Batch, Metrics
 
 
 def describe(experiment: Experiment) -> str:
@@ -22,7 +24,7 @@ def describe(experiment: Experiment) -> str:
     Each kind of turn is compiled once, for one device.
     """
     game = experiment.game
-    parts = [describe_network(game.networks[name], name) for name in game.players]
+    parts = [describe_network(player.network, name) for name, player in game.players.items()]
     parts.append("\n".join(_facts(experiment)))
     parts.append("\n".join(_costs(experiment)))
     return "\n\n".join(parts)
@@ -33,8 +35,9 @@ def _facts(experiment: Experiment) -> list[str]:
     state = jax.eval_shape(lambda: init_state(game, jax.random.key(0)))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state._replace(key=())))
     examples = "drawn without end" if source.size is None else f"of {source.size:,} examples"
-    terms = ", ".join(game.objective.terms) or "none"
-    traits = ", ".join(sorted(game.objective.traits)) or "none"
+    terms = ", ".join(f"{term.player}/{term.name}" for term in game.objective.terms) or "none"
+    transforms = ", ".join(transform.name for transform in game.objective.transforms) or "none"
+    averages = ", ".join(name for name, player in game.players.items() if player.ema is not None) or "none"
     total = sum(parameter_count(player.params) for player in state.players.values())
     return [
         f"parameters  {total:,} of {len(game.players)} players",
@@ -42,17 +45,24 @@ def _facts(experiment: Experiment) -> list[str]:
         f"data        batches of {source.batch_size}, {examples}",
         f"turns       {schedule_text(game.schedule)}",
         *(f"phase       {schedule_text(schedule)}" for _, schedule in game.phases),
-        f"objective   traits: {traits}; terms: {terms}",
-        f"averages    {', '.join(sorted(game.ema)) or 'none'}",
+        f"objective   terms: {terms}; input transforms: {transforms}",
+        f"averages    {averages}",
     ]
 
 
 def schedule_text(schedule: Schedule) -> str:
     """A schedule in a line; `again` is a turn on the preceding turn's batch.
 
-    >>> from gan_jax.game import alternating, simultaneous
-    >>> schedule_text(alternating(5)), schedule_text(simultaneous())
-    ('5 x critic, generator', 'critic + generator')
+        >>> from gan_jax.game import Game, Players, TurnContext
+    from gan_jax.network import parameter_count
+    from gan_jax.networks.describe import describe as describe_network
+    from gan_jax.play import apply_turn
+    from gan_jax.schedule import Schedule, Turn
+    from gan_jax.training.experiment import Experiment
+    from gan_jax.training.step import init_state
+    from gan_jax.types import Batch, Metrics
+        >>> schedule_text(alternating(5)), schedule_text(simultaneous())
+        ('5 x critic, generator', 'critic + generator')
     """
     words: list[tuple[str, int]] = []
     for turn in schedule:
@@ -84,7 +94,8 @@ def turn_flops(game: Game, source: Source, turn: Turn) -> float:
     """Floating-point operations of one turn on one batch, as the compiler counts its program's."""
 
     def play(players: Players, batch: Batch, seed: jax.Array) -> tuple[Players, Metrics]:
-        return apply_turn(game, turn, players, batch, Moment(jnp.int32(0), jax.random.key(seed)))
+        context = TurnContext(game, players, batch, jnp.int32(0), jax.random.key(seed))
+        return apply_turn(turn, context)
 
     players = jax.eval_shape(lambda: init_state(game, jax.random.key(0))).players
     host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))

@@ -18,11 +18,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Game, TrainState
+from gan_jax.diagnostics.probe import ProbeContext
+from gan_jax.game import Game, GeneratorRole, TrainState, TurnContext
+from gan_jax.keys import named_key
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
-from gan_jax.types import Array, Batch, Key, Metrics, Moment, Tree
+from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
 CHUNK = 1000
 """Latents drawn with one key."""
@@ -36,12 +37,33 @@ def mesh_of(state: TrainState) -> Mesh | None:
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
-def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree]:
-    """The generator's `(params, model_state)`: its moving average where it keeps one and `ema` asks for it."""
-    if ema and "generator" in state.ema:
-        return state.ema["generator"]
-    player = state.players["generator"]
-    return player.params, player.model_state
+def generator_variables(state: TrainState, player: str = "generator", ema: bool = True) -> tuple[Tree, Tree]:
+    """A generator's `(params, model_state)`: its moving average where it keeps one and `ema` asks for it."""
+    if ema and player in state.ema:
+        return state.ema[player]
+    return state.players[player].params, state.players[player].model_state
+
+
+def generators_of(game: Game, player: str | None = None) -> tuple[str, ...]:
+    """The players that make samples, or the one that is named.
+
+    Raises:
+      ValueError: if there is none, or the one named is not among them.
+    """
+    names = game.objective.with_role(GeneratorRole)
+    if player is None:
+        if not names:
+            raise ValueError(f"No player of this game makes samples; its players are {sorted(game.players)}.")
+        return names
+    if player not in names:
+        raise ValueError(f"The players that make samples are {', '.join(names)}; got {player!r}.")
+    return (player,)
+
+
+def _role(game: Game, player: str) -> GeneratorRole:
+    role = game.players[player].role
+    assert isinstance(role, GeneratorRole)
+    return role
 
 
 def _whole(mesh: Mesh | None) -> NamedSharding | None:
@@ -50,17 +72,19 @@ def _whole(mesh: Mesh | None) -> NamedSharding | None:
 
 
 @functools.lru_cache(maxsize=32)
-def _sampler(game: Game, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
+def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
     """`(variables, key's words, numbers of the blocks, their inputs) -> samples`, a block on each device.
 
     Every device runs one and the same program on its block, so that samples agree to the last bits on any number of
     devices: on their way to 256 levels a rounding error can become a level.
     """
 
+    network = game.players[player].network
+
     def block(variables: tuple[Tree, Tree], words: Array, number: Array, inputs: Any) -> Array:
-        key = named_key(jax.random.wrap_key_data(words, impl=kind), "generator")
-        own = jax.random.fold_in(key, number[0])
-        return game.networks["generator"].apply(*variables, *inputs, train=False, key=own)[0]
+        key = named_key(jax.random.wrap_key_data(words, impl=kind), player)
+        block_key = jax.random.fold_in(key, number[0])
+        return network.apply(*variables, *inputs, train=False, key=block_key)[0]
 
     if mesh is None:
         return jax.jit(block)
@@ -81,31 +105,37 @@ def sample(
     key: Key,
     n: int,
     *,
+    player: str | None = None,
     ema: bool = True,
-    conditions: Callable[[int], tuple[Any, ...]] = lambda n: (),
+    condition_batch: Callable[[int], Batch] = lambda n: {},
 ) -> np.ndarray:
-    """Samples of the generator in evaluation (running statistics, no noise in layers).
+    """Samples of a generator in evaluation (running statistics, no noise in layers).
 
     Args:
       game: the game.
       state: whose generator; on several devices, they share the work.
       key: the draw; the same key gives the same latents whatever the parameters and the devices.
       n: how many.
+      player: which generator, where the game has several.
       ema: use the moving average where the generator keeps one.
-      conditions: `n -> the generator's extra_sources inputs`, each `[n, ...]`.
+      condition_batch: `n -> a batch [n, ...]` of what the generator's condition is read off: labels, images.
 
     Returns:
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is below 1.
+      ValueError: if `n` is below 1, or the player is not one generator of the game.
     """
     if n < 1:
         raise ValueError(f"Ask for 1 or more samples, got {n}.")
+    names = generators_of(game, player)
+    if len(names) > 1:
+        raise ValueError(f"The game has several generators: say player={' or '.join(map(repr, names))}.")
+    (name,) = names
     mesh = mesh_of(state)
-    variables, prior = generator_variables(state, ema), game.objective.prior
-    draw = _sampler(game, mesh, jax.random.key_impl(key))
-    inputs = tuple(jax.tree.map(np.asarray, conditions(n)))
+    variables, prior = generator_variables(state, name, ema), game.objective.prior
+    draw = _sampler(game, name, mesh, jax.random.key_impl(key))
+    inputs = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
     if prior is not None:
         inputs = (_latents(prior, key, n), *inputs)
     # Blocks of one size, so that one program serves all; the last one's surplus is dropped.
@@ -127,14 +157,17 @@ def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
     return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *parts)
 
 
-def sample_shape(experiment: Experiment, state: TrainState) -> tuple[int, ...]:
+def sample_shape(experiment: Experiment, state: TrainState, player: str | None = None) -> tuple[int, ...]:
     """The shape of one sample, of a state or of its shapes; nothing is drawn."""
     game = experiment.game
+    name = generators_of(game, player)[0]
 
     def draw(state: TrainState, key: Key) -> Array:
-        prior, conditions = game.objective.prior, experiment.conditions(1)
+        prior = game.objective.prior
+        conditions = _role(game, name).condition(experiment.condition_batch(1))
         inputs = conditions if prior is None else (prior(key, 1), *conditions)
-        return game.networks["generator"].apply(*generator_variables(state), *inputs, train=False, key=key)[0]
+        variables = generator_variables(state, name)
+        return game.players[name].network.apply(*variables, *inputs, train=False, key=key)[0]
 
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
@@ -144,18 +177,35 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
 
 
-def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Any:
-    """The experiment's picture of `state`, always of the same latents: uint8 `[H, W, C]`."""
+def picture_name(generators: tuple[str, ...], player: str) -> str:
+    """How a generator's pictures are named.
+
+    >>> picture_name(("generator",), "generator"), picture_name(("a", "b"), "b")
+    ('samples', 'samples_b')
+    """
+    return "samples" if len(generators) == 1 else f"samples_{player}"
+
+
+def pictures(experiment: Experiment, state: TrainState, *, ema: bool = True) -> dict[str, Any]:
+    """The experiment's pictures of `state`, always of the same latents, by name: uint8 `[H, W, C]`.
+
+    A game with one generator has the picture `samples`; with several, each has `samples_<player>`.
+    """
     key = named_key(jax.random.key(experiment.seed), "picture")
-    samples = sample(
-        experiment.game,
-        state,
-        key,
-        experiment.picture_samples,
-        ema=ema,
-        conditions=experiment.conditions,
-    )
-    return experiment.picture(samples)
+    drawn = {}
+    names = generators_of(experiment.game)
+    for name in names:
+        samples = sample(
+            experiment.game,
+            state,
+            key,
+            experiment.picture_samples,
+            player=name,
+            ema=ema,
+            condition_batch=experiment.condition_batch,
+        )
+        drawn[picture_name(names, name)] = experiment.picture_of(name)(samples)
+    return drawn
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -165,8 +215,8 @@ def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> A
 def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = None) -> dict[str, Any]:
     """What the experiment's evaluations say of samples, and every player's loss and scores on one batch.
 
-    Where the generator keeps a moving average, its samples stand beside those of the parameters themselves, drawn
-    from the same latents.
+    Where a generator keeps a moving average, its samples stand beside those of the parameters themselves, drawn
+    from the same latents. Where there are several generators, each one's numbers have its name in front.
 
     Args:
       experiment: whose evaluations.
@@ -178,25 +228,31 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
       `fingerprints`, by evaluation what its scores depend on and which `metrics` those are; `players`.
     """
     key = named_key(jax.random.key(experiment.seed), "evaluation")
-    kinds = {"ema": True, "raw": False} if "generator" in state.ema else {"raw": False}
+    game = experiment.game
+    generators = generators_of(game)
+    averaged = any(name in state.ema for name in generators)
+    kinds = {"ema": True, "raw": False} if averaged else {"raw": False}
     samples: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, Any] = {}
     for kind, ema in kinds.items():
-        drawn = sample(
-            experiment.game,
-            state,
-            key,
-            experiment.evaluation_samples,
-            ema=ema,
-            conditions=experiment.conditions,
-        )
         samples[kind] = {}
-        for name, evaluation in experiment.evaluations.items():
-            found: Any = evaluation(drawn)
-            if hasattr(found, "fingerprint"):
-                fingerprints[name] = _fingerprint(found)
-                found = found.values
-            samples[kind] |= found
+        for player in generators:
+            drawn = sample(
+                game,
+                state,
+                key,
+                experiment.evaluation_samples,
+                player=player,
+                ema=ema,
+                condition_batch=experiment.condition_batch,
+            )
+            prefix = "" if len(generators) == 1 else f"{player}/"
+            for name, evaluation in experiment.evaluations_of(player).items():
+                found: Any = evaluation(drawn)
+                if hasattr(found, "fingerprint"):
+                    fingerprints[f"{prefix}{name}"] = _fingerprint(found, prefix)
+                    found = found.values
+                samples[kind] |= {f"{prefix}{metric}": value for metric, value in found.items()}
     return {
         "step": int(state.step),
         "evaluation_samples": experiment.evaluation_samples,
@@ -207,11 +263,11 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
     }
 
 
-def _fingerprint(scores: Any) -> dict[str, Any]:
+def _fingerprint(scores: Any, prefix: str) -> dict[str, Any]:
     return {
         "key": scores.fingerprint.key,
         **dataclasses.asdict(scores.fingerprint),
-        "metrics": list(scores.values),
+        "metrics": [f"{prefix}{metric}" for metric in scores.values],
     }
 
 
@@ -273,14 +329,19 @@ def losses_and_scores(
 @functools.lru_cache(maxsize=8)
 def _losses(game: Game, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
     def measure(state: TrainState, batch: Batch) -> Metrics:
-        moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "evaluation"), state.step))
+        key = jax.random.fold_in(named_key(state.key, "evaluation"), state.step)
+        context = TurnContext(game, state.players, batch, state.step, key)
         measured: Metrics = {}
-        for name, loss in game.objective.losses.items():
-            _, aux = loss(game, state.players, batch, moment)
-            measured |= {f"{name}/{metric}": value for metric, value in aux.metrics.items()}
-            for kind, scores in aux.scores.items():
-                measured[f"{name}/score_{kind}_mean"] = jnp.mean(scores)
-                measured[f"{name}/score_{kind}_std"] = jnp.std(scores)
+        for name, part in game.objective.players.items():
+            output = part.loss(context)
+            measured |= {f"{name}/{metric}": value for metric, value in output.metrics.items()}
+            views = {"real": output.outputs.real, "fake": output.outputs.fake}
+            if isinstance(part.role, GeneratorRole):
+                del views["real"]
+            for kind, view in views.items():
+                if view is not None:
+                    measured[f"{name}/score_{kind}_mean"] = jnp.mean(view.score)
+                    measured[f"{name}/score_{kind}_std"] = jnp.std(view.score)
         return measured
 
     return jax.jit(measure, out_shardings=_whole(mesh))
@@ -297,16 +358,24 @@ def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, 
 def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
     game = experiment.game
 
-    def look(state: TrainState, batch: Batch) -> Metrics:
-        moment = Moment(state.step, jax.random.fold_in(named_key(state.key, "probe"), state.step))
-        # Computed anew rather than kept: what no probe reads, the compiler drops.
+    def measure(state: TrainState, batch: Batch) -> Metrics:
+        # Computed again rather than kept: what no probe reads, the compiler drops.
         start = init_state(game, jax.random.key(experiment.seed))
+        context = ProbeContext(
+            game=game,
+            players=state.players,
+            batch=batch,
+            step=state.step,
+            turn_key=jax.random.fold_in(named_key(state.key, "probe"), state.step),
+            start=start,
+            state=state,
+        )
         measured: Metrics = {}
-        for one in experiment.probes:
-            measured |= one(game, start, state, batch, moment)
+        for one_probe in experiment.probes:
+            measured |= one_probe(context)
         return measured
 
-    return jax.jit(look, out_shardings=_whole(mesh))
+    return jax.jit(measure, out_shardings=_whole(mesh))
 
 
 def get_batch(source: Source, state: TrainState, host_batch: Any, device_data: Tree = None) -> Batch:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import over_batch
-from gan_jax.types import Array, Key, Prepare, Tree
+from gan_jax.game import InputTransform
+from gan_jax.types import Array, Key, Tree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,7 +159,7 @@ POLICIES: dict[str, tuple[Augment, ...]] = {
 
 def diff_augment(
     policy: str | Sequence[str] = ("color", "translation", "cutout"), probability: float | str = 1.0
-) -> Prepare:
+) -> InputTransform:
     """DiffAugment: what the critic sees of real and fake is augmented, and the generator learns through it.
 
     Image conditions of the size of `x` (the input of an image-to-image game) move and are cut with it, so that
@@ -167,8 +168,8 @@ def diff_augment(
     Args:
       policy: of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order in
         which they are applied; names, or one string with commas.
-      probability: with which each change is applied to an image; or the name under which the critic's memory
-        holds it (adaptive augmentation, see `adapt_probability`).
+      probability: with which each change is applied to an image; or the name under which the critic's objective
+        state holds it (adaptive augmentation, see `adapt_probability`).
 
     Raises:
       ValueError: if a policy is unknown, or the probability is outside [0, 1].
@@ -177,10 +178,10 @@ def diff_augment(
       Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, 2020 (arXiv:2006.10738).
       Karras et al., Training Generative Adversarial Networks with Limited Data, 2020 (arXiv:2006.06676).
 
-    >>> prepare = diff_augment("color,cutout")
+    >>> transform = diff_augment("color,cutout")
     >>> x = jnp.ones((2, 8, 8, 3))
-    >>> (seen,) = prepare((x,), key=jax.random.key(0), step=jnp.array(0), objective_state={})
-    >>> seen.shape
+    >>> (changed,) = transform.apply((x,), jax.random.key(0), jnp.array(0), {})
+    >>> changed.shape
     (2, 8, 8, 3)
     """
     names = [name.strip() for name in policy.split(",")] if isinstance(policy, str) else list(policy)
@@ -189,8 +190,8 @@ def diff_augment(
     if not isinstance(probability, str) and not 0 <= probability <= 1:
         raise ValueError(f"A probability lies in [0, 1], got {probability}.")
 
-    def prepare(
-        inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
+    def apply(
+        inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
         share = objective_state[probability] if isinstance(probability, str) else probability
         moves = [leaf.ndim == 4 and leaf.shape[:3] == inputs[0].shape[:3] for leaf in inputs]
@@ -212,7 +213,8 @@ def diff_augment(
         )
         return tuple(next(changed) if moved else leaf for leaf, moved in zip(inputs, moves, strict=True))
 
-    return prepare
+    reads = probability if isinstance(probability, str) else None
+    return InputTransform(name="diff_augment", apply=apply, reads_state=reads)
 
 
 def adapt_probability(

@@ -1,23 +1,16 @@
-"""What has a batch axis: keys by name, draws that stay sharded, packing."""
+"""What has a batch axis: draws that stay sharded, flattening."""
 
 from __future__ import annotations
-
-import zlib
 
 import jax
 from jax.sharding import AxisType, PartitionSpec
 
-from gan_jax.types import Array, Key, Tree
+from gan_jax.types import Array, Tree
 
 DATA_AXIS = "data"
 FSDP_AXIS = "fsdp"
 BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
 """Mesh axes that share the batch; over `fsdp` parameters are divided as well."""
-
-
-def named_key(key: Key, name: str) -> Key:
-    """The key for one use of a turn's key: the same name is the same draw, another name is independent."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def over_batch(tree: Tree) -> Tree:

@@ -8,8 +8,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional.batch import named_key, over_batch
+from gan_jax.functional.batch import over_batch
 from gan_jax.functional.priors import Prior, gaussian
+from gan_jax.keys import named_key
 from gan_jax.types import Array, Key
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import over_batch
+from gan_jax.game import InputTransform
 from gan_jax.types import Array, Key, Tree
 
 TRUNCATION = 2.0
@@ -44,23 +44,8 @@ NOISES: dict[str, Callable[[Key, Array], Array]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class InstanceNoise:
-    """A `Prepare` that adds noise to the critic's first input; see `instance_noise`."""
-
-    sigma: float | Callable[[Array], Array]
-    kind: str
-
-    def __call__(
-        self, inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
-    ) -> tuple[Array, ...]:
-        x, *conditions = inputs
-        sigma = self.sigma(step) if callable(self.sigma) else self.sigma
-        return (x + jnp.asarray(sigma, x.dtype) * NOISES[self.kind](key, x), *conditions)
-
-
-def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussian") -> InstanceNoise:
-    """Noise of standard deviation `sigma` in every coordinate, on real and fake inputs, drawn apart.
+def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussian") -> InputTransform:
+    """Noise of standard deviation `sigma` in every coordinate, on real and fake inputs, drawn independently.
 
     Args:
       sigma: a number, or `round -> number`: `optax.linear_schedule(0.5, 0.0, 10_000)` anneals it.
@@ -73,8 +58,8 @@ def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussia
       Arjovsky & Bottou, Towards Principled Methods for Training GANs, 2017, section 3 (arXiv:1701.04862);
       Sonderby et al., Amortised MAP Inference for Image Super-resolution, 2017, section 3 (arXiv:1610.04490).
 
-    >>> prepare = instance_noise(0.5)
-    >>> (x,) = prepare((jnp.zeros((1000, 2)),), key=jax.random.key(0), step=jnp.array(0), objective_state={})
+    >>> transform = instance_noise(0.5)
+    >>> (x,) = transform.apply((jnp.zeros((1000, 2)),), jax.random.key(0), jnp.array(0), {})
     >>> round(float(x.std()), 1)
     0.5
     """
@@ -82,4 +67,12 @@ def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussia
         raise ValueError(f"There is no noise {kind!r}: expected one of {sorted(NOISES)}.")
     if not callable(sigma) and sigma < 0:
         raise ValueError(f"The noise's standard deviation is 0 or more, got {sigma}.")
-    return InstanceNoise(sigma, kind)
+
+    def apply(
+        inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
+    ) -> tuple[Array, ...]:
+        x, *conditions = inputs
+        deviation = sigma(step) if callable(sigma) else sigma
+        return (x + jnp.asarray(deviation, x.dtype) * NOISES[kind](key, x), *conditions)
+
+    return InputTransform(name="instance_noise", apply=apply)

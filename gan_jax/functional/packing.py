@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 
+from gan_jax.game import InputTransform
 from gan_jax.types import Array, Key, Tree
 
 
@@ -33,21 +33,7 @@ def pack(x: Array, degree: int) -> Array:
     return packs.reshape(*packs.shape[:-2], degree * x.shape[-1])
 
 
-@dataclasses.dataclass(frozen=True)
-class Packing:
-    """A `Prepare` that packs all of the critic's inputs; see `packing`."""
-
-    degree: int
-    conflicts = frozenset({"heads"})
-    adds = frozenset({"packed"})
-
-    def __call__(
-        self, inputs: tuple[Array, ...], *, key: Key, step: Array, objective_state: Mapping[str, Tree]
-    ) -> tuple[Array, ...]:
-        return tuple(pack(leaf, self.degree) for leaf in inputs)
-
-
-def packing(degree: int) -> Packing:
+def packing(degree: int) -> InputTransform:
     """The critic sees packs of `degree` samples, its input so many times as wide (more channels for images).
 
     Scores are `[B / degree]`. Heads that say something of a single sample (classes, codes) make no sense with it
@@ -60,10 +46,16 @@ def packing(degree: int) -> Packing:
       Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 2
       (arXiv:1712.04086).
 
-    >>> (x,) = packing(3)((jnp.ones((6, 8, 8, 1)),), key=None, step=None, objective_state={})
+    >>> (x,) = packing(3).apply((jnp.ones((6, 8, 8, 1)),), jax.random.key(0), jnp.array(0), {})
     >>> x.shape
     (2, 8, 8, 3)
     """
     if degree < 1:
         raise ValueError(f"packing takes 1 or more samples at once, got {degree}.")
-    return Packing(degree)
+
+    def apply(
+        inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
+    ) -> tuple[Array, ...]:
+        return tuple(pack(leaf, degree) for leaf in inputs)
+
+    return InputTransform(name="packing", apply=apply, packs=degree)

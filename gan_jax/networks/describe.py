@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gan_jax.game import Network, parameter_count
+from gan_jax.network import Network, parameter_count
 from gan_jax.types import Tree
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.channels import channel_sum, over_channels
+from gan_jax.functional.precision import at_least_float32
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.types import Array
 
@@ -54,11 +55,6 @@ def activation(name: Activation) -> Callable[[Array], Array]:
     if name not in _ACTIVATIONS:
         raise ValueError(f"Unknown activation {name!r}: use one of {sorted(_ACTIVATIONS)} or a callable.")
     return _ACTIVATIONS[name]
-
-
-def at_least_float32(x: Array) -> Array:
-    """`x` in float32, or in float64 where it is that: what networks hand out whatever they compute in."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class SpectralWeight(nn.Module):

@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Network
+from gan_jax.keys import named_key
+from gan_jax.network import Network
 from gan_jax.types import Array, Key, Tree
 
 RNGS = ("dropout", "noise")
@@ -89,7 +89,8 @@ def from_linen(
 
     if couples_batch is None:
         couples_batch = _couples_batch(init)
-    return Network(init=init, apply=apply, couples_batch=couples_batch)
+    inputs = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in example_inputs)
+    return Network(init=init, apply=apply, inputs=inputs)
 
 
 def _is_struct(x: Any) -> bool:

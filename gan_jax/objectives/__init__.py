@@ -1,15 +1,9 @@
 """Objectives: one paper or family a file, each a factory named after its module."""
 
-from gan_jax.objectives._compose import (
-    Outcome,
-    Term,
-    add_terms,
-    prepared,
-    two_player,
-    unrolled,
-)
+from gan_jax.game import unconditional
+from gan_jax.objectives._compose import two_player, unrolled, with_transforms
 from gan_jax.objectives._critics import autoencoder_critic, class_critic, with_score
-from gan_jax.objectives._look import label_condition, unconditional
+from gan_jax.objectives._forward import label_condition
 from gan_jax.objectives._penalties import (
     critic_penalty,
     dragan_penalty,
@@ -19,6 +13,7 @@ from gan_jax.objectives._penalties import (
     r1,
     r2,
 )
+from gan_jax.objectives._term import Outcome, Term, TermContext, add_terms, term
 from gan_jax.objectives._terms import (
     adaptive_augmentation,
     classification,
@@ -37,6 +32,7 @@ from gan_jax.objectives._terms import (
 __all__ = [
     "Outcome",
     "Term",
+    "TermContext",
     "adaptive_augmentation",
     "add_terms",
     "autoencoder_critic",
@@ -56,13 +52,14 @@ __all__ = [
     "max_penalty",
     "mixture_penalty",
     "mutual_information",
-    "prepared",
     "r1",
     "r2",
     "reconstruction",
+    "term",
     "top_k",
     "two_player",
     "unconditional",
     "unrolled",
     "with_score",
+    "with_transforms",
 ]

@@ -8,9 +8,9 @@ import pathlib
 import textwrap
 from collections.abc import Callable
 
-from gan_jax.functional import noise, packing
+from gan_jax.functional import augment, noise, packing
+from gan_jax.game import CriticRole, GeneratorRole, Role
 from gan_jax.objectives import _catalogue, _penalties, _terms
-from gan_jax.objectives._compose import TRAITS
 
 ROOT = pathlib.Path(inspect.getfile(_catalogue)).resolve().parents[2]
 HEADER = """# Objectives
@@ -24,7 +24,7 @@ refuses is found by building the combination; a refusal is an error when the obj
 Games that need no file of their own: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective
 with `condition=label_condition`, which gives the label to both networks; a projection critic (Miyato & Koyama,
 2018, arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance
-noise, packing and augmentation are `prepared(objective, ...)`; looking ahead is `unrolled(objective, steps)`;
+noise, packing and augmentation are `with_transforms(objective, ...)`; looking ahead is `unrolled(objective, steps)`;
 consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
 """
 
@@ -73,8 +73,9 @@ def section(name: str) -> str:
         *(["```text", formula(doc), "```", ""] if formula(doc) else []),
         f"- file: `gan_jax/objectives/{name}.py`",
         f"- source: {references(inspect.getdoc(_catalogue.factory(name)) or '')}",
-        f"- players: {', '.join(f'`{player}`' for player in objective.losses)}",
-        f"- traits: {', '.join(sorted(objective.traits)) or 'none'}",
+        f"- players: {', '.join(f'`{n}` ({role_text(p.role)})' for n, p in objective.players.items())}",
+        f"- losses: of the critic's {'features' if objective.on_features else 'scores'}"
+        + (", which are logits" if objective.logits else ""),
         f"- proven in: {', '.join(tests)}",
         f"- takes: {', '.join(taken)}",
         f"- refuses: {', '.join(refused) or 'nothing'}",
@@ -82,11 +83,20 @@ def section(name: str) -> str:
     return "\n".join(lines)
 
 
+def role_text(role: Role) -> str:
+    """A role in a few words."""
+    if isinstance(role, GeneratorRole):
+        return f"generator of `{role.target}`"
+    if isinstance(role, CriticRole):
+        return f"critic of `{role.generator}`"
+    return "auxiliary"
+
+
 def modifiers() -> str:
     """What can be added to an objective, each with the first line of its docstring."""
     makers = [
         (name, maker)
-        for module in (_penalties, _terms, noise, packing)
+        for module in (_penalties, _terms, augment, noise, packing)
         for name, maker in vars(module).items()
         if inspect.isfunction(maker) and maker.__module__ == module.__name__ and is_maker(maker)
     ]
@@ -94,23 +104,21 @@ def modifiers() -> str:
 
 
 def is_maker(function: Callable[..., object]) -> bool:
-    """Whether a function returns a term or a preparation."""
-    return inspect.signature(function).return_annotation in ("Term", "InstanceNoise", "Packing")
+    """Whether a function returns a term or an input transform."""
+    return inspect.signature(function).return_annotation in ("Term", "InputTransform")
 
 
 def page() -> str:
     """The whole page."""
-    traits = "\n".join(f"- `{name}`: {meaning}" for name, meaning in sorted(TRAITS.items()))
     table = "\n".join(
-        f"| [`{name}`](#{name}) | {', '.join(_catalogue.example(name).losses)} |"
+        f"| [`{name}`](#{name}) | {', '.join(_catalogue.example(name).players)} |"
         for name in _catalogue.OBJECTIVES
     )
     sections = "\n\n".join(section(name) for name in _catalogue.OBJECTIVES)
     parts = [
         HEADER,
         f"| objective | players |\n| --- | --- |\n{table}\n",
-        f"## Terms and preparations\n\n{modifiers()}\n",
-        f"## Traits\n\n{traits}\n",
+        f"## Terms and input transforms\n\n{modifiers()}\n",
         f"{sections}\n",
     ]
     return "\n".join(parts)

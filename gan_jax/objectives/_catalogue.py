@@ -13,9 +13,10 @@ from gan_jax.functional.codes import Code
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Objective
+from gan_jax.game import CriticRole, Objective
 from gan_jax.objectives import _penalties, _terms
-from gan_jax.objectives._compose import Term, add_terms, prepared, unrolled
+from gan_jax.objectives._compose import unrolled, with_transforms
+from gan_jax.objectives._term import Term, add_terms
 from gan_jax.types import Array, Key
 
 OBJECTIVES = tuple(
@@ -52,13 +53,15 @@ def example(name: str) -> Objective:
 
 
 def critic_of(objective: Objective) -> str:
-    """The player that judges: `critic`, or the last of several."""
-    return [name for name in objective.losses if name.startswith("critic")][-1]
+    """The player that judges, the last where there are several."""
+    return objective.with_role(CriticRole)[-1]
 
 
 def generator_of(objective: Objective) -> str:
-    """The player that `critic_of` judges: `generator`, or the first of several."""
-    return next(name for name in objective.losses if name.startswith("generator"))
+    """The player that `critic_of` judges."""
+    role = objective.players[critic_of(objective)].role
+    assert isinstance(role, CriticRole)
+    return role.generator
 
 
 def _half(key: Key, x: Array) -> Array:
@@ -103,12 +106,12 @@ MODIFIERS: dict[str, Modifier] = {
     "latent_consistency": _term(_terms.latent_consistency(), _terms.latent_diversity()),
     "lecam": _term(_terms.lecam()),
     "historical_averaging": lambda objective: add_terms(
-        objective, *(_terms.historical_averaging(player=player) for player in objective.losses)
+        objective, *(_terms.historical_averaging(player=player) for player in objective.players)
     ),
     "top_k": _term(_terms.top_k()),
     "adaptive_augmentation": _term(_terms.adaptive_augmentation()),
-    "instance_noise": lambda objective: prepared(objective, instance_noise(0.1)),
-    "packing": lambda objective: prepared(objective, packing(2)),
+    "instance_noise": lambda objective: with_transforms(objective, instance_noise(0.1)),
+    "packing": lambda objective: with_transforms(objective, packing(2)),
     "unrolled": _unrolled(remat=False),
     "unrolled_remat": _unrolled(remat=True),
 }

@@ -1,269 +1,129 @@
-"""What objectives are made of: two players' losses from two formulas, terms that add to them, unrolling.
-
-`two_player` turns `critic_loss(real, fake)` and `generator_loss(real, fake)` into an `Objective`;
-`add_terms` adds penalties and further terms to any objective; `prepared` lets every critic see its inputs
-through packing, noise or augmentation; `unrolled` lets a player look ahead through its opponent's steps.
-"""
+"""What objectives are made of: two players' losses from two formulas, input transforms, unrolling."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective, Turn
-from gan_jax.objectives._look import Condition, Read, look, score, unconditional
+from gan_jax.game import (
+    Condition,
+    CriticRole,
+    Game,
+    GeneratorRole,
+    InputTransform,
+    LossFn,
+    LossOutput,
+    Objective,
+    PlayerObjective,
+    TurnContext,
+    loss_output,
+    unconditional,
+)
+from gan_jax.keys import named_key
+from gan_jax.objectives._forward import Read, forward, score
 from gan_jax.play import apply_turn
-from gan_jax.types import Array, Aux, Batch, LossFn, Moment, Players, Prepare, Tree
+from gan_jax.schedule import Turn
+from gan_jax.types import Array
 
 ScoreLoss = Callable[[Array, Array], Array]
 """`(real scores [B], fake scores [B]) -> [B]` where the loss is a mean over examples, else a scalar."""
+Realness = Callable[[Array, Array], tuple[Array, Array]]
+"""`(real, fake) -> (real [B], fake [B])`: one number an example, higher for what looks more real."""
 
 
 def two_player(
-    critic_loss: ScoreLoss,
-    generator_loss: ScoreLoss,
     *,
+    critic: ScoreLoss,
+    generator: ScoreLoss,
     prior: Prior | None,
     condition: Condition = unconditional,
     critic_condition: Condition | None = None,
     read: Read = score,
-    scores: Callable[[Array, Array], tuple[Array, Array]] = lambda real, fake: (real, fake),
-    traits: frozenset[str] = frozenset({"mean"}),
+    realness: Realness | None = None,
+    logits: bool = False,
+    on_features: bool = False,
 ) -> Objective:
     """A critic against a generator.
 
     Args:
-      critic_loss: what the critic minimises, of real and fake scores.
-      generator_loss: what the generator minimises, of real and fake scores.
+      critic: what the critic minimises, of real and fake scores.
+      generator: what the generator minimises, of real and fake scores.
       prior: draws the latent z; `None` where the generator's only input is the condition.
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
       read: what the losses are of, where it is not the critic's score.
-      scores: one number an example, higher for what looks more real, from what was read of real and fake.
-      traits: see `Objective.traits`.
+      realness: one number an example, from what was read of real and fake; what was read by default.
+      logits: the critic's loss is softplus(-real) + softplus(fake).
+      on_features: the losses are of the critic's features, not of its scores.
 
     Returns:
       An objective for the players `critic` and `generator`.
+
+    >>> from gan_jax.functional.priors import gaussian
+    >>> margin = two_player(
+    ...     critic=lambda r, f: jax.nn.relu(1 - (r - f)), generator=lambda r, f: -f, prior=gaussian(16)
+    ... )
+    >>> list(margin.players)
+    ['critic', 'generator']
     """
 
-    def player(name: str, score_loss: ScoreLoss) -> LossFn:
-        def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-            seen, *model_state = look(game, players, batch, moment, condition, critic_condition)
-            real, fake = read(seen["real_out"]), read(seen["fake_out"])
+    def loss_of(player: str, score_loss: ScoreLoss) -> LossFn:
+        def loss(context: TurnContext) -> LossOutput:
+            outputs, model_states = forward(context, condition, critic_condition, read)
+            assert outputs.real is not None
+            assert outputs.fake is not None
+            real, fake = outputs.real.score, outputs.fake.score
             losses = score_loss(real, fake)
-            if losses.ndim > 1:  # one value a patch: an example's loss is their mean
-                losses = jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
-            total = jnp.mean(losses)
-            own = dict(zip(("real", "fake"), scores(real, fake), strict=True))
-            if name == "generator":
-                del own["real"]
-            return total, Aux(
-                model_state=model_state[name == "critic"],
-                objective_state=players[name].objective_state,
-                scores=own,
-                metrics={"loss": total},
-                seen={**seen, "losses": losses},
-            )
+            if realness is not None:
+                real, fake = realness(real, fake)
+                outputs = outputs._replace(
+                    real=outputs.real._replace(score=real), fake=outputs.fake._replace(score=fake)
+                )
+            return loss_output(context, player, losses, model_state=model_states[player], outputs=outputs)
 
         return loss
 
     return Objective(
-        losses={
-            "critic": player("critic", critic_loss),
-            "generator": player("generator", generator_loss),
+        players={
+            "critic": PlayerObjective(role=CriticRole(), loss=loss_of("critic", critic)),
+            "generator": PlayerObjective(
+                role=GeneratorRole(condition=condition), loss=loss_of("generator", generator)
+            ),
         },
-        traits=traits | LATENT if prior is not None else traits,
         prior=prior,
+        logits=logits,
+        on_features=on_features,
     )
 
 
-LATENT = frozenset({"latent"})
-
-
-class Outcome(NamedTuple):
-    """What a term's formula gives.
-
-    Attributes:
-      value: the scalar to be added, unweighted.
-      objective_state: the term's new memory, where it has one.
-      metrics: what else is worth logging, as `player/term/name`.
-      model_state: the player's statistics, where the formula called its network once more in training.
-    """
-
-    value: Array | float
-    objective_state: Tree = None
-    metrics: Mapping[str, Array] = {}
-    model_state: Tree = None
-
-
-class TermValue(Protocol):
-    """A term of a player's loss, from what the loss saw: a scalar, `(scalar, new objective_state)` or an `Outcome`."""
-
-    def __call__(self, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Any: ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Term:
-    """Something added to one player's loss.
-
-    Attributes:
-      name: under which its value is logged, `player/name`, and its memory kept.
-      player: whose loss it joins.
-      value: the formula, unweighted; see `TermValue`.
-      weight: a number, or `round -> number`.
-      every: computed every so many rounds and then scaled by as much (lazy regularisation).
-      objective_state: `params -> initial objective_state`.
-      requires: traits the objective must have.
-      conflicts: traits the objective must not have.
-      adds: traits the objective has from now on.
-      removes: traits the objective loses.
-    """
-
-    name: str
-    player: str
-    value: TermValue
-    weight: float | Callable[[Array], Array] = 1.0
-    every: int = 1
-    objective_state: Callable[[Tree], Tree] | None = None
-    requires: frozenset[str] = frozenset()
-    conflicts: frozenset[str] = frozenset()
-    adds: frozenset[str] = frozenset()
-    removes: frozenset[str] = frozenset()
-
-
-def add_terms(objective: Objective, *terms: Term) -> Objective:
-    """The objective with `terms` added to its players' losses, each logged under its own name.
+def with_transforms(objective: Objective, *transforms: InputTransform) -> Objective:
+    """The objective whose critics see real and fake inputs through `transforms`, in order, after what was there.
 
     Raises:
-      ValueError: if a term's player is not in the game, its name is taken, a trait it needs is missing, or one
-        that it conflicts with is there.
+      ValueError: if inputs are packed that a term reads one by one, or a transform reads a state that no term keeps.
     """
-    for term in terms:
-        objective = _add_term(objective, term)
-    return objective
-
-
-def _add_term(objective: Objective, term: Term) -> Objective:
-    if term.player not in objective.losses:
-        raise ValueError(
-            f"The term {term.name!r} joins the loss of {term.player!r}, but the objective's players are "
-            f"{sorted(objective.losses)}."
-        )
-    check_traits(objective, f"The term {term.name!r}", term.requires, term.conflicts)
-    if term.every < 1:
-        raise ValueError(f"The term {term.name!r} is computed every n >= 1 rounds, got {term.every}.")
-    if (full_name := f"{term.player}/{term.name}") in objective.terms:
-        raise ValueError(
-            f"The loss of {term.player!r} already has a term named {term.name!r}: add it once, or rename one."
-        )
-    base = objective.losses[term.player]
-
-    def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        total, aux = base(game, players, batch, moment)
-        value, objective_state, metrics, model_state = _evaluate(term, game, players, batch, moment, aux)
-        weight = term.weight(moment.step) if callable(term.weight) else term.weight
-        total = total + weight * value
-        named = {f"{term.name}/{name}": metric for name, metric in metrics.items()}
-        kept = {} if term.objective_state is None else {term.name: objective_state}
-        return total, aux._replace(
-            model_state=model_state,
-            objective_state={**aux.objective_state, **kept},
-            metrics={**aux.metrics, **named, "loss": total, term.name: jnp.asarray(value)},
-        )
-
-    objective_state = dict(objective.objective_state)
-    if term.objective_state is not None:
-        before, begin = objective.objective_state.get(term.player, lambda params: {}), term.objective_state
-        objective_state[term.player] = lambda params: {**before(params), term.name: begin(params)}
-    return dataclasses.replace(
-        objective,
-        losses={**objective.losses, term.player: loss},
-        objective_state=objective_state,
-        traits=(objective.traits | term.adds) - term.removes,
-        terms=(*objective.terms, full_name),
-    )
-
-
-def check_traits(
-    objective: Objective, what: str, requires: frozenset[str], conflicts: frozenset[str]
-) -> None:
-    """Raises a `ValueError` where `objective` lacks a required trait or has one in conflict."""
-    given = sorted(objective.traits)
-    if missing := requires - objective.traits:
-        raise ValueError(
-            f"{what} needs an objective with the traits {sorted(missing)} ({_meanings(missing)}); this one has "
-            f"{given}."
-        )
-    if clash := conflicts & objective.traits:
-        raise ValueError(
-            f"{what} does not go with the traits {sorted(clash)} ({_meanings(clash)}); the objective has {given}."
-        )
-
-
-TRAITS = {
-    "mean": "its losses are means over examples",
-    "latent": "its generator is given a latent z",
-    "logits": "its critic's loss is softplus(-real) + softplus(fake)",
-    "per_example": "it needs a critic that does not couple its batch",
-    "features": "its losses are of the critic's features, not of scores",
-    "heads": "it reads a head of the critic for every single example",
-    "packed": "its critic sees packs of examples",
-}
-"""What the traits mean, for errors and the documentation."""
-
-
-def _meanings(traits: frozenset[str]) -> str:
-    return "; ".join(TRAITS.get(trait, trait) for trait in sorted(traits))
-
-
-def _evaluate(term: Term, game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-    """The term's outcome, its value scaled where it is lazy, its memory kept where it rests."""
-
-    def now() -> Outcome:
-        own = moment._replace(key=named_key(moment.key, f"term/{term.name}"))
-        given = term.value(game, players, batch, own, aux)
-        if not isinstance(given, Outcome):
-            given = Outcome(*given) if isinstance(given, tuple) else Outcome(given)
-        model_state = aux.model_state if given.model_state is None else given.model_state
-        return Outcome(jnp.asarray(given.value), given.objective_state, dict(given.metrics), model_state)
-
-    if term.every == 1:
-        return now()
-
-    def later() -> Outcome:
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
-        objective_state = (
-            None if term.objective_state is None else players[term.player].objective_state[term.name]
-        )
-        return nothing._replace(objective_state=objective_state, model_state=aux.model_state)
-
-    outcome = jax.lax.cond(moment.step % term.every == 0, now, later)
-    return outcome._replace(value=term.every * outcome.value)
-
-
-def prepared(objective: Objective, *prepare: Prepare) -> Objective:
-    """The objective whose critics see real and fake inputs through `prepare`, in order, after what was there.
-
-    A preparation may have `requires`, `conflicts` and `adds`, sets of traits as a `Term`'s.
-
-    Raises:
-      ValueError: if the objective lacks a trait that a preparation requires, or has one in conflict.
-    """
-    for one in prepare:
-        name = type(one).__name__ if dataclasses.is_dataclass(one) else getattr(one, "__name__", "prepare")
-        nothing: frozenset[str] = frozenset()
-        requires, conflicts = getattr(one, "requires", nothing), getattr(one, "conflicts", nothing)
-        check_traits(objective, f"The preparation {name!r}", requires, conflicts)
-        traits = objective.traits | getattr(one, "adds", nothing)
-        objective = dataclasses.replace(objective, prepare=(*objective.prepare, one), traits=traits)
+    for transform in transforms:
+        readers = [record.name for record in objective.terms if record.single_examples]
+        if transform.packs > 1 and readers:
+            raise ValueError(
+                f"The input transform {transform.name!r} packs examples, but the terms {readers} read what the "
+                "critic says of single ones."
+            )
+        critics = objective.with_role(CriticRole)
+        wanted = transform.reads_state
+        if wanted is not None and not all(wanted in objective.players[c].initial_state for c in critics):
+            raise ValueError(
+                f"The input transform {transform.name!r} reads the state {wanted!r} of the critic, which no term "
+                "keeps: add the term first, as adaptive_augmentation() is for 'ada'."
+            )
+        objective = dataclasses.replace(objective, transforms=(*objective.transforms, transform))
     return objective
 
 
@@ -297,41 +157,35 @@ def unrolled(
     """
     if steps < 0:
         raise ValueError(f"unrolled takes 0 or more steps, got {steps}.")
-    if missing := {player, opponent} - set(objective.losses):
-        raise ValueError(f"unrolled names {sorted(missing)}, but the players are {sorted(objective.losses)}.")
+    if missing := {player, opponent} - set(objective.players):
+        raise ValueError(
+            f"unrolled names {sorted(missing)}, but the players are {sorted(objective.players)}."
+        )
     if steps == 0:
         return objective
-    base = objective.losses[player]
+    base = objective.players[player].loss
 
-    def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        inner = dataclasses.replace(game, objective=objective)
+    def loss(context: TurnContext) -> LossOutput:
+        inner = dataclasses.replace(context, game=dataclasses.replace(context.game, objective=objective))
 
         def look_ahead(state: Any, place: Array) -> tuple[Any, None]:
-            key = jax.random.fold_in(named_key(moment.key, "unrolled"), place)
-            ahead, _ = apply_turn(
-                inner,
-                Turn((opponent,)),
-                {**players, opponent: state},
-                batch,
-                moment._replace(key=key),
-            )
+            key = jax.random.fold_in(named_key(context.turn_key, "unrolled"), place)
+            here = inner.with_key(key).with_players({**context.players, opponent: state})
+            ahead, _ = apply_turn(Turn((opponent,)), here)
             return ahead[opponent], None
 
         step = jax.checkpoint(look_ahead) if remat else look_ahead
-        state, _ = jax.lax.scan(step, players[opponent], jnp.arange(steps))
-        return base(inner, {**players, opponent: state}, batch, moment)
+        state, _ = jax.lax.scan(step, context.players[opponent], jnp.arange(steps))
+        return base(inner.with_players({**context.players, opponent: state}))
 
-    return dataclasses.replace(
-        objective,
-        losses={**objective.losses, player: loss},
-        traits=objective.traits - {"mean"},
-        checks=(*objective.checks, functools.partial(_check_differentiable, opponent)),
-    )
+    changed = objective.with_player(player, loss=loss)
+    check = functools.partial(_check_differentiable, opponent)
+    return dataclasses.replace(changed, checks=(*objective.checks, check))
 
 
 def _check_differentiable(opponent: str, game: Game) -> None:
     """Raises a `ValueError` where the opponent's first step has no derivative at a gradient with a zero in it."""
-    optimizer = game.optimizers[opponent]
+    optimizer = game.players[opponent].optimizer
 
     def step(gradient: Array) -> Array:
         params = {"alive": jnp.ones(()), "dead": jnp.ones(())}

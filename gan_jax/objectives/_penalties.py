@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-import jax.numpy as jnp
-
 from gan_jax.functional import penalties
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Game
-from gan_jax.objectives._compose import Term
-from gan_jax.objectives._look import critic_closure, features, judge
-from gan_jax.types import Array, Aux, Batch, Key, Moment, Players
+from gan_jax.objectives._forward import check_uncoupled, critic_closure, features, judge
+from gan_jax.objectives._term import Term, TermContext, Weight
+from gan_jax.types import Array, Key
 
 Point: TypeAlias = Callable[[Key, Array, Array], Array]
 """Where a penalty looks: `(key, real, fake) -> x`, all `[B, ...]`."""
 Penalty: TypeAlias = Callable[[penalties.Critic, Array], Array]
 """`(critic closure, x [B, ...]) -> [B]`, or a scalar."""
-Weight: TypeAlias = float | Callable[[Array], Array]
 
 
 def critic_penalty(
@@ -29,7 +24,7 @@ def critic_penalty(
     *,
     every: int = 1,
     critic: str = "critic",
-    removes: frozenset[str] = frozenset(),
+    own_step: bool = False,
 ) -> Term:
     """A penalty on the critic's gradient by its inputs, at points between or around real and fake.
 
@@ -42,15 +37,14 @@ def critic_penalty(
       weight: lambda.
       every: lazy regularisation.
       critic: whose loss it joins.
-      removes: traits that the objective loses; `mean`, where the penalty is no mean over examples.
+      own_step: an optimiser step of its own, see `Term`.
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        real, *conditions = aux.seen["real"]
-        fake = aux.seen["fake"][0]
-        x = point(named_key(moment.key, "point"), real, fake)
-        score = critic_closure(game, players, moment, tuple(conditions), critic)
-        return jnp.mean(penalty(score, x))
+    def value(c: TermContext) -> Array:
+        check_uncoupled(c, critic, c.real.inputs, name)
+        real, *conditions = c.real.inputs
+        x = point(c.key("point"), real, c.fake.x)
+        return penalty(critic_closure(c, tuple(conditions), critic), x)
 
     return Term(
         name=name,
@@ -58,9 +52,9 @@ def critic_penalty(
         value=value,
         weight=weight,
         every=every,
-        conflicts=frozenset({"features"}),
-        adds=frozenset({"per_example"}),
-        removes=removes,
+        own_step=own_step,
+        needs_score=True,
+        uncoupled_critic=critic,
     )
 
 
@@ -76,16 +70,17 @@ def feature_penalty(
       every: lazy regularisation.
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        real, *conditions = aux.seen["real"]
-        x = penalties.interpolates(named_key(moment.key, "point"), real, aux.seen["fake"][0])
-        of_real, of_fake = features(aux.seen["real_out"]), features(aux.seen["fake_out"])
+    def value(c: TermContext) -> Array:
+        check_uncoupled(c, "critic", c.real.inputs, name)
+        real, *conditions = c.real.inputs
+        x = penalties.interpolates(c.key("point"), real, c.fake.x)
+        real_features, fake_features = features(c.real.outputs), features(c.fake.outputs)
 
         def score(x: Array) -> Array:
-            out, _ = judge(game, players, (x, *conditions), players["critic"].model_state, moment, "closure")
-            return witness(features(out), of_real, of_fake)
+            outputs, _ = judge(c, (x, *conditions), c.players["critic"].model_state, "closure")
+            return witness(features(outputs), real_features, fake_features)
 
-        return jnp.mean(penalties.norm_penalty(score, x))
+        return penalties.norm_penalty(score, x)
 
     return Term(
         name=name,
@@ -93,8 +88,8 @@ def feature_penalty(
         value=value,
         weight=weight,
         every=every,
-        requires=frozenset({"features"}),
-        adds=frozenset({"per_example"}),
+        needs_features=True,
+        uncoupled_critic="critic",
     )
 
 
@@ -164,7 +159,6 @@ def dragan_penalty(
         weight,
         every=every,
         critic=critic,
-        removes=frozenset({"mean"}),
     )
 
 
@@ -181,11 +175,10 @@ def max_penalty(weight: Weight = 10.0, *, every: int = 1, critic: str = "critic"
         weight,
         every=every,
         critic=critic,
-        removes=frozenset({"mean"}),
     )
 
 
-def r1(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
+def r1(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic", own_step: bool = False) -> Term:
     """gamma/2 E ||grad D(x)||^2 at real samples (Mescheder et al., 2018, equation (9))."""
     return critic_penalty(
         "r1",
@@ -194,10 +187,11 @@ def r1(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
         gamma,
         every=every,
         critic=critic,
+        own_step=own_step,
     )
 
 
-def r2(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
+def r2(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic", own_step: bool = False) -> Term:
     """gamma/2 E ||grad D(x)||^2 at fake samples (Mescheder et al., 2018, equation (10))."""
     return critic_penalty(
         "r2",
@@ -206,4 +200,5 @@ def r2(gamma: Weight = 10.0, *, every: int = 1, critic: str = "critic") -> Term:
         gamma,
         every=every,
         critic=critic,
+        own_step=own_step,
     )

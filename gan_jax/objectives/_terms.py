@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from gan_jax.functional.augment import adapt_probability
-from gan_jax.functional.batch import flatten, named_key, over_batch
+from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.codes import Code
-from gan_jax.game import Game
-from gan_jax.objectives._compose import LATENT, Outcome, Term
-from gan_jax.objectives._look import generate, head, judge, prepare_inputs, score
-from gan_jax.types import Array, Aux, Batch, Key, Moment, Players, Tree
-
-Weight: TypeAlias = float | Callable[[Array], Array]
-SCORES = frozenset({"features"})
-"""What terms on scores do not go with."""
+from gan_jax.objectives._forward import generate, judge, score, transform_inputs
+from gan_jax.objectives._term import Outcome, Term, TermContext, Weight
+from gan_jax.types import Array, Key, Tree
 
 
 def label_smoothing(epsilon: Weight = 0.1) -> Term:
@@ -32,15 +26,15 @@ def label_smoothing(epsilon: Weight = 0.1) -> Term:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.4 (arXiv:1606.03498).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        return jnp.mean(aux.scores["real"])
+    def value(c: TermContext) -> Array:
+        return c.real.score
 
     return Term(
         name="label_smoothing",
         player="critic",
         value=value,
         weight=epsilon,
-        requires=frozenset({"logits"}),
+        needs_logits=True,
     )
 
 
@@ -60,15 +54,14 @@ def feature_matching(weight: Weight = 1.0, *, name: str = "features") -> Term:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.1 (arXiv:1606.03498).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        return match_features(head(aux.seen["real_out"], name), head(aux.seen["fake_out"], name))
+    def value(c: TermContext) -> Array:
+        return match_features(c.real.head(name), c.fake.head(name))
 
     return Term(
         name="feature_matching",
         player="generator",
         value=value,
         weight=weight,
-        removes=frozenset({"mean"}),
     )
 
 
@@ -90,9 +83,9 @@ def reconstruction(weight: Weight = 100.0, *, power: int = 1, target: str = "x")
     if power not in (1, 2):
         raise ValueError(f"A reconstruction has power 1 or 2, got {power}.")
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        difference = jnp.abs(batch[target] - aux.seen["sample"])
-        return jnp.mean(difference if power == 1 else jnp.square(difference))
+    def value(c: TermContext) -> Array:
+        difference = jnp.abs(flatten(c.batch[target] - c.samples))
+        return jnp.mean(difference if power == 1 else jnp.square(difference), axis=1)
 
     return Term(name="reconstruction", player="generator", value=value, weight=weight)
 
@@ -115,18 +108,17 @@ def mutual_information(
       Chen et al., InfoGAN, 2016, equations (5) and (6) (arXiv:1606.03657).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        likelihood = code.log_likelihood(head(aux.seen["fake_out"], name), code.of(aux.seen["latent"]))
-        return -(jnp.mean(likelihood) + code.entropy)
+    def value(c: TermContext) -> Array:
+        likelihood = code.log_likelihood(c.fake.head(name), code.of(c.latent))
+        return -(likelihood + code.entropy)
 
     return Term(
         name="mutual_information",
         player=player,
         value=value,
         weight=weight,
-        requires=LATENT,
-        conflicts=frozenset({"packed"}),
-        adds=frozenset({"heads"}),
+        needs_latent=True,
+        single_examples=True,
     )
 
 
@@ -152,21 +144,23 @@ def classification(
     if on not in ("real", "fake", "both"):
         raise ValueError(f"classification is on 'real', 'fake' or 'both' samples, got {on!r}.")
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        total, metrics = jnp.zeros(()), {}
-        for kind in ("real", "fake") if on == "both" else (on,):
-            logits = head(aux.seen[f"{kind}_out"], name)
-            total = total + jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch[label]))
-            metrics[f"{kind}_accuracy"] = jnp.mean(jnp.argmax(logits, axis=-1) == batch[label])
-        return Outcome(total, metrics=metrics)
+    def value(c: TermContext) -> Outcome:
+        labels = c.batch[label]
+        losses, metrics = jnp.zeros(labels.shape[0]), {}
+        for kind, view in (("real", c.real), ("fake", c.fake)):
+            if on not in (kind, "both"):
+                continue
+            logits = view.head(name)
+            losses = losses + optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            metrics[f"{kind}_accuracy"] = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return Outcome(losses, metrics=metrics)
 
     return Term(
         name="classification",
         player=player,
         value=value,
         weight=weight,
-        conflicts=frozenset({"packed"}),
-        adds=frozenset({"heads"}),
+        single_examples=True,
     )
 
 
@@ -188,24 +182,23 @@ def consistency(transform: Callable[[Key, Array], Array], weight: Weight = 10.0,
     if on not in ("real", "fake"):
         raise ValueError(f"consistency is on 'real' or 'fake' samples, got {on!r}.")
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        x, *conditions = aux.seen[on]
-        changed = transform(named_key(moment.key, "transform"), x)
-        out, _ = judge(
-            game, players, (changed, *conditions), players["critic"].model_state, moment, "consistency"
-        )
-        return jnp.mean(jnp.square(score(aux.seen[f"{on}_out"]) - score(out)))
+    def value(c: TermContext) -> Array:
+        view = c.real if on == "real" else c.fake
+        x, *conditions = view.inputs
+        changed = transform(c.key("transform"), x)
+        outputs, _ = judge(c, (changed, *conditions), c.players["critic"].model_state, "consistency")
+        return jnp.square(score(view.outputs) - score(outputs))
 
-    return Term(name=f"consistency_{on}", player="critic", value=value, weight=weight, conflicts=SCORES)
+    return Term(name=f"consistency_{on}", player="critic", value=value, weight=weight, needs_score=True)
 
 
-def _nudged(game: Game, players: Players, moment: Moment, aux: Aux, sigma: float) -> Array:
+def _nudged(c: TermContext, sigma: float) -> Array:
     """G(z + delta), delta ~ N(0, sigma^2): samples near those of the turn."""
-    latent, *conditions = aux.seen["inputs"]
-    delta = over_batch(jax.random.normal(named_key(moment.key, "delta"), latent.shape, latent.dtype))
+    latent, *conditions = c.outputs.generator_inputs
+    delta = over_batch(jax.random.normal(c.key("delta"), latent.shape, latent.dtype))
     inputs = (latent + sigma * delta, *conditions)
-    sample, _ = generate(game, players, inputs, players["generator"].model_state, moment)
-    return sample
+    samples, _ = generate(c, inputs, c.players["generator"].model_state)
+    return samples
 
 
 def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
@@ -217,19 +210,18 @@ def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
       Zhao et al., Improved Consistency Regularization for GANs, 2021, Algorithm 2 (arXiv:2002.04724).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        near = _nudged(game, players, moment, aux, sigma)
-        inputs = prepare_inputs(game, players, (near, *aux.seen["conditions"]), moment, "nudged")
-        out, _ = judge(game, players, inputs, players["critic"].model_state, moment, "latent_consistency")
-        return jnp.mean(jnp.square(score(aux.seen["fake_out"]) - score(out)))
+    def value(c: TermContext) -> Array:
+        inputs = transform_inputs(c, (_nudged(c, sigma), *c.fake.conditions), "nudged")
+        outputs, _ = judge(c, inputs, c.players["critic"].model_state, "latent_consistency")
+        return jnp.square(score(c.fake.outputs) - score(outputs))
 
     return Term(
         name="latent_consistency",
         player="critic",
         value=value,
         weight=weight,
-        requires=LATENT,
-        conflicts=SCORES,
+        needs_latent=True,
+        needs_score=True,
     )
 
 
@@ -240,17 +232,16 @@ def latent_diversity(weight: Weight = 0.5, *, sigma: float = 0.03) -> Term:
       Zhao et al., Improved Consistency Regularization for GANs, 2021, Algorithm 2 (arXiv:2002.04724).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        near = _nudged(game, players, moment, aux, sigma)
-        return -jnp.mean(jnp.square(aux.seen["sample"] - near))
+    def value(c: TermContext) -> Array:
+        return -jnp.mean(flatten(jnp.square(c.samples - _nudged(c, sigma))), axis=1)
 
-    return Term(name="latent_diversity", player="generator", value=value, weight=weight, requires=LATENT)
+    return Term(name="latent_diversity", player="generator", value=value, weight=weight, needs_latent=True)
 
 
 def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
     """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2, a_R and a_F moving averages of real and fake scores.
 
-    For few data. The averages are the critic's memory, begin at 0, and are logged; the authors begin the term after
+    For few data. The averages are kept in the critic's objective state, begin at 0, and are logged; the authors begin the term after
     some rounds: give a weight that is 0 until then.
 
     References:
@@ -258,10 +249,9 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
       (arXiv:2104.03310).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        real, fake = aux.scores["real"], aux.scores["fake"]
-        anchors = players["critic"].objective_state["lecam"]
-        distance = jnp.mean(jnp.square(real - anchors["fake"])) + jnp.mean(jnp.square(fake - anchors["real"]))
+    def value(c: TermContext) -> Outcome:
+        real, fake, anchors = c.real.score, c.fake.score, c.state
+        distance = jnp.square(real - anchors["fake"]) + jnp.square(fake - anchors["real"])
         means = jax.lax.stop_gradient({"real": jnp.mean(real), "fake": jnp.mean(fake)})
         moved = jax.tree.map(lambda a, m: decay * a + (1 - decay) * m, dict(anchors), means)
         return Outcome(distance, moved, {f"{kind}_anchor": anchors[kind] for kind in ("real", "fake")})
@@ -271,15 +261,15 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
         player="critic",
         value=value,
         weight=weight,
-        objective_state=lambda params: {"real": jnp.zeros(()), "fake": jnp.zeros(())},
-        conflicts=SCORES,
+        initial_state=lambda params: {"real": jnp.zeros(()), "fake": jnp.zeros(())},
+        needs_score=True,
     )
 
 
 def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Term:
     """||theta - 1/t sum_i theta[i]||^2: a pull towards the mean of all of the player's past parameters.
 
-    The mean and its count are the player's memory; at the first turn it is the initial parameters.
+    The mean and its count are kept in the player's objective state; at the first turn it is the initial parameters.
 
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.3 (arXiv:1606.03498).
@@ -288,8 +278,8 @@ def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Ter
     def begin(params: Tree) -> Tree:
         return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.ones(())}
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        params, past = players[player].params, players[player].objective_state["historical_averaging"]
+    def value(c: TermContext) -> Outcome:
+        params, past = c.players[player].params, c.state
         squares = jax.tree.map(lambda p, m: jnp.sum(jnp.square(p - m)), params, past["mean"])
         count = past["count"] + 1
         mean = jax.tree.map(
@@ -297,7 +287,7 @@ def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Ter
         )
         return Outcome(sum(jax.tree.leaves(squares), start=jnp.zeros(())), {"mean": mean, "count": count})
 
-    return Term(name="historical_averaging", player=player, value=value, weight=weight, objective_state=begin)
+    return Term(name="historical_averaging", player=player, value=value, weight=weight, initial_state=begin)
 
 
 def top_k_share(scores: Array, fraction: float | Array) -> Array:
@@ -330,25 +320,23 @@ def top_k(fraction: float | Callable[[Array], Array] = 0.5) -> Term:
     if not callable(fraction) and not 0 < fraction <= 1:
         raise ValueError(f"top_k keeps a share in (0, 1] of the samples, got {fraction}.")
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        share = fraction(moment.step) if callable(fraction) else fraction
-        weights = jax.lax.stop_gradient(top_k_share(aux.scores["fake"], share))
-        losses = aux.seen["losses"]
-        return jnp.sum(weights * losses) - jnp.mean(losses)
+    def value(c: TermContext) -> Array:
+        share = fraction(c.step) if callable(fraction) else fraction
+        weights = jax.lax.stop_gradient(top_k_share(c.fake.score, share))
+        return jnp.sum(weights * c.losses) - jnp.mean(c.losses)
 
     return Term(
         name="top_k",
         player="generator",
         value=value,
-        requires=frozenset({"mean"}),
-        removes=frozenset({"mean"}),
+        needs_losses=True,
     )
 
 
 def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Term:
-    """ADA's controller: the probability of augmentation, in the critic's memory as `ada`, follows its overfitting.
+    """ADA's controller: the probability of augmentation, in the critic's objective state as `ada`, follows its overfitting.
 
-    Goes with `prepared(..., diff_augment(policy, probability="ada"))`. The probability and the overfitting
+    Goes with `with_transforms(..., diff_augment(policy, probability="ada"))`. The probability and the overfitting
     r_t = E sign(D(x)) are logged; the term itself adds nothing to the loss. Under `pmap` every replica sees its own
     part of the batch: divide `images` by their number.
 
@@ -361,11 +349,8 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
       (arXiv:2006.06676).
     """
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        probability, real = (
-            players["critic"].objective_state["ada"],
-            jax.lax.stop_gradient(aux.scores["real"]),
-        )
+    def value(c: TermContext) -> Outcome:
+        probability, real = c.state, jax.lax.stop_gradient(c.real.score)
         moved = adapt_probability(probability, real, target=target, images=images)
         metrics = {"probability": probability, "overfitting": jnp.mean(jnp.sign(real))}
         return Outcome(0.0, moved, metrics)
@@ -374,6 +359,6 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
         name="ada",
         player="critic",
         value=value,
-        requires=frozenset({"logits"}),
-        objective_state=lambda params: jnp.zeros(()),
+        needs_logits=True,
+        initial_state=lambda params: jnp.zeros(()),
     )

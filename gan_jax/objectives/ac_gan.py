@@ -9,35 +9,40 @@ label, the critic is not: it has a head `classes` of K logits beside its score.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
-from gan_jax.objectives._compose import add_terms
-from gan_jax.objectives._look import label_condition, unconditional
+from gan_jax.objectives._forward import label_condition
+from gan_jax.objectives._term import add_terms
 from gan_jax.objectives._terms import classification
 
 critic_loss = base.critic_loss
 generator_loss = base.generator_loss
 
 
-def ac_gan(prior: Prior, *, weight: float = 1.0, label: str = "y", **options: Any) -> Objective:
+def ac_gan(
+    prior: Prior,
+    *,
+    weight: float = 1.0,
+    label: str = "y",
+    condition: Condition = label_condition,
+    critic_condition: Condition | None = unconditional,
+) -> Objective:
     """The auxiliary classifier objective.
 
     Args:
       prior: draws the latent z.
       weight: of L_C in both losses; the paper's is 1.
       label: the batch's entry with the labels; the generator is given `y` unless `condition` says otherwise.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equations (2) and (3)
       (arXiv:1610.09585).
     """
-    conditions = {"condition": label_condition, "critic_condition": unconditional}
     return add_terms(
-        base.non_saturating(prior, **{**conditions, **options}),
+        base.non_saturating(prior, condition=condition, critic_condition=critic_condition),
         classification(weight, player="critic", on="both", label=label),
         classification(weight, player="generator", on="fake", label=label),
     )

@@ -9,13 +9,11 @@ For discrete data the paper weighs a policy gradient with w = D / (1 - D) = exp(
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import gan
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
@@ -49,10 +47,27 @@ def discrete_generator_loss(scores: Array, log_prob: Array) -> Array:
     return -jnp.sum(jax.lax.stop_gradient(importance_weights(scores)) * log_prob, axis=-1)
 
 
-def bgan(prior: Prior, **options: Any) -> Objective:
-    """The boundary-seeking objective. Further options are those of `two_player`.
+def bgan(
+    prior: Prior,
+    *,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
+    """The boundary-seeking objective.
+
+    Args:
+      prior: draws the latent z.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Hjelm et al., Boundary-Seeking Generative Adversarial Networks, 2018, section 3 (arXiv:1702.08431).
     """
-    return two_player(critic_loss, generator_loss, prior=prior, **{"traits": gan.TRAITS, **options})
+    return two_player(
+        critic=critic_loss,
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+        logits=True,
+    )

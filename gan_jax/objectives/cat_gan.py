@@ -10,15 +10,14 @@ equally. The losses are of the critic's head `classes`, K logits; its score is m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
-from gan_jax.objectives._compose import add_terms, two_player
-from gan_jax.objectives._look import head
+from gan_jax.game import Condition, Objective, head, unconditional
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._term import add_terms
 from gan_jax.objectives.semi_supervised import supervised
 from gan_jax.types import Array
 
@@ -55,27 +54,33 @@ def _classes(out: Mapping[str, Array]) -> Array:
     return head(out, HEAD)
 
 
-def cat_gan(prior: Prior, *, weight: float = 0.0, **options: Any) -> Objective:
+def cat_gan(
+    prior: Prior,
+    *,
+    weight: float = 0.0,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
     """The categorical objective, unsupervised; with a `weight`, semi-supervised.
 
     Args:
       prior: draws the latent z.
       weight: lambda of the cross-entropy on the batch's `labelled: {x, y}`; 0 leaves it out.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Springenberg, Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial Networks,
       2016, equations (7) to (9) (arXiv:1511.06390).
     """
     base = two_player(
-        critic_loss,
-        generator_loss,
+        critic=critic_loss,
+        generator=generator_loss,
         prior=prior,
-        **{
-            "read": _classes,
-            "scores": lambda real, fake: (-entropy(real), -entropy(fake)),
-            "traits": frozenset({"features"}),
-            **options,
-        },
+        condition=condition,
+        critic_condition=critic_condition,
+        read=_classes,
+        realness=lambda real, fake: (-entropy(real), -entropy(fake)),
+        on_features=True,
     )
     return add_terms(base, supervised(weight)) if weight else base

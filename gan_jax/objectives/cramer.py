@@ -11,7 +11,6 @@ distance itself. The losses are of the critic's head `features` (its score, wher
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,11 @@ import jax.numpy as jnp
 from gan_jax.functional.kernels import distances
 from gan_jax.functional.penalties import safe_norm
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
-from gan_jax.objectives._compose import add_terms, two_player
-from gan_jax.objectives._look import features
+from gan_jax.game import Condition, Objective, unconditional
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._forward import features
 from gan_jax.objectives._penalties import feature_penalty
+from gan_jax.objectives._term import add_terms
 from gan_jax.types import Array
 
 PENALTY = 10.0
@@ -61,7 +61,13 @@ def surrogate_critic(x: Array, fake: Array) -> Array:
 
 
 def cramer(
-    prior: Prior, *, penalty: float = PENALTY, surrogate: bool = True, every: int = 1, **options: Any
+    prior: Prior,
+    *,
+    penalty: float = PENALTY,
+    surrogate: bool = True,
+    every: int = 1,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The Cramer objective.
 
@@ -70,22 +76,27 @@ def cramer(
       penalty: lambda; 0 leaves the penalty out.
       surrogate: the paper's surrogate critic; the energy distance itself otherwise.
       every: compute the penalty every so many rounds, scaled by as much.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Bellemare et al., The Cramer Distance as a Solution to Biased Wasserstein Gradients, 2017, Algorithm 1
       (arXiv:1705.10743); Gretton, Notes on the Cramer GAN, 2017, on what the surrogate loses.
     """
 
-    def scores(real: Array, fake: Array) -> tuple[Array, Array]:
+    def realness(real: Array, fake: Array) -> tuple[Array, Array]:
         reference = jax.lax.stop_gradient(fake)
         return surrogate_critic(real, reference), surrogate_critic(fake, reference)
 
     base = two_player(
-        functools.partial(critic_loss, surrogate=surrogate),
-        generator_loss,
+        critic=functools.partial(critic_loss, surrogate=surrogate),
+        generator=generator_loss,
         prior=prior,
-        **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
+        condition=condition,
+        critic_condition=critic_condition,
+        read=features,
+        realness=realness,
+        on_features=True,
     )
     if not penalty:
         return base

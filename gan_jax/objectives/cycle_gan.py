@@ -10,19 +10,36 @@ The paper's history of 50 generated images for the critics is left out.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gan_jax.game import Game, Objective
-from gan_jax.objectives._look import generate, judge, prepare_inputs, score
-from gan_jax.types import Array, Aux, Batch, LossFn, Moment, Players, Tree
+from gan_jax.functional.batch import flatten
+from gan_jax.game import (
+    CriticRole,
+    ForwardOutputs,
+    GeneratorRole,
+    LossOutput,
+    Objective,
+    PlayerObjective,
+    TurnContext,
+    loss_output,
+)
+from gan_jax.objectives._forward import generate, view
+from gan_jax.types import Array, Batch, Tree
 
 CYCLE = 10.0
 
 
-class Side(NamedTuple):
-    """One direction of translation."""
+class Direction(NamedTuple):
+    """One direction of translation.
+
+    Attributes:
+      generator: who translates.
+      back: who translates back.
+      critic: who judges.
+      source, target: the batch's entries that are translated, and imitated.
+    """
 
     generator: str
     back: str
@@ -31,9 +48,9 @@ class Side(NamedTuple):
     target: str
 
 
-SIDES = (
-    Side("generator_ab", "generator_ba", "critic_b", "condition", "x"),
-    Side("generator_ba", "generator_ab", "critic_a", "x", "condition"),
+DIRECTIONS = (
+    Direction("generator_ab", "generator_ba", "critic_b", "condition", "x"),
+    Direction("generator_ba", "generator_ab", "critic_a", "x", "condition"),
 )
 
 
@@ -51,63 +68,66 @@ def generator_loss(real: Array, fake: Array) -> Array:
     return jnp.square(fake - 1)
 
 
-def _translate(
-    game: Game, players: Players, x: Array, model_state: Tree, moment: Moment, name: str
-) -> tuple[Array, Tree]:
-    return generate(game, players, (x,), model_state, moment, name)
+def _adversarial(context: TurnContext, direction: Direction) -> tuple[ForwardOutputs, dict[str, Tree]]:
+    """A direction's samples and its critic's views, and the model states of both players after the calls."""
+    generator, critic = direction.generator, direction.critic
+    source = (context.batch[direction.source],)
+    samples, generator_state = generate(context, source, context.players[generator].model_state, generator)
+    state = context.players[critic].model_state
+    target = context.batch[direction.target]
+    real, state = view(context, target, (), state, "real", critic=critic, transform_name=f"{critic}/real")
+    fake, state = view(context, samples, (), state, "fake", critic=critic, transform_name=f"{critic}/fake")
+    outputs = ForwardOutputs(real, fake, samples, generator_inputs=source)
+    return outputs, {generator: generator_state, critic: state}
 
 
-def _adversarial(
-    game: Game, players: Players, batch: Batch, moment: Moment, side: Side
-) -> tuple[dict[str, Any], Tree, Tree]:
-    """What a critic sees of one direction: `(seen, the generator's and the critic's statistics)`."""
-    sample, generator_stats = _translate(
-        game, players, batch[side.source], players[side.generator].model_state, moment, side.generator
-    )
-    seen: dict[str, Any] = {"sample": sample, "conditions": ()}
-    model_state = players[side.critic].model_state
-    for name, x in (("real", batch[side.target]), ("fake", sample)):
-        place = f"{side.critic}/{name}"
-        seen[name] = prepare_inputs(game, players, (x,), moment, place, side.critic)
-        seen[f"{name}_out"], model_state = judge(
-            game, players, seen[name], model_state, moment, name, side.critic
-        )
-    return seen, generator_stats, model_state
+def _critic(direction: Direction) -> PlayerObjective:
+    critic = direction.critic
+
+    def loss(context: TurnContext) -> LossOutput:
+        outputs, states = _adversarial(context, direction)
+        assert outputs.real is not None
+        assert outputs.fake is not None
+        losses = critic_loss(outputs.real.score, outputs.fake.score)
+        return loss_output(context, critic, losses, model_state=states[critic], outputs=outputs)
+
+    return PlayerObjective(role=CriticRole(direction.generator, direction.target), loss=loss)
 
 
-def _critic(side: Side) -> LossFn:
-    def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, _, model_state = _adversarial(game, players, batch, moment, side)
-        real, fake = score(seen["real_out"]), score(seen["fake_out"])
-        total = jnp.mean(critic_loss(real, fake))
-        scores, objective_state = {"real": real, "fake": fake}, players[side.critic].objective_state
-        return total, Aux(model_state, objective_state, scores, {"loss": total}, seen)
-
-    return loss
+def _distance(a: Array, b: Array) -> Array:
+    """The L1 distance of images, a mean over pixels: `[B]`."""
+    return jnp.mean(flatten(jnp.abs(a - b)), axis=1)
 
 
-def _generator(side: Side, cycle: float, identity: float) -> LossFn:
-    def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        source, target = batch[side.source], batch[side.target]
-        seen, model_state, _ = _adversarial(game, players, batch, moment, side)
-        fake = score(seen["fake_out"])
-        adversarial = jnp.mean(generator_loss(fake, fake))
+def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObjective:
+    generator, back = direction.generator, direction.back
+
+    def source_of(batch: Batch) -> tuple[Array, ...]:
+        return (batch[direction.source],)
+
+    def loss(context: TurnContext) -> LossOutput:
+        source, target = context.batch[direction.source], context.batch[direction.target]
+        outputs, states = _adversarial(context, direction)
+        assert outputs.fake is not None
+        assert outputs.samples is not None
+        adversarial = generator_loss(outputs.fake.score, outputs.fake.score)
         # Both cycles go through this generator: there from its own samples, and back from the other's.
-        other = players[side.back].model_state
-        returned, _ = _translate(game, players, seen["sample"], other, moment, side.back)
-        there, _ = _translate(game, players, target, other, moment, side.back)
-        back, model_state = _translate(game, players, there, model_state, moment, side.generator)
-        cycles = jnp.mean(jnp.abs(returned - source)) + jnp.mean(jnp.abs(back - target))
-        total = adversarial + cycle * cycles
-        metrics = {"adversarial": adversarial, "cycle": cycles}
+        other, state = context.players[back].model_state, states[generator]
+        returned, _ = generate(context, (outputs.samples,), other, back)
+        there, _ = generate(context, (target,), other, back)
+        again, state = generate(context, (there,), state, generator)
+        cycles = _distance(returned, source) + _distance(again, target)
+        losses = adversarial + cycle * cycles
+        metrics = {"adversarial": jnp.mean(adversarial), "cycle": jnp.mean(cycles)}
         if identity:
-            same, model_state = _translate(game, players, target, model_state, moment, side.generator)
-            metrics["identity"] = jnp.mean(jnp.abs(same - target))
-            total = total + identity * metrics["identity"]
-        objective_state = players[side.generator].objective_state
-        return total, Aux(model_state, objective_state, {"fake": fake}, {**metrics, "loss": total}, seen)
+            same, state = generate(context, (target,), state, generator)
+            kept = _distance(same, target)
+            metrics["identity"] = jnp.mean(kept)
+            losses = losses + identity * kept
+        return loss_output(context, generator, losses, model_state=state, outputs=outputs, metrics=metrics)
 
-    return loss
+    role = GeneratorRole(target=direction.target, condition=source_of)
+    return PlayerObjective(role=role, loss=loss)
 
 
 def cycle_gan(*, cycle: float = CYCLE, identity: float = 0.0) -> Objective:
@@ -121,13 +141,12 @@ def cycle_gan(*, cycle: float = CYCLE, identity: float = 0.0) -> Objective:
       Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017,
       equations (2) and (3), section 4 (arXiv:1703.10593).
     """
-    ab, ba = SIDES
+    ab, ba = DIRECTIONS
     return Objective(
-        losses={
+        players={
             "critic_a": _critic(ba),
             "critic_b": _critic(ab),
             "generator_ab": _generator(ab, cycle, identity),
             "generator_ba": _generator(ba, cycle, identity),
-        },
-        traits=frozenset({"mean"}),
+        }
     )

@@ -8,13 +8,11 @@ critic must not couple its batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import gan
-from gan_jax.objectives._compose import add_terms
 from gan_jax.objectives._penalties import dragan_penalty
+from gan_jax.objectives._term import add_terms
 
 critic_loss = gan.critic_loss
 generator_loss = gan.generator_loss
@@ -27,7 +25,8 @@ def dragan(
     target: float = 1.0,
     scale: float = 0.5,
     every: int = 1,
-    **options: Any,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The minimax objective with lambda = `penalty` and k = `target`.
 
@@ -37,10 +36,11 @@ def dragan(
       target: the gradient norm the penalty asks for.
       scale: of delta, in standard deviations of the batch.
       every: compute the penalty every so many rounds, scaled by as much.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Kodali et al., On Convergence and Stability of GANs, 2017, section 2.4 (arXiv:1705.07215).
     """
     term = dragan_penalty(penalty, target=target, scale=scale, every=every)
-    return add_terms(gan.gan(prior, **options), term)
+    return add_terms(gan.gan(prior, condition=condition, critic_condition=critic_condition), term)

@@ -11,17 +11,16 @@ With `pulling_away` the generator also keeps its codes apart, EBGAN-PT:
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.penalties import safe_norm
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective
-from gan_jax.objectives._compose import Term, add_terms, two_player
-from gan_jax.objectives._look import head
-from gan_jax.types import Array, Aux, Batch, Moment, Players
+from gan_jax.game import Condition, Objective, unconditional
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._term import Term, TermContext, add_terms
+from gan_jax.types import Array
 
 
 def critic_loss(real: Array, fake: Array, margin: float = 1.0) -> Array:
@@ -54,7 +53,13 @@ def pulling_away(codes: Array) -> Array:
 
 
 def ebgan(
-    prior: Prior, *, margin: float = 1.0, pull_away: float = 0.0, code: str = "code", **options: Any
+    prior: Prior,
+    *,
+    margin: float = 1.0,
+    pull_away: float = 0.0,
+    code: str = "code",
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The energy-based objective.
 
@@ -63,18 +68,25 @@ def ebgan(
       margin: m: fake samples of a larger energy are left alone.
       pull_away: the weight of the pulling-away term on the generator; the paper's EBGAN-PT has 0.1.
       code: the critic's head that it acts on.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Zhao et al., Energy-based Generative Adversarial Network, 2017, equations (1), (2) and (4)
       (arXiv:1609.03126).
     """
-    base = two_player(functools.partial(critic_loss, margin=margin), generator_loss, prior=prior, **options)
+    base = two_player(
+        critic=functools.partial(critic_loss, margin=margin),
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+    )
     if pull_away == 0:
         return base
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Array:
-        return pulling_away(head(aux.seen["fake_out"], code))
+    def value(c: TermContext) -> Array:
+        return pulling_away(c.fake.head(code))
 
     return add_terms(
         base,
@@ -83,6 +95,5 @@ def ebgan(
             player="generator",
             value=value,
             weight=pull_away,
-            removes=frozenset({"mean"}),
         ),
     )

@@ -9,11 +9,10 @@ to it at g_f(V) = f'(p / q). The formulas are `functional.f_divergences`.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from gan_jax.functional.f_divergences import F_DIVERGENCES, FDivergence
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
 
@@ -43,7 +42,12 @@ def heuristic_generator_loss(real: Array, fake: Array, divergence: FDivergence =
 
 
 def f_gan(
-    prior: Prior, *, divergence: str | FDivergence = "kl", heuristic: bool = False, **options: Any
+    prior: Prior,
+    *,
+    divergence: str | FDivergence = "kl",
+    heuristic: bool = False,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The objective of one f-divergence.
 
@@ -51,7 +55,8 @@ def f_gan(
       prior: draws the latent z.
       divergence: a key of `F_DIVERGENCES`, or an `FDivergence` (`alpha_divergence(a)`, `skewed_jensen_shannon(w)`).
       heuristic: let the generator maximise E g_f(V(G(z))) instead of minimising the bound.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if there is no divergence of this name.
@@ -67,10 +72,13 @@ def f_gan(
                 "alpha_divergence(a) or skewed_jensen_shannon(w)."
             )
         divergence = F_DIVERGENCES[divergence]
-    traits = {"mean", "logits"} if divergence.name in LOGITS else {"mean"}
     return two_player(
-        functools.partial(critic_loss, divergence=divergence),
-        functools.partial(heuristic_generator_loss if heuristic else generator_loss, divergence=divergence),
+        critic=functools.partial(critic_loss, divergence=divergence),
+        generator=functools.partial(
+            heuristic_generator_loss if heuristic else generator_loss, divergence=divergence
+        ),
         prior=prior,
-        **{"traits": frozenset(traits), **options},
+        condition=condition,
+        critic_condition=critic_condition,
+        logits=divergence.name in LOGITS,
     )

@@ -7,16 +7,12 @@ Scores are logits, D = sigmoid(score). At the optimal critic D* = p / (p + p_g),
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
-
-TRAITS = frozenset({"mean", "logits"})
 
 
 def critic_loss(real: Array, fake: Array) -> Array:
@@ -33,10 +29,27 @@ def generator_loss(real: Array, fake: Array) -> Array:
     return -jax.nn.softplus(fake)
 
 
-def gan(prior: Prior, **options: Any) -> Objective:
-    """The minimax objective. Further options are those of `two_player`.
+def gan(
+    prior: Prior,
+    *,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
+    """The minimax objective.
+
+    Args:
+      prior: draws the latent z.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Goodfellow et al., Generative Adversarial Nets, 2014, equation (1) (arXiv:1406.2661).
     """
-    return two_player(critic_loss, generator_loss, prior=prior, **{"traits": TRAITS, **options})
+    return two_player(
+        critic=critic_loss,
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+        logits=True,
+    )

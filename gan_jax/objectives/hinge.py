@@ -7,12 +7,10 @@ The critic stops learning from samples that it judges by a margin of 1; min L_D 
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
 
@@ -32,11 +30,27 @@ def generator_loss(real: Array, fake: Array) -> Array:
     return -fake
 
 
-def hinge(prior: Prior, **options: Any) -> Objective:
-    """The hinge objective. Further options are those of `two_player`.
+def hinge(
+    prior: Prior,
+    *,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
+    """The hinge objective.
+
+    Args:
+      prior: draws the latent z.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Lim & Ye, Geometric GAN, 2017 (arXiv:1705.02894); Miyato et al., Spectral Normalization for Generative
       Adversarial Networks, 2018, equations (16) and (17) (arXiv:1802.05957).
     """
-    return two_player(critic_loss, generator_loss, prior=prior, **options)
+    return two_player(
+        critic=critic_loss,
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+    )

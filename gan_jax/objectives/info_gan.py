@@ -8,31 +8,39 @@ and shares its body, as in the paper, so both players raise the bound L_I <= I(c
 
 from __future__ import annotations
 
-from typing import Any
-
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
-from gan_jax.objectives._compose import add_terms
+from gan_jax.objectives._term import add_terms
 from gan_jax.objectives._terms import mutual_information
 
 critic_loss = base.critic_loss
 generator_loss = base.generator_loss
 
 
-def info_gan(noise: Prior | int, *, code: Code, weight: float = 1.0, **options: Any) -> Objective:
+def info_gan(
+    noise: Prior | int,
+    *,
+    code: Code,
+    weight: float = 1.0,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
     """The InfoGAN objective. The generator's latent is the code followed by the noise, `[B, code.size + d]`.
 
     Args:
       noise: the prior of z, or the dimension of a Gaussian one.
       code: c; the critic needs a head `code` of size `code.head_size`.
       weight: lambda; the paper has 1 for categories.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Chen et al., InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial
       Nets, 2016, equations (5) and (6) (arXiv:1606.03657).
     """
     terms = [mutual_information(code, weight, player=player) for player in ("critic", "generator")]
-    return add_terms(base.non_saturating(code.prior(noise), **options), *terms)
+    return add_terms(
+        base.non_saturating(code.prior(noise), condition=condition, critic_condition=critic_condition), *terms
+    )

@@ -10,12 +10,11 @@ p + p_g and 2 p_g; the default a = 0, b = c = 1 is the paper's 0-1 coding (its e
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
 
@@ -35,7 +34,13 @@ def generator_loss(real: Array, fake: Array, c: float = 1.0) -> Array:
 
 
 def least_squares(
-    prior: Prior, *, a: float = 0.0, b: float = 1.0, c: float = 1.0, **options: Any
+    prior: Prior,
+    *,
+    a: float = 0.0,
+    b: float = 1.0,
+    c: float = 1.0,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The least-squares objective with targets a (fake), b (real) and c (what the generator wants).
 
@@ -43,8 +48,9 @@ def least_squares(
       Mao et al., Least Squares Generative Adversarial Networks, 2017, equation (2) (arXiv:1611.04076).
     """
     return two_player(
-        functools.partial(critic_loss, a=a, b=b),
-        functools.partial(generator_loss, c=c),
+        critic=functools.partial(critic_loss, a=a, b=b),
+        generator=functools.partial(generator_loss, c=c),
         prior=prior,
-        **options,
+        condition=condition,
+        critic_condition=critic_condition,
     )

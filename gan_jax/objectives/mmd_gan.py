@@ -10,17 +10,17 @@ the penalty holds the norm of its gradient at 1, on interpolates.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.kernels import Kernel, rational_quadratic_kernel, squared_mmd
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
-from gan_jax.objectives._compose import add_terms, two_player
-from gan_jax.objectives._look import features
+from gan_jax.game import Condition, Objective, unconditional
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._forward import features
 from gan_jax.objectives._penalties import feature_penalty
+from gan_jax.objectives._term import add_terms
 from gan_jax.types import Array
 
 RATIONAL_QUADRATIC = rational_quadratic_kernel()
@@ -54,7 +54,8 @@ def mmd_gan(
     kernel: Kernel = RATIONAL_QUADRATIC,
     penalty: float = 1.0,
     every: int = 1,
-    **options: Any,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The MMD objective.
 
@@ -64,24 +65,29 @@ def mmd_gan(
         al., `gaussian_kernel()` that of Li et al.
       penalty: the weight of the witness's gradient penalty; 0 leaves it out (and then clip the critic).
       every: compute the penalty every so many rounds, scaled by as much.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Li et al., MMD GAN, 2017 (arXiv:1705.08584); Binkowski et al., Demystifying MMD GANs, 2018, sections 2 and 3
       (arXiv:1801.01401).
     """
 
-    def scores(real: Array, fake: Array) -> tuple[Array, Array]:
+    def realness(real: Array, fake: Array) -> tuple[Array, Array]:
         both = jax.lax.stop_gradient((real, fake))
         return witness(real, *both, kernel), witness(fake, *both, kernel)
 
     base = two_player(
-        functools.partial(critic_loss, kernel=kernel),
-        functools.partial(generator_loss, kernel=kernel),
+        critic=functools.partial(critic_loss, kernel=kernel),
+        generator=functools.partial(generator_loss, kernel=kernel),
         prior=prior,
-        **{"read": features, "scores": scores, "traits": frozenset({"features"}), **options},
+        condition=condition,
+        critic_condition=critic_condition,
+        read=features,
+        realness=realness,
+        on_features=True,
     )
     if not penalty:
         return base
-    own = functools.partial(witness, kernel=kernel)
-    return add_terms(base, feature_penalty("witness_penalty", own, penalty, every=every))
+    formula = functools.partial(witness, kernel=kernel)
+    return add_terms(base, feature_penalty("witness_penalty", formula, penalty, every=every))

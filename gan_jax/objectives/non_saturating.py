@@ -8,12 +8,10 @@ follows KL(p_g || p) - 2 JSD (Arjovsky & Bottou, 2017, Theorem 2.5).
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import gan
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
@@ -30,10 +28,27 @@ def generator_loss(real: Array, fake: Array) -> Array:
     return jax.nn.softplus(-fake)
 
 
-def non_saturating(prior: Prior, **options: Any) -> Objective:
-    """The -log D objective. Further options are those of `two_player`.
+def non_saturating(
+    prior: Prior,
+    *,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
+    """The -log D objective.
+
+    Args:
+      prior: draws the latent z.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Goodfellow et al., Generative Adversarial Nets, 2014, section 3 (arXiv:1406.2661).
     """
-    return two_player(critic_loss, generator_loss, prior=prior, **{"traits": gan.TRAITS, **options})
+    return two_player(
+        critic=critic_loss,
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+        logits=True,
+    )

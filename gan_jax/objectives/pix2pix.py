@@ -12,16 +12,13 @@ patch. The paper halves the critic's loss in training, which its formula does no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import jax.numpy as jnp
-
-from gan_jax.functional.batch import flatten
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
-from gan_jax.objectives import gan, non_saturating
-from gan_jax.objectives._compose import add_terms, two_player
-from gan_jax.objectives._look import score
+from gan_jax.game import Condition, Objective
+from gan_jax.objectives import non_saturating
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._forward import mean_score, score
+from gan_jax.objectives._term import add_terms
 from gan_jax.objectives._terms import reconstruction
 from gan_jax.types import Array, Batch
 
@@ -41,32 +38,33 @@ def patches(out: Mapping[str, Array]) -> Array:
     return out["patches"] if "patches" in out else score(out)
 
 
-def _mean_score(real: Array, fake: Array) -> tuple[Array, Array]:
-    return jnp.mean(flatten(real), axis=1), jnp.mean(flatten(fake), axis=1)
-
-
-def pix2pix(prior: Prior | None = None, *, l1: float = L1, **options: Any) -> Objective:
+def pix2pix(
+    prior: Prior | None = None,
+    *,
+    l1: float = L1,
+    condition: Condition = image_condition,
+    critic_condition: Condition | None = None,
+) -> Objective:
     """The image-to-image objective.
 
     Args:
       prior: draws a latent z; the paper has none.
       l1: lambda of the L1 term.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, equations (1), (3)
       and (4) (arXiv:1611.07004).
     """
     base = two_player(
-        critic_loss,
-        generator_loss,
+        critic=critic_loss,
+        generator=generator_loss,
         prior=prior,
-        **{
-            "condition": image_condition,
-            "read": patches,
-            "scores": _mean_score,
-            "traits": gan.TRAITS,
-            **options,
-        },
+        condition=condition,
+        critic_condition=critic_condition,
+        read=patches,
+        realness=mean_score,
+        logits=True,
     )
     return add_terms(base, reconstruction(l1))

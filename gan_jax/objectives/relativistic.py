@@ -9,13 +9,12 @@ and L_G of the average form with real and fake exchanged. C is the critic's scor
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
 
@@ -36,17 +35,29 @@ def generator_loss(real: Array, fake: Array, average: bool = True) -> Array:
     return critic_loss(fake, real, average)
 
 
-def relativistic(prior: Prior, *, average: bool = True, **options: Any) -> Objective:
+def relativistic(
+    prior: Prior,
+    *,
+    average: bool = True,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
     """The relativistic average (RaSGAN) or, without `average`, standard (RSGAN) objective.
+
+    Args:
+      prior: draws the latent z.
+      average: compare with the mean score of the other kind, in place of the paired example's.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Jolicoeur-Martineau, The relativistic discriminator: a key element missing from standard GAN, 2018,
       sections 4.1 and 4.2 (arXiv:1807.00734).
     """
-    traits: frozenset[str] = frozenset() if average else frozenset({"mean"})
     return two_player(
-        functools.partial(critic_loss, average=average),
-        functools.partial(generator_loss, average=average),
+        critic=functools.partial(critic_loss, average=average),
+        generator=functools.partial(generator_loss, average=average),
         prior=prior,
-        **{"traits": traits, **options},
+        condition=condition,
+        critic_condition=critic_condition,
     )

@@ -12,19 +12,19 @@ unlabelled `x`, `labelled: {x, y}`, as many as there are. The generator matches 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective
+from gan_jax.game import Condition, Objective, head, unconditional
 from gan_jax.objectives import non_saturating
-from gan_jax.objectives._compose import Outcome, Term, add_terms, two_player
-from gan_jax.objectives._look import head, judge, prepare_inputs
+from gan_jax.objectives._compose import two_player
+from gan_jax.objectives._forward import judge, transform_inputs
+from gan_jax.objectives._term import Outcome, Term, TermContext, add_terms
 from gan_jax.objectives._terms import feature_matching
-from gan_jax.types import Array, Aux, Batch, Moment, Players
+from gan_jax.types import Array
 
 GENERATORS = ("feature_matching", "non_saturating")
 
@@ -50,17 +50,17 @@ def log_z(out: Mapping[str, Array]) -> Array:
 def supervised(weight: float = 1.0) -> Term:
     """L_supervised on the batch's labelled examples, with their error; the critic's statistics see them too."""
 
-    def value(game: Game, players: Players, batch: Batch, moment: Moment, aux: Aux) -> Outcome:
-        if "labelled" not in batch:
+    def value(c: TermContext) -> Outcome:
+        if "labelled" not in c.batch:
             raise ValueError(
                 f"The term 'supervised' needs labelled examples in the batch, labelled={{'x': ..., 'y': ...}}; "
-                f"this batch has {sorted(batch)}."
+                f"this batch has {sorted(c.batch)}."
             )
-        x, y = batch["labelled"]["x"], batch["labelled"]["y"]
-        inputs = prepare_inputs(game, players, (x,), moment, "labelled")
-        out, model_state = judge(game, players, inputs, aux.model_state, moment, "labelled")
-        logits = head(out, "classes")
-        loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+        x, y = c.batch["labelled"]["x"], c.batch["labelled"]["y"]
+        inputs = transform_inputs(c, (x,), "labelled")
+        outputs, model_state = judge(c, inputs, c.model_state, "labelled")
+        logits = head(outputs, "classes")
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return Outcome(
             loss, metrics={"error": jnp.mean(jnp.argmax(logits, axis=-1) != y)}, model_state=model_state
         )
@@ -70,8 +70,7 @@ def supervised(weight: float = 1.0) -> Term:
         player="critic",
         value=value,
         weight=weight,
-        conflicts=frozenset({"packed"}),
-        adds=frozenset({"heads"}),
+        single_examples=True,
     )
 
 
@@ -81,7 +80,8 @@ def semi_supervised(
     generator: str = "feature_matching",
     weight: float = 1.0,
     smoothing: float = 0.0,
-    **options: Any,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The K + 1 classes objective.
 
@@ -90,7 +90,8 @@ def semi_supervised(
       generator: what it minimises: `feature_matching` (better classifiers) or `non_saturating` (better samples).
       weight: of the supervised loss.
       smoothing: one-sided label smoothing of the unsupervised loss.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if there is no such generator loss.
@@ -102,9 +103,11 @@ def semi_supervised(
         raise ValueError(f"The generator's loss is one of {list(GENERATORS)}, got {generator!r}.")
     matching = generator == "feature_matching"
     base = two_player(
-        lambda real, fake: critic_loss(real, fake, smoothing),
-        (lambda real, fake: jnp.zeros_like(fake)) if matching else generator_loss,
+        critic=lambda real, fake: critic_loss(real, fake, smoothing),
+        generator=(lambda real, fake: jnp.zeros_like(fake)) if matching else generator_loss,
         prior=prior,
-        **{"read": log_z, **options},
+        condition=condition,
+        critic_condition=critic_condition,
+        read=log_z,
     )
     return add_terms(base, supervised(weight), *([feature_matching()] if matching else []))

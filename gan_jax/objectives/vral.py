@@ -15,20 +15,28 @@ comparison with what came after it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from gan_jax.functional.batch import named_key, over_batch
+from gan_jax.functional.batch import over_batch
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective
-from gan_jax.objectives._look import Condition, judge, look, score, unconditional
-from gan_jax.types import Array, Aux, Batch, LossFn, Moment, Players, Tree
+from gan_jax.game import (
+    AuxiliaryRole,
+    Condition,
+    CriticRole,
+    ForwardOutputs,
+    GeneratorRole,
+    LossFn,
+    LossOutput,
+    Objective,
+    PlayerObjective,
+    TurnContext,
+    loss_output,
+    unconditional,
+)
+from gan_jax.objectives._forward import forward, judge, score
+from gan_jax.types import Array, Tree
 
-TARGETS = {"meta_fake": 0.0, "meta_real": 1.0}
-"""The mean of the normal distribution that each meta-discriminator takes for the true one."""
-JUDGED = {"meta_fake": "fake", "meta_real": "real"}
 CRITIC_LOSSES = ("code", "slides")
 GENERATOR_LOSSES = ("target", "means")
 
@@ -96,62 +104,50 @@ def vral(
         if given not in forms:
             raise ValueError(f"VRAL's {what} loss is one of {list(forms)}, got {given!r}.")
 
-    def meta_input(scores: Array) -> Array:
-        return scores[None, :] if whole_batch else scores[:, None]
-
     def meta_logits(
-        game: Game, players: Players, scores: Array, model_state: Tree, moment: Moment, meta: str, name: str
+        context: TurnContext, scores: Array, model_state: Tree, meta: str, name: str
     ) -> tuple[Array, Tree]:
-        out, model_state = judge(game, players, (meta_input(scores),), model_state, moment, name, meta)
-        return score(out), model_state
+        inputs = scores[None, :] if whole_batch else scores[:, None]
+        outputs, model_state = judge(context, (inputs,), model_state, name, meta)
+        return score(outputs), model_state
 
-    def seen_scores(
-        game: Game, players: Players, batch: Batch, moment: Moment
-    ) -> tuple[dict[str, Any], dict[str, Array], Tree, Tree]:
-        seen, generator_stats, critic_stats = look(game, players, batch, moment, condition)
-        scores = {"real": score(seen["real_out"]), "fake": score(seen["fake_out"])}
-        return seen, scores, generator_stats, critic_stats
+    def scores_of(context: TurnContext) -> tuple[Array, Array, ForwardOutputs, dict[str, Tree]]:
+        outputs, model_states = forward(context, condition)
+        assert outputs.real is not None
+        assert outputs.fake is not None
+        return outputs.real.score, outputs.fake.score, outputs, model_states
 
-    def meta_player(name: str) -> LossFn:
-        def loss(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-            seen, scores, _, _ = seen_scores(game, players, batch, moment)
-            judged = scores[JUDGED[name]]
-            noise = over_batch(jax.random.normal(named_key(moment.key, f"{name}/normal"), judged.shape))
-            normal, model_state = meta_logits(
-                game, players, TARGETS[name] + noise, players[name].model_state, moment, name, "normal"
-            )
-            own, model_state = meta_logits(game, players, judged, model_state, moment, name, "scores")
-            total = jnp.mean(meta_loss(normal, own))
-            return total, Aux(model_state, players[name].objective_state, scores, {"loss": total}, seen)
+    def meta_player(meta: str, mean: float) -> LossFn:
+        def loss(context: TurnContext) -> LossOutput:
+            real, fake, outputs, _ = scores_of(context)
+            scores = fake if meta == "meta_fake" else real
+            noise = over_batch(jax.random.normal(context.key(f"{meta}/normal"), scores.shape))
+            state = context.players[meta].model_state
+            normal, state = meta_logits(context, mean + noise, state, meta, "normal")
+            judged, state = meta_logits(context, scores, state, meta, "scores")
+            return loss_output(context, meta, meta_loss(normal, judged), model_state=state, outputs=outputs)
 
         return loss
 
-    def critic_player(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, scores, _, model_state = seen_scores(game, players, batch, moment)
-        logits = {
-            kind: meta_logits(game, players, scores[kind], players[meta].model_state, moment, meta, "scores")[
-                0
-            ]
-            for meta, kind in JUDGED.items()
-        }
-        total = jnp.mean(critic_loss(logits["real"], logits["fake"], critic))
-        return total, Aux(model_state, players["critic"].objective_state, scores, {"loss": total}, seen)
+    def critic_player(context: TurnContext) -> LossOutput:
+        real, fake, outputs, states = scores_of(context)
+        metas = {name: context.players[name].model_state for name in ("meta_real", "meta_fake")}
+        real_logits, _ = meta_logits(context, real, metas["meta_real"], "meta_real", "scores")
+        fake_logits, _ = meta_logits(context, fake, metas["meta_fake"], "meta_fake", "scores")
+        losses = critic_loss(real_logits, fake_logits, critic)
+        return loss_output(context, "critic", losses, model_state=states["critic"], outputs=outputs)
 
-    def generator_player(game: Game, players: Players, batch: Batch, moment: Moment) -> tuple[Array, Aux]:
-        seen, scores, model_state, _ = seen_scores(game, players, batch, moment)
-        losses = generator_loss(scores["real"], scores["fake"], generator)
-        total = jnp.mean(losses)
-        objective_state, fake = players["generator"].objective_state, {"fake": scores["fake"]}
-        return total, Aux(model_state, objective_state, fake, {"loss": total}, {**seen, "losses": losses})
+    def generator_player(context: TurnContext) -> LossOutput:
+        real, fake, outputs, states = scores_of(context)
+        losses = generator_loss(real, fake, generator)
+        return loss_output(context, "generator", losses, model_state=states["generator"], outputs=outputs)
 
-    exact = not whole_batch and generator == "target"
     return Objective(
-        losses={
-            "critic": critic_player,
-            "generator": generator_player,
-            "meta_real": meta_player("meta_real"),
-            "meta_fake": meta_player("meta_fake"),
+        players={
+            "critic": PlayerObjective(role=CriticRole(), loss=critic_player),
+            "generator": PlayerObjective(role=GeneratorRole(condition=condition), loss=generator_player),
+            "meta_real": PlayerObjective(role=AuxiliaryRole(), loss=meta_player("meta_real", 1.0)),
+            "meta_fake": PlayerObjective(role=AuxiliaryRole(), loss=meta_player("meta_fake", 0.0)),
         },
-        traits=frozenset({"latent", "mean"}) if exact else frozenset({"latent"}),
         prior=prior,
     )

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.precision import at_least_float32
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import vral
 from gan_jax.objectives._compose import two_player
 from gan_jax.types import Array
@@ -57,12 +57,17 @@ def critic_loss(real: Array, fake: Array, window: float = WINDOW) -> Array:
     >>> bool(abs(loss) < 1e-5)
     True
     """
-    at_least = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (real, fake)]
-    return kl_to_parzen(1.0, at_least[0], window) + kl_to_parzen(0.0, at_least[1], window)
+    real, fake = at_least_float32(real), at_least_float32(fake)
+    return kl_to_parzen(1.0, real, window) + kl_to_parzen(0.0, fake, window)
 
 
 def vral_parzen(
-    prior: Prior, *, window: float = WINDOW, generator: str = "target", **options: Any
+    prior: Prior,
+    *,
+    window: float = WINDOW,
+    generator: str = "target",
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The Parzen-window objective.
 
@@ -70,7 +75,8 @@ def vral_parzen(
       prior: draws the latent z.
       window: h, the standard deviation of the window, in (0, 1).
       generator: L_G: `target` or `means`, see `vral`.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if the window is not in (0, 1), or there is no such generator loss.
@@ -85,8 +91,9 @@ def vral_parzen(
     if generator not in vral.GENERATOR_LOSSES:
         raise ValueError(f"VRAL's generator loss is one of {list(vral.GENERATOR_LOSSES)}, got {generator!r}.")
     return two_player(
-        functools.partial(critic_loss, window=window),
-        functools.partial(generator_loss, form=generator),
+        critic=functools.partial(critic_loss, window=window),
+        generator=functools.partial(generator_loss, form=generator),
         prior=prior,
-        **{"traits": frozenset(), **options},
+        condition=condition,
+        critic_condition=critic_condition,
     )

@@ -9,14 +9,14 @@ the loss's. `optimizer`, `schedule` and `warm_up` are Algorithm 1's defaults.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import optax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective, Schedule, alternating
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.optim import clip_params
+from gan_jax.schedule import Schedule, alternating
 from gan_jax.types import Array
 
 LEARNING_RATE = 5e-5
@@ -60,10 +60,26 @@ def warm_up(
     return ((lambda step: step < first or step % every == 0, alternating(critic_turns)),)
 
 
-def wgan(prior: Prior, **options: Any) -> Objective:
+def wgan(
+    prior: Prior,
+    *,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> Objective:
     """The Wasserstein objective; keep the critic Lipschitz by its optimiser, `optimizer(clip=0.01)`.
+
+    Args:
+      prior: draws the latent z.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Arjovsky et al., Wasserstein GAN, 2017, equation (2) and Algorithm 1 (arXiv:1701.07875).
     """
-    return two_player(critic_loss, generator_loss, prior=prior, **options)
+    return two_player(
+        critic=critic_loss,
+        generator=generator_loss,
+        prior=prior,
+        condition=condition,
+        critic_condition=critic_condition,
+    )

@@ -8,13 +8,11 @@ Adam(1e-4, 0, .9) and 5 critic turns a round. The critic must not couple its bat
 
 from __future__ import annotations
 
-from typing import Any
-
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import wgan
-from gan_jax.objectives._compose import add_terms
 from gan_jax.objectives._penalties import gradient_penalty
+from gan_jax.objectives._term import add_terms
 
 PENALTY = 10.0
 
@@ -29,7 +27,8 @@ def wgan_gp(
     target: float = 1.0,
     one_sided: bool = False,
     every: int = 1,
-    **options: Any,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The Wasserstein objective with lambda = `penalty`.
 
@@ -39,12 +38,13 @@ def wgan_gp(
       target: the gradient norm the penalty asks for.
       one_sided: penalise only norms above the target.
       every: compute the penalty every so many rounds, scaled by as much.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     References:
       Gulrajani et al., Improved Training of Wasserstein GANs, 2017, equation (3) (arXiv:1704.00028).
     """
     return add_terms(
-        wgan.wgan(prior, **options),
+        wgan.wgan(prior, condition=condition, critic_condition=critic_condition),
         gradient_penalty(penalty, target=target, one_sided=one_sided, every=every),
     )

@@ -9,20 +9,24 @@ authors train with R1, gamma = 10, simultaneous or alternating turns. The critic
 
 from __future__ import annotations
 
-from typing import Any
-
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Objective
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
-from gan_jax.objectives._compose import add_terms
 from gan_jax.objectives._penalties import r1, r2
+from gan_jax.objectives._term import add_terms
 
 critic_loss = base.critic_loss
 generator_loss = base.generator_loss
 
 
 def zero_centred(
-    prior: Prior, *, gamma_real: float = 10.0, gamma_fake: float = 0.0, every: int = 1, **options: Any
+    prior: Prior,
+    *,
+    gamma_real: float = 10.0,
+    gamma_fake: float = 0.0,
+    every: int = 1,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
 ) -> Objective:
     """The -log D objective with R1 (`gamma_real`) and, where `gamma_fake` is not 0, R2.
 
@@ -31,7 +35,8 @@ def zero_centred(
       gamma_real: gamma of R1; 0 leaves it out.
       gamma_fake: gamma of R2; 0 leaves it out.
       every: compute the penalties every so many rounds, scaled by as much.
-      **options: those of `two_player`.
+      condition: further inputs of both networks, read off the batch.
+      critic_condition: further inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if both weights are 0.
@@ -45,4 +50,6 @@ def zero_centred(
     terms = [
         penalty(gamma, every=every) for penalty, gamma in ((r1, gamma_real), (r2, gamma_fake)) if gamma != 0
     ]
-    return add_terms(base.non_saturating(prior, **options), *terms)
+    return add_terms(
+        base.non_saturating(prior, condition=condition, critic_condition=critic_condition), *terms
+    )

@@ -18,12 +18,8 @@ import numpy as np
 from gan_jax.data.errors import DataTimeoutError
 from gan_jax.data.timeout import within
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
-from gan_jax.game import Game, Schedule, TrainState, fresh_turns
 from gan_jax.distributed import hosts
-from gan_jax.runs.checkpoint import Checkpoints, leaf_names
-from gan_jax.evaluation.evaluate import evaluate, get_batch, log_of, numbers_of, picture, probe
-from gan_jax.training.experiment import Experiment, ExperimentError, closest
-from gan_jax.training.rollout import stack_rounds
+from gan_jax.distributed.layout import Layout, Run, make_layout
 from gan_jax.distributed.seeds import (
     combined,
     is_number,
@@ -33,10 +29,23 @@ from gan_jax.distributed.seeds import (
     state_of,
     summary,
 )
-from gan_jax.distributed.layout import Layout, Run, make_layout
-from gan_jax.training.step import init_state
+from gan_jax.evaluation.evaluate import (
+    evaluate,
+    generators_of,
+    get_batch,
+    log_of,
+    numbers_of,
+    pictures,
+    probe,
+)
+from gan_jax.game import Game, TrainState
+from gan_jax.runs.checkpoint import Checkpoints, leaf_names
 from gan_jax.runs.workdir import Lock, Workdir, check_config, read_metrics, refuse_links, write_config
 from gan_jax.runs.writer import Progress, Writer, WriterError, progress
+from gan_jax.schedule import Schedule, fresh_turns
+from gan_jax.training.experiment import Experiment, ExperimentError, closest
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.training.step import init_state
 from gan_jax.types import Array, Batch, Key, Tree
 
 SECONDS_PER_DISPATCH = 0.5
@@ -321,7 +330,8 @@ class _Run:
         self.say = say if hosts.first() else lambda line: None
         self.interval = Interval()
         self.for_seed = [experiment.for_seed(i) for i in range(experiment.seeds)]
-        self.alarms = [Alarms() for _ in self.for_seed]
+        generators = generators_of(experiment.game)
+        self.alarms = [Alarms(generators) for _ in self.for_seed]
         self.evaluated: tuple[int, dict[str, float]] = -1, {}
         self.programs = functools.cache(self._compile)
 
@@ -433,7 +443,9 @@ class _Run:
 
         def view(place: int) -> tuple[Experiment, TrainState, Callable[[], Batch]]:
             experiment, own = self.for_seed[place], state_of(state, place)
-            host_batch = jax.tree.map(lambda x: x[place], self.layout.pick(host_batches, rounds - 1, turns - 1))
+            host_batch = jax.tree.map(
+                lambda x: x[place], self.layout.pick(host_batches, rounds - 1, turns - 1)
+            )
             return experiment, own, lambda: get_batch(experiment.source, own, host_batch)
 
         return [view(place) for place in range(self.experiment.seeds)]
@@ -441,11 +453,12 @@ class _Run:
     def draw(self, writer: Writer, state: TrainState, step: int) -> None:
         """Draws the picture, of several seeds one each."""
         if self.experiment.seeds == 1:
-            writer.picture(step, "samples", picture(self.experiment, state))
+            for name, drawn in pictures(self.experiment, state).items():
+                writer.picture(step, name, drawn)
             return
         for place, experiment in enumerate(self.for_seed):
-            drawn = picture(experiment, state_of(state, place))
-            writer.picture(step, f"samples_seed_{experiment.seed}", drawn)
+            for name, drawn in pictures(experiment, state_of(state, place)).items():
+                writer.picture(step, f"{name}_seed_{experiment.seed}", drawn)
 
     def log(self, writer: Writer, bar: Progress, step: int, views: Callable[[], Sequence[Any]]) -> None:
         """Writes the means since the last log, the probes' view of now, and the alarms; new ones are said aloud."""

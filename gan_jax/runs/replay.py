@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.diagnostics import gradients, health, layer_gradients
-from gan_jax.game import TrainState, fresh_turns
-from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.training.experiment import Experiment, ExperimentError
-from gan_jax.runs.loop import broken_leaf, initial, layout_of, schedule_at
-from gan_jax.training.rollout import stack_rounds
 from gan_jax.distributed.layout import Layout
+from gan_jax.game import TrainState
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.loop import broken_leaf, initial, layout_of, schedule_at
 from gan_jax.runs.workdir import Workdir, read_metrics, write_atomically
 from gan_jax.runs.writer import json_line
+from gan_jax.schedule import fresh_turns
+from gan_jax.training.experiment import Experiment, ExperimentError
+from gan_jax.training.rollout import stack_rounds
 
 DIAGNOSTICS = (health, gradients, layer_gradients)
 

@@ -7,14 +7,17 @@ import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
-from gan_jax.game import Game
-from gan_jax.types import Diagnostic
+from gan_jax.game import Diagnostic, Game, GeneratorRole
+from gan_jax.types import Batch
+
+Picture: TypeAlias = Callable[[np.ndarray], np.ndarray]
+Evaluation: TypeAlias = Callable[[np.ndarray], Any]
 
 
 class ExperimentError(ValueError):
@@ -50,11 +53,13 @@ class Experiment:
       rounds_per_dispatch: K, rounds on the device between two looks of the host.
       parallelism: see `sharding.make_layout`.
       extra_sources: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
-      picture: `samples [N, ...] -> uint8 [H, W, C]`.
+      picture: `samples [N, ...] -> uint8 [H, W, C]`; or, by name, one for each generator.
       picture_samples: N.
-      conditions: `n -> extra_sources inputs of the generator`, each `[n, ...]`.
+      condition_batch: `n -> a batch [n, ...]` of what the generators' conditions are read off, for pictures and
+        evaluations: labels `y`, images `condition`.
       evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint; the one
-        named `scores` gives way to what `--mode=evaluate` is asked to compare with.
+        named `scores` gives way to what `--mode=evaluate` is asked to compare with. Of several generators each is
+        evaluated by those whose name begins with its own and a slash, `generator_ab/scores`.
       evaluation_samples: N.
       extractor: the features that `--mode=evaluate` compares by, as `scoring.extractor_named` has it.
       diagnostics: read inside the jitted step, every turn.
@@ -72,14 +77,14 @@ class Experiment:
     log_every: int
     checkpoint_every: int
     sample_every: int
-    picture: Callable[[np.ndarray], np.ndarray]
+    picture: Picture | Mapping[str, Picture]
     picture_samples: int = 100
     evaluate_every: int = 0
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
     extra_sources: tuple[Source, ...] = ()
-    conditions: Callable[[int], tuple[Any, ...]] = lambda n: ()
-    evaluations: Mapping[str, Callable[[np.ndarray], Any]] = dataclasses.field(default_factory=dict)
+    condition_batch: Callable[[int], Batch] = lambda n: {}
+    evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""
     diagnostics: Sequence[Diagnostic] = ()
@@ -105,6 +110,21 @@ class Experiment:
             raise ExperimentError(
                 f"The best checkpoint by {self.best.metric} is found by evaluations: set evaluate_every."
             )
+
+    def picture_of(self, player: str) -> Picture:
+        """How samples of a generator are drawn."""
+        return self.picture[player] if isinstance(self.picture, Mapping) else self.picture
+
+    def evaluations_of(self, player: str) -> dict[str, Evaluation]:
+        """How samples of a generator are evaluated, by name."""
+        if len(self.game.objective.with_role(GeneratorRole)) == 1:
+            return dict(self.evaluations)
+        prefix = f"{player}/"
+        return {
+            name.removeprefix(prefix): evaluation
+            for name, evaluation in self.evaluations.items()
+            if name.startswith(prefix)
+        }
 
     @property
     def seeds(self) -> int:

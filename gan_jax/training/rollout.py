@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Schedule, TrainState
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.schedule import Schedule
 from gan_jax.training.step import play_round
-from gan_jax.types import Array, Batch, Diagnostic, Metrics, Tree
+from gan_jax.types import Array, Batch, Metrics, Tree
 
 Program: TypeAlias = Callable[[TrainState, Tree, Tree, Array], tuple[TrainState, Metrics]]
 
@@ -34,7 +35,7 @@ def rollout_program(
       game: the game.
       fetch: `Source.get_batch`, called for one batch at a time.
       schedule: the turns of a round; the game's own by default.
-      diagnostics: see `types.Diagnostic`.
+      diagnostics: see `game.Diagnostic`.
 
     Returns:
       `(state, device_data, host_batches [K, T, ...], n) -> (state, metrics [K])`; metrics beyond n are zero.

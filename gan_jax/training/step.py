@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from gan_jax.game import Game, PlayerState, Schedule, TrainState, fresh_turns
+from gan_jax.game import Diagnostic, Game, PlayerState, TrainState, TurnContext
+from gan_jax.keys import named_key
 from gan_jax.play import apply_turn
-from gan_jax.types import Array, Batch, Diagnostic, Key, Metrics, Moment, Tree
+from gan_jax.schedule import Schedule, Turn, fresh_turns
+from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 BatchAt: TypeAlias = Callable[[Array | int], Batch]
@@ -29,19 +31,22 @@ def init_state(game: Game, key: Key) -> TrainState:
       Fresh players, averages equal to them (copies, so that the state can be donated), step and cursor 0.
     """
     players = {}
-    for name in game.players:
-        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        params, model_state = jax.tree.map(_strongly_typed, game.networks[name].init(own))
-        remember = game.objective.objective_state.get(name)
+    for name, player in game.players.items():
+        initial = player.network.init(named_key(key, name))
+        params, model_state = jax.tree.map(_strongly_typed, initial)
+        begin = game.objective.players[name].initial_state
         players[name] = PlayerState(
             params=params,
             model_state=model_state,
-            opt_state=game.optimizers[name].init(params),
-            objective_state=jax.tree.map(_strongly_typed, remember(params)) if remember else {},
+            opt_state=player.optimizer.init(params),
+            objective_state={
+                what: jax.tree.map(_strongly_typed, make(params)) for what, make in begin.items()
+            },
         )
     ema = {
         name: jax.tree.map(jnp.copy, (players[name].params, players[name].model_state))
-        for name in sorted(game.ema)
+        for name in sorted(game.players)
+        if game.players[name].ema is not None
     }
     # The counters are arrays of their own: donating one buffer twice is an error.
     return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
@@ -61,17 +66,20 @@ def make_train_step(
     Args:
       game: the game.
       schedule: the turns of the round; the game's own unless a phase asks for another.
-      diagnostics: see `types.Diagnostic`.
+      diagnostics: see `game.Diagnostic`.
 
     Returns:
-      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule; metrics are
-      means over the turns that report them.
+      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked in front;
+      where a round takes one batch (T = 1), it is that batch itself, `[B, ...]`. Metrics are means over the turns
+      that report them.
 
     """
     schedule = game.schedule if schedule is None else schedule
     turns = fresh_turns(schedule)
 
     def train_step(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        if turns == 1:
+            return play_round(game, schedule, state, lambda i: batches, diagnostics)
         for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
             if leaf.shape[0] != turns:
                 raise ValueError(
@@ -100,29 +108,13 @@ def play_round(
     for repeats, block in fold(schedule):
         fresh = fresh_turns(block)
 
-        def play_block(
-            players: dict[str, PlayerState],
-            repeat: Array | int,
-            block: Schedule = block,
-            fresh: int = fresh,
-            place: int = place,
-            batch_index: int = batch_index,
-        ) -> tuple[dict[str, PlayerState], list[Metrics]]:
-            metrics = []
-            index = batch_index + repeat * fresh
-            for offset, played in enumerate(block):
-                index = index + played.fresh
-                moment = Moment(state.step, jax.random.fold_in(key, place + repeat * len(block) + offset))
-                players, turn_metrics = apply_turn(
-                    game, played, players, batch_at(index), moment, diagnostics
-                )
-                metrics.append(turn_metrics)
-            return players, metrics
-
+        block_round = functools.partial(
+            _play_block, game, block, state.step, key, place, batch_index, batch_at, diagnostics
+        )
         if repeats == 1:
-            players, metrics = play_block(players, 0)
+            players, metrics = block_round(players, 0)
         else:
-            players, metrics = jax.lax.scan(play_block, players, jnp.arange(repeats, dtype=jnp.int32))
+            players, metrics = jax.lax.scan(block_round, players, jnp.arange(repeats, dtype=jnp.int32))
             metrics = jax.tree.map(lambda m: jnp.sum(m, axis=0), metrics)
         for turn_metrics in metrics:
             for name, value in turn_metrics.items():
@@ -138,6 +130,47 @@ def play_round(
         ema=_average(game, state, players),
     )
     return after, {name: sum(values[1:], values[0]) / counts[name] for name, values in totals.items()}
+
+
+def _play_block(
+    game: Game,
+    block: Schedule,
+    step: Array,
+    round_key: Key,
+    place: int,
+    batch_index: int,
+    batch_at: BatchAt,
+    diagnostics: Sequence[Diagnostic],
+    players: dict[str, PlayerState],
+    repeat: Array | int,
+) -> tuple[dict[str, PlayerState], list[Metrics]]:
+    """The turns of a block, once; `place` and `batch_index` are those before its first repetition."""
+    metrics = []
+    index = batch_index + repeat * fresh_turns(block)
+    for offset, turn in enumerate(block):
+        index = index + turn.fresh
+        key = jax.random.fold_in(round_key, place + repeat * len(block) + offset)
+        context = TurnContext(game, players, batch_at(index), step, key)
+        players, turn_metrics = _play_turn(turn, context, diagnostics)
+        metrics.append(turn_metrics)
+    return players, metrics
+
+
+def _play_turn(
+    turn: Turn, context: TurnContext, diagnostics: Sequence[Diagnostic]
+) -> tuple[dict[str, PlayerState], Metrics]:
+    """A turn, or nothing in the rounds in which it is not due; its metrics are zero there."""
+
+    def play() -> tuple[dict[str, PlayerState], Metrics]:
+        return apply_turn(turn, context, diagnostics)
+
+    def rest() -> tuple[dict[str, PlayerState], Metrics]:
+        _, shapes = jax.eval_shape(play)
+        return dict(context.players), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    if turn.every == 1:
+        return play()
+    return jax.lax.cond(context.step % turn.every == 0, play, rest)
 
 
 def fold(schedule: Schedule) -> list[tuple[int, Schedule]]:
@@ -169,7 +202,8 @@ def _average(game: Game, state: TrainState, players: dict[str, PlayerState]) -> 
     """Exponential moving averages of parameters and statistics; what is not floating is copied."""
     averages = {}
     for name, average in state.ema.items():
-        decay = game.ema[name]
+        decay = game.players[name].ema
+        assert decay is not None
         rate = decay(state.step) if callable(decay) else decay
 
         def mix(old: Array, new: Array, rate: float | Array = rate) -> Array:

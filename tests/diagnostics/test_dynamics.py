@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from gan_jax import diagnostics
-from gan_jax.game import Game, Objective, PlayerState, TrainState, simultaneous, turn
+from gan_jax.game import Game, Objective, Player, PlayerState, TrainState
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
+from gan_jax.schedule import simultaneous, turn
 from gan_jax.types import Aux
 from tests import helpers
 from tests.helpers import PRIOR, dirac_game, dirac_train_state, moment
@@ -94,9 +95,8 @@ def bowl(center=0.0):
         return value, Aux((), {}, {}, {"loss": value}, {})
 
     return Game(
-        networks={"generator": helpers.scalar_network(None)},
+        players={"generator": Player(helpers.scalar_network(None), optax.sgd(0.1))},
         objective=Objective(losses={"generator": loss}),
-        optimizers={"generator": optax.sgd(0.1)},
         schedule=(turn("generator"),),
     )
 

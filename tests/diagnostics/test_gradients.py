@@ -10,10 +10,12 @@ import pytest
 
 from gan_jax import diagnostics
 from gan_jax.diagnostics.norms import tree_cosine
-from gan_jax.game import Game, Network, turn
+from gan_jax.game import Game, Player
+from gan_jax.network import Network
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan import optimizer, wgan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import turn
 from tests import helpers
 from tests.helpers import PRIOR, moment
 
@@ -33,9 +35,8 @@ def linear_game(objective=None):
         apply=lambda params, model_state, z, train, key: (FAKE + params["shift"], model_state),
     )
     return Game(
-        networks={"critic": linear, "generator": fixed},
+        players={"critic": Player(linear, optax.sgd(0.1)), "generator": Player(fixed, optax.sgd(0.1))},
         objective=objective or wgan(PRIOR),
-        optimizers={"critic": optax.sgd(0.1), "generator": optax.sgd(0.1)},
         schedule=(turn("critic"),),
     )
 

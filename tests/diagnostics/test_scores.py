@@ -8,10 +8,10 @@ import scipy.spatial.distance
 
 from gan_jax import diagnostics
 from gan_jax.diagnostics.scores import PROBABILITY_EDGES, SCORE_EDGES, moments
-from gan_jax.game import alternating, fresh_turns, turn
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan import wgan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import alternating, fresh_turns, turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR, moment

@@ -12,9 +12,10 @@ import optax
 
 from gan_jax.data.stream import from_reader
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.gan import gan
+from gan_jax.schedule import alternating
 from gan_jax.training.experiment import Experiment
 
 SIZE, BATCH = 64, 8
@@ -36,16 +37,16 @@ def read(indices, notes=""):
 
 def build(config):
     game = Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(4,)), jnp.zeros((2, 2))),
-            "generator": from_linen(
-                MLPGenerator(output_shape=(2,), widths=(4,), norm="batch"), jnp.zeros((2, 3))
+        players={
+            "critic": Player(from_linen(MLPCritic(widths=(4,)), jnp.zeros((2, 2))), optax.sgd(0.05)),
+            "generator": Player(
+                from_linen(MLPGenerator(output_shape=(2,), widths=(4,), norm="batch"), jnp.zeros((2, 3))),
+                optax.sgd(0.05),
+                ema=0.9,
             ),
         },
         objective=gan(gaussian(3)),
-        optimizers={"critic": optax.sgd(0.05), "generator": optax.sgd(0.05)},
         schedule=alternating(),
-        ema={"generator": 0.9},
     )
     return Experiment(
         game=game,

@@ -5,7 +5,8 @@ import collections
 import jax
 import pytest
 
-from gan_jax.game import parameter_count, turn
+from gan_jax.network import parameter_count
+from gan_jax.schedule import turn
 from gan_jax.training.step import init_state
 from tests import programs
 from tests.objectives import cases

@@ -12,11 +12,12 @@ from gan_jax.distributed import layout as layout_module
 from gan_jax.distributed.fsdp import divided_spec
 from gan_jax.distributed.layout import LayoutError, make_layout, mesh_shape
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.schedule import alternating
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from tests import programs
@@ -28,16 +29,21 @@ SOURCE = from_toy(toy.ring(), 32)
 def made_game():
     """BatchNorm in the generator, a penalty on the critic, unrolling, momentum and an average."""
     return Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(WIDTH, WIDTH)), jnp.zeros((2, 2))),
-            "generator": from_linen(
-                MLPGenerator(output_shape=(2,), widths=(WIDTH, WIDTH), norm="batch"), jnp.zeros((2, LATENT))
+        players={
+            "critic": Player(
+                from_linen(MLPCritic(widths=(WIDTH, WIDTH)), jnp.zeros((2, 2))), optax.sgd(1e-3, momentum=0.5)
+            ),
+            "generator": Player(
+                from_linen(
+                    MLPGenerator(output_shape=(2,), widths=(WIDTH, WIDTH), norm="batch"),
+                    jnp.zeros((2, LATENT)),
+                ),
+                optax.sgd(1e-3, momentum=0.5),
+                ema=0.9,
             ),
         },
         objective=unrolled(wgan_gp(gaussian(LATENT)), 1),
-        optimizers={name: optax.sgd(1e-3, momentum=0.5) for name in ("critic", "generator")},
         schedule=alternating(),
-        ema={"generator": 0.9},
     )
 
 

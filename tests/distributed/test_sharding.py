@@ -13,11 +13,12 @@ from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.distributed.layout import LayoutError, check_divides, make_layout
 from gan_jax.field import gradient_field
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating, turn
+from gan_jax.game import Game, Player
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
+from gan_jax.schedule import alternating, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Moment
@@ -30,12 +31,11 @@ LATENT = 4
 def points_game(objective, norm="batch", **options):
     generator = MLPGenerator(output_shape=(2,), widths=(16, 16), norm=norm)
     return Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(16, 16)), jnp.zeros((2, 2))),
-            "generator": from_linen(generator, jnp.zeros((2, LATENT))),
+        players={
+            "critic": Player(from_linen(MLPCritic(widths=(16, 16)), jnp.zeros((2, 2))), optax.sgd(0.05)),
+            "generator": Player(from_linen(generator, jnp.zeros((2, LATENT))), optax.sgd(0.05)),
         },
         objective=objective,
-        optimizers={"critic": optax.sgd(0.05), "generator": optax.sgd(0.05)},
         schedule=options.pop("schedule", alternating(2)),
         **options,
     )
@@ -71,12 +71,16 @@ def test_eight_devices_equal_one_on_convolutions():
     x = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     source = from_arrays({"x": x}, batch_size=16, seed=0)
     game = Game(
-        networks={
-            "critic": from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))),
-            "generator": from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, LATENT))),
+        players={
+            "critic": Player(
+                from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))), optax.sgd(0.02)
+            ),
+            "generator": Player(
+                from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, LATENT))),
+                optax.sgd(0.02),
+            ),
         },
         objective=wgan_gp(gaussian(LATENT)),
-        optimizers={"critic": optax.sgd(0.02), "generator": optax.sgd(0.02)},
         schedule=alternating(1),
     )
     one, _ = play(game, source, "jit", 1, rounds=2)

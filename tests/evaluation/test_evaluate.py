@@ -16,12 +16,13 @@ from gan_jax.data import from_arrays, from_toy, stream, toy
 from gan_jax.data.errors import DataError
 from gan_jax.distributed.layout import make_layout
 from gan_jax.evaluation import describe, evaluate, scoring
-from gan_jax.game import Network, Turn, alternating
+from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Best, Checkpoints
 from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.schedule import Turn, alternating
 from gan_jax.training.experiment import Experiment, ExperimentError, best_by
 from gan_jax.training.step import init_state
 from tests import helpers

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.functional.batch import named_key
+from gan_jax.keys import named_key
 from gan_jax.networks import (
     BatchNorm,
     GaussianNoise,

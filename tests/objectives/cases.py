@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from gan_jax import objectives
 from gan_jax.functional.codes import Code
-from gan_jax.game import Game, Objective, turn
+from gan_jax.game import Game, Objective
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives._catalogue import factory, module
+from gan_jax.schedule import turn
 from tests import helpers
 from tests.helpers import PRIOR
 

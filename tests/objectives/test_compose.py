@@ -10,8 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Turn, turn
+from gan_jax.keys import named_key
 from gan_jax.objectives import Term, add_terms, gradient_penalty, label_condition, prepared, r1, r2, unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
@@ -19,6 +18,7 @@ from gan_jax.objectives.wgan import optimizer as wgan_optimizer
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
+from gan_jax.schedule import Turn, turn
 from tests import helpers
 from tests.helpers import PRIOR, moment
 

@@ -15,7 +15,6 @@ import pytest
 
 from gan_jax import field as fields
 from gan_jax.functional import priors
-from gan_jax.game import alternating, simultaneous, turn
 from gan_jax.objectives import add_terms, prepared, r1, r2
 from gan_jax.objectives.bgan import bgan
 from gan_jax.objectives.f_gan import f_gan
@@ -27,6 +26,7 @@ from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
+from gan_jax.schedule import alternating, simultaneous, turn
 from gan_jax.training.step import make_train_step
 from tests.helpers import dirac_game, dirac_jacobian, dirac_train_state, eigenvalues, quadratic_roots
 

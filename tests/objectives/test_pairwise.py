@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 from gan_jax import field as fields
-from gan_jax.game import Network
+from gan_jax.network import Network
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives._catalogue import MODIFIERS
 from gan_jax.training.step import init_state, make_train_step

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.functional.packing import packing
-from gan_jax.game import Network, turn
+from gan_jax.network import Network
 from gan_jax.objectives import (
     ac_gan,
     add_terms,
@@ -26,6 +26,7 @@ from gan_jax.objectives import (
     semi_supervised,
 )
 from gan_jax.play import apply_turn
+from gan_jax.schedule import turn
 from tests import helpers
 from tests.helpers import CLASSES, PRIOR, X_DIM, Z_DIM, moment
 from tests.objectives import cases

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from gan_jax.functional.augment import diff_augment
-from gan_jax.functional.batch import named_key
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
-from gan_jax.game import Network, turn
+from gan_jax.keys import named_key
+from gan_jax.network import Network
 from gan_jax.objectives import (
     adaptive_augmentation,
     add_terms,
@@ -37,6 +37,7 @@ from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import turn
 from tests import helpers
 from tests.helpers import PRIOR, moment, scalar_network
 

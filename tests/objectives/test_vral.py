@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.game import turn
 from gan_jax.objectives import least_squares, vral, vral_parzen
 from gan_jax.play import apply_turn
+from gan_jax.schedule import turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR, moment, scalar_network

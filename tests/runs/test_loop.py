@@ -14,29 +14,30 @@ import pytest
 from gan_jax.data import from_toy, toy
 from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating, simultaneous
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.training.experiment import Experiment, ExperimentError
 from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.schedule import alternating, simultaneous
+from gan_jax.training.experiment import Experiment, ExperimentError
 
 
 def experiment(rounds=20, learning_rate=0.01, **changes):
     adam = optax.adam(learning_rate)
     game = Game(
-        networks={
-            "critic": from_linen(MLPCritic(widths=(8,)), jnp.zeros((2, 2))),
-            "generator": from_linen(
-                MLPGenerator(output_shape=(2,), widths=(8,), norm="batch"), jnp.zeros((2, 4))
+        players={
+            "critic": Player(from_linen(MLPCritic(widths=(8,)), jnp.zeros((2, 2))), adam),
+            "generator": Player(
+                from_linen(MLPGenerator(output_shape=(2,), widths=(8,), norm="batch"), jnp.zeros((2, 4))),
+                adam,
+                ema=0.9,
             ),
         },
         objective=non_saturating(gaussian(4)),
-        optimizers={"critic": adam, "generator": adam},
         schedule=changes.pop("schedule", alternating(1)),
         phases=changes.pop("phases", ()),
-        ema={"generator": 0.9},
     )
     given = {
         "game": game,

@@ -8,10 +8,11 @@ import optax
 from gan_jax.data import from_arrays
 from gan_jax.data.stream import array_reader, from_reader
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, alternating
+from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures.grids import scatter
+from gan_jax.schedule import alternating
 from gan_jax.training.experiment import Experiment
 
 SIZE, BATCH = 256, 16
@@ -43,11 +44,12 @@ def build(config):
         ),
     }
     game = Game(
-        networks=networks,
+        players={
+            "critic": Player(networks["critic"], optax.adam(1e-3)),
+            "generator": Player(networks["generator"], optax.adam(1e-3), ema=0.9),
+        },
         objective=non_saturating(gaussian(4)),
-        optimizers={name: optax.adam(1e-3) for name in networks},
         schedule=alternating(),
-        ema={"generator": 0.9},
     )
     return Experiment(
         game=game,

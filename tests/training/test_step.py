@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.game import Network, alternating, turn
+from gan_jax.network import Network
 from gan_jax.objectives import add_terms, r1, unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.play import apply_turn
+from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import fold, init_state, make_train_step
 from gan_jax.types import Moment
 from tests import helpers

@@ -1,0 +1,19 @@
+"""Casts: what must not be computed in half precision."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from gan_jax.types import Array
+
+
+def at_least_float32(x: Array) -> Array:
+    """bf16 and f16 to float32; float32, float64 and integers as they are.
+
+    >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype, at_least_float32(jnp.ones(2, jnp.int32)).dtype
+    (dtype('float32'), dtype('int32'))
+    """
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

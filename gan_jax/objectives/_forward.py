@@ -1,0 +1,175 @@
+"""The forward passes of a turn: latents, samples, transformed inputs, and what the critic returns for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.coupling import couples_batch
+from gan_jax.functional.batch import flatten
+from gan_jax.functional.precision import at_least_float32
+from gan_jax.game import (
+    Condition,
+    CriticView,
+    ForwardOutputs,
+    TurnContext,
+    check_score_shape,
+    coupled_error,
+    head,
+    unconditional,
+)
+from gan_jax.types import Array, Batch, Tree
+
+Read = Callable[[Mapping[str, Array]], Array]
+"""What a loss is of, from the critic's outputs: its score, or a head."""
+
+
+def score(outputs: Mapping[str, Array]) -> Array:
+    """The critic's score `[B]`.
+
+    Raises:
+      ValueError: if the critic gives none.
+    """
+    return head(outputs, "score")
+
+
+def features(outputs: Mapping[str, Array]) -> Array:
+    """The critic's features `[B, D]`; a critic without such a head has one feature, its score."""
+    return flatten(outputs["features"] if "features" in outputs else score(outputs))
+
+
+def label_condition(batch: Batch) -> tuple[Array, ...]:
+    """The label y `[B]`, given to generator and critic."""
+    return (batch["y"],)
+
+
+def batch_size(batch: Batch) -> int:
+    """B of the batch's `x`."""
+    return jax.tree.leaves(batch["x"])[0].shape[0]
+
+
+def generate(
+    context: TurnContext, inputs: tuple[Any, ...], model_state: Tree, player: str = "generator"
+) -> tuple[Array, Tree]:
+    """Samples `[B, ...]` of a generator's inputs, and its model state after the call."""
+    return context.game.players[player].network.apply(
+        context.players[player].params, model_state, *inputs, train=True, key=context.key(player)
+    )
+
+
+def transform_inputs(
+    context: TurnContext, inputs: tuple[Array, ...], name: str, critic: str = "critic"
+) -> tuple[Array, ...]:
+    """The critic's inputs after the objective's transforms; `name` keeps the draws of real and fake independent."""
+    for place, transform in enumerate(context.game.objective.transforms):
+        key = context.key(f"prepare/{place}/{name}")
+        inputs = transform.apply(inputs, key, context.step, context.players[critic].objective_state)
+    return inputs
+
+
+def judge(
+    context: TurnContext, inputs: tuple[Array, ...], model_state: Tree, name: str, critic: str = "critic"
+) -> tuple[dict[str, Array], Tree]:
+    """The critic's outputs by name on transformed inputs, in float32 or wider, and its model state after the call.
+
+    Raises:
+      ValueError: if its score is not floating, `[B]` or `[B, ...patches]`.
+    """
+    out, model_state = context.game.players[critic].network.apply(
+        context.players[critic].params,
+        model_state,
+        *inputs,
+        train=True,
+        key=context.key(f"{critic}/{name}"),
+    )
+    outputs = dict(out) if isinstance(out, Mapping) else {"score": out}
+    if "score" in outputs:
+        check_score_shape(critic, outputs["score"], inputs[0].shape[0])
+    # Losses are not computed in bf16.
+    return {head_name: at_least_float32(value) for head_name, value in outputs.items()}, model_state
+
+
+def view(
+    context: TurnContext,
+    x: Array,
+    conditions: tuple[Array, ...],
+    model_state: Tree,
+    name: str,
+    *,
+    critic: str = "critic",
+    transform_name: str | None = None,
+    read: Read = score,
+) -> tuple[CriticView, Tree]:
+    """The critic's view of examples `x [B, ...]`, and its model state after the call.
+
+    Args:
+      context: the turn.
+      x: the examples.
+      conditions: the critic's further inputs.
+      model_state: the critic's before the call.
+      name: `real`, `fake`, or what else the examples are: the call's key is drawn by it.
+      critic: who judges.
+      transform_name: by which the transforms draw; `name` by default.
+      read: what the view's score is of.
+    """
+    inputs = transform_inputs(context, (x, *conditions), transform_name or name, critic)
+    outputs, model_state = judge(context, inputs, model_state, name, critic)
+    return CriticView(inputs, conditions, outputs, read(outputs)), model_state
+
+
+def forward(
+    context: TurnContext,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+    read: Read = score,
+) -> tuple[ForwardOutputs, dict[str, Tree]]:
+    """All that a loss of `critic` and `generator` needs, and both players' model states after the calls.
+
+    What a player's loss does not use is dropped by the compiler.
+    """
+    batch, prior = context.batch, context.game.objective.prior
+    if "x" not in batch:
+        raise ValueError(f"A batch has its real examples under 'x'; this one has {sorted(batch)}.")
+    latent = None
+    generator_inputs: tuple[Any, ...] = condition(batch)
+    if prior is not None:
+        latent = prior(context.key("latent"), batch_size(batch))
+        generator_inputs = (latent, *generator_inputs)
+    samples, generator_state = generate(context, generator_inputs, context.players["generator"].model_state)
+    conditions = (critic_condition or condition)(batch)
+    state = context.players["critic"].model_state
+    real, state = view(context, batch["x"], conditions, state, "real", read=read)
+    fake, state = view(context, samples, conditions, state, "fake", read=read)
+    outputs = ForwardOutputs(real, fake, samples, latent, generator_inputs)
+    return outputs, {"generator": generator_state, "critic": state}
+
+
+def critic_closure(
+    context: TurnContext, conditions: tuple[Array, ...] = (), critic: str = "critic"
+) -> Callable[[Array], Array]:
+    """The critic as `x [B, ...] -> score [B]` at its current parameters; its model state stays as it is."""
+
+    def closure(x: Array) -> Array:
+        outputs, _ = judge(context, (x, *conditions), context.players[critic].model_state, "closure", critic)
+        return score(outputs)
+
+    return closure
+
+
+def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:
+    """Checks that a critic's network does not couple the examples of its batch, where a game could not when built.
+
+    Raises:
+      ValueError: if it does.
+    """
+    network = context.game.players[critic].network
+    if network.inputs is None and couples_batch(network, inputs):
+        raise coupled_error(term, critic)
+
+
+def mean_score(real: Array, fake: Array) -> tuple[Array, Array]:
+    """One score an example, the mean over its patches: `[B, ...]` to `[B]`."""
+    return jnp.mean(flatten(real), axis=1), jnp.mean(flatten(fake), axis=1)

@@ -1,0 +1,326 @@
+"""Terms: what adds to one player's loss, with any objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.field import is_mean_over_examples
+from gan_jax.game import (
+    CriticView,
+    ForwardOutputs,
+    LossFn,
+    LossOutput,
+    Objective,
+    TermRecord,
+    TurnContext,
+)
+from gan_jax.types import Array, Tree
+
+Weight: TypeAlias = float | Callable[[Array], Array]
+"""A number, or `round -> number`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TermContext(TurnContext):
+    """What a term sees: the turn, and what its player's loss computed.
+
+    Attributes:
+      player: whose loss the term joins.
+      outputs: of the loss.
+      model_state: the player's after the loss's calls.
+      state: what the term remembers, where it remembers something.
+    """
+
+    player: str
+    outputs: ForwardOutputs
+    model_state: Tree
+    state: Tree = None
+
+    @property
+    def real(self) -> CriticView:
+        """The critic's view of the real examples."""
+        return _there(self.outputs.real, self.player, "view of real examples")
+
+    @property
+    def fake(self) -> CriticView:
+        """The critic's view of the generator's samples."""
+        return _there(self.outputs.fake, self.player, "view of fake examples")
+
+    @property
+    def samples(self) -> Array:
+        """The generator's raw samples `[B, ...]`."""
+        return _there(self.outputs.samples, self.player, "samples")
+
+    @property
+    def latent(self) -> Tree:
+        """z."""
+        return _there(self.outputs.latent, self.player, "latent")
+
+    @property
+    def losses(self) -> Array:
+        """The loss of every example `[B]`, or a scalar, before terms were added."""
+        return _there(self.outputs.losses, self.player, "losses")
+
+
+def _there(value: Any, player: str, what: str) -> Any:
+    if value is None:
+        raise ValueError(f"A term reads the {what}, but the loss of {player!r} hands back none.")
+    return value
+
+
+class Outcome(NamedTuple):
+    """What a term's formula gives, where it is more than a number.
+
+    Attributes:
+      value: `[B]`, one an example, or a scalar; to be added, unweighted.
+      state: the term's new state, where it has one.
+      metrics: what else is worth logging, as `player/term/name`.
+      model_state: the player's, where the formula called its network once more in training.
+    """
+
+    value: Any
+    state: Tree = None
+    metrics: Mapping[str, Array] = {}
+    model_state: Tree = None
+
+
+TermValue: TypeAlias = Callable[[TermContext], "Array | float | Outcome"]
+"""A term's formula: `[B]` where it is a mean over examples, else a scalar; or an `Outcome`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Term:
+    """Something added to one player's loss.
+
+    Attributes:
+      name: under which its value is logged, `player/name`, and its state kept.
+      player: whose loss it joins.
+      value: the formula, unweighted; see `TermValue`.
+      weight: a number, or `round -> number`.
+      every: computed every so many rounds and then multiplied by as much (lazy regularisation).
+      own_step: the term is left out of the loss and has an optimiser step of its own, which a
+        `regularization_turn` of the schedule plays.
+      initial_state: `params -> initial state`.
+      needs_score: the losses must be of the critic's scores, not of its features.
+      needs_features: the losses must be of the critic's features.
+      needs_latent: the generator must be given a latent.
+      needs_logits: the critic's loss must be softplus(-real) + softplus(fake).
+      needs_losses: the player's loss must be a mean over independent examples, which is found when it is traced.
+      single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
+      uncoupled_critic: a critic that must not couple the examples of its batch.
+    """
+
+    name: str
+    player: str
+    value: TermValue
+    weight: Weight = 1.0
+    every: int = 1
+    own_step: bool = False
+    initial_state: Callable[[Tree], Tree] | None = None
+    needs_score: bool = False
+    needs_features: bool = False
+    needs_latent: bool = False
+    needs_logits: bool = False
+    needs_losses: bool = False
+    single_examples: bool = False
+    uncoupled_critic: str | None = None
+
+
+def term(
+    name: str,
+    *,
+    player: str,
+    weight: Weight = 1.0,
+    every: int = 1,
+    own_step: bool = False,
+    initial_state: Callable[[Tree], Tree] | None = None,
+    uncoupled_critic: str | None = None,
+) -> Callable[[TermValue], Term]:
+    """A formula as a term, for `add_terms`.
+
+    Args:
+      name: under which its value is logged.
+      player: whose loss it joins.
+      weight: a number, or `round -> number`.
+      every: lazy regularisation, see `Term`.
+      own_step: see `Term`.
+      initial_state: `params -> initial state`, for a formula that returns an `Outcome` with the next one.
+      uncoupled_critic: a critic that must not couple the examples of its batch.
+
+    >>> from gan_jax.functional.priors import gaussian
+    >>> from gan_jax.objectives.hinge import hinge
+    >>> drift = term("drift", player="critic", weight=1e-3)(lambda c: jnp.mean(c.real.score**2))
+    >>> [record.name for record in add_terms(hinge(gaussian(16)), drift).terms]
+    ['drift']
+    """
+
+    def make(value: TermValue) -> Term:
+        return Term(
+            name=name,
+            player=player,
+            value=value,
+            weight=weight,
+            every=every,
+            own_step=own_step,
+            initial_state=initial_state,
+            uncoupled_critic=uncoupled_critic,
+        )
+
+    return make
+
+
+def add_terms(objective: Objective, *terms: Term) -> Objective:
+    """The objective with `terms` added to its players' losses, each logged under its own name.
+
+    Raises:
+      ValueError: if a term's player is not in the game, its name is taken, or the objective is not one it goes with.
+    """
+    for added in terms:
+        objective = _add_term(objective, added)
+    return objective
+
+
+def _add_term(objective: Objective, added: Term) -> Objective:
+    if added.player not in objective.players:
+        raise ValueError(
+            f"The term {added.name!r} joins the loss of {added.player!r}, but the objective's players are "
+            f"{sorted(objective.players)}."
+        )
+    check_goes_with(objective, added)
+    if added.every < 1:
+        raise ValueError(f"The term {added.name!r} is computed every n >= 1 rounds, got {added.every}.")
+    if any((record.player, record.name) == (added.player, added.name) for record in objective.terms):
+        raise ValueError(
+            f"The loss of {added.player!r} already has a term named {added.name!r}: add it once, or rename one."
+        )
+    part = objective.players[added.player]
+    initial = dict(part.initial_state)
+    if added.initial_state is not None:
+        initial[added.name] = added.initial_state
+    if added.own_step:
+        loss = part.loss
+        step_terms: Mapping[str, LossFn] = {**part.step_terms, added.name: _term_alone(part.loss, added)}
+    else:
+        loss, step_terms = _with_term(part.loss, added), part.step_terms
+    record = TermRecord(
+        player=added.player,
+        name=added.name,
+        uncoupled_critic=added.uncoupled_critic,
+        single_examples=added.single_examples,
+        own_step=added.own_step,
+    )
+    changed = objective.with_player(added.player, loss=loss, initial_state=initial, step_terms=step_terms)
+    return dataclasses.replace(changed, terms=(*objective.terms, record))
+
+
+def check_goes_with(objective: Objective, added: Term) -> None:
+    """Checks that an objective is one that a term goes with.
+
+    Raises:
+      ValueError: naming what the term needs.
+    """
+    needs = (
+        (added.needs_score and objective.on_features, "losses of scores; this one's are of features"),
+        (added.needs_features and not objective.on_features, "losses of features; this one's are of scores"),
+        (added.needs_latent and objective.prior is None, "a latent z; this one's generator has none"),
+        (
+            added.needs_logits and not objective.logits,
+            "a critic's loss softplus(-real) + softplus(fake), which this one has not",
+        ),
+        (
+            added.single_examples and objective.packs > 1,
+            "single examples; the critic of this one sees packs of them",
+        ),
+    )
+    for unmet, what in needs:
+        if unmet:
+            raise ValueError(f"The term {added.name!r} needs an objective with {what}.")
+
+
+def _with_term(base: LossFn, added: Term) -> LossFn:
+    def loss(context: TurnContext) -> LossOutput:
+        if added.needs_losses and not is_mean_over_examples(base, context):
+            raise ValueError(
+                f"The term {added.name!r} needs a loss that is a mean over independent examples; that of "
+                f"{added.player!r} couples the examples of its batch."
+            )
+        output = base(context)
+        outcome, state = _evaluate(added, context, output)
+        weight = added.weight(context.step) if callable(added.weight) else added.weight
+        value = jnp.mean(outcome.value)
+        total = output.value + weight * value
+        named = {f"{added.name}/{name}": metric for name, metric in outcome.metrics.items()}
+        return output._replace(
+            value=total,
+            contributions=(*output.contributions, weight * outcome.value),
+            metrics={**output.metrics, **named, "loss": total, added.name: value},
+            model_state=outcome.model_state,
+            objective_state={**output.objective_state, **state},
+        )
+
+    return loss
+
+
+def _term_alone(base: LossFn, added: Term) -> LossFn:
+    """The term's weighted value by itself; the network's model state stays as it is."""
+
+    def loss(context: TurnContext) -> LossOutput:
+        before = context.players[added.player]
+        output = base(context)
+        outcome, state = _evaluate(added, context, output)
+        weight = added.weight(context.step) if callable(added.weight) else added.weight
+        named = {f"{added.name}/{name}": metric for name, metric in outcome.metrics.items()}
+        value = jnp.mean(outcome.value)
+        return LossOutput(
+            value=weight * value,
+            contributions=(weight * outcome.value,),
+            metrics={**named, added.name: value},
+            outputs=output.outputs,
+            model_state=before.model_state,
+            objective_state={**before.objective_state, **state},
+        )
+
+    return loss
+
+
+def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Outcome, dict[str, Tree]]:
+    """The term's outcome, its value multiplied where it is lazy, and its state by name where it has one."""
+    before = context.players[added.player].objective_state.get(added.name)
+
+    def now() -> Outcome:
+        seen = TermContext(
+            game=context.game,
+            players=context.players,
+            batch=context.batch,
+            step=context.step,
+            turn_key=context.key(f"term/{added.name}"),
+            player=added.player,
+            outputs=output.outputs,
+            model_state=output.model_state,
+            state=before,
+        )
+        given = added.value(seen)
+        if not isinstance(given, Outcome):
+            given = Outcome(given)
+        value = jnp.asarray(given.value)
+        if value.ndim > 1:
+            value = jnp.mean(value, axis=tuple(range(1, value.ndim)))
+        model_state = output.model_state if given.model_state is None else given.model_state
+        return Outcome(value, given.state, dict(given.metrics), model_state)
+
+    def rest() -> Outcome:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
+        state = None if added.initial_state is None else before
+        return zeros._replace(state=state, model_state=output.model_state)
+
+    if added.every == 1:
+        outcome = now()
+    else:
+        outcome = jax.lax.cond(context.step % added.every == 0, now, rest)
+        outcome = outcome._replace(value=added.every * outcome.value)
+    return outcome, {} if added.initial_state is None else {added.name: outcome.state}

@@ -215,8 +215,10 @@ def _results(equation: Any, operands: list[Value]) -> list[Value]:
 
 
 def _call(equation: Any, operands: list[Value]) -> list[Value]:
-    params = equation.params
-    return _evaluate(params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"], operands)
+    for name in ("jaxpr", "call_jaxpr", "call"):
+        if name in equation.params:
+            return _evaluate(equation.params[name], operands)
+    return _everything(operands, equation.outvars)
 
 
 def _cond(equation: Any, operands: list[Value]) -> list[Value]:
@@ -230,7 +232,11 @@ def _cond(equation: Any, operands: list[Value]) -> list[Value]:
 
 def _scan(equation: Any, operands: list[Value]) -> list[Value]:
     params = equation.params
-    first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+    if "ft_in" in params:  # newer releases of JAX
+        first, carried, _ = map(len, params["ft_in"].unpack())
+    else:
+        first, carried = params["num_consts"], params["num_carry"]
+    last = first + carried
     constants, carry, rows = operands[:first], operands[first:last], operands[last:]
     if any(row.bits.shape[0] > 1 for row in rows) and params["length"] <= STEPS_LIMIT:
         return _scan_by_steps(params, constants, carry, rows)
@@ -291,23 +297,15 @@ def _linear_solve(equation: Any, operands: list[Value]) -> list[Value]:
     return _evaluate(programs.solve, [*operands[first : first + lengths.solve], *right_hand_side])
 
 
+_CALLS = """
+    call checkpoint closed_call composite core_call custom_jvp_call custom_vjp_call custom_vmap_call jit pjit remat2
+    xla_metadata_call
+"""
+
 _PROGRAMS: dict[str, Callable[[Any, list[Value]], list[Value]]] = {
-    **dict.fromkeys(
-        (
-            "call",
-            "checkpoint",
-            "closed_call",
-            "core_call",
-            "custom_jvp_call",
-            "custom_vjp_call",
-            "jit",
-            "pjit",
-        ),
-        _call,
-    ),
+    **dict.fromkeys(_CALLS.split(), _call),
     "cond": _cond,
     "custom_linear_solve": _linear_solve,
-    "remat2": _call,
     "scan": _scan,
     "while": _while,
 }

@@ -98,10 +98,10 @@ def widen(bits: Bits, shape: Sequence[int], axes: Iterable[int]) -> Bits:
 
 
 def _elementwise(equation: Any, *operands: Value) -> Bits:
-    bits = union(operand.bits for operand in operands)
-    if any(shape_of(v) not in ((), shape_of(equation.outvars[0])) for v in equation.invars):
-        return uniform(union_of_all([bits]), shape_of(equation.outvars[0]))
-    return bits.reshape((1,) * (len(shape_of(equation.outvars[0])) - bits.ndim) + bits.shape)
+    bits, shape = union(operand.bits for operand in operands), shape_of(equation.outvars[0])
+    if np.broadcast_shapes(*map(shape_of, equation.invars)) != shape:
+        return uniform(union_of_all([bits]), shape)
+    return bits.reshape((1,) * (len(shape) - bits.ndim) + bits.shape)
 
 
 def _identity(equation: Any, *operands: Value) -> list[Bits]:
@@ -110,11 +110,10 @@ def _identity(equation: Any, *operands: Value) -> list[Bits]:
 
 def _reshape(equation: Any, operand: Value, *sizes: Value) -> Bits:
     before, after = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
-    bits = operand.bits
     if 0 in before:
         return uniform(0, after)
-    if equation.params["dimensions"] is not None:
-        return uniform(union_of_all([bits]), after)
+    order = equation.params["dimensions"] or range(len(before))
+    bits, before = operand.bits.transpose(order), tuple(before[axis] for axis in order)
     target: list[int] = []
     wide: list[int] = []
     for old, new in _factors(before, after):
@@ -147,6 +146,11 @@ def _factors(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int
 def _broadcast(equation: Any, operand: Value, *sizes: Value) -> Bits:
     ndim = len(shape_of(equation.outvars[0]))
     return operand.bits.reshape(_placed(operand.bits.shape, equation.params["broadcast_dimensions"], ndim))
+
+
+def _tile(equation: Any, operand: Value) -> Bits:
+    repeats = zip(shape_of(equation.invars[0]), operand.bits.shape, equation.params["reps"], strict=True)
+    return np.tile(operand.bits, [1 if size == 1 and whole > 1 else n for whole, size, n in repeats])
 
 
 def _transpose(equation: Any, operand: Value) -> Bits:
@@ -193,11 +197,21 @@ def _concatenate(equation: Any, *operands: Value) -> Bits:
     )
 
 
+def _stack(equation: Any, *operands: Value) -> Bits:
+    bits = np.broadcast_arrays(*(operand.bits for operand in operands))
+    return compact(np.stack(bits, equation.params["axis"]))
+
+
+def _unstack(equation: Any, operand: Value) -> list[Bits]:
+    bits, axis = operand.bits, equation.params["axis"]
+    return [bits.take(i if bits.shape[axis] > 1 else 0, axis) for i in range(len(equation.outvars))]
+
+
 def _pad(equation: Any, operand: Value, value: Value) -> Bits:
     bits, shape = operand.bits, shape_of(equation.invars[0])
-    for axis, padding in enumerate(equation.params["padding_config"]):
-        if tuple(padding) != (0, 0, 0):
-            bits = pad_axis(widen(bits, shape, [axis]), axis, *padding, fill=value.bits)
+    for axis, (low, high, interior) in enumerate(equation.params["padding_config"]):
+        if (low, high, interior) != (0, 0, 0):
+            bits = pad_axis(widen(bits, shape, [axis]), axis, low, high, interior, value.bits)
     return bits
 
 
@@ -472,8 +486,8 @@ def _dynamic_slice(equation: Any, operand: Value, *starts: Value) -> Bits:
     found = _starts(starts, shape, sizes)
     for axis, (start, size) in enumerate(zip(found, sizes, strict=True)):
         if size != shape[axis] and bits.shape[axis] != 1:
-            whole = start is None
-            bits = over(bits, [axis]) if whole else bits.take(range(start, start + size), axis)
+            rows = None if start is None else range(start, start + size)
+            bits = over(bits, [axis]) if rows is None else bits.take(rows, axis)
     return bits | union_of_all(start.bits for start in starts)
 
 
@@ -515,13 +529,13 @@ def _unknown(equation: Any, *operands: Value) -> list[Bits]:
 
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e
-    bitcast_convert_type cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh
-    digamma div eq eq_to erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igamma_grad_a igammac imag
-    integer_pow is_finite layout_constraint le le_to lgamma log log1p logistic lt lt_to max mesh_cast
-    min mul name ne neg nextafter not or polygamma population_count pow random_fold_in random_seed real
-    reduce_precision regularized_incomplete_beta rem reshard round rsqrt select_n sharding_constraint
-    shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub
-    tan tanh xor zeta
+    bitcast_convert_type cbrt ceil clamp clz complex conj convert_element_type copy cos cosh digamma div
+    eq eq_to erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igamma_grad_a igammac imag integer_pow
+    is_finite layout_constraint le le_to lgamma log log1p log2 logistic lt lt_to max mesh_cast min mul
+    mulhi name ne neg nextafter not one_minus_square or polygamma polynomial population_count pow
+    random_fold_in random_seed real reduce_precision regularized_incomplete_beta rem reshard round rsqrt
+    select_n sharding_constraint shift_left shift_right_arithmetic shift_right_logical sign sin sinh
+    sqrt square stop_gradient sub tan tanh xor zeta
 """
 
 RULES: dict[str, Rule] = {
@@ -563,10 +577,13 @@ RULES: dict[str, Rule] = {
     "sort": _along("dimension"),
     "split": _split,
     "squeeze": _squeeze,
+    "stack": _stack,
     "threefry2x32": _lanes,
+    "tile": _tile,
     "top_k": _along("axis"),
     "transpose": _transpose,
     "triangular_solve": _matrices,
+    "unstack": _unstack,
 }
 
 
@@ -583,9 +600,10 @@ def dependence_of(equation: Any, operands: Sequence[Value]) -> list[Bits]:
 
 def constant(value: Any) -> Numbers | None:
     """A small integer array, all of it known."""
-    data = np.asarray(value)
-    if data.dtype.kind not in "iub" or data.size > NUMBERS_LIMIT:
+    dtype = getattr(value, "dtype", None) or np.result_type(value)
+    if getattr(dtype, "kind", "f") not in "iub" or np.size(value) > NUMBERS_LIMIT:
         return None
+    data = np.asarray(value)
     return Numbers(data, np.ones(data.shape, bool))
 
 

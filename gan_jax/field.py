@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.coupling import couples_batch
-from gan_jax.dependence import is_per_example
+from gan_jax.dependence import MOST_EXAMPLES, is_per_example
 from gan_jax.game import (
     Field,
     ForwardOutputs,
@@ -55,9 +55,9 @@ gradient_field = Field(_gradients)
 
 
 def loss_of_turn(game: Game, turn: Turn, name: str) -> LossFn:
-    """What a player minimises in a turn: its loss, or the sum of the terms that the turn plays, times `turn.every`."""
-    part = game.objective.players[name]
-    if not turn.terms:
+    """What a player minimises in a turn: its loss, or the sum of the terms that the turn plays, times
+    `turn.every`.
+    """
         return part.loss
 
     def loss(context: TurnContext) -> LossOutput:
@@ -186,7 +186,8 @@ def extragradient(field: Field = gradient_field) -> Field:
 def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
     """The averaged slope of Heun's method (order 2) or the classical Runge-Kutta method (order 4).
 
-    The step size is that of the players' optimisers; exact for SGD. Statistics and metrics are those of the first slope.
+    The step size is that of the players' optimisers; exact for SGD. Statistics and metrics are those of the first
+    slope.
 
     Raises:
       ValueError: if the order is neither 2 nor 4.
@@ -341,8 +342,10 @@ def draws_noise(loss: LossFn, context: TurnContext) -> bool:
 def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
     """A loss's contributions as a function of `(batch, latents, players, key, step)`, and the shapes of these."""
     game, prior = context.game, context.game.objective.prior
-    batch = jax.tree.map(_sixty_examples, context.batch)
-    latents = () if prior is None else jax.eval_shape(lambda key: prior(key, EXAMPLES), context.turn_key)
+    size = jax.tree.leaves(context.batch["x"])[0].shape[0]
+    examples = size if size <= MOST_EXAMPLES else FEWER_EXAMPLES
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((examples, *x.shape[1:]), x.dtype), context.batch)
+    latents = () if prior is None else jax.eval_shape(lambda key: prior(key, examples), context.turn_key)
 
     def contributions(batch: Tree, latents: Tree, players: Tree, key: Key, step: Array) -> Tree:
         given = game if prior is None else _with_prior(game, lambda key, n: latents)
@@ -354,12 +357,8 @@ def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree]
     return contributions, (batch, latents, *shapes)
 
 
-EXAMPLES = 60
-"""Examples of the batch by which a program is judged: many groups of neighbours divide it."""
-
-
-def _sixty_examples(x: Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((EXAMPLES, *x.shape[1:]), x.dtype)
+FEWER_EXAMPLES = 60
+"""Examples by which a program of a larger batch is judged: many groups of neighbours divide them."""
 
 
 _DRAWS = {"random_bits", "random_gamma", "rng_uniform", "rng_bit_generator"}

@@ -7,6 +7,7 @@ Functions live in frozen dataclasses (never pytrees, never hashed by value); arr
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -500,14 +501,6 @@ class Game:
             )
 
 
-def couples(game: Game, name: str) -> bool:
-    """Whether a player's network couples the examples of its batch, found from its traced program.
-
-    A network without a specification of its inputs is looked at when its loss is traced.
-    """
-    return bool(couples_batch(game.players[name].network))
-
-
 def coupled_error(term: str, critic: str) -> ValueError:
     """The error for a term of single examples on a critic that couples its batch."""
     return ValueError(
@@ -524,15 +517,21 @@ def check_score(name: str, network: Network) -> None:
     """
     if network.inputs is None:
         return
+    score = _score_of(network)
+    if score is not None:
+        check_score_shape(name, score, jax.tree.leaves(network.inputs)[0].shape[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _score_of(network: Network) -> Any:
+    """What a network gives as its score for inputs as it specifies them, as shapes; `None` where it gives none."""
     params, model_state = jax.eval_shape(network.init, jax.random.key(0))
 
     def call(params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key) -> Any:
         return network.apply(params, model_state, *inputs, train=True, key=key)[0]
 
     out = jax.eval_shape(call, params, model_state, network.inputs, jax.random.key(0))
-    score = out.get("score") if isinstance(out, Mapping) else out
-    if score is not None:
-        check_score_shape(name, score, jax.tree.leaves(network.inputs)[0].shape[0])
+    return out.get("score") if isinstance(out, Mapping) else out
 
 
 def check_score_shape(name: str, score: Any, batch: int) -> None:

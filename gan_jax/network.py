@@ -18,8 +18,8 @@ class Network:
     Attributes:
       init: `key -> (params, model_state)`.
       apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state comes
-        back as it went in. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score` and
-        further heads.
+        back as it went in. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
+        and further heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a
         game checks, when it is built, what the network gives and whether it couples the examples of its batch.
     """

@@ -5,17 +5,29 @@ that shifts all scores alike has no gradient in a Wasserstein game. `dirac_game`
 et al. (2018): data at 0, G = theta, D(x) = psi x.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.functional import priors
-from gan_jax.game import Game, Player, PlayerState, TrainState
+from gan_jax.game import (
+    AuxiliaryRole,
+    Game,
+    Objective,
+    Player,
+    PlayerObjective,
+    PlayerState,
+    TrainState,
+    TurnContext,
+    loss_output,
+)
 from gan_jax.network import Network
 from gan_jax.schedule import alternating, fresh_turns
 from gan_jax.training.step import init_state, make_train_step
-from gan_jax.types import Moment
 
 X_DIM, Z_DIM, WIDTH, CLASSES = 2, 3, 4, 3
 B = 8
@@ -32,14 +44,19 @@ def as_vector(x):
     return x.reshape(x.shape[0], -1)
 
 
+def spec(*sizes):
+    """The specification of inputs `[2, size]`."""
+    return tuple(jax.ShapeDtypeStruct((2, size), jnp.float32) for size in sizes)
+
+
 def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
-    """tanh features, linear heads `{name: size}`; size `None` gives `[B]`. Its stats count training calls."""
+    """tanh features, linear heads `{name: size}`; size `None` gives `[B]`. Its state counts training calls."""
 
     def init(key):
         keys = jax.random.split(key, len(heads) + 1)
         params = {"hidden": {"w": normal(keys[0], inputs, hidden), "b": jnp.full(hidden, 0.1)}}
-        for own, (name, size) in zip(keys[1:], heads.items(), strict=True):
-            params[name] = normal(own, hidden, size or 1)
+        for head_key, (name, size) in zip(keys[1:], heads.items(), strict=True):
+            params[name] = normal(head_key, hidden, size or 1)
         return params, {"calls": jnp.zeros((), jnp.float32)}
 
     def apply(params, model_state, *inputs, train, key=None):
@@ -55,7 +72,7 @@ def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
                 out[name] = out[name][:, 0]
         return out, {"calls": model_state["calls"] + train}
 
-    return Network(init=init, apply=apply, couples_batch=couples_batch)
+    return Network(init=init, apply=apply, inputs=spec(inputs))
 
 
 def critic(inputs=X_DIM, couples_batch=False, **heads):
@@ -71,18 +88,19 @@ def generator(inputs=Z_DIM, outputs=X_DIM):
         out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)
         return out["sample"], model_state
 
-    return Network(init=network.init, apply=apply)
+    return dataclasses.replace(network, apply=apply)
 
 
 def networks():
     return {"critic": critic(), "generator": generator()}
 
 
-def game(objective, *, networks_=None, lr=0.1, schedule=None, optimizer=optax.sgd, **options):
-    """A game of the toy networks, SGD unless said otherwise, one turn each."""
+def game(objective, *, networks_=None, lr=0.1, schedule=None, optimizer=optax.sgd, ema=None, **options):
+    """A game of the toy networks, SGD unless another is given, one turn each."""
     made = networks_ or networks()
+    averages = ema or {}
     return Game(
-        players={name: Player(network, optimizer(lr)) for name, network in made.items()},
+        players={name: Player(network, optimizer(lr), averages.get(name)) for name, network in made.items()},
         objective=objective,
         schedule=schedule or alternating(),
         **options,
@@ -98,8 +116,53 @@ def batch(seed=0, n=B, dim=X_DIM, shape=()):
     }
 
 
-def moment(step=0, seed=7):
-    return Moment(jnp.asarray(step, jnp.int32), jax.random.key(seed))
+def context(game, players=None, batch_=None, step=0, seed=7):
+    """A turn of `game` at the players before the first round."""
+    players = players_of(game) if players is None else players
+    made = batch() if batch_ is None else batch_
+    return TurnContext(game, players, made, jnp.asarray(step, jnp.int32), jax.random.key(seed))
+
+
+def loss(player, game, players=None, batch_=None, step=0):
+    """A player's loss, and all that it hands back."""
+    output = game.objective.players[player].loss(context(game, players, batch_, step))
+    return output.value, output
+
+
+def changed_loss(objective, player, change):
+    """The objective with what a player's loss hands back changed: `change(context, output) -> output`."""
+    base = objective.players[player].loss
+    return objective.with_player(player, loss=lambda context: change(context, base(context)))
+
+
+def valued(output, value):
+    """What a loss hands back, with another value."""
+    return output._replace(value=value, metrics={**output.metrics, "loss": value})
+
+
+def plain_objective(losses):
+    """Players that minimise functions of `(players, batch)`, and nothing else."""
+
+    def part(name, formula):
+        def loss(context):
+            return loss_output(context, name, formula(context.players, context.batch))
+
+        return PlayerObjective(role=AuxiliaryRole(), loss=loss)
+
+    return Objective(players={name: part(name, formula) for name, formula in losses.items()})
+
+
+def probe_context(game, start, state, batch, key=None):
+    """What a probe sees."""
+    return ProbeContext(
+        game=game,
+        players=state.players,
+        batch=batch,
+        step=state.step,
+        turn_key=jax.random.key(7) if key is None else key,
+        start=start,
+        state=state,
+    )
 
 
 def players_of(game, seed=0):
@@ -148,7 +211,8 @@ def dirac_train_state(psi, theta):
 def dirac_jacobian(game, psi=0.0, theta=0.0, examples=2):
     """d (psi', theta') / d (psi, theta) of one round at a point, through the train step."""
     step = make_train_step(game)
-    zeros = jnp.zeros((fresh_turns(game.schedule), examples, 1))
+    turns = fresh_turns(game.schedule)
+    zeros = jnp.zeros((examples, 1) if turns == 1 else (turns, examples, 1))
 
     def round_(point):
         after, _ = step(dirac_train_state(point[0], point[1]), {"x": zeros})

@@ -7,14 +7,13 @@ import optax
 import pytest
 
 from gan_jax import field as fields
-from gan_jax.game import Game, Objective, Player, PlayerState
+from gan_jax.game import Game, Player, PlayerState
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.play import apply_turn
 from gan_jax.schedule import simultaneous, turn
-from gan_jax.types import Aux
 from tests import helpers
-from tests.helpers import PRIOR, dirac_game, moment, scalar_network
+from tests.helpers import PRIOR, context, dirac_game, scalar_network
 
 # A quadratic game of two scalars: L_x = a x^2 / 2 + b x y, L_y = c y^2 / 2 + d x y; its Jacobian is constant.
 A, B, C, D = 0.5, 1.0, -0.3, -2.0
@@ -25,21 +24,17 @@ BOTH = turn("x", "y")
 
 
 def quadratic_game(field=None):
-    def loss_of(name, value):
-        def loss(game, players, batch, moment):
-            total = value(players["x"].params, players["y"].params)
-            return total, Aux((), {}, {}, {"loss": total}, {})
-
-        return loss
+    def loss_of(value):
+        return lambda players, batch: value(players["x"].params, players["y"].params)
 
     losses = {
-        "x": loss_of("x", lambda x, y: A * x**2 / 2 + B * x * y),
-        "y": loss_of("y", lambda x, y: C * y**2 / 2 + D * x * y),
+        "x": loss_of(lambda x, y: A * x**2 / 2 + B * x * y),
+        "y": loss_of(lambda x, y: C * y**2 / 2 + D * x * y),
     }
     network = scalar_network(None)
     return Game(
         players={"x": Player(network, optax.sgd(H)), "y": Player(network, optax.sgd(H))},
-        objective=Objective(losses=losses),
+        objective=helpers.plain_objective(losses),
         schedule=(BOTH,),
         field=field,
     )
@@ -53,8 +48,8 @@ def at_point():
 
 
 def evaluate(field, played=BOTH):
-    grads, aux = field(quadratic_game(), played, at_point(), {}, moment())
-    assert set(grads) == set(aux) == set(played.players)
+    grads, out = field(played, context(quadratic_game(), at_point(), {}))
+    assert set(grads) == set(out) == set(played.players)
     return np.array([grads[name] for name in played.players])
 
 
@@ -123,9 +118,7 @@ def test_plain_field_differentiates_each_loss_by_its_own_player_only():
     """The minimax generator's loss is minus the fake part of the critic's: each sees only its own gradient."""
     game = dirac_game(gan(PRIOR), lr=0.1, schedule=simultaneous())
     state = helpers.dirac_train_state(jnp.array(0.8), jnp.array(0.6))
-    grads, _ = fields.gradient_field(
-        game, game.schedule[0], state.players, {"x": jnp.zeros((2, 1))}, moment()
-    )
+    grads, _ = fields.gradient_field(game.schedule[0], context(game, state.players, {"x": jnp.zeros((2, 1))}))
     s = 1 / (1 + np.exp(-0.48))
     np.testing.assert_allclose(grads["critic"], s * 0.6, rtol=1e-6)
     np.testing.assert_allclose(grads["generator"], -s * 0.8, rtol=1e-6)
@@ -141,14 +134,15 @@ def test_replica_mean_is_the_mean_of_the_replicas_fields():
 
     @jax.jit
     def single(batch, index):
-        own = moment()._replace(key=jax.random.fold_in(moment().key, index))
-        grads, aux = fields.gradient_field(game, played, players, batch, own)
-        return grads, {n: (a.model_state, a.metrics) for n, a in aux.items()}
+        here = context(game, players, batch)
+        here = here.with_key(jax.random.fold_in(here.turn_key, index))
+        grads, out = fields.gradient_field(played, here)
+        return grads, {n: (a.model_state, a.metrics) for n, a in out.items()}
 
     def replica(batch):
-        grads, aux = fields.replica_mean()(game, played, players, batch, moment())
-        latents = aux["critic"].seen["latent"]
-        return grads, {n: (a.model_state, a.metrics) for n, a in aux.items()}, latents
+        grads, out = fields.replica_mean()(played, context(game, players, batch))
+        latents = out["critic"].outputs.latent
+        return grads, {n: (a.model_state, a.metrics) for n, a in out.items()}, latents
 
     *found, latents = jax.pmap(replica, axis_name="data", devices=jax.devices()[:4])(batches)
     each = [single(jax.tree.map(lambda x, i=i: x[i], batches), i) for i in range(4)]
@@ -172,11 +166,11 @@ def test_unrolling_under_replica_mean_is_the_whole_batchs_gradient():
     objective = unrolled(gan(PRIOR), 2)
     players = helpers.dirac_train_state(jnp.array(0.8), jnp.array(0.6)).players
     x = jnp.linspace(-1.0, 2.0, 8)[:, None]
-    expected, _ = apply_turn(whole(objective), turn("generator"), players, {"x": x}, moment())
+    expected, _ = apply_turn(turn("generator"), context(whole(objective), players, {"x": x}))
     replicas = whole(objective, fields.replica_mean())
 
     def step(x):
-        after, _ = apply_turn(replicas, turn("generator"), players, {"x": x}, moment())
+        after, _ = apply_turn(turn("generator"), context(replicas, players, {"x": x}))
         return after["generator"].params
 
     found = jax.pmap(step, axis_name="data", devices=jax.devices()[:4])(x.reshape(4, 2, 1))

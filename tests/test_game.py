@@ -3,10 +3,11 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
-from gan_jax.game import Game, Objective
+from gan_jax.game import CriticRole, Game, GeneratorRole, Objective, Player
 from gan_jax.network import parameter_count
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
@@ -18,18 +19,21 @@ from tests.helpers import PRIOR
 OBJECTIVE = gan(PRIOR)
 
 
+def players(networks=None, **optimizers):
+    made = helpers.networks() if networks is None else networks
+    return {name: Player(network, optimizers.get(name, optax.sgd(0.1))) for name, network in made.items()}
+
+
 def build(**changes):
-    options = {
-        "networks": helpers.networks(),
-        "objective": OBJECTIVE,
-        "optimizers": {"critic": optax.sgd(0.1), "generator": optax.sgd(0.1)},
-        "schedule": alternating(),
-    }
+    options = {"players": players(), "objective": OBJECTIVE, "schedule": alternating()}
     return Game(**{**options, **changes})
 
 
-def test_a_right_game_is_built():
-    assert build().players == ("critic", "generator")
+def test_a_right_game_is_built_in_the_objectives_order_with_its_roles():
+    game = build(players=dict(reversed(players().items())))
+    assert list(game.players) == ["critic", "generator"]
+    assert game.players["critic"].role == CriticRole()
+    assert isinstance(game.players["generator"].role, GeneratorRole)
 
 
 def test_a_game_is_hashed_by_identity():
@@ -41,17 +45,16 @@ def test_a_game_is_hashed_by_identity():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"networks": {"critic": helpers.critic()}}, r"networks are given for \['critic'\]"),
-        ({"optimizers": {"critic": optax.sgd(1.0)}}, r"optimizers are given for \['critic'\]"),
+        ({"players": players({"critic": helpers.critic()})}, r"players are given for \['critic'\]"),
         (
-            {"networks": {**helpers.networks(), "encoder": helpers.critic()}},
-            r"networks are given for \['critic', 'encoder', 'generator'\]",
+            {"players": players({**helpers.networks(), "encoder": helpers.critic()})},
+            r"players are given for \['critic', 'encoder', 'generator'\]",
         ),
         ({"schedule": (turn("critic"), turn("discriminator"))}, r"A turn names \['discriminator'\]"),
         ({"schedule": ()}, "one turn or more"),
+        ({"schedule": ("critic", "generator")}, r"a tuple of turns.*got 'critic'"),
         ({"schedule": (turn("critic", fresh=False),)}, "must be fresh"),
         ({"phases": ((lambda step: True, (turn("encoder"),)),)}, r"A turn names \['encoder'\]"),
-        ({"ema": {"encoder": 0.9}}, r"ema names \['encoder'\]"),
     ],
 )
 def test_what_does_not_fit_is_named(changes, message):
@@ -59,19 +62,62 @@ def test_what_does_not_fit_is_named(changes, message):
         build(**changes)
 
 
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+def test_the_decay_of_an_average_lies_below_one(decay):
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\), got ema="):
+        Player(helpers.generator(), optax.sgd(0.1), ema=decay)
+    Player(helpers.generator(), optax.sgd(0.1), ema=lambda step: 0.9)
+
+
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda score: jnp.argmax(score), r"int32\[\]"),
+        (lambda score: (score > 0).astype(jnp.int32), r"int32\[2\]"),
+        (lambda score: jnp.concatenate([score, score]), r"float32\[4\]"),
+    ],
+    ids=["a scalar", "integers", "two an example"],
+)
+def test_a_score_that_is_none_is_refused_with_the_players_name(change, given):
+    base = helpers.critic()
+
+    def apply(params, model_state, x, train, key):
+        out, model_state = base.apply(params, model_state, x, train=train, key=key)
+        return change(out["score"]), model_state
+
+    networks = {**helpers.networks(), "critic": dataclasses.replace(base, apply=apply)}
+    with pytest.raises(ValueError, match=rf"score of 'critic' is floating.*2 examples.*{given}"):
+        build(players=players(networks))
+    # Without a specification of its inputs the network is judged where it is traced.
+    networks["critic"] = dataclasses.replace(networks["critic"], inputs=None)
+    game = build(players=players(networks))
+    with pytest.raises(ValueError, match="score of 'critic' is floating"):
+        helpers.loss("critic", game)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["specified inputs", "no specification"])
 @pytest.mark.parametrize(
     "objective", [wgan_gp(PRIOR), add_terms(OBJECTIVE, r1())], ids=["wgan_gp", "gan + r1"]
 )
-def test_a_per_example_penalty_refuses_a_critic_that_couples_its_batch(objective):
-    networks = {**helpers.networks(), "critic": helpers.critic(couples_batch=True)}
-    with pytest.raises(ValueError, match=r"\['critic'\] couple their batch"):
-        build(objective=objective, networks=networks)
-    build(objective=OBJECTIVE, networks=networks)
+def test_a_per_example_penalty_refuses_a_critic_that_couples_its_batch(objective, known):
+    critic = helpers.critic(couples_batch=True)
+    made = players(
+        {**helpers.networks(), "critic": critic if known else dataclasses.replace(critic, inputs=None)}
+    )
+    build(objective=OBJECTIVE, players=made)
+    with pytest.raises(ValueError, match="'critic' couples its batch"):
+        helpers.loss("critic", build(objective=objective, players=made))
 
 
 def test_a_coupled_generator_is_fine():
-    coupled = dataclasses.replace(helpers.generator(), couples_batch=True)
-    build(objective=wgan_gp(PRIOR), networks={**helpers.networks(), "generator": coupled})
+    base = helpers.generator()
+
+    def apply(params, model_state, z, train, key):
+        out, model_state = base.apply(params, model_state, z, train=train, key=key)
+        return out - jnp.mean(out, axis=0), model_state
+
+    coupled = dataclasses.replace(base, apply=apply)
+    build(objective=wgan_gp(PRIOR), players=players({**helpers.networks(), "generator": coupled}))
 
 
 def test_turns():

@@ -1,7 +1,5 @@
 """Microbatches and rematerialisation: the batch's own gradients, with less memory."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,11 +9,12 @@ import pytest
 
 from gan_jax import field as fields
 from gan_jax.distributed.layout import make_layout
+from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Objective, Player
+from gan_jax.game import Game, Player
 from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import unrolled
+from gan_jax.objectives import two_player, unrolled, with_transforms
 from gan_jax.objectives.began import began
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.relativistic import relativistic
@@ -24,7 +23,7 @@ from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers, programs
-from tests.helpers import PRIOR, moment
+from tests.helpers import PRIOR, context
 from tests.objectives import cases
 
 BOTH = turn("critic", "generator")
@@ -32,7 +31,7 @@ BOTH = turn("critic", "generator")
 
 def evaluated(objective, field, networks_=None, batch=None):
     game = helpers.game(objective, networks_=networks_)
-    return jax.jit(lambda p, b: field(game, BOTH, p, b, moment()))(
+    return jax.jit(lambda p, b: field(BOTH, context(game, p, b)))(
         helpers.players_of(game), batch or helpers.batch(n=12)
     )
 
@@ -44,9 +43,9 @@ def test_microbatches_give_the_batches_own_field(objective):
     parts, parts_aux = evaluated(objective, fields.accumulated(3))
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)
     for name in BOTH.players:
-        for of in ("stats", "metrics", "scores"):
+        for what in ("model_state", "metrics", "outputs"):
             chex.assert_trees_all_close(
-                getattr(parts_aux[name], of), getattr(whole_aux[name], of), rtol=1e-5, atol=1e-6
+                getattr(parts_aux[name], what), getattr(whole_aux[name], what), rtol=1e-5, atol=1e-6
             )
         np.testing.assert_array_equal(parts_aux[name].seen["latent"], whole_aux[name].seen["latent"])
 
@@ -68,13 +67,31 @@ def noisy_networks():
 
 
 def coupled_networks():
-    return {**helpers.networks(), "generator": dataclasses.replace(helpers.generator(), couples_batch=True)}
+    return {**helpers.networks(), "critic": helpers.critic(couples_batch=True)}
+
+
+def packed_networks():
+    return {**helpers.networks(), "critic": helpers.critic(2 * helpers.X_DIM)}
 
 
 REFUSED = {
-    "whole batch": (relativistic(PRIOR), None, "lacks the trait 'mean'"),
-    "unrolled": (unrolled(gan(PRIOR), 1), None, "lacks the trait 'mean'"),
-    "batch norm": (gan(PRIOR), coupled_networks, r"\['generator'\] couple their batch"),
+    "whole batch": (relativistic(PRIOR), None, "is not a mean over independent examples"),
+    "unrolled": (unrolled(gan(PRIOR), 1), None, "is not a mean over independent examples"),
+    "packs": (
+        with_transforms(gan(PRIOR), packing(2)),
+        packed_networks,
+        "is not a mean over independent examples",
+    ),
+    "a hand-written loss of the whole batch": (
+        two_player(
+            critic=lambda r, f: -jnp.square(jnp.mean(r) - jnp.mean(f)),
+            generator=lambda r, f: -f,
+            prior=PRIOR,
+        ),
+        None,
+        "is not a mean over independent examples",
+    ),
+    "batch norm": (gan(PRIOR), coupled_networks, r"\['critic'\] couple their batch"),
     "memory": (began(PRIOR), cases.autoencoders, r"\['critic'\] keep objective state"),
     "a penalty's points": (wgan_gp(PRIOR), None, "loss of 'critic'.*draws noise"),
     "noise in a network": (gan(PRIOR), noisy_networks, "loss of 'critic'.*draws noise"),
@@ -92,8 +109,8 @@ def test_what_is_no_mean_over_microbatches_is_refused_unless_asked_for(why):
 
 
 def test_a_game_is_refused_when_it_is_built():
-    with pytest.raises(ValueError, match="lacks the trait 'mean'"):
-        helpers.game(relativistic(PRIOR), field=fields.accumulated(2))
+    with pytest.raises(ValueError, match=r"\['critic'\] keep objective state"):
+        helpers.game(began(PRIOR), networks_=cases.autoencoders(), field=fields.accumulated(2))
     with pytest.raises(ValueError, match="the field is not the plain gradient"):
         helpers.game(gan(PRIOR), field=fields.accumulated(2, field=fields.consensus(0.1)))
 
@@ -104,11 +121,10 @@ def test_the_approximation_is_the_mean_of_single_fields_with_noise_of_their_own(
     game = helpers.game(objective)
     each = [
         fields.gradient_field(
-            game,
             BOTH,
-            helpers.players_of(game),
-            jax.tree.map(lambda x, i=i: x[i::3], batch),
-            moment()._replace(key=jax.random.fold_in(moment().key, i)),
+            context(game, batch_=jax.tree.map(lambda x, i=i: x[i::3], batch)).with_key(
+                jax.random.fold_in(context(game).turn_key, i)
+            ),
         )[0]
         for i in range(3)
     ]
@@ -155,7 +171,7 @@ def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_th
 
         def loss(params, game=game, players=players):
             own = {**players, "critic": players["critic"]._replace(params=params)}
-            return game.objective.losses["critic"](game, own, batch, moment())[0]
+            return game.objective.players["critic"].loss(context(game, own, batch))[0]
 
         params = players["critic"].params
         kept = jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], params)
@@ -184,18 +200,17 @@ def test_bf16_computes_and_f32_stays():
 def test_a_loss_without_a_prior_accumulates():
     """Where the latents are part of the batch, they are divided with it."""
 
-    def loss(game, players, batch, moment):
-        value = jnp.mean(batch["x"] * players["x"].params)
-        return value, fields.Aux((), {}, {}, {"loss": value}, {"x": batch["x"]})
+    def loss(players, batch):
+        return batch["x"] * players["x"].params
 
     game = Game(
         players={"x": Player(helpers.scalar_network(None), optax.sgd(1.0))},
-        objective=Objective(losses={"x": loss}, traits=frozenset({"mean"})),
+        objective=helpers.plain_objective({"x": loss}),
         schedule=(turn("x"),),
         field=fields.accumulated(2),
     )
     state = init_state(game, jax.random.key(0))
     x = jnp.arange(6.0)
-    grads, aux = game.field(game, turn("x"), state.players, {"x": x}, moment())
+    grads, out = game.field(turn("x"), context(game, state.players, {"x": x}))
     assert float(grads["x"]) == 2.5
-    np.testing.assert_array_equal(aux["x"].seen["x"], x)
+    np.testing.assert_array_equal(out["x"].outputs.losses, 0 * x)

@@ -16,15 +16,16 @@ class Source:
     """Batches, split into what the host sends and what the device makes of it.
 
     Attributes:
-      host_batches: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the batches
-        `cursor .. cursor + count - 1`. A pure function of its arguments, unless `state` is given.
-      get_batch: `(device_data, host_batch) -> batch`: on the device, inside the step, for one batch's share of `host_batches`. A function
-        of its arguments only: what depends on the seed lies in them, so that one program serves many seeds.
+      host_batches: `(cursor, count) -> tree of numpy arrays [count, ...]`: what crosses to the device for the
+        batches `cursor .. cursor + count - 1`. A pure function of its arguments, unless `state` is given.
+      get_batch: `(device_data, host_batch) -> batch`: on the device, inside the step, for one batch's share of
+        `host_batches`. A function of its arguments only: what depends on the seed lies in them, so that one
+        program serves many seeds.
       device_data: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
       batch_size: B of `x`.
       size: how many examples there are, or `None` where they are drawn without end.
-      host_batch_shards: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `host_batches` gives, those
-        of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
+      host_batch_shards: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `host_batches`
+        gives, those of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
         processes read their own. `None` where the whole batch is no burden.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
       close: releases workers and files; training does so at its end.

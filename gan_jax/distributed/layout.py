@@ -100,8 +100,8 @@ class Layout:
       begin: `(key -> state, key) -> state`, made where it lies.
       reading: the source as this process reads it: where there are several, only the examples of its own devices.
       pick: `(host_batches of that source, round, turn) -> the batch's share of it`, on the devices.
-      compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`, the state donated, the
-        feed as `reading(source)` gives it.
+      compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`, the state
+        donated, the feed as `reading(source)` gives it.
       words: what the user should know of it, if anything.
     """
 

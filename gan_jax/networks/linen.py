@@ -32,8 +32,8 @@ def from_linen(
       rngs: the random streams that the module may draw from; each is derived from `apply`'s key by name.
 
     Returns:
-      The network. Its `model_state` are every collection but `params`; they change only with `train=True`. `apply`'s
-      `key` may be `None` where nothing random runs.
+      The network. Its `model_state` are every collection but `params`; they change only with `train=True`.
+      `apply`'s `key` may be `None` where nothing random runs.
 
     Raises:
       ValueError: without example inputs; at `apply`, where the module draws and `key` is `None`.

@@ -24,8 +24,8 @@ refuses is found by building the combination; a refusal is an error when the obj
 Games that need no file of their own: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective
 with `condition=label_condition`, which gives the label to both networks; a projection critic (Miyato & Koyama,
 2018, arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance
-noise, packing and augmentation are `with_transforms(objective, ...)`; looking ahead is `unrolled(objective, steps)`;
-consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
+noise, packing and augmentation are `with_transforms(objective, ...)`; looking ahead is `unrolled(objective,
+steps)`; consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
 """
 
 

@@ -107,9 +107,14 @@ def with_transforms(objective: Objective, *transforms: InputTransform) -> Object
     """The objective whose critics see real and fake inputs through `transforms`, in order, after what was there.
 
     Raises:
-      ValueError: if inputs are packed that a term reads one by one, or a transform reads a state that no term keeps.
+      ValueError: if inputs are packed that a term reads one by one, or a transform reads a state that no term
+        keeps.
     """
     for transform in transforms:
+        if not isinstance(transform, InputTransform):
+            raise ValueError(
+                f"An input transform is an InputTransform(name=..., apply=...), got {transform!r}."
+            )
         readers = [record.name for record in objective.terms if record.single_examples]
         if transform.packs > 1 and readers:
             raise ValueError(

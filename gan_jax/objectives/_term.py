@@ -178,7 +178,8 @@ def add_terms(objective: Objective, *terms: Term) -> Objective:
     """The objective with `terms` added to its players' losses, each logged under its own name.
 
     Raises:
-      ValueError: if a term's player is not in the game, its name is taken, or the objective is not one it goes with.
+      ValueError: if a term's player is not in the game, its name is taken, or the objective is not one it goes
+        with.
     """
     for added in terms:
         objective = _add_term(objective, added)

@@ -241,8 +241,8 @@ def latent_diversity(weight: Weight = 0.5, *, sigma: float = 0.03) -> Term:
 def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
     """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2, a_R and a_F moving averages of real and fake scores.
 
-    For few data. The averages are kept in the critic's objective state, begin at 0, and are logged; the authors begin the term after
-    some rounds: give a weight that is 0 until then.
+    For few data. The averages are kept in the critic's objective state, begin at 0, and are logged; the authors
+    begin the term after some rounds: give a weight that is 0 until then.
 
     References:
       Tseng et al., Regularizing Generative Adversarial Networks under Limited Data, 2021, equations (3) and (4)
@@ -334,7 +334,8 @@ def top_k(fraction: float | Callable[[Array], Array] = 0.5) -> Term:
 
 
 def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Term:
-    """ADA's controller: the probability of augmentation, in the critic's objective state as `ada`, follows its overfitting.
+    """ADA's controller: the probability of augmentation, in the critic's objective state as `ada`, follows its
+    overfitting.
 
     Goes with `with_transforms(..., diff_augment(policy, probability="ada"))`. The probability and the overfitting
     r_t = E sign(D(x)) are logged; the term itself adds nothing to the loss. Under `pmap` every replica sees its own

@@ -3,8 +3,8 @@
     L_D = L(x) - k_t L(G(z)),   L_G = L(G(z)),   L(v) = |v - D(v)|^eta
     k_{t+1} = clip(k_t + lambda_k (gamma L(x) - L(G(z))), 0, 1),   k_0 = 0                       (section 3.4)
 
-The critic is an autoencoder (`autoencoder_critic`), its score -L; k is kept in the critic's objective state. The convergence
-measure M = L(x) + |gamma L(x) - L(G(z))| is logged as `critic/balance/convergence`.
+The critic is an autoencoder (`autoencoder_critic`), its score -L; k is kept in the critic's objective state. The
+convergence measure M = L(x) + |gamma L(x) - L(G(z))| is logged as `critic/balance/convergence`.
 """
 
 from __future__ import annotations

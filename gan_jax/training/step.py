@@ -69,9 +69,9 @@ def make_train_step(
       diagnostics: see `game.Diagnostic`.
 
     Returns:
-      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked in front;
-      where a round takes one batch (T = 1), it is that batch itself, `[B, ...]`. Metrics are means over the turns
-      that report them.
+      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked in
+      front; where a round takes one batch (T = 1), it is that batch itself, `[B, ...]`. Metrics are means over
+      the turns that report them.
 
     """
     schedule = game.schedule if schedule is None else schedule

@@ -7,15 +7,14 @@ import optax
 import pytest
 
 from gan_jax import diagnostics
-from gan_jax.game import Game, Objective, Player, PlayerState, TrainState
+from gan_jax.game import Game, Player, PlayerState, TrainState
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
 from gan_jax.schedule import simultaneous, turn
-from gan_jax.types import Aux
 from tests import helpers
-from tests.helpers import PRIOR, dirac_game, dirac_train_state, moment
+from tests.helpers import PRIOR, dirac_game, dirac_train_state
 
 ORIGIN = {"x": jnp.zeros((2, 1))}
 GAMMA = 0.6
@@ -23,7 +22,7 @@ GAMMA = 0.6
 
 def probed(probe, game, start, state, batch):
     """The probe as one program."""
-    return jax.jit(lambda start, state, batch: probe(game, start, state, batch, moment()))(
+    return jax.jit(lambda start, state, batch: probe(helpers.probe_context(game, start, state, batch)))(
         start, state, batch
     )
 
@@ -61,7 +60,7 @@ def test_the_jacobian_is_that_of_the_field():
     """v = (theta, -psi) for the players critic, generator of the Wasserstein Dirac-GAN."""
     game = dirac_game(wgan(PRIOR), lr=0.1, schedule=simultaneous())
     state = dirac_train_state(jnp.array(0.3), jnp.array(-2.0))
-    found = diagnostics.field_jacobian(game, state.players, ORIGIN, moment())
+    found = diagnostics.field_jacobian(helpers.context(game, state.players, ORIGIN))
     np.testing.assert_allclose(found, [[0, 1], [-1, 0]], atol=1e-7)
 
 
@@ -71,15 +70,13 @@ def test_a_game_too_large_for_its_jacobian_is_refused():
         networks_={"critic": helpers.mlp(2, {"score": None}, hidden=400), "generator": helpers.generator()},
     )
     with pytest.raises(ValueError, match=r"up to 1000 parameters, this one has 16\d\d"):
-        jax.eval_shape(
-            lambda: diagnostics.field_jacobian(game, helpers.players_of(game), helpers.batch(), moment())
-        )
+        jax.eval_shape(lambda: diagnostics.field_jacobian(helpers.context(game)))
 
 
 def test_interests_are_opposite_in_a_zero_sum_game_and_not_in_another():
     """The minimax generator's loss is minus what of the critic's depends on it."""
     game = helpers.game(gan(PRIOR))
-    state = jax.jit(lambda key: helpers.init_state(game, key))(moment().key)
+    state = jax.jit(lambda key: helpers.init_state(game, key))(jax.random.key(7))
     found = probed(diagnostics.opposition, game, state, state, helpers.batch())
     np.testing.assert_allclose(found["generator/cosine_to_critic"], -1.0, atol=1e-5)
     game = helpers.game(non_saturating(PRIOR))
@@ -90,13 +87,12 @@ def test_interests_are_opposite_in_a_zero_sum_game_and_not_in_another():
 def bowl(center=0.0):
     """One player, loss |x - center|^2 / 2."""
 
-    def loss(game, players, batch, moment):
-        value = jnp.sum((players["generator"].params - center) ** 2) / 2
-        return value, Aux((), {}, {}, {"loss": value}, {})
+    def loss(players, batch):
+        return jnp.sum((players["generator"].params - center) ** 2) / 2
 
     return Game(
         players={"generator": Player(helpers.scalar_network(None), optax.sgd(0.1))},
-        objective=Objective(losses={"generator": loss}),
+        objective=helpers.plain_objective({"generator": loss}),
         schedule=(turn("generator"),),
     )
 
@@ -104,7 +100,7 @@ def bowl(center=0.0):
 def test_the_path_angle_jumps_at_a_point_that_attracts():
     begin, end = ({"generator": PlayerState(jnp.array(x), (), (), {})} for x in ([3.0, 4.0], [0.0, 0.0]))
     angle, norm = diagnostics.path_angles(
-        bowl(), begin, end, ORIGIN, moment(), positions=(0.0, 0.5, 0.9, 1.0, 1.2)
+        helpers.context(bowl(), end, ORIGIN), begin, positions=(0.0, 0.5, 0.9, 1.0, 1.2)
     )
     np.testing.assert_allclose(angle, [-1, -1, -1, 0, 1], atol=1e-6)
     np.testing.assert_allclose(norm, [5, 2.5, 0.5, 0, 1], atol=1e-6)
@@ -126,6 +122,6 @@ def test_distances_are_relative_to_where_the_players_were():
 
     start = state(jnp.array([3.0, 4.0]), {})
     now = state(jnp.array([3.0, 5.0]), {"generator": (jnp.array([1.0, 5.0]), ())})
-    found = diagnostics.distances(bowl(), start, now, ORIGIN, moment())
+    found = diagnostics.distances(helpers.probe_context(bowl(), start, now, ORIGIN))
     np.testing.assert_allclose(found["generator/distance_to_start"], 1 / 5)
     np.testing.assert_allclose(found["generator/distance_to_average"], 2 / 26**0.5, rtol=1e-6)

@@ -17,7 +17,7 @@ from gan_jax.objectives.wgan import optimizer, wgan
 from gan_jax.play import apply_turn
 from gan_jax.schedule import turn
 from tests import helpers
-from tests.helpers import PRIOR, moment
+from tests.helpers import PRIOR, context
 
 W = jnp.array([3.0, 4.0])
 REAL = np.array([[1.0, 0.0], [3.0, 2.0]], np.float32)
@@ -48,7 +48,7 @@ def read(*diagnostics, game=None, player="critic", batch=None):
     @jax.jit
     def play(batch):
         players = helpers.players_of(game)
-        return apply_turn(game, turn(player), players, batch, moment(), diagnostics)[1]
+        return apply_turn(turn(player), context(game, players, batch), diagnostics)[1]
 
     return play(batch or {"x": REAL})
 
@@ -103,7 +103,7 @@ def test_spectral_norms_are_those_of_the_matrix(shape):
 def test_spectral_norms_name_every_kernel_and_no_bias():
     game = helpers.game(wgan(PRIOR))
     state = jax.eval_shape(lambda: helpers.init_state(game, jax.random.key(0)))
-    found = jax.eval_shape(lambda s: diagnostics.spectral_norms(game, s, s, {}, moment()), state)
+    found = jax.eval_shape(lambda s: diagnostics.spectral_norms(helpers.probe_context(game, s, s, {})), state)
     assert {"critic/spectral_norm/hidden/w", "generator/spectral_norm/sample"} <= set(found)
     assert not [name for name in found if name.endswith("/b")]
 
@@ -121,9 +121,9 @@ def test_a_long_clipped_step_leaves_every_weight_on_the_bound():
     """lr 1000: RMSProp's first step is far longer than c, so all parameters that have a gradient end at c."""
     networks = {"critic": helpers.mlp(2, {"score": None}, hidden=64), "generator": helpers.generator()}
     game = helpers.game(wgan(PRIOR), networks_=networks)
-    clipped = dataclasses.replace(
-        game, optimizers={"critic": optimizer(1000.0, clip=0.01), "generator": optax.sgd(0.1)}
-    )
+    optimizers = {"critic": optimizer(1000.0, clip=0.01), "generator": optax.sgd(0.1)}
+    players = {name: dataclasses.replace(p, optimizer=optimizers[name]) for name, p in game.players.items()}
+    clipped = dataclasses.replace(game, players=players)
     for made, low, high in ((clipped, 0.99, 1.0), (game, 0.0, 0.05)):
         metrics = read(diagnostics.health, game=made, batch=helpers.batch())
         assert low <= metrics["critic/clipped_share"] <= high

@@ -14,7 +14,7 @@ from gan_jax.play import apply_turn
 from gan_jax.schedule import alternating, fresh_turns, turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
-from tests.helpers import PRIOR, moment
+from tests.helpers import PRIOR, context
 from tests.objectives import cases
 
 
@@ -58,7 +58,7 @@ def test_the_wasserstein_estimate_of_the_potential_is_the_distance():
     game = helpers.dirac_game(wgan(PRIOR), lr=0.0, schedule=alternating())
     state = helpers.dirac_train_state(jnp.array(1.0), jnp.array(-3.0))
     batch = {"x": jnp.array([[0.5], [1.5]])}
-    _, metrics = apply_turn(game, turn("critic"), state.players, batch, moment(), [diagnostics.wasserstein])
+    _, metrics = apply_turn(turn("critic"), context(game, state.players, batch), [diagnostics.wasserstein])
     np.testing.assert_allclose(metrics["critic/wasserstein_estimate"], 4.0)
 
 
@@ -91,7 +91,7 @@ def test_a_turn_reports_its_critics_scores_only():
     for player, expected in (("critic", True), ("generator", False)):
         _, metrics = jax.eval_shape(
             lambda player=player: apply_turn(
-                game, turn(player), helpers.players_of(game), helpers.batch(), moment(), both
+                turn(player), context(game, helpers.players_of(game), helpers.batch()), both
             )
         )
         assert ("critic/jsd_estimate" in metrics) is expected
@@ -108,7 +108,7 @@ def test_every_diagnostic_reads_every_objective(name):
         metrics = {}
         for player in game.players:
             metrics |= apply_turn(
-                game, turn(player), players, batch, moment(), list(diagnostics.DIAGNOSTICS.values())
+                turn(player), context(game, players, batch), list(diagnostics.DIAGNOSTICS.values())
             )[1]
         return metrics
 

@@ -22,6 +22,7 @@ from gan_jax.runs.workdir import Workdir, read_metrics
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
+from tests import helpers
 from tests.runs.test_loop import experiment, lines_of, quiet
 from tests.test_launch import launch_here
 
@@ -140,16 +141,14 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
     base = bad.game.objective
     marked = jax.random.key_data(jax.random.key(4))
 
-    def broken(game, players, batch, moment):
-        loss, aux = base.losses["critic"](game, players, batch, moment)
+    def broken(context, output):
         own = jax.random.key_data(
-            jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(marked), moment.step), 0)
+            jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(marked), context.step), 0)
         )
-        hit = (moment.step >= 3) & jnp.all(jax.random.key_data(moment.key) == own)
-        loss = jnp.where(hit, jnp.nan, loss)
-        return loss, aux._replace(metrics={"loss": loss})
+        hit = (context.step >= 3) & jnp.all(jax.random.key_data(context.turn_key) == own)
+        return helpers.valued(output, jnp.where(hit, jnp.nan, output.value))
 
-    objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
+    objective = helpers.changed_loss(base, "critic", broken)
     bad = dataclasses.replace(bad, game=dataclasses.replace(bad.game, objective=objective))
     with pytest.raises(loop.NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
         loop.train(bad, Workdir(tmp_path), say=quiet)

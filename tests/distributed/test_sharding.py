@@ -13,7 +13,7 @@ from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.distributed.layout import LayoutError, check_divides, make_layout
 from gan_jax.field import gradient_field
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player
+from gan_jax.game import Field, Game, Player, TurnContext
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan_gp import wgan_gp
@@ -21,7 +21,6 @@ from gan_jax.play import apply_turn
 from gan_jax.schedule import alternating, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
-from gan_jax.types import Moment
 from tests import programs
 
 DEVICES = 8
@@ -101,11 +100,14 @@ def test_pmap_is_the_mean_of_the_replicas_fields():
     for place, played in enumerate(game.schedule):
         batch = source.get_batch(source.device_data, jax.tree.map(lambda x, p=place: x[0, p], host_batches))
 
-        def mean_field(game, played, players, _, moment, batch=batch):
+        def mean_field(played, context, batch=batch):
             shares = [jax.tree.map(lambda x, r=r: x[4 * r : 4 * r + 4], batch) for r in range(DEVICES)]
             fields = [
                 gradient_field(
-                    game, played, players, share, moment._replace(key=jax.random.fold_in(moment.key, r))
+                    played,
+                    dataclasses.replace(
+                        context, batch=share, turn_key=jax.random.fold_in(context.turn_key, r)
+                    ),
                 )
                 for r, share in enumerate(shares)
             ]
@@ -115,9 +117,9 @@ def test_pmap_is_the_mean_of_the_replicas_fields():
             )
             return grads, {n: a._replace(model_state=model_state[n]) for n, a in fields[0][1].items()}
 
-        by_hand = dataclasses.replace(game, field=mean_field)
-        moment = Moment(jnp.int32(0), jax.random.fold_in(round_key, place))
-        players, _ = apply_turn(by_hand, played, players, batch, moment)
+        by_hand = dataclasses.replace(game, field=Field(mean_field))
+        key = jax.random.fold_in(round_key, place)
+        players, _ = apply_turn(played, TurnContext(by_hand, players, batch, jnp.int32(0), key))
     chex.assert_trees_all_close(jax.device_get(state.players), jax.device_get(players), atol=1e-6, rtol=1e-5)
 
 

@@ -1,6 +1,5 @@
 """Evaluation: the same on one device and on eight, nothing lost by looking, and the best kept."""
 
-import dataclasses
 import json
 
 import chex
@@ -396,13 +395,11 @@ def test_which_is_best_is_known_or_said(text, expected):
 
 def deaf(objective):
     """The objective with a generator that learns nothing after round 5."""
-    base = objective.losses["generator"]
 
-    def loss(game, players, batch, moment):
-        total, aux = base(game, players, batch, moment)
-        return total * (moment.step < 5), aux
+    def change(context, output):
+        return output._replace(value=output.value * (context.step < 5))
 
-    return dataclasses.replace(objective, losses={**objective.losses, "generator": loss})
+    return helpers.changed_loss(objective, "generator", change)
 
 
 def logging_fields(rounds=12, **changes):
@@ -457,12 +454,10 @@ def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_pa
 def test_what_is_not_finite_is_in_the_log_too(tmp_path):
     base = non_saturating(PRIOR)
 
-    def broken(game, players, batch, moment):
-        total, aux = base.losses["critic"](game, players, batch, moment)
-        total = jnp.where(moment.step >= 3, jnp.inf, total)
-        return total, aux._replace(metrics={"loss": total})
+    def broken(context, output):
+        return helpers.valued(output, jnp.where(context.step >= 3, jnp.inf, output.value))
 
-    objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
+    objective = helpers.changed_loss(base, "critic", broken)
     with pytest.raises(loop.NonFiniteError, match=r"What usually helps: smaller learning rates"):
         loop.train(experiment(game=make_game(objective)), Workdir(tmp_path), say=quiet)
     last = read_metrics(Workdir(tmp_path))[-1]

@@ -110,5 +110,5 @@ def game(name, objective=None, **options) -> Game:
     """The objective's smallest game, every player moving once a round."""
     made = case(name)
     objective = objective or made.build()
-    schedule = tuple(turn(player) for player in objective.losses)
+    schedule = tuple(turn(player) for player in objective.players)
     return helpers.game(objective, networks_=made.networks(), schedule=schedule, **options)

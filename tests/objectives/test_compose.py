@@ -10,8 +10,19 @@ import numpy as np
 import optax
 import pytest
 
+from gan_jax.game import InputTransform, Player
 from gan_jax.keys import named_key
-from gan_jax.objectives import Term, add_terms, gradient_penalty, label_condition, prepared, r1, r2, unrolled
+from gan_jax.objectives import (
+    Outcome,
+    Term,
+    add_terms,
+    gradient_penalty,
+    label_condition,
+    r1,
+    r2,
+    unrolled,
+    with_transforms,
+)
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import optimizer as wgan_optimizer
@@ -20,22 +31,22 @@ from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Turn, turn
 from tests import helpers
-from tests.helpers import PRIOR, moment
+from tests.helpers import PRIOR, context
 
 
 def losses(objective, name, networks=None, batch=None):
     """A player's loss and Aux at the first round."""
     game = helpers.game(objective, networks_=networks)
     players = helpers.players_of(game)
-    return objective.losses[name](game, players, batch or helpers.batch(), moment())
+    return helpers.loss(name, game, players, batch or helpers.batch())
 
 
 def test_two_player_loss_is_the_mean_of_the_score_loss():
-    total, aux = losses(gan(PRIOR), "critic")
-    expected = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
+    total, out = losses(gan(PRIOR), "critic")
+    expected = np.mean(np.logaddexp(0, -out.outputs.real.score) + np.logaddexp(0, out.outputs.fake.score))
     np.testing.assert_allclose(total, expected, rtol=1e-6)
-    assert set(aux.metrics) == {"loss"}
-    chex.assert_shape([aux.scores["real"], aux.scores["fake"]], (helpers.B,))
+    assert set(out.metrics) == {"loss"}
+    chex.assert_shape([out.outputs.real.score, out.outputs.fake.score], (helpers.B,))
 
 
 def test_conditions_reach_both_networks():
@@ -46,11 +57,11 @@ def test_conditions_reach_both_networks():
     }
     objective = gan(PRIOR, condition=label_condition)
     batch = helpers.batch()
-    _, aux = losses(objective, "critic", networks, batch)
+    _, out = losses(objective, "critic", networks, batch)
     _, other = losses(objective, "critic", networks, {**batch, "y": (batch["y"] + 1) % 3})
-    assert np.all(aux.scores["real"] != other.scores["real"])
-    assert np.all(np.any(aux.seen["sample"] != other.seen["sample"], axis=1))
-    np.testing.assert_array_equal(aux.seen["latent"], other.seen["latent"])
+    assert np.all(out.outputs.real.score != other.outputs.real.score)
+    assert np.all(np.any(out.outputs.samples != other.outputs.samples, axis=1))
+    np.testing.assert_array_equal(out.outputs.latent, other.outputs.latent)
 
 
 def test_bf16_scores_are_judged_in_float32():
@@ -70,69 +81,63 @@ def test_bf16_scores_are_judged_in_float32():
 
 
 def constant_term(value, **options):
-    return Term(name="constant", player="critic", value=lambda *args: jnp.float32(value), **options)
+    return Term(name="constant", player="critic", value=lambda c: jnp.float32(value), **options)
 
 
 def test_a_term_adds_its_weighted_value_and_is_logged():
     base, _ = losses(gan(PRIOR), "critic")
-    total, aux = losses(add_terms(gan(PRIOR), constant_term(3.0, weight=0.5)), "critic")
+    total, out = losses(add_terms(gan(PRIOR), constant_term(3.0, weight=0.5)), "critic")
     np.testing.assert_allclose(total, base + 1.5, rtol=1e-6)
-    np.testing.assert_allclose(aux.metrics["constant"], 3.0)
-    np.testing.assert_allclose(aux.metrics["loss"], total)
+    np.testing.assert_allclose(out.metrics["constant"], 3.0)
+    np.testing.assert_allclose(out.metrics["loss"], total)
 
 
 def test_a_weight_may_follow_the_round():
     objective = add_terms(gan(PRIOR), constant_term(1.0, weight=lambda step: step / 4.0))
     game = helpers.game(objective)
     players = helpers.players_of(game)
-    values = [
-        objective.losses["critic"](game, players, helpers.batch(), moment()._replace(step=jnp.int32(step)))[0]
-        for step in (0, 2)
-    ]
+    values = [helpers.loss("critic", game, players, helpers.batch(), step)[0] for step in (0, 2)]
     np.testing.assert_allclose(values[1] - values[0], 0.5, rtol=1e-5)
 
 
 def test_memory_is_kept_under_the_terms_name_and_written_on_its_own_turn():
-    def count(game, players, batch, moment, aux):
-        return 0.0, players["critic"].objective_state["constant"] + 1.0
+    def count(c):
+        return Outcome(0.0, c.state + 1.0)
 
-    term = Term(name="constant", player="critic", value=count, objective_state=lambda params: jnp.zeros(()))
+    term = Term(name="constant", player="critic", value=count, initial_state=lambda params: jnp.zeros(()))
     game = helpers.game(add_terms(gan(PRIOR), term))
     players = helpers.players_of(game)
     assert players["critic"].objective_state == {"constant": 0.0}
-    after, _ = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
+    after, _ = apply_turn(turn("critic"), context(game, players, helpers.batch()))
     assert after["critic"].objective_state == {"constant": 1.0}
-    after, _ = apply_turn(game, turn("generator"), after, helpers.batch(), moment())
+    after, _ = apply_turn(turn("generator"), context(game, after, helpers.batch()))
     assert after["critic"].objective_state == {"constant": 1.0}
 
 
 def test_two_terms_remember_apart():
-    def value(name, step):
-        return lambda game, players, *rest: (0.0, players["critic"].objective_state[name] + step)
+    def value(step):
+        return lambda c: Outcome(0.0, c.state + step)
 
     terms = [
-        Term(
-            name=name, player="critic", value=value(name, step), objective_state=lambda params: jnp.zeros(())
-        )
+        Term(name=name, player="critic", value=value(step), initial_state=lambda params: jnp.zeros(()))
         for name, step in (("a", 1.0), ("b", 2.0))
     ]
     game = helpers.game(add_terms(gan(PRIOR), *terms))
-    after, _ = apply_turn(game, turn("critic"), helpers.players_of(game), helpers.batch(), moment())
+    after, _ = apply_turn(turn("critic"), context(game, helpers.players_of(game), helpers.batch()))
     assert after["critic"].objective_state == {"a": 1.0, "b": 2.0}
 
 
 def test_a_lazy_term_keeps_its_memory_while_it_rests():
-    def count(game, players, batch, moment, aux):
-        return 1.0, players["critic"].objective_state["constant"] + 1.0
+    def count(c):
+        return Outcome(1.0, c.state + 1.0)
 
     term = Term(
-        name="constant", player="critic", value=count, objective_state=lambda params: jnp.zeros(()), every=2
+        name="constant", player="critic", value=count, initial_state=lambda params: jnp.zeros(()), every=2
     )
     game = helpers.game(add_terms(gan(PRIOR), term))
     players = helpers.players_of(game)
     for step, expected in [(0, 1.0), (1, 1.0), (2, 2.0)]:
-        now = moment()._replace(step=jnp.int32(step))
-        players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), now)
+        players, metrics = apply_turn(turn("critic"), context(game, players, helpers.batch(), step))
         assert players["critic"].objective_state["constant"] == expected
         assert metrics["critic/constant"] == (2.0 if step % 2 == 0 else 0.0)
 
@@ -141,8 +146,8 @@ def test_a_lazy_term_keeps_its_memory_while_it_rests():
     ("term", "message"),
     [
         (
-            constant_term(1.0, requires=frozenset({"classes"})),
-            r"needs an objective with the traits \['classes'\]",
+            constant_term(1.0, needs_features=True),
+            "needs an objective with losses of features; this one's are of scores",
         ),
         (constant_term(1.0, every=0), "every n >= 1 rounds, got 0"),
         (dataclasses.replace(constant_term(1.0), player="encoder"), "joins the loss of 'encoder'"),
@@ -161,20 +166,20 @@ def test_the_same_name_twice_is_refused():
 
 def test_wgan_gp_penalty_by_hand():
     """The logged penalty is that of the critic's own gradient at the logged points, by finite differences."""
-    total, aux = losses(wgan_gp(PRIOR, penalty=10.0), "critic")
+    total, out = losses(wgan_gp(PRIOR, penalty=10.0), "critic")
     base, _ = losses(wgan(PRIOR), "critic")
-    np.testing.assert_allclose(total, base + 10 * aux.metrics["gradient_penalty"], rtol=1e-5)
+    np.testing.assert_allclose(total, base + 10 * out.metrics["gradient_penalty"], rtol=1e-5)
     game = helpers.game(wgan_gp(PRIOR))
     params = helpers.players_of(game)["critic"].params
-    w, b, out = (
+    w, b, last = (
         np.asarray(a, np.float64) for a in (params["hidden"]["w"], params["hidden"]["b"], params["score"])
     )
-    own = named_key(named_key(moment().key, "term/gradient_penalty"), "point")
-    e = np.asarray(jax.random.uniform(own, (helpers.B, 1)), np.float64)
-    x = e * np.asarray(aux.seen["real"][0]) + (1 - e) * np.asarray(aux.seen["fake"][0])
-    slope = (1 - np.tanh(x @ w + b) ** 2) * out[:, 0] @ w.T
+    point_key = named_key(named_key(context(game).turn_key, "term/gradient_penalty"), "point")
+    e = np.asarray(jax.random.uniform(point_key, (helpers.B, 1)), np.float64)
+    x = e * np.asarray(out.outputs.real.inputs[0]) + (1 - e) * np.asarray(out.outputs.fake.inputs[0])
+    slope = (1 - np.tanh(x @ w + b) ** 2) * last[:, 0] @ w.T
     np.testing.assert_allclose(
-        aux.metrics["gradient_penalty"], np.mean((np.linalg.norm(slope, axis=1) - 1) ** 2), rtol=1e-4
+        out.metrics["gradient_penalty"], np.mean((np.linalg.norm(slope, axis=1) - 1) ** 2), rtol=1e-4
     )
 
 
@@ -184,22 +189,28 @@ def test_wgan_gp_penalty_by_hand():
 def test_real_and_fake_are_prepared_with_different_draws():
     draws = []
 
-    def noise(inputs, *, key, step, objective_state):
+    def add_noise(inputs, key, step, objective_state):
         draws.append(jax.random.normal(key, inputs[0].shape))
         return (inputs[0] + draws[-1], *inputs[1:])
 
-    _, aux = losses(prepared(gan(PRIOR), noise, noise), "critic")
+    noise = InputTransform(name="noise", apply=add_noise)
+    _, out = losses(with_transforms(gan(PRIOR), noise, noise), "critic")
     flat = np.stack(draws).reshape(4, -1)
     assert len(np.unique(flat)) == flat.size
-    np.testing.assert_allclose(aux.seen["real"][0], helpers.batch()["x"] + draws[0] + draws[1], rtol=1e-5)
-    np.testing.assert_allclose(aux.seen["fake"][0], aux.seen["sample"] + draws[2] + draws[3], rtol=1e-5)
+    np.testing.assert_allclose(
+        out.outputs.real.inputs[0], helpers.batch()["x"] + draws[0] + draws[1], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        out.outputs.fake.inputs[0], out.outputs.samples + draws[2] + draws[3], rtol=1e-5
+    )
 
 
 def test_the_generators_gradient_runs_through_the_preparation():
     """Scaling the critic's inputs by 0 leaves the generator without a gradient."""
-    game = helpers.game(prepared(gan(PRIOR), lambda inputs, **_: (0 * inputs[0],)))
+    zero = InputTransform(name="zero", apply=lambda inputs, *_: (0 * inputs[0],))
+    game = helpers.game(with_transforms(gan(PRIOR), zero))
     players = helpers.players_of(game)
-    after, _ = apply_turn(game, turn("generator"), players, helpers.batch(), moment())
+    after, _ = apply_turn(turn("generator"), context(game, players, helpers.batch()))
     chex.assert_trees_all_equal(after["generator"].params, players["generator"].params)
 
 
@@ -253,7 +264,8 @@ def test_unrolling_through_an_optimiser_without_a_derivative_is_refused_when_the
     # The player who looks ahead may have any.
     objective = unrolled(gan(PRIOR), 1)
     optimizers = {"critic": optax.sgd(0.1), "generator": optimizer(0.1)}
-    dataclasses.replace(helpers.game(objective), optimizers=optimizers)
+    players = {name: Player(network, optimizers[name]) for name, network in helpers.networks().items()}
+    dataclasses.replace(helpers.game(objective), players=players)
 
 
 def explicit(game, base, params, steps):
@@ -262,11 +274,9 @@ def explicit(game, base, params, steps):
     players["generator"] = players["generator"]._replace(params=params)
     inner = dataclasses.replace(game, objective=base)
     for place in range(steps):
-        key = jax.random.fold_in(named_key(moment().key, "unrolled"), place)
-        players, _ = apply_turn(
-            inner, Turn(("critic",)), players, helpers.batch(), moment()._replace(key=key)
-        )
-    return base.losses["generator"](inner, players, helpers.batch(), moment())[0]
+        key = jax.random.fold_in(named_key(context(game).turn_key, "unrolled"), place)
+        players, _ = apply_turn(Turn(("critic",)), context(inner, players, helpers.batch()).with_key(key))
+    return helpers.loss("generator", inner, players, helpers.batch())[0]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +295,7 @@ def test_unrolled_gradient_against_finite_differences_of_the_explicit_compositio
 
         def loss(params):
             moved = {**players, "generator": players["generator"]._replace(params=params)}
-            return game.objective.losses["generator"](game, moved, helpers.batch(), moment())[0]
+            return helpers.loss("generator", game, moved, helpers.batch())[0]
 
         value, grad = jax.jit(jax.value_and_grad(loss))(params)
         written_out = jax.jit(lambda p: explicit(game, base, p, 2))
@@ -306,7 +316,7 @@ def test_unrolled_dirac_by_hand():
     h, psi, theta = 0.3, 0.5, 2.0
     game = helpers.dirac_game(unrolled(wgan(PRIOR), 1), lr=h, schedule=(turn("generator"),))
     players = helpers.dirac_train_state(jnp.array(psi), jnp.array(theta)).players
-    after, metrics = apply_turn(game, turn("generator"), players, {"x": jnp.zeros((2, 1))}, moment())
+    after, metrics = apply_turn(turn("generator"), context(game, players, {"x": jnp.zeros((2, 1))}))
     np.testing.assert_allclose(metrics["generator/loss"], -(psi - h * theta) * theta, rtol=1e-6)
     np.testing.assert_allclose(after["generator"].params, theta + h * (psi - 2 * h * theta), rtol=1e-6)
     np.testing.assert_array_equal(after["critic"].params, psi)
@@ -315,7 +325,6 @@ def test_unrolled_dirac_by_hand():
 def test_unrolling_leaves_the_critics_own_turn_alone():
     base, ahead = gan(PRIOR), unrolled(gan(PRIOR), 3)
     assert losses(base, "critic")[0] == losses(ahead, "critic")[0]
-    assert "mean" not in ahead.traits
 
 
 def test_terms_inside_and_outside_of_unrolling():

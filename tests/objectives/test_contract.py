@@ -17,7 +17,7 @@ from tests.objectives import cases
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 EVERY = pytest.mark.parametrize("name", cases.MODULES)
 REPRESENTATIVES = ("gan", "wgan_gp", "semi_supervised", "vral")
-TWO_PLAYER = [n for n in cases.MODULES if set(cases.case(n).build().losses) == {"critic", "generator"}]
+TWO_PLAYER = [n for n in cases.MODULES if set(cases.case(n).build().players) == {"critic", "generator"}]
 
 
 def float_leaves(tree):
@@ -87,8 +87,15 @@ def test_scores_rise_with_realness(name):
     assert shift < 0
 
 
-def movements(game, turn, before, after, grads, aux):
+def movements(played):
     """A diagnostic: the least movement of a leaf of the players of the turn, the most of anybody else's."""
+
+    game, turn, before, after = (
+        played.context.game,
+        played.turn,
+        played.context.players,
+        played.after,
+    )
 
     def leaf_changes(name, field):
         pairs = zip(

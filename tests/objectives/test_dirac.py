@@ -15,7 +15,8 @@ import pytest
 
 from gan_jax import field as fields
 from gan_jax.functional import priors
-from gan_jax.objectives import add_terms, prepared, r1, r2
+from gan_jax.game import InputTransform
+from gan_jax.objectives import add_terms, r1, r2, with_transforms
 from gan_jax.objectives.bgan import bgan
 from gan_jax.objectives.f_gan import f_gan
 from gan_jax.objectives.gan import gan
@@ -37,16 +38,16 @@ H, GAMMA, SIGMA = 0.25, 0.6, 1.5
 def plus_minus(sigma):
     """Instance noise on two points, +sigma and -sigma, so that its expectation is exact on two examples."""
 
-    def prepare(inputs, *, key, step, objective_state):
+    def apply(inputs, key, step, objective_state):
         x, *rest = inputs
         signs = jnp.where(jnp.arange(x.shape[0]) % 2 == 0, 1.0, -1.0)[:, None]
         return (x + sigma * signs, *rest)
 
-    return prepare
+    return InputTransform(name="plus_minus", apply=apply)
 
 
 def noisy(sigma):
-    return prepared(gan(PRIOR), plus_minus(sigma))
+    return with_transforms(gan(PRIOR), plus_minus(sigma))
 
 
 # name: objective, then b and c of t^2 + b t + c, whose roots are the eigenvalues of the field's Jacobian.

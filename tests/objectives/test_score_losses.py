@@ -32,6 +32,7 @@ from gan_jax.objectives import (
     wgan_gp,
     zero_centred,
 )
+from tests.helpers import PRIOR
 
 LOG = np.log
 # D = sigmoid(score): sigmoid(log 2) = 2/3, sigmoid(-log 2) = 1/3, sigmoid(log 4) = 4/5.
@@ -212,9 +213,9 @@ def test_f_gan_members_are_the_objectives_they_should_be():
 
 def test_f_gan_takes_names_and_families():
     for divergence in (*F_DIVERGENCES, alpha_divergence(0.3)):
-        assert "mean" in f_gan.f_gan(None, divergence=divergence).traits
-    assert "logits" in f_gan.f_gan(None, divergence="gan").traits
-    assert "logits" not in f_gan.f_gan(None, divergence="kl").traits
+        assert set(f_gan.f_gan(PRIOR, divergence=divergence).players) == {"critic", "generator"}
+    assert f_gan.f_gan(PRIOR, divergence="gan").logits
+    assert not f_gan.f_gan(PRIOR, divergence="kl").logits
     with pytest.raises(ValueError, match="There is no f-divergence 'wasserstein'"):
         f_gan.f_gan(None, divergence="wasserstein")
 

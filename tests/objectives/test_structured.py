@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.functional.packing import packing
+from gan_jax.game import InputTransform
 from gan_jax.network import Network
 from gan_jax.objectives import (
     ac_gan,
@@ -22,13 +23,13 @@ from gan_jax.objectives import (
     info_gan,
     label_condition,
     pix2pix,
-    prepared,
     semi_supervised,
+    with_transforms,
 )
 from gan_jax.play import apply_turn
 from gan_jax.schedule import turn
 from tests import helpers
-from tests.helpers import CLASSES, PRIOR, X_DIM, Z_DIM, moment
+from tests.helpers import CLASSES, PRIOR, X_DIM, Z_DIM, context
 from tests.objectives import cases
 
 LOG = np.log
@@ -38,7 +39,7 @@ def losses(name, player, objective=None, **changes):
     game = cases.game(name, objective)
     players = helpers.players_of(game)
     batch = {**cases.case(name).batch(), **changes}
-    return game.objective.losses[player](game, players, batch, moment())
+    return helpers.loss(player, game, players, batch)
 
 
 def cross_entropy(logits, labels):
@@ -52,19 +53,23 @@ def cross_entropy(logits, labels):
 def test_ac_gan_losses_by_hand():
     """L_S + L_C for the critic, on real and fake; the generator's L_C is on its samples' asked labels."""
     y = cases.case("ac_gan").batch()["y"]
-    total, aux = losses("ac_gan", "critic")
-    source = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
-    classes = sum(cross_entropy(aux.seen[f"{kind}_out"]["classes"], y) for kind in ("real", "fake"))
+    total, out = losses("ac_gan", "critic")
+    source = np.mean(np.logaddexp(0, -out.outputs.real.score) + np.logaddexp(0, out.outputs.fake.score))
+    classes = sum(
+        cross_entropy(getattr(out.outputs, kind).outputs["classes"], y) for kind in ("real", "fake")
+    )
     np.testing.assert_allclose(total, source + classes, rtol=1e-5)
-    total, aux = losses("ac_gan", "generator")
-    source = np.mean(np.logaddexp(0, -aux.scores["fake"]))
-    np.testing.assert_allclose(total, source + cross_entropy(aux.seen["fake_out"]["classes"], y), rtol=1e-5)
+    total, out = losses("ac_gan", "generator")
+    source = np.mean(np.logaddexp(0, -out.outputs.fake.score))
+    np.testing.assert_allclose(
+        total, source + cross_entropy(out.outputs.fake.outputs["classes"], y), rtol=1e-5
+    )
 
 
 def test_ac_gan_gives_the_label_to_the_generator_and_not_to_the_critic():
-    _, aux = losses("ac_gan", "generator")
-    assert [i.shape for i in aux.seen["inputs"]] == [(8, Z_DIM), (8,)]
-    assert len(aux.seen["real"]) == len(aux.seen["fake"]) == 1
+    _, out = losses("ac_gan", "generator")
+    assert [i.shape for i in out.outputs.generator_inputs] == [(8, Z_DIM), (8,)]
+    assert len(out.outputs.real.inputs) == len(out.outputs.fake.inputs) == 1
 
 
 def test_a_missing_head_is_named():
@@ -73,7 +78,7 @@ def test_a_missing_head_is_named():
         networks_={"critic": helpers.critic(), "generator": helpers.generator(Z_DIM + CLASSES)},
     )
     with pytest.raises(ValueError, match=r"head 'classes', but its network gives \['features', 'score'\]"):
-        apply_turn(game, turn("critic"), helpers.players_of(game), helpers.batch(), moment())
+        apply_turn(turn("critic"), context(game, helpers.players_of(game), helpers.batch()))
 
 
 def projection_critic():
@@ -98,12 +103,14 @@ def test_a_projection_critic_is_any_game_with_a_label():
     players = helpers.players_of(game)
     batch = helpers.batch()
     other = {**batch, "y": (batch["y"] + 1) % CLASSES}
-    _, aux = game.objective.losses["critic"](game, players, batch, moment())
-    _, moved = game.objective.losses["critic"](game, players, other, moment())
+    _, out = helpers.loss("critic", game, players, batch)
+    _, moved = helpers.loss("critic", game, players, other)
     params = players["critic"].params
     phi = jnp.tanh(batch["x"] @ params["hidden"]["w"] + params["hidden"]["b"])
     expected = jnp.sum((params["V"][other["y"]] - params["V"][batch["y"]]) * phi, axis=-1)
-    np.testing.assert_allclose(moved.scores["real"] - aux.scores["real"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        moved.outputs.real.score - out.outputs.real.score, expected, rtol=1e-4, atol=1e-5
+    )
 
 
 # --- InfoGAN ------------------------------------------------------------------------------------------------
@@ -111,16 +118,16 @@ def test_a_projection_critic_is_any_game_with_a_label():
 
 def test_both_players_of_info_gan_raise_the_bound():
     for player in ("critic", "generator"):
-        total, aux = losses("info_gan", player, info_gan.info_gan(Z_DIM, code=cases.CODE, weight=0.7))
-        base = np.mean(np.logaddexp(0, -aux.seen["fake_out"]["score"]))
+        total, out = losses("info_gan", player, info_gan.info_gan(Z_DIM, code=cases.CODE, weight=0.7))
+        base = np.mean(np.logaddexp(0, -out.outputs.fake.outputs["score"]))
         if player == "critic":
-            base = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
+            base = np.mean(np.logaddexp(0, -out.outputs.real.score) + np.logaddexp(0, out.outputs.fake.score))
         bound = np.mean(
-            cases.CODE.log_likelihood(aux.seen["fake_out"]["code"], cases.CODE.of(aux.seen["latent"]))
+            cases.CODE.log_likelihood(out.outputs.fake.outputs["code"], cases.CODE.of(out.outputs.latent))
         )
         np.testing.assert_allclose(total, base - 0.7 * (bound + cases.CODE.entropy), rtol=1e-5)
         np.testing.assert_allclose(
-            aux.metrics["mutual_information"], -(bound + cases.CODE.entropy), rtol=1e-5
+            out.metrics["mutual_information"], -(bound + cases.CODE.entropy), rtol=1e-5
         )
 
 
@@ -152,7 +159,7 @@ def test_semi_supervised_losses_by_hand():
     assert batch["labelled"]["x"].shape[0] == batch["x"].shape[0] // 2
     game = cases.game("semi_supervised")
     players = helpers.players_of(game)
-    total, aux = game.objective.losses["critic"](game, players, batch, moment())
+    total, out = helpers.loss("critic", game, players, batch)
     params = players["critic"].params
 
     def logits(x):
@@ -160,40 +167,43 @@ def test_semi_supervised_losses_by_hand():
 
     supervised = cross_entropy(logits(batch["labelled"]["x"]), batch["labelled"]["y"])
     real = jax.nn.logsumexp(logits(batch["x"]), axis=1)
-    fake = jax.nn.logsumexp(logits(aux.seen["sample"]), axis=1)
+    fake = jax.nn.logsumexp(logits(out.outputs.samples), axis=1)
     unsupervised = np.mean(np.logaddexp(0, -real) + np.logaddexp(0, fake)) / 2
     np.testing.assert_allclose(total, supervised + unsupervised, rtol=1e-5)
-    np.testing.assert_allclose(aux.metrics["supervised"], supervised, rtol=1e-5)
+    np.testing.assert_allclose(out.metrics["supervised"], supervised, rtol=1e-5)
     wrong = np.mean(np.argmax(logits(batch["labelled"]["x"]), 1) != batch["labelled"]["y"])
-    np.testing.assert_allclose(aux.metrics["supervised/error"], wrong)
+    np.testing.assert_allclose(out.metrics["supervised/error"], wrong)
     # Real, fake and labelled calls all reach the critic's statistics.
-    assert aux.model_state["calls"] == 3
+    assert out.model_state["calls"] == 3
 
 
 def test_feature_matching_generator_by_hand():
-    total, aux = losses("semi_supervised", "generator")
-    means = [np.mean(aux.seen[f"{kind}_out"]["features"], 0) for kind in ("real", "fake")]
+    total, out = losses("semi_supervised", "generator")
+    means = [np.mean(getattr(out.outputs, kind).outputs["features"], 0) for kind in ("real", "fake")]
     np.testing.assert_allclose(total, np.sum((means[0] - means[1]) ** 2), rtol=1e-4)
 
 
 def test_non_saturating_generator_and_smoothing():
     objective = semi_supervised.semi_supervised(PRIOR, generator="non_saturating", smoothing=0.2)
-    total, aux = losses("semi_supervised", "generator", objective)
-    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -aux.scores["fake"])), rtol=1e-5)
-    total, aux = losses("semi_supervised", "critic", objective)
+    total, out = losses("semi_supervised", "generator", objective)
+    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -out.outputs.fake.score)), rtol=1e-5)
+    total, out = losses("semi_supervised", "critic", objective)
     plain, _ = losses("semi_supervised", "critic", semi_supervised.semi_supervised(PRIOR))
-    np.testing.assert_allclose(total - plain, 0.1 * np.mean(aux.scores["real"]), rtol=1e-4)
+    np.testing.assert_allclose(total - plain, 0.1 * np.mean(out.outputs.real.score), rtol=1e-4)
 
 
 def test_labelled_examples_are_prepared_as_the_others_are_with_draws_of_their_own():
     """Augmentation and noise reach real, fake and labelled examples; each draws from another key."""
     calls = []
 
-    def noting(inputs, *, key, step, objective_state):
+    def note(inputs, key, step, objective_state):
         calls.append((inputs[0].shape[0], tuple(jax.random.key_data(key).tolist())))
         return (inputs[0] + 1.0, *inputs[1:])
 
-    total, _ = losses("semi_supervised", "critic", prepared(semi_supervised.semi_supervised(PRIOR), noting))
+    noting = InputTransform(name="noting", apply=note)
+    total, _ = losses(
+        "semi_supervised", "critic", with_transforms(semi_supervised.semi_supervised(PRIOR), noting)
+    )
     assert [count for count, _ in calls] == [8, 8, 4]
     assert len({key for _, key in calls}) == 3
     plain, _ = losses("semi_supervised", "critic")
@@ -203,15 +213,15 @@ def test_labelled_examples_are_prepared_as_the_others_are_with_draws_of_their_ow
 def test_a_batch_without_labels_is_named():
     game = cases.game("semi_supervised")
     with pytest.raises(ValueError, match=r"labelled=\{'x': ..., 'y': ...\}; this batch has \['x', 'y'\]"):
-        game.objective.losses["critic"](game, helpers.players_of(game), helpers.batch(), moment())
+        helpers.loss("critic", game, helpers.players_of(game), helpers.batch())
 
 
 def test_per_example_heads_refuse_packs_in_either_order():
-    with pytest.raises(ValueError, match="'Packing' does not go with the traits"):
-        prepared(semi_supervised.semi_supervised(PRIOR), packing(2))
-    with pytest.raises(ValueError, match="'classification' does not go with the traits"):
-        add_terms(prepared(hinge.hinge(PRIOR), packing(2)), classification())
-    add_terms(prepared(hinge.hinge(PRIOR), packing(2)), feature_matching())
+    with pytest.raises(ValueError, match="'packing' packs examples, but the terms"):
+        with_transforms(semi_supervised.semi_supervised(PRIOR), packing(2))
+    with pytest.raises(ValueError, match="'classification' needs an objective with single examples"):
+        add_terms(with_transforms(hinge.hinge(PRIOR), packing(2)), classification())
+    add_terms(with_transforms(hinge.hinge(PRIOR), packing(2)), feature_matching())
 
 
 # --- CatGAN -------------------------------------------------------------------------------------------------
@@ -238,11 +248,11 @@ def test_cat_gan_entropies_by_hand():
 
 
 def test_cat_gan_with_labels_adds_the_cross_entropy():
-    total, aux = losses("cat_gan", "critic")
+    total, out = losses("cat_gan", "critic")
     np.testing.assert_allclose(
         total,
-        cat_gan.critic_loss(aux.seen["real_out"]["classes"], aux.seen["fake_out"]["classes"])
-        + aux.metrics["supervised"],
+        cat_gan.critic_loss(out.outputs.real.outputs["classes"], out.outputs.fake.outputs["classes"])
+        + out.metrics["supervised"],
         rtol=1e-5,
     )
 
@@ -269,14 +279,14 @@ def test_began_remembers_k():
     """k starts at 0, moves by lambda (gamma L(x) - L(G(z))), and weighs L(G(z)) at the next turn."""
     game = cases.game("began", lr=0.0)
     players = helpers.players_of(game)
-    first, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
-    _, aux = game.objective.losses["critic"](game, players, helpers.batch(), moment())
-    real, fake = (-float(np.mean(aux.scores[kind])) for kind in ("real", "fake"))
+    first, metrics = apply_turn(turn("critic"), context(game, players, helpers.batch()))
+    _, out = helpers.loss("critic", game, players, helpers.batch())
+    real, fake = (-float(np.mean(getattr(out.outputs, kind).score)) for kind in ("real", "fake"))
     np.testing.assert_allclose(metrics["critic/loss"], real, rtol=1e-5)
     k = np.clip(0.1 * (0.5 * real - fake), 0, 1)
     np.testing.assert_allclose(first["critic"].objective_state["balance"], k, rtol=1e-5, atol=1e-7)
     held = {**first, "critic": first["critic"]._replace(objective_state={"balance": jnp.array(0.25)})}
-    after, metrics = apply_turn(game, turn("critic"), held, helpers.batch(), moment())
+    after, metrics = apply_turn(turn("critic"), context(game, held, helpers.batch()))
     np.testing.assert_allclose(metrics["critic/loss"], real - 0.25 * fake, rtol=1e-5)
     np.testing.assert_allclose(
         metrics["critic/balance/convergence"], real + abs(0.5 * real - fake), rtol=1e-5
@@ -291,13 +301,13 @@ def test_began_remembers_k():
 
 def test_pix2pix_by_hand():
     batch = cases.with_condition()
-    total, aux = losses("pix2pix", "generator", pix2pix.pix2pix(l1=7.0))
-    l1 = np.mean(np.abs(batch["x"] - aux.seen["sample"]))
-    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -aux.scores["fake"])) + 7 * l1, rtol=1e-5)
+    total, out = losses("pix2pix", "generator", pix2pix.pix2pix(l1=7.0))
+    l1 = np.mean(np.abs(batch["x"] - out.outputs.samples))
+    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -out.outputs.fake.score)) + 7 * l1, rtol=1e-5)
     # The generator sees the condition and no latent, the critic the pair.
-    assert [i.shape for i in aux.seen["inputs"]] == [(8, X_DIM)]
-    np.testing.assert_array_equal(aux.seen["real"][1], batch["condition"])
-    np.testing.assert_array_equal(aux.seen["fake"][1], batch["condition"])
+    assert [i.shape for i in out.outputs.generator_inputs] == [(8, X_DIM)]
+    np.testing.assert_array_equal(out.outputs.real.inputs[1], batch["condition"])
+    np.testing.assert_array_equal(out.outputs.fake.inputs[1], batch["condition"])
 
 
 def test_patches_have_a_loss_each():
@@ -311,12 +321,10 @@ def test_patches_have_a_loss_each():
 
     networks = {**cases.image_to_image(), "critic": dataclasses.replace(base, apply=apply)}
     game = helpers.game(pix2pix.pix2pix(), networks_=networks)
-    total, aux = game.objective.losses["critic"](
-        game, helpers.players_of(game), cases.with_condition(), moment()
-    )
-    real, fake = (np.asarray(aux.seen[f"{kind}_out"]["patches"]) for kind in ("real", "fake"))
+    total, out = helpers.loss("critic", game, helpers.players_of(game), cases.with_condition())
+    real, fake = (np.asarray(getattr(out.outputs, kind).outputs["patches"]) for kind in ("real", "fake"))
     np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -real) + np.logaddexp(0, fake)), rtol=1e-5)
-    np.testing.assert_allclose(aux.scores["real"], real.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(out.outputs.real.score, real.mean((1, 2)), rtol=1e-5)
 
 
 def linear(scale):
@@ -336,17 +344,17 @@ def test_cycle_gan_by_hand():
     players = helpers.players_of(game)
     batch = cases.with_condition()
     a, b = np.asarray(batch["condition"]), np.asarray(batch["x"])
-    total, aux = game.objective.losses["generator_ab"](game, players, batch, moment())
+    total, out = helpers.loss("generator_ab", game, players, batch)
     cycle = np.mean(np.abs(a)) / 2 + np.mean(np.abs(b)) / 2
-    np.testing.assert_allclose(aux.metrics["cycle"], cycle, rtol=1e-5)
-    np.testing.assert_allclose(aux.metrics["identity"], np.mean(np.abs(b)), rtol=1e-5)
-    adversarial = np.mean((np.asarray(aux.scores["fake"]) - 1) ** 2)
+    np.testing.assert_allclose(out.metrics["cycle"], cycle, rtol=1e-5)
+    np.testing.assert_allclose(out.metrics["identity"], np.mean(np.abs(b)), rtol=1e-5)
+    adversarial = np.mean((np.asarray(out.outputs.fake.score) - 1) ** 2)
     np.testing.assert_allclose(total, adversarial + 10 * cycle + 5 * np.mean(np.abs(b)), rtol=1e-5)
-    np.testing.assert_allclose(aux.seen["sample"], 2 * a, rtol=1e-6)
+    np.testing.assert_allclose(out.outputs.samples, 2 * a, rtol=1e-6)
     # Critic A tells a from F(b).
-    total, aux = game.objective.losses["critic_a"](game, players, batch, moment())
-    np.testing.assert_array_equal(aux.seen["real"][0], a)
-    np.testing.assert_allclose(aux.seen["fake"][0], b / 4, rtol=1e-6)
+    total, out = helpers.loss("critic_a", game, players, batch)
+    np.testing.assert_array_equal(out.outputs.real.inputs[0], a)
+    np.testing.assert_allclose(out.outputs.fake.inputs[0], b / 4, rtol=1e-6)
 
 
 def test_cycle_gradient_runs_through_both_cycles():
@@ -360,6 +368,6 @@ def test_cycle_gradient_runs_through_both_cycles():
         params=jax.tree.map(jnp.zeros_like, players["critic_b"].params)
     )
     batch = cases.with_condition()
-    after, _ = apply_turn(game, turn("generator_ab"), players, batch, moment())
+    after, _ = apply_turn(turn("generator_ab"), context(game, players, batch))
     size = np.mean(np.abs(batch["condition"])) + np.mean(np.abs(batch["x"]))
     np.testing.assert_allclose(after["generator_ab"].params, 2.0 + 0.25 * size, rtol=1e-5)

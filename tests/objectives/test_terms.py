@@ -1,6 +1,7 @@
 """Terms against their formulas on scores and features that the loss itself reports, and against known optima."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,9 @@ from gan_jax.objectives import (
     lecam,
     max_penalty,
     mixture_penalty,
-    prepared,
     reconstruction,
     top_k,
+    with_transforms,
 )
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.mmd_gan import mmd_gan
@@ -39,7 +40,7 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.play import apply_turn
 from gan_jax.schedule import turn
 from tests import helpers
-from tests.helpers import PRIOR, moment, scalar_network
+from tests.helpers import PRIOR, context, scalar_network
 
 
 def losses(objective, player, step=0, networks=None, batch=None, objective_state=None):
@@ -47,15 +48,16 @@ def losses(objective, player, step=0, networks=None, batch=None, objective_state
     players = helpers.players_of(game)
     if objective_state is not None:
         players[player] = players[player]._replace(objective_state=objective_state)
-    return objective.losses[player](game, players, batch or helpers.batch(), moment(step))
+    return helpers.loss(player, game, players, batch or helpers.batch(), step)
 
 
 def of_scores(critic_scores):
     """Networks whose critic gives fixed scores: the first call's, then the second's (real, then fake)."""
-    calls = iter(critic_scores)
+    calls = itertools.cycle(critic_scores)
 
     def apply(params, model_state, x, train, key):
-        return jnp.asarray(next(calls), jnp.float32) + 0 * params, model_state
+        scores = jnp.resize(jnp.asarray(next(calls), jnp.float32), x.shape[:1])
+        return scores + 0 * params, model_state
 
     return {**helpers.networks(), "critic": scalar_network(apply)}
 
@@ -82,7 +84,7 @@ def test_label_smoothing_moves_the_optimum():
 
 def test_label_smoothing_needs_logits():
     with pytest.raises(
-        ValueError, match=r"'label_smoothing' needs an objective with the traits \['logits'\]"
+        ValueError, match=r"'label_smoothing' needs an objective with a critic's loss softplus"
     ):
         add_terms(wgan(PRIOR), label_smoothing())
 
@@ -91,17 +93,17 @@ def test_label_smoothing_needs_logits():
 
 
 def test_feature_matching_by_hand():
-    total, aux = losses(add_terms(gan(PRIOR), feature_matching(0.5)), "generator")
+    total, out = losses(add_terms(gan(PRIOR), feature_matching(0.5)), "generator")
     base, _ = losses(gan(PRIOR), "generator")
-    means = [np.asarray(aux.seen[f"{kind}_out"]["features"]).mean(0) for kind in ("real", "fake")]
+    means = [np.asarray(getattr(out.outputs, kind).outputs["features"]).mean(0) for kind in ("real", "fake")]
     np.testing.assert_allclose(total - base, 0.5 * np.sum((means[0] - means[1]) ** 2), rtol=1e-4)
 
 
 @pytest.mark.parametrize("power", [1, 2])
 def test_reconstruction_by_hand(power):
-    _, aux = losses(add_terms(gan(PRIOR), reconstruction(3.0, power=power)), "generator")
-    difference = np.abs(np.asarray(helpers.batch()["x"]) - np.asarray(aux.seen["sample"]))
-    np.testing.assert_allclose(aux.metrics["reconstruction"], np.mean(difference**power), rtol=1e-5)
+    _, out = losses(add_terms(gan(PRIOR), reconstruction(3.0, power=power)), "generator")
+    difference = np.abs(np.asarray(helpers.batch()["x"]) - np.asarray(out.outputs.samples))
+    np.testing.assert_allclose(out.metrics["reconstruction"], np.mean(difference**power), rtol=1e-5)
 
 
 def test_top_k_learns_from_the_best_scored_samples_only():
@@ -130,8 +132,10 @@ def test_top_k_is_a_share(fraction):
 
 
 def test_top_k_needs_a_mean_over_examples():
-    with pytest.raises(ValueError, match=r"'top_k' needs an objective with the traits \['mean'\]"):
-        add_terms(relativistic(PRIOR), top_k())
+    """Found in the program: the average form gives one loss an example, and couples them all the same."""
+    objective = add_terms(relativistic(PRIOR), top_k())
+    with pytest.raises(ValueError, match="'top_k' needs a loss that is a mean over independent examples"):
+        losses(objective, "generator")
 
 
 # --- consistency --------------------------------------------------------------------------------------------
@@ -146,12 +150,12 @@ def test_consistency_by_hand(on):
     objective = add_terms(gan(PRIOR), consistency(shift, 10.0, on=on))
     game = helpers.game(objective)
     players = helpers.players_of(game)
-    total, aux = objective.losses["critic"](game, players, helpers.batch(), moment())
+    total, out = helpers.loss("critic", game, players, helpers.batch())
     base, _ = losses(gan(PRIOR), "critic")
-    x = aux.seen[on][0]
+    x = getattr(out.outputs, on).inputs[0]
 
     def score(x):
-        return game.networks["critic"].apply(
+        return game.players["critic"].network.apply(
             players["critic"].params, players["critic"].model_state, x, train=True, key=None
         )[0]["score"]
 
@@ -178,20 +182,22 @@ def test_latent_consistency_and_diversity_by_hand():
     sigma, scale = 0.1, 3.0
     for term, player in ((latent_consistency, "critic"), (latent_diversity, "generator")):
         objective = add_terms(gan(PRIOR), term(1.0, sigma=sigma))
-        _, aux = losses(objective, player, networks=linear_networks(scale))
+        _, out = losses(objective, player, networks=linear_networks(scale))
         name = "latent_consistency" if player == "critic" else "latent_diversity"
-        own = named_key(named_key(moment().key, f"term/{name}"), "delta")
+        own = named_key(named_key(jax.random.key(7), f"term/{name}"), "delta")
         d = sigma * np.asarray(jax.random.normal(own, (helpers.B, helpers.Z_DIM)))[:, :2]
         if player == "critic":
             expected = np.mean((scale * (d[:, 0] + 2 * d[:, 1])) ** 2)
         else:
             expected = -np.mean((scale * d) ** 2)
-        np.testing.assert_allclose(aux.metrics[name], expected, rtol=1e-3)
+        np.testing.assert_allclose(out.metrics[name], expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("term", [lecam(), consistency(shift), latent_consistency(), mixture_penalty()])
 def test_terms_on_scores_refuse_losses_on_features(term):
-    with pytest.raises(ValueError, match=r"does not go with the traits \['features'\]"):
+    with pytest.raises(
+        ValueError, match="needs an objective with losses of scores; this one's are of features"
+    ):
         add_terms(mmd_gan(PRIOR), term)
 
 
@@ -202,16 +208,16 @@ def test_lecam_by_hand():
     """Anchors a_R = 1, a_F = -1: E (D(x) + 1)^2 + E (D(G(z)) - 1)^2; then they move by a tenth."""
     networks = of_scores([[2.0] * 8, [0.5] * 8])
     objective_state = {"lecam": {"real": jnp.array(1.0), "fake": jnp.array(-1.0)}}
-    total, aux = losses(
+    total, out = losses(
         add_terms(wgan(PRIOR), lecam(2.0, decay=0.9)),
         "critic",
         networks=networks,
         objective_state=objective_state,
     )
     np.testing.assert_allclose(total, (0.5 - 2.0) + 2.0 * (9.0 + 0.25), rtol=1e-6)
-    np.testing.assert_allclose(aux.objective_state["lecam"]["real"], 0.9 * 1.0 + 0.1 * 2.0, rtol=1e-6)
-    np.testing.assert_allclose(aux.objective_state["lecam"]["fake"], 0.9 * -1.0 + 0.1 * 0.5, rtol=1e-6)
-    np.testing.assert_allclose(aux.metrics["lecam/real_anchor"], 1.0)
+    np.testing.assert_allclose(out.objective_state["lecam"]["real"], 0.9 * 1.0 + 0.1 * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(out.objective_state["lecam"]["fake"], 0.9 * -1.0 + 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(out.metrics["lecam/real_anchor"], 1.0)
 
 
 def test_lecam_anchors_are_not_differentiated():
@@ -226,7 +232,7 @@ def test_lecam_anchors_are_not_differentiated():
 
         def loss(params, own=own, here=here):
             moved = {**here, "critic": here["critic"]._replace(params=params)}
-            return own.objective.losses["critic"](own, moved, helpers.batch(), moment())[0]
+            return helpers.loss("critic", own, moved, helpers.batch())[0]
 
         grads.append(jax.grad(loss)(players["critic"].params))
     jax.tree.map(np.testing.assert_array_equal, *grads)
@@ -246,7 +252,7 @@ def test_historical_averaging_by_hand():
     for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, (4 - 2 / 3) ** 2)]:
         # mean of {0}, then of {0, 0}, then of {0, 0, 2}: the present one joins after its own turn.
         players["critic"] = players["critic"]._replace(params=jnp.array(value))
-        players, metrics = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
+        players, metrics = apply_turn(turn("critic"), context(game, players, helpers.batch()))
         np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
         means.append(float(players["critic"].objective_state["historical_averaging"]["mean"]))
     np.testing.assert_allclose(means, [0.0, 2 / 3, 6 / 4], rtol=1e-5)
@@ -254,7 +260,7 @@ def test_historical_averaging_by_hand():
 
 def test_historical_averaging_of_the_generator():
     game = helpers.game(add_terms(gan(PRIOR), historical_averaging(player="generator")))
-    after, _ = apply_turn(game, turn("generator"), helpers.players_of(game), helpers.batch(), moment())
+    after, _ = apply_turn(turn("generator"), context(game, helpers.players_of(game), helpers.batch()))
     assert after["generator"].objective_state["historical_averaging"]["count"] == 2
 
 
@@ -263,10 +269,10 @@ def test_adaptive_augmentation_follows_the_overfitting():
     objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
     for sign, start, expected in ((1.0, 0.3, 0.4), (-1.0, 0.3, 0.2), (-1.0, 0.0, 0.0), (1.0, 0.95, 1.0)):
         networks = of_scores([[sign] * 8, [0.0] * 8])
-        total, aux = losses(objective, "critic", networks=networks, objective_state={"ada": jnp.array(start)})
-        np.testing.assert_allclose(aux.objective_state["ada"], expected, rtol=1e-5)
-        np.testing.assert_allclose(aux.metrics["ada/probability"], start)
-        np.testing.assert_allclose(aux.metrics["ada/overfitting"], sign)
+        total, out = losses(objective, "critic", networks=networks, objective_state={"ada": jnp.array(start)})
+        np.testing.assert_allclose(out.objective_state["ada"], expected, rtol=1e-5)
+        np.testing.assert_allclose(out.metrics["ada/probability"], start)
+        np.testing.assert_allclose(out.metrics["ada/overfitting"], sign)
         np.testing.assert_allclose(total, np.logaddexp(0, -sign) + np.log(2), rtol=1e-6)
 
 
@@ -282,11 +288,11 @@ def test_adaptive_augmentation_drives_the_preparation():
     )
     networks = {"critic": scalar_network(apply), "generator": generator}
     base = add_terms(gan(PRIOR), adaptive_augmentation())
-    objective = prepared(base, diff_augment("color", probability="ada"))
+    objective = with_transforms(base, diff_augment("color", probability="ada"))
     for probability, same in ((0.0, True), (1.0, False)):
         objective_state = {"ada": jnp.array(probability)}
-        _, aux = losses(objective, "critic", networks=networks, batch=images, objective_state=objective_state)
-        assert np.array_equal(aux.seen["real"][0], images["x"]) == same
+        _, out = losses(objective, "critic", networks=networks, batch=images, objective_state=objective_state)
+        assert np.array_equal(out.outputs.real.inputs[0], images["x"]) == same
 
 
 # --- penalties as terms -------------------------------------------------------------------------------------
@@ -301,8 +307,8 @@ def test_penalties_of_a_linear_critic():
         (dragan_penalty(), (2 * np.sqrt(5) - 1) ** 2),
         (max_penalty(), 20.0),
     ):
-        _, aux = losses(add_terms(wgan(PRIOR), term), "critic", networks=networks)
-        np.testing.assert_allclose(aux.metrics[term.name], expected, rtol=1e-5)
+        _, out = losses(add_terms(wgan(PRIOR), term), "critic", networks=networks)
+        np.testing.assert_allclose(out.metrics[term.name], expected, rtol=1e-5)
 
 
 def test_max_penalty_is_the_steepest_example():
@@ -312,22 +318,22 @@ def test_max_penalty_is_the_steepest_example():
         return params + jnp.sum(x**2, axis=1) / 2, model_state
 
     networks = {**helpers.networks(), "critic": scalar_network(apply)}
-    _, aux = losses(add_terms(wgan(PRIOR), max_penalty()), "critic", networks=networks)
-    own = named_key(named_key(moment().key, "term/max_penalty"), "point")
+    _, out = losses(add_terms(wgan(PRIOR), max_penalty()), "critic", networks=networks)
+    own = named_key(named_key(jax.random.key(7), "term/max_penalty"), "point")
     e = np.asarray(jax.random.uniform(own, (helpers.B, 1)))
-    x = e * np.asarray(aux.seen["real"][0]) + (1 - e) * np.asarray(aux.seen["fake"][0])
-    np.testing.assert_allclose(aux.metrics["max_penalty"], np.max(np.sum(x**2, 1)), rtol=1e-5)
+    x = e * np.asarray(out.outputs.real.inputs[0]) + (1 - e) * np.asarray(out.outputs.fake.inputs[0])
+    np.testing.assert_allclose(out.metrics["max_penalty"], np.max(np.sum(x**2, 1)), rtol=1e-5)
 
 
 # --- noise and packing --------------------------------------------------------------------------------------
 
 
 def test_instance_noise_blurs_both_and_anneals():
-    objective = prepared(gan(PRIOR), instance_noise(optax.linear_schedule(1.0, 0.0, 10)))
+    objective = with_transforms(gan(PRIOR), instance_noise(optax.linear_schedule(1.0, 0.0, 10)))
     for step, scale in ((0, 1.0), (5, 0.5), (10, 0.0)):
-        _, aux = losses(objective, "critic", step=step)
-        real = np.asarray(aux.seen["real"][0] - helpers.batch()["x"])
-        fake = np.asarray(aux.seen["fake"][0] - aux.seen["sample"])
+        _, out = losses(objective, "critic", step=step)
+        real = np.asarray(out.outputs.real.inputs[0] - helpers.batch()["x"])
+        fake = np.asarray(out.outputs.fake.inputs[0] - out.outputs.samples)
         if scale == 0:
             np.testing.assert_array_equal([real, fake], 0)
             continue
@@ -340,17 +346,17 @@ def test_instance_noise_blurs_both_and_anneals():
 def test_packs_are_judged_as_one():
     """Degree 4 of a batch of 8 gives 2 scores; real and fake packs are of real and fake alone."""
     networks = {**helpers.networks(), "critic": helpers.critic(4 * helpers.X_DIM)}
-    total, aux = losses(prepared(gan(PRIOR), packing(4)), "critic", networks=networks)
-    assert aux.scores["real"].shape == aux.scores["fake"].shape == (2,)
-    np.testing.assert_array_equal(aux.seen["real"][0].reshape(8, 2), helpers.batch()["x"])
-    np.testing.assert_array_equal(aux.seen["fake"][0].reshape(8, 2), aux.seen["sample"])
-    expected = np.mean(np.logaddexp(0, -aux.scores["real"]) + np.logaddexp(0, aux.scores["fake"]))
+    total, out = losses(with_transforms(gan(PRIOR), packing(4)), "critic", networks=networks)
+    assert out.outputs.real.score.shape == out.outputs.fake.score.shape == (2,)
+    np.testing.assert_array_equal(out.outputs.real.inputs[0].reshape(8, 2), helpers.batch()["x"])
+    np.testing.assert_array_equal(out.outputs.fake.inputs[0].reshape(8, 2), out.outputs.samples)
+    expected = np.mean(np.logaddexp(0, -out.outputs.real.score) + np.logaddexp(0, out.outputs.fake.score))
     np.testing.assert_allclose(total, expected, rtol=1e-6)
 
 
 def test_packing_of_one_changes_nothing():
     base, _ = losses(gan(PRIOR), "critic")
-    packed, _ = losses(prepared(gan(PRIOR), packing(1)), "critic")
+    packed, _ = losses(with_transforms(gan(PRIOR), packing(1)), "critic")
     np.testing.assert_allclose(packed, base, rtol=1e-6)
 
 

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax.field import is_mean_over_examples
 from gan_jax.objectives import least_squares, vral, vral_parzen
 from gan_jax.play import apply_turn
 from gan_jax.schedule import turn
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
-from tests.helpers import PRIOR, moment, scalar_network
+from tests.helpers import PRIOR, context, scalar_network
 from tests.objectives.cases import vral_networks
 
 LOG2 = np.log(2)
@@ -27,7 +28,7 @@ def zero_meta(objective, networks=None):
 
 
 def loss_of(game, players, name):
-    return game.objective.losses[name](game, players, helpers.batch(), moment())
+    return helpers.loss(name, game, players, helpers.batch())
 
 
 @pytest.mark.parametrize(("form", "expected"), [("code", 2 * LOG2), ("slides", -2 * LOG2)])
@@ -50,14 +51,14 @@ def test_golden_values():
 
 def test_generator_forms_by_hand():
     game, players = zero_meta(vral.vral(PRIOR, generator="means"))
-    total, aux = loss_of(game, players, "generator")
+    total, out = loss_of(game, players, "generator")
     _, critic = loss_of(game, players, "critic")
     np.testing.assert_allclose(
-        total, (np.mean(aux.scores["fake"]) - np.mean(critic.scores["real"])) ** 2, rtol=1e-5
+        total, (np.mean(out.outputs.fake.score) - np.mean(critic.outputs.real.score)) ** 2, rtol=1e-5
     )
     game, players = zero_meta(vral.vral(PRIOR))
-    total, aux = loss_of(game, players, "generator")
-    np.testing.assert_allclose(total, np.mean((aux.scores["fake"] - 1) ** 2), rtol=1e-5)
+    total, out = loss_of(game, players, "generator")
+    np.testing.assert_allclose(total, np.mean((out.outputs.fake.score - 1) ** 2), rtol=1e-5)
 
 
 def test_meta_fake_judges_fakes_against_the_standard_normal_and_meta_real_reals_against_one_further():
@@ -73,8 +74,8 @@ def test_meta_fake_judges_fakes_against_the_standard_normal_and_meta_real_reals_
     n = 4096
     batch = helpers.batch(n=n)
     for name, mean, kind in (("meta_fake", 0.0, "fake"), ("meta_real", 1.0, "real")):
-        total, aux = game.objective.losses[name](game, players, batch, moment())
-        own = np.mean(np.logaddexp(0, aux.scores[kind]))
+        total, out = helpers.loss(name, game, players, batch)
+        own = np.mean(np.logaddexp(0, getattr(out.outputs, kind).score))
         # E softplus(-y), y ~ N(mean, 1), by quadrature.
         y = np.linspace(-10, 12, 20001)
         density = np.exp(-((y - mean) ** 2) / 2) / np.sqrt(2 * np.pi)
@@ -86,8 +87,8 @@ def test_whole_batch_meta_networks_see_all_scores_and_say_one_thing():
     metas = {name: helpers.critic(helpers.B) for name in ("meta_real", "meta_fake")}
     game, players = zero_meta(vral.vral(PRIOR, whole_batch=True), {**helpers.networks(), **metas})
     np.testing.assert_allclose(loss_of(game, players, "meta_real")[0], 2 * LOG2, rtol=1e-6)
-    assert "mean" not in game.objective.traits
-    after, metrics = apply_turn(game, turn("meta_real", "meta_fake"), players, helpers.batch(), moment())
+    assert not is_mean_over_examples(game.objective.players["meta_real"].loss, context(game, players))
+    after, metrics = apply_turn(turn("meta_real", "meta_fake"), context(game, players, helpers.batch()))
     assert {"meta_real/loss", "meta_fake/loss"} <= set(metrics)
     assert after["meta_real"].model_state["calls"] == 2
 
@@ -95,7 +96,7 @@ def test_whole_batch_meta_networks_see_all_scores_and_say_one_thing():
 def test_the_critic_learns_through_the_meta_networks_alone():
     """At zero meta-parameters the critic has no gradient: its loss is of F and R, not of scores."""
     game, players = zero_meta(vral.vral(PRIOR))
-    after, _ = apply_turn(game, turn("critic"), players, helpers.batch(), moment())
+    after, _ = apply_turn(turn("critic"), context(game, players, helpers.batch()))
     for a, b in zip(
         jax.tree.leaves(after["critic"].params), jax.tree.leaves(players["critic"].params), strict=True
     ):

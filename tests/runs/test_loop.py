@@ -22,6 +22,7 @@ from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.workdir import Workdir, read_metrics
 from gan_jax.schedule import alternating, simultaneous
 from gan_jax.training.experiment import Experiment, ExperimentError
+from tests import helpers
 
 
 def experiment(rounds=20, learning_rate=0.01, **changes):
@@ -138,12 +139,10 @@ def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path)
     good = experiment()
     base = good.game.objective
 
-    def broken(game, players, batch, moment):
-        loss, aux = base.losses["critic"](game, players, batch, moment)
-        loss = jnp.where(moment.step >= 13, jnp.nan, loss)
-        return loss, aux._replace(metrics={"loss": loss})
+    def broken(context, output):
+        return helpers.valued(output, jnp.where(context.step >= 13, jnp.nan, output.value))
 
-    objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
+    objective = helpers.changed_loss(base, "critic", broken)
     bad = dataclasses.replace(good, game=dataclasses.replace(good.game, objective=objective))
     with pytest.raises(loop.NonFiniteError, match=r"critic's loss was nan at round 13\..*round 10"):
         loop.train(bad, Workdir(tmp_path), say=quiet)

@@ -10,6 +10,7 @@ from gan_jax.runs import loop
 from gan_jax.runs.replay import named_round, replay
 from gan_jax.runs.workdir import Workdir, parse_line
 from gan_jax.training.experiment import ExperimentError
+from tests import helpers
 from tests.runs.test_loop import experiment, quiet
 
 
@@ -18,13 +19,12 @@ def exploding(at):
     good = experiment()
     base = good.game.objective
 
-    def broken(game, players, batch, moment):
-        loss, aux = base.losses["generator"](game, players, batch, moment)
-        bias = players["generator"].params["out"]["bias"]
-        root = jnp.sqrt(jnp.where(moment.step == at, bias - bias, 1.0 + 0.0 * bias))
-        return loss + jnp.sum(root), aux
+    def broken(context, output):
+        bias = context.players["generator"].params["out"]["bias"]
+        root = jnp.sqrt(jnp.where(context.step == at, bias - bias, 1.0 + 0.0 * bias))
+        return output._replace(value=output.value + jnp.sum(root))
 
-    objective = dataclasses.replace(base, losses={**base.losses, "generator": broken})
+    objective = helpers.changed_loss(base, "generator", broken)
     return dataclasses.replace(good, game=dataclasses.replace(good.game, objective=objective))
 
 

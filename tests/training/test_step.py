@@ -9,13 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.network import Network
+from gan_jax.game import TurnContext
 from gan_jax.objectives import add_terms, r1, unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.play import apply_turn
 from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import fold, init_state, make_train_step
-from gan_jax.types import Moment
 from tests import helpers
 from tests.helpers import PRIOR
 
@@ -30,9 +29,8 @@ def played_out(game, state, batches):
     for place, played in enumerate(game.schedule):
         index += played.fresh
         batch = jax.tree.map(lambda x, i=index: x[i], batches)
-        players, _ = apply_turn(
-            game, played, players, batch, Moment(state.step, jax.random.fold_in(key, place))
-        )
+        here = TurnContext(game, players, batch, state.step, jax.random.fold_in(key, place))
+        players, _ = apply_turn(played, here)
     return players
 
 
@@ -87,7 +85,7 @@ def test_fresh_false_plays_on_the_preceding_batch():
     """(C, G') consumes one batch, and equals (C, G) fed that batch twice."""
     reuse = helpers.game(gan(PRIOR), schedule=(C, REUSE))
     twice = helpers.game(gan(PRIOR), schedule=(C, G))
-    batches = helpers.batch(shape=(1,))
+    batches = helpers.batch()
     state = init_state(reuse, jax.random.key(0))
     a, _ = make_train_step(reuse)(state, batches)
     b, _ = make_train_step(twice)(state, jax.tree.map(lambda x: jnp.concatenate([x, x]), batches))
@@ -105,8 +103,9 @@ def test_wrong_number_of_batches_is_named():
 def latents(state, batches, game):
     """Every latent drawn in a round, turn by turn."""
 
-    def drawn(game, turn, before, after, grads, aux):
-        return {f"{turn.players[0]}/latent": aux[turn.players[0]].seen["latent"]}
+    def drawn(played):
+        name = played.turn.players[0]
+        return {f"{name}/latent": played.losses[name].outputs.latent}
 
     # One metric a turn: the schedule has each player once.
     _, metrics = make_train_step(game, diagnostics=[drawn])(state, batches)
@@ -128,11 +127,11 @@ def test_players_of_one_turn_share_their_latent():
     game = helpers.game(gan(PRIOR), schedule=(turn("critic", "generator"),))
     seen = {}
 
-    def drawn(game, turn, before, after, grads, aux):
-        seen.update({name: aux[name].seen["latent"] for name in turn.players})
+    def drawn(played):
+        seen.update({name: output.outputs.latent for name, output in played.losses.items()})
         return {}
 
-    make_train_step(game, diagnostics=[drawn])(init_state(game, jax.random.key(0)), helpers.batch(shape=(1,)))
+    make_train_step(game, diagnostics=[drawn])(init_state(game, jax.random.key(0)), helpers.batch())
     np.testing.assert_array_equal(seen["critic"], seen["generator"])
 
 
@@ -145,7 +144,7 @@ def keys_of_a_round(objective, schedule, rounds=1):
             jax.debug.callback(lambda k: log.append(tuple(k.tolist())), jax.random.key_data(key))
             return network.apply(*args, key=key, **kwargs)
 
-        return Network(init=network.init, apply=apply)
+        return dataclasses.replace(network, apply=apply)
 
     networks = {name: noting(network) for name, network in helpers.networks().items()}
     game = helpers.game(objective, networks_=networks, schedule=schedule)
@@ -221,18 +220,23 @@ def test_metrics_are_means_over_the_turns_that_report_them():
     key = jax.random.fold_in(state.key, 0)
     losses = []
     for place in range(3):
-        own = Moment(state.step, jax.random.fold_in(key, place))
         batch = jax.tree.map(lambda x, i=place: x[i], batches)
-        losses.append(apply_turn(game, C, state.players, batch, own)[1]["critic/loss"])
+        here = TurnContext(game, state.players, batch, state.step, jax.random.fold_in(key, place))
+        losses.append(apply_turn(C, here)[1]["critic/loss"])
     np.testing.assert_allclose(metrics["critic/loss"], np.mean(losses), rtol=1e-6)
 
 
 def test_two_time_scales_are_two_optimisers():
     """SGD with rates 0.3 and 0.1: the first step is three times as long for the critic's gradient."""
     base = helpers.game(gan(PRIOR), schedule=(turn("critic", "generator"),))
-    scaled = dataclasses.replace(base, optimizers={"critic": optax.sgd(0.3), "generator": optax.sgd(0.1)})
+    rates = {"critic": 0.3, "generator": 0.1}
+    players = {
+        name: dataclasses.replace(player, optimizer=optax.sgd(rates[name]))
+        for name, player in base.players.items()
+    }
+    scaled = dataclasses.replace(base, players=players)
     state = init_state(base, jax.random.key(0))
-    batches = helpers.batch(shape=(1,))
+    batches = helpers.batch()
 
     def steps(game):
         after, _ = make_train_step(game)(state, batches)
@@ -254,7 +258,7 @@ def test_lazy_terms_run_every_so_many_rounds_with_their_scale():
     game = helpers.game(add_terms(gan(PRIOR), r1(2.0, every=3)), schedule=(C,), lr=0.0)
     always = helpers.game(add_terms(gan(PRIOR), r1(2.0)), schedule=(C,), lr=0.0)
     state = init_state(game, jax.random.key(0))
-    batches = helpers.batch(shape=(1,))
+    batches = helpers.batch()
     lazy, plain = jax.jit(make_train_step(game)), jax.jit(make_train_step(always))
     for step in range(5):
         now = state._replace(step=jnp.asarray(step, jnp.int32))
@@ -271,7 +275,7 @@ def test_weakly_typed_parameters_compile_once():
     """`jnp.full(3, 0.1)` is weakly typed; after a step it no longer is, which used to be a second trace."""
     game = helpers.game(gan(PRIOR))
     weak = dataclasses.replace(
-        game.networks["critic"],
+        game.players["critic"].network,
         init=lambda key: (
             {"hidden": {"w": jnp.full((2, 4), 0.1), "b": jnp.full(4, 0.1)}, "score": jnp.ones((4, 1))},
             {"calls": 0.0},

@@ -55,9 +55,9 @@ gradient_field = Field(_gradients)
 
 
 def loss_of_turn(game: Game, turn: Turn, name: str) -> LossFn:
-    """What a player minimises in a turn: its loss, or the sum of the terms that the turn plays, times
-    `turn.every`.
-    """
+    """What a player minimises in a turn: its loss, or `turn.every` times the sum of the terms that are played."""
+    part = game.objective.players[name]
+    if not turn.terms:
         return part.loss
 
     def loss(context: TurnContext) -> LossOutput:

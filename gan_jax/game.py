@@ -491,7 +491,7 @@ class Game:
         known = {(term.player, term.name) for term in self.objective.terms if term.own_step}
         if unknown := played - known:
             raise ValueError(
-                f"A turn plays the terms {sorted(unknown)}, but those with a step of their own are {sorted(known)}: "
+                f"A turn plays the terms {sorted(unknown)}, but those with their own step are {sorted(known)}: "
                 "add them with own_step=True."
             )
         if missing := known - played:

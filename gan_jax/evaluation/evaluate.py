@@ -411,9 +411,9 @@ def _sharing(state: TrainState, batch: Batch) -> contextlib.AbstractContextManag
 
 
 def batches_of(source: Source) -> Iterator[Any]:
-    """One batch's share of `source.host_batches` after the other, from the first; only forward, as a stream is
-    read.
-    """
+    """What the host sends for one batch after the other, from the first; only forward, as a stream is read."""
+    cursor = 0
+    while True:
         yield jax.tree.map(lambda x: x[0], source.host_batches(cursor, 1))
         cursor += 1
 

@@ -315,13 +315,13 @@ class _Accumulation:
     def _check_loss(self, turn: Turn, name: str, context: TurnContext) -> None:
         """Refuses a loss whose program draws noise beside the latents, or couples the examples of its batch."""
         loss = loss_of_turn(context.game, turn, name)
-        if draws_noise(loss, context):
-            self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
         if not is_mean_over_examples(loss, context):
             self._refuse(
                 f"the loss of {name!r} is not a mean over independent examples (it, or a term of it, couples the "
                 "examples of the batch)"
             )
+        if draws_noise(loss, context):
+            self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
 
 
 def is_mean_over_examples(loss: LossFn, context: TurnContext) -> bool:

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gan_jax.distributed.layout import make_layout
+from gan_jax.schedule import fresh_turns
 from gan_jax.training.step import init_state, make_train_step
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the same program of arrays, made in half the time
@@ -19,7 +20,11 @@ _COLLECTIVE = re.compile(
 def lowered(game, schedule, devices, batch):
     """One round of `schedule` on `devices` for a batch `[T, B, ...]` (arrays or shapes), before compilation."""
     layout = make_layout("jit", jax.devices()[:devices])
-    shared = NamedSharding(layout.mesh, PartitionSpec(None, "data"))
+    if fresh_turns(schedule) == 1:  # a round takes the batch itself
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+        shared = NamedSharding(layout.mesh, PartitionSpec("data"))
+    else:
+        shared = NamedSharding(layout.mesh, PartitionSpec(None, "data"))
 
     def shapes(tree, sharding):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -88,7 +88,7 @@ def test_fresh_false_plays_on_the_preceding_batch():
     batches = helpers.batch()
     state = init_state(reuse, jax.random.key(0))
     a, _ = make_train_step(reuse)(state, batches)
-    b, _ = make_train_step(twice)(state, jax.tree.map(lambda x: jnp.concatenate([x, x]), batches))
+    b, _ = make_train_step(twice)(state, jax.tree.map(lambda x: jnp.stack([x, x]), batches))
     chex.assert_trees_all_close(a.players, b.players, rtol=1e-6)
     assert (int(a.cursor), int(b.cursor)) == (1, 2)
 
@@ -281,7 +281,8 @@ def test_weakly_typed_parameters_compile_once():
             {"calls": 0.0},
         ),
     )
-    game = dataclasses.replace(game, networks={**game.networks, "critic": weak})
+    critic = dataclasses.replace(game.players["critic"], network=weak)
+    game = dataclasses.replace(game, players={**game.players, "critic": critic})
     step = jax.jit(chex.assert_max_traces(make_train_step(game), n=1))
     state = init_state(game, jax.random.key(0))
     for seed in range(2):

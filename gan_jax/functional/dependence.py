@@ -232,7 +232,11 @@ def _cond(equation: Any, operands: list[Value]) -> list[Value]:
 
 def _scan(equation: Any, operands: list[Value]) -> list[Value]:
     params = equation.params
-    first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+    if "ft_in" in params:  # newer releases of JAX
+        first, carried, _ = map(len, params["ft_in"].unpack())
+    else:
+        first, carried = params["num_consts"], params["num_carry"]
+    last = first + carried
     constants, carry, rows = operands[:first], operands[first:last], operands[last:]
     if any(row.bits.shape[0] > 1 for row in rows) and params["length"] <= STEPS_LIMIT:
         return _scan_by_steps(params, constants, carry, rows)
@@ -295,6 +299,7 @@ def _linear_solve(equation: Any, operands: list[Value]) -> list[Value]:
 
 _CALLS = """
     call checkpoint closed_call composite core_call custom_jvp_call custom_vjp_call custom_vmap_call jit pjit remat2
+    xla_metadata_call
 """
 
 _PROGRAMS: dict[str, Callable[[Any, list[Value]], list[Value]]] = {

@@ -33,7 +33,7 @@ from gan_jax.data import Source, from_arrays, from_toy, load, toy
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Network, Objective, TrainState, Turn, alternating, simultaneous, turn
-from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, prepared, two_player, unrolled
 from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.began import began
@@ -88,6 +88,7 @@ __all__ = [
     "f_gan",
     "from_arrays",
     "from_linen",
+    "from_nnx",
     "from_toy",
     "gan",
     "gaussian",

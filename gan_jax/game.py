@@ -7,12 +7,14 @@ Functions live in frozen dataclasses (never pytrees, never hashed by value); arr
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
+from gan_jax.functional import dependence
 from gan_jax.types import Array, Field, Key, LossFn, Prepare, Tree
 
 
@@ -24,13 +26,21 @@ class Network:
       init: `key -> (params, model_state)`.
       apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the statistics come back
         as they went in. A critic's `out` is its score `[B]`, or a mapping with `score` and further heads.
-      couples_batch: whether one example's output depends on the others of its batch (batch normalisation,
-        minibatch layers); a per-example penalty has no meaning on such a critic.
+      inputs: the input specification: shape and type of each input, with any batch; `None` where it is not known.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
-    couples_batch: bool = False
+    inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
+
+    @functools.cached_property
+    def couples_batch(self) -> bool | None:
+        """Whether one example's output depends on the others of its batch (batch normalisation, minibatch layers).
+
+        It is found from the traced program; `None` without an input specification. A per-example penalty has no
+        meaning on a critic that couples its batch.
+        """
+        return None if self.inputs is None else dependence.couples_batch(self.init, self.apply, self.inputs)
 
 
 def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:

@@ -5,6 +5,8 @@ that shifts all scores alike has no gradient in a Wasserstein game. `dirac_game`
 et al. (2018): data at 0, G = theta, D(x) = psi x.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
                 out[name] = out[name][:, 0]
         return out, {"calls": model_state["calls"] + train}
 
-    return Network(init=init, apply=apply, couples_batch=couples_batch)
+    return Network(init=init, apply=apply, inputs=(jax.ShapeDtypeStruct((1, inputs), jnp.float32),))
 
 
 def critic(inputs=X_DIM, couples_batch=False, **heads):
@@ -61,15 +63,15 @@ def critic(inputs=X_DIM, couples_batch=False, **heads):
     return mlp(inputs, {"score": None, **heads}, couples_batch=couples_batch)
 
 
-def generator(inputs=Z_DIM, outputs=X_DIM):
+def generator(inputs=Z_DIM, outputs=X_DIM, couples_batch=False):
     """`[B, inputs] -> [B, outputs]`."""
-    network = mlp(inputs, {"sample": outputs})
+    network = mlp(inputs, {"sample": outputs}, couples_batch=couples_batch)
 
     def apply(params, model_state, *inputs, train, key=None):
         out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)
         return out["sample"], model_state
 
-    return Network(init=network.init, apply=apply)
+    return dataclasses.replace(network, apply=apply)
 
 
 def networks():

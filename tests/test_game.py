@@ -1,7 +1,5 @@
 """What can be known to be wrong about a game is an error when it is built."""
 
-import dataclasses
-
 import jax
 import optax
 import pytest
@@ -68,7 +66,7 @@ def test_a_per_example_penalty_refuses_a_critic_that_couples_its_batch(objective
 
 
 def test_a_coupled_generator_is_fine():
-    coupled = dataclasses.replace(helpers.generator(), couples_batch=True)
+    coupled = helpers.generator(couples_batch=True)
     build(objective=wgan_gp(PRIOR), networks={**helpers.networks(), "generator": coupled})
 
 

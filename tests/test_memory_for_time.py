@@ -1,7 +1,5 @@
 """Microbatches and rematerialisation: the batch's own gradients, with less memory."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -66,7 +64,7 @@ def noisy_networks():
 
 
 def coupled_networks():
-    return {**helpers.networks(), "generator": dataclasses.replace(helpers.generator(), couples_batch=True)}
+    return {**helpers.networks(), "generator": helpers.generator(couples_batch=True)}
 
 
 REFUSED = {

@@ -385,7 +385,7 @@ class Zeroed(nn.Module):
 )
 def test_zero_weights_hide_nothing(layer, couples):
     network = from_linen(Zeroed(layer), jnp.zeros((1, 3)))
-    assert couples_batch(network.init, network.apply, (jnp.zeros((1, 3)),)) is couples
+    assert network.couples_batch is couples
 
 
 def test_a_network_without_a_possible_batch_says_why():
@@ -394,6 +394,13 @@ def test_a_network_without_a_possible_batch_says_why():
 
     with pytest.raises(ValueError, match="seven examples, not 64"):
         couples_batch(lambda key: ({}, {}), apply, (jnp.zeros((1, 3)),))
+
+
+def test_reducing_over_devices_couples():
+    def apply(params, model_state, x, *, train, key):
+        return lax.pmean(x, "data"), model_state
+
+    assert couples_batch(lambda key: ({}, {}), apply, (jnp.zeros((1, 3)),))
 
 
 def test_the_given_batch_is_the_last_resort():
@@ -421,7 +428,7 @@ def test_networks_of_the_library(name):
     """What is found contains every dependence of the first score on another example."""
     module, shapes, expected = SHIPPED[name]
     network = from_linen(module, *(jnp.zeros((1, *shape)) for shape in shapes))
-    found = couples_batch(network.init, network.apply, [jnp.zeros((1, *shape)) for shape in shapes])
+    found = network.couples_batch
     assert expected is None or found is expected
     params, model_state = network.init(KEY)
     x = jax.random.normal(KEY, (4, *shapes[0]))

@@ -187,6 +187,31 @@ def test_a_missing_key_is_named_where_something_draws(jit):
         (jax.jit(apply) if jit else apply)({}, {}, jnp.ones((1, 4)))
 
 
+def test_layers_in_a_scan_draw_by_keys_of_their_own():
+    class Layers(nnx.Module):
+        def __init__(self, rngs):
+            @nnx.split_rngs(splits=3)
+            @nnx.vmap
+            def stacked(rngs):
+                return nnx.Dropout(0.5, rngs=rngs)
+
+            self.layers = stacked(rngs)
+
+        def __call__(self, x):
+            @nnx.scan(in_axes=(0, None), out_axes=0)
+            def run(layer, x):
+                return layer(x)
+
+            return run(self.layers, x)
+
+    network = from_nnx(Layers)
+    x = jnp.ones(200)
+    out, _ = network.apply({}, {}, x, train=True, key=KEY)
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert 0.35 < np.mean(out[first] != out[second]) < 0.65
+    np.testing.assert_array_equal(network.apply({}, {}, x, train=False, key=None)[0], np.ones((3, 200)))
+
+
 def test_modules_that_take_train_are_given_it():
     class Switched(nnx.Module):
         def __init__(self, rngs):

@@ -95,6 +95,7 @@ __all__ = [
     "f_gan",
     "from_arrays",
     "from_linen",
+    "from_nnx",
     "from_toy",
     "gan",
     "gaussian",

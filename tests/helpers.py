@@ -80,9 +80,9 @@ def critic(inputs=X_DIM, couples_batch=False, **heads):
     return mlp(inputs, {"score": None, **heads}, couples_batch=couples_batch)
 
 
-def generator(inputs=Z_DIM, outputs=X_DIM):
+def generator(inputs=Z_DIM, outputs=X_DIM, couples_batch=False):
     """`[B, inputs] -> [B, outputs]`."""
-    network = mlp(inputs, {"sample": outputs})
+    network = mlp(inputs, {"sample": outputs}, couples_batch=couples_batch)
 
     def apply(params, model_state, *inputs, train, key=None):
         out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)

@@ -21,11 +21,11 @@ ROOMS = [
     "gan_jax.data",
     "gan_jax.networks",
     "gan_jax.objectives",
-    "gan_jax.functional",
     "gan_jax.play",
     "gan_jax.field",
     "gan_jax.optim",
     "gan_jax.game",
+    "gan_jax.functional",
     "gan_jax.types",
 ]
 HEAVY = {

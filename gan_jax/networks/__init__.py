@@ -1,4 +1,4 @@
-"""Flax modules that GANs are made of; `from_linen` turns any Flax module into a `Network`."""
+"""Flax modules that GANs are made of; `from_linen` and `from_nnx` turn any Flax module into a `Network`."""
 
 from gan_jax.networks.conv_layers import Conv, ConvMeanPool, ConvTranspose, UpsampleConv
 from gan_jax.networks.convolution import conv, conv_transpose, forward_mode
@@ -22,6 +22,7 @@ from gan_jax.networks.layers import (
 )
 from gan_jax.networks.linen import from_linen
 from gan_jax.networks.mlp import MLPCritic, MLPGenerator
+from gan_jax.networks.nnx import from_nnx
 from gan_jax.networks.patchgan import PatchCritic
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
@@ -61,6 +62,7 @@ __all__ = [
     "describe",
     "forward_mode",
     "from_linen",
+    "from_nnx",
     "initializer",
     "maxout",
     "parameter_rows",

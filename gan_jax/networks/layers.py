@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -197,8 +197,6 @@ class BatchNorm(nn.Module):
     Raises:
       ValueError: if `groups` does not divide the batch.
     """
-
-    couples_batch: ClassVar[bool] = True
 
     groups: int = 1
     axis_name: str | None = None
@@ -412,8 +410,6 @@ class MinibatchDiscrimination(nn.Module):
       dimensions: of the space of each, the paper's C.
     """
 
-    couples_batch: ClassVar[bool] = True
-
     kernels: int = 100
     dimensions: int = 5
 
@@ -438,8 +434,6 @@ class MinibatchStddev(nn.Module):
     Raises:
       ValueError: if the group does not divide the batch.
     """
-
-    couples_batch: ClassVar[bool] = True
 
     group: int = 4
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import operator
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,17 +20,13 @@ from gan_jax.types import Array, Key, Tree
 RNGS = ("dropout", "noise")
 
 
-def from_linen(
-    module: nn.Module, *example_inputs: Any, couples_batch: bool | None = None, rngs: Sequence[str] = RNGS
-) -> Network:
-    """Makes a Flax module a `Network`: two pure functions and a promise about batches.
+def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RNGS) -> Network:
+    """Makes a Flax module a `Network`: two pure functions and an input specification.
 
     Args:
       module: called as `module(*inputs, train=...)`; `train` is left out where the module does not take it.
-      *example_inputs: arrays or `jax.ShapeDtypeStruct`s of the inputs' shapes, with a batch of 1 or 2.
-      couples_batch: whether one example's output depends on the others of its batch. `None` finds out by
-        watching which submodules run: `nn.BatchNorm` with batch statistics, and every module whose
-        class sets `couples_batch = True`.
+      *example_inputs: arrays or `jax.ShapeDtypeStruct`s of the inputs' shapes, with a batch of 1 or 2. Their shapes
+        and types are the network's input specification.
       rngs: the random streams that the module may draw from; each is derived from `apply`'s key by name.
 
     Returns:
@@ -36,7 +34,8 @@ def from_linen(
       `apply`'s `key` may be `None` where nothing random runs.
 
     Raises:
-      ValueError: without example inputs; at `apply`, where the module draws and `key` is `None`.
+      ValueError: without example inputs; for a module of Flax NNX, bridged or not; at `apply`, where the module
+        draws and `key` is `None`.
 
     >>> module = nn.Sequential([nn.Dense(8), nn.BatchNorm(use_running_average=False)])
     >>> network = from_linen(module, jnp.ones((2, 3)))
@@ -50,6 +49,8 @@ def from_linen(
             f"from_linen({type(module).__name__}(...)) needs an example of each input to know the shapes: "
             "from_linen(module, jnp.zeros((1, 28, 28, 1)))."
         )
+    if _is_of_nnx(module, "Module"):
+        raise ValueError(_USE_FROM_NNX.format(type(module).__name__))
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
     def switch(train: bool) -> dict[str, Any]:
@@ -97,24 +98,20 @@ def _is_struct(x: Any) -> bool:
     return isinstance(x, jax.ShapeDtypeStruct)
 
 
-def _couples_batch(init: Any) -> bool:
-    """Runs `init` abstractly and watches for submodules that mix the examples of a batch."""
-    found = False
-
-    def watch(run: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        nonlocal found
-        module = context.module
-        if context.method_name == "__call__":
-            found |= getattr(type(module), "couples_batch", False) or _uses_batch_statistics(module, kwargs)
-        return run(*args, **kwargs)
-
-    with nn.intercept_methods(watch):
-        jax.eval_shape(init.__wrapped__, jax.random.key(0))
-    return found
+_USE_FROM_NNX = (
+    "{} is a module of Flax NNX, whose evaluation mode Linen cannot set (batch normalisation would go on with the "
+    "batch's statistics): make the network with from_nnx."
+)
 
 
-def _uses_batch_statistics(module: nn.Module, kwargs: dict[str, Any]) -> bool:
-    if not isinstance(module, nn.BatchNorm):
-        return False
-    given = kwargs.get("use_running_average")
-    return not (module.use_running_average if given is None else given)
+def _is_of_nnx(module: Any, name: str) -> bool:
+    """Whether a module is an instance of a class of Flax NNX, which is not imported for the question."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(module, operator.attrgetter(name)(nnx))
+
+
+def _refuse_bridged(run: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    module = context.module
+    if _is_of_nnx(module, "bridge.ToLinen"):
+        raise ValueError(_USE_FROM_NNX.format(getattr(module.nnx_class, "__name__", module.nnx_class)))
+    return run(*args, **kwargs)

@@ -1,7 +1,5 @@
 """The seam between Flax modules and networks: statistics, keys, what couples a batch."""
 
-from typing import ClassVar
-
 import chex
 import flax.linen as nn
 import jax
@@ -38,12 +36,16 @@ class Noisy(nn.Module):
 
 
 class Sharing(nn.Module):
-    """A user's own layer that says of itself that it looks at the whole batch."""
-
-    couples_batch: ClassVar[bool] = True
+    """A user's own layer that subtracts the batch's mean."""
 
     def __call__(self, x):
         return x - x.mean(0)
+
+
+class Conditional(nn.Module):
+    @nn.compact
+    def __call__(self, x, y):
+        return nn.Dense(2)(x) + nn.Embed(4, 2)(y)
 
 
 class Wrapped(nn.Module):
@@ -134,16 +136,17 @@ def test_a_missing_key_is_named_where_something_draws():
         (MLPCritic(widths=(4, 4), norm="layer+spectral"), False),
         (MLPCritic(widths=(4,), minibatch="stddev"), True),
         (MLPCritic(widths=(4,), norm=lambda: BatchNorm(groups=2)), True),
+        (MLPCritic(widths=(4,), norm=lambda: BatchNorm(axis_name="devices")), True),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_couples_a_batch_is_found_by_watching(module, couples):
+def test_what_couples_a_batch_is_found(module, couples):
     assert from_linen(module, jnp.ones((2, 3))).couples_batch is couples
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "spectral", "weight", "equalized", "none"])
-def test_the_promise_about_coupling_is_true(norm):
-    """Changing the second example changes the first one's score exactly where the network says so."""
+def test_what_is_found_about_coupling_is_true(norm):
+    """Changing the second example changes the first one's score exactly where coupling is found."""
     network = from_linen(MLPCritic(widths=(5,), norm=norm), jnp.ones((2, 3)))
     params, model_state = network.init(KEY)
     x = jax.random.normal(KEY, (3, 3))
@@ -152,9 +155,11 @@ def test_the_promise_about_coupling_is_true(norm):
     assert bool(jnp.any(influence != 0)) is network.couples_batch
 
 
-def test_the_promise_can_be_given():
-    assert from_linen(nn.Dense(3), jnp.ones((1, 3)), couples_batch=True).couples_batch
-    assert not from_linen(Normed(), jnp.ones((1, 3)), couples_batch=False).couples_batch
+def test_shapes_and_types_of_the_examples_are_the_specification():
+    labels = jax.ShapeDtypeStruct((1,), jnp.int32)
+    network = from_linen(Conditional(), jnp.ones((2, 3)), labels)
+    assert network.inputs == (jax.ShapeDtypeStruct((2, 3), jnp.float32), labels)
+    assert network.couples_batch is False
 
 
 def test_modules_without_a_train_argument_are_called_without_it():

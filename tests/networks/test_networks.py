@@ -35,7 +35,7 @@ def images(size, channels=3):
 
 def shapes(module, *inputs, train=True):
     """Shapes and types of the output and of all variables, nothing computed."""
-    network = from_linen(module, *inputs, couples_batch=False)
+    network = from_linen(module, *inputs)
 
     def run(key):
         params, model_state = network.init(key)
@@ -51,7 +51,7 @@ def inputs_of(inputs):
 
 def run(module, *inputs, train=True):
     """The output and the parameters on random inputs, compiled as one program."""
-    network = from_linen(module, *inputs, couples_batch=False)
+    network = from_linen(module, *inputs)
 
     def program(key):
         params, model_state = network.init(key)
@@ -223,7 +223,7 @@ def test_unets_layers_are_pix2pixs():
 
 def test_unets_noise_is_dropout_also_in_evaluation_where_a_key_is_given():
     x = normal(2, 4, 4, 1)
-    network = from_linen(UNet(channels=1, width=4), x, couples_batch=False)
+    network = from_linen(UNet(channels=1, width=4), x)
 
     def paint(init_key):
         params, model_state = network.init(init_key)
@@ -426,7 +426,7 @@ def test_misfits_are_named(module, inputs, message):
 def test_bf16_compute_leaves_parameters_statistics_and_outputs_in_f32(module, inputs):
     trees = shapes(module, *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(trees)} == {jnp.dtype("float32")}
-    network = from_linen(module, *inputs, couples_batch=False)
+    network = from_linen(module, *inputs)
     params, model_state = jax.eval_shape(network.init, KEY)
     text = str(
         jax.make_jaxpr(lambda p, s, key, *xs: network.apply(p, s, *xs, train=True, key=key))(

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.coupling import couples_batch
 from gan_jax.dependence import MOST_EXAMPLES, is_per_example
 from gan_jax.game import (
     Field,
@@ -251,7 +250,7 @@ class _Accumulation:
         """Refuses what is known, before anything is traced, to be more than the mean of its microbatches."""
         if self.approximate:
             return
-        coupled = sorted(name for name, player in game.players.items() if couples_batch(player.network))
+        coupled = sorted(name for name, player in game.players.items() if player.network.couples_batch)
         if coupled:
             self._refuse(f"{coupled} couple their batch (batch normalisation or a minibatch layer)")
         stateful = sorted(name for name, part in game.objective.players.items() if part.initial_state)

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.coupling import couples_batch
 from gan_jax.keys import named_key
 from gan_jax.network import Network
 from gan_jax.schedule import Schedule, Turn, check_schedule
@@ -479,7 +478,7 @@ class Game:
             check_score(name, self.players[name].network)
         for term in self.objective.terms:
             critic = term.uncoupled_critic
-            if critic is not None and couples_batch(self.players[critic].network):
+            if critic is not None and self.players[critic].network.couples_batch:
                 raise coupled_error(term.name, critic)
         for objective_check in self.objective.checks:
             objective_check(self)

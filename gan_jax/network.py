@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from gan_jax.dependence import couples_batch
 from gan_jax.types import Key, Tree
 
 
@@ -27,6 +29,15 @@ class Network:
     init: Callable[[Key], tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
     inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
+
+    @functools.cached_property
+    def couples_batch(self) -> bool | None:
+        """Whether one example's output depends on the others of its batch (batch normalisation, minibatch layers).
+
+        It is found from the traced program, also where weights are still zero; `None` without a specification of
+        the inputs. A term of single examples has no meaning on a critic that couples its batch.
+        """
+        return None if self.inputs is None else couples_batch(self.init, self.apply, self.inputs)
 
 
 def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:

@@ -1,5 +1,7 @@
 """What can be known to be wrong about a game is an error when it is built."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax

@@ -30,8 +30,8 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
       rngs: the random streams that the module may draw from; each is derived from `apply`'s key by name.
 
     Returns:
-      The network. Its `model_state` are every collection but `params`; they change only with `train=True`.
-      `apply`'s `key` may be `None` where nothing random runs.
+      The network. Its `model_state` are every collection but `params`; they change only with `train=True`. The
+      `key` of `apply` may be `None` where nothing random runs.
 
     Raises:
       ValueError: without example inputs; for a module of Flax NNX, bridged or not; at `apply`, where the module
@@ -88,10 +88,9 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
         out, written = out
         return out, {**model_state, **written}
 
-    if couples_batch is None:
-        couples_batch = _couples_batch(init)
-    inputs = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in example_inputs)
-    return Network(init=init, apply=apply, inputs=inputs)
+    with nn.intercept_methods(_refuse_bridged):
+        jax.eval_shape(init, jax.random.key(0))
+    return Network(init=init, apply=apply, inputs=jax.eval_shape(lambda *given: given, *example_inputs))
 
 
 def _is_struct(x: Any) -> bool:

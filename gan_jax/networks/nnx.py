@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Network
+from gan_jax.keys import named_key
+from gan_jax.network import Network
 from gan_jax.types import Array, Key, Tree
 
 if TYPE_CHECKING:

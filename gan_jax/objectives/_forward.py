@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.coupling import couples_batch
+from gan_jax.dependence import couples_batch
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
 from gan_jax.game import (
@@ -166,7 +166,7 @@ def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...]
       ValueError: if it does.
     """
     network = context.game.players[critic].network
-    if network.inputs is None and couples_batch(network, inputs):
+    if network.inputs is None and couples_batch(network.init, network.apply, inputs):
         raise coupled_error(term, critic)
 
 

@@ -12,11 +12,13 @@ import pytest
 from flax import nnx
 
 from gan_jax.functional import priors
-from gan_jax.functional.batch import named_key
-from gan_jax.game import Game, alternating, rematerialized
+from gan_jax.game import Game
+from gan_jax.keys import named_key
+from gan_jax.network import rematerialized
 from gan_jax.networks import from_linen, from_nnx
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.schedule import alternating
 from gan_jax.training.step import init_state, make_train_step
 
 KEY = jax.random.key(0)

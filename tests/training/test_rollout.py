@@ -61,10 +61,15 @@ def test_equals_single_rounds_of_the_same_batches():
     step, state = jax.jit(make_train_step(GAME)), start()
     for round_ in range(3):
         state, metrics = step(state, {"x": DATA[host_batches(3 * round_, 3)]})
-        np.testing.assert_allclose(history["critic/loss"][round_], metrics["critic/loss"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            history["critic/loss"][round_], metrics["critic/loss"], rtol=1e-5, atol=1e-6
+        )
     assert int(found.cursor) == int(state.cursor) == 9
     chex.assert_trees_all_close(
-        [p.params for p in found.players.values()], [p.params for p in state.players.values()], rtol=1e-5, atol=1e-6
+        [p.params for p in found.players.values()],
+        [p.params for p in state.players.values()],
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 

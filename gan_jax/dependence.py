@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from gan_jax.functional._dependence_rules import (
+from gan_jax._dependence_rules import (
     Bits,
     Value,
     compact,

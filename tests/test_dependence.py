@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from gan_jax import networks
-from gan_jax.functional.dependence import couples_batch, example_dependence, is_per_example
+from gan_jax.dependence import couples_batch, example_dependence, is_per_example
 from gan_jax.functional.packing import pack
 from gan_jax.networks import from_linen
 

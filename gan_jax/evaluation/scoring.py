@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ METRICS = ("frechet", "kernel", "score", "neighbors", "sliced", "wasserstein")
 """What can be computed: `image_scores`' metrics, and the exact Wasserstein distance of points."""
 MOST_REAL = 50_000
 """Real examples compared with at most."""
-WIDEST = 4096
-"""Dimensions of the pixels beyond which their covariance, and so their Frechet distance, is left out."""
 _TRANSPORTED = 2048
 
 
@@ -128,8 +125,8 @@ def against(
       real: `[N, ...]`, images uint8 or floats in [-1, 1].
       extractor: an extractor or its name, see `extractor_named`.
       split: which real examples these are, in words.
-      which: some of `METRICS`; all that apply if empty. The Frechet distance of more than `WIDEST` pixels is left
-        out then, and the exact Wasserstein distance of anything but points.
+      which: some of `METRICS`; all that apply if empty: the exact Wasserstein distance is left out then of anything
+        but points.
       seed: of shuffles and directions.
       devices: where features are extracted; this process's if `None`.
 
@@ -155,19 +152,15 @@ def against(
         chosen, features = prepared()
         try:
             fake = _features(samples, chosen, "fake", devices)
-            return _scores(features, fake, which or _applying(shape, chosen), split, seed)
+            return _scores(features, fake, which or _applying(shape), split, seed)
         except ValueError as error:
             raise ExperimentError(str(error)) from error
 
     return compare
 
 
-def _applying(shape: tuple[int, ...], extractor: Extractor) -> tuple[str, ...]:
-    wide = extractor.name == "pixels" and math.prod(shape) > WIDEST
-    left_out = {"frechet"} if wide else set()
-    if is_image(shape):
-        left_out.add("wasserstein")
-    return tuple(name for name in METRICS if name not in left_out)
+def _applying(shape: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(name for name in METRICS if name != "wasserstein" or not is_image(shape))
 
 
 def _features(
@@ -178,7 +171,7 @@ def _features(
     from gan_jax.metrics.features import set_digest
 
     if not is_image(samples.shape[1:]):
-        points = as_samples(samples, name, dtype=np.float32)
+        points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
     mesh = _mesh(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):

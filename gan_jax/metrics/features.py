@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
-from gan_jax.metrics._check import check_finite, check_same_kind
+from gan_jax.metrics._check import as_floats, check_same_kind
 from gan_jax.types import Array, Tree
 
 
@@ -114,7 +114,7 @@ class Features(NamedTuple):
     """What an extractor made of a set of images.
 
     Attributes:
-      features: `[N, D]`, float32.
+      features: `[N, D]`, float32 (float64 of an extractor's wider numbers).
       logits: `[N, K]`, or None.
       value_range: the images' dtype and range, in words.
       extractor: which.
@@ -155,8 +155,7 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
         return given
     if given.dtype.kind != "f" and given.dtype.name != "bfloat16":
         raise ValueError(f"{name}: expected uint8 in [0, 255] or floats in [-1, 1], got dtype {given.dtype}.")
-    floats = given.astype(np.float32, copy=False)
-    check_finite(floats, name)
+    floats = as_floats(given, name, np.float32)
     low, high = float(floats.min()), float(floats.max())
     if low < -1.001 or high > 1.001:
         raise ValueError(
@@ -197,12 +196,14 @@ def extract(
         made = run(params, jax.device_put(filled, place))
         for kind, collected in outputs.items():
             if kind in made:
-                collected.append(np.asarray(made[kind], dtype=np.float32)[: len(part)])
+                collected.append(np.asarray(made[kind])[: len(part)])
     features = np.concatenate(outputs["features"])
     if features.ndim != 2:
         raise ValueError(f"Extractor {extractor.name!r} makes features [B, D], got {features.shape}.")
-    check_finite(features, f"features of {name} by {extractor.name!r}")
-    logits = np.concatenate(outputs["logits"]) if outputs["logits"] else None
+    features = as_floats(features, f"features of {name} by {extractor.name!r}")
+    logits = None
+    if outputs["logits"]:
+        logits = as_floats(np.concatenate(outputs["logits"]), f"logits of {name} by {extractor.name!r}")
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
     return Features(features, logits, value_range, extractor, set_digest(given))
 

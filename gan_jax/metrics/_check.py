@@ -81,9 +81,9 @@ def _check_holds(dtype: np.dtype[Any], given: np.ndarray, name: str) -> None:
             f"{name}: integers from {low} to {high}, of which {dtype} holds all up to {most} only: subtract a "
             "common offset first."
         )
+    size = np.format_float_scientific(max(-low, high), precision=2, trim="-")
     raise ValueError(
-        f"{name}: numbers up to {np.format_float_scientific(max(-low, high), precision=2, trim='-')} in size, beyond "
-        f"the range of {dtype}: scale them down first."
+        f"{name}: numbers up to {size} in size, beyond the range of {dtype}: scale them down first."
     )
 
 

@@ -24,10 +24,10 @@ def precision_recall_density_coverage(
     balls that a fake lies in over k (it can exceed 1), coverage the share of real balls that hold a fake. The full
     matrix of distances is never in memory.
 
-    Balls are open, as in the `prdc` package of Naeem et al.: a sample at exactly the radius is outside. (Kynkaanniemi
-    et al. count it in; the text of Naeem et al. does not say.) That matters where distances tie, as between binary or
-    integer features. Distances near a radius are computed again from the differences, so ties are decided exactly
-    wherever squared distances are exact in float64, as those of integers are below 2^53.
+    Balls are open, as in the `prdc` package of Naeem et al.: a sample at exactly the radius is outside.
+    (Kynkaanniemi et al. count it in; the text of Naeem et al. does not say.) That matters where distances tie, as
+    between binary or integer features. Distances near a radius are computed again from the differences, so ties
+    are decided exactly wherever squared distances are exact in float64, as those of integers are below 2^53.
 
     Args:
       real: features `[N, D]`.

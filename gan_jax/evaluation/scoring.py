@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 from gan_jax.data import load
 from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
+from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.evaluate import source_examples
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.training.experiment import ExperimentError, choose
@@ -90,7 +91,8 @@ def reference(
       host_batch_iterator: as in `source_examples`.
 
     Returns:
-      `[N, ...]`, at most `MOST_REAL` of them, the first.
+      `[N, ...]`, at most `MOST_REAL` of them: of data with a name a fixed draw with every class's share, of the
+      run's own the first that it reads, in its shuffled order.
 
     Raises:
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
@@ -101,7 +103,8 @@ def reference(
     else:
         square = is_image(shape) and shape[0] == shape[1]
         made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
-        real, words = load(data, **made)["x"][:MOST_REAL], data
+        loaded, words = load(data, **made), data
+        real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:
         raise ExperimentError(f"{words} has examples of shape {real.shape[1:]}, the samples have {shape}.")
     return real, words
@@ -207,11 +210,13 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
         return scores
     # As many of either: an assignment, which is quick without POT too.
     number = min(_TRANSPORTED, len(real.features), len(fake.features))
-    distance = metrics.wasserstein(real.features[:number], fake.features[:number])
+    pair = (side.features[subsample(len(side.features), number, seed=seed)] for side in (real, fake))
+    distance = metrics.wasserstein(*pair)
     settings = f"{scores.fingerprint.settings} wasserstein_samples={number}"
-    return metrics.Scores(
-        {**scores.values, "wasserstein_1": distance},
-        dataclasses.replace(scores.fingerprint, settings=settings),
+    return dataclasses.replace(
+        scores,
+        values={**scores.values, "wasserstein_1": distance},
+        fingerprint=dataclasses.replace(scores.fingerprint, settings=settings),
     )
 
 
@@ -237,12 +242,16 @@ def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
                 row += f", mean of {len(one['seeds'])} seeds"
             own[row] = {name: value for name, value in numbers.items() if name not in marked}
             for evaluation, mark in one["fingerprints"].items():
-                fields = {k: v for k, v in mark.items() if k not in ("key", "metrics")}
+                fields = {k: v for k, v in mark.items() if k not in ("key", "metrics", "left_out")}
                 values = {name: numbers[name] for name in mark["metrics"]}
-                scored.setdefault(evaluation, {})[row] = Scores(values, Fingerprint(**fields))
+                scores = Scores(values, Fingerprint(**fields), mark.get("left_out", {}))
+                scored.setdefault(evaluation, {})[row] = scores
     parts = [number_table(own)] if any(own.values()) else []
     for rows in scored.values():
-        parts.append(f"{score_table(rows)}\n{next(iter(rows.values())).fingerprint}")
+        reasons = {
+            f"left out: {name}: {why}": None for one in rows.values() for name, why in one.left_out.items()
+        }
+        parts.append("\n".join([score_table(rows), *reasons, str(next(iter(rows.values())).fingerprint)]))
     return "\n\n".join(parts)
 
 

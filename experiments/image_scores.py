@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data import decode
+from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.scoring import MOST_REAL, against
+from gan_jax.metrics.classifier import classifier_for
+from gan_jax.metrics.features import classify
 from gan_jax.metrics.modes import class_statistics
+from gan_jax.training.experiment import ExperimentError
 
 CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
 """Data sets that the library has a trained classifier of."""
@@ -27,15 +31,22 @@ def extractor_of(data: str) -> str:
 
 def evaluations_of(config: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Callable[[np.ndarray], Any]]:
     """How samples spread over the classes where there are labels, and how far they are from the real images."""
-    real = arrays["x"][:MOST_REAL]
+    real = arrays["x"][subsample(len(arrays["x"]), MOST_REAL, arrays.get("y"))]
     scores = against(real, extractor=extractor_of(config.data), split=config.data, seed=config.seed)
     return {**({"classes": class_shares(config.data, arrays)} if "y" in arrays else {}), "scores": scores}
 
 
 def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
-    """How samples spread over the classes, by a classifier that has seen real images only."""
-    classes, verdict = len(np.unique(arrays["y"])), verdicts(data, arrays)
-    return lambda samples: class_statistics(verdict(samples), classes)
+    """How samples spread over the classes, by a classifier that has seen real images only.
+
+    The labels may be any numbers or strings, one an image. The classes are those that the data have, or, where the
+    library has a classifier of them, those that it knows.
+    """
+    verdict, classes = verdicts(data, arrays), np.unique(arrays["y"])
+    if name := extractor_of(data).removeprefix("classifier:"):
+        # These may be a part of the classes that the stored classifier knows.
+        classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
+    return lambda samples: class_statistics(np.searchsorted(classes, verdict(samples)), len(classes))
 
 
 def asked_for(
@@ -57,24 +68,34 @@ def asked_for(
 
 
 def verdicts(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """`images [N, H, W, C] -> classes [N]`: by the library's classifier of this data set, else by a support vector
-    machine trained on its first images."""
+    """`images [N, H, W, C] -> labels [N]`: by the library's classifier of this data set, else by a support vector
+    machine trained on `MOST_FITTED` of its images, of every class its share.
+
+    Raises:
+      ExperimentError: where there is not one label an image.
+    """
+    x, y = arrays["x"], np.asarray(arrays["y"])
+    if y.shape != (len(x),) or y.dtype.kind not in "biufUS":
+        raise ExperimentError(
+            f"The images of {data!r} are judged by their labels, one number or name an image: y is {y.dtype} "
+            f"{y.shape}, for {len(x)} images."
+        )
     if name := extractor_of(data).removeprefix("classifier:"):
         return functools.partial(_classified, name)
+    if len(classes := np.unique(y)) == 1:
+        return lambda samples: np.repeat(classes, len(samples))
 
     @functools.cache
     def machine() -> Any:
         from sklearn.svm import SVC
 
-        return SVC().fit(_flat(arrays["x"][:MOST_FITTED]), arrays["y"][:MOST_FITTED])
+        chosen = subsample(len(x), MOST_FITTED, y)
+        return SVC().fit(_flat(x[chosen]), y[chosen])
 
     return lambda samples: machine().predict(_flat(samples))
 
 
 def _classified(name: str, images: np.ndarray) -> np.ndarray:
-    from gan_jax.metrics import classifier_for
-    from gan_jax.metrics.features import classify
-
     return classify(classifier_for(name), images)
 
 

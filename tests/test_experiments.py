@@ -71,6 +71,41 @@ def test_a_data_set_without_a_classifier_is_judged_by_a_support_vector_machine(t
     assert only["modes_covered"] <= 2
 
 
+def four_classes(names):
+    """Forty images of each class, sorted by it, each class of one brightness and some noise."""
+    noise = np.random.default_rng(0).integers(0, 20, size=(160, 4, 4, 1))
+    return {"x": (np.repeat([0, 70, 140, 210], 40)[:, None, None, None] + noise).astype(np.uint8)} | {
+        "y": np.repeat(names, 40)
+    }
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2, 3], [0, 5, 6, 9], [1, 2, 3, 10], ["ant", "bee", "cow", "dog"]])
+def test_the_judge_learns_every_class_of_sorted_data_whatever_its_labels(names, monkeypatch):
+    monkeypatch.setattr("experiments.image_scores.MOST_FITTED", 20)
+    arrays = four_classes(names)
+    found = class_shares("own", arrays)(arrays["x"])
+    assert (found["modes_covered"], found["modes"]) == (4, 4)
+    assert found["reverse_kl"] == pytest.approx(0, abs=1e-6)
+    asked = asked_for("own", arrays, lambda n: arrays["y"][:n])
+    assert asked(arrays["x"])["class_accuracy"] == 1.0
+
+
+def test_a_part_of_a_known_data_sets_classes_is_judged_among_all_of_them():
+    digits = load("digits")
+    kept = np.isin(digits["y"], (0, 5))
+    part = {name: array[kept] for name, array in digits.items()}
+    found = class_shares("digits", part)(part["x"])
+    assert found["modes"] == 10
+    assert 2 <= found["modes_covered"] <= 4
+
+
+def test_labels_that_nothing_can_be_judged_by_are_refused_and_one_class_is_no_error():
+    arrays = four_classes([3, 3, 3, 3])
+    assert class_shares("own", arrays)(arrays["x"])["modes_covered"] == 1
+    with pytest.raises(ExperimentError, match=r"one number or name an image: y is int64 \(160, 2\)"):
+        class_shares("own", arrays | {"y": np.zeros((160, 2), int)})
+
+
 @pytest.mark.parametrize(
     ("spec", "name"),
     [

@@ -165,12 +165,18 @@ def from_arrays(
             else batch
         )
 
+    in_order = index_feed(size, min(batch_size, size), seed, stream=_FEED_STREAM)
+
+    def epoch_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
+        return {**host_batches(cursor, count), "all": in_order(cursor, count)}
+
     return Source(
         host_batches=host_batches,
         get_batch=get_batch,
         device_data=device_data,
         batch_size=batch_size,
         size=size,
+        epoch_batches=epoch_batches if replace else None,
     )
 
 

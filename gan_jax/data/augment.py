@@ -63,9 +63,9 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         return over_batch(jax.vmap(one)(over_batch(numbers), x))
 
     def numbered(
-        host_batch: Any, cursor: int, count: int, parts: Sequence[int], total: int
+        host_batch: Any, cursor: int, count: int, parts: Sequence[int], total: int, batch_size: int
     ) -> dict[str, Any]:
-        sizes = {"x": source.batch_size}
+        sizes = {"x": batch_size}
         if isinstance(host_batch, Mapping) and "labelled" in host_batch:
             sizes["labelled"] = host_batch["labelled"].shape[1] * total // len(parts)
         numbers = {
@@ -75,11 +75,18 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         return {"source": host_batch, "numbers": numbers}
 
     def host_batches(cursor: int, count: int) -> dict[str, Any]:
-        return numbered(source.host_batches(cursor, count), cursor, count, (0,), 1)
+        return numbered(source.host_batches(cursor, count), cursor, count, (0,), 1, source.batch_size)
 
     def host_batch_shards(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, Any]:
         assert source.host_batch_shards is not None
-        return numbered(source.host_batch_shards(cursor, count, parts, total), cursor, count, parts, total)
+        host_batch = source.host_batch_shards(cursor, count, parts, total)
+        return numbered(host_batch, cursor, count, parts, total, source.batch_size)
+
+    def epoch_batches(cursor: int, count: int) -> dict[str, Any]:
+        assert source.epoch_batches is not None
+        assert source.size is not None
+        batch_size = min(source.batch_size, source.size)
+        return numbered(source.epoch_batches(cursor, count), cursor, count, (0,), 1, batch_size)
 
     def get_batch(device_data: Tree, host_batch: Tree) -> Batch:
         batch, numbers = (
@@ -100,6 +107,7 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         source,
         host_batches=host_batches,
         host_batch_shards=host_batch_shards if source.host_batch_shards else None,
+        epoch_batches=epoch_batches if source.epoch_batches else None,
         get_batch=get_batch,
         device_data={"source": source.device_data, "seed": np.uint32(seed)},
     )

@@ -27,6 +27,8 @@ class Source:
       host_batch_shards: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `host_batches`
         gives, those of its `total` equal parts whose numbers `parts` has, in order, reading no others; so several
         processes read their own. `None` where the whole batch is no burden.
+      epoch_batches: where `host_batches` draws with replacement, the same without it: the first batches that hold
+        `size` examples hold each of them once. `None` where `host_batches` is of this kind.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
       close: releases workers and files; training does so at its end.
     """
@@ -37,6 +39,7 @@ class Source:
     batch_size: int
     size: int | None = None
     host_batch_shards: Callable[[int, int, Sequence[int], int], Any] | None = None
+    epoch_batches: Callable[[int, int], Any] | None = None
     state: Callable[[], bytes] | None = None
     restore: Callable[[bytes], None] | None = None
     close: Callable[[], None] = lambda: None

@@ -91,6 +91,11 @@ def from_reader(
                 pending[batch] = pool.submit(read_batch, *batch)
         return _stacked([pending.pop(batch).result() for batch in wanted[:count]])
 
+    in_order = index_feed(size, min(batch_size, size), seed)
+
+    def epoch_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
+        return _stacked([check_arrays(read(rows), "what was read") for rows in in_order(cursor, count)])
+
     def close() -> None:
         nonlocal pool
         pending.clear()
@@ -104,6 +109,7 @@ def from_reader(
         get_batch=_decoded,
         batch_size=batch_size,
         size=size,
+        epoch_batches=epoch_batches if replace else None,
         close=close,
     )
 

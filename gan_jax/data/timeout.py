@@ -46,9 +46,10 @@ def within(source: Source, seconds: float) -> Source:
 
         return call
 
-    parts = source.host_batch_shards
+    parts, epochs = source.host_batch_shards, source.epoch_batches
     return dataclasses.replace(
         source,
         host_batches=limited(source.host_batches),
         host_batch_shards=None if parts is None else limited(parts),
+        epoch_batches=None if epochs is None else limited(epochs),
     )

@@ -225,7 +225,8 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
 
     Returns:
       For JSON: `step`, `evaluation_samples`, `seed`; `samples`, by `ema` and `raw` the numbers by name;
-      `fingerprints`, by evaluation what its scores depend on and which `metrics` those are; `players`.
+      `fingerprints`, by evaluation what its scores depend on, which `metrics` those are and why others were
+      `left_out`; `players`.
     """
     key = named_key(jax.random.key(experiment.seed), "evaluation")
     game = experiment.game
@@ -268,6 +269,7 @@ def _fingerprint(scores: Any, prefix: str) -> dict[str, Any]:
         "key": scores.fingerprint.key,
         **dataclasses.asdict(scores.fingerprint),
         "metrics": [f"{prefix}{metric}" for metric in scores.values],
+        **({"left_out": dict(scores.left_out)} if scores.left_out else {}),
     }
 
 
@@ -412,21 +414,27 @@ def _sharing(state: TrainState, batch: Batch) -> contextlib.AbstractContextManag
 
 def batches_of(source: Source) -> Iterator[Any]:
     """What the host sends for one batch after the other, from the first; only forward, as a stream is read."""
+    return _forward(source.host_batches)
+
+
+def _forward(batches: Callable[[int, int], Any]) -> Iterator[Any]:
     cursor = 0
     while True:
-        yield jax.tree.map(lambda x: x[0], source.host_batches(cursor, 1))
+        yield jax.tree.map(lambda x: x[0], batches(cursor, 1))
         cursor += 1
 
 
 def source_examples(source: Source, n: int, host_batch_iterator: Iterator[Any] | None = None) -> np.ndarray:
     """The first `n` examples `x` of a source, or all where it has fewer, as the critic's first input sees them.
 
-    Reads the source from its beginning, so not while it trains.
+    Reads the source from its beginning, so not while it trains. No example comes twice, even of a source that draws
+    with replacement.
 
     Args:
       source: the data.
       n: how many at most.
-      host_batch_iterator: where to take batches from; `batches_of(source)` if `None`.
+      host_batch_iterator: where to take batches from; `batches_of(source)` if `None`. A source that draws with
+        replacement is read through its `epoch_batches` all the same.
 
     Returns:
       `[n, ...]`, floats; images in [-1, 1].
@@ -434,7 +442,10 @@ def source_examples(source: Source, n: int, host_batch_iterator: Iterator[Any] |
     wanted = n if source.size is None else min(n, source.size)
     device_data = jax.tree.map(jnp.asarray, source.device_data)
     parts: list[np.ndarray] = []
-    host_batch_iterator = batches_of(source) if host_batch_iterator is None else host_batch_iterator
+    if source.epoch_batches is not None:
+        host_batch_iterator = _forward(source.epoch_batches)
+    elif host_batch_iterator is None:
+        host_batch_iterator = batches_of(source)
     while sum(map(len, parts)) < wanted:
         parts.append(np.asarray(_fetcher(source)(device_data, next(host_batch_iterator))["x"]))
     return np.concatenate(parts)[:wanted]

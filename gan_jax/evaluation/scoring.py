@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 from gan_jax.data import load
 from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
+from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.evaluate import source_examples
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.training.experiment import ExperimentError, choose
@@ -26,8 +26,6 @@ METRICS = ("frechet", "kernel", "score", "neighbors", "sliced", "wasserstein")
 """What can be computed: `image_scores`' metrics, and the exact Wasserstein distance of points."""
 MOST_REAL = 50_000
 """Real examples compared with at most."""
-WIDEST = 4096
-"""Dimensions of the pixels beyond which their covariance, and so their Frechet distance, is left out."""
 _TRANSPORTED = 2048
 
 
@@ -93,7 +91,8 @@ def reference(
       host_batch_iterator: as in `source_examples`.
 
     Returns:
-      `[N, ...]`, at most `MOST_REAL` of them, the first.
+      `[N, ...]`, at most `MOST_REAL` of them: of data with a name a fixed draw with every class's share, of the
+      run's own the first that it reads, in its shuffled order.
 
     Raises:
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
@@ -104,7 +103,8 @@ def reference(
     else:
         square = is_image(shape) and shape[0] == shape[1]
         made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
-        real, words = load(data, **made)["x"][:MOST_REAL], data
+        loaded, words = load(data, **made), data
+        real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:
         raise ExperimentError(f"{words} has examples of shape {real.shape[1:]}, the samples have {shape}.")
     return real, words
@@ -128,8 +128,8 @@ def against(
       real: `[N, ...]`, images uint8 or floats in [-1, 1].
       extractor: an extractor or its name, see `extractor_named`.
       split: which real examples these are, in words.
-      which: some of `METRICS`; all that apply if empty. The Frechet distance of more than `WIDEST` pixels is left
-        out then, and the exact Wasserstein distance of anything but points.
+      which: some of `METRICS`; all that apply if empty: the exact Wasserstein distance is left out then of anything
+        but points.
       seed: of shuffles and directions.
       devices: where features are extracted; this process's if `None`.
 
@@ -155,19 +155,15 @@ def against(
         chosen, features = prepared()
         try:
             fake = _features(samples, chosen, "fake", devices)
-            return _scores(features, fake, which or _applying(shape, chosen), split, seed)
+            return _scores(features, fake, which or _applying(shape), split, seed)
         except ValueError as error:
             raise ExperimentError(str(error)) from error
 
     return compare
 
 
-def _applying(shape: tuple[int, ...], extractor: Extractor) -> tuple[str, ...]:
-    wide = extractor.name == "pixels" and math.prod(shape) > WIDEST
-    left_out = {"frechet"} if wide else set()
-    if is_image(shape):
-        left_out.add("wasserstein")
-    return tuple(name for name in METRICS if name not in left_out)
+def _applying(shape: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(name for name in METRICS if name != "wasserstein" or not is_image(shape))
 
 
 def _features(
@@ -178,7 +174,7 @@ def _features(
     from gan_jax.metrics.features import set_digest
 
     if not is_image(samples.shape[1:]):
-        points = as_samples(samples, name, dtype=np.float32)
+        points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
     mesh = _mesh(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
@@ -214,11 +210,13 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
         return scores
     # As many of either: an assignment, which is quick without POT too.
     number = min(_TRANSPORTED, len(real.features), len(fake.features))
-    distance = metrics.wasserstein(real.features[:number], fake.features[:number])
+    pair = (side.features[subsample(len(side.features), number, seed=seed)] for side in (real, fake))
+    distance = metrics.wasserstein(*pair)
     settings = f"{scores.fingerprint.settings} wasserstein_samples={number}"
-    return metrics.Scores(
-        {**scores.values, "wasserstein_1": distance},
-        dataclasses.replace(scores.fingerprint, settings=settings),
+    return dataclasses.replace(
+        scores,
+        values={**scores.values, "wasserstein_1": distance},
+        fingerprint=dataclasses.replace(scores.fingerprint, settings=settings),
     )
 
 
@@ -244,12 +242,16 @@ def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
                 row += f", mean of {len(one['seeds'])} seeds"
             own[row] = {name: value for name, value in numbers.items() if name not in marked}
             for evaluation, mark in one["fingerprints"].items():
-                fields = {k: v for k, v in mark.items() if k not in ("key", "metrics")}
+                fields = {k: v for k, v in mark.items() if k not in ("key", "metrics", "left_out")}
                 values = {name: numbers[name] for name in mark["metrics"]}
-                scored.setdefault(evaluation, {})[row] = Scores(values, Fingerprint(**fields))
+                scores = Scores(values, Fingerprint(**fields), mark.get("left_out", {}))
+                scored.setdefault(evaluation, {})[row] = scores
     parts = [number_table(own)] if any(own.values()) else []
     for rows in scored.values():
-        parts.append(f"{score_table(rows)}\n{next(iter(rows.values())).fingerprint}")
+        reasons = {
+            f"left out: {name}: {why}": None for one in rows.values() for name, why in one.left_out.items()
+        }
+        parts.append("\n".join([score_table(rows), *reasons, str(next(iter(rows.values())).fingerprint)]))
     return "\n\n".join(parts)
 
 

@@ -25,10 +25,10 @@ from gan_jax.metrics.frechet import (
 )
 from gan_jax.metrics.images import image_scores, stacked_digit_statistics
 from gan_jax.metrics.inception import inception_extractor
-from gan_jax.metrics.kernel import kernel_distance
+from gan_jax.metrics.kernel import kernel_distance, kernel_interval
 from gan_jax.metrics.modes import class_statistics, mode_counts, mode_statistics, stacked_classes
 from gan_jax.metrics.neural import CriticFamily, NeuralDistance, neural_distance
-from gan_jax.metrics.prdc import precision_recall_density_coverage
+from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
 from gan_jax.metrics.score import classifier_score
 from gan_jax.metrics.support import (
     birthday_test,
@@ -67,6 +67,7 @@ __all__ = [
     "collision_probability",
     "critic_gap",
     "energy_test",
+    "expected_coverage",
     "extract",
     "frechet_distance",
     "frechet_extrapolated",
@@ -78,6 +79,7 @@ __all__ = [
     "interval_test",
     "kantorovich_rubinstein",
     "kernel_distance",
+    "kernel_interval",
     "lipschitz_violation",
     "load_classifier",
     "merge_across_processes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -18,28 +20,71 @@ def as_samples(
       samples: `[N, ...]`; a vector `[N]` is N samples of one dimension.
       name: what errors call it.
       at_least: how many samples the metric needs.
-      dtype: the dtype wanted; `None` keeps float32 and float64 as they are.
+      dtype: the dtype wanted; `None` takes float32 where it holds all numbers of the given dtype, else float64.
 
     Raises:
-      ValueError: where there are too few samples, no axis, or entries that are not finite numbers.
+      ValueError: where there are too few samples, no axis, entries that are not finite numbers, or entries that
+        the dtype does not hold.
     """
     given = np.asarray(samples)
     if given.ndim == 0:
         raise ValueError(f"{name}: expected samples [N, D], got a scalar.")
-    if given.dtype.kind not in "fiub":
-        if given.dtype.name != "bfloat16":
-            raise ValueError(f"{name}: expected real numbers, got dtype {given.dtype}.")
-        given = given.astype(np.float32)
+    if given.dtype.kind not in "fiub" and given.dtype.name != "bfloat16":
+        raise ValueError(f"{name}: expected real numbers, got dtype {given.dtype}.")
     if len(given) < at_least:
         raise ValueError(
             f"{name}: needs at least {at_least} samples, got {len(given)} (shape {given.shape})."
         )
-    keeps = dtype is None and given.dtype in (np.float32, np.float64)
-    flat = given.reshape(len(given), -1).astype(given.dtype if keeps else dtype or np.float32, copy=False)
+    flat = as_floats(given.reshape(len(given), -1), name, dtype)
     if flat.shape[1] == 0:
         raise ValueError(f"{name}: samples have no dimension (shape {given.shape}).")
-    check_finite(flat, name)
     return flat
+
+
+def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.ndarray:
+    """Numbers as finite float32 or float64: rounded where these are of the same kind, but never to another number.
+
+    Args:
+      given: integers, booleans or floats of any width.
+      name: what errors call them.
+      dtype: as of `as_samples`.
+
+    Raises:
+      ValueError: where entries are not finite, integers are beyond those that the dtype holds, or floats beyond its
+        range.
+    """
+    if dtype is None:
+        exact = given.dtype.name == "bfloat16" or np.can_cast(given.dtype, np.float32)
+        dtype = np.float32 if exact else np.float64
+    wide = given.dtype.kind in "iu" and given.dtype.itemsize == 8  # which numpy takes for safe as float64
+    if wide or not (given.dtype.name == "bfloat16" or np.can_cast(given.dtype, dtype)):
+        if given.dtype.kind == "f":
+            check_finite(given, name)
+        _check_holds(np.dtype(dtype), given, name)
+    floats = given.astype(dtype, copy=False)
+    check_finite(floats, name)
+    return floats
+
+
+def _check_holds(dtype: np.dtype[Any], given: np.ndarray, name: str) -> None:
+    """Raises a ValueError where integers would be rounded to another number, or floats to infinity."""
+    if not given.size:
+        return
+    ends: Any = given.min(), given.max()
+    whole = given.dtype.kind in "iu"
+    low, high = map(int, ends) if whole else ends
+    most: Any = 2 ** (np.finfo(dtype).nmant + 1) if whole else np.finfo(dtype).max
+    if max(-low, high) <= most:
+        return
+    if whole:
+        raise ValueError(
+            f"{name}: integers from {low} to {high}, of which {dtype} holds all up to {most} only: subtract a "
+            "common offset first."
+        )
+    size = np.format_float_scientific(max(-low, high), precision=2, trim="-")
+    raise ValueError(
+        f"{name}: numbers up to {size} in size, beyond the range of {dtype}: scale them down first."
+    )
 
 
 def check_finite(array: Matrix, name: str) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from gan_jax.metrics._check import as_pair
+from gan_jax.metrics._check import as_floats, as_pair
 from gan_jax.metrics.transport import ground_cost, optimum, solve_primal, wasserstein
 
 
@@ -113,7 +113,7 @@ def kantorovich_rubinstein(
       A `Duality`.
 
     Raises:
-      ValueError: for bad samples, or more than 800 points.
+      ValueError: for bad samples, more than 800 points, or points that the critic's dtype does not hold.
       RuntimeError: where a linear programme is not solved.
 
     >>> check = kantorovich_rubinstein([[0.0], [1.0]], [[3.0], [4.0]], critic=lambda x: -2.0 * x[:, 0])
@@ -157,11 +157,14 @@ def lipschitz_violation(
       points: `[B, ...]`.
       seed: of the points between pairs.
 
+    Raises:
+      ValueError: where points are not finite, or the dtype that JAX computes in does not hold them.
+
     >>> slopes = lipschitz_violation(lambda x: 3.0 * x[:, 0], [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     >>> slopes.largest_slope, slopes.largest_gradient
     (3.0, 3.0)
     """
-    x = jnp.asarray(points, dtype=float)
+    x = _as_inputs(points)
     scores = np.asarray(critic(x), dtype=np.float64)
     flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
     distance = cdist(flat, flat)
@@ -178,12 +181,21 @@ def lipschitz_violation(
     return LipschitzViolation(slope, float(norms.max()))
 
 
+def _as_inputs(points: ArrayLike) -> jax.Array:
+    """Points in the dtype that JAX computes in, float32 if not told otherwise.
+
+    Raises:
+      ValueError: where that dtype does not hold them.
+    """
+    return jnp.asarray(as_floats(np.asarray(points), "points", jax.dtypes.canonicalize_dtype(float).type))
+
+
 def _critic_estimate(
     critic: Callable[[jax.Array], jax.Array], real: np.ndarray, fake: np.ndarray, seed: int
 ) -> tuple[float, LipschitzViolation]:
     """`mean D(real) - mean D(fake)`, and the critic's slopes on these points."""
     points = np.concatenate([real, fake])
-    scores = np.asarray(critic(jnp.asarray(points, dtype=float)), dtype=np.float64)
+    scores = np.asarray(critic(_as_inputs(points)), dtype=np.float64)
     if scores.shape != (len(points),):
         raise ValueError(f"The critic gives one score an example, [{len(points)}]; got shape {scores.shape}.")
     difference = scores[: len(real)].mean() - scores[len(real) :].mean()

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,8 +24,11 @@ from numpy.typing import ArrayLike
 
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
-from gan_jax.metrics._check import check_finite, check_same_kind
+from gan_jax.metrics._check import as_floats
 from gan_jax.types import Array, Tree
+
+_ROUNDING = 1e-3
+"""How far float images may reach beyond [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +118,7 @@ class Features(NamedTuple):
     """What an extractor made of a set of images.
 
     Attributes:
-      features: `[N, D]`, float32.
+      features: `[N, D]`, float32 (float64 of an extractor's wider numbers).
       logits: `[N, K]`, or None.
       value_range: the images' dtype and range, in words.
       extractor: which.
@@ -145,25 +149,54 @@ def set_digest(samples: np.ndarray) -> str:
 def check_images(images: ArrayLike, name: str) -> np.ndarray:
     """Images as an array `[N, H, W, C]`, uint8 in [0, 255] or floats in [-1, 1].
 
+    Booleans become 0 and 255. A range that is allowed but looks like another, [0, 1], gives a warning in one line.
+
     Raises:
       ValueError: where the shape, the dtype or the range is another, or entries are not finite.
     """
     given = np.asarray(images)
     if given.ndim != 4 or given.shape[3] not in (1, 3) or not len(given):
-        raise ValueError(f"{name}: expected images [N, H, W, C], C = 1 or 3, N > 0; got shape {given.shape}.")
+        raise ValueError(
+            f"{name}: expected images [N, H, W, C], C = 1 or 3, N > 0; got shape {given.shape}"
+            f"{_layout(given.shape)}."
+        )
+    if given.dtype == np.bool_:
+        warnings.warn(f"{name}: boolean images are taken as black and white, 0 and 255.", stacklevel=3)
+        return given.astype(np.uint8) * np.uint8(255)
     if given.dtype == np.uint8:
+        if given.max() == 1:
+            warnings.warn(
+                f"{name}: uint8 images in [0, 1], nearly black where 255 is white: if 1 is white, multiply by 255.",
+                stacklevel=3,
+            )
         return given
     if given.dtype.kind != "f" and given.dtype.name != "bfloat16":
         raise ValueError(f"{name}: expected uint8 in [0, 255] or floats in [-1, 1], got dtype {given.dtype}.")
-    floats = given.astype(np.float32, copy=False)
-    check_finite(floats, name)
+    floats = as_floats(given, name, np.float32)
     low, high = float(floats.min()), float(floats.max())
-    if low < -1.001 or high > 1.001:
+    if low < -1 - _ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
-            f"{name}: float images lie in [-1, 1], these in [{low:.3g}, {high:.3g}]: bring them there first "
-            "(from [0, 255]: x / 127.5 - 1; from [0, 1]: 2 x - 1)."
+            f"{name}: float images lie in [-1, 1], these in [{low:.6g}, {high:.6g}]: bring them there first "
+            "(from [0, 255]: x / 127.5 - 1; from [0, 1]: 2 x - 1; from a little outside: clip them)."
+        )
+    if 0 <= low < high:
+        warnings.warn(
+            f"{name}: float images in [{low:.3g}, {high:.3g}], nowhere below 0, the grey between -1 and 1: "
+            "if 0 is black, bring them to [-1, 1] first (2 x - 1).",
+            stacklevel=3,
         )
     return floats
+
+
+def _layout(shape: tuple[int, ...]) -> str:
+    """What another layout looks like, and how it is brought to ours."""
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return ", which looks like [N, C, H, W]: take np.moveaxis(images, 1, 3)"
+    if len(shape) == 3 and shape[2] in (1, 3):
+        return ", which looks like one image [H, W, C]: take images[None]"
+    if len(shape) == 3:
+        return ", which looks like grey images [N, H, W]: take images[..., None]"
+    return ""
 
 
 def extract(
@@ -197,12 +230,14 @@ def extract(
         made = run(params, jax.device_put(filled, place))
         for kind, collected in outputs.items():
             if kind in made:
-                collected.append(np.asarray(made[kind], dtype=np.float32)[: len(part)])
+                collected.append(np.asarray(made[kind])[: len(part)])
     features = np.concatenate(outputs["features"])
     if features.ndim != 2:
         raise ValueError(f"Extractor {extractor.name!r} makes features [B, D], got {features.shape}.")
-    check_finite(features, f"features of {name} by {extractor.name!r}")
-    logits = np.concatenate(outputs["logits"]) if outputs["logits"] else None
+    features = as_floats(features, f"features of {name} by {extractor.name!r}")
+    logits = None
+    if outputs["logits"]:
+        logits = as_floats(np.concatenate(outputs["logits"]), f"logits of {name} by {extractor.name!r}")
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
     return Features(features, logits, value_range, extractor, set_digest(given))
 
@@ -277,27 +312,32 @@ class Scores:
     Attributes:
       values: by name; a metric's standard error stands beside it as `NAME_error`.
       fingerprint: what they depend on.
+      left_out: the metrics that could not be computed, by name, and why.
     """
 
     values: Mapping[str, float]
     fingerprint: Fingerprint
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: `{"values", "fingerprint", "key"}`."""
+        """For JSON: `{"values", "fingerprint", "key"}`, and `left_out` where something was."""
         return {
             "values": dict(self.values),
             "fingerprint": dataclasses.asdict(self.fingerprint),
             "key": self.fingerprint.key,
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Scores:
         """The inverse of `as_dict`."""
-        return cls(dict(stored["values"]), Fingerprint(**stored["fingerprint"]))
+        left_out = dict(stored.get("left_out", {}))
+        return cls(dict(stored["values"]), Fingerprint(**stored["fingerprint"]), left_out)
 
     def __str__(self) -> str:
         lines = [f"{name:<24}{value:12.6g}" for name, value in self.values.items()]
-        return "\n".join([*lines, str(self.fingerprint)])
+        reasons = [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join([*lines, *reasons, str(self.fingerprint)])
 
 
 def score_table(rows: Mapping[str, Scores]) -> str:
@@ -343,12 +383,15 @@ def score_table(rows: Mapping[str, Scores]) -> str:
 
 
 def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
-    """Raises a ValueError where dtypes are of two kinds, or the real images look like [0, 1] and the fakes do not.
+    """Raises a ValueError where both are floats, and the real images look like [0, 1] and the fakes do not.
 
-    Fakes without a dark pixel are no error: a generator can come to that.
+    Bytes and floats go together: uint8 is brought to [-1, 1]. Fakes without a dark pixel are no error: a
+    generator can come to that.
     """
-    check_same_kind(real, fake)
-    low_real, low_fake = float(np.min(real)), float(np.min(fake))
+    sides = np.asarray(real), np.asarray(fake)
+    if any(side.dtype.kind != "f" or not side.size for side in sides):
+        return
+    low_real, low_fake = (float(side.min()) for side in sides)
     if low_real >= 0 and low_fake < -0.5:
         raise ValueError(
             f"The real images are nowhere below 0, the fakes reach {low_fake:.3g}: these look like [0, 1] against "

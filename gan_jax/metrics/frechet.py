@@ -7,11 +7,13 @@ It is a FID only of the standard Inception features; of any other extractor, cal
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Interval
@@ -19,6 +21,8 @@ from gan_jax.metrics.estimate import Interval
 _ROWS = 4096
 _WIDE = 256
 _CHEAP_DRAWS = 2000
+_REGULAR = 1e-5
+"""Share of a standard deviation that the coordinates before leave; below, a covariance is near singular."""
 
 
 class Moments(NamedTuple):
@@ -59,14 +63,46 @@ def moments(features: ArrayLike) -> Moments:
     return _moments(as_samples(features, "features", dtype=None))
 
 
+class _Weighted(NamedTuple):
+    """Samples `[N, D]`, each as often as its weight says; once without weights."""
+
+    samples: np.ndarray
+    weights: np.ndarray | None = None
+
+    @property
+    def number(self) -> int:
+        return len(self.samples) if self.weights is None else int(self.weights.sum())
+
+    @property
+    def mean(self) -> np.ndarray:
+        """In float64, from differences to the first sample: a large common offset costs no digits."""
+        weights = np.ones(len(self.samples)) if self.weights is None else self.weights
+        total = np.zeros(self.samples.shape[1])
+        for start in range(0, len(self.samples), _ROWS):
+            part = slice(start, start + _ROWS)
+            total += weights[part] @ np.subtract(self.samples[part], self.samples[0], dtype=np.float64)
+        return self.samples[0] + total / self.number
+
+    def centred(self, mean: np.ndarray) -> Iterator[np.ndarray]:
+        """Blocks of rows `w^1/2 (x - mean)`, float64."""
+        for start in range(0, len(self.samples), _ROWS):
+            part = slice(start, start + _ROWS)
+            block = np.subtract(self.samples[part], mean, dtype=np.float64)
+            if self.weights is not None:
+                block *= np.sqrt(self.weights[part])[:, None]
+            yield block
+
+
 def _moments(samples: np.ndarray) -> Moments:
-    total = Moments(0, np.zeros(samples.shape[1]), np.zeros((samples.shape[1],) * 2))
-    for start in range(0, len(samples), _ROWS):
-        block = samples[start : start + _ROWS].astype(np.float64)
-        mean = block.mean(axis=0)
-        block -= mean  # a scatter about the block's own mean loses nothing to a large common offset
-        total = merge_moments(total, Moments(len(block), mean, block.T @ block))
-    return total
+    return _weighted_moments(_Weighted(samples))
+
+
+def _weighted_moments(given: _Weighted) -> Moments:
+    mean = given.mean
+    scatter = np.zeros((len(mean), len(mean)))
+    for block in given.centred(mean):
+        scatter += block.T @ block
+    return Moments(given.number, mean, scatter)
 
 
 def merge_moments(first: Moments, *others: Moments) -> Moments:
@@ -113,7 +149,9 @@ def merge_across_processes(part: Moments) -> Moments:
 def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> float:
     """The squared Frechet distance of two sets of features.
 
-    It is biased upwards by about a constant over N; compare only at one N, or use `frechet_extrapolated`.
+    It is biased upwards by about a constant over N; compare only at one N, or use `frechet_extrapolated`. Where a
+    set has fewer samples than dimensions no covariance is formed, and the cost is that of the smaller set's size.
+    Rounding is relative to the largest variance: some 1e-15 of it.
 
     Args:
       real: features `[N, D]`, or their `Moments`.
@@ -130,8 +168,9 @@ def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> fl
     >>> round(frechet_distance(features, features + [3.0, 4.0, 0.0]), 6)
     25.0
     """
-    first, second = _both_moments(real, fake)
-    return _distance(first, second)
+    if isinstance(real, Moments) or isinstance(fake, Moments):
+        return _distance(*_both_moments(real, fake))
+    return _distance_of_samples(*as_pair(real, fake, at_least=2, dtype=None))
 
 
 def _distance(first: Moments, second: Moments) -> float:
@@ -142,28 +181,69 @@ def _distance(first: Moments, second: Moments) -> float:
 
 
 def trace_sqrt_product(first: np.ndarray, second: np.ndarray) -> float:
-    """`tr (C_1 C_2)^1/2` of covariances, from the symmetric `R^T C_2 R` with `R R^T = C_1`: the same eigenvalues.
+    """`tr (C_1 C_2)^1/2` of covariances: the sum of the singular values of `R_1^T R_2`, with `R R^T = C`.
 
-    Symmetric eigenvalues are real, and a singular covariance is no special case. Eigenvalues within rounding of
-    zero count as zero: the root of 1e-16 is 1e-8, and two thousand of those would show.
+    The eigenvalues of `R_1^T C_2 R_1` are their squares, and lose to rounding what is below 1e-8 of the largest.
     """
-    root = _root(first)
-    product = root.T @ second @ root
-    return float(np.sqrt(_cleaned(np.linalg.eigvalsh((product + product.T) / 2))).sum())
+    return _nuclear_norm(_root(first).T @ _root(second))
+
+
+def _nuclear_norm(matrix: np.ndarray) -> float:
+    return float(np.linalg.svd(matrix, compute_uv=False).sum())
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """R with `R R^T` the covariance: Cholesky's, or of a singular one the dearer eigenvectors'."""
+    """R with `R R^T` the covariance: Cholesky's, or of a singular one the more expensive eigenvectors'.
+
+    Both are taken of the correlations, so that a coordinate of small scale is not mistaken for rounding.
+    Eigenvalues within rounding of zero count as zero: the root of 1e-16 is 1e-8, and two thousand of those show.
+    """
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, 1.0)
+    correlation = covariance / scale / scale[:, None]
     try:
-        return np.linalg.cholesky(covariance)
+        root = np.linalg.cholesky(correlation)
+        if np.diag(root).min() > _REGULAR:
+            return scale[:, None] * root
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(covariance)
-        return vectors * np.sqrt(_cleaned(values))
+        pass
+    values, vectors = np.linalg.eigh(correlation)
+    rounding = len(values) * np.finfo(np.float64).eps * values[-1]
+    return scale[:, None] * vectors * np.sqrt(np.where(values > rounding, values, 0.0))
 
 
-def _cleaned(eigenvalues: np.ndarray) -> np.ndarray:
-    rounding = len(eigenvalues) * np.finfo(np.float64).eps * max(eigenvalues.max(), 0.0)
-    return np.where(eigenvalues > rounding, eigenvalues, 0.0)
+def _distance_of_samples(
+    first: np.ndarray,
+    second: np.ndarray,
+    counts: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+) -> float:
+    """The distance of samples, each as often as it counts, in as many dimensions as the smaller set has samples.
+
+    With centred data X, `C = X^T X / (N - 1)`, so `tr (C_1 C_2)^1/2` is the sum of the singular values of
+    `X_1 X_2^T / ((N_1 - 1) (N_2 - 1))^1/2`, `[N_1, N_2]`, of which the larger side is reduced by QR in blocks.
+    """
+    drawn = [_drawn(side, count) for side, count in zip((first, second), counts, strict=True)]
+    small, large = sorted(drawn, key=lambda side: len(side.samples))
+    if len(small.samples) >= small.samples.shape[1]:
+        return _distance(_weighted_moments(small), _weighted_moments(large))
+    centers = small.mean, large.mean
+    rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - 1)
+    traces = np.einsum("nd,nd->", rows, rows)
+    reduced = np.zeros((0, len(rows)))
+    for block in large.centred(centers[1]):
+        block /= np.sqrt(large.number - 1)
+        traces += np.einsum("nd,nd->", block, block)
+        reduced = np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r")
+    shift = centers[0] - centers[1]
+    return float(max(shift @ shift + traces - 2 * _nuclear_norm(reduced), 0.0))
+
+
+def _drawn(samples: np.ndarray, counts: np.ndarray | None) -> _Weighted:
+    """The samples that count, and how often."""
+    if counts is None:
+        return _Weighted(samples)
+    chosen = np.flatnonzero(counts)
+    return _Weighted(samples[chosen], counts[chosen].astype(np.float64))
 
 
 def frechet_interval(
@@ -178,8 +258,13 @@ def frechet_interval(
     """The Frechet distance with a bootstrap confidence interval.
 
     Both sets are resampled. A resample repeats samples, so its distance is biased once more by about what the
-    original's is; the basic interval `2 d - quantiles` takes that bias off, and aims at the distance of the
-    distributions: with few samples the value itself lies above its interval.
+    original's is; the interval takes that bias off, and aims at the distance of the distributions: with few
+    samples the value itself lies above its interval. It is the value less the bootstrap's bias, give or take
+    Student's t times the bootstrap's standard deviation (the resamples' quantiles miss where the distance is
+    small: it is a square then, whose skewness they turn the wrong way round).
+
+    A 95 % interval of normal samples covered the truth in .91 to .96 of 400 repetitions with 80 samples of 1 or 2
+    dimensions, in .93 to .97 with 400 samples, and always where the distributions are equal, as it is cut at 0.
 
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number a sample, is resampled 2,000 times, which is cheap, and what it misses, bias
@@ -188,7 +273,7 @@ def frechet_interval(
     Args:
       real: features `[N, D]`.
       fake: features `[M, D]`.
-      resamples: bootstrap draws in full, each as dear as one `frechet_distance`; 100, or 10 with `linear`.
+      resamples: bootstrap draws in full, each as expensive as one `frechet_distance`; 100, or 10 with `linear`.
       level: of confidence.
       seed: of the draws.
       method: `full`, `linear`, or `auto`: `linear` from 256 dimensions on, where both covariances are regular and
@@ -199,6 +284,7 @@ def frechet_interval(
         for `linear` where a covariance is singular.
 
     References:
+      Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2, on the normal interval;
       Efron, More Efficient Bootstrap Computations, 1990; Rippl, Munk and Sturm, Limit laws of the empirical
       Wasserstein distance: Gaussian distributions, 2016, on the derivative (arXiv:1507.04090).
     """
@@ -207,26 +293,27 @@ def frechet_interval(
         raise ValueError(f"The method is 'auto', 'full' or 'linear', got {method!r}.")
     if (resamples is not None and resamples < 10) or not 0 < level < 1:
         raise ValueError(f"10 resamples or more and a level in (0, 1), got {resamples} and {level}.")
-    sides = _moments(first), _moments(second)
     wide = first.shape[1] >= _WIDE and min(len(first), len(second)) >= 2 * first.shape[1]
-    parts = (
-        _linear_parts(first, second, *sides) if method == "linear" or (method == "auto" and wide) else None
-    )
+    linear = (method == "linear" or (method == "auto" and wide)) and min(
+        len(first), len(second)
+    ) > first.shape[1]
+    parts = _linear_parts(first, second, _moments(first), _moments(second)) if linear else None
     if method == "linear" and parts is None:
         raise ValueError("A covariance is singular, so the distance has no linear part: take method='full'.")
-    value, rng = _distance(*sides), np.random.default_rng(seed)
+    value, rng = _distance_of_samples(first, second), np.random.default_rng(seed)
     if parts is None:
         draws = _full_draws(first, second, resamples or 100, rng)
     else:
         draws = _linear_draws(first, second, value, parts, resamples or 10, rng)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, max(2 * value - float(high), 0.0), max(2 * value - float(low), 0.0), level)
+    center = 2 * value - draws.mean()
+    reach = special.stdtrit(min(len(first), len(second)) - 1, (1 + level) / 2) * draws.std(ddof=1)
+    return Interval(value, max(float(center - reach), 0.0), max(float(center + reach), 0.0), level)
 
 
 def _full_draws(first: np.ndarray, second: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     return np.array(
         [
-            _distance(_weighted(first, _counts(first, rng)), _weighted(second, _counts(second, rng)))
+            _distance_of_samples(first, second, (_counts(first, rng), _counts(second, rng)))
             for _ in range(number)
         ]
     )
@@ -245,7 +332,7 @@ def _linear_draws(
     for draw in range(number):
         counts = _counts(first, rng), _counts(second, rng)
         linear = sum(float(count @ part) / len(part) for count, part in zip(counts, parts, strict=True))
-        remainders[draw] = _distance(_weighted(first, counts[0]), _weighted(second, counts[1])) - linear
+        remainders[draw] = _distance_of_samples(first, second, counts) - linear
     cheap = sum(
         np.array([part[rng.integers(len(part), size=len(part))].mean() for _ in range(_CHEAP_DRAWS)])
         for part in parts
@@ -259,18 +346,15 @@ def _linear_parts(
     """How much each sample moves the distance, to first order: `[N]`, `[M]`, means 0; None if one is singular.
 
     The derivative by C_1 is `I - T`, T the linear map that transports one Gaussian onto the other, `T C_1 T = C_2`.
-    With `R R^T = C_1` and `R^T C_2 R = V L V^T`, `T = R^-T V L^1/2 V^T R^-1`; its inverse is the other side's.
+    With `R_1 R_1^T = C_1` and the singular values `R_1^T R_2 = V S W^T`, `T = R_1^-T V S V^T R_1^-1`; its inverse
+    is the other side's.
     """
-    try:
-        root = np.linalg.cholesky(p.covariance)
-    except np.linalg.LinAlgError:
+    roots = _root(p.covariance), _root(q.covariance)
+    vectors, values, _ = np.linalg.svd(roots[0].T @ roots[1])
+    if values[-1] <= len(values) * np.finfo(np.float64).eps * values[0]:
         return None
-    product = root.T @ q.covariance @ root
-    values, vectors = np.linalg.eigh((product + product.T) / 2)
-    if values[0] <= len(values) * np.finfo(np.float64).eps * values[-1]:
-        return None
-    there = np.linalg.solve(root.T, vectors * values**0.25)
-    back = root @ (vectors * values**-0.25)
+    there = np.linalg.solve(roots[0].T, vectors * np.sqrt(values))
+    back = roots[0] @ (vectors / np.sqrt(values))
     shift = p.mean - q.mean
     return _influence(first, p.mean, shift, there), _influence(second, q.mean, -shift, back)
 
@@ -290,21 +374,6 @@ def _influence(samples: np.ndarray, mean: np.ndarray, shift: np.ndarray, factor:
 def _counts(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How often each sample is drawn in as many draws with replacement."""
     return np.bincount(rng.integers(len(samples), size=len(samples)), minlength=len(samples))
-
-
-def _weighted(samples: np.ndarray, counts: np.ndarray) -> Moments:
-    """The moments of the samples, each as often as it counts."""
-    chosen = np.flatnonzero(counts)
-    total = Moments(0, np.zeros(samples.shape[1]), np.zeros((samples.shape[1],) * 2))
-    for start in range(0, len(chosen), _ROWS):
-        rows = chosen[start : start + _ROWS]
-        weight = counts[rows].astype(np.float64)
-        block = samples[rows].astype(np.float64)
-        mean = weight @ block / weight.sum()
-        block -= mean
-        block *= np.sqrt(weight)[:, None]
-        total = merge_moments(total, Moments(int(weight.sum()), mean, block.T @ block))
-    return total
 
 
 class Extrapolation(NamedTuple):
@@ -367,9 +436,12 @@ def frechet_extrapolated(
     sizes = np.unique(np.round(1 / np.linspace(1 / least, 1 / number, points)).astype(int))
     distances = []
     for size in sizes:
-        fakes = _moments(_subset(second, size, rng))
-        reals = fixed if first is None else _moments(_subset(first, round(len(first) * size / number), rng))
-        distances.append(_distance(reals, fakes))
+        fakes = _subset(second, size, rng)
+        if first is None:
+            distances.append(_distance(fixed, _moments(fakes)))
+        else:
+            reals = _subset(first, round(len(first) * size / number), rng)
+            distances.append(_distance_of_samples(reals, fakes))
     return _line(sizes, np.array(distances))
 
 
@@ -388,13 +460,10 @@ def _line(sizes: np.ndarray, distances: np.ndarray) -> Extrapolation:
 
 
 def _both_moments(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> tuple[Moments, Moments]:
-    if isinstance(real, Moments) or isinstance(fake, Moments):
-        first, second = (
-            side if isinstance(side, Moments) else _moments(as_samples(side, name, at_least=2, dtype=None))
-            for side, name in ((real, "real"), (fake, "fake"))
-        )
-        if first.mean.shape != second.mean.shape:
-            raise ValueError(f"real has {first.mean.shape[0]} dimensions and fake {second.mean.shape[0]}.")
-        return first, second
-    samples = as_pair(real, fake, at_least=2, dtype=None)
-    return _moments(samples[0]), _moments(samples[1])
+    first, second = (
+        side if isinstance(side, Moments) else _moments(as_samples(side, name, at_least=2, dtype=None))
+        for side, name in ((real, "real"), (fake, "fake"))
+    )
+    if first.mean.shape != second.mean.shape:
+        raise ValueError(f"real has {first.mean.shape[0]} dimensions and fake {second.mean.shape[0]}.")
+    return first, second

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
+from gan_jax.metrics._check import as_pair
 from gan_jax.metrics.features import (
     Extractor,
     Features,
@@ -29,7 +30,7 @@ from gan_jax.metrics.features import (
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.modes import class_statistics, stacked_classes
-from gan_jax.metrics.prdc import precision_recall_density_coverage
+from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
 from gan_jax.metrics.score import classifier_score
 from gan_jax.metrics.transport import sliced_wasserstein
 
@@ -54,7 +55,7 @@ def image_scores(
 
     Args:
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
-      fake: images `[M, H, W, C]` of the same kind; or `Features`.
+      fake: images `[M, H, W, C]`, uint8 or floats as well, whatever the real ones are; or `Features`.
       extractor: what makes the features; the pixels if not given.
       which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out where there are no logits.
       split: which real data these are, for the fingerprint.
@@ -65,17 +66,21 @@ def image_scores(
       mesh: devices to extract on.
 
     Returns:
-      `Scores`. Names are `fid`, `kid` and `inception_score` on the standard Inception's features, and `frechet`,
-      `kernel` and `classifier_score` on any other's. Distances are of the extractor's features, unscaled.
+      `Scores`. A metric that these samples do not allow is left out by itself, with its reason in `left_out`: the
+      kernel distance of few fakes against many reals, or its standard error of a single block. Beside `coverage`
+      stands `coverage_ceiling`, what as many real samples would reach on average (`expected_coverage`). Names are
+      `fid`, `kid` and `inception_score` on the standard Inception's features, and `frechet`, `kernel` and
+      `classifier_score` on any other's. Distances are of the extractor's features, unscaled.
 
     Raises:
-      ValueError: for bad images, images of two ranges or shapes, an unknown metric, or too few samples.
+      ValueError: for bad images, images of two ranges or shapes, an unknown metric, or where no metric that was
+        asked for can be computed.
 
     >>> rng = np.random.default_rng(0)
     >>> real, fake = rng.uniform(-1, 1, size=(2, 64, 4, 4, 1))
     >>> scores = image_scores(real, fake, which=("frechet", "neighbors"), split="noise")
     >>> sorted(scores.values), scores.fingerprint.extractor
-    (['coverage', 'density', 'frechet', 'precision', 'recall'], 'pixels')
+    (['coverage', 'coverage_ceiling', 'density', 'frechet', 'precision', 'recall'], 'pixels')
     """
     if unknown := set(which) - set(IMAGE_METRICS):
         raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {IMAGE_METRICS}.")
@@ -85,7 +90,10 @@ def image_scores(
         check_same_range(real, fake)
     first = features_of(real, chosen, "real", options)
     second = features_of(fake, chosen, "fake", options)
-    values = _measure(first, second, names_of(chosen), which, neighbors, block_size, seed)
+    as_pair(first.features, second.features, dtype=None)
+    values, left_out = _measure(first, second, names_of(chosen), which, neighbors, block_size, seed)
+    if left_out and not values:
+        raise ValueError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     ranges = dict.fromkeys((first.value_range, second.value_range))
     fingerprint = Fingerprint(
         extractor=chosen.name,
@@ -99,7 +107,7 @@ def image_scores(
         settings=f"neighbors={neighbors} block_size={block_size}",
         data=first.data,
     )
-    return Scores(values, fingerprint)
+    return Scores(values, fingerprint, left_out)
 
 
 def _measure(
@@ -110,24 +118,52 @@ def _measure(
     neighbors: int,
     block_size: int,
     seed: int,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The numbers by name, and the reasons of those that there are none of."""
     real, fake = first.features, second.features
-    values: dict[str, float] = {}
-    if "frechet" in which:
-        values[names["frechet"]] = frechet_distance(real, fake)
-    if "kernel" in which:
+
+    def kernel() -> dict[str, float]:
         found = kernel_distance(real, fake, block_size=block_size, seed=seed)
-        values |= {names["kernel"]: found.value, f"{names['kernel']}_error": found.standard_error}
-    if "score" in which and second.logits is not None:
-        score = classifier_score(second.logits, splits=min(10, len(fake)), seed=seed)
-        values |= {names["score"]: score.mean, f"{names['score']}_std": score.std}
-    if "neighbors" in which:
-        values |= precision_recall_density_coverage(real, fake, neighbors=neighbors)
-    if "sliced" in which:
-        sliced = sliced_wasserstein(real, fake, seed=seed)
-        values |= {"sliced_wasserstein": sliced.value, "sliced_wasserstein_error": sliced.standard_error}
-    # A single block has no standard error: absent, rather than a NaN that JSON cannot hold.
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+        return {names["kernel"]: found.value, f"{names['kernel']}_error": found.standard_error}
+
+    def score() -> dict[str, float]:
+        if second.logits is None:
+            return {}
+        found = classifier_score(second.logits, splits=min(10, len(fake)), seed=seed)
+        return {names["score"]: found.mean, f"{names['score']}_std": found.std}
+
+    def shares() -> dict[str, float]:
+        found = precision_recall_density_coverage(real, fake, neighbors=neighbors)
+        return {**found, "coverage_ceiling": expected_coverage(len(real), len(fake), neighbors=neighbors)}
+
+    def sliced() -> dict[str, float]:
+        found = sliced_wasserstein(real, fake, seed=seed)
+        return {"sliced_wasserstein": found.value, "sliced_wasserstein_error": found.standard_error}
+
+    measures = {
+        names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake)}),
+        names["kernel"]: ("kernel", kernel),
+        names["score"]: ("score", score),
+        "neighbors": ("neighbors", shares),
+        "sliced_wasserstein": ("sliced", sliced),
+    }
+    values: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for name, (asked, measure) in measures.items():
+        if asked not in which:
+            continue
+        try:
+            values |= measure()
+        except ValueError as error:
+            left_out[name] = str(error)
+    # A NaN has no place in JSON.
+    for name in [name for name, value in values.items() if not math.isfinite(value)]:
+        del values[name]
+        one_block = name == f"{names['kernel']}_error"
+        left_out[name] = (
+            "the samples make one block, which has no spread" if one_block else "it is not finite"
+        )
+    return values, left_out
 
 
 def stacked_digit_statistics(images: ArrayLike, classifier: Extractor, **options: Any) -> dict[str, Any]:

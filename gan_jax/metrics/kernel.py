@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from gan_jax.metrics._check import as_pair
-from gan_jax.metrics.estimate import Estimate
+from gan_jax.metrics.estimate import Estimate, Interval
 
 
 def polynomial_kernel(
@@ -61,7 +62,7 @@ def kernel_distance(
 
     Returns:
       The squared MMD (0 in expectation for equal distributions, so below 0 half of the time), and its standard
-      error, NaN for a single block.
+      error, NaN for a single block. Few blocks ask for Student's t: see `kernel_interval`.
 
     Raises:
       ValueError: where features are not finite, dimensions differ, or blocks would have fewer than two samples.
@@ -71,6 +72,65 @@ def kernel_distance(
     >>> found.value > 10 * found.standard_error
     True
     """
+    values = _block_estimates(real, fake, block_size, degree, scale, offset, seed)
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    return Estimate(float(np.mean(values)), error)
+
+
+def kernel_interval(
+    real: ArrayLike,
+    fake: ArrayLike,
+    *,
+    block_size: int = 1000,
+    degree: int = 3,
+    scale: float | None = None,
+    offset: float = 1.0,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """The kernel distance with a confidence interval: Student's t of the blocks' estimates.
+
+    Few blocks know their own spread badly: two standard errors of 5 to 10 blocks cover .86 to .93, not .95.
+
+    Args:
+      real: features `[N, D]`.
+      fake: features `[M, D]`.
+      block_size, degree, scale, offset, seed: as of `kernel_distance`.
+      level: of confidence.
+
+    Returns:
+      The distance and its interval, whose lower end may lie below 0.
+
+    Raises:
+      ValueError: as `kernel_distance`, for a single block, and for a level outside (0, 1).
+
+    >>> features = np.random.default_rng(0).normal(size=(400, 8))
+    >>> found = kernel_interval(features[:200], features[200:], block_size=40)
+    >>> found.low < 0 < found.high
+    True
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"A level lies in (0, 1), got {level}.")
+    values = _block_estimates(real, fake, block_size, degree, scale, offset, seed)
+    if len(values) < 2:
+        raise ValueError(
+            f"An interval needs two blocks or more, but block_size {block_size} makes one: take smaller blocks."
+        )
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    reach = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * error
+    return Interval(mean, mean - reach, mean + reach, level)
+
+
+def _block_estimates(
+    real: ArrayLike,
+    fake: ArrayLike,
+    block_size: int,
+    degree: int,
+    scale: float | None,
+    offset: float,
+    seed: int,
+) -> np.ndarray:
+    """The unbiased squared MMD of each pair of blocks."""
     first, second = as_pair(real, fake, at_least=2, dtype=None)
     if block_size < 2:
         raise ValueError(f"A block holds two samples or more, got block_size {block_size}.")
@@ -90,5 +150,4 @@ def kernel_distance(
     for rows, columns in zip(*pieces, strict=True):
         x, y = first[rows].astype(np.float64), second[columns].astype(np.float64)
         values.append(unbiased_mmd(kernel(x, x), kernel(y, y), kernel(x, y)))
-    error = float(np.std(values, ddof=1) / np.sqrt(blocks)) if blocks > 1 else float("nan")
-    return Estimate(float(np.mean(values)), error)
+    return np.array(values)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_pair
 
-_CELLS = 1 << 24  # distances held at once: 128 MiB
+_CELLS = 1 << 22  # distances held at once: 32 MiB
 
 
 def precision_recall_density_coverage(
@@ -22,16 +24,26 @@ def precision_recall_density_coverage(
     balls that a fake lies in over k (it can exceed 1), coverage the share of real balls that hold a fake. The full
     matrix of distances is never in memory.
 
+    Balls are open, as in the `prdc` package of Naeem et al.: a sample at exactly the radius is outside.
+    (Kynkaanniemi et al. count it in; the text of Naeem et al. does not say.) That matters where distances tie, as
+    between binary or integer features. Distances near a radius are computed again from the differences, so ties
+    are decided exactly wherever squared distances are exact in float64, as those of integers are below 2^53.
+
     Args:
       real: features `[N, D]`.
       fake: features `[M, D]`.
       neighbors: k.
 
     Returns:
-      `precision`, `recall`, `density`, `coverage`.
+      `precision`, `recall`, `density`, `coverage`; see `expected_coverage` for the coverage to compare with.
 
     Raises:
       ValueError: where features are not finite, dimensions differ, or a set has no k-th neighbour.
+
+    References:
+      Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing Generative Models, 2019
+      (arXiv:1904.06991), equation 1; Naeem et al., Reliable Fidelity and Diversity Metrics for Generative Models,
+      2020 (arXiv:2002.09797), section 3.
 
     >>> rng = np.random.default_rng(0)
     >>> found = precision_recall_density_coverage(rng.normal(size=(50, 2)), 50 + rng.normal(size=(50, 2)))
@@ -40,17 +52,17 @@ def precision_recall_density_coverage(
     """
     if neighbors < 1:
         raise ValueError(f"Balls reach to the k-th neighbour, k >= 1, got {neighbors}.")
-    first, second = as_pair(real, fake, at_least=neighbors + 1, dtype=None)
-    # Distances come from inner products: about a common centre these are small, and little is cancelled.
-    center = first.mean(axis=0, dtype=np.float64)
-    first, second = (np.subtract(side, center, dtype=np.float64) for side in (first, second))
-    real_reach, fake_reach = (_neighbor_distance(side, neighbors) for side in (first, second))
-    in_fake_ball = np.zeros(len(first), dtype=bool)
-    covered = np.zeros(len(first), dtype=bool)
-    real_balls = np.zeros(len(second), dtype=np.int64)
+    sides = as_pair(real, fake, at_least=neighbors + 1, dtype=None)
+    center, slack = _center(*sides)
+    first, second = (_Points.about(center, side) for side in sides)
+    real_reach, fake_reach = (_neighbor_distance(side, neighbors, slack) for side in (first, second))
+    in_fake_ball = np.zeros(len(sides[0]), dtype=bool)
+    covered = np.zeros(len(sides[0]), dtype=bool)
+    real_balls = np.zeros(len(sides[1]), dtype=np.int64)
     for rows, squared in _squared_distances(first, second):
-        in_fake_ball[rows] = (squared < fake_reach).any(axis=1)
-        in_real_ball = squared < real_reach[rows, None]
+        error = slack * (first.norms[rows, None] + second.norms)
+        in_fake_ball[rows] = _within(first, second, rows, squared, fake_reach, error).any(axis=1)
+        in_real_ball = _within(first, second, rows, squared, real_reach[rows, None], error)
         covered[rows] = in_real_ball.any(axis=1)
         real_balls += in_real_ball.sum(axis=0)
     return {
@@ -61,23 +73,125 @@ def precision_recall_density_coverage(
     }
 
 
-def _neighbor_distance(samples: np.ndarray, neighbors: int) -> np.ndarray:
+def expected_coverage(real: int, fake: int, *, neighbors: int = 5) -> float:
+    """The coverage that other real samples have on average, whatever the distribution: what a generator can reach.
+
+    The other samples, real and fake, come in any order of distance alike where both are of one distribution without
+    ties, so that the k nearest are all real with probability `(N - 1) ... (N - k) / ((N + M - 1) ... (N + M - k))`.
+
+    Args:
+      real: N, how many real samples.
+      fake: M, how many fake ones.
+      neighbors: k.
+
+    Returns:
+      A share in [0, 1]; few fakes against many reals keep it far below 1.
+
+    Raises:
+      ValueError: for k below 1 or N not above k.
+
+    References:
+      Naeem et al., 2020, lemma 2 (arXiv:2002.09797).
+
+    >>> round(expected_coverage(50_000, 2_500), 3), round(expected_coverage(10_000, 10_000), 3)
+    (0.216, 0.969)
+    """
+    if neighbors < 1 or real <= neighbors or fake < 1:
+        raise ValueError(f"k >= 1, more than k reals and a fake, got k {neighbors}, {real} and {fake}.")
+    passed = np.arange(1, neighbors + 1)
+    return float(1 - np.prod((real - passed) / (real + fake - passed)))
+
+
+class _Points(NamedTuple):
+    """Samples as they were given, and about a common centre: inner products are small there, and cancel little."""
+
+    given: np.ndarray
+    centred: np.ndarray
+    norms: np.ndarray
+
+    @classmethod
+    def about(cls, center: np.ndarray, given: np.ndarray) -> _Points:
+        centred = np.subtract(given, center, dtype=np.float64)
+        return cls(given, centred, np.einsum("nd,nd->n", centred, centred))
+
+    def exact(self, rows: np.ndarray, other: _Points, columns: np.ndarray) -> np.ndarray:
+        """`|x_i - y_j|^2` of pairs of samples, from their differences as they were given."""
+        squared = np.empty(len(rows))
+        step = max(1, _CELLS // (8 * self.given.shape[1]))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            gap = np.subtract(self.given[rows[part]], other.given[columns[part]], dtype=np.float64)
+            squared[part] = np.einsum("nd,nd->n", gap, gap)
+        return squared
+
+
+def _center(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
+    """A centre, and how far off squared distances from inner products about it can be, over `|x|^2 + |y|^2`.
+
+    About a centre of integers nothing at all is lost of integers whose inner products stay below 2^53.
+    """
+    center = first.mean(axis=0, dtype=np.float64)
+    dimension = first.shape[1]
+    if all(np.array_equal(np.rint(side), side) for side in (first, second)):
+        whole = np.rint(center)
+        largest = max(
+            float(np.abs(np.subtract(side, whole, dtype=np.float64)).max()) for side in (first, second)
+        )
+        if 4 * dimension * largest**2 < 2**53:
+            return whole, 0.0
+    return center, 2 * (dimension + 4) * float(np.finfo(np.float64).eps)
+
+
+def _within(
+    x: _Points, y: _Points, rows: slice, squared: np.ndarray, reach: np.ndarray, error: np.ndarray
+) -> np.ndarray:
+    """Which squared distances lie below `reach`; those within their rounding of it are computed again."""
+    inside = squared < reach
+    # An open ball of radius 0 is empty: repeated samples need no second computation.
+    i, j = np.nonzero((np.abs(squared - reach) <= error) & (reach > 0))
+    if error.any() and len(i):
+        inside[i, j] = x.exact(i + rows.start, y, j) < np.broadcast_to(reach, squared.shape)[i, j]
+    return inside & (reach > 0)
+
+
+def _neighbor_distance(points: _Points, neighbors: int, slack: float) -> np.ndarray:
     """The squared distance to the k-th nearest other sample, `[N]`."""
-    reach = np.empty(len(samples))
-    for rows, squared in _squared_distances(samples, samples):
-        squared[np.arange(len(squared)), np.arange(rows.start, rows.start + len(squared))] = np.inf
-        reach[rows] = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
+    reach = np.empty(len(points.given))
+    repeated = _repetitions(points.given) > neighbors
+    for rows, squared in _squared_distances(points, points):
+        here = np.arange(len(squared))
+        squared[here, here + rows.start] = np.inf
+        if not slack:
+            reach[rows] = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
+            continue
+        error = slack * (points.norms[rows, None] + points.norms)
+        nearest = np.argpartition(squared, neighbors - 1, axis=1)[:, :neighbors]
+        most = np.take_along_axis(squared + error, nearest, axis=1).max(axis=1)
+        candidate = (squared - error <= most[:, None]) & ~repeated[rows, None]
+        i, j = np.nonzero(candidate)
+        exact = points.exact(i + rows.start, points, j)
+        order = np.lexsort((exact, i))
+        starts = np.searchsorted(i, here)
+        wanted = np.minimum(starts + neighbors - 1, max(len(i) - 1, 0))
+        found = exact[order][wanted] if len(i) else np.zeros(len(here))
+        reach[rows] = np.where(repeated[rows], 0.0, found)
     return reach
 
 
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """`|x_i - y_j|^2` by blocks of rows."""
-    x_norms, y_norms = (np.einsum("nd,nd->n", side, side) for side in (x, y))
-    step = max(1, _CELLS // len(y))
-    for start in range(0, len(x), step):
+def _repetitions(samples: np.ndarray) -> np.ndarray:
+    """How often each sample is there, `[N]`."""
+    keys = [row.tobytes() for row in samples + 0.0]  # so that -0.0 is 0.0
+    counted = Counter(keys)
+    return np.array([counted[key] for key in keys])
+
+
+def _squared_distances(x: _Points, y: _Points) -> Iterator[tuple[slice, np.ndarray]]:
+    """`|x_i - y_j|^2` by blocks of rows, from inner products."""
+    step = max(1, _CELLS // len(y.given))
+    for start in range(0, len(x.given), step):
         rows = slice(start, start + step)
-        squared = x[rows] @ y.T
+        squared = x.centred[rows] @ y.centred.T
         squared *= -2
-        squared += x_norms[rows, None]
-        squared += y_norms
+        squared += x.norms[rows, None]
+        squared += y.norms
         yield rows, np.maximum(squared, 0, out=squared)

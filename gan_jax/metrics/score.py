@@ -5,6 +5,7 @@ It is an Inception score only of the standard Inception network's predictions.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +29,9 @@ def classifier_score(logits: ArrayLike, *, splits: int = 10, seed: int | None = 
     """`exp E_x KL(p(y | x) || p(y))`, in `[1, C]`: confident predictions of many classes score high.
 
     Args:
-      logits: `[N, C]`, a classifier's logits (or log probabilities) of the samples.
-      splits: into how many parts the samples are cut; each has its own `p(y)`.
+      logits: `[N, C]`, a classifier's logits (or log probabilities) of the samples. splits: into how many parts
+      the samples are cut, at `i N // splits` as the original code does; each has its own
+        `p(y)`.
       seed: of the shuffle before the cut; None keeps the order, as the original code does.
 
     Returns:
@@ -48,8 +50,9 @@ def classifier_score(logits: ArrayLike, *, splits: int = 10, seed: int | None = 
         )
     order = np.arange(len(given)) if seed is None else np.random.default_rng(seed).permutation(len(given))
     scores = []
-    for part in np.array_split(order, splits):
-        log_p = log_softmax(given[part], axis=1)
+    cuts = np.arange(splits + 1) * len(given) // splits
+    for start, stop in itertools.pairwise(cuts):
+        log_p = log_softmax(given[order[start:stop]], axis=1)
         p = np.exp(log_p)
         marginal = p.mean(axis=0)
         log_marginal = np.log(np.where(marginal > 0, marginal, 1.0))  # p is 0 there too

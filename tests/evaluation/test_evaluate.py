@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from gan_jax import diagnostics
-from gan_jax.data import from_arrays, from_toy, stream, toy
+from gan_jax.data import encode, from_arrays, from_toy, stream, toy
+from gan_jax.data.augment import augmented
 from gan_jax.data.errors import DataError
+from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import make_layout
 from gan_jax.evaluation import describe, evaluate, scoring
 from gan_jax.network import Network
@@ -205,6 +207,54 @@ def test_own_data_are_every_example_once():
     found = evaluate.source_examples(from_arrays({"x": x}, 4, seed=1), 50_000)
     np.testing.assert_array_equal(np.sort(found[:, 0]), x[:, 0])
     assert len(evaluate.source_examples(from_toy(toy.ring(), 8), 30)) == 30
+
+
+@pytest.mark.parametrize("batch_size", [16, 300])
+@pytest.mark.parametrize("augment", [(), ("flip",)])
+@pytest.mark.parametrize("make", ["arrays", "stream"])
+def test_own_data_that_are_drawn_with_replacement_are_every_example_once_too(make, augment, batch_size):
+    x = np.repeat(np.arange(200, dtype=np.uint8), 4).reshape(200, 2, 2, 1)  # the same when it is flipped
+    if make == "arrays":
+        source = from_arrays({"x": x}, batch_size, seed=1, replace=True)
+    else:
+        source = stream.from_reader(stream.array_reader({"x": x}), 200, batch_size, 1, replace=True)
+    source = within(augmented(source, *augment) if augment else source, 60)
+    found = evaluate.source_examples(source, 50_000, evaluate.batches_of(source))
+    np.testing.assert_array_equal(np.sort(encode(found)[:, 0, 0, 0]), np.arange(200))
+    assert len(evaluate.source_examples(source, 30)) == 30
+    source.close()
+
+
+def test_data_to_compare_with_show_every_class_of_a_sorted_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "MOST_REAL", 60)
+    labels = np.repeat(np.arange(6), 40)
+    x = (labels * 40)[:, None, None, None].astype(np.uint8) * np.ones((1, 2, 2, 1), np.uint8)
+    np.savez(tmp_path / "sorted.npz", x=x, y=labels)
+    spec = str(tmp_path / "sorted.npz")
+    real, _ = scoring.reference(spec, (2, 2, 1), from_toy(toy.ring(), 8), 3)
+    assert np.unique(real[:, 0, 0, 0], return_counts=True)[1].tolist() == [10] * 6
+    again, _ = scoring.reference(spec, (2, 2, 1), from_toy(toy.ring(), 8), 3)
+    np.testing.assert_array_equal(real, again)
+
+
+def test_transport_draws_from_all_of_the_points(monkeypatch):
+    """Half of the points lie 10 away: of the sorted ones, the first half are all at 0."""
+    monkeypatch.setattr(scoring, "_TRANSPORTED", 20)
+    points = np.repeat([[0.0], [10.0]], 100, axis=0)
+    fake = np.tile([[0.0], [10.0]], (100, 1))
+    distance = scoring.against(points, split="sorted", which=("wasserstein",))(fake).values["wasserstein_1"]
+    assert distance < 5  # of the first twenty: 5
+
+
+def test_a_metric_that_was_left_out_is_named_in_the_evaluation_and_its_table():
+    points = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    compare = scoring.against(points, split="points", which=("frechet", "neighbors"))
+    made = experiment(evaluations={"scores": compare}, evaluation_samples=4)
+    found = evaluate.evaluate(made, state_of(made))
+    reason = "fake: needs at least 6 samples, got 4 (shape (4, 2))."
+    assert found["fingerprints"]["scores"]["left_out"] == {"neighbors": reason}
+    assert f"left out: neighbors: {reason}" in scoring.tables([found])
+    assert "left_out" in evaluate.log_of(found)["evaluation/fingerprint/scores"]
 
 
 def test_data_to_compare_with_are_the_runs_own_a_folder_or_a_file(tmp_path, monkeypatch):

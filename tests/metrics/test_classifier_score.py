@@ -26,6 +26,16 @@ def test_splits_in_order_equal_the_definition():
     assert found.std == pytest.approx(np.std(scores))
 
 
+def test_splits_that_do_not_divide_are_cut_where_the_original_cuts():
+    """From i N // splits to (i + 1) N // splits: 11 samples in 3 parts are 3, 4 and 4 of them."""
+    p = np.random.default_rng(1).dirichlet(np.ones(4), size=11)
+    parts = (p[:3], p[3:7], p[7:])
+    scores = [np.exp(np.mean([stats.entropy(row, part.mean(0)) for row in part])) for part in parts]
+    found = classifier_score(np.log(p), splits=3, seed=None)
+    assert found.mean == pytest.approx(np.mean(scores), rel=1e-12)
+    assert found.std == pytest.approx(np.std(scores), rel=1e-12)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 10 samples, got 5"):
         classifier_score(np.zeros((5, 3)))

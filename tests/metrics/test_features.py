@@ -120,7 +120,12 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((5, 16)), r"\[N, H, W, C\]"),
+        (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 or 3, N > 0; got shape \(5, 16\)\."),
+        (np.zeros((5, 3, 16, 16)), r"looks like \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
+        (np.zeros((5, 16, 16)), r"looks like grey images \[N, H, W\]: take images\[\.\.\., None\]"),
+        (np.zeros((16, 16, 3)), r"looks like one image \[H, W, C\]: take images\[None\]"),
+        (FLOATS * 1.0011, r"lie in \[-1, 1\], these in \[-1\.0011, 1\.0011\]"),
+        (FLOATS * 1e39, "images: numbers up to 1e\\+39 in size, beyond the range of float32"),
         (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
         (FLOATS * 127.5 + 127.5, r"float images lie in \[-1, 1\], these in \[0, 255\]"),
@@ -136,7 +141,6 @@ def test_bad_images_are_named(images, message):
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [
-        ((FLOATS * 127 + 127).astype(np.uint8), FLOATS, {}, "uint8 and fake has dtype float64"),
         ((FLOATS + 1) / 2, FLOATS, {}, r"real images are nowhere below 0.*2 x - 1"),
         (FLOATS, FLOATS, {"which": ["fid"]}, r"Unknown metrics \['fid'\]"),
         (FLOATS, FLOATS[:1], {"which": ["frechet"]}, "fake: needs at least 2 samples, got 1"),
@@ -146,6 +150,80 @@ def test_bad_images_are_named(images, message):
 def test_bad_pairs_are_named(real, fake, options, message):
     with pytest.raises(ValueError, match=message):
         metrics.image_scores(real, fake, **options)
+
+
+def test_bytes_and_floats_of_one_range_are_compared_as_they_are(digits):
+    """The images of a data set against a generator's: what every user has."""
+    images = digits["x"][:60]
+    floats = images / np.float32(127.5) - 1
+    found = metrics.image_scores(images, floats, which=("frechet", "sliced"))
+    assert found.values["frechet"] == pytest.approx(0, abs=1e-6)
+    assert found.values["sliced_wasserstein"] == pytest.approx(0, abs=1e-6)
+    assert found.fingerprint.value_range == "uint8 [0, 255] and float [-1, 1]"
+    shifted = metrics.image_scores(images, np.clip(floats, -1, 0), which=("frechet",))
+    back = metrics.image_scores(floats, np.clip(floats, -1, 0), which=("frechet",))
+    assert shifted.values["frechet"] == pytest.approx(back.values["frechet"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\], .* multiply by 255"),
+        (FLOATS > 0, "images: boolean images are taken as black and white, 0 and 255"),
+        ((FLOATS + 1) / 2, r"images: float images in \[0, 1\], nowhere below 0.*2 x - 1"),
+        (((FLOATS + 1) / 4 + 0.1).astype(np.float16), r"images: float images in \[0\.1, 0\.6\]"),
+    ],
+)
+def test_a_range_that_looks_like_another_is_said_in_one_line(images, message):
+    with pytest.warns(UserWarning, match=message) as said:
+        check_images(images, "images")
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+
+
+def test_ranges_that_are_what_they_are_give_no_warning():
+    for images in (
+        FLOATS,
+        np.zeros_like(FLOATS),
+        np.zeros(FLOATS.shape, np.uint8),
+        np.full(FLOATS.shape, 0.5),
+    ):
+        check_images(images, "images")
+    black_and_white = check_images((FLOATS > 0) * np.uint8(255), "images")
+    with pytest.warns(UserWarning, match="boolean"):
+        np.testing.assert_array_equal(check_images(FLOATS > 0, "images"), black_and_white)
+
+
+def test_a_metric_that_cannot_be_computed_is_left_out_by_itself_with_its_reason():
+    rng = np.random.default_rng(0)
+    real, fake = rng.uniform(-1, 1, size=(200, 4, 4, 1)), rng.uniform(-1, 1, size=(30, 4, 4, 1))
+    found = metrics.image_scores(real, fake, block_size=10)
+    assert list(found.left_out) == ["kernel"]
+    assert "leave a block with fewer than two" in found.left_out["kernel"]
+    assert {"frechet", "precision", "sliced_wasserstein"} <= set(found.values)
+    assert "left out: kernel: 200 real and 30 fake samples" in str(found)
+    assert metrics.Scores.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    single = metrics.image_scores(real[:64], fake, which=("kernel",))
+    assert "kernel" in single.values
+    assert single.left_out == {"kernel_error": "the samples make one block, which has no spread"}
+    few = metrics.image_scores(real[:4], fake[:4])
+    assert "neighbors" in few.left_out
+    assert "frechet" in few.values
+    with pytest.raises(ValueError, match="neighbors: real: needs at least 6 samples, got 4"):
+        metrics.image_scores(real[:4], fake[:4], which=("neighbors",))
+
+
+def test_coverage_stands_beside_what_real_images_reach_and_k_in_the_fingerprint():
+    rng = np.random.default_rng(0)
+    real, fake = rng.uniform(-1, 1, size=(60, 2, 2, 1)), rng.uniform(-1, 1, size=(20, 2, 2, 1))
+    found = metrics.image_scores(real, fake, which=("neighbors",), neighbors=2)
+    assert found.values["coverage_ceiling"] == pytest.approx(1 - 59 * 58 / (79 * 78))
+    other = metrics.image_scores(real, fake, which=("neighbors",), neighbors=3)
+    assert found.fingerprint.differences(other.fingerprint) == [
+        "settings: neighbors=2 block_size=1000 against neighbors=3 block_size=1000"
+    ]
+    fewer = metrics.image_scores(real, fake[:10], which=("neighbors",), neighbors=2)
+    assert found.fingerprint.differences(fewer.fingerprint) == ["fake: 20 against 10"]
 
 
 def test_features_that_are_not_finite_or_not_a_matrix_are_named():

@@ -17,7 +17,7 @@ from gan_jax.metrics import (
     merge_moments,
     moments,
 )
-from gan_jax.metrics.frechet import Moments, _linear_parts, trace_sqrt_product
+from gan_jax.metrics.frechet import Moments, _distance_of_samples, _linear_parts, trace_sqrt_product
 
 
 def reference(x, y):
@@ -73,6 +73,50 @@ def test_singular_covariances_and_large_offsets():
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-10)
     assert frechet_distance(x + 1e6, y + 1e6) == pytest.approx(expected, rel=1e-6)
     assert frechet_distance(np.zeros((5, 3)), np.ones((5, 3))) == 3.0
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e6])
+def test_coordinates_of_small_scale_count_beside_a_large_one(scale):
+    """The stretch S = diag(1, 3, 1) is the optimal map of C to S C S, so the distance is `E |S x - x|^2`."""
+    x = np.random.default_rng(0).normal(size=(2000, 3)) * [scale, 1, 1]
+    y = x * [1, 3, 1]
+    expected = 4 * (x[:, 1].mean() ** 2 + x[:, 1].var(ddof=1))
+    turn = linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    rounding = 4e-15 * scale**2
+    for first, second in ((x, y), (moments(x), moments(y)), (x @ turn, y @ turn), (x + 1e4, y + 1e4)):
+        assert frechet_distance(first, first) == pytest.approx(0, abs=rounding)
+        assert frechet_distance(first, second) == pytest.approx(expected, abs=rounding)
+
+
+def test_fewer_samples_than_dimensions_form_no_covariance(monkeypatch):
+    """Of 12,288 pixels a covariance has 1.2 GB; the centred data's cross product has as many rows as samples."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(9, 12288)).astype(np.float32), rng.normal(size=(15, 12288)).astype(np.float32)
+    first, second = (side.astype(np.float64) - side.astype(np.float64).mean(0) for side in (x, y))
+    nuclear = np.linalg.svd(first @ second.T / np.sqrt(8 * 14), compute_uv=False).sum()
+    shift = x.astype(np.float64).mean(0) - y.astype(np.float64).mean(0)
+    expected = shift @ shift + (first**2).sum() / 8 + (second**2).sum() / 14 - 2 * nuclear
+    monkeypatch.setattr("gan_jax.metrics.frechet._weighted_moments", None)
+    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 4)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(y, x) == pytest.approx(expected, rel=1e-10)
+    interval = frechet_interval(x, y, resamples=10)
+    assert interval.value == frechet_distance(x, y)
+    assert frechet_extrapolated(x, y).distances[-1] == frechet_distance(x, y)
+
+
+def test_one_small_set_against_a_large_one_is_the_formula_of_the_moments(monkeypatch):
+    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 16)
+    rng = np.random.default_rng(4)
+    few, many = rng.normal(size=(10, 20)), rng.normal(size=(50, 20)) + 0.3
+    assert frechet_distance(few, many) == pytest.approx(
+        frechet_distance(moments(few), moments(many)), rel=1e-10
+    )
+    counts = rng.integers(1, 4, size=10), rng.integers(0, 3, size=50)
+    repeated = (np.repeat(side, count, axis=0) for side, count in zip((few, many), counts, strict=True))
+    assert _distance_of_samples(few, many, counts) == pytest.approx(
+        frechet_distance(*map(moments, repeated)), rel=1e-10
+    )
 
 
 def test_moments_merge_in_any_order_and_partition(monkeypatch):
@@ -145,6 +189,21 @@ def test_the_interval_covers_and_the_value_alone_does_not(method, monkeypatch):
     assert np.mean(values) > 1.05  # the bias that the interval takes off
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", [1, 2])
+@pytest.mark.parametrize(("shift", "scale"), [(0.3, 1.0), (1.0, 1.0), (0.0, 1.5)])
+def test_the_interval_covers_in_few_dimensions(dimension, shift, scale):
+    """The truth is shift^2 + D (scale - 1)^2; nominal 95 %, 300 repetitions of 200 samples."""
+    rng = np.random.default_rng(9)
+    truth, covered = shift**2 + dimension * (scale - 1) ** 2, 0
+    for seed in range(300):
+        x, y = rng.normal(size=(200, dimension)), scale * rng.normal(size=(200, dimension))
+        y[:, 0] += shift
+        found = frechet_interval(x, y, seed=seed)
+        covered += found.low <= truth <= found.high
+    assert covered / 300 >= 0.93 - 3 * np.sqrt(0.93 * 0.07 / 300)
+
+
 def test_the_linear_interval_reaches_zero_where_the_distributions_are_equal():
     """Then the distance has no first order, and all of its spread is in the remainders."""
     rng = np.random.default_rng(6)
@@ -181,6 +240,8 @@ def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2, 600, 256))
     assert frechet_interval(x, y) == frechet_interval(x, y, method="linear")
+    scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues are 1e10 apart
+    assert frechet_interval(scaled, scaled + 1, method="linear").value == pytest.approx(3.0, rel=1e-3)
     singular = np.pad(rng.normal(size=(50, 2)), ((0, 0), (0, 1)))
     with pytest.raises(ValueError, match="take method='full'"):
         frechet_interval(singular, singular + 1, method="linear")

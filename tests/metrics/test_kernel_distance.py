@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel as sklearn_kernel
 
-from gan_jax.metrics import kernel_distance
+from gan_jax.metrics import kernel_distance, kernel_interval
 from gan_jax.metrics.kernel import polynomial_kernel
 
 
@@ -47,6 +47,30 @@ def test_blocks_are_disjoint_and_their_error_is_the_spread_over_data():
     assert np.mean(values) == pytest.approx(0.045, abs=4 * np.std(values) / np.sqrt(200))
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
     assert inside / 200 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize(("blocks", "t"), [(2, 12.7062), (5, 2.7764), (10, 2.2622)])
+def test_the_interval_is_students(blocks, t):
+    """The quantiles are a printed table's; nominal 95 %, |shift|^2 / D is the truth, 300 repetitions."""
+    rng = np.random.default_rng(4)
+    shift, inside = np.array([2.0, 0.0]), 0  # so far that a block's estimate is nearly normal
+    for seed in range(300):
+        x, y = rng.normal(size=(10 * blocks, 2)), rng.normal(size=(10 * blocks, 2)) + shift
+        found = kernel_interval(x, y, block_size=10, degree=1, seed=seed)
+        inside += found.low <= 2.0 <= found.high
+    plain = kernel_distance(x, y, block_size=10, degree=1, seed=299)
+    assert found.value == plain.value
+    assert (found.high - found.value) / plain.standard_error == pytest.approx(t, rel=1e-4)
+    assert (found.value - found.low) / plain.standard_error == pytest.approx(t, rel=1e-4)
+    assert inside / 300 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_one_block_has_no_interval():
+    x = np.zeros((20, 2))
+    with pytest.raises(ValueError, match="two blocks or more, but block_size 1000 makes one"):
+        kernel_interval(x, x)
+    with pytest.raises(ValueError, match=r"in \(0, 1\), got 95"):
+        kernel_interval(x, x, level=95)
 
 
 def test_equal_sets_and_unequal_sizes():

@@ -101,16 +101,62 @@ def test_a_difference_in_shape_is_found_where_means_agree():
     assert classifier_test(x, y, classifier="logistic").p_value > 0.01  # blind to it, as its docstring says
 
 
-def test_classifier_test_is_the_binomial_tail():
+def test_classifier_test_is_fishers_exact_test():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 60, 3))
-    found = classifier_test(x, y + 0.8, classifier=KNeighborsClassifier(3), seed=5)
+    caught = []
+
+    class Recorded(KNeighborsClassifier):
+        def predict(self, samples):
+            verdicts = super().predict(samples)
+            fake = (samples[:, None] == y + 0.8).all(axis=2).any(axis=1)
+            caught.append([[int((verdicts[of] == v).sum()) for v in (1, 0)] for of in (fake, ~fake)])
+            return verdicts
+
+    found = classifier_test(x, y + 0.8, classifier=Recorded(3), seed=5)
     assert found.details["held_out"] == 60
-    hits = round(found.statistic * 60)
-    assert found.p_value == pytest.approx(stats.binomtest(hits, 60, 0.5, alternative="greater").pvalue)
-    assert "KNeighborsClassifier" in found.details["classifier"]
+    table = caught[0]
+    assert found.statistic == pytest.approx((table[0][0] + table[1][1]) / 60)
+    assert found.p_value == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue)
+    assert "Recorded" in found.details["classifier"]
     # Sets of different size are cut to one size, so that chance is one half.
     assert classifier_test(x, y[:20]).details["held_out"] == 20
+
+
+class Halves:
+    """Calls the upper half of what it is shown fake: its verdicts depend on each other."""
+
+    def fit(self, samples, labels):
+        return self
+
+    def predict(self, samples):
+        return (
+            np.argsort(np.argsort(samples[:, 0], kind="stable"), kind="stable") >= len(samples) / 2
+        ).astype(int)
+
+
+@pytest.mark.parametrize("size", [4, 8, 20, 40])
+def test_a_classifier_that_halves_what_it_sees_keeps_the_promise(size):
+    """Of 2 + 2 held out it is right on all with probability 1 / 6, where four fair coins are so with 1 / 16."""
+    rng = np.random.default_rng(11)
+    found = np.array(
+        [
+            classifier_test(*rng.normal(size=(2, size, 1)), classifier=Halves(), seed=seed).p_value
+            for seed in range(600)
+        ]
+    )
+    for level in (0.01, 0.05, 0.0625, 0.1, 0.25, 0.5):
+        assert (found <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / 600)
+    if size == 4:
+        assert found.min() == pytest.approx(1 / 6)
+
+
+def test_ties_of_a_classifier_are_not_broken_by_the_order_of_the_sets():
+    """Equal samples: what comes first is called real, and that is no difference of the sets."""
+    found = [
+        classifier_test(np.zeros(40), np.zeros(40), classifier=Halves(), seed=s).p_value for s in range(50)
+    ]
+    assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 50)
 
 
 def test_mmd_is_the_unbiased_definition_with_the_median_bandwidth():

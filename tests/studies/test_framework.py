@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from experiments.studies._study import Claim, Study, interval, judge
 
 from experiments import studies
 from experiments.studies import __main__ as command
 from experiments.studies import _draw, _gallery, _run
-from experiments.studies._study import Claim, Study, interval, judge
 
 DOC = """A study of numbers.
 

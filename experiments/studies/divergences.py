@@ -217,7 +217,7 @@ def figure(results: Sequence[Result]) -> Figure:
                     log="y",
                     x_label="shift m",
                     y_label="|gradient by m|",
-                    y_limits=(1e-12, 1e2),
+                    y_limits=(1e-5, 1e2),
                     title="How steep they are",
                 ),
                 pictures.curves(

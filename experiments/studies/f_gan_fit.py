@@ -193,9 +193,7 @@ def figure(results: Sequence[Result]) -> Figure:
         pictures.Row(
             (
                 _bells({name: results[0][name] for name in drawn}),
-                pictures.curves(
-                    family, x_label="alpha", y_label="sigma", title="The alpha family: sigma falls"
-                ),
+                pictures.curves(family, x_label="alpha", y_label="sigma", title="The alpha family"),
             )
         ),
         pictures.Row(

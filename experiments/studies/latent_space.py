@@ -241,8 +241,9 @@ def figure(results: Sequence[Result]) -> Figure:
         title="How sure a classifier is along walks",
     )
     return pictures.figure(
-        pictures.Row((*walks, arithmetic), height=2.2),
-        pictures.Row((pairs, probability), height=3.0),
+        pictures.Row(tuple(walks), height=2.1),
+        pictures.Row((pairs,), height=2.0),
+        pictures.Row((arithmetic, probability), height=3.2, widths=(1.0, 2.4)),
     )
 
 

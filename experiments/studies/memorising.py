@@ -149,7 +149,9 @@ def least(
 def figure(results: Sequence[Result]) -> Figure:
     """Distances of samples by their size, samples that are needed by N, and what W1 and a small critic see."""
     sizes = np.asarray(SIZES)
-    falls = {name: (sizes, [r["complexity"][name] for r in results]) for name in ("intervals", "critics")}
+    falls: dict[str, Any] = {
+        name: (sizes, [r["complexity"][name] for r in results]) for name in ("intervals", "critics")
+    }
     falls["m^(-1/2)"] = (sizes, sizes**-0.5)
     needs = {
         f"{name} half": (SUPPORTS, [r["uniform_toys"][name] for r in results])

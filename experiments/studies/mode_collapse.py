@@ -193,7 +193,6 @@ def figure(results: Sequence[Result]) -> Figure:
                 real,
                 limits=((-reach, reach), (-reach, reach)),
                 title=name,
-                count_missed=False,
             )
             for name in names
         ]

@@ -188,8 +188,7 @@ def figure(results: Sequence[Result]) -> Figure:
             for name, look in last_looks.items()
         ]
         clouds = [
-            pictures.scatter(np.asarray(look["samples"]), data, limits=LIMITS, count_missed=False)
-            for look in last_looks.values()
+            pictures.scatter(np.asarray(look["samples"]), data, limits=LIMITS) for look in last_looks.values()
         ]
         rows += [
             pictures.Row(tuple(outputs), height=2.2, shared_legend=True),

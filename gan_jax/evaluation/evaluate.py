@@ -144,8 +144,9 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
 
 
-def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Any:
-    """The experiment's picture of `state`, always of the same latents: uint8 `[H, W, C]`."""
+def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Callable[[], np.ndarray]:
+    """What draws the experiment's picture of `state`, uint8 `[H, W, C]`; its samples, always of the same latents, are
+    there already."""
     key = named_key(jax.random.key(experiment.seed), "picture")
     samples = sample(
         experiment.game,
@@ -155,7 +156,7 @@ def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> A
         ema=ema,
         conditions=experiment.conditions,
     )
-    return experiment.picture(samples)
+    return functools.partial(experiment.picture, samples)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -50,9 +50,9 @@ def curves(
     points: Collection[str] = (),
     order: Sequence[str] = (),
 ) -> Chart:
-    """Curves; of several seeds their mean, and the mean's 95 % interval as a band.
+    """Curves; of several seeds their mean, and a band from the smallest to the largest.
 
-    On a logarithmic axis the mean and the interval are those of the logarithms: the band is never below zero.
+    On a logarithmic axis the mean is the geometric mean, which lies in the middle of what is drawn there.
 
     Args:
       lines: name -> (x `[M]`, y `[M]`, or `[S, M]` of S seeds). What is not finite, or not positive on a
@@ -82,7 +82,7 @@ def curves(
             shown = marker if len(x) <= _FEW else ""
             axes.plot(x, middle, color=color, linestyle=style, marker=shown, markersize=3.5, label=name)
             if low is not None and high is not None:
-                axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+                axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
         _scales(axes, log)
         _limits(axes, x_limits, y_limits)
         if equal:
@@ -101,7 +101,6 @@ def scatter(
     x_label: str = "x1",
     y_label: str = "x2",
     title: str = "",
-    count_missed: bool = True,
 ) -> Chart:
     """Points in the plane, generated ones over real ones; one unit is as long on either axis.
 
@@ -111,8 +110,7 @@ def scatter(
       limits: `((x low, x high), (y low, y high))`; by default what holds the real points (the generated ones where
         there are none) with a margin. The shorter axis is widened to a square.
       x_label, y_label: what the axes show.
-      title: a line above.
-      count_missed: whether the legend counts the points that lie outside or are not finite.
+      title: a line above. A second one counts the points that lie outside or are not finite, if any do.
 
     Raises:
       ValueError: if the points are not pairs.
@@ -122,10 +120,11 @@ def scatter(
     (left, right), (bottom, top) = _square(limits or _around(next(iter(clouds.values()))[0]))
 
     def draw(axes: Axes) -> None:
+        missed = 0
         for name, (points, color) in clouds.items():
             x, y = points.T
             inside = (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
-            missed = len(points) - int(inside.sum())
+            missed += int(np.sum(~inside))
             few = len(points) <= 500
             axes.scatter(
                 x[inside],
@@ -135,11 +134,12 @@ def scatter(
                 alpha=0.8 if few else 0.4,
                 linewidths=0,
                 rasterized=True,
-                label=f"{name} ({missed} outside)" if missed and count_missed else name,
+                label=name,
             )
         _limits(axes, (left, right), (bottom, top))
         axes.set_aspect("equal", adjustable="box")
-        _name(axes, x_label, y_label, title)
+        count = f"points outside: {missed}" if missed else ""
+        _name(axes, x_label, y_label, "\n".join(filter(None, [title, count])))
         _legend(axes)
 
     return draw
@@ -218,7 +218,8 @@ def surface(
     def draw(axes: Axes) -> None:
         side = np.linspace(-extent, extent, len(heights))
         bands = axes.contourf(side, -side, heights, levels=levels, cmap="RdYlBu_r")
-        bar = axes.get_figure(root=False).colorbar(bands, ax=axes, shrink=0.85)  # type: ignore[union-attr]
+        beside = axes.inset_axes((1.04, 0.0, 0.05, 1.0))
+        bar = axes.get_figure(root=False).colorbar(bands, cax=beside)  # type: ignore[union-attr]
         bar.set_label(value_label, fontsize=LABEL_SIZE, color=INK)
         bar.ax.tick_params(labelsize=LABEL_SIZE - 1, colors=INK)
         inside = (np.abs(over) <= extent).all(axis=1)
@@ -338,7 +339,7 @@ def _name(axes: Axes, x_label: str, y_label: str, title: str) -> None:
     axes.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
     axes.set_ylabel(y_label, fontsize=LABEL_SIZE, color=INK)
     axes.set_title(title, fontsize=TITLE_SIZE, color=INK)
-    axes.tick_params(labelsize=LABEL_SIZE - 0.5, colors=INK)
+    axes.tick_params(which="both", labelsize=LABEL_SIZE - 0.5, colors=INK)
     axes.spines[:].set_color("#9A9A9A")
 
 
@@ -358,7 +359,7 @@ def _legend(axes: Axes) -> None:
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=axes.transAxes + ScaledTranslation(0.0, -_LEGEND_DROP / 72, scale),
         borderaxespad=0.0,
-        ncols=max(1, min(len(entries), int(inches / (0.6 + 0.062 * max(map(len, entries)))))),
+        ncols=max(1, min(len(entries), int(inches / (0.5 + 0.055 * max(map(len, entries)))))),
         frameon=False,
         fontsize=LEGEND_SIZE,
     )
@@ -404,8 +405,12 @@ def _curve(
         )
     if values.ndim == 1:
         return across, values, None, None
-    mean, low, high = _interval(values, "y" in log)
-    return (across, mean, low, high) if len(values) > 1 else (across, mean, None, None)
+    mean = np.exp(np.log(values).mean(axis=0)) if "y" in log else values.mean(axis=0)
+    return (
+        (across, mean, values.min(axis=0), values.max(axis=0))
+        if len(values) > 1
+        else (across, mean, None, None)
+    )
 
 
 def _interval(values: np.ndarray, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

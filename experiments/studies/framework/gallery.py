@@ -15,7 +15,8 @@ HEAD = """# Gallery
 
 What the literature's figures and claims show, shown again by the studies in `experiments/studies/`. This page is
 written by `python -m experiments.studies --gallery` from the stored results. Intervals are 95 % intervals of the
-mean over seeds (Student's t); where a claim is made of every seed, the seeds' range stands instead.
+mean over seeds (Student's t); where a claim is made of every seed, the seeds' range stands instead. In the figures
+a band is the range of the seeds, and a bar is their mean with its 95 % interval.
 """
 
 

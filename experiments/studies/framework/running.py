@@ -24,6 +24,8 @@ from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.pictures import save
 
 DIGITS = 7
+COLORS = 256
+"""The figures are kept with so many colours: a third of the bytes."""
 
 
 def run(
@@ -85,7 +87,7 @@ def run(
 
 def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
     """Writes the study's figure as `NAME.png`."""
-    save(study.figure(results), folder / f"{study.name}.png")
+    save(study.figure(results), folder / f"{study.name}.png", colors=COLORS)
 
 
 def computing(

@@ -138,18 +138,18 @@ def seen(of: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbe
 
 
 PANELS = (
-    ("accuracy", "accuracy", ""),
-    ("jsd", "JSD estimate / log 2", ""),
-    ("original", "|gradient|, log(1 - D)", "y"),
-    ("other", "|gradient|, -log D", "y"),
-    ("variance", "variance, -log D", "y"),
+    ("accuracy", "accuracy", "The critic's accuracy", ""),
+    ("jsd", "estimate / log 2", "Its estimate of the JSD", ""),
+    ("original", "norm", "Generator's gradient, log(1 - D)", "y"),
+    ("other", "norm", "Generator's gradient, -log D", "y"),
+    ("variance", "variance", "Variance of the gradient, -log D", "y"),
 )
 
 
 def panels(results: Sequence[Result], cases: Sequence[str]) -> list[pictures.Chart]:
     """Accuracy, the estimate, both costs' gradients and the other's variance by turns."""
     charts = []
-    for key, label, log in PANELS:
+    for key, label, title, log in PANELS:
         drawn = {}
         for case in cases:
             looks = [[look for look in result[case]["looks"] if look["turn"] > 0] for result in results]
@@ -160,7 +160,9 @@ def panels(results: Sequence[Result], cases: Sequence[str]) -> list[pictures.Cha
                 np.maximum(values, 1e-20 if log else 0) / unit,
             )
         axes: Any = f"x{log}"
-        charts.append(pictures.curves(drawn, log=axes, x_label="turns of the critic", y_label=label))
+        charts.append(
+            pictures.curves(drawn, log=axes, x_label="turns of the critic", y_label=label, title=title)
+        )
     return charts
 
 

@@ -16,6 +16,7 @@ import sys
 
 from benchmarks import harness, versus
 from benchmarks.games import SNGAN, Pix2Pix
+from gan_jax.tables import text_table
 
 GAMES = [SNGAN(), Pix2Pix()]
 BAR = 1.0
@@ -35,7 +36,7 @@ def main() -> None:
         rows.append([game.label, *rates, *ratios, harness.verdict(result, BAR)])
         results[game.label] = {**result.to_json(), "bar": BAR}
         print(f"{game.label}: {result.ratio}", file=sys.stderr, flush=True)
-    print(harness.table(rows))
+    print(text_table(rows))
     harness.save(flags, "architectures", {"games": results})
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks import harness, versus
 from benchmarks.games import DCGAN
+from gan_jax.tables import text_table
 
 PLAYED = (("non_saturating", 1), ("wgan", 1), ("wgan_gp", 1), ("wgan_gp", 5))
 GAMES = [
@@ -129,7 +130,7 @@ def main() -> None:
             rows.append(line)
             results[f"{game.label} / {against}"] = kept
             print(f"{game.label} against {against}: {line[4]}", file=sys.stderr, flush=True)
-    print(harness.table(rows))
+    print(text_table(rows))
     print(f"memory bar {MEMORY_BAR} (32x32x3:wgan_gp:1 against torch), goal for the share {SHARE_GOAL:.0%}")
     name = (
         "convolutions" if flags.devices == 1 else f"convolutions_{flags.devices}_devices_{flags.parallelism}"

@@ -384,19 +384,6 @@ def geometric_mean(values: Sequence[float]) -> float:
     return statistics.geometric_mean(values)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first one the heading, as aligned text.
-
-    >>> print(table([["game", "ratio"], ["gan 1", "3.1"]]))
-    game   ratio
-    gan 1  3.1
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
 def pairs_cell(comparison: Comparison) -> str:
     """How many pairs were counted, and whether they are to be trusted."""
     cell = f"{comparison.clean}/{comparison.tried}"

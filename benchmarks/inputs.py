@@ -30,6 +30,7 @@ from gan_jax.data.source import Source
 from gan_jax.distributed.layout import make_layout
 from gan_jax.game import Game
 from gan_jax.schedule import fresh_turns
+from gan_jax.tables import text_table
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 
@@ -162,7 +163,7 @@ def main() -> None:
         results[case] = {**result.to_json(), "bar": round(BAR, 3)}
         print(f"{case}: {result.ratio}", file=sys.stderr, flush=True)
     if len(rows) > 1:
-        print(harness.table(rows))
+        print(text_table(rows))
     loaded = measure_load() if "load" in flags.only else None
     harness.save(flags, "inputs", {"cases": results, "load": loaded})
 

@@ -41,6 +41,7 @@ from gan_jax.objectives import wgan
 from gan_jax.objectives._catalogue import factory
 from gan_jax.runs.notebook import rollout
 from gan_jax.schedule import Schedule, fresh_turns, turn
+from gan_jax.tables import text_table
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Tree
 
@@ -312,7 +313,7 @@ def main() -> None:
         for name in chosen:
             if name != "unrolled":
                 rows.append([name, *(f"{difference:.1e}" for difference in check(name))])
-        print(harness.table(rows))
+        print(text_table(rows))
         return
     rows, results = [MEASURED], {}
     for name in chosen:
@@ -325,7 +326,7 @@ def main() -> None:
         )
         results[name] = {**result.to_json(), "bar": bar}
         print(f"{name}: {result.ratio}", file=sys.stderr, flush=True)
-    print(harness.table(rows))
+    print(text_table(rows))
     if flags.only:
         print("nothing written: a part of the table is not the table")
     else:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import harness
 from benchmarks.games import Ring
+from gan_jax.tables import text_table
 
 COLD_BAR, WARM_BAR, IMPORT_BAR = 8.0, 4.0, 1.5
 TOLERANCE = 0.1
@@ -137,7 +138,7 @@ def main() -> None:
             "trusted": trusted,
             "bar": bar,
         }
-    print(harness.table(rows))
+    print(text_table(rows))
     print(f"import gan_jax brings {', '.join(heavy) or 'none'} of {', '.join(HEAVY)}")
     harness.save(flags, "startup", {**kept, "heavy_imports": heavy})
 

@@ -32,6 +32,7 @@ from gan_jax.networks import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGe
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import Turn, alternating
+from gan_jax.tables import markdown_table
 from gan_jax.training.step import init_state, make_train_step
 
 DEVICES = (8, 64, 512, 4096)
@@ -202,7 +203,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     machines = [machine.name for machine in MACHINES]
     head = ["pair", "parameters", "turns", "all-reduces", *(f"{n:,} devices" for n in DEVICES)]
     head += [f"{machine}, {n:,}" for machine in machines for n in (DEVICES[0], DEVICES[-1])]
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines = [head]
     for row in rows:
         lines_of = {line["devices"]: line for line in row["devices"]}
         cells = [
@@ -216,8 +217,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             for n in (DEVICES[0], DEVICES[-1]):
                 told = lines_of[n][machine]
                 cells.append(f"{told['microseconds'] / 1e3:.2f} ms, {told['efficiency']:.0%}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown_table(lines)
 
 
 def megabytes(size: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from benchmarks import harness
 from benchmarks.games import Spec
+from gan_jax.tables import text_table
 
 Game = TypeVar("Game", bound=Spec)
 Bar = Callable[[Spec], float]
@@ -121,7 +122,7 @@ def chosen(parser: argparse.ArgumentParser, flags: argparse.Namespace, games: Se
 
 def print_checks(games: Sequence[Spec], python: str) -> None:
     """Prints the table of `check`."""
-    print(harness.table([CHECKED, *(check(game, python) for game in games)]))
+    print(text_table([CHECKED, *(check(game, python) for game in games)]))
 
 
 def measure(games: Sequence[Spec], flags: argparse.Namespace, bar: Bar) -> dict[str, dict[str, Any]]:
@@ -137,7 +138,7 @@ def measure(games: Sequence[Spec], flags: argparse.Namespace, bar: Bar) -> dict[
         rows.append(row(game, result, bar(game)))
         results[game.label] = {**result.to_json(), "bar": bar(game), "gflop_a_round": game.flops / 1e9}
         print(f"{game.label}: {result.ratio}", file=sys.stderr, flush=True)
-    print(harness.table(rows))
+    print(text_table(rows))
     return results
 
 

@@ -23,7 +23,7 @@ from gan_jax.data import toy
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import mode_statistics
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
-from gan_jax.pictures.grids import scatter
+from gan_jax.pictures import Picture, Row, figure, scatter, to_array
 from gan_jax.training.experiment import Experiment
 
 
@@ -79,8 +79,13 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         game=game,
         source=toy.from_toy(ring, config.batch_size, seed=config.seed),
         **run_fields(config),
-        picture=functools.partial(scatter, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
+        picture=functools.partial(points, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},
         **logging_fields(config, game),
     )
+
+
+def points(samples: np.ndarray, real: np.ndarray) -> Picture:
+    """Generated points over real ones."""
+    return to_array(figure(Row((scatter(samples, real),), height=4.6), width=4.2))

@@ -27,6 +27,7 @@ ROOMS = [
     "gan_jax.game",
     "gan_jax.functional",
     "gan_jax.types",
+    "gan_jax.tables",
 ]
 HEAVY = {
     "tensorflow",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import pathlib
 
-from experiments.studies._study import Study
+from experiments.studies.framework.study import Study
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"

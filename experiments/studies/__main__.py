@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from experiments import studies
-from experiments.studies import _draw, _gallery, _run
-from experiments.studies._study import Study, Verdict, judge
+from experiments.studies.framework import gallery, running
+from experiments.studies.framework.study import Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
 
 QUICK_RESULTS = pathlib.Path("runs/studies-quick")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Give --quick or --full, not both.", file=sys.stderr)
         return 2
     if given.gallery:
-        print(f"Wrote {_gallery.write(folder)}.")
+        print(f"Wrote {gallery.write(folder)}.")
         return 0
     if not chosen:
         show(known, folder)
@@ -78,7 +78,7 @@ def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
     if given.figures:
         found = redraw(study, folder)
     else:
-        found = _run.run(
+        found = running.run(
             study,
             folder,
             quick=given.quick,
@@ -99,14 +99,15 @@ def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
     path = folder / f"{study.name}.json"
     if not path.is_file():
         raise SystemExit(f"Nothing is stored of {study.name} in {folder}: run it first.")
-    stored = _run.read(path)
-    count = _run.complete_seeds(study, stored["runs"])
+    stored = running.read(path)
+    count = running.complete_seeds(study, stored["runs"])
     if not count:
         raise SystemExit(f"No seed of {study.name} is complete in {folder}: run it first.")
-    results = _run.results_of(stored["runs"], study, count)
+    results = running.results_of(stored["runs"], study, count)
     found = judge(study, results, stored["quick"])
-    _run.write(path, _run.record(study, stored["runs"], stored["quick"], found))
-    _draw.save(folder / f"{study.name}.png", study.figure(results))
+    record = running.record(study, stored["runs"], stored["quick"], found)
+    running.write(path, {**record, "versions": stored["versions"]})
+    running.draw(study, results, folder)
     return found
 
 
@@ -121,7 +122,7 @@ def show(names: Sequence[str], folder: pathlib.Path) -> None:
     """Every study with its claims and, where there are any, last results."""
     for name in names:
         study = studies.load(name)
-        found = _run.stored_verdicts(study, folder)
+        found = running.stored_verdicts(study, folder)
         print(f"{name}: {study.title}{'' if found else ' (not yet run)'}")
         for text in [line(verdict) for verdict in found] if found else study.texts:
             print(f"  {text}")

@@ -34,17 +34,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._frozen import CRITIC_ONLY
-from experiments.studies._play import critic_of, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.frozen import CRITIC_ONLY
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import critic_of, play
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.game import Game, Player, TrainState
@@ -53,6 +53,9 @@ from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.wgan import LEARNING_RATE, optimizer, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BOUNDS: dict[str, float | None] = {"c = .1": 0.1, "c = .01": 0.01, "c = .001": 0.001, "penalty": None}
 WAYS: dict[str, float | None] = {"surface, clipped": 0.01, "surface, penalised": None}
@@ -165,27 +168,38 @@ def share_of(game: Game, state: TrainState, name: str, seed: int) -> float:
     return found.bound / found.primal
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Norms by layer, and value surfaces."""
     layers = np.arange(1, LAYERS + 1)
     norms = {
-        name: (layers, np.mean([result[name]["log10_norms"] for result in results], axis=0))
+        name: (layers, 10.0 ** np.array([result[name]["log10_norms"] for result in results]))
         for name in BOUNDS
         if results[0][name]
     }
-    panels = []
+    rows = [
+        pictures.curves(
+            norms,
+            log="y",
+            x_label=f"hidden layer ({LAYERS} is next to the output)",
+            y_label="|gradient of the critic's loss|",
+            title="Gradients by the layers' outputs",
+        )
+    ]
+    surfaces = []
     for way in ("clipped", "penalised"):
-        for name in results[0][f"surface, {way}"]["shares"]:
-            points = np.asarray(TOYS[name].sample(jax.random.key(0), 300))
-            own = results[0][f"surface, {way}"]
-            title = f"{way}: {own['shares'][name]:.2f} of W1"
-            panels.append(_draw.surface(own["surfaces"][name], points, extent=REACH, size=160, title=title))
-    return _draw.row(
-        _draw.curves(
-            norms, size=(340, 362), title="log10 |gradient| by hidden layer (12: next to the output)"
-        ),
-        _draw.rows(panels, len(panels) // 2),
-    )
+        own = results[0][f"surface, {way}"]
+        panels = [
+            pictures.surface(
+                own["surfaces"][name],
+                np.asarray(TOYS[name].sample(jax.random.key(0), 300)),
+                extent=REACH,
+                value_label="critic's value",
+                title=f"{name}, {way}: {share:.2f} of W1",
+            )
+            for name, share in own["shares"].items()
+        ]
+        surfaces.append(pictures.Row(tuple(panels), height=2.8))
+    return pictures.figure(*rows, *surfaces)
 
 
 def gain(result: Result) -> float:

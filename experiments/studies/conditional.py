@@ -30,7 +30,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,10 @@ import numpy as np
 import optax
 from sklearn.metrics import mutual_info_score
 
-from experiments.studies import _draw
-from experiments.studies._play import play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.image_text import as_text, from_text
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import play
+from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import generator_variables
@@ -54,9 +55,11 @@ from gan_jax.objectives import add_terms, label_condition, mutual_information, r
 from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.info_gan import info_gan
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import image_grid
 from gan_jax.schedule import alternating
 from gan_jax.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LATENT, CLASSES, EACH, STEPS = 32, 10, 200, 8
 CODE, CATEGORIES = Code(categories=(CLASSES,), continuous=2), Code(categories=(CLASSES,))
@@ -147,7 +150,7 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
         "purity": float(table.max(axis=1).mean() / EACH),
     }
     if seed == 0:
-        numbers["images"] = _draw.as_text(images.reshape(CLASSES, EACH, 64)[:, :8].reshape(-1, 64))
+        numbers["images"] = as_text(images.reshape(CLASSES, EACH, 64)[:, :8].reshape(-1, 64))
     if way == "info_gan":
         numbers |= read_back(game, state, images, inputs[0], asked) | moved(draw, asked, seed)
     return numbers
@@ -185,26 +188,27 @@ def moved(draw: Callable[[Any], Array], asked: np.ndarray, seed: int) -> Numbers
         far = np.linalg.norm(steps[0] - steps[0][apart], axis=1).mean()
         numbers["moved"].append(np.linalg.norm(steps[0] - steps[-1], axis=1).mean() / far)
     if seed == 0:
-        numbers["strips"] = [_draw.as_text(strip.reshape(-1, 64)) for strip in strips]
+        numbers["strips"] = [as_text(strip.reshape(-1, 64)) for strip in strips]
     return numbers
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """A column of samples for every class or category, by each way, and what InfoGAN's numbers do."""
 
-    def columns(lines: Sequence[str], title: str) -> np.ndarray:
-        images = _draw.from_text(lines, 8).reshape(CLASSES, -1, 8, 8, 1)
+    def columns(lines: Sequence[str], title: str, y_label: str = "") -> pictures.Chart:
+        images = from_text(lines, 8).reshape(CLASSES, -1, 8, 8, 1)
         ordered = images.swapaxes(0, 1).reshape(-1, 8, 8, 1)
-        return _draw.titled(_draw.few_greys(image_grid(ordered, CLASSES, gap=1, scale=3, smooth=True)), title)
+        grid = pictures.image_grid(ordered, CLASSES, gap=1, scale=3, smooth=True)
+        return pictures.image(grid, title=title, x_label="class or category", y_label=y_label)
 
     titles = {
-        "conditional": "class asked, projection",
-        "ac_gan": "class asked, AC-GAN",
-        "info_gan": "InfoGAN's categories",
+        "conditional": "Projection, class asked",
+        "ac_gan": "AC-GAN, class asked",
+        "info_gan": "InfoGAN, its categories",
     }
-    grids = [columns(results[0][way]["images"], title) for way, title in titles.items()]
+    grids = [columns(results[0][way]["images"], title, "samples") for way, title in titles.items()]
     strips = [
-        columns(lines, f"InfoGAN's number {k + 1}, -1 to 1")
+        columns(lines, f"InfoGAN's number {k + 1}", "-1 (top) to 1")
         for k, lines in enumerate(results[0]["info_gan"]["strips"])
     ]
     numbers = {
@@ -212,8 +216,10 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         "AC-GAN": [r["ac_gan"]["accuracy"] for r in results],
         "InfoGAN, purity": [r["info_gan"]["purity"] for r in results],
     }
-    shares = _draw.dots(numbers, title="share drawn as asked", lines=[0.9], width=250)
-    return _draw.column(_draw.row(*grids), _draw.row(*strips, shares))
+    shares = pictures.dot_plot(
+        numbers, x_label="share drawn as asked", title="Every seed, mean and 95 % interval", marks=[0.9]
+    )
+    return pictures.figure(pictures.Row(tuple(grids)), pictures.Row((*strips, shares), height=2.6))
 
 
 STUDY = Study(

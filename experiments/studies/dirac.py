@@ -28,16 +28,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
 from gan_jax import field as fields
+from gan_jax import pictures
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, InputTransform, Objective, Player
 from gan_jax.network import Network
@@ -49,9 +49,11 @@ from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
-from gan_jax.pictures.grids import chart
 from gan_jax.schedule import Schedule, alternating, fresh_turns, simultaneous
 from gan_jax.training.step import init_state, make_train_step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRIOR = gaussian(1)
 STEP = 0.1
@@ -204,35 +206,57 @@ def _path(play: Callable[[Any], Any], begin: Any) -> Any:
     return jax.jit(lambda point: jax.lax.scan(body, point, None, length=ROUNDS)[1])(begin)
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Trajectories from one seed, and the eigenvalues of simultaneous play in the plane."""
     panels = []
     for name in DRAWN:
         path = np.asarray(results[0]["trajectories"]["paths"][name])
         reach = 1.1 * float(np.abs(path).max())
-        curves = {"(psi, theta)": (path[:, 0], path[:, 1])}
-        panels.append(chart(curves, limits=(-reach, reach), size=(210, 210), title=name))
+        panels.append(
+            pictures.curves(
+                {"trajectory": (path[:, 0], path[:, 1]), "equilibrium": ([0.0], [0.0])},
+                x_label="psi",
+                y_label="theta",
+                title=name,
+                x_limits=(-reach, reach),
+                y_limits=(-reach, reach),
+                equal=True,
+                points={"equilibrium"},
+            )
+        )
     found = results[0]["eigenvalues"]
-    circle = np.linspace(0, 2 * np.pi, 200)
-    curves = {"unit circle": (np.cos(circle), np.sin(circle))}
+    circle = np.linspace(0, 2 * np.pi, 400)
+    values: dict[str, Any] = {"unit circle": (np.cos(circle), np.sin(circle))}
     for how in ("simultaneous", "alternating"):
         names = [name for name in found["real"] if name.endswith(how)]
-        x = np.concatenate([found["real"][name] for name in names])
-        y = np.concatenate([found["imaginary"][name] for name in names])
-        ticks = [
-            np.array([[a - 0.012, b], [a + 0.012, b], [np.nan, np.nan]]) for a, b in zip(x, y, strict=True)
-        ]
-        crosses = np.concatenate(ticks)
-        curves[f"eigenvalues, {how}"] = (crosses[:, 0], crosses[:, 1])
-    plane = chart(
-        curves, limits=(0.3, 1.15), size=(426, 300), title=f"eigenvalues of a round, h = {found['h']:.3g}"
+        values[how] = tuple(
+            np.concatenate([found[part][name] for name in names]) for part in ("real", "imaginary")
+        )
+    plane = pictures.curves(
+        values,
+        x_label="real part",
+        y_label="imaginary part",
+        title=f"Eigenvalues of a round, h = {found['h']:.3g}",
+        x_limits=(0.3, 1.15),
+        y_limits=(-0.425, 0.425),
+        equal=True,
+        points={"simultaneous", "alternating"},
     )
     errors = {
-        f"seed {seed}": [math.log10(max(error, 1e-17)) for error in result["eigenvalues"]["errors"].values()]
+        f"seed {seed}": [max(error, 1e-17) for error in result["eigenvalues"]["errors"].values()]
         for seed, result in enumerate(results)
     }
-    right = _draw.dots(errors, title="log10 |eigenvalue - closed form|", lines=[-6.0], width=426)
-    return _draw.column(_draw.row(*panels), _draw.row(plane, right))
+    closed_form = pictures.dot_plot(
+        errors,
+        x_label="|eigenvalue - closed form|",
+        title="Every objective's largest difference, and the claim's bound",
+        log=True,
+        marks=[1e-6],
+    )
+    return pictures.figure(
+        pictures.Row(tuple(panels), height=2.9, shared_legend=True),
+        pictures.Row((plane, closed_form), height=3.8),
+    )
 
 
 def growth(name: str, result: Result) -> float:

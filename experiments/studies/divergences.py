@@ -32,16 +32,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies import _draw
-from experiments.studies._frozen import frozen_game, generator_gradient, shift_network, with_generator
-from experiments.studies._play import critic_of, play, start
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.frozen import (
+    frozen_game,
+    generator_gradient,
+    shift_network,
+    with_generator,
+)
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import critic_of, play, start
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy
@@ -54,6 +59,9 @@ from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan_gp import wgan_gp
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHIFTS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 THETAS = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0)
@@ -181,28 +189,47 @@ def line_critics(seed: int, quick: bool) -> Numbers:
     return {"thetas": thetas, "estimates": estimates}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """Divergences, logarithms of gradients, and parallel lines."""
+def figure(results: Sequence[Result]) -> Figure:
+    """Divergences, gradients, and parallel lines."""
     forms, found = results[0]["closed_forms"], results[0]["critics"]
-    x = np.asarray(forms["shifts"])
+    x, shifts = np.asarray(forms["shifts"]), np.asarray(found["shifts"])
     values = {
         "JS": (x, forms["js"]),
-        "JS by a critic": (found["shifts"], mean(results, "critics", "estimates")),
+        "JS by a critic": (shifts, by_seed(results, "critics", "estimates")),
         "KL / 20": (x, np.asarray(forms["kl"]) / 20),
-        "KL / 20 by a critic": (found["shifts"], mean(results, "critics", "kl") / 20),
+        "KL / 20 by a critic": (shifts, by_seed(results, "critics", "kl") / 20),
         "W / 8": (x, np.asarray(forms["w"]) / 8),
     }
     steep = {
-        "JS": (x[1:], log10(forms["js_slope"][1:])),
-        "minimax by a critic": (found["shifts"][1:], log10(mean(results, "critics", "minimax")[1:])),
-        "KL": (x[1:], log10(x[1:])),
-        "W by a penalised critic": (found["shifts"][1:], log10(mean(results, "critics", "penalised")[1:])),
-        "W": (x, np.zeros_like(x)),
+        "JS": (x[1:], np.abs(forms["js_slope"][1:])),
+        "minimax by a critic": (shifts[1:], np.abs(by_seed(results, "critics", "minimax")[:, 1:])),
+        "KL": (x[1:], x[1:]),
+        "W by a penalised critic": (shifts[1:], np.abs(by_seed(results, "critics", "penalised")[:, 1:])),
+        "W": (x, np.ones_like(x)),
     }
-    return _draw.row(
-        _draw.curves(values, size=(300, 280), title="N(0, 1) against N(m, 1), by m"),
-        _draw.curves(steep, size=(300, 280), title="log10 |gradient by m|"),
-        _draw.curves(lines_drawn(results), size=(300, 280), title="parallel lines, by theta"),
+    return pictures.figure(
+        pictures.Row(
+            (
+                pictures.curves(
+                    values, x_label="shift m", y_label="divergence", title="N(0, 1) against N(m, 1)"
+                ),
+                pictures.curves(
+                    steep,
+                    log="y",
+                    x_label="shift m",
+                    y_label="|gradient by m|",
+                    y_limits=(1e-5, 1e2),
+                    title="How steep they are",
+                ),
+                pictures.curves(
+                    lines_drawn(results),
+                    x_label="theta",
+                    y_label="divergence",
+                    title="Parallel lines at distance theta",
+                ),
+            ),
+            height=3.8,
+        )
     )
 
 
@@ -218,18 +245,13 @@ def lines_drawn(results: Sequence[Result]) -> dict[str, Any]:
         for name, key, value in (("W", "w", 0.0), ("JS", "js", np.nan), ("TV", "tv", np.nan))
     }
     critic = results[0]["line_critics"]
-    curves["JS by a critic"] = (critic["thetas"], mean(results, "line_critics", "estimates"))
+    curves["JS by a critic"] = (critic["thetas"], by_seed(results, "line_critics", "estimates"))
     return curves
 
 
-def mean(results: Sequence[Result], case: str, name: str) -> np.ndarray:
-    """A list's mean over seeds."""
-    return np.mean([result[case][name] for result in results], axis=0)
-
-
-def log10(values: Any) -> np.ndarray:
-    """The logarithm, of at least 1e-12."""
-    return np.log10(np.maximum(np.abs(np.asarray(values, np.float64)), 1e-12))
+def by_seed(results: Sequence[Result], case: str, name: str) -> np.ndarray:
+    """A list of every seed, `[S, M]`."""
+    return np.array([result[case][name] for result in results])
 
 
 def lines_error(result: Result) -> float:

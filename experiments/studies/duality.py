@@ -27,17 +27,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._frozen import CRITIC_ONLY, with_generator
-from experiments.studies._play import BATCHES_A_SEED, critic_of, play, start
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.frozen import CRITIC_ONLY, with_generator
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import BATCHES_A_SEED, critic_of, play, start
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.functional.priors import gaussian
@@ -47,6 +47,9 @@ from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.wgan import optimizer, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 POINTS = 100
 REACH = 2.5
@@ -124,20 +127,33 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     return numbers
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """The three critics' level bands, and what they make of W1."""
-    panels = []
-    for way in WAYS:
-        own = results[0][way]
-        title = f"{way}: estimate {own['critic']:.3g}"
-        panels.append(_draw.surface(own["surface"], own["points"], extent=REACH, size=200, title=title))
+    panels = [
+        pictures.surface(
+            results[0][way]["surface"],
+            results[0][way]["points"],
+            extent=REACH,
+            value_label="critic's value",
+            title=f"{way}: estimate {results[0][way]['critic']:.3g}",
+        )
+        for way in WAYS
+    ]
     share = {way: [result[way]["bound"] / result[way]["primal"] for result in results] for way in WAYS}
-    slopes = {way: [np.log10(result[way]["slope"]) for result in results] for way in WAYS}
-    return _draw.column(
-        _draw.row(*panels),
-        _draw.row(
-            _draw.dots(share, title="estimate / slope, over W1", lines=[1.0], width=303),
-            _draw.dots(slopes, title="log10 of the largest slope", lines=[0.0], width=303),
+    slopes = {way: [result[way]["slope"] for result in results] for way in WAYS}
+    title = "Every seed, mean and 95 % interval"
+    return pictures.figure(
+        pictures.Row(tuple(panels), height=2.8),
+        pictures.Row(
+            (
+                pictures.dot_plot(
+                    share, x_label="estimate / largest slope, as a share of W1", title=title, marks=[1.0]
+                ),
+                pictures.dot_plot(
+                    slopes, log=True, x_label="largest slope between two points", title=title, marks=[1.0]
+                ),
+            ),
+            height=2.0,
         ),
     )
 

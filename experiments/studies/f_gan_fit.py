@@ -32,16 +32,16 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import critic_of, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import critic_of, play
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.functional import divergences as exact
@@ -51,8 +51,10 @@ from gan_jax.game import Game, Player
 from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.f_gan import f_gan
-from gan_jax.pictures.grids import chart
 from gan_jax.schedule import simultaneous
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MEANS, STDS, WEIGHTS = (1.0, -1.0), (1.3, 0.5), (0.6, 0.4)
 BEGIN = (0.0, 1.0)
@@ -180,43 +182,50 @@ def fit_of(state: Any) -> tuple[float, float]:
     return float(params["mu"]), float(jnp.exp(params["log_sigma"]))
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """The mixture with some fits, the alpha family, and learnt against optimal mean, deviation and bound."""
     names = list(fits(results[0]))
     drawn = [name for name in ("kl", "jensen_shannon", "reverse_kl", "pearson") if name in names]
     played = [alpha for alpha in ALPHAS if alpha_case(alpha) in names]
-    learnt = [[result[alpha_case(a)]["sigma"] for a in played] for result in results]
     family = {
-        "learnt": (played, np.mean(learnt, axis=0)),
+        "learnt": (played, [[result[alpha_case(a)]["sigma"] for a in played] for result in results]),
         "optimal": (played, [results[0][alpha_case(a)]["best_sigma"] for a in played]),
     }
-    off = [{name: [_log(100 * relative(r[name])[i]) for r in results] for name in names} for i in (0, 1)]
-    gaps = {name: [_log(100 * (1 - r[name]["bound"] / r[name]["true"])) for r in results] for name in names}
-    return _draw.column(
-        _draw.row(
-            _bells({name: results[0][name] for name in drawn}),
-            chart(family, size=(480, 260), title="sigma along the alpha family, by alpha"),
+    off = [{name: [_percent(relative(r[name])[part]) for r in results] for name in names} for part in (0, 1)]
+    gaps = {name: [_percent(1 - r[name]["bound"] / r[name]["true"]) for r in results] for name in names}
+    return pictures.figure(
+        pictures.Row(
+            (
+                _bells({name: results[0][name] for name in drawn}),
+                pictures.curves(family, x_label="alpha", y_label="sigma", title="The alpha family"),
+            )
         ),
-        _draw.row(
-            _draw.dots(off[0], title="log10 error of mu, % of sigma", lines=[np.log10(2)], width=320),
-            _draw.dots(off[1], title="log10 error of sigma, %", lines=[np.log10(2)], width=320),
-            _draw.dots(gaps, title="log10 gap of the bound, %", lines=[1.0], width=320),
+        pictures.Row(
+            (
+                pictures.dot_plot(
+                    off[0], log=True, x_label="error (% of sigma)", title="Error of mu", marks=[2.0]
+                ),
+                pictures.dot_plot(off[1], log=True, x_label="error (%)", title="Error of sigma", marks=[2.0]),
+                pictures.dot_plot(gaps, log=True, x_label="gap (%)", title="Gap of the bound", marks=[10.0]),
+            ),
+            height=0.6 + 0.2 * len(names),
         ),
     )
 
 
-def _bells(learnt: Mapping[str, Numbers]) -> np.ndarray:
+def _bells(learnt: Mapping[str, Numbers]) -> pictures.Chart:
     """The mixture's density, and those of Gaussians that were fitted to it."""
     x = np.linspace(-5.0, 5.0, 400)
     curves = {"P": (x, np.exp(np.asarray(truth().log_density(jnp.asarray(x)[:, None]))))}
     for name, own in learnt.items():
         gaps = (x - own["mu"]) / own["sigma"]
         curves[name] = (x, np.exp(-(gaps**2) / 2) / (own["sigma"] * np.sqrt(2 * np.pi)))
-    return chart(curves, size=(486, 260), title="P and the Gaussians learnt")
+    return pictures.curves(curves, x_label="x", y_label="density", title="P and the Gaussians learnt")
 
 
-def _log(value: float) -> float:
-    return float(np.log10(max(value, 1e-6)))
+def _percent(share: float) -> float:
+    """A share in percent, of at least 1e-6."""
+    return max(100 * share, 1e-6)
 
 
 def fits(result: Result) -> Result:

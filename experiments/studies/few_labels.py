@@ -25,15 +25,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import no_game, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.image_text import as_text, from_text
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import no_game, play
+from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.evaluate import sample
@@ -43,8 +45,10 @@ from gan_jax.networks import SemiSupervisedCritic, SemiSupervisedGenerator, from
 from gan_jax.objectives import add_terms
 from gan_jax.objectives.cat_gan import cat_gan
 from gan_jax.objectives.semi_supervised import log_z, semi_supervised, supervised
-from gan_jax.pictures.grids import image_grid
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 40
 LATENT, LABELS, TEST = 100, 100, 1000
@@ -101,22 +105,24 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     wrong = np.asarray(jnp.argmax(out["classes"], axis=1)) != test["y"]
     numbers: Numbers = {"error": float(wrong.mean())}
     if seed == 0 and way != "supervised":
-        numbers["samples"] = _draw.as_text(sample(game, state, jax.random.key(500), SHOWN))
+        numbers["samples"] = as_text(sample(game, state, jax.random.key(500), SHOWN))
     return numbers
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Every seed's test error, and what the two generators draw."""
     errors = {way: [100 * result[way]["error"] for result in results] for way in WAYS}
     grids = [
-        _draw.titled(
-            image_grid(_draw.from_text(results[0][way]["samples"], 28), 10, gap=1, scale=1), f"{way}, samples"
+        pictures.image(
+            pictures.image_grid(from_text(results[0][way]["samples"], 28), 10, gap=1), title=f"{way}, samples"
         )
         for way in WAYS
         if way != "supervised"
     ]
-    chart = _draw.dots(errors, title="test error with 100 labels, %, each seed", width=586)
-    return _draw.column(chart, _draw.row(*grids))
+    shown = pictures.dot_plot(
+        errors, x_label="test error (%)", title="100 labels: every seed, mean and 95 % interval"
+    )
+    return pictures.figure(pictures.Row((shown,), height=1.9), pictures.Row(tuple(grids), height=2.4))
 
 
 STUDY = Study(

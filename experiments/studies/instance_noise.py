@@ -31,17 +31,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._frozen import CRITIC_ONLY, generator_gradient
-from experiments.studies._play import critic_of, play, start
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.frozen import CRITIC_ONLY, generator_gradient
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import critic_of, play, start
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.norms import tree_norm
@@ -54,8 +54,10 @@ from gan_jax.metrics.transport import wasserstein
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import with_transforms
 from gan_jax.objectives.gan import gan
-from gan_jax.pictures.grids import scatter
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROUNDS, ALONE = 3000, 3000
 
@@ -131,33 +133,36 @@ def learn(seed: int, quick: bool, noise: bool) -> Numbers:
     return {"rounds": np.linspace(0, rounds, len(seen)), "w1": seen, "samples": shown}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """The critic alone, W1 with and without noise, and the generators' curves."""
     looks = [result["perfect"]["looks"] for result in results]
     rounds = [look["round"] for look in looks[0]]
-    logs = {
-        name: (rounds, np.log10(np.mean([[look[key] for look in seed] for seed in looks], axis=0)))
-        for name, key in (("generator's gradient", "gradient"), ("|grad_x D|", "slope"))
+    alone = {
+        name: (rounds, [[look[key] for look in seed] for seed in looks])
+        for name, key in (("generator's gradient", "gradient"), ("slope of D", "slope"))
     }
     learnt = {
-        name: (results[0][name]["rounds"], np.mean([result[name]["w1"] for result in results], axis=0))
+        name: (results[0][name]["rounds"], [result[name]["w1"] for result in results])
         for name in ("without noise", "annealed noise")
     }
     real = np.asarray(circle().sample(jax.random.key(0), 400))
     panels = [
-        scatter(
-            np.asarray(results[0][name]["samples"]),
-            real,
-            limits=((-1.7, 1.7), (-1.7, 1.7)),
-            size=230,
-            title=name,
+        pictures.scatter(
+            np.asarray(results[0][name]["samples"]), real, limits=((-1.7, 1.7), (-1.7, 1.7)), title=name
         )
         for name in ("without noise", "annealed noise")
     ]
-    return _draw.row(
-        _draw.curves(logs, size=(260, 230), title="log10, the critic alone, by turns"),
-        _draw.curves(learnt, size=(260, 230), title="W1 by rounds, mean of seeds"),
-        *panels,
+    return pictures.figure(
+        pictures.Row(
+            (
+                pictures.curves(
+                    alone, log="y", x_label="turns of the critic", y_label="norm", title="The critic alone"
+                ),
+                pictures.curves(learnt, x_label="rounds", y_label="W1", title="Distance to the data"),
+            ),
+            height=3.2,
+        ),
+        pictures.Row(tuple(panels), height=3.6, shared_legend=True),
     )
 
 

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +42,10 @@ import numpy as np
 import optax
 from scipy.spatial.distance import cdist
 
-from experiments.studies import _draw
-from experiments.studies._play import play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.image_text import as_text, from_text
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import play
+from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
@@ -57,8 +58,10 @@ from gan_jax.metrics.features import extract
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import image_grid
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LATENT, WALKS, STEPS, CLASSES = 16, 200, 24, 10
 HELD_BACK, SHOWN = 500, 12
@@ -154,7 +157,7 @@ def walks(game: Game, state: TrainState, draw: np.random.Generator, seed: int) -
             "changes_mixed": changes(draw.permuted(labels, axis=1)),
         }
         if seed == 0:
-            numbers[name]["images"] = _draw.as_text(images[:4, ::2].reshape(-1, 64))
+            numbers[name]["images"] = as_text(images[:4, ::2].reshape(-1, 64))
     first, last = (image.reshape(WALKS, 64) for image in (images[:, 0], images[:, -1]))
     fades = straight(first, last, shares).reshape(WALKS, STEPS, 8, 8, 1).astype(np.float32)
     numbers["fade"] = {"sure": classified(fades).max(axis=2).mean(axis=0)}
@@ -194,7 +197,7 @@ def arithmetic(game: Game, state: TrainState, draw: np.random.Generator, seed: i
                 shown.append(images[:6])
     share, trials = float(np.mean(hits)), 50 * len(hits)
     error = max((0.1 * 0.9 / trials) ** 0.5, float(np.std(hits, ddof=1)) / len(hits) ** 0.5)
-    pictures = {"arithmetic_images": _draw.as_text(np.concatenate(shown))} if shown else {}
+    pictures = {"arithmetic_images": as_text(np.concatenate(shown))} if shown else {}
     return {"asked": share, "standard_errors": (share - 0.1) / error, "classes": len(present), **pictures}
 
 
@@ -211,37 +214,42 @@ def copies(game: Game, state: TrainState, draw: np.random.Generator, seed: int) 
         "held_distance": np.median(cdist(fake, held).min(axis=1)),
     }
     if seed == 0:
-        numbers["samples"] = _draw.as_text(fake[:SHOWN])
-        numbers["neighbours"] = _draw.as_text(train[near[:SHOWN].argmin(axis=1)])
+        numbers["samples"] = as_text(fake[:SHOWN])
+        numbers["neighbours"] = as_text(train[near[:SHOWN].argmin(axis=1)])
     return numbers
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Walks, arithmetic, nearest neighbours, and how sure the classifier is along walks."""
     own = results[0]["run"]
 
-    def grid(lines: Sequence[str], columns: int, scale: int, title: str) -> np.ndarray:
-        images = _draw.from_text(lines, 8)
-        return _draw.titled(
-            _draw.few_greys(image_grid(images, columns, gap=1, scale=scale, smooth=True)), title
-        )
+    def grid(lines: Sequence[str], columns: int, title: str, y_label: str = "") -> pictures.Chart:
+        images = pictures.image_grid(from_text(lines, 8), columns, gap=1, scale=4, smooth=True)
+        return pictures.image(images, title=title, y_label=y_label)
 
     sure = {
-        name: (np.arange(STEPS), np.mean([r["run"][name]["sure"] for r in results], axis=0))
+        name: (np.arange(STEPS), [r["run"][name]["sure"] for r in results])
         for name in ("straight", "spherical", "fade")
     }
+    walks = [
+        grid(own[name]["images"], STEPS // 2, f"{name} walks".capitalize(), "walks")
+        for name in ("straight", "spherical")
+    ]
+    arithmetic = grid(own["arithmetic_images"], 6, "z + another class's mean - its own")
     pairs = grid(
-        [*own["samples"], *own["neighbours"]], SHOWN, 4, "samples, and their nearest training images"
+        [*own["samples"], *own["neighbours"]], SHOWN, "Samples (top), and their nearest training images"
     )
-    left = _draw.column(
-        *(grid(own[name]["images"], STEPS // 2, 4, f"{name} walks") for name in ("straight", "spherical")),
-        pairs,
+    probability = pictures.curves(
+        sure,
+        x_label="step of the walk",
+        y_label="largest probability",
+        title="How sure a classifier is along walks",
     )
-    right = _draw.column(
-        grid(own["arithmetic_images"], 6, 4, "z + another class's mean - its own"),
-        _draw.curves(sure, size=(300, 200), title="largest probability along walks"),
+    return pictures.figure(
+        pictures.Row(tuple(walks), height=2.1),
+        pictures.Row((pairs,), height=2.0),
+        pictures.Row((arithmetic, probability), height=3.2, widths=(1.0, 2.4)),
     )
-    return _draw.row(left, right)
 
 
 STUDY = Study(

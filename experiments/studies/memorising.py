@@ -32,17 +32,19 @@ Nothing is scaled.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from experiments.studies import _draw
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from gan_jax import pictures
 from gan_jax.metrics.neural import CriticFamily, neural_distance
 from gan_jax.metrics.support import support_size
 from gan_jax.metrics.two_sample import interval_distance
-from gan_jax.pictures.grids import chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DIM, MEMORISED = 200, 20_000
 SIZES = (50, 100, 200, 400, 800, 1600, 3200)
@@ -144,29 +146,50 @@ def least(
         size = max(size + 1, int(size * 1.05))
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Distances of samples by their size, samples that are needed by N, and what W1 and a small critic see."""
-    logs = np.log10(SIZES)
-    falls = {
-        name: (logs, np.log10(np.mean([r["complexity"][name] for r in results], axis=0)))
-        for name in ("intervals", "critics")
+    sizes = np.asarray(SIZES)
+    falls: dict[str, Any] = {
+        name: (sizes, [r["complexity"][name] for r in results]) for name in ("intervals", "critics")
     }
-    falls["m^(-1/2)"] = (logs, -logs / 2)
+    falls["m^(-1/2)"] = (sizes, sizes**-0.5)
     needs = {
-        f"{name} half": (
-            np.log10(SUPPORTS),
-            np.log10(np.mean([r["uniform_toys"][name] for r in results], axis=0)),
-        )
+        f"{name} half": (SUPPORTS, [r["uniform_toys"][name] for r in results])
         for name in ("known", "unknown")
     }
     seen = {
         "W1": [r["distances"]["w1"] for r in results],
         "neural-net": [r["distances"]["neural"] for r in results],
     }
-    return _draw.row(
-        chart(falls, size=(290, 250), title="log10 distance of two samples, by log10 m"),
-        chart(needs, size=(290, 250), title="log10 samples needed, by log10 N"),
-        _draw.dots(seen, title="N(0, I/200) against 20,000 memorised points", width=330),
+    return pictures.figure(
+        pictures.Row(
+            (
+                pictures.curves(
+                    falls,
+                    log="xy",
+                    x_label="size m",
+                    y_label="distance",
+                    title="Two samples of a distribution",
+                ),
+                pictures.curves(
+                    needs,
+                    log="xy",
+                    x_label="size N of the support",
+                    y_label="samples",
+                    title="Samples that are needed",
+                ),
+            )
+        ),
+        pictures.Row(
+            (
+                pictures.dot_plot(
+                    seen,
+                    x_label="distance",
+                    title="N(0, I/200) against 20,000 memorised points: every seed, mean and 95 % interval",
+                ),
+            ),
+            height=1.5,
+        ),
     )
 
 

@@ -35,7 +35,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -43,10 +43,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._modes import look_at_modes
-from experiments.studies._play import late, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.modes import look_at_modes
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import late, play
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
@@ -60,6 +60,9 @@ from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.vral import vral
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.schedule import Schedule, alternating, turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA = {"ring": toy.ring(), "grid": toy.grid()}
 PRIOR = gaussian(32)
@@ -165,36 +168,13 @@ def case(name: str, data: str) -> str:
     return f"{data}, {name}"
 
 
-def cloud(fake: np.ndarray, real: np.ndarray, reach: float, title: str, size: int = 130) -> np.ndarray:
-    """Real points in grey and generated ones in red on a square of `reach` either way; what lies outside is not
-    shown."""
-    page = np.full((size, size, 3), 240, np.uint8)
-    for points, color in ((real, (130, 130, 130)), (fake, (213, 74, 38))):
-        places = np.floor((points * (1, -1) + reach) / (2 * reach) * size).astype(int)
-        for column, row in places[((places >= 1) & (places < size - 1)).all(axis=1)]:
-            page[row - 1 : row + 1, column - 1 : column + 1] = color
-    return _draw.titled(page, title)
-
-
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """For each data set every way's samples, and the measures with their intervals."""
-    parts: list[np.ndarray] = []
-    tables: list[np.ndarray] = []
+    rows: list[pictures.Row] = []
     for data, known in DATA.items():
         names = [name for name in WAYS if results[0][case(name, data)]]
         if not names:
             continue
-        real = np.asarray(known.sample(jax.random.key(0), 200))
-        reach = 2.6 if data == "ring" else 5.0
-        parts.append(
-            _draw.rows(
-                [
-                    cloud(np.asarray(results[0][case(name, data)]["samples"]), real, reach, name)
-                    for name in names
-                ],
-                columns=5,
-            )
-        )
         found = {
             name: {
                 measure.replace("_", " "): [
@@ -204,8 +184,25 @@ def figure(results: Sequence[Result]) -> np.ndarray:
             }
             for name in names
         }
-        tables.append(_draw.table(found, title=f"{data}: mean of the last three looks, {len(results)} seeds"))
-    return _draw.column(*(_draw.row(*pair) for pair in zip(tables, parts, strict=True)))
+        title = f"{data}: mean of the last three evaluations ± 95 % interval, {len(results)} seeds"
+        rows.append(pictures.Row((pictures.table(found, title=title),), height=0.5 + 0.2 * len(names)))
+        real = np.asarray(known.sample(jax.random.key(0), 200))
+        reach = 2.6 if data == "ring" else 5.0
+        clouds: list[pictures.Chart | None] = [
+            pictures.scatter(
+                np.asarray(results[0][case(name, data)]["samples"]),
+                real,
+                limits=((-reach, reach), (-reach, reach)),
+                title=name,
+            )
+            for name in names
+        ]
+        clouds += [None] * (-len(clouds) % 5)
+        rows += [
+            pictures.Row(tuple(clouds[start : start + 5]), height=2.4, shared_legend=True)
+            for start in range(0, len(clouds), 5)
+        ]
+    return pictures.figure(*rows)
 
 
 REMEDIES = ("unrolled 5", "unrolled 10", "PacGAN 2", "PacGAN 3", "PacGAN 4", "minibatch")

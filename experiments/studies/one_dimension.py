@@ -25,15 +25,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import critic_of, play, start
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import critic_of, play, start
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
@@ -43,8 +44,10 @@ from gan_jax.metrics.transport import wasserstein_1d
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import chart
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA = toy.mixture_1d((-2.0, 2.0), 0.5)
 FRAMES = (0, 100, 400, 1000, 2000, 4000)
@@ -101,27 +104,30 @@ def run(seed: int, quick: bool, turns: int) -> Numbers:
 CASES = {f"{turns}:1": functools.partial(run, turns=turns) for turns in (1, 5)}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """One seed's frames: the data's density, the critic's curve, the generator's histogram."""
     density = np.exp(np.asarray(DATA.log_prob(jnp.asarray(LINE)[:, None])))  # type: ignore[misc]
-    strips = []
+    rows = []
     for name in CASES:
         panels = []
         for frame in results[0][name]["frames"]:
             quantiles = np.asarray(frame["fake"])
             samples = np.interp(np.linspace(0, 1, 3000), np.linspace(0, 1, len(quantiles)), quantiles)
             panels.append(
-                chart(
-                    {"data": (LINE, density), "D": (LINE, frame["critic"])},
-                    {"G": np.clip(samples, -4.4, 4.4)},
-                    bins=60,
+                pictures.histogram(
+                    {"generated": np.clip(samples, -4.4, 4.4)},
+                    lines={"data": (LINE, density), "D": (LINE, frame["critic"])},
                     limits=(-4.5, 4.5),
-                    size=(270, 200),
+                    x_label="x",
+                    y_label="density; D",
                     title=f"{name}, round {frame['round']}, W1 {frame['w1']:.2f}",
                 )
             )
-        strips.append(_draw.rows(panels, 3))
-    return _draw.column(*strips)
+        rows += [
+            pictures.Row(tuple(panels[start : start + 3]), height=2.3, shared_legend=True)
+            for start in range(0, len(panels), 3)
+        ]
+    return pictures.figure(*rows)
 
 
 def remaining(result: Result, name: str) -> float:

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -37,10 +37,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._modes import look_at_modes
-from experiments.studies._play import late, mean_curve, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.modes import look_at_modes
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import late, play, seed_curves
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
@@ -50,8 +50,10 @@ from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import chart, scatter
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RING = toy.ring(radius=1.0, sigma=0.01)
 PACKS, LOOKS = 100, 20
@@ -90,28 +92,40 @@ def run(seed: int, quick: bool, degree: int, part: int = 2) -> Numbers:
     return {"looks": seen, "samples": shown}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """Samples of the first seed, reverse KL over training, and every seed's last looks."""
+def figure(results: Sequence[Result]) -> Figure:
+    """Samples of the first seed, reverse KL over training, and every seed's second half."""
     real = np.asarray(RING.sample(jax.random.key(0), 400))
-    limits = ((-1.3, 1.3), (-1.3, 1.3))
+    titles = {name: name.replace("_", " ") for name in STUDY.cases}
     panels = [
-        scatter(
-            np.asarray(results[0][name]["samples"]),
-            real,
-            limits=limits,
-            size=230,
-            title=name.replace("_", " "),
+        pictures.scatter(
+            np.asarray(results[0][name]["samples"]), real, limits=((-1.3, 1.3), (-1.3, 1.3)), title=title
         )
-        for name in STUDY.cases
+        for name, title in titles.items()
     ]
-    curves = {name: mean_curve(results, name, "reverse_kl") for name in STUDY.cases}
+    curves = {title: seed_curves(results, name, "reverse_kl") for name, title in titles.items()}
     last_values = {
-        name: [late_half(name, "reverse_kl", result) for result in results] for name in STUDY.cases
+        title: [late_half(name, "reverse_kl", result) for result in results] for name, title in titles.items()
     }
-    return _draw.row(
-        *panels,
-        chart(curves, size=(260, 230), title="reverse KL, mean of seeds"),
-        _draw.dots(last_values, title="reverse KL, second half, each seed", width=300),
+    return pictures.figure(
+        pictures.Row(
+            (
+                *panels,
+                pictures.curves(
+                    curves, x_label="rounds", y_label="reverse KL (nats)", title="Through training"
+                ),
+            ),
+            height=3.6,
+        ),
+        pictures.Row(
+            (
+                pictures.dot_plot(
+                    last_values,
+                    x_label="reverse KL (nats), mean of the second half",
+                    title="Every seed, mean and 95 % interval",
+                ),
+            ),
+            height=1.5,
+        ),
     )
 
 

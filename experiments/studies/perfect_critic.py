@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy import stats
 
-from experiments.studies import _draw, _perfect
-from experiments.studies._manifold import AMBIENT, LATENT, networks, surface
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups import stopped_generator as stopped
+from experiments.studies.framework.setups.manifold import AMBIENT, LATENT, networks, surface
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from gan_jax import pictures
 from gan_jax.data.toy import from_toy
 from gan_jax.functional.priors import gaussian
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EPOCHS = (1, 10, 25)
 ROUNDS_AN_EPOCH = 40
@@ -55,16 +59,16 @@ LATENTS, COORDINATES, UPDATES = 16, 50, 2000
 
 
 @functools.cache
-def setup() -> _perfect.Setup:
+def setup() -> stopped.Setup:
     """The surface, its generator and its critic."""
     source = from_toy(surface(), 128)
-    return _perfect.setup(networks(), gaussian(LATENT), source, surface().sample, rate=1e-3)
+    return stopped.setup(networks(), gaussian(LATENT), source, surface().sample, rate=1e-3)
 
 
 def frozen(seed: int, quick: bool, epochs: Sequence[int]) -> Numbers:
     """A critic from scratch against a generator of so many epochs, the last of a list."""
     stops = [ROUNDS_AN_EPOCH * epoch for epoch in epochs]
-    return _perfect.frozen(setup(), seed, stops, LOOKS[:-3] if quick else LOOKS)
+    return stopped.frozen(setup(), seed, stops, LOOKS[:-3] if quick else LOOKS)
 
 
 def white_noise(seed: int, quick: bool) -> Numbers:
@@ -88,7 +92,7 @@ def white_noise(seed: int, quick: bool) -> Numbers:
 def white_noise_updates(seed: int, updates: int) -> Any:
     """`[updates, COORDINATES]`: -E grad_x D / D pulled back to parameters, D and its slope redrawn each time."""
     game, draw = setup().game, np.random.default_rng(seed)
-    player = _perfect.trained(setup(), seed, (ROUNDS_AN_EPOCH,)).players["generator"]
+    player = stopped.trained(setup(), seed, (ROUNDS_AN_EPOCH,)).players["generator"]
     flat, as_tree = ravel_pytree(player.params)
     z = jnp.asarray(draw.normal(size=(LATENTS, LATENT)), jnp.float32)
     error = draw.normal(size=(updates, LATENTS, 1)) * 0.01
@@ -107,8 +111,8 @@ def white_noise_updates(seed: int, updates: int) -> Any:
     return coordinates(flat, jnp.asarray(-slope / error / LATENTS, jnp.float32))
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """What is seen by turns; quantiles of the noisy updates against those of both laws."""
+def figure(results: Sequence[Result]) -> Figure:
+    """Measures by turns; quantiles of the noisy updates against those of both laws."""
     noise = results[0]["white_noise"]
     shares, found = np.asarray(noise["shares"]), np.arcsinh(noise["quantiles"])
     cauchy, normal = stats.cauchy(0, 0.5).ppf(shares), stats.norm(0, 1 / 1.349).ppf(shares)
@@ -117,8 +121,14 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         "a Gaussian's": (np.arcsinh(normal), found),
         "equal": (np.arcsinh(cauchy), np.arcsinh(cauchy)),
     }
-    last = _draw.curves(quantiles, size=(250, 230), title="asinh quantiles, updates by")
-    return _draw.rows([*_perfect.panels(results, CASES), last], 3)
+    last = pictures.curves(
+        quantiles, x_label="asinh of the law's quantile", y_label="asinh of the updates'", title="Quantiles"
+    )
+    panels = stopped.panels(results, CASES)
+    return pictures.figure(
+        pictures.Row(tuple(panels[:3]), shared_legend=True),
+        pictures.Row((*panels[3:], last), height=3.2),
+    )
 
 
 def cauchy_over_gaussian(result: Result) -> float:
@@ -139,12 +149,32 @@ STUDY = Study(
     },
     seeds=5,
     claims=(
-        Claim(effect=_perfect.at_each(CASES, _perfect.accuracy, min), at_least=0.99, quick=0.98),
-        Claim(effect=_perfect.at_each(CASES, _perfect.estimate, min), at_least=0.98, quick=0.9),
-        Claim(effect=_perfect.at_each(CASES[:1], _perfect.decades, max), at_most=-3.0, quick=-1.5),
-        Claim(effect=_perfect.at_each(CASES, _perfect.decades_from_largest, max), at_most=-3.0, quick=-0.7),
-        Claim(effect=_perfect.at_each(CASES, _perfect.variance_growth, min), at_least=10.0, quick=2.0),
-        Claim(effect=_perfect.at_each(CASES, _perfect.norm_growth, min), at_least=3.0, quick=1.5),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.accuracy, min),
+            at_least=0.99,
+            quick=0.98,
+        ),
+        Claim(effect=stopped.at_each(CASES, stopped.estimate, min), at_least=0.98, quick=0.9),
+        Claim(
+            effect=stopped.at_each(CASES[:1], stopped.decades, max),
+            at_most=-3.0,
+            quick=-1.5,
+        ),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.decades_from_largest, max),
+            at_most=-3.0,
+            quick=-0.7,
+        ),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.variance_growth, min),
+            at_least=10.0,
+            quick=2.0,
+        ),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.norm_growth, min),
+            at_least=3.0,
+            quick=1.5,
+        ),
         Claim(effect=cauchy_over_gaussian, at_most=0.5, quick=0.5),
     ),
     figure=figure,

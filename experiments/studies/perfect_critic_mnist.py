@@ -35,18 +35,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from experiments.studies import _draw, _perfect
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups import stopped_generator as stopped
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.functional.priors import gaussian
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EPOCHS = (1, 10, 25)
 TURNS = (0, 25, 100, 250, 500, 1000)
@@ -55,7 +58,7 @@ LATENT, WIDTH, BATCH = 32, 16, 64
 
 
 @functools.cache
-def setup(data: str, width: int) -> _perfect.Setup:
+def setup(data: str, width: int) -> stopped.Setup:
     """Digits, and DCGANs of a width for them."""
     images = load(data)["x"]
     size = images.shape[1]
@@ -68,7 +71,7 @@ def setup(data: str, width: int) -> _perfect.Setup:
         "generator": from_linen(DCGANGenerator(size=size, channels=1, width=width), jnp.zeros((2, LATENT))),
     }
     source = from_arrays({"x": images}, BATCH)
-    return _perfect.setup(networks, gaussian(LATENT), source, draw, rate=5e-4, minibatches=16, judged=1000)
+    return stopped.setup(networks, gaussian(LATENT), source, draw, rate=5e-4, minibatches=16, judged=1000)
 
 
 def frozen(
@@ -78,12 +81,16 @@ def frozen(
     of = setup("digits" if quick else "mnist5k", width)
     rounds_an_epoch = (of.source.size or 0) // BATCH
     stops = [rounds_an_epoch * epoch for epoch in epochs]
-    return _perfect.frozen(of, seed, stops, turns[:-1] if quick else turns)
+    return stopped.frozen(of, seed, stops, turns[:-1] if quick else turns)
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """What is seen by turns."""
-    return _draw.rows(_perfect.panels(results, CASES), 3)
+def figure(results: Sequence[Result]) -> Figure:
+    """Measures by turns."""
+    panels: list[pictures.Chart | None] = [*stopped.panels(results, CASES)]
+    return pictures.figure(
+        pictures.Row(tuple(panels[:3]), shared_legend=True),
+        pictures.Row((*panels[3:], None), shared_legend=True),
+    )
 
 
 CASES = ["1 epoch", "10 epochs", "25 epochs"]
@@ -100,23 +107,38 @@ STUDY = Study(
     },
     seeds=3,
     claims=(
-        Claim(effect=_perfect.at_each(CASES, _perfect.accuracy, min), at_least=0.95, quick=0.95),
-        Claim(effect=_perfect.at_each(CASES[:1], _perfect.estimate, min), at_least=0.98, quick=0.9),
         Claim(
-            effect=_perfect.at_each(CASES, _perfect.estimate, min), at_least=0.8, quick=0.8, every_seed=True
+            effect=stopped.at_each(CASES, stopped.accuracy, min),
+            at_least=0.95,
+            quick=0.95,
         ),
         Claim(
-            effect=_perfect.at_each(CASES[:1], _perfect.decades_from_largest, max),
+            effect=stopped.at_each(CASES[:1], stopped.estimate, min),
+            at_least=0.98,
+            quick=0.9,
+        ),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.estimate, min),
+            at_least=0.8,
+            quick=0.8,
+            every_seed=True,
+        ),
+        Claim(
+            effect=stopped.at_each(CASES[:1], stopped.decades_from_largest, max),
             at_most=-1.0,
             quick=-0.7,
             every_seed=True,
         ),
         Claim(
-            effect=lambda r: math.log10(_perfect.at_each(CASES, _perfect.variance_growth, min)(r)),
+            effect=lambda r: math.log10(stopped.at_each(CASES, stopped.variance_growth, min)(r)),
             at_least=1.0,
             quick=0.3,
         ),
-        Claim(effect=_perfect.at_each(CASES, _perfect.norm_growth, min), at_least=3.0, quick=1.5),
+        Claim(
+            effect=stopped.at_each(CASES, stopped.norm_growth, min),
+            at_least=3.0,
+            quick=1.5,
+        ),
     ),
     figure=figure,
 )

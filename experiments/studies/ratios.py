@@ -33,16 +33,16 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import play, start
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import play, start
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.dynamics import eigenvalues
@@ -53,8 +53,10 @@ from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player, TrainState
 from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import chart
 from gan_jax.schedule import Schedule, alternating, turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RATIOS = (1, 5, 50)
 WAYS = ("simultaneous", "alternating", "consensus", "extragradient")
@@ -166,26 +168,33 @@ def run(seed: int, quick: bool, way: str, ratio: int) -> Numbers:
     }
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """W2 through training at each ratio, where it ends, the rotation there, and what a round costs."""
     panels = []
     for ratio in RATIOS:
         curves = {}
         for way in WAYS:
             if played := [result[case(way, ratio)] for result in results if result[case(way, ratio)]]:
-                paths = np.mean([own["path"] for own in played], axis=0)
-                curves[way] = (np.linspace(0, played[0]["rounds"], len(paths)), np.log10(paths))
-        panels.append(chart(curves, size=(260, 230), title=f"log10 W2 by rounds, {ratio}:1"))
+                paths = np.array([own["path"] for own in played])
+                curves[way] = (np.linspace(0, played[0]["rounds"], paths.shape[1]), paths)
+        panels.append(
+            pictures.curves(
+                curves, log="y", x_label="rounds", y_label="W2", title=f"{ratio}:1", order=tuple(WAYS)
+            )
+        )
     names = [name for name in STUDY.cases if results[0][name]]
-    last = {name: [np.log10(result[name]["w2"]) for result in results] for name in names}
+    last = {name: [result[name]["w2"] for result in results] for name in names}
     rotation = {name: [result[name]["rotation"] for result in results] for name in names}
-    cost = {name: [np.log10(1e3 * result[name]["seconds_a_round"]) for result in results] for name in names}
-    return _draw.column(
-        _draw.row(*panels),
-        _draw.row(
-            _draw.dots(last, title="log10 W2, last ten looks", width=260),
-            _draw.dots(rotation, title="rotation at the last round", width=260),
-            _draw.dots(cost, title="log10 processor ms a round", width=260),
+    cost = {name: [1e3 * result[name]["seconds_a_round"] for result in results] for name in names}
+    return pictures.figure(
+        pictures.Row(tuple(panels), height=3.0, shared_legend=True),
+        pictures.Row(
+            (
+                pictures.dot_plot(last, log=True, x_label="W2, last ten evaluations", title="At the end"),
+                pictures.dot_plot(rotation, x_label="rotation at the last round", title="Rotation"),
+                pictures.dot_plot(cost, log=True, x_label="processor time of a round (ms)", title="Cost"),
+            ),
+            height=0.6 + 0.2 * len(names),
         ),
     )
 

@@ -25,16 +25,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import late, mean_curve, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import late, play, seed_curves
+from gan_jax import pictures
 from gan_jax.data import load
 from gan_jax.data.arrays import decode
 from gan_jax.data.source import Source
@@ -49,8 +49,10 @@ from gan_jax.metrics.modes import class_statistics, stacked_classes
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled, with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import image_grid, to_uint8
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LATENT, BATCH, RATE, ROUNDS = 64, 64, 1e-3, 6000
 SAMPLES = 10_000
@@ -110,24 +112,29 @@ def run(seed: int, quick: bool, steps: int, degree: int) -> Numbers:
 
     rounds = ROUNDS // 10 if quick else ROUNDS
     state, seen = play(game, source, seed, rounds, every=rounds // 10, look=look)
-    shown: Any = to_uint8(sample(game, state, jax.random.key(99), 20)) if seed == 0 else []
+    shown: Any = pictures.to_uint8(sample(game, state, jax.random.key(99), 20)) if seed == 0 else []
     return {"looks": seen, "samples": shown}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """Samples of the first seed, modes through training, and every seed's last looks."""
+def figure(results: Sequence[Result]) -> Figure:
+    """Samples of the first seed, modes through training, and every seed's last evaluations."""
     grids = []
     for name in STUDY.cases:
         images = np.asarray(results[0][name]["samples"]) / 127.5 - 1
-        grids.append(_draw.titled(image_grid(images, columns=5, scale=5), title=name))
+        grids.append(pictures.image(pictures.image_grid(images, columns=5, scale=5), title=name))
     charts = []
-    for measure, title in (("modes_covered", "modes covered"), ("reverse_kl", "reverse KL")):
-        whole = {name: mean_curve(results, name, measure) for name in STUDY.cases}
-        curves = {name: (rounds[1:], means[1:]) for name, (rounds, means) in whole.items()}
-        charts.append(_draw.curves(curves, size=(300, 260), title=f"{title}, mean of seeds"))
+    for measure, label in (
+        ("modes_covered", "modes covered (of 1,000)"),
+        ("reverse_kl", "reverse KL (nats)"),
+    ):
+        whole = {name: seed_curves(results, name, measure) for name in STUDY.cases}
+        curves = {name: (rounds[1:], values[:, 1:]) for name, (rounds, values) in whole.items()}
+        charts.append(pictures.curves(curves, x_label="rounds", y_label=label, title="Through training"))
     seeds = {name: [modes(result, name) for result in results] for name in STUDY.cases}
-    dots = _draw.dots(seeds, title="modes, mean of the last three looks", width=320)
-    return _draw.column(_draw.row(*grids), _draw.row(*charts, dots))
+    dots = pictures.dot_plot(
+        seeds, x_label="modes covered, mean of the last three", title="Every seed, mean and 95 % interval"
+    )
+    return pictures.figure(pictures.Row(tuple(grids), height=2.2), pictures.Row((*charts, dots), height=3.0))
 
 
 def modes(result: Result, case: str) -> float:

@@ -26,19 +26,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.studies import _draw
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from gan_jax import pictures
 from gan_jax.functional import divergences as exact
 from gan_jax.metrics.transport import wasserstein_1d
 from gan_jax.objectives import gan, non_saturating
-from gan_jax.pictures.grids import chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEVELS = np.geomspace(2.0, 0.02, 25)
 
@@ -187,10 +189,10 @@ def lines_bound(theta: float, sigma: float) -> float:
     return 2 * math.sqrt(2) * sigma + 2 * diameter * math.sqrt(jsd)
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
-    """The bound along the schedule, and the logarithms of all differences."""
+def figure(results: Sequence[Result]) -> Figure:
+    """The bound along the schedule, and all differences."""
     found = results[0]["wasserstein_bound"]
-    level = np.log10(LEVELS)
+    level = np.asarray(LEVELS)
     curves = {
         "bound, points on a line": (level, found["bounds"]),
         "W": (level, np.full(len(level), found["w"])),
@@ -203,10 +205,23 @@ def figure(results: Sequence[Result]) -> np.ndarray:
         "log(1 - D)": [r["optimal_critic"]["saturating"] for r in results],
         "Theorem 3.2": [r["noisy_gradient"]["difference"] for r in results],
     }
-    logs = {name: [math.log10(max(value, 1e-17)) for value in values] for name, values in groups.items()}
-    return _draw.row(
-        chart(curves, size=(380, 260), title="Theorem 3.3: W and its bound, by log10 sigma"),
-        _draw.dots(logs, title="log10 of the difference, each seed", lines=[-4.0]),
+    differences = {name: [max(value, 1e-17) for value in values] for name, values in groups.items()}
+    return pictures.figure(
+        pictures.Row(
+            (
+                pictures.curves(
+                    curves, log="x", x_label="sigma of the noise", y_label="distance", title="Theorem 3.3"
+                ),
+                pictures.dot_plot(
+                    differences,
+                    log=True,
+                    x_label="difference from the closed form",
+                    title="Every seed, and the claims' bound",
+                    marks=[1e-4],
+                ),
+            ),
+            height=3.4,
+        )
     )
 
 

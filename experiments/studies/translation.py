@@ -30,15 +30,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._play import no_game, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.image_text import as_text, from_text
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import no_game, play
+from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
@@ -49,8 +51,10 @@ from gan_jax.metrics.two_sample import mmd_test
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.objectives import add_terms, reconstruction
 from gan_jax.objectives.pix2pix import image_condition, patches, pix2pix
-from gan_jax.pictures.grids import image_grid
 from gan_jax.schedule import alternating, turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIDE, GIVEN, HELD_BACK, SHOWN = 28, 8, 1000, 16
 GREY = 128
@@ -72,7 +76,7 @@ WAYS = {"L1 alone": l1_alone, "game": lambda: pix2pix(l1=10.0)}
 
 
 @functools.cache
-def pictures() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def digits() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Digits with their upper rows as condition: to learn from, and held back."""
     arrays = load("mnist5k")
     given = arrays["x"].copy()
@@ -93,7 +97,7 @@ def game_of(way: str) -> tuple[Game, Source]:
         objective=WAYS[way](),
         schedule=alternating() if way == "game" else (turn("generator"),),
     )
-    training, _ = pictures()
+    training, _ = digits()
     return game, from_arrays({name: training[name] for name in ("x", "condition")}, 32)
 
 
@@ -101,7 +105,7 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
     """How the lower parts that are drawn compare with true ones."""
     game, source = game_of(way)
     state, _ = play(game, source, seed, 150 if quick else 2000)
-    _, held = pictures()
+    _, held = digits()
     given, true = (np.asarray(decode(jnp.asarray(held[name]))) for name in ("condition", "x"))
     drawn = sample(
         game, state, jax.random.key(400 + seed), HELD_BACK, condition_batch=lambda n: {"condition": given[:n]}
@@ -117,30 +121,28 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
         "l1": np.abs(drawn - true)[:, GIVEN:].mean(),
     }
     if seed == 0:
-        numbers["true"] = _draw.as_text(true[:SHOWN])
-        numbers["drawn"] = _draw.as_text(drawn[:SHOWN])
+        numbers["true"] = as_text(true[:SHOWN])
+        numbers["drawn"] = as_text(drawn[:SHOWN])
     return numbers
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Given, drawn by either way, and true; the seeds' numbers."""
-    own = {way: _draw.from_text(results[0][way]["drawn"], SIDE) for way in WAYS}
-    true = _draw.from_text(results[0]["game"]["true"], SIDE)
+    own = {way: from_text(results[0][way]["drawn"], SIDE) for way in WAYS}
+    true = from_text(results[0]["game"]["true"], SIDE)
     given = true.copy()
     given[:, GIVEN:] = 0.0
     rows = [
-        _draw.titled(_draw.few_greys(image_grid(images, SHOWN, gap=2, scale=1, smooth=True)), title)
+        pictures.Row((pictures.image(pictures.image_grid(images, SHOWN, gap=2), y_label=title),), height=0.8)
         for title, images in (("given", given), *own.items(), ("true", true))
     ]
     mmd = {way: [r[way]["mmd"] for r in results] for way in WAYS}
     variance = {way: [r[way]["variance"] for r in results] for way in WAYS}
-    return _draw.column(
-        *rows,
-        _draw.row(
-            _draw.dots(mmd, title="squared MMD of lower parts and real ones", width=336),
-            _draw.dots(variance, title="variance, as a share of the real one", width=336, lines=[1.0]),
-        ),
+    dots = (
+        pictures.dot_plot(mmd, x_label="squared MMD of lower parts and real ones"),
+        pictures.dot_plot(variance, x_label="variance, as a share of the real one", marks=[1.0]),
     )
+    return pictures.figure(*rows, pictures.Row(dots, height=1.5))
 
 
 STUDY = Study(

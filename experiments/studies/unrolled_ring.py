@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -33,10 +33,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._modes import look_at_modes
-from experiments.studies._play import late, mean_curve, play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.modes import look_at_modes
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import late, play, seed_curves
+from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.evaluation.evaluate import sample
@@ -45,8 +45,10 @@ from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
-from gan_jax.pictures.grids import chart, scatter
 from gan_jax.schedule import alternating
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RING = toy.ring()
 
@@ -82,19 +84,28 @@ def run(seed: int, quick: bool, steps: int) -> Numbers:
     return {"looks": seen, "samples": shown}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """Samples of the first seed, modes and W1 over training in all seeds."""
     real = np.asarray(RING.sample(jax.random.key(0), 400))
-    limits = ((-2.6, 2.6), (-2.6, 2.6))
+    titles = {"plain": "not unrolled", "unrolled_5": "unrolled by 5 steps"}
     panels = [
-        scatter(np.asarray(results[0][name]["samples"]), real, limits=limits, size=230, title=title)
-        for name, title in (("plain", "not unrolled, the last round"), ("unrolled_5", "unrolled by 5 steps"))
+        pictures.scatter(
+            np.asarray(results[0][name]["samples"]), real, limits=((-2.6, 2.6), (-2.6, 2.6)), title=title
+        )
+        for name, title in titles.items()
     ]
-    charts = []
-    for measure, title in (("modes_covered", "modes covered, mean of seeds"), ("w1", "W1, mean of seeds")):
-        curves = {name: mean_curve(results, name, measure) for name in STUDY.cases}
-        charts.append(chart(curves, size=(260, 230), title=title))
-    return _draw.row(*panels, *charts)
+    charts = [
+        pictures.curves(
+            {title: seed_curves(results, name, measure) for name, title in titles.items()},
+            x_label="rounds",
+            y_label=label,
+        )
+        for measure, label in (("modes_covered", "modes covered (of 8)"), ("w1", "W1"))
+    ]
+    return pictures.figure(
+        pictures.Row(tuple(panels), height=3.6, shared_legend=True),
+        pictures.Row(tuple(charts), height=3.0, shared_legend=True),
+    )
 
 
 def last(case: str, measure: str, result: Result) -> float:

@@ -38,17 +38,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies import _draw
-from experiments.studies._manifold import LATENT, networks, surface
-from experiments.studies._play import play
-from experiments.studies._study import Claim, Numbers, Result, Study
+from experiments.studies.framework.setups.manifold import LATENT, networks, surface
+from experiments.studies.framework.study import Claim, Numbers, Result, Study
+from experiments.studies.framework.training import play
+from gan_jax import pictures
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy
 from gan_jax.evaluation.evaluate import sample
@@ -59,8 +59,10 @@ from gan_jax.metrics.transport import sliced_wasserstein
 from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives import gan, least_squares, non_saturating, vral, vral_parzen, wgan
-from gan_jax.pictures.grids import chart, scatter
 from gan_jax.schedule import alternating, turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRIOR = gaussian(LATENT)
 WINDOW = vral_parzen.WINDOW
@@ -167,47 +169,68 @@ def run(seed: int, quick: bool, name: str, ratio: int) -> Numbers:
     return {"looks": [*looks, seen[-1]]}
 
 
-def figure(results: Sequence[Result]) -> np.ndarray:
+def figure(results: Sequence[Result]) -> Figure:
     """D's outputs and samples at either ratio, and three measures through training."""
     data = np.asarray(surface().sample(jax.random.key(0), 400)) @ plane()
-    pictures: dict[str, list[np.ndarray]] = {"outputs": [], "samples": []}
+    rows = []
     for ratio in RATIOS:
-        for name in OBJECTIVES:
-            if not (looks := results[0][case(name, ratio)]["looks"]):
-                continue
-            title = f"{name}, {ratio}:1"
-            real, fake = (_spread(side) for side in looks[-1]["histogram"])
-            sides = {"real": real, "fake": fake}
-            points = np.asarray(looks[-1]["samples"])
-            pictures["outputs"].append(chart(histograms=sides, bins=40, size=(160, 130), title=f"D, {title}"))
-            pictures["samples"].append(scatter(points, data, limits=LIMITS, size=160, title=title))
-    return _draw.column(
-        *(_draw.rows(shown, 6) for shown in pictures.values()), _draw.rows(curves(results), 3)
-    )
+        names = [name for name in OBJECTIVES if results[0][case(name, ratio)]["looks"]]
+        last_looks = {name: results[0][case(name, ratio)]["looks"][-1] for name in names}
+        outputs = [
+            pictures.histogram(
+                {
+                    side: _spread(quantiles)
+                    for side, quantiles in zip(("real", "fake"), look["histogram"], strict=True)
+                },
+                bins=40,
+                x_label="D",
+                title=f"{name}, {ratio}:1",
+            )
+            for name, look in last_looks.items()
+        ]
+        clouds = [
+            pictures.scatter(np.asarray(look["samples"]), data, limits=LIMITS) for look in last_looks.values()
+        ]
+        rows += [
+            pictures.Row(tuple(outputs), height=2.2, shared_legend=True),
+            pictures.Row(tuple(clouds), height=2.2, shared_legend=True),
+        ]
+    return pictures.figure(*rows, *measures(results), width=12.0)
 
 
 LIMITS = ((-11.0, 11.0), (-11.0, 11.0))
 MEASURES = {
-    "gradient": "log10 |d L_G / d G(z)|",
-    "slope": "log10 |grad D(G(z))|",
-    "variance": "log10 Var D(G(z))",
+    "gradient": "|d L_G / d G(z)|",
+    "slope": "|grad D(G(z))|",
+    "variance": "Var D(G(z))",
 }
 
 
-def curves(results: Sequence[Result]) -> list[np.ndarray]:
-    """The measures through training, logarithms of means over seeds."""
-    charts = []
+def measures(results: Sequence[Result]) -> list[pictures.Row]:
+    """The measures through training, a row for each ratio."""
+    rows = []
     for ratio in RATIOS:
-        for key, title in MEASURES.items():
+        charts = []
+        for key, label in MEASURES.items():
             drawn = {}
             for name in OBJECTIVES:
                 looks = [result[case(name, ratio)]["looks"] for result in results]
                 if looks[0]:
-                    mean = np.mean([[look[key] for look in seed] for seed in looks], axis=0)
-                    drawn[name] = ([look["round"] for look in looks[0]], np.log10(np.maximum(mean, 1e-12)))
+                    values = np.array([[look[key] for look in seed] for seed in looks])
+                    drawn[name] = ([look["round"] for look in looks[0]], np.maximum(values, 1e-12))
             if drawn:
-                charts.append(_draw.curves(drawn, size=(326, 250), title=f"{title}, {ratio}:1"))
-    return charts
+                charts.append(
+                    pictures.curves(
+                        drawn,
+                        log="y",
+                        x_label="rounds",
+                        y_label=label,
+                        title=f"{ratio}:1",
+                        order=tuple(OBJECTIVES),
+                    )
+                )
+        rows += [pictures.Row(tuple(charts), height=3.0, shared_legend=True)] if charts else []
+    return rows
 
 
 def _spread(quantiles: Sequence[float]) -> np.ndarray:

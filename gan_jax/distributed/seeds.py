@@ -10,18 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from scipy import special
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout, LayoutError, Run, make_mesh
+from gan_jax.functional.intervals import student_interval
 from gan_jax.game import Diagnostic, Game, TrainState
 from gan_jax.schedule import Schedule
 from gan_jax.training.rollout import rollout_program
 from gan_jax.types import Array, Key, Metrics, Tree
 
 SEED_AXIS = "seed"
-_CONFIDENCE = 0.95
 
 
 def _fields(common: Any, own: Any) -> Any:
@@ -230,12 +229,10 @@ def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, values in metrics.items():
         each = np.asarray(values, np.float64)
-        count, mean = len(each), each.mean(axis=0)
-        reach = special.stdtrit(count - 1, (1 + _CONFIDENCE) / 2)
-        reach = reach * each.std(axis=0, ddof=1) / np.sqrt(count)
+        mean, low, high = student_interval(each)
         told |= {
             name: mean.tolist(),
-            f"{name}/interval": [(mean - reach).tolist(), (mean + reach).tolist()],
+            f"{name}/interval": [low.tolist(), high.tolist()],
             f"{name}/seeds": each.tolist(),
         }
     return told
@@ -282,7 +279,8 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    return summary({"": values})["/interval"]
+    _, low, high = student_interval(values)
+    return [low.tolist(), high.tolist()]
 
 
 def is_number(value: Any) -> bool:

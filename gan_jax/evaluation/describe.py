@@ -13,6 +13,7 @@ from gan_jax.network import parameter_count
 from gan_jax.networks.describe import describe as describe_network
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Schedule, Turn
+from gan_jax.tables import text_table
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Metrics
@@ -78,16 +79,16 @@ def _costs(experiment: Experiment) -> list[str]:
     """A line for each kind of turn and one for the round."""
     game = experiment.game
     counts = Counter(turn.players for turn in game.schedule)
-    lines, total = [], 0.0
+    rows, total = [], 0.0
     for players, count in counts.items():
         flops = turn_flops(game, experiment.source, Turn(players))
         total += count * flops
-        lines.append(f"{count:4d} x {' + '.join(players):<24} {quantity(flops)}FLOP")
-    lines.append(f"       {'a round':<24} {quantity(total)}FLOP")
-    lines.append(
-        "As the compiler counts on one device; what a loop inside a turn repeats (unrolling) counts once."
-    )
-    return lines
+        rows.append([f"{count} x {' + '.join(players)}", f"{quantity(flops)}FLOP"])
+    rows.append(["a round", f"{quantity(total)}FLOP"])
+    return [
+        text_table(rows),
+        "As the compiler counts on one device; what a loop inside a turn repeats (unrolling) counts once.",
+    ]
 
 
 def turn_flops(game: Game, source: Source, turn: Turn) -> float:

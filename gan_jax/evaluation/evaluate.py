@@ -186,13 +186,17 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(experiment: Experiment, state: TrainState, *, ema: bool = True) -> dict[str, Any]:
-    """The experiment's pictures of `state`, always of the same latents, by name: uint8 `[H, W, C]`.
+def pictures(
+    experiment: Experiment, state: TrainState, *, ema: bool = True
+) -> dict[str, Callable[[], np.ndarray]]:
+    """What draws the experiment's pictures of `state`, by name, each uint8 `[H, W, C]`.
+
+    The samples, always of the same latents, are there already; the drawing is left to the caller's thread.
 
     A game with one generator has the picture `samples`; with several, each has `samples_<player>`.
     """
     key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn = {}
+    drawn: dict[str, Callable[[], np.ndarray]] = {}
     names = generators_of(experiment.game)
     for name in names:
         samples = sample(
@@ -204,7 +208,7 @@ def pictures(experiment: Experiment, state: TrainState, *, ema: bool = True) -> 
             ema=ema,
             condition_batch=experiment.condition_batch,
         )
-        drawn[picture_name(names, name)] = experiment.picture_of(name)(samples)
+        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
     return drawn
 
 

@@ -16,6 +16,7 @@ from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.evaluate import source_examples
 from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.tables import number_table
 from gan_jax.training.experiment import ExperimentError, choose
 
 if TYPE_CHECKING:
@@ -253,27 +254,3 @@ def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
         }
         parts.append("\n".join([score_table(rows), *reasons, str(next(iter(rows.values())).fingerprint)]))
     return "\n\n".join(parts)
-
-
-def number_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Numbers by row and column; what is no number is left out.
-
-    >>> print(number_table({"round 10, raw": {"modes_covered": 8, "entropy": 2.0794415}}))
-                   modes_covered  entropy
-    round 10, raw              8   2.0794
-    """
-    numbers = {
-        label: {name: value for name, value in row.items() if isinstance(value, int | float)}
-        for label, row in rows.items()
-    }
-    columns = list(dict.fromkeys(name for row in numbers.values() for name in row))
-    cells = [["", *columns]] + [
-        [label, *(f"{row[name]:.5g}" if name in row else "-" for name in columns)]
-        for label, row in numbers.items()
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for label, *others in cells:
-        right = (f"  {cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
-        lines.append(f"{label:<{widths[0]}}" + "".join(right))
-    return "\n".join(lines)

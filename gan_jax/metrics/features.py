@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics._check import as_floats
+from gan_jax.tables import number_table, text_table
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
@@ -335,9 +336,9 @@ class Scores:
         return cls(dict(stored["values"]), Fingerprint(**stored["fingerprint"]), left_out)
 
     def __str__(self) -> str:
-        lines = [f"{name:<24}{value:12.6g}" for name, value in self.values.items()]
+        lines = [[name, f"{value:.6g}"] for name, value in self.values.items()]
         reasons = [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
-        return "\n".join([*lines, *reasons, str(self.fingerprint)])
+        return "\n".join([text_table(lines, align="lr"), *reasons, str(self.fingerprint)])
 
 
 def score_table(rows: Mapping[str, Scores]) -> str:
@@ -353,9 +354,9 @@ def score_table(rows: Mapping[str, Scores]) -> str:
     ...                   real=100, fake=100, split="test", seed=0)
     >>> other = dataclasses.replace(one, fake=50)
     >>> print(score_table({"a": Scores({"frechet": 1.5}, one), "b": Scores({"frechet": 2.25}, other)}))
-              frechet
-    a             1.5
-    b [1]        2.25
+           frechet
+    a          1.5
+    b [1]     2.25
     Not comparable with the first row:
     [1] fake: 100 against 50
     """
@@ -368,18 +369,9 @@ def score_table(rows: Mapping[str, Scores]) -> str:
         if scores.fingerprint != first:
             marks.setdefault(scores.fingerprint, f"[{len(marks) + 1}]")
         labels[label] = f"{label} {marks[scores.fingerprint]}" if scores.fingerprint in marks else label
-    columns = list(dict.fromkeys(name for scores in rows.values() for name in scores.values))
-    wide = max(map(len, labels.values()))
-    widths = {name: max(len(name), 11) for name in columns}
-    lines = [" " * wide + "".join(f" {name:>{widths[name]}}" for name in columns)]
-    for label, scores in rows.items():
-        cells = (f"{scores.values[n]:.5g}" if n in scores.values else "-" for n in columns)
-        lines.append(
-            f"{labels[label]:<{wide}}"
-            + "".join(f" {cell:>{widths[name]}}" for name, cell in zip(columns, cells, strict=True))
-        )
+    table = number_table({labels[label]: scores.values for label, scores in rows.items()})
     notes = [f"{mark} {'; '.join(first.differences(fingerprint))}" for fingerprint, mark in marks.items()]
-    return "\n".join([*lines, *(["Not comparable with the first row:", *notes] if notes else [])])
+    return "\n".join([table, *(["Not comparable with the first row:", *notes] if notes else [])])
 
 
 def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gan_jax.network import Network, parameter_count
+from gan_jax.tables import text_table
 from gan_jax.types import Tree
 
 
@@ -60,15 +61,7 @@ def _table(tree: Tree, title: str) -> str:
         *((row.name, str(row.shape), row.dtype, f"{row.size:,}") for row in rows),
         ("total", "", "", f"{parameter_count(tree):,}"),
     ]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place == 3 else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join(lines) + f"  ({_bytes(tree)})"
+    return f"{text_table(cells, align='lllr')}  ({_bytes(tree)})"
 
 
 def _bytes(tree: Tree) -> str:

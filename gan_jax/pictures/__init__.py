@@ -1,1 +1,33 @@
-"""Pictures: grids of images and charts."""
+"""Grids of images by Pillow, and charts by matplotlib, which is imported when the first figure is made."""
+
+from gan_jax.pictures.charts import (
+    Chart,
+    curves,
+    dot_plot,
+    histogram,
+    image,
+    scatter,
+    surface,
+    table,
+)
+from gan_jax.pictures.figures import Row, figure, save, to_array
+from gan_jax.pictures.grids import Picture, image_grid, to_png, to_uint8
+
+__all__ = [
+    "Chart",
+    "Picture",
+    "Row",
+    "curves",
+    "dot_plot",
+    "figure",
+    "histogram",
+    "image",
+    "image_grid",
+    "save",
+    "scatter",
+    "surface",
+    "table",
+    "to_array",
+    "to_png",
+    "to_uint8",
+]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import threading
 
 import chex
 import jax
@@ -195,3 +196,16 @@ def test_metrics_hold_every_players_loss(tmp_path):
 def test_an_experiment_without_rounds_is_refused(field):
     with pytest.raises(ExperimentError, match=f"{field} must be 1 or more, got 0"):
         experiment(**{field: 0})
+
+
+def test_pictures_are_drawn_off_the_training_thread(tmp_path):
+    """The samples are made by the training thread, the picture by the writer's."""
+    threads = []
+
+    def picture(samples):
+        threads.append(threading.current_thread().name)
+        return np.zeros((4, 4, 1), np.uint8)
+
+    loop.train(experiment(sample_every=10, picture=picture), Workdir(tmp_path))
+    assert len(threads) == 2
+    assert all(name.startswith("writer") for name in threads)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.pictures.grids import image_grid
+from gan_jax.pictures import figure, image_grid, scatter, to_array
 from gan_jax.runs import writer as module
 from gan_jax.runs.workdir import Workdir, read_metrics
 from gan_jax.runs.writer import Writer, WriterError, json_line, progress
@@ -235,6 +235,13 @@ def test_a_png_has_the_right_pixels(workdir):
     assert (color[:, 4] == 255).all()
     with Image.open(workdir.samples / "gray_00000008.png") as gray:
         assert (gray.mode, gray.size) == ("L", (4, 8))
+
+
+def test_a_chart_is_drawn_on_the_writers_thread(workdir):
+    with Writer(workdir, tensorboard=False) as writer:
+        writer.picture(3, "samples", lambda: to_array(figure(scatter([[0.0, 0.0]]), width=2.0)))
+    with Image.open(workdir.samples / "samples_00000003.png") as chart:
+        assert chart.size == (300, 450)
 
 
 def test_the_newest_pictures_of_each_name_stay(workdir):

@@ -11,7 +11,7 @@ from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.pictures.grids import scatter
+from gan_jax.pictures import figure, scatter, to_array
 from gan_jax.schedule import alternating
 from gan_jax.training.experiment import Experiment
 
@@ -62,7 +62,7 @@ def build(config):
         evaluate_every=50,
         rounds_per_dispatch=25,
         parallelism=config.parallelism,
-        picture=lambda samples: scatter(samples, real=x),
+        picture=lambda samples: to_array(figure(scatter(samples, real=x), width=3.0)),
         picture_samples=50,
         evaluations={"mean": lambda samples: {"mean": float(samples.mean())}},
         evaluation_samples=64,

@@ -4,6 +4,7 @@ hold what they claim."""
 import dataclasses
 import math
 import os
+import re
 import time
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from experiments import studies
 from experiments.studies import __main__ as command
-from experiments.studies import _draw, _gallery, _run
-from experiments.studies._study import Claim, Study, interval, judge
+from experiments.studies.framework import gallery, running
+from experiments.studies.framework.image_text import as_text, from_text
+from experiments.studies.framework.study import Claim, Study, judge
+from gan_jax.pictures import curves, figure
 
 DOC = """A study of numbers.
 
@@ -34,7 +37,7 @@ def study_of(cases, claims, doc=DOC, seeds=3):
         place=1,
         cases=cases,
         claims=claims,
-        figure=lambda results: np.full((4, 4, 3), 255, np.uint8),
+        figure=lambda results: figure(curves({"x": ([0, 1], [0, 1])}, x_label="x", y_label="y"), width=2.0),
         seeds=seeds,
     )
 
@@ -48,13 +51,6 @@ CLAIMS = (Claim(effect=number, at_least=3.0, quick=1.0), Claim(effect=number, at
 
 def results(*values):
     return [{"case": {"x": value}} for value in values]
-
-
-def test_interval_is_students():
-    """Three values 1, 2, 3: mean 2, standard error 1 / sqrt 3, t(.975, 2) = 4.3027 (any table)."""
-    mean, low, high = interval([1.0, 2.0, 3.0])
-    np.testing.assert_allclose([mean, low, high], [2, 2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5], rtol=1e-5)
-    assert interval([5.0]) == (5.0, -math.inf, math.inf)
 
 
 def test_claims_are_read_off_the_docstring():
@@ -119,12 +115,12 @@ def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
     study = study_of({"case": case}, CLAIMS)
     options = {"quick": False, "seeds": None, "fresh": False}
     with pytest.raises(KeyboardInterrupt):
-        _run.run(study, tmp_path, **options)
-    found = _run.run(study, tmp_path, **options)
+        running.run(study, tmp_path, **options)
+    found = running.run(study, tmp_path, **options)
     assert calls == [0, 1, 2, 2]
     assert found[0].by_seed == (5.0, 5.1, 5.2)
     assert (tmp_path / "test_framework.png").read_bytes().startswith(b"\x89PNG")
-    _run.run(study, tmp_path, **{**options, "fresh": True, "seeds": 1})
+    running.run(study, tmp_path, **{**options, "fresh": True, "seeds": 1})
     assert calls == [0, 1, 2, 2, 0]
     assert capsys.readouterr().out.count("seed 0, case") == 2
 
@@ -133,16 +129,16 @@ def test_numbers_of_another_version_that_lack_something_are_named(tmp_path, caps
     study = study_of({"case": lambda seed, quick: {"x": 5.0}}, CLAIMS, seeds=1)
     options = {"quick": False, "seeds": None, "fresh": False}
     stored = {"runs": {"0": {"case": {"numbers": {"y": 5.0}, "source": "another"}}}}
-    _run.write(tmp_path / "test_framework.json", stored)
+    running.write(tmp_path / "test_framework.json", stored)
     with pytest.raises(SystemExit, match="cannot judge the stored numbers: add --fresh"):
-        _run.run(study, tmp_path, **options)
+        running.run(study, tmp_path, **options)
     assert "come from another version" in capsys.readouterr().err
-    assert _run.run(study, tmp_path, **{**options, "fresh": True})[0].by_seed == (5.0,)
+    assert running.run(study, tmp_path, **{**options, "fresh": True})[0].by_seed == (5.0,)
     # Of its own version, numbers that are not there are a mistake of the study.
-    stored["runs"]["0"]["case"]["source"] = _run.digest(study)
-    _run.write(tmp_path / "test_framework.json", stored)
+    stored["runs"]["0"]["case"]["source"] = running.digest(study)
+    running.write(tmp_path / "test_framework.json", stored)
     with pytest.raises(KeyError):
-        _run.run(study, tmp_path, **options)
+        running.run(study, tmp_path, **options)
 
 
 def where(seed, quick):
@@ -158,10 +154,10 @@ STUDY = study_of({"case": where}, CLAIMS, seeds=4)
 def test_cases_are_shared_by_processes(tmp_path):
     """Four cases, the second stored: two new processes compute the others, each on its own part of the cores."""
     path = tmp_path / "test_framework.json"
-    _run.write(path, {"runs": {"1": {"case": {"numbers": {"x": 5.1}, "source": _run.digest(STUDY)}}}})
-    found = _run.run(STUDY, tmp_path, quick=False, seeds=None, fresh=False, jobs=2)
+    running.write(path, {"runs": {"1": {"case": {"numbers": {"x": 5.1}, "source": running.digest(STUDY)}}}})
+    found = running.run(STUDY, tmp_path, quick=False, seeds=None, fresh=False, jobs=2)
     assert found[0].by_seed == (5.0, 5.1, 5.2, 5.3)
-    runs = _run.read(path)["runs"]
+    runs = running.read(path)["runs"]
     computed = [runs[str(seed)]["case"]["numbers"] for seed in (0, 2, 3)]
     cores = {numbers["process"]: set(numbers["cores"]) for numbers in computed}
     assert len(cores) == 2
@@ -179,8 +175,8 @@ def test_numbers_survive_the_file(tmp_path):
         "c": math.inf,
         "d": [math.nan, "text", True, None],
     }
-    _run.write(tmp_path / "x.json", {"runs": _run.plain(numbers)})
-    read = _run.revived(_run.read(tmp_path / "x.json")["runs"])
+    running.write(tmp_path / "x.json", {"runs": running.plain(numbers)})
+    read = running.revived(running.read(tmp_path / "x.json")["runs"])
     assert read["a"] == 0.1
     assert read["b"] == [[1, 2], [3, 4]]
     assert read["c"] == math.inf
@@ -223,28 +219,12 @@ def test_an_unknown_study_is_named(capsys):
     assert "no_such_study" in capsys.readouterr().err
 
 
-def test_pictures_stand_where_they_are_put():
-    red, blue = np.zeros((2, 3, 3), np.uint8), np.ones((1, 2, 3), np.uint8)
-    page = _draw.row(red, blue, gap=1)
-    assert page.shape == (2, 6, 3)
-    assert (page[1, 4:] == 255).all()
-    assert (page[0, 4:] == 1).all()
-    assert _draw.column(red, blue, gap=1).shape == (4, 3, 3)
-
-
 def test_images_as_text_are_those_images():
     images = np.random.default_rng(0).uniform(-1, 1, size=(3, 4, 4, 1))
-    lines = _draw.as_text(images)
+    lines = as_text(images)
     assert [len(line) for line in lines] == [16, 16, 16]
-    np.testing.assert_allclose(_draw.from_text(lines, 4), images, atol=1 / 35 + 1e-9)
-    assert _draw.as_text([[-2.0, -1.0, 1.0, 2.0]]) == ["00zz"]
-
-
-def test_a_surface_is_blue_where_low_and_red_where_high():
-    picture = _draw.surface([[0.0, 1.0], [0.0, 1.0]], size=10)
-    left, right = picture[-1, 0].astype(int), picture[-1, -1].astype(int)
-    assert left[2] > left[0]
-    assert right[0] > right[2]
+    np.testing.assert_allclose(from_text(lines, 4), images, atol=1 / 35 + 1e-9)
+    assert as_text([[-2.0, -1.0, 1.0, 2.0]]) == ["00zz"]
 
 
 NAMES = studies.names()
@@ -263,14 +243,36 @@ def test_every_study_says_what_it_claims_and_how_it_is_run(name):
 def test_stored_results_hold_their_claims(name):
     """The committed JSON is complete and of the full study, and its claims hold when they are judged again."""
     study = studies.load(name)
-    stored = _run.read(studies.RESULTS / f"{name}.json")
+    stored = running.read(studies.RESULTS / f"{name}.json")
     assert not stored["quick"]
-    assert _run.complete_seeds(study, stored["runs"]) >= study.seeds
-    found = _run.stored_verdicts(study, studies.RESULTS)
+    assert running.complete_seeds(study, stored["runs"]) >= study.seeds
+    found = running.stored_verdicts(study, studies.RESULTS)
     assert found is not None
     assert [verdict.text for verdict in found if not verdict.holds] == []
-    assert (studies.RESULTS / f"{name}.png").stat().st_size < 150_000
+    assert (studies.RESULTS / f"{name}.png").stat().st_size < 300_000
+
+
+def test_framework_files_are_not_studies():
+    folder = studies.HERE / "framework"
+    assert {path.stem for path in folder.glob("*.py")} >= {"study", "running"}
+    assert not {path.stem for path in folder.rglob("*.py")} & set(NAMES)
+    with pytest.raises(KeyError):
+        studies.load("framework")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if (studies.RESULTS / f"{name}.json").is_file()])
+def test_every_axis_of_a_figure_is_named(name):
+    """Each chart with ticks says what they count; a dot plot's groups and a picture of pixels need no label."""
+    study = studies.load(name)
+    stored = running.read(studies.RESULTS / f"{name}.json")
+    drawn = study.figure(running.results_of(stored["runs"], study, study.seeds))
+    for axes in drawn.get_axes():
+        if not axes.axison or axes.images:
+            continue
+        groups = [label.get_text() for label in axes.get_yticklabels()]
+        assert axes.get_xlabel()
+        assert axes.get_ylabel() or any(re.search("[a-z]", group) for group in groups), axes.get_title()
 
 
 def test_the_gallery_is_that_of_the_results():
-    assert _gallery.PAGE.read_text() == _gallery.text(studies.RESULTS)
+    assert gallery.PAGE.read_text() == gallery.text(studies.RESULTS)

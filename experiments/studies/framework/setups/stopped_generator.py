@@ -14,10 +14,10 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from experiments.studies import _draw
-from experiments.studies._frozen import CRITIC_ONLY, generator_gradient
-from experiments.studies._play import critic_of, play, start
-from experiments.studies._study import Numbers, Result
+from experiments.studies.framework.setups.frozen import CRITIC_ONLY, generator_gradient
+from experiments.studies.framework.study import Numbers, Result
+from experiments.studies.framework.training import critic_of, play, start
+from gan_jax import pictures
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.scores import logit_statistics
 from gan_jax.evaluation.evaluate import sample
@@ -139,29 +139,32 @@ def seen(of: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbe
 
 
 PANELS = (
-    ("accuracy", "accuracy", False),
-    ("jsd", "JSD estimate / log 2", False),
-    ("original", "log10 |gradient|, log(1 - D)", True),
-    ("other", "log10 |gradient|, -log D", True),
-    ("variance", "log10 variance, -log D", True),
+    ("accuracy", "accuracy", "The critic's accuracy", ""),
+    ("jsd", "estimate / log 2", "Its estimate of the JSD", ""),
+    ("original", "norm", "Generator's gradient, log(1 - D)", "y"),
+    ("other", "norm", "Generator's gradient, -log D", "y"),
+    ("variance", "variance", "Variance of the gradient, -log D", "y"),
 )
 
 
-def panels(results: Sequence[Result], cases: Sequence[str], width: int = 250) -> list[np.ndarray]:
-    """Accuracy, the estimate, both costs' gradients and the other's variance, means over seeds, by turns."""
-    drawn = []
-    for key, title, log in PANELS:
-        curves = {}
+def panels(results: Sequence[Result], cases: Sequence[str]) -> list[pictures.Chart]:
+    """Accuracy, the estimate, both costs' gradients and the other's variance by turns."""
+    charts = []
+    for key, label, title, log in PANELS:
+        drawn = {}
         for case in cases:
             looks = [[look for look in result[case]["looks"] if look["turn"] > 0] for result in results]
-            turns = np.log10([look["turn"] for look in looks[0]])
-            found = np.array([[look[key] for look in own] for own in looks])
-            if log:
-                found = np.log10(np.maximum(found, 1e-20))
+            values = np.array([[look[key] for look in own] for own in looks])
             unit = math.log(2) if key == "jsd" else 1.0
-            curves[case] = (turns, found.mean(axis=0) / unit)
-        drawn.append(_draw.curves(curves, size=(width, 230), title=f"{title}, by log10 turns"))
-    return drawn
+            drawn[case] = (
+                [look["turn"] for look in looks[0]],
+                np.maximum(values, 1e-20 if log else 0) / unit,
+            )
+        axes: Any = f"x{log}"
+        charts.append(
+            pictures.curves(drawn, log=axes, x_label="turns of the critic", y_label=label, title=title)
+        )
+    return charts
 
 
 def at_each(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.studies._study import Result
+from experiments.studies.framework.study import Result
 from gan_jax.data.source import Source
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Game, Objective, TrainState
@@ -55,11 +55,12 @@ def late(result: Result, case: str, measure: str, looks: int) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def mean_curve(results: Sequence[Result], case: str, measure: str) -> tuple[list[int], np.ndarray]:
-    """The rounds of a case's looks `[M]`, and the measure's mean over the seeds there `[M]`."""
+def seed_curves(results: Sequence[Result], case: str, measure: str) -> tuple[list[int], np.ndarray]:
+    """The rounds of a case's looks `[M]`, and the measure there of every seed `[S, M]`."""
     looks = [result[case]["looks"] for result in results]
-    mean = np.mean([[look[measure] for look in seed] for seed in looks], axis=0)
-    return [look["round"] for look in looks[0]], mean
+    return [look["round"] for look in looks[0]], np.array(
+        [[look[measure] for look in seed] for seed in looks]
+    )
 
 
 def no_game(prior: Prior | None, **options: Any) -> Objective:

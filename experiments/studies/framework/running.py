@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.studies import _draw
-from experiments.studies._study import Case, Result, Study, Verdict, judge
+from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
+from gan_jax.pictures import save
 
 DIGITS = 7
+COLORS = 256
+"""The figures are kept with so many colours: a third of the bytes."""
 
 
 def run(
@@ -79,8 +81,13 @@ def run(
             f"{study.name}: this version cannot judge the stored numbers: add --fresh to compute them again."
         ) from error
     write(path, record(study, runs, quick, found))
-    _draw.save(folder / f"{study.name}.png", study.figure(results))
+    draw(study, results, folder)
     return found
+
+
+def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
+    """Writes the study's figure as `NAME.png`."""
+    save(study.figure(results), folder / f"{study.name}.png", colors=COLORS)
 
 
 def computing(

@@ -6,15 +6,17 @@ import os
 import pathlib
 
 from experiments import studies
-from experiments.studies import _run
-from experiments.studies._study import Study, Verdict
+from experiments.studies.framework import running
+from experiments.studies.framework.study import Study, Verdict
+from gan_jax.tables import markdown_table
 
 PAGE = studies.HERE.parent.parent / "docs" / "gallery.md"
 HEAD = """# Gallery
 
 What the literature's figures and claims show, shown again by the studies in `experiments/studies/`. This page is
 written by `python -m experiments.studies --gallery` from the stored results. Intervals are 95 % intervals of the
-mean over seeds (Student's t); where a claim is made of every seed, the seeds' range stands instead.
+mean over seeds (Student's t); where a claim is made of every seed, the seeds' range stands instead. In the figures
+a band is the range of the seeds, and a bar is their mean with its 95 % interval.
 """
 
 
@@ -30,7 +32,7 @@ def text(folder: pathlib.Path, page: pathlib.Path = PAGE) -> str:
     parts = [HEAD]
     for name in studies.names():
         study = studies.load(name)
-        found = _run.stored_verdicts(study, folder)
+        found = running.stored_verdicts(study, folder)
         if found is not None:
             parts.append(section(study, found, folder, page))
     return "\n".join(parts)
@@ -39,12 +41,12 @@ def text(folder: pathlib.Path, page: pathlib.Path = PAGE) -> str:
 def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: pathlib.Path) -> str:
     """One study: title, figure, what its docstring says, its claims as measured."""
     image = os.path.relpath(folder / f"{study.name}.png", page.parent).replace(os.sep, "/")
-    table = ["| claim | measured | |", "| --- | --- | --- |"]
+    rows = [["claim", "measured", ""]]
     for verdict in found:
         word = "holds" if verdict.holds else f"**missed** by {-verdict.margin:.3g}"
-        text = verdict.text.replace("|", "\\|")
-        table.append(f"| {text} | {verdict.measured()} | {word} |")
-    return "\n".join([f"## {study.title}", "", f"![{study.title}]({image})", "", *table, "", *about(study)])
+        rows.append([verdict.text, verdict.measured(), word])
+    shown = f"![{study.title}]({image})"
+    return "\n".join([f"## {study.title}", "", shown, "", markdown_table(rows), "", *about(study)])
 
 
 def about(study: Study) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
+from gan_jax.functional.intervals import student_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Numbers: TypeAlias = dict[str, Any]
 """What one case gives for one seed: numbers, strings and lists of them, by name."""
@@ -15,7 +18,6 @@ Result: TypeAlias = Mapping[str, Numbers]
 """One seed: case -> numbers."""
 Case: TypeAlias = Callable[[int, bool], Numbers]
 """`(seed, quick) -> numbers`; quick is a small version of the same, under a minute, or nothing, `{}`."""
-LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +101,7 @@ class Study:
       place: where it stands in the gallery.
       cases: name -> what gives numbers for a seed; each case and seed is stored as it ends.
       claims: what is asserted, in the docstring's order.
-      figure: draws the picture, uint8 `[H, W, 3]`, from the results of all seeds.
+      figure: draws the figure from the results of all seeds.
       seeds: how many a full run has.
       full: the same cases at the paper's scale, where `cases` are scaled down; what `--full` runs.
       quick_seeds: how many `--quick` has.
@@ -110,7 +112,7 @@ class Study:
     place: float
     cases: Mapping[str, Case]
     claims: Sequence[Claim]
-    figure: Callable[[Sequence[Result]], np.ndarray]
+    figure: Callable[[Sequence[Result]], Figure]
     seeds: int = 3
     quick_seeds: int = 1
     full: Mapping[str, Case] | None = None
@@ -155,7 +157,7 @@ def judge(study: Study, results: Sequence[Result], quick: bool = False) -> list[
 
 def _verdict(claim: Claim, text: str, bound: float, results: Sequence[Result], quick: bool) -> Verdict:
     effects = [float(claim.effect(result)) for result in results]
-    mean, low, high = interval(effects)
+    mean, low, high = map(float, student_interval(effects))
     upward = claim.at_least is not None
     if claim.every_seed:
         held = min(effects) if upward else max(effects)
@@ -168,19 +170,3 @@ def _verdict(claim: Claim, text: str, bound: float, results: Sequence[Result], q
         margin = -math.inf
     sense = ">=" if upward else "<="
     return Verdict(text, mean, low, high, tuple(effects), bound, sense, margin, claim.every_seed)
-
-
-def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
-    """The mean and the ends of its confidence interval (Student's t); infinite ends for a single value.
-
-    >>> [round(end, 3) for end in interval([1.0, 2.0, 3.0])]  # 2 -+ 4.303 / sqrt 3
-    [2.0, -0.484, 4.484]
-    """
-    numbers = np.asarray(values, np.float64)
-    mean = float(numbers.mean())
-    if len(numbers) < 2:
-        return mean, -math.inf, math.inf
-    from scipy.model_state import t
-
-    half = float(t.ppf((1 + level) / 2, len(numbers) - 1) * numbers.std(ddof=1) / math.sqrt(len(numbers)))
-    return mean, mean - half, mean + half

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from experiments.studies._study import Numbers
+from experiments.studies.framework.study import Numbers
 from gan_jax.data.toy import Toy
 from gan_jax.evaluation.evaluate import sample
 from gan_jax.game import Game, TrainState

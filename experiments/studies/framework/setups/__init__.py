@@ -1,0 +1,1 @@
+"""Games and measurements that several studies share."""

@@ -248,10 +248,10 @@ def train(request: Request) -> None:
 
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of what was found of each checkpoint, and prints its tables."""
-    from gan_jax.distributed.seeds import combined
     from gan_jax.evaluation import scoring
     from gan_jax.evaluation.evaluate import batches_of, get_batch
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
+    from gan_jax.evaluation.seed_statistics import combined
 
     run = _open(request)
     host_batch_iterator = batches_of(run.experiment.source)
@@ -454,7 +454,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
     from absl import flags
 
     from gan_jax.distributed.hosts import HostsError
-    from gan_jax.distributed.layout import LayoutError
+    from gan_jax.distributed.mesh import LayoutError
     from gan_jax.runs.checkpoint import CheckpointError
     from gan_jax.runs.loop import NonFiniteError
 

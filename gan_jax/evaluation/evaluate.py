@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
+from gan_jax.distributed.mesh import mesh_of
 from gan_jax.functional.batch import named_key
 from gan_jax.game import Game, TrainState
 from gan_jax.training.experiment import Experiment
@@ -28,12 +29,6 @@ CHUNK = 1000
 """Latents drawn with one key."""
 BLOCK = 250
 """Samples that one device computes at once, however many devices there are: rounding depends on it."""
-
-
-def mesh_of(state: TrainState) -> Mesh | None:
-    """The mesh of several devices that the state lies on, or `None`."""
-    mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
-    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
 def generator_variables(state: TrainState, ema: bool = True) -> tuple[Tree, Tree]:

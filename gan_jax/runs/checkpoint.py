@@ -14,7 +14,6 @@ each leaf begins (`at`). Larger ones, and small ones split over hosts, are array
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import functools
 import hashlib
 import json

@@ -18,25 +18,19 @@ import numpy as np
 from gan_jax.data.errors import DataTimeoutError
 from gan_jax.data.timeout import within
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS, Alarms, as_metrics
-from gan_jax.game import Game, Schedule, TrainState, fresh_turns
 from gan_jax.distributed import hosts
-from gan_jax.runs.checkpoint import Checkpoints, leaf_names
+from gan_jax.distributed.layout import Layout, make_layout
+from gan_jax.distributed.seeds import make_seeds_layout, stacked, state_of
+from gan_jax.distributed.transfer import Run
 from gan_jax.evaluation.evaluate import evaluate, get_batch, log_of, numbers_of, picture, probe
-from gan_jax.training.experiment import Experiment, ExperimentError, closest
-from gan_jax.training.rollout import stack_rounds
-from gan_jax.distributed.seeds import (
-    combined,
-    is_number,
-    make_seeds_layout,
-    own_metrics,
-    stacked,
-    state_of,
-    summary,
-)
-from gan_jax.distributed.layout import Layout, Run, make_layout
-from gan_jax.training.step import init_state
+from gan_jax.evaluation.seed_statistics import combined, is_number, metrics_of_seed, summary
+from gan_jax.game import Game, Schedule, TrainState, fresh_turns
+from gan_jax.runs.checkpoint import Checkpoints, leaf_names
 from gan_jax.runs.workdir import Lock, Workdir, check_config, read_metrics, refuse_links, write_config
 from gan_jax.runs.writer import Progress, Writer, WriterError, progress
+from gan_jax.training.experiment import Experiment, ExperimentError, closest
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.training.step import init_state
 from gan_jax.types import Array, Batch, Key, Tree
 
 SECONDS_PER_DISPATCH = 0.5
@@ -249,7 +243,7 @@ def train(
       NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
     """
     layout = layout_of(experiment)
-    layout.reading(experiment.source)  # refuses a batch that the devices do not divide
+    layout.local_source(experiment.source)  # refuses a batch that the devices do not divide
     with contextlib.ExitStack() as held:
         held.enter_context(closing(experiment))
         interrupt = held.enter_context(Interrupt().watching())
@@ -350,11 +344,11 @@ class _Run:
     def play(self) -> TrainState:
         """The loop."""
         experiment = self.experiment
-        source = within(self.layout.reading(experiment.source), experiment.data_timeout)
+        source = within(self.layout.local_source(experiment.source), experiment.data_timeout)
         state = self.begin()
         device_data = self.layout.place(source.device_data)
-        if self.layout.words:
-            self.say(self.layout.words)
+        if self.layout.message:
+            self.say(self.layout.message)
         step, cursor = int(state.step), int(state.cursor)
         capacity = experiment.rounds_per_dispatch
         most = 1
@@ -433,7 +427,9 @@ class _Run:
 
         def view(place: int) -> tuple[Experiment, TrainState, Callable[[], Batch]]:
             experiment, own = self.for_seed[place], state_of(state, place)
-            host_batch = jax.tree.map(lambda x: x[place], self.layout.pick(host_batches, rounds - 1, turns - 1))
+            host_batch = jax.tree.map(
+                lambda x: x[place], self.layout.pick(host_batches, rounds - 1, turns - 1)
+            )
             return experiment, own, lambda: get_batch(experiment.source, own, host_batch)
 
         return [view(place) for place in range(self.experiment.seeds)]
@@ -466,7 +462,7 @@ class _Run:
         for place, alarms in enumerate(self.alarms):
             single = self.experiment.seeds == 1
             of = "" if single else f"Seed {self.for_seed[place].seed}: "
-            found = alarms.look(metrics if single else own_metrics(metrics, place))
+            found = alarms.look(metrics if single else metrics_of_seed(metrics, place))
             for alarm in alarms.news(found):
                 note(f"Alarm at round {step}: {alarm.name}. {of}{alarm}")
             for name, text in as_metrics(found).items():

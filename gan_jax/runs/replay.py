@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.diagnostics import gradients, health, layer_gradients
+from gan_jax.distributed.layout import Layout
 from gan_jax.game import TrainState, fresh_turns
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.training.experiment import Experiment, ExperimentError
 from gan_jax.runs.loop import broken_leaf, initial, layout_of, schedule_at
-from gan_jax.training.rollout import stack_rounds
-from gan_jax.distributed.layout import Layout
 from gan_jax.runs.workdir import Workdir, read_metrics, write_atomically
 from gan_jax.runs.writer import json_line
+from gan_jax.training.experiment import Experiment, ExperimentError
+from gan_jax.training.rollout import stack_rounds
 
 DIAGNOSTICS = (health, gradients, layer_gradients)
 
@@ -107,7 +107,7 @@ def _play(
     until: int,
     say: Callable[[str], None],
 ) -> Replayed:
-    source = layout.reading(experiment.source)
+    source = layout.local_source(experiment.source)
     device_data = layout.place(source.device_data)
     start = step = int(state.step)
     cursor, lines = int(state.cursor), []

@@ -19,8 +19,8 @@ from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.workdir import Workdir, WorkdirError, read_metrics
 from gan_jax.training.step import init_state
+from tests.distributed import hosts_experiment
 from tests.distributed.hosts_experiment import BATCH, SIZE
-from tests.training import hosts_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 EXPERIMENT = str(pathlib.Path(hosts_experiment.__file__).relative_to(ROOT))

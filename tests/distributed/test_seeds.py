@@ -14,8 +14,10 @@ from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.augment import augmented
 from gan_jax.data.stream import from_iterator
 from gan_jax.diagnostics.alarms import Alarms
-from gan_jax.distributed.layout import LayoutError, make_layout
-from gan_jax.distributed.seeds import combined, make_seeds_layout, state_of, summary
+from gan_jax.distributed.layout import make_layout
+from gan_jax.distributed.mesh import LayoutError
+from gan_jax.distributed.seeds import make_seeds_layout, state_of
+from gan_jax.evaluation.seed_statistics import combined, summary
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.runs import loop
 from gan_jax.runs.workdir import Workdir, read_metrics
@@ -89,7 +91,7 @@ def test_side_by_side_agrees_within_rounding():
     game = together().game
     sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]
     layout = make_seeds_layout(sources, devices=jax.devices()[:1], side_by_side=True)
-    source = layout.reading(sources[0])
+    source = layout.local_source(sources[0])
     make = lambda key: init_state(game, key)  # noqa: E731
     state = layout.begin(make, [jax.random.key(seed) for seed in range(3)])
     host_batches = stack_rounds(source, 0, 2, 5, 5)
@@ -117,7 +119,7 @@ def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit()
     game = dataclasses.replace(together().game, networks=networks)
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
-    source = layout.reading(sources[0])
+    source = layout.local_source(sources[0])
     assert source.device_data["source"]["all"]["x"].shape == (32, 8, 8, 1)
     state = layout.begin(make, [jax.random.key(seed) for seed in range(2)])
     state, _ = layout.compile(game, source)(
@@ -159,8 +161,8 @@ def test_an_alarm_is_of_the_seed_that_gave_it():
     """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
     run = object.__new__(loop._Run)
     run.experiment = together()
-    run.single = [run.experiment.single(place) for place in range(SEEDS)]
-    run.alarms = [Alarms() for _ in run.single]
+    run.for_seed = [run.experiment.for_seed(place) for place in range(SEEDS)]
+    run.alarms = [Alarms() for _ in run.for_seed]
     shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
     line = run.alarm(summary({"critic/saturation": shares}), 40, said.append)
     text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."

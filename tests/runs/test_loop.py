@@ -19,8 +19,8 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.training.experiment import Experiment, ExperimentError
 from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.training.experiment import Experiment, ExperimentError
 
 
 def experiment(rounds=20, learning_rate=0.01, **changes):

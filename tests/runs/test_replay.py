@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 from gan_jax.runs import loop
-from gan_jax.training.experiment import ExperimentError
 from gan_jax.runs.replay import named_round, replay
 from gan_jax.runs.workdir import Workdir, parse_line
+from gan_jax.training.experiment import ExperimentError
 from tests.runs.test_loop import experiment, quiet
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from gan_jax.runs import loop
 from gan_jax.runs.workdir import Workdir, WorkdirError
+from tests.runs.test_loop import experiment, quiet
 from tests.stress import experiment as stress
 from tests.stress import fuzz, kills
-from tests.runs.test_loop import experiment, quiet
 
 ROUNDS = 200
 

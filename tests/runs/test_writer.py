@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.runs import writer as module
 from gan_jax.pictures.grids import image_grid
+from gan_jax.runs import writer as module
 from gan_jax.runs.workdir import Workdir, read_metrics
 from gan_jax.runs.writer import Writer, WriterError, json_line, progress
 

@@ -124,11 +124,11 @@ def agree(*numbers: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def first_goes_ahead() -> Iterator[None]:
-    """What process 0 does in the block is done, and well, before any process goes on.
+def all_succeed() -> Iterator[None]:
+    """The block has succeeded on every process before any of them goes on; all processes enter it.
 
     Raises:
-      HostsError: on the others, if it failed there.
+      HostsError: on the other processes, if it has failed on one of them.
     """
     failure: Exception | None = None
     try:
@@ -141,7 +141,7 @@ def first_goes_ahead() -> Iterator[None]:
     if failure is not None:
         raise failure
     if failed.any():
-        raise HostsError(f"Process {int(np.argmax(failed))} could not begin: see what it says.")
+        raise HostsError(f"Process {int(np.argmax(failed))} failed: see its message.")
 
 
 # ---------------------------------------------------------------------------------------------------------

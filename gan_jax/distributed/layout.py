@@ -31,10 +31,10 @@ class Layout:
       place: replicates a tree (the data that stay on the devices).
       shardings: `state or its shapes -> where each of its leaves lies`.
       begin: `(key -> state, key) -> state`, made where it lies.
-      local_source: the source as this process reads it: of several processes, each reads the examples of its devices.
+      local_source: the source as this process reads it; of several processes, each reads its devices' examples.
       pick: `(host_batches of that source, round, turn) -> the host batch of that turn`, on the devices.
-      compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`; the state is
-        donated, and the host batches are those of `local_source(source)`.
+      compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`; the state
+        is donated, and the host batches are those of `local_source(source)`.
       message: what the user should know of it, if anything.
     """
 

@@ -94,9 +94,9 @@ def make_seeds_layout(
 ) -> Layout:
     """As many of the devices as divide the seeds take equal numbers of them; a seed is never split over devices.
 
-    A device plays its seeds one after the other, or side by side by `vmap`. On a CPU side by side gains nothing, and
-    is slower where kernels become grouped convolutions; one after the other, each seed's result is that of a run of
-    this seed only, bit for bit.
+    A device plays its seeds one after the other, or side by side by `vmap`. On a CPU side by side gains nothing,
+    and is slower where kernels become grouped convolutions; one after the other, each seed's result is that of a
+    run of this seed only, bit for bit.
 
     Args:
       sources: one for each seed, from the first seed on.

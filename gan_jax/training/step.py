@@ -113,9 +113,10 @@ def play_round(
             for offset, played in enumerate(block):
                 index = index + played.fresh
                 moment = Moment(state.step, jax.random.fold_in(key, place + repeat * len(block) + offset))
-                players, turn_metrics = apply_turn(
-                    game, played, players, batch_at(index), moment, diagnostics
-                )
+                with jax.named_scope(f"turn/{'+'.join(played.players)}"):
+                    players, turn_metrics = apply_turn(
+                        game, played, players, batch_at(index), moment, diagnostics
+                    )
                 metrics.append(turn_metrics)
             return players, metrics
 

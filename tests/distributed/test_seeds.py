@@ -13,14 +13,17 @@ from scipy import stats
 from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.augment import augmented
 from gan_jax.data.stream import from_iterator
-from gan_jax.diagnostics.alarms import Alarms
 from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.mesh import LayoutError
 from gan_jax.distributed.seeds import make_seeds_layout, state_of
 from gan_jax.evaluation.seed_statistics import combined, summary
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.runs import loop
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.finite import NonFiniteError
+from gan_jax.runs.interval import Interval
+from gan_jax.runs.logging import Log
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
@@ -47,10 +50,10 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda: devices)
         said = []
-        loop.train(together(rounds=10), Workdir(folder / "all"), say=said.append)
-        state = loop.train(together(rounds=20), Workdir(folder / "all"), say=said.append)
+        loop.train(together(rounds=10), Workdir(folder / "all"), log=said.append)
+        state = loop.train(together(rounds=20), Workdir(folder / "all"), log=said.append)
         patch.setattr(jax, "devices", lambda: devices[:1])
-        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), say=quiet)
+        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), log=quiet)
     return folder, state, single, said
 
 
@@ -153,18 +156,15 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
 
     objective = dataclasses.replace(base, losses={**base.losses, "critic": broken})
     bad = dataclasses.replace(bad, game=dataclasses.replace(bad.game, objective=objective))
-    with pytest.raises(loop.NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
-        loop.train(bad, Workdir(tmp_path), say=quiet)
+    with pytest.raises(NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
+        loop.train(bad, Workdir(tmp_path), log=quiet)
 
 
 def test_an_alarm_is_of_the_seed_that_gave_it():
     """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
-    run = object.__new__(loop._Run)
-    run.experiment = together()
-    run.for_seed = [run.experiment.for_seed(place) for place in range(SEEDS)]
-    run.alarms = [Alarms() for _ in run.for_seed]
+    log = Log(together(), Interval(), None, None)
     shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
-    line = run.alarm(summary({"critic/saturation": shares}), 40, said.append)
+    line = log.alarms(summary({"critic/saturation": shares}), 40, said.append)
     text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."
     assert line == {"alarm/saturated_critic": text}
     assert len(said) == 1

@@ -19,7 +19,7 @@ from ml_collections import config_flags
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from gan_jax.cli import command_line  # noqa: E402
+from gan_jax.cli import command_line, errors, request  # noqa: E402
 from gan_jax.training.experiment import load_module  # noqa: E402
 
 MODE = flags.DEFINE_enum("mode", "train", list(command_line.MODES), "What to do.")
@@ -30,30 +30,33 @@ OVERRIDE = flags.DEFINE_bool("override", False, "Go on although the configuratio
 CHECKPOINT = flags.DEFINE_integer(
     "checkpoint", None, "The round to evaluate or sample; the newest by default."
 )
-NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", None, "How many samples are drawn to look at or to evaluate."
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "How many samples are drawn to show or to evaluate.")
+UNTIL = flags.DEFINE_integer(
+    "until", None, "The round --mode=replay stops at; by default the round that the log names."
 )
-UNTIL = flags.DEFINE_integer("until", None, "The round --mode=replay stops at; the one that the log names.")
+PROFILE = flags.DEFINE_integer("profile", None, "Trace three rounds from this one on, into WORKDIR/profile.")
 PREPARE = flags.DEFINE_bool("prepare", False, "First download and prepare --config.data=tfds:NAME.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 stays alone.")
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Several processes: how many; 1 is a single process."
+)
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
-EVALUATION = {name: flags.DEFINE_string(name, None, text) for name, text in command_line.EVALUATION.items()}
+EVALUATION = {name: flags.DEFINE_string(name, None, text) for name, text in request.EVALUATION.items()}
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise command_line.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
+        raise errors.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     holder = flags.FLAGS["config"]
     command_line.run(
         MODE.value,
-        command_line.Request(
+        request.Request(
             experiment=config_flags.get_config_filename(holder),
             config=holder.value,
             overrides=tuple(config_flags.get_override_values(holder)),
-            config_given=command_line.given(sys.argv, "config") is not None,
+            config_given=request.given(sys.argv, "config") is not None,
             workdir=WORKDIR.value,
             override=OVERRIDE.value,
             checkpoint=CHECKPOINT.value,
@@ -63,6 +66,7 @@ def main(argv: list[str]) -> None:
             process_id=PROCESS_ID.value,
             until=UNTIL.value,
             prepare=PREPARE.value,
+            profile=PROFILE.value,
             **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )
@@ -70,9 +74,8 @@ def main(argv: list[str]) -> None:
 
 def define_config() -> None:
     """Defines --config; its library reads the overrides' types off the experiment at once."""
-    default = command_line.default_experiment(sys.argv, str(HERE / "experiments" / "digits.py"))
-    experiment = command_line.given(sys.argv, "config") or default
-    fields = load_module(experiment).get_config().keys()
+    default = request.default_experiment(sys.argv, str(HERE / "experiments" / "digits.py"))
+    fields = load_module(request.given(sys.argv, "config") or default).get_config().keys()
     try:
         config_flags.DEFINE_config_file(
             "config",
@@ -80,7 +83,7 @@ def define_config() -> None:
             f"The experiment's file. Its fields, set by --config.x=...: {', '.join(fields)}.",
         )
     except (AttributeError, KeyError) as error:
-        command_line.fail(error, fields)
+        errors.fail(error, fields)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -92,5 +95,5 @@ if __name__ == "__main__":
     try:
         define_config()
         app.run(main, flags_parser=parse)
-    except command_line.user_errors() as error:
-        command_line.fail(error)
+    except errors.user_errors() as error:
+        errors.fail(error)

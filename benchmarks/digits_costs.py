@@ -18,12 +18,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from benchmarks.harness import RESULTS
 from experiments import digits
 from gan_jax.cli.command_line import keep_compiled_programs
-from gan_jax.runs import loop
+from gan_jax.runs import loop, rounds
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment
 
@@ -34,18 +34,18 @@ WARM = 2100
 def seconds_a_round(experiment: Experiment) -> float:
     """Trains in a new work directory; wall seconds a round between round 2,100 and the last dispatch."""
     stamps: list[tuple[int, float]] = []
-    original = loop.rounds_until
+    original = rounds.rounds_until
 
-    def stamped(experiment: Experiment, step: int, most: int) -> int:
+    def stamped(experiment: Experiment, step: int, most: int, cuts: Iterable[int] = ()) -> int:
         stamps.append((step, time.perf_counter()))
-        return original(experiment, step, most)
+        return original(experiment, step, most, cuts)
 
-    loop.rounds_until = stamped
+    rounds.rounds_until = stamped
     try:
         with tempfile.TemporaryDirectory() as directory:
-            loop.train(experiment, Workdir(pathlib.Path(directory) / "run"), say=lambda text: None)
+            loop.train(experiment, Workdir(pathlib.Path(directory) / "run"), log=lambda text: None)
     finally:
-        loop.rounds_until = original
+        rounds.rounds_until = original
     warm = [stamp for stamp in stamps if stamp[0] >= WARM]
     (first, began), (last, ended) = warm[0], warm[-1]
     return (ended - began) / (last - first)

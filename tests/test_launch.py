@@ -18,7 +18,8 @@ from absl import flags
 from PIL import Image
 
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.step import init_state
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -231,10 +232,10 @@ DEVICES = """
 import sys, types
 import jax
 from experiments import ring
-from gan_jax.cli import command_line
+from gan_jax.cli import building
 config = ring.get_config()
 config.seeds = int(sys.argv[1])
-command_line.build_seeds(types.SimpleNamespace(experiment="experiments/ring.py", prepare=False), config)
+building.build_seeds(types.SimpleNamespace(experiment="experiments/ring.py", prepare=False), config)
 print(jax.device_count())
 """
 

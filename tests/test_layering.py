@@ -1,4 +1,4 @@
-"""Imports point down the list of rooms, no cycle lies inside a room, and each room knows only what it may."""
+"""Imports point down the list of rooms and of a room's files, and each room knows only what it may."""
 
 import ast
 import pathlib
@@ -29,6 +29,63 @@ ROOMS = [
     "gan_jax.types",
     "gan_jax.tables",
 ]
+FILES_IN_ORDER = {
+    "gan_jax.cli": [
+        "command_line",
+        "training",
+        "evaluating",
+        "sampling",
+        "opened_run",
+        "building",
+        "request",
+        "errors",
+    ],
+    "gan_jax.runs": [
+        "notebook",
+        "replay",
+        "loop",
+        "rounds",
+        "profiling",
+        "saving",
+        "logging",
+        "evaluating",
+        "drawing",
+        "finite",
+        "part",
+        "interval",
+        "interrupts",
+        "opening",
+        "checkpoint",
+        "across_processes",
+        "steps",
+        "sealing",
+        "leaves",
+        "retention",
+        "writer",
+        "events",
+        "metrics_log",
+        "progress",
+        "config",
+        "lock",
+        "workdir",
+        "files",
+        "strict_json",
+    ],
+    "gan_jax.evaluation": ["describe", "scoring", "evaluate", "seed_statistics"],
+    "gan_jax.distributed": [
+        "seeds",
+        "layout",
+        "pmap",
+        "jit",
+        "transfer",
+        "fsdp",
+        "mesh",
+        "hosts",
+        "compiler",
+    ],
+    "gan_jax.training": ["experiment", "rollout", "step"],
+}
+"""The files of the rooms that have many, top to bottom: imports point down inside a room too."""
 HEAVY = {
     "tensorflow",
     "tensorflow_datasets",
@@ -92,6 +149,15 @@ def test_imports_point_down(module: str) -> None:
     assert not up, f"{module} imports {up} from a room above it"
 
 
+@pytest.mark.parametrize("here", sorted(FILES_IN_ORDER))
+def test_imports_point_down_inside_a_room(here: str) -> None:
+    order = [f"{here}.{name}" for name in FILES_IN_ORDER[here]]
+    assert sorted(order) == sorted(m for m in FILES if m.startswith(f"{here}.")), "every file has its place"
+    for place, module in enumerate(order):
+        up = own_imports(module) & set(order[:place])
+        assert not up, f"{module} imports {sorted(up)}, which stand above it"
+
+
 def test_no_cycles_among_modules() -> None:
     graph = {module: own_imports(module) for module in FILES}
     # A package's __init__ re-exports: importing a sibling passes through it without using it.
@@ -119,9 +185,18 @@ def test_heavy_libraries_are_imported_where_they_are_used(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("gan_jax.runs.loop", ("gan_jax.objectives", "gan_jax.networks", "gan_jax.functional")),
-        ("gan_jax.distributed.layout", ("gan_jax.objectives", "gan_jax.networks")),
-        ("gan_jax.runs.checkpoint", ("gan_jax.game", "gan_jax.objectives", "gan_jax.networks")),
+        *(
+            (f"gan_jax.runs.{name}", ("gan_jax.objectives", "gan_jax.networks", "gan_jax.functional"))
+            for name in ("loop", "rounds", "replay", "part", "saving", "logging", "evaluating", "drawing")
+        ),
+        *(
+            (f"gan_jax.distributed.{name}", ("gan_jax.objectives", "gan_jax.networks"))
+            for name in ("mesh", "transfer", "fsdp", "jit", "pmap", "layout", "seeds")
+        ),
+        *(
+            (f"gan_jax.runs.{name}", ("gan_jax.game", "gan_jax.objectives", "gan_jax.networks"))
+            for name in ("checkpoint", "steps", "leaves", "sealing", "retention")
+        ),
         ("launch", ("gan_jax.objectives", "gan_jax.networks", "jax", "numpy")),
     ],
 )
@@ -130,13 +205,10 @@ def test_a_room_knows_only_what_it_may(module: str, forbidden: tuple[str, ...]) 
     assert not [n for n in known if any(n == f or n.startswith(f + ".") for f in forbidden)]
 
 
-def test_sharding_names_no_player() -> None:
-    words = {
-        node.value
-        for node in ast.walk(parse(FILES["gan_jax.distributed.layout"]))
-        if isinstance(node, ast.Constant)
-    }
-    assert not words & {"critic", "generator"}
+@pytest.mark.parametrize("module", sorted(m for m in FILES if m.startswith("gan_jax.distributed")))
+def test_sharding_names_no_player(module: str) -> None:
+    strings = {node.value for node in ast.walk(parse(FILES[module])) if isinstance(node, ast.Constant)}
+    assert not strings & {"critic", "generator"}
 
 
 def test_launch_is_short_and_has_no_maths() -> None:

@@ -1,8 +1,8 @@
-"""Parameters and optimiser state divided over the mesh's `fsdp` axis, for networks that one device cannot hold.
+"""Parameters and optimiser state sharded over the mesh's `fsdp` axis, for networks that one device cannot hold.
 
-Every large array lies in parts on the devices of the axis. A network's parameters are put together where a call
-uses them, and again in its backward pass, so that no device keeps them whole between the two; its gradients go
-back in parts.
+Every large array is sharded over the devices of the axis. A network's parameters are gathered where a call uses
+them, and again in its backward pass, so that no device keeps the gathered ones between the two; its gradients are
+sharded again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gan_jax.network import Network
 from gan_jax.types import Array, Key, Tree
 
 SMALLEST = 2**14
-"""Arrays of fewer numbers are whole on every device: dividing them costs more messages than memory."""
-_WHOLE = "whole parameters"
+"""Arrays of fewer numbers are replicated: sharding them costs more messages than it saves memory."""
+_GATHERED = "gathered parameters"
 
 
-def divided_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """How an array lies in `parts` parts: along its largest dimension that divides, the later of equal ones.
+def sharded_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
+    """How an array is sharded in `parts` parts: along its largest dimension that divides, the later of equal ones.
 
-    >>> divided_spec((3, 3, 256, 512), 8), divided_spec((5, 4096), 8), divided_spec((512,), 8)
+    >>> sharded_spec((3, 3, 256, 512), 8), sharded_spec((5, 4096), 8), sharded_spec((512,), 8)
     (P(None, None, None, 'fsdp'), P(None, 'fsdp'), P())
     """
     size = functools.reduce(lambda a, b: a * b, shape, 1)
@@ -39,49 +39,49 @@ def divided_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
     return PartitionSpec(*[None] * axis, FSDP_AXIS)
 
 
-def divided(tree: Tree, mesh: Mesh) -> Tree:
-    """A sharding for every leaf (an array or its shape) of a state: the rule does not ask whose leaf it is.
+def state_shardings(tree: Tree, mesh: Mesh) -> Tree:
+    """A sharding for every leaf (an array or its shape) of a state, by its shape only.
 
-    An optimiser's moments have their parameters' shapes, and so their places.
+    An optimiser's moments have their parameters' shapes, and so their shardings.
     """
     parts = mesh.shape.get(FSDP_AXIS, 1)
 
     def place(leaf: Any) -> NamedSharding:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return NamedSharding(mesh, PartitionSpec())
-        return NamedSharding(mesh, divided_spec(leaf.shape, parts))
+        return NamedSharding(mesh, sharded_spec(leaf.shape, parts))
 
     return jax.tree.map(place, tree)
 
 
-def gathering(game: Game, parts: int) -> Game:
-    """The game with networks that put their divided parameters together for each call."""
+def gather_parameters(game: Game, parts: int) -> Game:
+    """The game with networks that gather their sharded parameters for each call."""
     players = {
-        name: dataclasses.replace(player, network=_gathering(player.network, parts))
+        name: dataclasses.replace(player, network=_gather_for_calls(player.network, parts))
         for name, player in game.players.items()
     }
     return dataclasses.replace(game, players=players)
 
 
-def _gathering(network: Network, parts: int) -> Network:
+def _gather_for_calls(network: Network, parts: int) -> Network:
     def apply(
         params: Tree, model_state: Tree, *inputs: Any, train: bool, key: Key | None = None
     ) -> tuple[Any, Tree]:
         def call(
             params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key | None
         ) -> tuple[Any, Tree]:
-            whole = jax.tree.map(lambda p: checkpoint_name(_gather(p, parts), _WHOLE), params)
-            return network.apply(whole, model_state, *inputs, train=train, key=key)
+            gathered = jax.tree.map(lambda p: checkpoint_name(_gather(p, parts), _GATHERED), params)
+            return network.apply(gathered, model_state, *inputs, train=train, key=key)
 
-        # What is kept for the backward pass is everything but the whole parameters.
-        keep = jax.checkpoint_policies.save_anything_except_these_names(_WHOLE)
+        # What is kept for the backward pass is everything but the gathered parameters.
+        keep = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
         return jax.checkpoint(call, policy=keep)(params, model_state, inputs, key)
 
     return dataclasses.replace(network, apply=apply)
 
 
-# Putting together and dividing are each other's transpose. A sharding constraint alone is its own: the gradient
-# would be made whole on every device before it is divided.
+# Gathering and sharding are each other's transpose. A sharding constraint is its own transpose: with it, the
+# gradient would be replicated before it is sharded.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -90,9 +90,9 @@ def _gather(x: Array, parts: int) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _divide(x: Array, parts: int) -> Array:
-    return jax.lax.with_sharding_constraint(x, divided_spec(x.shape, parts))
+def _shard(x: Array, parts: int) -> Array:
+    return jax.lax.with_sharding_constraint(x, sharded_spec(x.shape, parts))
 
 
-_gather.defvjp(lambda x, parts: (_gather(x, parts), None), lambda parts, _, g: (_divide(g, parts),))
-_divide.defvjp(lambda x, parts: (_divide(x, parts), None), lambda parts, _, g: (_gather(g, parts),))
+_gather.defvjp(lambda x, parts: (_gather(x, parts), None), lambda parts, _, g: (_shard(g, parts),))
+_shard.defvjp(lambda x, parts: (_shard(x, parts), None), lambda parts, _, g: (_gather(g, parts),))

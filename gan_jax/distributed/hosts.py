@@ -1,7 +1,7 @@
 """Several processes of one run: joining them, agreeing, and noticing that one is lost.
 
-Every process runs the same program on its own devices; process 0 alone writes logs and pictures, and runs the
-service through which the others find one another.
+Every process runs the same program on its devices. Only process 0 writes logs and pictures, and it runs the service
+through which the others find one another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEARTBEAT_SECONDS = 45
 """After so long without a sign of life the runtime ends the other processes itself, with its own trace."""
 _BEAT_SECONDS, _MISSED_BEATS = 4.0, 6
 _ROLL_CALL_SECONDS = 8.0
-# Where a job's launcher says how many processes it has started; one alone needs no service.
+# Where a job's launcher says how many processes it has started; a single process needs no service.
 _COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 _LOST = re.compile(
     r"gloo|nccl|connection (closed|reset)|coordination|heartbeat|unavailable|peer", re.IGNORECASE
@@ -30,7 +30,7 @@ _LOST = re.compile(
 
 
 class HostsError(RuntimeError):
-    """Processes that cannot go on together; the message is one line for the user."""
+    """Processes that cannot go on with one another; the message is one line for the user."""
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -43,13 +43,13 @@ def join(
     process_id: int | None = None,
     seconds: int = 300,
 ) -> bool:
-    """Makes this process one of several, before JAX is used for anything else; alone, it stays so.
+    """Makes this process one of several, before JAX is used for anything else; a single process stays single.
 
     Without arguments the processes that Slurm, Open MPI, Kubernetes or a TPU pod has started find one another.
 
     Args:
       coordinator: `host:port` of process 0, reachable by all.
-      num_processes: how many there are; 1 stays alone whatever the environment says.
+      num_processes: how many there are; 1 is a single process whatever the environment says.
       process_id: which of them this is, from 0.
       seconds: how long the others are waited for.
 
@@ -66,7 +66,7 @@ def join(
         _check(coordinator, num_processes, process_id)
     elif any(os.environ.get(name) == "1" for name in _COUNTS):
         return False
-    # Its own handler of SIGTERM would be in the way of the loop's.
+    # Its handler of SIGTERM would be in the way of the loop's.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -124,11 +124,11 @@ def agree(*numbers: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def first_goes_ahead() -> Iterator[None]:
-    """What process 0 does in the block is done, and well, before any process goes on.
+def all_succeed() -> Iterator[None]:
+    """The block has succeeded on every process before any of them goes on; all processes enter it.
 
     Raises:
-      HostsError: on the others, if it failed there.
+      HostsError: on the other processes, if it has failed on one of them.
     """
     failure: Exception | None = None
     try:
@@ -141,7 +141,7 @@ def first_goes_ahead() -> Iterator[None]:
     if failure is not None:
         raise failure
     if failed.any():
-        raise HostsError(f"Process {int(np.argmax(failed))} could not begin: see what it says.")
+        raise HostsError(f"Process {int(np.argmax(failed))} failed: see its message.")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -207,27 +207,29 @@ def _roll_call() -> list[int]:
 class _Beats(threading.Thread):
     """Leaves a sign of life now and then and looks for the others', to name the one that hangs.
 
-    Own beats are counted, not seconds: a machine that was suspended has lost nobody.
+    The beats of this process are counted, not seconds: a machine that was suspended has lost nobody.
     """
 
     def __init__(self) -> None:
         super().__init__(name="heartbeat", daemon=True)
 
     def run(self) -> None:
-        own, missed = 0, dict.fromkeys(range(jax.process_count()), 0)
-        seen: dict[str, str] = {}
+        count, missed = 0, dict.fromkeys(range(jax.process_count()), 0)
+        previous: dict[str, str] = {}
         while True:
             time.sleep(_BEAT_SECONDS)
             try:
-                own += 1
-                _client().key_value_set(f"gan_jax/beat/{jax.process_index()}", str(own), allow_overwrite=True)
+                count += 1
+                _client().key_value_set(
+                    f"gan_jax/beat/{jax.process_index()}", str(count), allow_overwrite=True
+                )
                 beats = dict(_client().key_value_dir_get("gan_jax/beat/"))
             except Exception:  # process 0 is gone or at its end: the runtime knows what to do
                 return
             for name, beat in beats.items():
                 process = int(name.rsplit("/", 1)[1])
-                missed[process] = 0 if seen.get(name) != beat else missed[process] + 1
-            seen = beats
+                missed[process] = 0 if previous.get(name) != beat else missed[process] + 1
+            previous = beats
             lost = sorted(process for process, beats in missed.items() if beats >= _MISSED_BEATS)
             if lost:
                 seconds = round(_BEAT_SECONDS * _MISSED_BEATS)

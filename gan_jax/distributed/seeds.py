@@ -1,10 +1,10 @@
-"""Many seeds in one program: independent runs of one game, spread over the devices, told together and apart."""
+"""Many seeds in one program: independent runs of a game, spread over the devices."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,8 +13,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.distributed.layout import Layout, LayoutError, Run, make_mesh
-from gan_jax.functional.intervals import student_interval
+from gan_jax.distributed.layout import Layout
+from gan_jax.distributed.mesh import LayoutError, make_mesh
+from gan_jax.distributed.transfer import Run
 from gan_jax.game import Diagnostic, Game, TrainState
 from gan_jax.schedule import Schedule
 from gan_jax.training.rollout import rollout_program
@@ -23,42 +24,40 @@ from gan_jax.types import Array, Key, Metrics, Tree
 SEED_AXIS = "seed"
 
 
-def _fields(common: Any, own: Any) -> Any:
+def _state_fields(common: Any, per_seed: Any) -> Any:
     """What holds of a state's fields: rounds and batches are counted in common, so that a lazy term's condition
-    stays one condition; all else is each seed's own."""
-    return TrainState(common, common, own, own, own)
+    stays a single condition; everything else differs between the seeds."""
+    return TrainState(common, common, per_seed, per_seed, per_seed)
 
 
 def stacked(states: Sequence[TrainState]) -> TrainState:
-    """One state of several seeds' states, `[S, ...]`; `step` and `cursor` are common."""
-    together = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
-    return together._replace(step=states[0].step, cursor=states[0].cursor)
+    """The states of several seeds as a single one, `[S, ...]`; `step` and `cursor` are common."""
+    stack = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
+    return stack._replace(step=states[0].step, cursor=states[0].cursor)
 
 
 def state_of(state: TrainState, seed: int) -> TrainState:
-    """The state of one of the seeds, by its place, on one device."""
+    """The state of a single seed, by its place, on one device."""
     device = jax.devices()[0]
     return jax.device_put(_pick(jax.device_put(state, device), seed), device)
 
 
 @jax.jit
 def _pick(state: TrainState, seed: Array) -> TrainState:
-    one = jax.tree.map(lambda x: x[seed], (state.key, state.players, state.ema))
-    return TrainState(state.step, state.cursor, *one)
+    picked = jax.tree.map(lambda x: x[seed], (state.key, state.players, state.ema))
+    return TrainState(state.step, state.cursor, *picked)
 
 
-def together(sources: Sequence[Source]) -> tuple[Source, Tree]:
-    """One source that feeds all seeds, `[count, S, ...]`, and which of its resident leaves differ between them.
+def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
+    """A source of all seeds' batches, `[count, S, ...]`, and which leaves of its `device_data` differ between them.
 
-    Data that all seeds share are kept once; what differs (a seed, a split drawn by it) is stacked.
+    Data that all seeds share are kept once; data that differ (a seed, a split drawn by it) are stacked.
 
     Raises:
-      LayoutError: if a source is an iterator with a state of its own, or the data are of different shapes.
+      LayoutError: if a source is an iterator with a state, or the data are of different shapes.
     """
     if any(source.state is not None for source in sources):
-        raise LayoutError(
-            "Several seeds need data that are read by number, not a stream with a state of its own."
-        )
+        raise LayoutError("Several seeds need data that are read by number, not a stream that has a state.")
     shapes = {str(jax.tree.map(np.shape, source.device_data)) for source in sources}
     if len(shapes) > 1:
         raise LayoutError("Several seeds need data of the same shapes, but those of these seeds differ.")
@@ -66,11 +65,11 @@ def together(sources: Sequence[Source]) -> tuple[Source, Tree]:
     def differs(*leaves: Any) -> bool:
         return any(leaf is not leaves[0] and not np.array_equal(leaf, leaves[0]) for leaf in leaves[1:])
 
-    residents = [source.device_data for source in sources]
-    apart = jax.tree.map(differs, *residents)
+    device_data = [source.device_data for source in sources]
+    per_seed = jax.tree.map(differs, *device_data)
 
-    def join(apart: bool, *leaves: Any) -> Any:
-        return np.stack([np.asarray(leaf) for leaf in leaves]) if apart else leaves[0]
+    def join(is_per_seed: bool, *leaves: Any) -> Any:
+        return np.stack([np.asarray(leaf) for leaf in leaves]) if is_per_seed else leaves[0]
 
     def host_batches(cursor: int, count: int) -> Any:
         return jax.tree.map(lambda *x: np.stack(x, axis=1), *[s.host_batches(cursor, count) for s in sources])
@@ -79,10 +78,13 @@ def together(sources: Sequence[Source]) -> tuple[Source, Tree]:
         for source in sources:
             source.close()
 
-    device_data = jax.tree.map(join, apart, *residents)
     return dataclasses.replace(
-        sources[0], host_batches=host_batches, host_batch_shards=None, device_data=device_data, close=close
-    ), apart
+        sources[0],
+        host_batches=host_batches,
+        host_batch_shards=None,
+        device_data=jax.tree.map(join, per_seed, *device_data),
+        close=close,
+    ), per_seed
 
 
 def make_seeds_layout(
@@ -91,11 +93,11 @@ def make_seeds_layout(
     devices: Sequence[jax.Device] | None = None,
     side_by_side: bool | None = None,
 ) -> Layout:
-    """As many of the devices as divide the seeds take equal numbers of them, each seed whole on its device.
+    """As many of the devices as divide the seeds take equal numbers of them; a seed is never split over devices.
 
-    A device plays its seeds one after the other, or side by side by `vmap`. On a CPU that gains nothing, and is
-    slower where kernels become grouped convolutions; one after the other, each seed's result is that of its run
-    alone, bit for bit.
+    A device plays its seeds one after the other, or side by side by `vmap`. On a CPU side by side gains nothing,
+    and is slower where kernels become grouped convolutions; one after the other, each seed's result is that of a
+    run of this seed only, bit for bit.
 
     Args:
       sources: one for each seed, from the first seed on.
@@ -103,41 +105,45 @@ def make_seeds_layout(
       side_by_side: `None` is one after the other on CPU, side by side elsewhere.
 
     Raises:
-      LayoutError: if this is one of several processes, or the sources do not go together.
+      LayoutError: if this is one of several processes, or the sources do not fit each other.
     """
     if jax.process_count() > 1:
-        raise LayoutError("Several seeds are for one process: launch them alone, or one seed on all hosts.")
+        raise LayoutError(
+            "Several seeds are for one process: launch them in a single process, or one seed on all hosts."
+        )
     devices = jax.devices() if devices is None else devices
     count = len(sources)
     spread = max(n for n in range(1, min(count, len(devices)) + 1) if count % n == 0)
     if side_by_side is None:
         side_by_side = devices[0].platform != "cpu"
     mesh = make_mesh({SEED_AXIS: spread}, devices[:spread])
-    whole, shared = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (SEED_AXIS,)))
-    source, apart = together(sources)
+    replicated, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (SEED_AXIS,)))
+    source, per_seed = join_sources(sources)
 
     def shardings(_: TrainState) -> Any:
-        return _fields(whole, shared)
+        return _state_fields(replicated, sharded)
 
     def begin(make: Callable[[Key], TrainState], keys: Key) -> TrainState:
-        single = jax.jit(make)  # one at a time, as alone
+        single = jax.jit(make)  # one at a time, as in a run of a single seed
         state = stacked([single(key) for key in keys])
         return jax.device_put(state, shardings(state))
 
     return Layout(
         mesh=mesh,
-        replicated=whole,
-        place=lambda tree: jax.device_put(tree, jax.tree.map(lambda own: shared if own else whole, apart)),
+        replicated=replicated,
+        place=lambda tree: jax.device_put(
+            tree, jax.tree.map(lambda x: sharded if x else replicated, per_seed)
+        ),
         shardings=shardings,
         begin=begin,
-        reading=lambda _: source,
+        local_source=lambda _: source,
         pick=lambda host_batches, round_, turn: jax.tree.map(lambda x: x[round_, turn], host_batches),
-        compile=functools.partial(_compile, mesh=mesh, apart=apart, side_by_side=side_by_side),
-        words=_words(count, spread, side_by_side, devices[0].platform),
+        compile=functools.partial(_compile, mesh=mesh, per_seed=per_seed, side_by_side=side_by_side),
+        message=_message(count, spread, side_by_side, devices[0].platform),
     )
 
 
-def _words(count: int, devices: int, side_by_side: bool, platform: str) -> str:
+def _message(count: int, devices: int, side_by_side: bool, platform: str) -> str:
     if count == devices:
         way = "one on each device"
     else:
@@ -152,137 +158,64 @@ def _compile(
     source: Source,
     *,
     mesh: Mesh,
-    apart: Tree,
+    per_seed: Tree,
     side_by_side: bool,
     schedule: Schedule | None = None,
     diagnostics: Sequence[Diagnostic] = (),
 ) -> Run:
-    inner = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
-    owns = jax.tree.leaves(apart)
+    rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
+    is_per_seed = jax.tree.leaves(per_seed)
 
     def split(device_data: Tree) -> tuple[list[Any], Callable[[list[Any]], Tree]]:
-        """What is a seed's own of the resident data, and the data with one seed's in their place."""
+        """The leaves that differ between seeds, and how the data are put together with those of a single seed."""
         leaves, structure = jax.tree.flatten(device_data)
 
-        def join(own: list[Any]) -> Tree:
-            left = iter(own)
+        def join(seed_leaves: list[Any]) -> Tree:
+            left = iter(seed_leaves)
             return jax.tree.unflatten(
-                structure, [next(left) if o else leaf for o, leaf in zip(owns, leaves, strict=True)]
+                structure, [next(left) if p else leaf for p, leaf in zip(is_per_seed, leaves, strict=True)]
             )
 
-        return [leaf for o, leaf in zip(owns, leaves, strict=True) if o], join
+        return [leaf for p, leaf in zip(is_per_seed, leaves, strict=True) if p], join
 
-    def of_one_device(
+    def play_on_device(
         state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
     ) -> tuple[TrainState, Metrics]:
-        mine, join = split(device_data)
+        seed_data, join = split(device_data)
 
-        def one(args: Any) -> tuple[TrainState, Metrics]:
-            (key, players, ema), own, host_batch = args
-            for_seed = TrainState(state.step, state.cursor, key, players, ema)
-            return inner(for_seed, join(own), host_batch, rounds)
+        def play_seed(args: Any) -> tuple[TrainState, Metrics]:
+            (key, players, ema), leaves, host_batch = args
+            seed_state = TrainState(state.step, state.cursor, key, players, ema)
+            return rollout(seed_state, join(leaves), host_batch, rounds)
 
-        args = (state.key, state.players, state.ema), mine, host_batches
+        args = (state.key, state.players, state.ema), seed_data, host_batches
         if side_by_side:
-            return jax.vmap(one, out_axes=(_fields(None, 0), 1))(args)
-        after, metrics = jax.lax.map(one, args)
+            return jax.vmap(play_seed, out_axes=(_state_fields(None, 0), 1))(args)
+        after, metrics = jax.lax.map(play_seed, args)
         after = after._replace(step=after.step[0], cursor=after.cursor[0])
         return after, jax.tree.map(lambda m: m.swapaxes(0, 1), metrics)
 
-    seeds, whole = PartitionSpec(SEED_AXIS), PartitionSpec()
-    states = _fields(whole, seeds)
-    residents = jax.tree.map(lambda own: seeds if own else whole, apart)
+    over_seeds, replicated = PartitionSpec(SEED_AXIS), PartitionSpec()
+    states = _state_fields(replicated, over_seeds)
+    data_specs = jax.tree.map(lambda x: over_seeds if x else replicated, per_seed)
     program = jax.jit(
         jax.shard_map(
-            of_one_device,
+            play_on_device,
             mesh=mesh,
-            in_specs=(states, residents, seeds, whole),
+            in_specs=(states, data_specs, over_seeds, replicated),
             out_specs=(states, PartitionSpec(None, SEED_AXIS)),
             check_vma=False,
         ),
         donate_argnums=0,
         compiler_options=compiler_options(),
     )
-    along, everywhere = NamedSharding(mesh, seeds), NamedSharding(mesh, whole)
+    sharded, on_every_device = NamedSharding(mesh, over_seeds), NamedSharding(mesh, replicated)
 
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int
     ) -> tuple[TrainState, Metrics]:
         # [K, T, S, ...] to [S, K, T, ...]
-        sent = jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), along), host_batches)
-        return program(state, device_data, sent, jax.device_put(np.int32(rounds), everywhere))
+        sent = jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), sharded), host_batches)
+        return program(state, device_data, sent, jax.device_put(np.int32(rounds), on_every_device))
 
     return run
-
-
-# ---------------------------------------------------------------------------------------------------------
-# What is told of them
-
-
-def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Metrics `[S, ...]` as their mean, its 95 % interval over the seeds (Student's t), and each seed's own.
-
-    >>> told = summary({"loss": np.array([1.0, 3.0])})
-    >>> told["loss"], told["loss/seeds"], [round(bound, 2) for bound in told["loss/interval"]]
-    (2.0, [1.0, 3.0], [-10.71, 14.71])
-    """
-    told: dict[str, Any] = {}
-    for name, values in metrics.items():
-        each = np.asarray(values, np.float64)
-        mean, low, high = student_interval(each)
-        told |= {
-            name: mean.tolist(),
-            f"{name}/interval": [low.tolist(), high.tolist()],
-            f"{name}/seeds": each.tolist(),
-        }
-    return told
-
-
-def own_metrics(line: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One seed's metrics of a line that `summary` made.
-
-    >>> own_metrics({"step": 5, **summary({"loss": np.array([1.0, 3.0])})}, 1)
-    {'loss': 3.0}
-    """
-    return {
-        name.removesuffix("/seeds"): values[seed] for name, values in line.items() if name.endswith("/seeds")
-    }
-
-
-def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several seeds' evaluations as one: means in their places; `seeds`, the means' `intervals` (as `summary` has
-    them), and what each of them gave, beside."""
-    parts = ("samples", "players")
-    return {
-        **evaluations[0],
-        **{part: _over_seeds(_mean, [one[part] for one in evaluations]) for part in parts},
-        "intervals": {part: _over_seeds(_interval, [one[part] for one in evaluations]) for part in parts},
-        "seeds": [one["seed"] for one in evaluations],
-        "each": [{part: one[part] for part in parts} for one in evaluations],
-    }
-
-
-def _over_seeds(told: Callable[[np.ndarray], Any], trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is told of every number over the seeds; what is no number is the first seed's."""
-    found: dict[str, Any] = {}
-    for name, value in trees[0].items():
-        values = [tree[name] for tree in trees]
-        if isinstance(value, Mapping):
-            found[name] = _over_seeds(told, values)
-        else:
-            found[name] = told(np.asarray(values, np.float64)) if is_number(value) else value
-    return found
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean())
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    _, low, high = student_interval(values)
-    return [low.tolist(), high.tolist()]
-
-
-def is_number(value: Any) -> bool:
-    """Whether a metric is one number."""
-    return isinstance(value, int | float | np.number) or (isinstance(value, np.ndarray) and value.ndim == 0)

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import ProbeContext
+from gan_jax.distributed.mesh import mesh_of
 from gan_jax.game import Game, GeneratorRole, TrainState, TurnContext
 from gan_jax.keys import named_key
 from gan_jax.training.experiment import Experiment
@@ -29,12 +30,6 @@ CHUNK = 1000
 """Latents drawn with one key."""
 BLOCK = 250
 """Samples that one device computes at once, however many devices there are: rounding depends on it."""
-
-
-def mesh_of(state: TrainState) -> Mesh | None:
-    """The mesh of several devices that the state lies on, or `None`."""
-    mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
-    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
 def generator_variables(state: TrainState, player: str = "generator", ema: bool = True) -> tuple[Tree, Tree]:
@@ -428,8 +423,10 @@ def _forward(batches: Callable[[int, int], Any]) -> Iterator[Any]:
         cursor += 1
 
 
-def source_examples(source: Source, n: int, host_batch_iterator: Iterator[Any] | None = None) -> np.ndarray:
-    """The first `n` examples `x` of a source, or all where it has fewer, as the critic's first input sees them.
+def source_examples(
+    source: Source, n: int, host_batch_iterator: Iterator[Any] | None = None, entry: str = "x"
+) -> np.ndarray:
+    """The first `n` examples of a source, or all where it has fewer, as the critic's first input sees them.
 
     Reads the source from its beginning, so not while it trains. No example comes twice, even of a source that draws
     with replacement.
@@ -439,6 +436,7 @@ def source_examples(source: Source, n: int, host_batch_iterator: Iterator[Any] |
       n: how many at most.
       host_batch_iterator: where to take batches from; `batches_of(source)` if `None`. A source that draws with
         replacement is read through its `epoch_batches` all the same.
+      entry: of the batches.
 
     Returns:
       `[n, ...]`, floats; images in [-1, 1].
@@ -451,5 +449,5 @@ def source_examples(source: Source, n: int, host_batch_iterator: Iterator[Any] |
     elif host_batch_iterator is None:
         host_batch_iterator = batches_of(source)
     while sum(map(len, parts)) < wanted:
-        parts.append(np.asarray(_fetcher(source)(device_data, next(host_batch_iterator))["x"]))
+        parts.append(np.asarray(_fetcher(source)(device_data, next(host_batch_iterator))[entry]))
     return np.concatenate(parts)[:wanted]

@@ -80,6 +80,7 @@ def reference(
     source: Source,
     n: int,
     host_batch_iterator: Iterator[Any] | None = None,
+    entry: str = "x",
 ) -> tuple[np.ndarray, str]:
     """Real examples to compare samples with, and what they are in words.
 
@@ -90,6 +91,7 @@ def reference(
       source: the run's own data.
       n: how many of its own are taken where it draws without end.
       host_batch_iterator: as in `source_examples`.
+      entry: of the run's own data, what the samples imitate; see `GeneratorRole.target`.
 
     Returns:
       `[N, ...]`, at most `MOST_REAL` of them: of data with a name a fixed draw with every class's share, of the
@@ -99,7 +101,8 @@ def reference(
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
     """
     if data in ("", OWN):
-        real = source_examples(source, MOST_REAL if source.size is not None else n, host_batch_iterator)
+        most = MOST_REAL if source.size is not None else n
+        real = source_examples(source, most, host_batch_iterator, entry)
         words = "the run's own data"
     else:
         square = is_image(shape) and shape[0] == shape[1]

@@ -8,7 +8,7 @@ It is a FID only of the standard Inception features; of any other extractor, cal
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -229,7 +229,7 @@ def _distance_of_samples(
     centers = small.mean, large.mean
     rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - 1)
     traces = np.einsum("nd,nd->", rows, rows)
-    reduced = np.zeros((0, len(rows)))
+    reduced: Any = np.zeros((0, len(rows)))
     for block in large.centred(centers[1]):
         block /= np.sqrt(large.number - 1)
         traces += np.einsum("nd,nd->", block, block)

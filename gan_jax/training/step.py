@@ -151,7 +151,8 @@ def _play_block(
         index = index + turn.fresh
         key = jax.random.fold_in(round_key, place + repeat * len(block) + offset)
         context = TurnContext(game, players, batch_at(index), step, key)
-        players, turn_metrics = _play_turn(turn, context, diagnostics)
+        with jax.named_scope(f"turn/{'+'.join(turn.players)}"):
+            players, turn_metrics = _play_turn(turn, context, diagnostics)
         metrics.append(turn_metrics)
     return players, metrics
 

@@ -8,9 +8,10 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from gan_jax.data import from_toy, toy
-from gan_jax.distributed import layout as layout_module
-from gan_jax.distributed.fsdp import divided_spec
-from gan_jax.distributed.layout import LayoutError, make_layout, mesh_shape
+from gan_jax.distributed import jit
+from gan_jax.distributed.fsdp import sharded_spec
+from gan_jax.distributed.layout import make_layout
+from gan_jax.distributed.mesh import LayoutError, mesh_shape
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
@@ -52,7 +53,7 @@ GAME = made_game()
 
 @pytest.fixture(autouse=True)
 def _compiled_fast(monkeypatch):
-    monkeypatch.setattr(layout_module, "compiler_options", lambda: programs.UNOPTIMISED)
+    monkeypatch.setattr(jit, "compiler_options", lambda: programs.UNOPTIMISED)
 
 
 def begin(key):
@@ -131,4 +132,4 @@ def test_other_meshes_are_refused(parallelism, said):
     ],
 )
 def test_the_largest_dimension_that_divides_is_divided(shape, parts, spec):
-    assert divided_spec(shape, parts) == spec
+    assert sharded_spec(shape, parts) == spec

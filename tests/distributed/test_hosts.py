@@ -17,10 +17,12 @@ from gan_jax.distributed import hosts
 from gan_jax.distributed.hosts import HostsError
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.workdir import Workdir, WorkdirError, read_metrics
+from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.training.step import init_state
+from tests.distributed import hosts_experiment
 from tests.distributed.hosts_experiment import BATCH, SIZE
-from tests.training import hosts_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 EXPERIMENT = str(pathlib.Path(hosts_experiment.__file__).relative_to(ROOT))
@@ -88,7 +90,7 @@ def test_two_processes_then_four_play_the_run_of_one(tmp_path):
     arguments = (f"--workdir={workdir}", f"--config.notes={notes}")
     first = launch(2, *arguments, "--config.rounds=3")
     second = launch(4, *arguments, "--config.rounds=6")
-    single = loop.train(built(6), Workdir(tmp_path / "alone"), say=lambda line: None)
+    single = loop.train(built(6), Workdir(tmp_path / "alone"), log=lambda line: None)
 
     for place, (found, expected) in enumerate(
         zip(jax.tree.leaves(restored(workdir, 6)), jax.tree.leaves(jax.device_get(single)), strict=True)
@@ -132,7 +134,7 @@ def test_a_lost_process_ends_the_others_and_is_named(tmp_path):
     processes = start(2, *arguments)
     wait_for(tmp_path / "checkpoints" / "20" / "manifest.json", processes)
     with pytest.raises(WorkdirError, match="in use by process"):
-        loop.train(built(1), Workdir(tmp_path), say=lambda line: None)
+        loop.train(built(1), Workdir(tmp_path), log=lambda line: None)
     processes[1].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     codes, said = finish(processes, timeout=60)
@@ -203,10 +205,9 @@ def test_processes_that_a_job_has_started_find_one_another(monkeypatch):
 
 
 def test_the_processes_play_as_many_rounds_as_the_slowest_and_stop_together(monkeypatch):
-    run = object.__new__(loop._Run)
-    run.interrupt = loop.Interrupt()
+    interrupt = Interrupt()
     monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (3, 0)]))
-    assert run.agreed(7) == (3, False)
+    assert interrupt.agree(7) == (3, False)
     monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (9, signal.SIGTERM)]))
-    assert run.agreed(7) == (7, True)
-    assert run.interrupt.by == "SIGTERM"
+    assert interrupt.agree(7) == (7, True)
+    assert interrupt.by == "SIGTERM"

@@ -13,12 +13,17 @@ from scipy import stats
 from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.augment import augmented
 from gan_jax.data.stream import from_iterator
-from gan_jax.diagnostics.alarms import Alarms
-from gan_jax.distributed.layout import LayoutError, make_layout
-from gan_jax.distributed.seeds import combined, make_seeds_layout, state_of, summary
+from gan_jax.distributed.layout import make_layout
+from gan_jax.distributed.mesh import LayoutError
+from gan_jax.distributed.seeds import make_seeds_layout, state_of
+from gan_jax.evaluation.seed_statistics import combined, summary
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.runs import loop
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.finite import NonFiniteError
+from gan_jax.runs.interval import Interval
+from gan_jax.runs.logging import Log
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
@@ -46,10 +51,10 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda: devices)
         said = []
-        loop.train(together(rounds=10), Workdir(folder / "all"), say=said.append)
-        state = loop.train(together(rounds=20), Workdir(folder / "all"), say=said.append)
+        loop.train(together(rounds=10), Workdir(folder / "all"), log=said.append)
+        state = loop.train(together(rounds=20), Workdir(folder / "all"), log=said.append)
         patch.setattr(jax, "devices", lambda: devices[:1])
-        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), say=quiet)
+        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), log=quiet)
     return folder, state, single, said
 
 
@@ -90,7 +95,7 @@ def test_side_by_side_agrees_within_rounding():
     game = together().game
     sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]
     layout = make_seeds_layout(sources, devices=jax.devices()[:1], side_by_side=True)
-    source = layout.reading(sources[0])
+    source = layout.local_source(sources[0])
     make = lambda key: init_state(game, key)  # noqa: E731
     state = layout.begin(make, [jax.random.key(seed) for seed in range(3)])
     host_batches = stack_rounds(source, 0, 2, 5, 5)
@@ -118,7 +123,7 @@ def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit()
     game = dataclasses.replace(together().game, networks=networks)
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
-    source = layout.reading(sources[0])
+    source = layout.local_source(sources[0])
     assert source.device_data["source"]["all"]["x"].shape == (32, 8, 8, 1)
     state = layout.begin(make, [jax.random.key(seed) for seed in range(2)])
     state, _ = layout.compile(game, source)(
@@ -150,18 +155,15 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
 
     objective = helpers.changed_loss(base, "critic", broken)
     bad = dataclasses.replace(bad, game=dataclasses.replace(bad.game, objective=objective))
-    with pytest.raises(loop.NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
-        loop.train(bad, Workdir(tmp_path), say=quiet)
+    with pytest.raises(NonFiniteError, match=r"critic's loss of seed 4 was nan at round 3\."):
+        loop.train(bad, Workdir(tmp_path), log=quiet)
 
 
 def test_an_alarm_is_of_the_seed_that_gave_it():
     """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
-    run = object.__new__(loop._Run)
-    run.experiment = together()
-    run.single = [run.experiment.single(place) for place in range(SEEDS)]
-    run.alarms = [Alarms() for _ in run.single]
+    log = Log(together(), Interval(), None, None)
     shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
-    line = run.alarm(summary({"critic/saturation": shares}), 40, said.append)
+    line = log.alarms(summary({"critic/saturation": shares}), 40, said.append)
     text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."
     assert line == {"alarm/saturated_critic": text}
     assert len(said) == 1

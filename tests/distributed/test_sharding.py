@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from gan_jax.data import from_arrays, from_toy, toy
-from gan_jax.distributed.layout import LayoutError, check_divides, make_layout
+from gan_jax.distributed.layout import make_layout
+from gan_jax.distributed.mesh import LayoutError, check_divides
 from gan_jax.field import gradient_field
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Field, Game, Player, TurnContext

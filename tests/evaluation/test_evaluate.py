@@ -23,9 +23,12 @@ from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Best, Checkpoints
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.finite import NonFiniteError
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir
 from gan_jax.schedule import Turn, alternating
 from gan_jax.training.experiment import Experiment, ExperimentError, best_by
+from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from tests import helpers
 from tests.helpers import PRIOR
@@ -362,7 +365,7 @@ def test_looking_takes_nothing_from_a_stream(tmp_path, iterator):
             log_every=often or 12,
             probes=[diagnostics.distances] if often else [],
         )
-        states.append(jax.device_get(loop.train(made, Workdir(tmp_path / str(often)), say=quiet)))
+        states.append(jax.device_get(loop.train(made, Workdir(tmp_path / str(often)), log=quiet)))
         drawn.append(getattr(examples, "counted", examples).drawn)
     assert drawn == [24, 24]
     chex.assert_trees_all_equal(states[0].players, states[1].players)
@@ -382,7 +385,7 @@ def test_the_best_checkpoint_is_kept_and_the_newest_never_lost(tmp_path):
         best=best_by("min:distance"),
     )
     said = []
-    loop.train(made, Workdir(tmp_path), say=said.append)
+    loop.train(made, Workdir(tmp_path), log=said.append)
     with Checkpoints(tmp_path / "checkpoints", keep=1, best=made.best) as checkpoints:
         assert checkpoints.steps() == [4, 12]
         assert checkpoints.best() == 4
@@ -406,7 +409,7 @@ def test_a_resumed_run_knows_the_best_of_the_first_launch(tmp_path):
             keep=1,
             best=Best("distance"),
         )
-        loop.train(made, Workdir(tmp_path), say=quiet)
+        loop.train(made, Workdir(tmp_path), log=quiet)
 
     launch(4, 1.0, 5.0)
     launch(8, 3.0, 4.0)
@@ -416,7 +419,7 @@ def test_a_resumed_run_knows_the_best_of_the_first_launch(tmp_path):
 def test_a_best_that_no_evaluation_gives_is_named(tmp_path):
     made = experiment(evaluations={"a": scripted(1.0)}, evaluate_every=2, best=Best("distanse"))
     with pytest.raises(ExperimentError, match=r"names distanse \(did you mean 'distance'\?\)"):
-        loop.train(made, Workdir(tmp_path), say=quiet)
+        loop.train(made, Workdir(tmp_path), log=quiet)
     with pytest.raises(ExperimentError, match="set evaluate_every"):
         experiment(best=Best("distance"))
 
@@ -470,7 +473,7 @@ def logging_fields(rounds=12, **changes):
 
 
 def test_an_alarm_is_in_the_terminal_once_and_in_every_line_while_it_holds(tmp_path, capsys):
-    loop.train(logging_fields(), Workdir(tmp_path), say=quiet)
+    loop.train(logging_fields(), Workdir(tmp_path), log=quiet)
     lines = read_metrics(Workdir(tmp_path))
     alarmed = [line["step"] for line in lines if "alarm/vanishing_gradient" in line]
     assert alarmed == [6, 8, 10, 12]
@@ -482,10 +485,10 @@ def test_an_alarm_is_in_the_terminal_once_and_in_every_line_while_it_holds(tmp_p
 
 
 def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_path, capsys):
-    loop.train(logging_fields(), Workdir(tmp_path / "whole"), say=quiet)
-    loop.train(logging_fields(rounds=9), Workdir(tmp_path / "cut"), say=quiet)
+    loop.train(logging_fields(), Workdir(tmp_path / "whole"), log=quiet)
+    loop.train(logging_fields(rounds=9), Workdir(tmp_path / "cut"), log=quiet)
     capsys.readouterr()
-    loop.train(logging_fields(), Workdir(tmp_path / "cut"), say=quiet)
+    loop.train(logging_fields(), Workdir(tmp_path / "cut"), log=quiet)
     assert "Alarm" not in capsys.readouterr().err, "it was told by the first launch"
     whole, cut = (
         [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(Workdir(tmp_path / name))]
@@ -509,8 +512,8 @@ def test_what_is_not_finite_is_in_the_log_too(tmp_path):
         return helpers.valued(output, jnp.where(context.step >= 3, jnp.inf, output.value))
 
     objective = helpers.changed_loss(base, "critic", broken)
-    with pytest.raises(loop.NonFiniteError, match=r"What usually helps: smaller learning rates"):
-        loop.train(experiment(game=make_game(objective)), Workdir(tmp_path), say=quiet)
+    with pytest.raises(NonFiniteError, match=r"What usually helps: smaller learning rates"):
+        loop.train(experiment(game=make_game(objective)), Workdir(tmp_path), log=quiet)
     last = read_metrics(Workdir(tmp_path))[-1]
     assert last["step"] == 3
     assert last["alarm/non_finite"].startswith("The critic's loss was inf at round 3.")
@@ -525,7 +528,7 @@ def test_diagnostics_are_the_same_on_eight_devices(tmp_path):
         critics = (Turn(("critic",)),)
         run = layout.compile(made.game, made.source, schedule=critics, diagnostics=made.diagnostics)
         state = layout.begin(lambda key, made=made: init_state(made.game, key), jax.random.key(0))
-        host_batches = loop.stack_rounds(made.source, 0, 1, 2, 2)
+        host_batches = stack_rounds(made.source, 0, 1, 2, 2)
         _, metrics = run(state, layout.place(made.source.device_data), host_batches, 2)
         lines.append(jax.device_get(metrics))
     chex.assert_trees_all_close(*lines, rtol=1e-4, atol=1e-5)

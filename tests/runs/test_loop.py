@@ -20,7 +20,11 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.finite import NonFiniteError, check_losses
+from gan_jax.runs.interval import Interval
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.rounds import rounds_until, schedule_at
+from gan_jax.runs.workdir import Workdir
 from gan_jax.schedule import alternating, simultaneous
 from gan_jax.training.experiment import Experiment, ExperimentError
 from tests import helpers
@@ -68,32 +72,33 @@ def quiet(text):
     [(0, 7, 4), (4, 7, 4), (8, 7, 2), (10, 7, 2), (19, 7, 1), (0, 3, 3), (16, 99, 4)],
 )
 def test_a_dispatch_ends_at_the_next_log_save_or_end(step, most, expected):
-    assert loop.rounds_until(experiment(rounds=20), step, most) == expected
+    assert rounds_until(experiment(rounds=20), step, most) == expected
 
 
 def test_phases_cut_dispatches_and_choose_the_schedule():
     warm = alternating(3)
     phased = experiment(phases=((lambda step: step < 2 or step % 5 == 0, warm),), log_every=100)
-    turns = [len(loop.schedule_at(phased.game, step)) for step in range(7)]
+    turns = [len(schedule_at(phased.game, step)) for step in range(7)]
     assert turns == [4, 4, 2, 2, 2, 4, 2]
-    assert [loop.rounds_until(phased, step, 7) for step in (0, 2, 5, 6)] == [2, 3, 1, 4]
+    assert [rounds_until(phased, step, 7) for step in (0, 2, 5, 6)] == [2, 3, 1, 4]
 
 
 def test_interval_means_are_over_rounds_whatever_the_cuts():
-    interval = loop.Interval()
+    interval = Interval()
     interval.add({"a": np.array([1.0, 2.0], np.float32)})
     interval.add({"a": np.array([6.0], np.float32)})
     assert interval.means() == {"a": 3.0}
+    interval.clear()
     assert interval.means() == {}
 
 
 def test_vectors_have_means_too_and_their_sums_survive_json():
     """The save of a checkpoint falls between two dispatches."""
     rows = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
-    whole, cut = loop.Interval(), loop.Interval()
+    whole, cut = Interval(), Interval()
     whole.add({"a": rows})
     cut.add({"a": rows[:3]})
-    cut = loop.Interval(json.loads(json.dumps(cut.sums)), cut.counts)
+    cut = Interval(json.loads(json.dumps(cut.sums)), cut.counts)
     cut.add({"a": rows[3:]})
     means = whole.means()["a"]
     np.testing.assert_array_equal(means, cut.means()["a"])
@@ -103,16 +108,16 @@ def test_vectors_have_means_too_and_their_sums_survive_json():
 def test_a_vector_with_one_entry_that_is_no_number_is_named():
     history = {"critic/norms": np.array([[1.0, 2.0], [1.0, np.inf]])}
     with pytest.raises(
-        loop.NonFiniteError, match=r"critic's norms was .* at round 8\. Saved\. What usually helps"
+        NonFiniteError, match=r"critic's norms was .* at round 8\. Saved\. What usually helps"
     ):
-        loop.check_losses(history, 7, lambda: "Saved.")
+        check_losses(history, 7, lambda: "Saved.")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     """State and log lines alike, though the save at round 10 falls between two logs, at 8 and 12."""
-    whole = loop.train(experiment(), Workdir(tmp_path / "whole"), say=quiet)
-    loop.train(experiment(rounds=10), Workdir(tmp_path / "cut"), say=quiet)
-    resumed = loop.train(experiment(), Workdir(tmp_path / "cut"), say=quiet)
+    whole = loop.train(experiment(), Workdir(tmp_path / "whole"), log=quiet)
+    loop.train(experiment(rounds=10), Workdir(tmp_path / "cut"), log=quiet)
+    resumed = loop.train(experiment(), Workdir(tmp_path / "cut"), log=quiet)
     chex.assert_trees_all_equal(
         jax.device_get((whole.players, whole.ema, whole.cursor)),
         jax.device_get((resumed.players, resumed.ema, resumed.cursor)),
@@ -123,14 +128,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
     workdir = Workdir(tmp_path)
-    whole = loop.train(experiment(), workdir, say=quiet)
+    whole = loop.train(experiment(), workdir, log=quiet)
     victim = next(p for p in (tmp_path / "checkpoints" / "20").rglob("*") if p.is_file() and p.stat().st_size)
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(bytes(content))
     said = []
     with pytest.warns(UserWarning, match="20"):
-        again = loop.train(experiment(), workdir, say=said.append)
+        again = loop.train(experiment(), workdir, log=said.append)
     assert "at round 10" in said[0]
     chex.assert_trees_all_equal(jax.device_get(whole.players), jax.device_get(again.players))
 
@@ -145,18 +150,18 @@ def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path)
 
     objective = helpers.changed_loss(base, "critic", broken)
     bad = dataclasses.replace(good, game=dataclasses.replace(good.game, objective=objective))
-    with pytest.raises(loop.NonFiniteError, match=r"critic's loss was nan at round 13\..*round 10"):
-        loop.train(bad, Workdir(tmp_path), say=quiet)
+    with pytest.raises(NonFiniteError, match=r"critic's loss was nan at round 13\..*round 10"):
+        loop.train(bad, Workdir(tmp_path), log=quiet)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [10]
 
 
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
     """A step of infinite length: the loss of the last round is still finite, the parameters are not."""
-    with pytest.raises(loop.NonFiniteError, match=r"critic's params\.scores.* was not finite after round 0"):
+    with pytest.raises(NonFiniteError, match=r"critic's params\.scores.* was not finite after round 0"):
         loop.train(
             experiment(rounds=1, learning_rate=float("inf"), schedule=simultaneous()),
             Workdir(tmp_path),
-            say=quiet,
+            log=quiet,
         )
     assert Checkpoints(tmp_path / "checkpoints").steps() == []
 
@@ -176,18 +181,18 @@ def test_the_source_is_closed_unless_it_hangs(tmp_path, ending):
     source = dataclasses.replace(toy_source, host_batches=host_batches, close=lambda: closed.append(True))
     given = experiment(rounds=8, source=source)
     with contextlib.nullcontext() if ending == "at its end" else pytest.raises(DataError):
-        loop.train(given, Workdir(tmp_path), say=quiet)
+        loop.train(given, Workdir(tmp_path), log=quiet)
     assert closed == ([] if ending == "by data that hang" else [True])
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
-    first = loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
-    again = loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
+    first = loop.train(experiment(rounds=4), Workdir(tmp_path), log=quiet)
+    again = loop.train(experiment(rounds=4), Workdir(tmp_path), log=quiet)
     chex.assert_trees_all_equal(jax.device_get(first.players), jax.device_get(again.players))
 
 
 def test_metrics_hold_every_players_loss(tmp_path):
-    loop.train(experiment(rounds=4), Workdir(tmp_path), say=quiet)
+    loop.train(experiment(rounds=4), Workdir(tmp_path), log=quiet)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert {"step", "time", "critic/loss", "generator/loss"} <= json.loads(line).keys()
 

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 from gan_jax.runs import loop
+from gan_jax.runs.finite import NonFiniteError
+from gan_jax.runs.metrics_log import parse_line
 from gan_jax.runs.replay import named_round, replay
-from gan_jax.runs.workdir import Workdir, parse_line
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
 from tests import helpers
 from tests.runs.test_loop import experiment, quiet
@@ -33,15 +35,15 @@ def stopped(tmp_path_factory):
     """A run that stopped: its gradient was no number at round 13, its loss at round 14; round 10 is saved."""
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     run = exploding(13)
-    with pytest.raises(loop.NonFiniteError, match=r"round 1[34]\..*--mode=replay --workdir="):
-        loop.train(run, workdir, say=quiet)
+    with pytest.raises(NonFiniteError, match=r"round 1[34]\..*--mode=replay --workdir="):
+        loop.train(run, workdir, log=quiet)
     return run, workdir
 
 
 def test_the_round_the_player_and_the_leaf_are_named(stopped):
     run, workdir = stopped
     said = []
-    found = replay(run, workdir, say=said.append)
+    found = replay(run, workdir, log=said.append)
     assert (found.start, found.step, found.player) == (10, 13, "generator")
     assert found.leaf == "params.out.bias"
     assert "At round 13" in said[1]
@@ -56,8 +58,8 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
     """Losses of a finished run, logged every round, and those of its rounds from 10 on played again."""
     run = experiment(log_every=1)
     workdir = Workdir(tmp_path)
-    loop.train(dataclasses.replace(run, keep=9), workdir, say=quiet)
-    found = replay(run, workdir, checkpoint=10, until=15, say=quiet)
+    loop.train(dataclasses.replace(run, keep=9), workdir, log=quiet)
+    found = replay(run, workdir, checkpoint=10, until=15, log=quiet)
     assert (found.player, found.step) == (None, 15)
     logged = {
         line["step"] - 1: line
@@ -69,18 +71,18 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
 
 def test_without_a_checkpoint_it_begins_where_the_run_did(tmp_path):
     run = exploding(2)
-    with pytest.raises(loop.NonFiniteError, match=r"No checkpoint had been saved.*--mode=replay"):
-        loop.train(run, Workdir(tmp_path), say=quiet)
-    found = replay(run, Workdir(tmp_path), say=quiet)
+    with pytest.raises(NonFiniteError, match=r"No checkpoint had been saved.*--mode=replay"):
+        loop.train(run, Workdir(tmp_path), log=quiet)
+    found = replay(run, Workdir(tmp_path), log=quiet)
     assert (found.start, found.step, found.leaf) == (0, 2, "params.out.bias")
 
 
 def test_without_a_named_round_it_asks_for_one(tmp_path):
     workdir = Workdir(tmp_path)
     run = experiment(rounds=4)
-    loop.train(run, workdir, say=quiet)
+    loop.train(run, workdir, log=quiet)
     assert named_round(workdir) is None
     with pytest.raises(ExperimentError, match="--until=N"):
-        replay(run, workdir, say=quiet)
+        replay(run, workdir, log=quiet)
     with pytest.raises(ExperimentError, match=r"round 4 lies after.*end at 3.*--checkpoint"):
-        replay(run, workdir, until=3, say=quiet)
+        replay(run, workdir, until=3, log=quiet)

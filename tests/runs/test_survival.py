@@ -51,10 +51,10 @@ def test_killed_at_random_moments_a_run_ends_as_the_one_left_alone(name, count, 
     variant, rng = kills.VARIANTS[name], random.Random(1)
     devices = jax.devices()[: variant.devices]
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    loop.train(built(variant), Workdir(tmp_path / "alone"), say=quiet)
+    loop.train(built(variant), Workdir(tmp_path / "alone"), log=quiet)
     for _ in range(count):
         kill_once(variant, tmp_path / "killed", rng)
-    loop.train(built(variant), Workdir(tmp_path / "killed"), say=quiet)
+    loop.train(built(variant), Workdir(tmp_path / "killed"), log=quiet)
     expected, found = (kills.state_of(variant, tmp_path / run, ROUNDS) for run in ("alone", "killed"))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -70,11 +70,11 @@ def test_another_number_of_devices_goes_on_within_rounding(tmp_path, monkeypatch
         sgd = {name: optax.sgd(0.05) for name in made.game.players}
         return dataclasses.replace(made, game=dataclasses.replace(made.game, optimizers=sgd))
 
-    loop.train(run(10), Workdir(tmp_path / "moved"), say=quiet)
+    loop.train(run(10), Workdir(tmp_path / "moved"), log=quiet)
     two = jax.devices()[:2]
     monkeypatch.setattr(jax, "devices", lambda: two)
-    moved = loop.train(run(20), Workdir(tmp_path / "moved"), say=quiet)
-    stayed = loop.train(run(20), Workdir(tmp_path / "stayed"), say=quiet)
+    moved = loop.train(run(20), Workdir(tmp_path / "moved"), log=quiet)
+    stayed = loop.train(run(20), Workdir(tmp_path / "stayed"), log=quiet)
     for a, b in zip(jax.tree.leaves(moved.players), jax.tree.leaves(stayed.players), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -94,7 +94,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_ends_the_run_with_its_last_checkpoint_good_and_it_goes_on_when_there_is_room(small_disk):
     """The log, a picture or the checkpoint: whichever finds the disk full first says so."""
     workdir = Workdir(small_disk / "run")
-    loop.train(experiment(rounds=10), workdir, say=quiet)
+    loop.train(experiment(rounds=10), workdir, log=quiet)
     filler = small_disk / "filler"
     with filler.open("wb") as file:
         for size in (1 << 16, 1 << 10, 1):
@@ -104,11 +104,11 @@ def test_a_full_disk_ends_the_run_with_its_last_checkpoint_good_and_it_goes_on_w
             except OSError:
                 continue
     with pytest.raises(RuntimeError, match="the disk is full"):
-        loop.train(experiment(rounds=20), workdir, say=quiet)
+        loop.train(experiment(rounds=20), workdir, log=quiet)
     filler.unlink()
     said = []
-    whole = loop.train(experiment(rounds=20), Workdir(small_disk / "whole"), say=quiet)
-    again = loop.train(experiment(rounds=20), workdir, say=said.append)
+    whole = loop.train(experiment(rounds=20), Workdir(small_disk / "whole"), log=quiet)
+    again = loop.train(experiment(rounds=20), workdir, log=said.append)
     assert "at round 10" in said[0]
     for a, b in zip(jax.tree.leaves(again.players), jax.tree.leaves(whole.players), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -120,13 +120,13 @@ def test_two_launches_on_one_work_directory(tmp_path):
 
     def meanwhile(samples):
         with pytest.raises(WorkdirError, match=f"in use by process {os.getpid()}"):
-            loop.train(experiment(rounds=4), workdir, say=quiet)
+            loop.train(experiment(rounds=4), workdir, log=quiet)
         refused.append(True)
         return np.zeros((4, 4, 1), np.uint8)
 
-    loop.train(experiment(rounds=4, picture=meanwhile), workdir, say=quiet)
+    loop.train(experiment(rounds=4, picture=meanwhile), workdir, log=quiet)
     assert refused
-    assert int(loop.train(experiment(rounds=8), workdir, say=quiet).step) == 8
+    assert int(loop.train(experiment(rounds=8), workdir, log=quiet).step) == 8
 
 
 @pytest.mark.parametrize("reader", list(fuzz.READERS))

@@ -1,21 +1,21 @@
-import fcntl
 import io
 import json
 import os
-import pty
 import struct
-import termios
 import threading
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from gan_jax.pictures import figure, image_grid, scatter, to_array
+from gan_jax.runs import files
 from gan_jax.runs import writer as module
-from gan_jax.runs.workdir import Workdir, read_metrics
-from gan_jax.runs.writer import Writer, WriterError, json_line, progress
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.writer import Writer, WriterError
 
 
 @pytest.fixture
@@ -33,32 +33,7 @@ def strict(line):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# JSON lines
-
-
-def test_lines_are_strict_json_with_the_arrays_own_precision():
-    line = json_line(
-        3,
-        1.23456,
-        {
-            "third": jnp.float32(1) / 3,
-            "half": jnp.bfloat16(0.1),
-            "double": np.float64(1) / 3,
-            "count": jnp.int32(7),
-            "yes": np.bool_(True),
-            "word": "text",
-            "bad": jnp.array([jnp.nan, jnp.inf, -jnp.inf, 2.5]),
-        },
-    )
-    assert "\n" not in line
-    record = strict(line)
-    assert list(record)[:2] == ["step", "time"]
-    assert record["bad"] == ["NaN", "Infinity", "-Infinity", 2.5]
-    assert np.float32(record["third"]) == np.float32(1) / np.float32(3)
-    assert record["third"] == 0.33333334  # no digits that a float32 has not
-    assert jnp.bfloat16(record["half"]) == jnp.bfloat16(0.1)
-    assert record["double"] == 1 / 3
-    assert (record["count"], record["yes"], record["word"], record["time"]) == (7, True, "text", 1.235)
+# The log
 
 
 def test_scalars_are_appended_in_order(workdir):
@@ -114,7 +89,7 @@ def test_reserved_names_and_file_names_are_checked_at_the_call(workdir):
 def test_storage_that_cannot_append_is_written_whole(workdir, monkeypatch):
     workdir.root.mkdir(parents=True)
     workdir.metrics.write_text('{"step": 1, "loss": 1}\n')
-    monkeypatch.setattr(module, "is_local", lambda path: False)
+    monkeypatch.setattr(files, "is_local", lambda path: False)
     with Writer(workdir, resumed_from=1) as writer:
         writer.scalars(2, {"loss": 2})
         assert len(read_metrics(workdir)) == 1
@@ -159,7 +134,7 @@ def test_a_full_disk_leaves_no_half_line(workdir, monkeypatch):
         return real(descriptor, bytes(data)[:20])
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "write", short)
+        patch.setattr(os, "write", short)
         writer.scalars(2, {"loss": 2.0})
         with pytest.raises(WriterError, match=r"metrics\.jsonl: the disk is full"):
             writer.flush()
@@ -170,9 +145,9 @@ def test_a_full_disk_leaves_no_half_line(workdir, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_the_systems_own_full_disk(workdir, monkeypatch):
-    monkeypatch.setattr(Workdir, "metrics", property(lambda self: module.epath.Path("/dev/full")))
+    monkeypatch.setattr(Workdir, "metrics", property(lambda self: epath.Path("/dev/full")))
     monkeypatch.setattr(module, "truncate_metrics", lambda *_: 0)
-    monkeypatch.setattr(module.os, "ftruncate", lambda *_: None)
+    monkeypatch.setattr(os, "ftruncate", lambda *_: None)
     writer = Writer(workdir, tensorboard=False)
     writer.scalars(1, {"loss": 1.0})
     with pytest.raises(WriterError, match="/dev/full: the disk is full"):
@@ -321,109 +296,3 @@ def test_tensorboard_reads_scalars_and_pictures(workdir):
     image = picture.summary.value[0].image
     assert (image.height, image.width, image.colorspace) == (5, 5, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.encoded_image_string))), grid)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Progress
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_progress_in_a_file_is_plain_lines():
-    stream, clock = io.StringIO(), Clock()
-    shown = progress(1000, start=100, stream=stream, clock=clock)
-    for step in range(110, 1001, 10):
-        clock.now += 0.5  # 20 rounds/s
-        shown.update(step, {"critic": jnp.float32(0.69314), "generator": 1.25})
-        if step == 500:
-            shown.note("saved")
-    shown.close()
-    shown.close()
-    text = stream.getvalue()
-    assert text.isascii()
-    assert not set(text) & {"\r", "\x1b"}
-    assert text.splitlines() == [
-        "300/1000 rounds (30%), 20 rounds/s, 0:35 left, critic 0.6931, generator 1.25",
-        "500/1000 rounds (50%), 20 rounds/s, 0:25 left, critic 0.6931, generator 1.25",
-        "saved",
-        "700/1000 rounds (70%), 20 rounds/s, 0:15 left, critic 0.6931, generator 1.25",
-        "900/1000 rounds (90%), 20 rounds/s, 0:05 left, critic 0.6931, generator 1.25",
-        "1000/1000 rounds (100%), 20 rounds/s, 0:45 taken, critic 0.6931, generator 1.25",
-    ]
-
-
-def test_a_long_run_does_not_fill_its_log():
-    stream, clock = io.StringIO(), Clock()
-    shown = progress(10**6, stream=stream, clock=clock)
-    for hour in range(10):
-        for second in range(3600):
-            clock.now += 1
-            shown.update(hour * 3600 + second)
-    assert len(stream.getvalue().splitlines()) < 200
-
-
-def test_losses_are_fetched_only_when_they_are_shown():
-    class Loss:
-        fetched = 0
-
-        def __float__(self):
-            Loss.fetched += 1
-            return 0.5
-
-    stream, clock = io.StringIO(), Clock()
-    shown = progress(1000, stream=stream, clock=clock)
-    for step in range(1000):
-        clock.now += 0.0105
-        shown.update(step, {"critic": Loss()})
-    assert Loss.fetched == 1
-
-
-def test_progress_on_a_terminal_is_one_bar(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    clock = Clock()
-    with os.fdopen(follower, "w") as stream:
-        shown = progress(400, stream=stream, clock=clock)
-        for step in range(100, 401, 100):
-            clock.now += 1
-            shown.update(step, {"critic": 0.69314})
-            if step == 200:
-                shown.note("a picture was drawn")
-        shown.close()
-        stream.flush()
-        data = b""
-        while b"400/400" not in data or not data.endswith(b"\n"):  # a terminal hands over what it has so far
-            data += os.read(leader, 1 << 16)
-    os.close(leader)
-    text = data.decode()
-    drawn = text.replace("\r\n", "\n").split("\r")
-    assert any("50%" in part and "200/400" in part and "critic 0.6931" in part for part in drawn)
-    assert "rounds/s" in drawn[-1]
-    assert "400/400" in drawn[-1]
-    assert drawn[-1].endswith("\n")
-    assert text.count("a picture was drawn\r\n") == 1
-    assert max(len(part.rstrip()) for part in drawn) <= 100
-
-
-def test_nobody_watching_is_no_error():
-    class Closed(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError(32, "Broken pipe")
-
-    clock = Clock()
-    shown = progress(10, stream=Closed(), clock=clock)
-    clock.now = 60.0
-    shown.update(5)
-    shown.note("text")
-    shown.close()
-    silent = progress(10, enabled=False)
-    silent.update(3)
-    silent.note("text")
-    silent.close()

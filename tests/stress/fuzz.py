@@ -25,16 +25,11 @@ from gan_jax.data.prepare import read_idx
 from gan_jax.data.stream import from_iterator
 from gan_jax.metrics import classifier
 from gan_jax.metrics._files import read_arrays
-from gan_jax.runs import checkpoint
+from gan_jax.runs import sealing
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
-from gan_jax.runs.workdir import (
-    Workdir,
-    WorkdirError,
-    read_config,
-    read_metrics,
-    truncate_metrics,
-    write_config,
-)
+from gan_jax.runs.config import read_config, write_config
+from gan_jax.runs.metrics_log import read_metrics, truncate_metrics
+from gan_jax.runs.workdir import Workdir, WorkdirError
 from tests.stress.record import record
 
 _FOLDER = tempfile.TemporaryDirectory()
@@ -147,7 +142,7 @@ def a_state():
     return source.state()
 
 
-MANIFEST = checkpoint._seal(
+MANIFEST = sealing.seal(
     {
         "format": 1,
         "step": 3,

@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from gan_jax.runs.checkpoint import Checkpoints, CheckpointWarning
-from gan_jax.runs.loop import initial
-from gan_jax.runs.workdir import Workdir, read_metrics
+from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.opening import initial
+from gan_jax.runs.workdir import Workdir
 from tests.stress import experiment as stress
 from tests.stress.record import record
 
@@ -101,7 +102,7 @@ def log_of(workdir):
     return [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(Workdir(workdir))]
 
 
-def kill_at_random(variant, folder, kills, rounds, rng, say=print):
+def kill_at_random(variant, folder, kills, rounds, rng, log=print):
     """Kills `kills` times, in as many runs as that takes; every run ends as the one that was left alone.
 
     The programs that killed runs compile are kept apart from those of the run left alone: compiling, and the
@@ -137,7 +138,7 @@ def kill_at_random(variant, folder, kills, rounds, rng, say=print):
                         "checkpoint": Checkpoints(workdir / "checkpoints").latest_valid(),
                     }
                 )
-                say(f"  kill {done}: {moments[-1]}")
+                log(f"  kill {done}: {moments[-1]}")
         finish(variant, workdir, rounds, cache)
         found = state_of(variant, workdir, rounds)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

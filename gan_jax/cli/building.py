@@ -1,0 +1,91 @@
+"""Building the experiment that a request names, with its data, for one seed or several."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from typing import Any
+
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.request import Request
+from gan_jax.data.errors import DataError
+from gan_jax.training.experiment import Experiment, ExperimentError, load_module
+
+
+def build(request: Request, config: Any) -> Experiment:
+    """The experiment; whatever its file refuses is the user's to correct.
+
+    Raises:
+      UsageError, ExperimentError, DataError: each with a line for the user.
+    """
+    module = load_module(request.experiment)
+    try:
+        if request.prepare:
+            prepare(config)
+        return module.build(config)
+    except (ExperimentError, DataError):
+        raise
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def prepare(config: Any) -> None:
+    """Prepares the TFDS data set that `config.data` names, unless it is there.
+
+    Raises:
+      UsageError: if it names none.
+      DataError: if it cannot be downloaded or prepared.
+    """
+    from gan_jax.data.prepare import prepare as prepare_data
+    from gan_jax.distributed import hosts
+
+    _, found, name = str(config.get("data", "")).rpartition("tfds:")
+    if not found:
+        raise UsageError(f"--prepare is for --config.data=tfds:NAME; data is {config.get('data')!r}.")
+    name = name.partition("@")[0]
+    with hosts.all_succeed():
+        if hosts.first():
+            prepare_data(name)
+    prepare_data(name)  # where the processes do not share a disk
+
+
+def build_seeds(request: Request, config: Any) -> Experiment:
+    """The experiment, with the data of all its seeds where the configuration asks for several.
+
+    Raises:
+      UsageError: if the number of seeds is below 1; and as `build`.
+    """
+    seeds = config.get("seeds", 1)
+    if seeds < 1:
+        raise UsageError(f"seeds is 1 or more, got {seeds}.")
+    if seeds == 1:
+        return build(request, config)
+    split_cpu(seeds)
+    built = []
+    for place in range(seeds):
+        seed_config = config.copy_and_resolve_references()
+        seed_config.seed = config.seed + place
+        built.append(build(request, seed_config))
+    return dataclasses.replace(built[0], extra_sources=tuple(extra.source for extra in built[1:]))
+
+
+def split_cpu(seeds: int) -> None:
+    """Makes the CPU several devices, as many as it has cores as far as they divide `seeds`.
+
+    Two seeds at a time on two cores are faster than one on both; two halves of a batch are not. Nothing is changed
+    where `XLA_FLAGS` says how many devices there are, where this is one of several processes, and where JAX has
+    begun already.
+    """
+    import jax
+
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    if jax.distributed.is_initialized():
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    devices = max(n for n in range(1, min(seeds, cores) + 1) if seeds % n == 0)
+    if devices == 1:
+        return
+    with contextlib.suppress(RuntimeError):  # where JAX has begun already
+        jax.config.update("jax_num_cpu_devices", devices)

@@ -1,0 +1,88 @@
+"""A run in a work directory that is only read."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gan_jax.cli.building import build_seeds
+from gan_jax.cli.errors import UsageError, explain
+from gan_jax.cli.request import Request, resolve
+from gan_jax.runs.config import read_config
+from gan_jax.runs.workdir import Workdir, refuse_links
+from gan_jax.training.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OpenedRun:
+    """A run that is only read."""
+
+    workdir: Workdir
+    experiment: Experiment
+
+    def checkpoints(self) -> Any:
+        from gan_jax.runs.checkpoint import Checkpoints
+
+        return Checkpoints(self.workdir.checkpoints, keep=self.experiment.keep, best=self.experiment.best)
+
+    def target(self) -> Any:
+        """The state's shapes."""
+        from gan_jax.runs.opening import initial
+
+        return initial(self.experiment)[2]
+
+    def states(self, steps: Sequence[int | None]) -> Iterator[Any]:
+        """The states of these rounds, on all devices; of several, unreadable ones are reported and left out."""
+        from gan_jax.runs.checkpoint import CheckpointError
+        from gan_jax.runs.opening import layout_of
+
+        target = self.target()
+        places = layout_of(self.experiment).shardings(target)
+        with self.checkpoints() as checkpoints:
+            for step in steps:
+                try:
+                    yield checkpoints.restore(target, step, shardings=places).state
+                except CheckpointError as error:
+                    if len(steps) == 1:
+                        raise
+                    print(f"Left out: {explain(error)}", file=sys.stderr)
+
+    def generators(self, player: str | None) -> tuple[str, ...]:
+        """The players that make samples, or the one named.
+
+        Raises:
+          UsageError: if the one named is not among them.
+        """
+        from gan_jax.evaluation.evaluate import generators_of
+
+        try:
+            return generators_of(self.experiment.game, player)
+        except ValueError as error:
+            raise UsageError(f"--player: {error}") from error
+
+    def sample_shape(self, player: str) -> tuple[int, ...]:
+        """The shape of one sample of a generator."""
+        from gan_jax.evaluation import evaluate as evaluation
+        from gan_jax.runs.opening import initial
+
+        return evaluation.sample_shape(self.experiment, initial(self.experiment.for_seed(0))[2], player)
+
+    def per_seed(self, state: Any) -> list[tuple[Experiment, Any]]:
+        """Each seed's experiment and its part of the state."""
+        from gan_jax.distributed.seeds import state_of
+
+        if self.experiment.seeds == 1:
+            return [(self.experiment, state)]
+        return [(self.experiment.for_seed(i), state_of(state, i)) for i in range(self.experiment.seeds)]
+
+
+def open_run(request: Request) -> OpenedRun:
+    """The run in the work directory."""
+    if request.workdir is None:
+        raise UsageError("name the run: --workdir=runs/...")
+    workdir = Workdir(request.workdir)
+    read_config(workdir)
+    refuse_links(workdir)
+    return OpenedRun(workdir, build_seeds(request, resolve(request)))

@@ -1,0 +1,48 @@
+"""`--mode=sample`: samples of a checkpoint."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from etils import epath
+
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.opened_run import open_run
+from gan_jax.cli.request import Request
+from gan_jax.runs.files import write_atomically
+
+
+def sample(request: Request) -> None:
+    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each."""
+    import jax
+
+    from gan_jax.evaluation import evaluate as evaluation
+    from gan_jax.keys import named_key
+    from gan_jax.pictures.grids import to_png
+
+    run = open_run(request)
+    n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
+    if n < 1:
+        raise UsageError(f"--num_samples is 1 or more, got {n}.")
+    (state,) = run.states([request.checkpoint])
+    for experiment, seed_state in run.per_seed(state):
+        key = named_key(jax.random.key(experiment.seed), "picture")
+        run.workdir.samples.mkdir(parents=True, exist_ok=True)
+        for player in run.generators(request.player):
+            samples = evaluation.sample(
+                experiment.game,
+                seed_state,
+                key,
+                n,
+                player=player,
+                condition_batch=experiment.condition_batch,
+            )
+            name = f"_{player}" if len(run.generators(None)) > 1 else ""
+            name += f"_seed_{experiment.seed}" if run.experiment.seeds > 1 else ""
+            stem = run.workdir.samples / f"sampled_{int(state.step):08d}{name}"
+            write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture_of(player)(samples)))
+            packed = io.BytesIO()
+            np.savez_compressed(packed, x=samples)
+            write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
+            print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")

@@ -1,0 +1,51 @@
+"""Data parallelism by `jit`: the program of one device on the global batch, its parameters sharded on request."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan_jax.data.source import Source
+from gan_jax.distributed.compiler import compiler_options
+from gan_jax.distributed.fsdp import gather_parameters, state_shardings
+from gan_jax.distributed.transfer import Run, put, send
+from gan_jax.functional.batch import FSDP_AXIS
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.schedule import Schedule
+from gan_jax.training.rollout import rollout_program
+from gan_jax.training.step import init_state
+from gan_jax.types import Metrics, Tree
+
+
+def compile_jit(
+    game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
+) -> Run:
+    """A rollout whose batches are sharded over the mesh, and whose state lies as `state_shardings` says."""
+    replicated = NamedSharding(mesh, PartitionSpec())
+    parts = mesh.shape.get(FSDP_AXIS, 1)
+    if parts > 1:
+        game = gather_parameters(game, parts)
+    rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
+
+    @functools.cache
+    def program() -> Callable[..., tuple[TrainState, Metrics]]:
+        state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+        return jax.jit(
+            rollout,
+            donate_argnums=0,
+            out_shardings=(state_shardings(state, mesh), replicated),
+            compiler_options=compiler_options(),
+        )
+
+    def run(
+        state: TrainState, device_data: Tree, host_batches: Any, rounds: int
+    ) -> tuple[TrainState, Metrics]:
+        with jax.set_mesh(mesh):
+            return program()(state, device_data, send(host_batches, mesh), put(np.int32(rounds), replicated))
+
+    return run

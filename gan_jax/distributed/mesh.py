@@ -1,0 +1,82 @@
+"""Meshes of devices: their shapes, and whether they divide a batch."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from gan_jax.functional.batch import BATCH_AXES, DATA_AXIS, FSDP_AXIS
+from gan_jax.game import TrainState
+
+PARALLELISMS = ("jit", "pmap", "fsdp")
+
+
+class LayoutError(ValueError):
+    """A layout that the devices at hand cannot take."""
+
+
+def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of the given axes over all devices (or those given), its shardings chosen by the compiler."""
+    devices = jax.devices() if devices is None else devices
+    axes = (AxisType.Auto,) * len(shape)
+    return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=axes, devices=devices)
+
+
+def mesh_shape(parallelism: str, devices: int) -> dict[str, int]:
+    """The axes that a parallelism asks for: `jit`, `pmap`, `fsdp`, or sizes as in `data:2,fsdp:4`.
+
+    >>> mesh_shape("fsdp", 8), mesh_shape("data:2,fsdp:4", 8)
+    ({'data': 1, 'fsdp': 8}, {'data': 2, 'fsdp': 4})
+
+    Raises:
+      LayoutError: if it is none of these, or the sizes do not make up the devices.
+    """
+    if parallelism in ("jit", "pmap"):
+        return {DATA_AXIS: devices}
+    if parallelism == "fsdp":
+        return {DATA_AXIS: 1, FSDP_AXIS: devices}
+    sizes = re.fullmatch(rf"{DATA_AXIS}:([1-9]\d*),{FSDP_AXIS}:([1-9]\d*)", parallelism)
+    if sizes is None:
+        raise LayoutError(
+            f"parallelism is one of {PARALLELISMS}, or a mesh such as '{DATA_AXIS}:2,{FSDP_AXIS}:4'; got "
+            f"{parallelism!r}."
+        )
+    shape = {DATA_AXIS: int(sizes[1]), FSDP_AXIS: int(sizes[2])}
+    if math.prod(shape.values()) != devices:
+        raise LayoutError(
+            f"parallelism={parallelism} is for {math.prod(shape.values())} devices, and there are {devices}."
+        )
+    return shape
+
+
+def check_divides(examples: int, devices: int, what: str = "batch") -> None:
+    """Checks that the devices divide a batch.
+
+    Args:
+      examples: B.
+      devices: how many devices share it.
+      what: named in the error.
+
+    Raises:
+      LayoutError: naming both numbers.
+    """
+    if examples % devices:
+        raise LayoutError(
+            f"The {what} of {examples} examples cannot be divided over {devices} devices: choose a batch size "
+            f"that is a multiple of {devices}."
+        )
+
+
+def batch_axes(mesh: Mesh) -> tuple[str, ...]:
+    """The mesh's axes over which a batch is sharded."""
+    return tuple(axis for axis in BATCH_AXES if axis in mesh.shape)
+
+
+def mesh_of(state: TrainState) -> Mesh | None:
+    """The mesh of several devices that the state lies on, or `None`."""
+    mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
+    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None

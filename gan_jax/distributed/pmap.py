@@ -1,0 +1,80 @@
+"""Data parallelism by `pmap`: every replica has its shard of the batch, its draws and its batch statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gan_jax.data.source import Source
+from gan_jax.distributed.mesh import check_divides
+from gan_jax.distributed.transfer import Run, is_drawn, put, send
+from gan_jax.field import gradient_field, mean_over_replicas, replica_mean
+from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.schedule import Schedule
+from gan_jax.training.rollout import rollout_program
+from gan_jax.types import Array, Batch, Metrics, Tree
+
+
+def compile_pmap(
+    game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
+) -> Run:
+    """A rollout whose field is the mean of the replicas' fields."""
+    replicas, replicated = mesh.size, NamedSharding(mesh, PartitionSpec())
+    indices = jax.device_put(np.arange(replicas), NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
+    game = dataclasses.replace(game, field=replica_mean(game.field or gradient_field, DATA_AXIS))
+
+    def get_shard(device_data: Tree, host_batch: Tree) -> Batch:
+        # The device draws the complete batch: each replica takes its shard of it.
+        index = jax.lax.axis_index(DATA_AXIS)
+
+        def shard(x: Array) -> Array:
+            size = x.shape[0] // replicas
+            return jax.lax.dynamic_slice_in_dim(x, index * size, size)
+
+        return jax.tree.map(shard, source.get_batch(device_data, host_batch))
+
+    @functools.cache
+    def program(drawn: bool) -> Callable[..., tuple[TrainState, Metrics]]:
+        rollout = rollout_program(
+            game, get_shard if drawn else source.get_batch, schedule=schedule, diagnostics=diagnostics
+        )
+
+        def replica(
+            index: Array, state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
+        ) -> tuple[TrainState, Metrics]:
+            del index  # Mapped over the devices so that pmap has an axis where the host batches have none.
+            state, metrics = rollout(state, device_data, host_batches, rounds)
+            # The field has averaged the losses' metrics; diagnostics read one replica's scores.
+            return state, mean_over_replicas(metrics, DATA_AXIS) if diagnostics else metrics
+
+        return jax.pmap(
+            replica,
+            axis_name=DATA_AXIS,
+            in_axes=(0, None, None, None if drawn else 2, None),
+            out_axes=None,
+            donate_argnums=1,
+            devices=list(mesh.devices.flat),
+        )
+
+    def split(path: Any, x: np.ndarray) -> np.ndarray:
+        check_divides(x.shape[2], replicas, f"batch{jax.tree_util.keystr(path)}")
+        return x.reshape(*x.shape[:2], replicas, x.shape[2] // replicas, *x.shape[3:])
+
+    def run(
+        state: TrainState, device_data: Tree, host_batches: Any, rounds: int
+    ) -> tuple[TrainState, Metrics]:
+        drawn = is_drawn(host_batches)
+        if not drawn:
+            host_batches = jax.tree.map_with_path(split, host_batches)
+        return program(drawn)(
+            indices, state, device_data, send(host_batches, mesh), put(np.int32(rounds), replicated)
+        )
+
+    return run

@@ -1,0 +1,102 @@
+"""One training process for each work directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+import warnings
+import weakref
+
+from gan_jax.runs.files import is_local, reason
+from gan_jax.runs.workdir import Workdir, WorkdirError
+
+_NOT_SUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+class Lock:
+    """The right to train in a work directory: `flock` on its `.lock`, which the system releases at any death.
+
+    On storage that has no locks (`gs://`, some network file systems) there is none, with a warning.
+
+    Args:
+      workdir: the work directory; made if it is not there.
+
+    Raises:
+      WorkdirError: if another process holds it (naming that process), or the directory cannot be written.
+    """
+
+    def __init__(self, workdir: Workdir):
+        self._descriptor: int | None = None
+        if not is_local(workdir.root):
+            warnings.warn(
+                f"{workdir.root} cannot be locked: make sure that only one launch at a time trains there.",
+                stacklevel=2,
+            )
+            return
+        path = os.path.join(workdir.root, ".lock")
+        try:
+            os.makedirs(workdir.root, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise WorkdirError(f"Cannot write in work directory {workdir.root}: {reason(error)}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise WorkdirError(
+                f"Work directory {workdir.root} is in use by {holder}: wait for it, stop it, or choose another "
+                "--workdir."
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in _NOT_SUPPORTED:
+                raise WorkdirError(f"Cannot lock {path}: {reason(error)}.") from error
+            warnings.warn(f"{path} cannot be locked ({reason(error)}).", stacklevel=2)
+            return
+        self._descriptor = descriptor
+        _HELD.add(self)
+        with contextlib.suppress(
+            OSError
+        ):  # naming the holder is a courtesy: a full disk must not stop a resume
+            os.ftruncate(descriptor, 0)
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}
+            os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+    def release(self) -> None:
+        """Releases the work directory; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        _HELD.discard(self)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+_HELD: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    # A forked data worker shares the open file, and with it the lock: it must not outlive its parent.
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        who = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

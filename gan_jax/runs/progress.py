@@ -1,0 +1,184 @@
+"""How far a run is, on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TextIO
+
+
+class Progress(Protocol):
+    """How far a run is, shown on the terminal."""
+
+    def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
+        """Shows that `step` rounds are played; `losses` are by player, on the device or not."""
+
+    def note(self, text: str) -> None:
+        """Shows a line of text without spoiling what is there."""
+
+    def close(self) -> None:
+        """Ends the display, the last state on it."""
+
+
+def progress(
+    total: int,
+    *,
+    start: int = 0,
+    stream: TextIO | None = None,
+    enabled: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Progress:
+    """A bar with rate, losses and the time left on a terminal; elsewhere a plain line every so often.
+
+    Args:
+      total: the round that the run ends with.
+      start: the round that it begins at.
+      stream: `sys.stderr` by default.
+      enabled: `False` shows nothing, for processes other than the first.
+      clock: seconds, for tests.
+    """
+    stream = sys.stderr if stream is None else stream
+    if not enabled or stream is None:
+        return _NoProgress()
+    return (_Bar if _can_redraw(stream) else _PlainLines)(total, start, stream, clock)
+
+
+def _can_redraw(stream: TextIO) -> bool:
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        # A recorder that stands in for a terminal has 0 columns.
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
+
+
+class _NoProgress:
+    def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Bar:
+    """tqdm's bar, drawn ten times a second at most: the losses are only fetched when they are shown."""
+
+    _SECONDS = 0.1
+    _FORMAT = (
+        "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+    )
+
+    def __init__(self, total: int, start: int, stream: TextIO, clock: Callable[[], float]):
+        from tqdm import tqdm
+
+        class Bar(tqdm):
+            monitor_interval = 0  # no thread of tqdm's beside the run's
+
+        self._bar = Bar(
+            total=total,
+            initial=start,
+            file=stream,
+            dynamic_ncols=True,
+            unit=" rounds",
+            bar_format=self._FORMAT,
+            mininterval=0.0,
+            miniters=1,
+        )
+        self._clock = clock
+        self._shown = clock()
+        self._last: tuple[int, Mapping[str, Any]] = (start, {})
+
+    def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
+        self._last = step, self._last[1] if losses is None else losses
+        now = self._clock()
+        if now - self._shown >= self._SECONDS:
+            self._shown = now
+            self._draw()
+
+    def note(self, text: str) -> None:
+        with _even_if_nobody_reads():
+            self._bar.write(text, file=self._bar.fp)
+
+    def close(self) -> None:
+        self._draw()
+        with _even_if_nobody_reads():
+            self._bar.close()
+
+    def _draw(self) -> None:
+        step, losses = self._last
+        self._bar.set_postfix_str(losses_text(losses), refresh=False)
+        with _even_if_nobody_reads():
+            if not self._bar.update(step - self._bar.n):
+                self._bar.refresh()
+
+
+class _PlainLines:
+    """A line every ten seconds, and less often the longer a run takes: a log of an hour has some sixty."""
+
+    _FIRST, _SHARE, _LONGEST = 10.0, 0.1, 300.0
+
+    def __init__(self, total: int, start: int, stream: TextIO, clock: Callable[[], float]):
+        self._total, self._start, self._stream, self._clock = total, start, stream, clock
+        self._began = self._shown = clock()
+        self._shown_step = start
+        self._last: tuple[int, Mapping[str, Any]] = (start, {})
+        self._ended = False
+
+    def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
+        self._last = step, self._last[1] if losses is None else losses
+        now = self._clock()
+        pause = min(max(self._FIRST, self._SHARE * (now - self._began)), self._LONGEST)
+        if now - self._shown >= pause:
+            rate = (step - self._shown_step) / (now - self._shown)
+            left = duration((self._total - step) / rate) if rate > 0 else "?"
+            self._line(f"{rate:.4g} rounds/s, {left} left")
+            self._shown, self._shown_step = now, step
+
+    def note(self, text: str) -> None:
+        with _even_if_nobody_reads():
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        played = self._last[0] - self._start
+        if played and not self._ended:
+            seconds = self._clock() - self._began
+            rate = f"{played / seconds:.4g} rounds/s, " if seconds > 0 else ""
+            self._line(f"{rate}{duration(seconds)} taken")
+        self._ended = True
+
+    def _line(self, rate: str) -> None:
+        step, losses = self._last
+        share = f" ({100 * step // self._total}%)" if self._total else ""
+        self.note(", ".join(filter(None, [f"{step}/{self._total} rounds{share}", rate, losses_text(losses)])))
+
+
+def _even_if_nobody_reads() -> contextlib.AbstractContextManager[None]:
+    # A closed pipe or terminal is no reason to end a run.
+    return contextlib.suppress(OSError, ValueError)
+
+
+def losses_text(losses: Mapping[str, Any]) -> str:
+    """Players' losses as a short text.
+
+    >>> losses_text({"critic": 0.69314, "generator": 1.2})
+    'critic 0.6931, generator 1.2'
+    """
+    return ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as minutes or hours.
+
+    >>> duration(75), duration(3 * 3600 + 62)
+    ('1:15', '3:01:02')
+    """
+    whole = int(seconds)
+    hours, minutes, seconds_left = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{seconds_left:02d}" if hours else f"{minutes}:{seconds_left:02d}"

@@ -1,0 +1,171 @@
+"""Rounds of a run, a dispatch at a time: data, schedules and compiled programs."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.timeout import within
+from gan_jax.distributed.layout import Layout
+from gan_jax.distributed.transfer import Run
+from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.part import Played
+from gan_jax.runs.profiling import Profile
+from gan_jax.schedule import Schedule, fresh_turns
+from gan_jax.training.experiment import Experiment
+from gan_jax.training.rollout import stack_rounds
+from gan_jax.types import Metrics
+
+SECONDS_PER_DISPATCH = 0.5
+
+
+def schedule_at(game: Game, step: int) -> Schedule:
+    """The schedule of round `step`: the first phase that holds, else the game's."""
+    return next((schedule for holds, schedule in game.phases if holds(step)), game.schedule)
+
+
+def rounds_until(experiment: Experiment, step: int, most: int, cuts: Iterable[int] = ()) -> int:
+    """How many rounds may be played from `step` in one dispatch: up to the next log, save, picture or phase.
+
+    Args:
+      experiment: what is trained.
+      step: the rounds that are played.
+      most: an upper bound.
+      cuts: further rounds at which a dispatch must end.
+    """
+    cadences = (
+        experiment.log_every,
+        experiment.checkpoint_every,
+        experiment.sample_every,
+        experiment.evaluate_every,
+    )
+    rounds = min(
+        most,
+        *(n - step % n for n in cadences if n),
+        *(cut - step for cut in cuts if cut > step),
+    )
+    schedule = schedule_at(experiment.game, step)
+    for ahead in range(1, rounds):
+        if schedule_at(experiment.game, step + ahead) is not schedule:
+            return ahead
+    return rounds
+
+
+class Rounds:
+    """Plays rounds of an experiment.
+
+    Args:
+      experiment: what is trained.
+      layout: how it lies on the devices.
+      extra_diagnostics: computed beside every dispatch by a program for them only, so that the rounds go through
+        the program that trains and are the same rounds, bit for bit.
+      profile: which rounds are traced.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        layout: Layout,
+        *,
+        extra_diagnostics: Sequence[Diagnostic] = (),
+        profile: Profile | None = None,
+    ):
+        self.experiment = experiment
+        self._layout = layout
+        self._extra_diagnostics = extra_diagnostics
+        self._profile = profile or Profile()
+        self._source = within(layout.local_source(experiment.source), experiment.data_timeout)
+        self._device_data = layout.place(self._source.device_data)
+        self._program = functools.cache(self._compile)
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Rounds at which a dispatch must end."""
+        return self._profile.cuts
+
+    def _compile(self, schedule: Schedule) -> tuple[Run, Run | None]:
+        compiled = functools.partial(
+            self._layout.compile, self.experiment.game, self.experiment.source, schedule=schedule
+        )
+        extra = compiled(diagnostics=self._extra_diagnostics) if self._extra_diagnostics else None
+        return compiled(diagnostics=self.experiment.diagnostics), extra
+
+    def at(self, state: TrainState) -> Played:
+        """Where a run is that begins or resumes with `state`; the batch before it is read again if it is needed."""
+        step, cursor = int(state.step), int(state.cursor)
+
+        def host_batch() -> Any:
+            return self._layout.pick(stack_rounds(self._source, cursor - 1, 1, 1, 1), 0, 0)
+
+        return Played(self.experiment, state, step, step, cursor, {}, host_batch, self._device_data)
+
+    def play(self, played: Played, rounds: int) -> Played:
+        """Plays so many rounds, of one phase, in one dispatch."""
+        start, cursor = played.step, played.cursor
+        schedule = schedule_at(self.experiment.game, start)
+        turns = fresh_turns(schedule)
+        program, extra = self._program(schedule)
+        with self._profile.dispatch(start, rounds):
+            host_batches = stack_rounds(
+                self._source, cursor, turns, rounds, self.experiment.rounds_per_dispatch
+            )
+            observed: Metrics = {}
+            if extra is not None:
+                copy = jax.tree.map(jnp.copy, played.state)
+                _, observed = extra(copy, self._device_data, host_batches, rounds)
+            state, metrics = program(played.state, self._device_data, host_batches, rounds)
+            history = {name: np.asarray(values)[:rounds] for name, values in {**observed, **metrics}.items()}
+        return Played(
+            self.experiment,
+            state,
+            start,
+            start + rounds,
+            cursor + rounds * turns,
+            history,
+            lambda: self._layout.pick(host_batches, rounds - 1, turns - 1),
+            self._device_data,
+        )
+
+
+def dispatches(
+    rounds: Rounds,
+    played: Played,
+    *,
+    until: int,
+    interrupt: Interrupt,
+    most: int | None = None,
+) -> Iterator[Played]:
+    """Plays on up to round `until`, a dispatch at a time, or until the run is asked to stop.
+
+    A dispatch takes about half a second, so that a signal is noticed soon. Several processes play the same number
+    of rounds, and stop at the same round.
+
+    Args:
+      rounds: what is played.
+      played: where to begin.
+      until: the round to stop at.
+      interrupt: whether the run is asked to stop.
+      most: rounds in one dispatch at most; the experiment's number by default.
+    """
+    capacity = rounds.experiment.rounds_per_dispatch if most is None else most
+    allowed = 1
+    while played.step < until:
+        allowed, stopped = interrupt.agree(allowed)
+        if stopped:
+            return
+        began = time.perf_counter()
+        count = rounds_until(
+            rounds.experiment, played.step, min(allowed, capacity, until - played.step), rounds.cuts
+        )
+        played = rounds.play(played, count)
+        speed = count / (time.perf_counter() - began)
+        allowed = min(max(1, math.ceil(SECONDS_PER_DISPATCH * speed)), 8 * allowed)
+        yield played

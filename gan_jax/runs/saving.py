@@ -1,0 +1,188 @@
+"""Saves of a run: the state is safe before anything that may fail is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from gan_jax.distributed import hosts
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.evaluating import Evaluate
+from gan_jax.runs.finite import check_state
+from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.interval import Interval
+from gan_jax.runs.part import Part, Played, every
+from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.writer import Writer, WriterError
+from gan_jax.training.experiment import Experiment
+
+
+class Save:
+    """Saves finite states, with what is still due at their round.
+
+    Args:
+      experiment: what is trained.
+      workdir: where.
+      checkpoints: where states are saved.
+      writer: the log, which is on disk before a state after it is.
+      interval: the sums since the last log, saved with the state.
+      evaluate: whose numbers choose the best checkpoint.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Workdir,
+        checkpoints: Checkpoints,
+        writer: Writer,
+        interval: Interval,
+        evaluate: Evaluate,
+    ):
+        self._experiment = experiment
+        self._workdir = workdir
+        self._checkpoints = checkpoints
+        self._writer = writer
+        self._interval = interval
+        self._evaluate = evaluate
+        self._saved: tuple[int, tuple[str, ...]] = -1, ()
+
+    def resume(self, step: int, due: Sequence[str]) -> None:
+        """The run goes on from a checkpoint of this round, at which this was due."""
+        self._saved = step, tuple(due)
+
+    def due(self, step: int) -> bool:
+        """At the experiment's `checkpoint_every`, at every evaluation if the best is kept, and at the end."""
+        experiment = self._experiment
+        return (
+            every(experiment.checkpoint_every, step)
+            or (experiment.best is not None and every(experiment.evaluate_every, step))
+            or step >= experiment.rounds
+        )
+
+    def run(self, played: Played, due: Sequence[Part] = (), *, blocking: bool = False) -> None:
+        """Saves the state of a round, unless it is saved already.
+
+        Args:
+          played: where the run is.
+          due: what is due at this round and not done yet.
+          blocking: return only once the checkpoint counts.
+
+        Raises:
+          NonFiniteError: if the state is not finite.
+          WriterError, CheckpointError: if the log or the state cannot be written.
+        """
+        step = played.step
+        if self._saved[0] != step:
+            names = tuple(part.name for part in due)
+            self._writer.flush()
+            check_state(played.state, self.last_saved, self.first_seed)
+            source = self._experiment.source
+            self._checkpoints.save(
+                step,
+                played.state,
+                metadata={
+                    "sums": self._interval.sums,
+                    "counts": self._interval.counts,
+                    "lines": self._writer.lines_at(step),
+                },
+                metrics=self._evaluate.numbers_at(step),
+                due=names,
+                payload=None if source.state is None else source.state(),
+            )
+            self._saved = step, names
+        if blocking:
+            self._checkpoints.wait()
+
+    def complete(self, step: int, due: Sequence[Part]) -> None:
+        """Records what is still due at a round that is saved, now that something has been done.
+
+        Raises:
+          WriterError: if what was done could not be written.
+        """
+        names = tuple(part.name for part in due)
+        if self._saved[0] != step or self._saved[1] == names:
+            return
+        self._writer.flush()
+        self._checkpoints.amend(
+            step,
+            due=names,
+            metrics=self._evaluate.numbers_at(step),
+            metadata={"lines": self._writer.lines_at(step)},
+        )
+        self._saved = step, names
+
+    @property
+    def first_seed(self) -> int | None:
+        """The first of several seeds."""
+        return self._experiment.seed if self._experiment.seeds > 1 else None
+
+    def last_saved(self) -> str:
+        """What is saved, and how to go on from it."""
+        self._checkpoints.wait()
+        steps = self._checkpoints.steps()
+        saved = (
+            f"The last good checkpoint is round {steps[-1]}, in {self._workdir.checkpoints}"
+            if steps
+            else f"No checkpoint had been saved in {self._workdir.checkpoints}"
+        )
+        return f"{saved}; see what led here with --mode=replay --workdir={self._workdir.root}."
+
+
+class Due:
+    """Does what is due at a round, so that nothing that fails loses the state.
+
+    The log comes first: its sums are saved with the state. Then the state is saved, if it is to be at this
+    round, with what is still due; then that is done. A failure saves the state too, so that the next launch
+    does what is due before it goes on. Where the run is asked to stop, what can wait is left to the next
+    launch.
+
+    Args:
+      parts: what may be due, in order; those that can wait are last.
+      save: saves the state.
+      interrupt: whether the run is asked to stop.
+      log: prints a line for the user.
+    """
+
+    def __init__(self, parts: Sequence[Part], save: Save, interrupt: Interrupt, log: Callable[[str], None]):
+        self._parts = tuple(parts)
+        self._save = save
+        self._interrupt = interrupt
+        self._log = log
+
+    def named(self, names: Sequence[str]) -> list[Part]:
+        """The parts that a checkpoint records as due."""
+        return [part for part in self._parts if part.name in names]
+
+    def run(self, played: Played, pending: Sequence[Part] | None = None) -> list[Part]:
+        """Does what is due, or `pending`, and returns what is left to the next launch."""
+        if pending is None:
+            pending = [part for part in self._parts if part.due(played.step)]
+        left = list(pending)
+        while left and not left[0].can_wait:
+            self._try(played, left)
+            left.pop(0)
+        if self._save.due(played.step):
+            self._save.run(played, left)
+        while left:
+            if self._interrupt.agree()[1]:
+                break
+            self._try(played, left)
+            left.pop(0)
+            self._save.complete(played.step, left)
+        return left
+
+    def _try(self, played: Played, left: Sequence[Part]) -> None:
+        """Does the first part that is left; if it fails, saves the state with all that is left."""
+        try:
+            with hosts.all_succeed():
+                left[0].run(played)
+        except WriterError:
+            raise  # the log lacks something before this round: a state from here on would lose it
+        except Exception:
+            with contextlib.suppress(WriterError, CheckpointError):  # the part's error is the one to report
+                self._save.run(played, left, blocking=True)
+                self._log(
+                    f"Round {played.step} is saved, and what failed there ({left[0].name}) is still due: correct "
+                    "it and launch again."
+                )
+            raise

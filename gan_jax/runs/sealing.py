@@ -1,0 +1,211 @@
+"""Manifests: what a checkpoint says of itself, sealed by hashes.
+
+The manifest has the sha256 of every other file, and in its first field that of the rest of itself. An amendment
+completes a manifest that is sealed already: what was due when the state was saved and has been done since.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from gan_jax.runs.files import is_local, reason, write_atomically
+from gan_jax.runs.strict_json import dumps, from_json
+
+MANIFEST = "manifest.json"
+AMENDMENT = "amendment.json"
+FORMAT = 2
+READ_FORMATS = (1, 2)
+_HASHING_THREADS = 4
+_CHUNK = 1 << 20
+
+
+class DamagedError(Exception):
+    """Why a step does not count; a predicate for a sentence about it."""
+
+
+class UnknownFormatError(Exception):
+    """A checkpoint that another version has written: it must be neither passed over nor deleted."""
+
+
+def verify(path: epath.Path) -> dict[str, Any]:
+    """Reads every file of one step's directory against its manifest, and returns the manifest.
+
+    Raises:
+      DamagedError: saying what is wrong.
+      UnknownFormatError: if another version has written it.
+    """
+    manifest = read_manifest(path)
+    root = _resolved(path)
+
+    def check(item: tuple[str, dict[str, Any]]) -> None:
+        name, entry = item
+        file = path / name
+        if is_local(path) and not _resolved(file).startswith(root + os.sep):
+            raise DamagedError(f"leads outside by {name}")
+        try:
+            size, digest = hash_file(file)
+        except FileNotFoundError:
+            raise DamagedError(f"lacks the file {name}") from None
+        except OSError as error:
+            raise DamagedError(f"cannot be read ({name}: {reason(error)})") from error
+        if size != entry["bytes"]:
+            raise DamagedError(f"has {size} bytes in {name} where {entry['bytes']} were written")
+        if digest != entry["sha256"]:
+            raise DamagedError(f"has another content in {name} than was written (its sha256 differs)")
+
+    with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        list(pool.map(check, manifest["files"].items()))
+    return manifest
+
+
+def hash_files(path: epath.Path) -> dict[str, dict[str, Any]]:
+    """The size and the sha256 of every file of a step but its manifest and amendment, by name."""
+    names = sorted(_walk(path, ""))
+    with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        hashes = pool.map(lambda name: hash_file(path / name), names)
+        return {
+            name: {"bytes": size, "sha256": digest}
+            for name, (size, digest) in zip(names, hashes, strict=True)
+        }
+
+
+def _walk(path: epath.Path, prefix: str) -> Iterator[str]:
+    for child in path.iterdir():
+        name = prefix + child.name
+        if child.is_dir():
+            yield from _walk(child, name + "/")
+        elif name not in (MANIFEST, AMENDMENT) and not child.name.endswith(".tmp"):
+            yield name
+
+
+def hash_file(path: epath.Path) -> tuple[int, str]:
+    """A file's size and sha256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _resolved(path: epath.Path) -> str:
+    return os.path.realpath(path) if is_local(path) else os.fspath(path)
+
+
+def seal(content: dict[str, Any]) -> bytes:
+    """A manifest or an amendment as bytes, with its sha256 in front."""
+    return _with_digest(dumps(content, indent=1, name="checkpoint")[1:].encode())
+
+
+def _with_digest(rest: bytes) -> bytes:
+    return b'{"sha256": "' + hashlib.sha256(rest).hexdigest().encode() + b'",' + rest
+
+
+def _unsealed(data: bytes) -> Any:
+    """The JSON value of sealed bytes; `None` where the seal is broken."""
+    rest = data[len(_with_digest(b"")) :]
+    if data != _with_digest(rest):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def read_manifest(path: epath.Path) -> dict[str, Any]:
+    """The manifest of a step's directory, in the form of the current format, with its amendment.
+
+    Raises:
+      DamagedError: saying what is wrong.
+      UnknownFormatError: if another version has written it.
+    """
+    try:
+        data = (path / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise DamagedError("has no manifest (its save did not finish)") from None
+    except OSError as error:
+        raise DamagedError(f"cannot be read ({MANIFEST}: {reason(error)})") from error
+    manifest = _unsealed(data)
+    if manifest is None:
+        raise DamagedError(f"has a damaged {MANIFEST}")
+    known = " and ".join(map(str, READ_FORMATS))
+    if not isinstance(manifest, dict) or manifest.get("format") not in READ_FORMATS:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise UnknownFormatError(f"is of format {found}, and this version reads {known}")
+    if not _is_well_formed(manifest):
+        raise DamagedError(f"has a malformed {MANIFEST}")
+    if str(manifest["step"]) != path.name:
+        raise DamagedError(f"says that it is step {manifest['step']}")
+    if manifest["format"] == 1:
+        manifest = _migrated(manifest)
+    manifest |= {name: from_json(manifest[name]) for name in ("metadata", "metrics")}
+    amendment = _read_amendment(path)
+    for name in ("metadata", "metrics"):
+        manifest[name] |= amendment.get(name, {})
+    manifest["due"] = amendment.get("due", manifest["due"])
+    return manifest
+
+
+def _is_well_formed(manifest: Any) -> bool:
+    try:
+        files, leaves = manifest["files"].values(), manifest["leaves"].values()
+        return (
+            all(isinstance(f["bytes"], int) and isinstance(f["sha256"], str) for f in files)
+            and all(isinstance(manifest[name], dict) for name in ("metadata", "metrics"))
+            and all(isinstance(e["shape"], list) and isinstance(e["dtype"], str) for e in leaves)
+            and isinstance(manifest["step"], int)
+            and (manifest["format"] == 1 or _are_names(manifest["due"]))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _migrated(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of format 1, which called a player's `model_state` `stats` and its `objective_state` `memory`.
+
+    A renamed leaf says in `stored` by which name its array was written.
+    """
+    leaves = {}
+    for name, entry in manifest["leaves"].items():
+        renamed = _FORMAT_1_FIELD.sub(lambda match: match[1] + _FORMAT_1_NAMES[match[2]], name, count=1)
+        leaves[renamed] = {**entry, "stored": name}
+    return {**manifest, "leaves": leaves, "due": []}
+
+
+_FORMAT_1_NAMES = {"stats": "model_state", "memory": "objective_state"}
+# `players.critic.stats...`, or in the long form of names with a dot `.players['critic'].stats...`
+_FORMAT_1_FIELD = re.compile(r"^(players\.[^.]+\.|\.players\[[^\]]*\]\.)(stats|memory)(?![^.\[])")
+
+
+def write_amendment(path: epath.Path, content: dict[str, Any]) -> None:
+    """Completes the manifest of a step's directory: `due`, and further `metrics` and `metadata`.
+
+    Raises:
+      OSError: the file system's error; the step is then as it was.
+    """
+    write_atomically(path / AMENDMENT, seal(content))
+
+
+def _read_amendment(path: epath.Path) -> dict[str, Any]:
+    """The amendment, empty if there is none or it is damaged: then what was due is done again."""
+    try:
+        amendment = _unsealed((path / AMENDMENT).read_bytes())
+    except OSError:
+        return {}
+    if not isinstance(amendment, dict) or not _are_names(amendment.get("due")):
+        return {}
+    if not all(isinstance(amendment.get(name), dict) for name in ("metadata", "metrics")):
+        return {}
+    return from_json(amendment)

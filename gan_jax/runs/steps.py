@@ -1,0 +1,173 @@
+"""The directory of a run's checkpoints: which steps there are, what they say of themselves, and their deletion."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from etils import epath
+
+from gan_jax.runs.files import is_local, reason
+from gan_jax.runs.retention import steps_to_keep
+from gan_jax.runs.sealing import MANIFEST, DamagedError, UnknownFormatError, read_manifest, verify
+from gan_jax.training.experiment import Best
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be saved or restored; the message is one line for the user."""
+
+
+class CheckpointWarning(UserWarning):
+    """A damaged checkpoint was passed over."""
+
+
+class StepDirectory:
+    """The steps in one directory. A step that another version has written is never deleted or passed over.
+
+    Args:
+      directory: which need not be there yet.
+    """
+
+    def __init__(self, directory: epath.PathLike):
+        path = epath.Path(directory)
+        self.directory = epath.Path(os.path.abspath(path)) if is_local(path) else path
+
+    def path(self, step: int) -> epath.Path:
+        """The directory of one step."""
+        return self.directory / str(int(step))
+
+    def numbered(self) -> list[int]:
+        """All steps, those of cut saves too, ascending."""
+        if not self.directory.exists():
+            return []
+        names = [path.name for path in self.directory.iterdir()]
+        return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+
+    def saved(self) -> list[int]:
+        """The steps whose manifest is there, ascending."""
+        return [step for step in self.numbered() if (self.path(step) / MANIFEST).exists()]
+
+    def manifest(self, step: int) -> dict[str, Any]:
+        """The manifest of a step, see `sealing.read_manifest`.
+
+        Raises:
+          CheckpointError: if the step is not there, its manifest is damaged, or another version has written it.
+        """
+        try:
+            return read_manifest(self.path(step))
+        except DamagedError as damage:
+            raise CheckpointError(f"Checkpoint {step} in {self.directory} {damage}.") from None
+        except UnknownFormatError as error:
+            raise self._unknown(step, error) from None
+
+    def metrics(self) -> dict[int, dict[str, float]]:
+        """The metrics of every step that has a readable manifest."""
+        found = {}
+        for step in self.numbered():
+            try:
+                found[step] = read_manifest(self.path(step))["metrics"]
+            except (DamagedError, UnknownFormatError):
+                continue
+        return found
+
+    def verify(self, step: int) -> None:
+        """Checks every file of a step.
+
+        Raises:
+          CheckpointError: if it is damaged, or another version has written it.
+        """
+        try:
+            verify(self.path(step))
+        except DamagedError as damage:
+            raise CheckpointError(f"Checkpoint {step} in {self.directory} {damage}.") from None
+        except UnknownFormatError as error:
+            raise self._unknown(step, error) from None
+
+    def valid(self) -> Iterator[int]:
+        """The undamaged steps, the newest first.
+
+        Raises:
+          CheckpointError: at a step that another version has written.
+
+        Warns:
+          CheckpointWarning: naming each damaged one, and why it is passed over.
+        """
+        for step in reversed(self.numbered()):
+            try:
+                verify(self.path(step))
+            except UnknownFormatError as error:
+                raise self._unknown(step, error) from None
+            except DamagedError as damage:
+                message = f"Checkpoint {step} in {self.directory} is passed over: it {damage}."
+                warnings.warn(message, CheckpointWarning, stacklevel=3)
+            else:
+                yield step
+
+    def refuse_unknown(self, step: int) -> None:
+        """Checks that no other version has written a step.
+
+        Raises:
+          CheckpointError: if one has.
+        """
+        try:
+            read_manifest(self.path(step))
+        except DamagedError:
+            return
+        except UnknownFormatError as error:
+            raise self._unknown(step, error) from None
+
+    def _unknown(self, step: int, error: UnknownFormatError) -> CheckpointError:
+        return CheckpointError(
+            f"Checkpoint {step} in {self.directory} {error}. Nothing was changed: go on with the version that "
+            "wrote it, or move it elsewhere."
+        )
+
+    def remove(self, step: int) -> None:
+        """Deletes a step, if it is there."""
+        path = self.path(step)
+        if not path.exists():
+            return
+        (path / MANIFEST).unlink(missing_ok=True)  # first: half a deletion must not look like a checkpoint
+        path.rmtree(missing_ok=True)
+
+    def prune(self, newest: int, keep: int, best: Best | None) -> None:
+        """Deletes the steps before `newest` that are not to be kept, and what cut saves have left.
+
+        Steps without a readable manifest are those of cut saves: the lock says that nobody is writing them.
+        """
+        kept = steps_to_keep(self.metrics(), keep, best)
+        for step in self.numbered():
+            if step < newest and step not in kept and not self._is_unknown(step):
+                self.remove(step)
+
+    def _is_unknown(self, step: int) -> bool:
+        try:
+            self.refuse_unknown(step)
+        except CheckpointError:
+            return True
+        return False
+
+    def discard_after(self, step: int) -> list[int]:
+        """Deletes the steps after `step`; only process 0 does.
+
+        Returns:
+          These steps.
+
+        Raises:
+          CheckpointError: if one cannot be deleted, or another version has written it: then none is.
+        """
+        later = [other for other in self.numbered() if other > step]
+        if jax.process_index() == 0:
+            for other in later:
+                self.refuse_unknown(other)
+            try:
+                for other in later:
+                    self.remove(other)
+            except OSError as error:
+                raise CheckpointError(
+                    f"Cannot delete checkpoints {later} in {self.directory}: {reason(error)}."
+                ) from error
+        return later

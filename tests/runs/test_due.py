@@ -1,0 +1,312 @@
+"""What is due at a round and fails: the state is safe, and the next launch does it as if nothing had happened."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.runs import loop
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.saving import Due
+from gan_jax.runs.workdir import Workdir
+from gan_jax.training.experiment import Best
+from tests.runs.test_loop import experiment, lines_of, quiet
+
+
+class BrokenError(Exception):
+    """What the experiments here raise."""
+
+
+def draw(samples):
+    """A picture of the samples themselves, so that another state is another picture."""
+    return np.clip(127 * (samples[:16].reshape(4, 8, 1) + 1), 0, 255).astype(np.uint8)
+
+
+def mean(samples):
+    return {"mean": float(samples.mean())}
+
+
+def failing(function, calls):
+    """`function`, which raises at these calls, counted from 0."""
+    count = iter(range(1000))
+
+    def call(samples):
+        if next(count) in calls:
+            raise BrokenError
+        return function(samples)
+
+    return call
+
+
+def made(**changes):
+    """20 rounds: logs every 4, saves at 10 and 20, evaluations every 5, pictures every 6 and at the end."""
+    given = {
+        "picture": draw,
+        "sample_every": 6,
+        "evaluate_every": 5,
+        "evaluations": {"mean": mean},
+        "evaluation_samples": 20,
+    }
+    return experiment(**(given | changes))
+
+
+def evaluation_failing_at(*evaluations):
+    """An evaluation that fails at some of its rounds (two calls each: averaged, raw)."""
+    return {"mean": failing(mean, {2 * number for number in evaluations})}
+
+
+def picture_failing_at(*pictures):
+    return failing(draw, set(pictures))
+
+
+def pictures_of(folder):
+    return {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
+
+
+def arrays_of(state):
+    return jax.device_get((state.players, state.ema, state.step, state.cursor))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    state = loop.train(made(), Workdir(folder), log=quiet)
+    assert sorted(pictures_of(folder)) == [f"samples_{step:08d}.png" for step in (6, 12, 18, 20)]
+    assert len(set(pictures_of(folder).values())) == 4
+    return folder, arrays_of(state)
+
+
+FAILURES = {
+    "a picture at a round that is not saved": ({"picture": picture_failing_at(1)}, 12, ["draw"]),
+    "the last picture": ({"picture": picture_failing_at(3)}, 20, ["draw"]),
+    "an evaluation at a round that is not saved": (
+        {"evaluations": evaluation_failing_at(2)},
+        15,
+        ["evaluate"],
+    ),
+    "an evaluation at a round that is saved": ({"evaluations": evaluation_failing_at(1)}, 10, ["evaluate"]),
+    "the last evaluation, before the last picture": (
+        {"evaluations": evaluation_failing_at(3)},
+        20,
+        ["evaluate", "draw"],
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", list(FAILURES))
+def test_a_failure_loses_no_state_and_what_is_due_is_done_by_the_next_launch(
+    failure, uninterrupted, tmp_path
+):
+    changes, step, due = FAILURES[failure]
+    messages = []
+    with pytest.raises(BrokenError):
+        loop.train(made(**changes), Workdir(tmp_path), log=messages.append)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_valid() == step
+        assert checkpoints.manifest(step)["due"] == due
+    if step not in (10, 20):
+        assert f"Round {step} is saved" in messages[-1]
+    state = loop.train(made(), Workdir(tmp_path), log=messages.append)
+    assert any(f"at round {step}" in message for message in messages)
+    folder, expected = uninterrupted
+    chex.assert_trees_all_equal(arrays_of(state), expected)
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(folder))
+    assert pictures_of(tmp_path) == pictures_of(folder)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.manifest(20)["due"] == []
+
+
+def test_what_still_fails_fails_again_and_still_loses_nothing(uninterrupted, tmp_path):
+    for calls in ([3], [0], [0]):
+        with pytest.raises(BrokenError):
+            loop.train(made(picture=failing(draw, calls)), Workdir(tmp_path), log=quiet)
+    state = loop.train(made(), Workdir(tmp_path), log=quiet)
+    chex.assert_trees_all_equal(arrays_of(state), uninterrupted[1])
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+    assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
+
+
+def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path, monkeypatch):
+    """The sums since the log before are saved with the state: the means are those of all their rounds."""
+    run = loop.Log.run
+
+    def broken(self, played):
+        if played.step == 8:
+            self._interval.means()
+            raise BrokenError
+        run(self, played)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Log, "run", broken)
+        with pytest.raises(BrokenError):
+            loop.train(made(), Workdir(tmp_path), log=quiet)
+    assert Checkpoints(tmp_path / "checkpoints").manifest(8)["due"] == ["log"]
+    loop.train(made(), Workdir(tmp_path), log=quiet)
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, tmp_path):
+    """Evaluations at 5, 10, 15, 20 with the distances 3, 1, 2, 4; the next launch evaluates what had failed."""
+    distances = {5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0}
+    options = {"evaluate_every": 5, "keep": 1, "best": Best("distance")}
+
+    def launch(rounds, fails=False):
+        left = iter([distances[step] for step in rounds for _ in range(2)])
+        count = iter(range(100))
+
+        def evaluation(samples):
+            if fails and next(count) == 2 * fails_at:
+                raise BrokenError
+            return {"distance": next(left)}
+
+        loop.train(made(evaluations={"scripted": evaluation}, **options), Workdir(tmp_path), log=quiet)
+
+    with pytest.raises(BrokenError):
+        launch(distances, fails=True)
+    step = list(distances)[fails_at]
+    assert Checkpoints(tmp_path / "checkpoints").manifest(step)["metrics"] == {}
+    launch([other for other in distances if other >= step])
+    with Checkpoints(tmp_path / "checkpoints", keep=1, best=options["best"]) as checkpoints:
+        assert checkpoints.steps() == [10, 20]
+        assert checkpoints.best() == 10
+        assert checkpoints.manifest(10)["metrics"]["samples/raw/distance"] == 1.0
+
+
+KILLED = """
+    import os
+    from gan_jax.runs import loop
+    from gan_jax.runs.checkpoint import Checkpoints
+    from gan_jax.runs.workdir import Workdir
+    from tests.runs.test_due import draw, made, mean
+    calls = iter(range(100))
+    def fatal(samples):
+        if next(calls) == {call}:
+            checkpoints = {folder!r} + "/checkpoints/20/manifest.json"
+            while not os.path.exists(checkpoints):  # the save before goes on in the background
+                pass
+            os._exit(9)
+        return {function}(samples)
+    loop.train(made({changes}), Workdir({folder!r}), log=lambda line: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "function", "changes"),
+    [(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
+)
+def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninterrupted, tmp_path):
+    """While the last picture is drawn, or in the middle of the last evaluation."""
+    script = textwrap.dedent(
+        KILLED.format(folder=str(tmp_path), call=call, function=function, changes=changes)
+    )
+    done = subprocess.run([sys.executable, "-c", script], timeout=300, check=False, env=os.environ)
+    assert done.returncode == 9
+    assert Checkpoints(tmp_path / "checkpoints").latest_valid() == 20
+    messages = []
+    state = loop.train(made(), Workdir(tmp_path), log=messages.append)
+    assert "at round 20" in messages[0]
+    chex.assert_trees_all_equal(arrays_of(state), uninterrupted[1])
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+    assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
+
+
+def test_a_run_that_is_asked_to_stop_leaves_what_can_wait_to_the_next_launch(
+    uninterrupted, tmp_path, monkeypatch
+):
+    """The signal comes during the rounds before round 10, at which an evaluation and a save are due."""
+    run = loop.Evaluate.due
+
+    def due(self, step):
+        if step == 10:
+            os.kill(os.getpid(), 15)
+        return run(self, step)
+
+    messages = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Evaluate, "due", due)
+        loop.train(made(), Workdir(tmp_path), log=messages.append)
+    assert "Stopped by SIGTERM at round 10" in messages[-1]
+    assert Checkpoints(tmp_path / "checkpoints").manifest(10)["due"] == ["evaluate"]
+    assert not [line for line in lines_of(Workdir(tmp_path)) if line["step"] == 10]
+    loop.train(made(), Workdir(tmp_path), log=quiet)
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+    assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The order, by hand
+
+
+class Recorded:
+    """A part that notes that it was run."""
+
+    def __init__(self, name, events, can_wait, error=None):
+        self.name, self.can_wait = name, can_wait
+        self._events, self._error = events, error
+
+    def due(self, step):
+        return True
+
+    def run(self, played):
+        self._events.append(self.name)
+        if self._error is not None:
+            raise self._error
+
+
+class RecordedSave:
+    def __init__(self, events, due):
+        self._events, self._due = events, due
+
+    def due(self, step):
+        return self._due
+
+    def run(self, played, due=(), *, blocking=False):
+        self._events.append(("save", *(part.name for part in due)))
+
+    def complete(self, step, due):
+        self._events.append(("due", *(part.name for part in due)))
+
+
+@dataclasses.dataclass
+class At:
+    step: int
+
+
+def run_due(saves, error=None, asked=None):
+    events = []
+    interrupt = Interrupt()
+    interrupt.by = asked
+    parts = [
+        Recorded("log", events, can_wait=False),
+        Recorded("evaluate", events, can_wait=True, error=error),
+        Recorded("draw", events, can_wait=True),
+    ]
+    due = Due(parts, RecordedSave(events, saves), interrupt, quiet)
+    try:
+        left = due.run(At(7))
+    except BrokenError:
+        return events, None
+    return events, [part.name for part in left]
+
+
+def test_the_state_is_saved_after_the_log_and_before_what_may_fail():
+    done = ["evaluate", ("due", "draw"), "draw", ("due",)]
+    assert run_due(saves=True) == (["log", ("save", "evaluate", "draw"), *done], [])
+    assert run_due(saves=False) == (["log", *done], [])
+
+
+def test_a_failure_saves_the_state_with_all_that_is_left():
+    events, left = run_due(saves=False, error=BrokenError())
+    assert (events, left) == (["log", "evaluate", ("save", "evaluate", "draw")], None)
+
+
+def test_a_run_that_is_asked_to_stop_only_logs():
+    assert run_due(saves=False, asked="SIGTERM") == (["log"], ["evaluate", "draw"])

@@ -1,0 +1,75 @@
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.runs.metrics_log import json_line, read_metrics, truncate_metrics
+from gan_jax.runs.workdir import Workdir, WorkdirError
+from tests.runs.test_writer import strict
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path / "run")
+
+
+def test_lines_are_strict_json_with_the_arrays_own_precision():
+    line = json_line(
+        3,
+        1.23456,
+        {
+            "third": jnp.float32(1) / 3,
+            "half": jnp.bfloat16(0.1),
+            "double": np.float64(1) / 3,
+            "count": jnp.int32(7),
+            "yes": np.bool_(True),
+            "word": "text",
+            "bad": jnp.array([jnp.nan, jnp.inf, -jnp.inf, 2.5]),
+        },
+    )
+    assert "\n" not in line
+    record = strict(line)
+    assert list(record)[:2] == ["step", "time"]
+    assert record["bad"] == ["NaN", "Infinity", "-Infinity", 2.5]
+    assert np.float32(record["third"]) == np.float32(1) / np.float32(3)
+    assert record["third"] == 0.33333334  # no digits that a float32 has not
+    assert jnp.bfloat16(record["half"]) == jnp.bfloat16(0.1)
+    assert record["double"] == 1 / 3
+    assert (record["count"], record["yes"], record["word"], record["time"]) == (7, True, "text", 1.235)
+
+
+def lines(*steps):
+    return b"".join(json.dumps({"step": step, "loss": step / 2}).encode() + b"\n" for step in steps)
+
+
+@pytest.mark.parametrize("cut", [b"", b'{"step": 40, "lo', b"\x00\xff\n", b"[1]\n", b'{"loss": 1}\n'])
+def test_a_resumed_log_has_every_round_once(workdir, cut):
+    workdir.root.mkdir(parents=True)
+    workdir.metrics.write_bytes(lines(10, 20, 20, 30, 40) + cut)
+    assert truncate_metrics(workdir, 20) == 2 + bool(cut)
+    assert workdir.metrics.read_bytes() == lines(10, 20, 20)
+    with open(workdir.metrics, "ab") as file:
+        file.write(lines(30, 40))
+    assert workdir.metrics.read_bytes() == lines(10, 20, 20, 30, 40)
+
+
+def test_an_intact_log_is_not_touched(workdir):
+    assert truncate_metrics(workdir, 5) == 0  # none there
+    workdir.root.mkdir(parents=True)
+    workdir.metrics.write_bytes(lines(1, 2))
+    before = os.stat(workdir.metrics).st_ino
+    assert truncate_metrics(workdir, 2) == 0
+    assert os.stat(workdir.metrics).st_ino == before
+
+
+def test_non_finite_numbers_are_numbers_again(workdir):
+    workdir.root.mkdir(parents=True)
+    workdir.metrics.write_text('{"step": 1, "a": "NaN", "b": ["-Infinity", 2], "c": "text", "d": {"e": 1}}\n')
+    (record,) = read_metrics(workdir)
+    assert np.isnan(record["a"])
+    assert record["b"] == [-np.inf, 2]
+    assert (record["c"], record["d"]) == ("text", {"e": 1})
+    with pytest.raises(WorkdirError, match="Cannot read"):
+        read_metrics(Workdir(workdir.root / "nowhere"))

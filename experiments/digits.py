@@ -3,108 +3,116 @@
     python launch.py
 
 About half a minute on two cores; all ten digits, most of them readable. The same experiment learns any small
-set of square images:
+set of square images, by any objective that makes images of latents:
 
     python launch.py --config.data=mnist5k --workdir=runs/mnist            (with the extra `mnist`)
     python launch.py --config.data=path/to/images.npz --config.network=dcgan
+    python launch.py --config.objective=semi_supervised --config.labelled=100
 """
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 
-from experiments.common import logging_fields, objective_of, play_of, run_fields, two_player_game
-from experiments.image_scores import evaluations_of, extractor_of
-from gan_jax.data import from_arrays, load
+from experiments.batches import load_square, source_of
+from experiments.configuration import base_config, logging_fields, run_fields
+from experiments.games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    data_of,
+    game_of,
+    objective_of,
+)
+from experiments.image_scores import conditional_fields, extractor_of
 from gan_jax.functional.priors import gaussian
+from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
-from gan_jax.objectives import add_terms, r1
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, choose
 
-LOGIT_OBJECTIVES = ("gan", "non_saturating")
-
 
 def get_config() -> ml_collections.ConfigDict:
-    """The knobs of this experiment; `n_critic` and `learning_rate` 0 are the objective's own."""
-    return ml_collections.ConfigDict(
-        {
-            "data": "digits",
-            "network": "mlp",
-            "width": 256,
-            "latent": 32,
-            "objective": "non_saturating",
-            "unroll": 0,
-            "n_critic": 0,
-            "learning_rate": 0.0,
-            "r1": 1.0,
-            "ema": 0.995,
-            "batch_size": 64,
-            "seed": 0,
-            "seeds": 1,
-            "rounds": 8000,
-            "log_every": 200,
-            "checkpoint_every": 2000,
-            "sample_every": 2000,
-            "evaluate_every": 0,
-            "keep_best": "",
-            "diagnostics": "health",
-            "parallelism": "jit",
-            "microbatches": 1,
-            "approximate": False,
-            "remat": False,
-        }
+    """The fields of `base_config`, and those of this experiment.
+
+    `r1` is by default 1 where scores are log-odds and no other term is of the critic's gradient, else 0.
+    `labelled` is how many labelled examples semi-supervised objectives are given, `categories` how many classes
+    CatGAN and InfoGAN look for; 0 is ten of each class, and as many as there are labels.
+    """
+    return base_config(
+        data="digits",
+        network="mlp",
+        width=256,
+        latent=32,
+        labelled=0,
+        categories=0,
+        ema=0.995,
+        log_every=200,
+        checkpoint_every=2000,
+        sample_every=2000,
     )
 
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images, MLPs or DCGANs."""
-    arrays = load(config.data)
-    source = from_arrays({"x": arrays["x"]}, config.batch_size, seed=config.seed)
-    networks = {"mlp": mlps, "dcgan": dcgans}
-    critic, generator = choose("network", config.network, networks)(config, arrays["x"].shape[1:])
-
-    objective = objective_of(config, gaussian(config.latent))
-    if config.r1 and config.objective in LOGIT_OBJECTIVES:
-        objective = add_terms(objective, r1(config.r1))
-    game = two_player_game(
-        config,
-        objective,
-        critic=critic,
-        generator=generator,
-        play=play_of(config, learning_rate=5e-4),
-    )
+    arrays = load_square(config)
+    data = data_of(config.data, arrays)
+    objective = objective_of(config, data, gaussian(config.latent), r1_default=1.0)
+    blocks = choose("network", config.network, {"mlp": mlps, "dcgan": dcgans})(config, data)
+    source = source_of(config, arrays, data, objective)
+    game = game_of(config, objective, data, blocks, source, learning_rate=5e-4)
     scale = max(1, 48 // arrays["x"].shape[1])
     return Experiment(
         game=game,
         source=source,
         **run_fields(config),
-        evaluations=evaluations_of(config, arrays),
+        **conditional_fields(config, arrays, data, objective),
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
 
 
-def mlps(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple:
-    """Critic and generator with two hidden layers."""
+def mlps(config: ml_collections.ConfigDict, data: Data) -> Blocks:
+    """Networks with two hidden layers; an autoencoder's code is as long as the latent."""
     widths = (config.width, config.width)
-    critic = from_linen(MLPCritic(widths=widths), jnp.zeros((2, *shape)))
-    generator = from_linen(
-        MLPGenerator(output_shape=shape, widths=widths, norm="batch", output_activation="tanh"),
-        jnp.zeros((2, config.latent)),
-    )
-    return critic, generator
+
+    def critic(x: Struct, **heads: Any) -> Network:
+        return from_linen(MLPCritic(widths=widths, **heads), x)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
+        module = MLPGenerator(
+            output_shape=x.shape[1:],
+            widths=widths,
+            norm=norm,
+            output_activation="tanh",
+            num_classes=data.classes("A conditional generator") if labels else None,
+        )
+        return from_linen(module, latent, *labels)
+
+    decoder = functools.partial(generator, norm="none")
+    return Blocks(critic, generator, coder(critic, decoder, config.latent))
 
 
-def dcgans(config: ml_collections.ConfigDict, shape: tuple[int, ...]) -> tuple:
-    """Critic and generator of Radford et al. (2016), the critic without batch normalisation."""
-    critic = from_linen(DCGANCritic(width=config.width, norm="none"), jnp.zeros((2, *shape)))
-    generator = from_linen(
-        DCGANGenerator(size=shape[0], channels=shape[2], width=config.width),
-        jnp.zeros((2, config.latent)),
-    )
-    return critic, generator
+def dcgans(config: ml_collections.ConfigDict, data: Data) -> Blocks:
+    """The networks of Radford et al. (2016), the critic without batch normalisation."""
+
+    def critic(x: Struct, **heads: Any) -> Network:
+        return from_linen(DCGANCritic(width=config.width, norm="none", **heads), x)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
+        module = DCGANGenerator(
+            size=x.shape[1],
+            channels=x.shape[3],
+            width=config.width,
+            norm=norm,
+            num_classes=data.classes("A conditional generator") if labels else None,
+        )
+        return from_linen(module, latent, *labels)
+
+    decoder = functools.partial(generator, norm="none")
+    return Blocks(critic, generator, coder(critic, decoder, config.latent))

@@ -9,9 +9,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.batches import labels_in_turn
+from experiments.games import Data, entries_of
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.scoring import MOST_REAL, against
+from gan_jax.game import Objective
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import classify
 from gan_jax.metrics.modes import class_statistics
@@ -34,6 +37,24 @@ def evaluations_of(config: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, C
     real = arrays["x"][subsample(len(arrays["x"]), MOST_REAL, arrays.get("y"))]
     scores = against(real, extractor=extractor_of(config.data), split=config.data, seed=config.seed)
     return {**({"classes": class_shares(config.data, arrays)} if "y" in arrays else {}), "scores": scores}
+
+
+def conditional_fields(
+    config: Any, arrays: Mapping[str, np.ndarray], data: Data, objective: Objective
+) -> dict[str, Any]:
+    """How images made of latents are evaluated, and for which labels a conditional generator makes them.
+
+    Returns:
+      `evaluations` and `condition_batch`, fields of `Experiment`.
+    """
+    evaluations = evaluations_of(config, arrays)
+    if "y" not in entries_of(objective, data):
+        return {"evaluations": evaluations}
+    labels = functools.partial(labels_in_turn, data.classes("A conditional generator"))
+    return {
+        "evaluations": {**evaluations, "asked": asked_for(config.data, arrays, labels)},
+        "condition_batch": lambda n: {"y": labels(n)},
+    }
 
 
 def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:

@@ -2,7 +2,7 @@ r"""Square images: DCGANs and residual networks, conditional on labels where ask
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
-    python launch.py --config=experiments/images.py --config.objective=wgan_gp --config.critic_norm=none
+    python launch.py --config=experiments/images.py --config.objective=wgan_gp
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
         --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
@@ -19,12 +19,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
-from experiments.common import logging_fields, objective_of, play_of, run_fields, two_player_game
-from experiments.image_scores import asked_for, evaluations_of, extractor_of
-from gan_jax.data import load
-from gan_jax.data.arrays import from_arrays
+from experiments.batches import load_square, source_of
+from experiments.configuration import base_config, logging_fields, run_fields
+from experiments.games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    data_of,
+    game_of,
+    objective_of,
+)
+from experiments.image_scores import conditional_fields, extractor_of
 from gan_jax.data.augment import augmented
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.priors import gaussian
@@ -38,183 +45,175 @@ from gan_jax.networks import (
     from_linen,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
-from gan_jax.objectives import adaptive_augmentation, add_terms, label_condition, r1, with_transforms
+from gan_jax.objectives import adaptive_augmentation
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
-LOGIT_OBJECTIVES = ("gan", "non_saturating")
-Networks = tuple[Network, Network]
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The knobs of this experiment; `n_critic` and `learning_rate` 0 are the objective's own.
+    """The fields of `base_config`, and those of this experiment.
 
-    `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; `augment` is what
-    DiffAugment does (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors
-    the data.
+    `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
+    `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
+    (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors the data.
+    `labelled` is how many labelled examples semi-supervised objectives are given, `categories` how many classes
+    CatGAN and InfoGAN look for; 0 is ten of each class, and as many as there are labels.
     """
-    return ml_collections.ConfigDict(
-        {
-            "data": "tfds:fashion_mnist",
-            "size": 0,
-            "flip": False,
-            "network": "dcgan",
-            "width": 32,
-            "critic_norm": "batch",
-            "attention": 0,
-            "conditional": False,
-            "precision": "float32",
-            "latent": 128,
-            "objective": "non_saturating",
-            "unroll": 0,
-            "n_critic": 0,
-            "learning_rate": 0.0,
-            "r1": 0.0,
-            "augment": "",
-            "adaptive": False,
-            "ema": 0.999,
-            "batch_size": 64,
-            "seed": 0,
-            "seeds": 1,
-            "rounds": 8000,
-            "log_every": 100,
-            "checkpoint_every": 1000,
-            "sample_every": 1000,
-            "evaluate_every": 0,
-            "keep_best": "",
-            "diagnostics": "health",
-            "parallelism": "jit",
-            "microbatches": 1,
-            "approximate": False,
-            "remat": False,
-        }
+    return base_config(
+        data="tfds:fashion_mnist",
+        size=0,
+        flip=False,
+        network="dcgan",
+        width=32,
+        critic_norm="",
+        attention=0,
+        conditional=False,
+        precision="float32",
+        latent=128,
+        labelled=0,
+        categories=0,
+        augment="",
+        adaptive=False,
+        ema=0.999,
     )
 
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
-    arrays = load(config.data, size=config.size or None)
-    shape, classes = arrays["x"].shape[1:], classes_of(config, arrays)
-    if len(shape) != 3 or shape[0] != shape[1]:
-        raise ExperimentError(
-            f"Here are trained square images [N, H, H, C]; {config.data!r} has examples {shape}."
-        )
-    source = from_arrays(
-        {name: arrays[name] for name in (("x", "y") if classes else ("x",))},
-        config.batch_size,
-        seed=config.seed,
-    )
-    critic, generator = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})(
-        config, shape, classes
-    )
-    game = two_player_game(
-        config,
-        image_objective(config, classes),
-        critic=critic,
-        generator=generator,
-        play=play_of(config, learning_rate=2e-4),
-    )
-    labels = functools.partial(labels_in_turn, classes)
+    arrays = load_square(config)
+    data = data_of(config.data, arrays)
+    objective = image_objective(config, data)
+    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})
+    blocks = networks(config, data, norm_of_critic(config, objective))
+    source = source_of(config, arrays, data, objective)
+    game = game_of(config, objective, data, blocks, source, learning_rate=2e-4)
+    scale = max(1, 56 // arrays["x"].shape[1])
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
-        condition_batch=(lambda n: {"y": labels(n)}) if classes else (lambda n: {}),
-        evaluations=evaluations_of(config, arrays)
-        | ({"asked": asked_for(config.data, arrays, labels)} if classes else {}),
+        **conditional_fields(config, arrays, data, objective),
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
-        picture=functools.partial(image_grid, columns=10, gap=2, scale=max(1, 56 // shape[0])),
+        picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
     )
 
 
-def classes_of(config: ml_collections.ConfigDict, arrays: dict[str, np.ndarray]) -> int | None:
-    """How many classes a conditional game has; `None` where it is not conditional.
+def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
+    """The objective with the augmentation that is asked for.
 
     Raises:
-      ExperimentError: if the data have no labels, or what they have are none.
+      ExperimentError: if nothing is there to adapt.
     """
-    if not config.conditional:
-        return None
-    if "y" not in arrays:
-        raise ExperimentError(f"conditional=true needs labels, and {config.data!r} has none.")
-    labels = arrays["y"]
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+    if config.adaptive and not config.augment:
         raise ExperimentError(
-            f"Labels are integers [N] from 0 on; those of {config.data!r} are {labels.dtype} {labels.shape}, "
-            f"{labels.min()} to {labels.max()}."
+            "adaptive=true adapts how often images are augmented, and augment is empty: set "
+            "--config.augment=color,translation,cutout."
         )
-    return int(labels.max()) + 1
-
-
-def labels_in_turn(classes: int | None, n: int) -> np.ndarray:
-    """The labels `[n]` that samples to look at are drawn for: 0, 1, ... again and again."""
-    return np.arange(n, dtype=np.int32) % (classes or 1)
-
-
-def image_objective(config: ml_collections.ConfigDict, classes: int | None) -> Objective:
-    """The objective with labels, the penalty and the augmentation that are asked for."""
-    options: dict[str, Any] = {"condition": label_condition} if classes else {}
-    objective = objective_of(config, gaussian(config.latent), **options)
-    if config.r1 and config.objective in LOGIT_OBJECTIVES:
-        objective = add_terms(objective, r1(config.r1))
-    if config.adaptive:
-        objective = add_terms(objective, adaptive_augmentation())
-    if config.augment:
-        objective = with_transforms(
-            objective, diff_augment(config.augment, "ada" if config.adaptive else 1.0)
-        )
-    return objective
-
-
-def dcgans(config: ml_collections.ConfigDict, shape: tuple[int, ...], classes: int | None) -> Networks:
-    """Critic and generator of Radford et al. (2016)."""
-    dtype = choose("precision", config.precision, PRECISIONS)
-    critic = DCGANCritic(width=config.width, norm=config.critic_norm, num_classes=classes, dtype=dtype)
-    generator = DCGANGenerator(
-        size=shape[0], channels=shape[2], width=config.width, num_classes=classes, dtype=dtype
+    probability = "ada" if config.adaptive else 1.0
+    return objective_of(
+        config,
+        data,
+        gaussian(config.latent),
+        conditional=config.conditional,
+        terms=[adaptive_augmentation()] if config.adaptive else [],
+        transforms=[diff_augment(config.augment, probability)] if config.augment else [],
     )
-    return built(config, critic, generator, shape, classes)
 
 
-def resnets(config: ml_collections.ConfigDict, shape: tuple[int, ...], classes: int | None) -> Networks:
-    """Critic and generator of Miyato et al. (2018); with labels, a projection critic.
+def norm_of_critic(config: ml_collections.ConfigDict, objective: Objective) -> str:
+    """The critic's normalisation; by default `batch`, unless a term forbids the critic to couple its batch."""
+    penalised = any(term.uncoupled_critic is not None for term in objective.terms)
+    return config.critic_norm or ("none" if penalised else "batch")
+
+
+def dcgans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Radford et al. (2016).
+
+    Raises:
+      ExperimentError: if they are to have attention.
+    """
+    if config.attention:
+        raise ExperimentError(
+            f"attention={config.attention} is for --config.network=resnet; a DCGAN has none."
+        )
+    return blocks_of(config, data, norm, DCGANCritic, DCGANGenerator, {}, {}, {})
+
+
+def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Miyato et al. (2018); with labels, a projection critic.
 
     Attention follows the blocks of that size, in the player or the players that have one.
 
     Raises:
       ExperimentError: if neither has.
     """
-    dtype = choose("precision", config.precision, PRECISIONS)
-    sizes = {"generator": generator_sizes(shape[0]), "critic": critic_sizes(shape[0])}
-    if config.attention and not any(config.attention in own for own in sizes.values()):
+    size = data.examples["x"].shape[1]
+    sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
+    if config.attention and not any(config.attention in blocks for blocks in sizes.values()):
         raise ExperimentError(
             f"attention={config.attention}, but the blocks' images are {sizes['generator']} pixels wide in the "
             f"generator, {sizes['critic']} in the critic."
         )
-    attention = {player: tuple(n for n in own if n == config.attention) for player, own in sizes.items()}
-    shared: dict[str, Any] = {"width": config.width, "num_classes": classes, "dtype": dtype}
-    critic = ResNetCritic(
-        norm=config.critic_norm,
-        conditioning="projection" if classes else "concat",
-        attention=attention["critic"],
-        **shared,
+    attention = {
+        player: tuple(n for n in blocks if n == config.attention) for player, blocks in sizes.items()
+    }
+    return blocks_of(
+        config,
+        data,
+        norm,
+        ResNetCritic,
+        ResNetGenerator,
+        {"attention": attention["critic"]},
+        {"attention": attention["generator"]},
+        {"conditioning": "projection"},
     )
-    generator = ResNetGenerator(size=shape[0], channels=shape[2], attention=attention["generator"], **shared)
-    return built(config, critic, generator, shape, classes)
 
 
-def built(
+def blocks_of(
     config: ml_collections.ConfigDict,
-    critic: Any,
-    generator: Any,
-    shape: tuple[int, ...],
-    classes: int | None,
-) -> Networks:
-    """The two modules as networks."""
-    labels = (jnp.zeros(2, jnp.int32),) if classes else ()
-    return (
-        from_linen(critic, jnp.zeros((2, *shape)), *labels),
-        from_linen(generator, jnp.zeros((2, config.latent)), *labels),
-    )
+    data: Data,
+    critic_norm: str,
+    critic_module: Any,
+    generator_module: Any,
+    critic_options: dict[str, Any],
+    generator_options: dict[str, Any],
+    labelled_options: dict[str, Any],
+) -> Blocks:
+    """Networks of two modules; an autoencoder's code is as long as the latent.
+
+    Args:
+      config: the configuration.
+      data: the images and their labels.
+      critic_norm: of the critic and of an autoencoder's decoder.
+      critic_module, generator_module: classes of Flax modules.
+      critic_options, generator_options: their options.
+      labelled_options: further ones of a critic that is given labels.
+    """
+    shared: dict[str, Any] = {
+        "width": config.width,
+        "dtype": choose("precision", config.precision, PRECISIONS),
+    }
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        conditional = (
+            {"num_classes": data.classes("A conditional critic"), **labelled_options} if labels else {}
+        )
+        module = critic_module(norm=critic_norm, **critic_options, **shared, **conditional, **heads)
+        return from_linen(module, x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
+        module = generator_module(
+            size=x.shape[1],
+            channels=x.shape[3],
+            norm=norm,
+            num_classes=data.classes("A conditional generator") if labels else None,
+            **generator_options,
+            **shared,
+        )
+        return from_linen(module, latent, *labels)
+
+    decoder = functools.partial(generator, norm=critic_norm)
+    return Blocks(critic, generator, coder(critic, decoder, config.latent))

@@ -1,13 +1,15 @@
-r"""Image-to-image translation, pix2pix: from edges, silhouettes or any other picture to the picture itself.
+r"""Image-to-image translation: from edges, silhouettes or any other picture to the picture itself.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/translation.py --workdir=runs/edges
     python launch.py --config=experiments/translation.py --config.data=pairs:path/to/facades --config.size=256 \
         --config.layers=3 --config.width=64
+    python launch.py --config=experiments/translation.py --config.objective=cycle_gan --config.data=edges:digits
 
 `--config.data` is anything that gives pairs: `edges:` or `masks:` before any set of images, or `pairs:FOLDER` with
 sub-folders A and B (or files that show A and B side by side). Pictures show, in threes, the given image, what the
-generator makes of it, and the true one, all of pairs that were held back from training.
+generator makes of it, and the true one, all of pairs that were held back from training. CycleGAN translates in both
+directions and is trained without pairs: A (`condition`) and B (`x`) are shuffled apart.
 """
 
 from __future__ import annotations
@@ -18,55 +20,77 @@ from typing import Any
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
-from experiments.common import logging_fields, run_fields
+from experiments.configuration import DEFAULT, base_config, logging_fields, run_fields
+from experiments.games import Blocks, Struct, data_of, game_of, objective_of
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
-from gan_jax.field import accumulated
-from gan_jax.game import Game, Player
+from gan_jax.evaluation.scoring import MOST_REAL, against
+from gan_jax.game import GeneratorRole, Objective
+from gan_jax.network import Network
 from gan_jax.networks import PatchCritic, UNet, from_linen
-from gan_jax.objectives.pix2pix import pix2pix
 from gan_jax.pictures.grids import image_grid
-from gan_jax.schedule import alternating
-from gan_jax.training.experiment import Experiment, ExperimentError
+from gan_jax.training.experiment import Evaluation, Experiment, ExperimentError, Picture
 
 HELD_OUT = 1000
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The knobs of this experiment; `layers` are the strided ones of the critic (3 sees patches of 70 pixels)."""
-    return ml_collections.ConfigDict(
-        {
-            "data": "edges:tfds:fashion_mnist",
-            "size": 0,
-            "flip": False,
-            "width": 32,
-            "layers": 1,
-            "norm": "batch",
-            "l1": 100.0,
-            "learning_rate": 2e-4,
-            "batch_size": 64,
-            "seed": 0,
-            "seeds": 1,
-            "rounds": 4000,
-            "log_every": 100,
-            "checkpoint_every": 1000,
-            "sample_every": 1000,
-            "evaluate_every": 0,
-            "keep_best": "",
-            "diagnostics": "health",
-            "parallelism": "jit",
-            "microbatches": 1,
-            "approximate": False,
-        }
+    """The fields of `base_config`, and those of this experiment.
+
+    `layers` are the strided ones of the critics (3 sees patches of 70 pixels), `norm` is that of all networks. `l1`
+    is pix2pix's weight of the L1 loss, `cycle` and `identity` are CycleGAN's weights; -1 is the paper's.
+    """
+    return base_config(
+        objective="pix2pix",
+        data="edges:tfds:fashion_mnist",
+        size=0,
+        flip=False,
+        width=32,
+        layers=1,
+        norm="batch",
+        l1=DEFAULT,
+        cycle=DEFAULT,
+        identity=DEFAULT,
+        rounds=4000,
     )
 
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
-    """A U-Net against a critic of patches, with L1 between what is made and what is true."""
+    """U-Nets against critics of patches, in one direction (pix2pix) or in both (CycleGAN)."""
+    pairs = load_pairs(config)
+    training, held = split_off(pairs, min(HELD_OUT, len(pairs["x"]) // 5), seed=0)
+    data = data_of(config.data, {name: pairs[name] for name in ("x", "condition")})
+    objective = objective_of(config, data)
+    shown = {name: training[name] for name in ("x", "condition")}
+    if unpaired(objective):
+        order = np.random.default_rng(0).permutation(len(shown["condition"]))
+        shown["condition"] = shown["condition"][order]
+    source = from_arrays(shown, config.batch_size, seed=config.seed)
+    game = game_of(config, objective, data, patches_and_unets(config), source, learning_rate=2e-4)
+    sides = {name: functools.partial(repeated, np.asarray(decode(jnp.asarray(held[name])))) for name in shown}
+    return Experiment(
+        game=game,
+        source=augmented(source, "flip", seed=config.seed) if config.flip else source,
+        **run_fields(config),
+        condition_batch=lambda n: {name: side(n) for name, side in sides.items()},
+        evaluations=evaluations(config, objective, training, sides),
+        evaluation_samples=len(held["x"]),
+        extractor=extractor_of(config.data) if not unpaired(objective) else "",
+        **logging_fields(config, game),
+        picture=pictures(objective, sides),
+        picture_samples=40,
+    )
+
+
+def load_pairs(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+    """The pairs that the configuration's `data` names.
+
+    Raises:
+      ExperimentError: if there are none, or their two sides differ in size.
+    """
     pairs = load(config.data, size=config.size or None)
     if "condition" not in pairs:
         raise ExperimentError(
@@ -78,45 +102,74 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
             f"The images of a pair have one size; those of {config.data!r} are {sides['x']} for x and "
             f"{sides['condition']} for the condition."
         )
-    training, held = split_off(pairs, min(HELD_OUT, len(pairs["x"]) // 5), seed=0)
-    source = from_arrays(
-        {name: training[name] for name in ("x", "condition")}, config.batch_size, seed=config.seed
-    )
-    game = game_of(config, training)
-    given = functools.partial(repeated, np.asarray(decode(jnp.asarray(held["condition"]))))
-    true = functools.partial(repeated, np.asarray(decode(jnp.asarray(held["x"]))))
-    return Experiment(
-        game=game,
-        source=augmented(source, "flip", seed=config.seed) if config.flip else source,
-        **run_fields(config),
-        condition_batch=lambda n: {"condition": given(n)},
-        evaluations={
-            "held_out": lambda samples: {"l1": float(np.mean(np.abs(samples - true(len(samples)))))},
-            **evaluations_of(config, training),
-        },
-        evaluation_samples=len(held["x"]),
-        extractor=extractor_of(config.data),
-        **logging_fields(config, game),
-        picture=lambda samples: threes(given(len(samples)), samples, true(len(samples))),
-        picture_samples=40,
-    )
+    return pairs
 
 
-def game_of(config: ml_collections.ConfigDict, arrays: dict[str, np.ndarray]) -> Game:
-    """Isola et al. (2017), with a critic as large as `layers` says."""
-    x, condition = (jnp.zeros((2, *arrays[name].shape[1:])) for name in ("x", "condition"))
-    adam = optax.adam(config.learning_rate, b1=0.5)
+def unpaired(objective: Objective) -> bool:
+    """Whether each side of a pair is a domain of its own, which a generator imitates."""
+    return len(objective.with_role(GeneratorRole)) > 1
+
+
+def patches_and_unets(config: ml_collections.ConfigDict) -> Blocks:
+    """Isola et al. (2017), with critics as large as `layers` says."""
     options: dict[str, Any] = {"width": config.width, "norm": config.norm}
-    several = config.microbatches > 1
-    return Game(
-        players={
-            "critic": Player(from_linen(PatchCritic(layers=config.layers, **options), x, condition), adam),
-            "generator": Player(from_linen(UNet(channels=x.shape[-1], **options), condition), adam),
-        },
-        objective=pix2pix(l1=config.l1),
-        schedule=alternating(1),
-        field=accumulated(config.microbatches, approximate=config.approximate) if several else None,
-    )
+
+    def critic(x: Struct, *conditions: Struct) -> Network:
+        return from_linen(PatchCritic(layers=config.layers, **options), x, *conditions)
+
+    def generator(x: Struct, *inputs: Struct) -> Network:
+        return from_linen(UNet(channels=x.shape[-1], **options), *inputs)
+
+    return Blocks(critic, generator)
+
+
+def source_side(target: str) -> str:
+    """The side of a pair that is translated into the other."""
+    return "condition" if target == "x" else "x"
+
+
+def targets(objective: Objective) -> dict[str, str]:
+    """What each generator makes: `x` or `condition`."""
+    found = {}
+    for name in objective.with_role(GeneratorRole):
+        role = objective.players[name].role
+        assert isinstance(role, GeneratorRole)
+        found[name] = role.target
+    return found
+
+
+def pictures(objective: Objective, sides: dict[str, Any]) -> dict[str, Picture]:
+    """Of each generator: what was given, what was made of it, and what is true."""
+
+    def picture(target: str, samples: np.ndarray) -> np.ndarray:
+        given, true = sides[source_side(target)](len(samples)), sides[target](len(samples))
+        return threes(given, samples, true)
+
+    return {name: functools.partial(picture, target) for name, target in targets(objective).items()}
+
+
+def evaluations(
+    config: ml_collections.ConfigDict,
+    objective: Objective,
+    training: dict[str, np.ndarray],
+    sides: dict[str, Any],
+) -> dict[str, Evaluation]:
+    """Of each generator: L1 to the true images of pairs that were held back, and distances to real images."""
+
+    def held_out(target: str, samples: np.ndarray) -> dict[str, float]:
+        return {"l1": float(np.mean(np.abs(samples - sides[target](len(samples)))))}
+
+    found: dict[str, Evaluation] = {}
+    for name, target in targets(objective).items():
+        prefix = f"{name}/" if unpaired(objective) else ""
+        scores: dict[str, Evaluation] = (
+            evaluations_of(config, training)
+            if target == "x"
+            else {"scores": against(training[target][:MOST_REAL], split=f"the conditions of {config.data}")}
+        )
+        judged: dict[str, Evaluation] = {"held_out": functools.partial(held_out, target), **scores}
+        found |= {f"{prefix}{what}": evaluation for what, evaluation in judged.items()}
+    return found
 
 
 def repeated(images: np.ndarray, n: int) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""What the batches of an experiment are made of: images, labels, a labelled part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments.games import Data, entries_of, labelled_per_class
+from gan_jax.data import from_arrays, load
+from gan_jax.data.derive import split_labelled
+from gan_jax.data.source import Source
+from gan_jax.game import Objective
+from gan_jax.training.experiment import ExperimentError
+
+
+def load_square(config: Any) -> dict[str, np.ndarray]:
+    """The square images that the configuration's `data` names.
+
+    Raises:
+      ExperimentError: if they are of another shape.
+    """
+    arrays = load(config.data, size=config.get("size") or None)
+    shape = arrays["x"].shape[1:]
+    if len(shape) != 3 or shape[0] != shape[1]:
+        raise ExperimentError(
+            f"This experiment trains on square images [N, H, H, C]; {config.data!r} has examples {shape}."
+        )
+    return arrays
+
+
+def source_of(config: Any, arrays: dict[str, np.ndarray], data: Data, objective: Objective) -> Source:
+    """Batches of what the objective reads, with a labelled part of the same size where it has one."""
+    labelled = None
+    if per_class := labelled_per_class(config, data):
+        chosen, _ = split_labelled({name: arrays[name] for name in ("x", "y")}, per_class, seed=config.seed)
+        labelled = {name: repeated_to(array, config.batch_size) for name, array in chosen.items()}
+    return from_arrays(
+        {name: arrays[name] for name in entries_of(objective, data)},
+        config.batch_size,
+        seed=config.seed,
+        labelled=labelled,
+    )
+
+
+def repeated_to(array: np.ndarray, size: int) -> np.ndarray:
+    """The array, as many times over as it takes to fill one batch.
+
+    >>> repeated_to(np.array([1, 2]), 3).tolist()
+    [1, 2, 1, 2]
+    """
+    return np.concatenate([array] * -(-size // len(array)))
+
+
+def labels_in_turn(classes: int, n: int) -> np.ndarray:
+    """The labels `[n]` for which samples are drawn in pictures and evaluations: 0, 1, ... again and again.
+
+    >>> labels_in_turn(3, 5).tolist()
+    [0, 1, 2, 0, 1]
+    """
+    return np.arange(n, dtype=np.int32) % classes

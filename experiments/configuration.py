@@ -1,0 +1,96 @@
+"""The fields that every experiment's configuration has, and what of an experiment is read straight off them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import ml_collections
+
+from gan_jax.diagnostics import DIAGNOSTICS, PROBES
+from gan_jax.diagnostics.dynamics import check_small
+from gan_jax.game import Game
+from gan_jax.network import parameter_count
+from gan_jax.training.experiment import best_by, choose
+from gan_jax.training.step import init_state
+
+DEFAULT = -1.0
+"""The value of `r1`, `r2` and the weights of losses that stands for the objective's default."""
+
+RUN_FIELDS = {
+    "seed": 0,
+    "rounds": 8000,
+    "log_every": 100,
+    "checkpoint_every": 1000,
+    "sample_every": 1000,
+    "evaluate_every": 0,
+    "parallelism": "jit",
+}
+"""Fields of a configuration that are fields of `Experiment`."""
+
+
+def base_config(**fields: Any) -> ml_collections.ConfigDict:
+    """The fields that every experiment has, with their defaults; an experiment changes them and adds its own.
+
+    How the game is played:
+      objective: a key of `games.RECIPES`.
+      n_critic, learning_rate: 0 is the objective's default.
+      unroll: how many turns of its critic a generator looks ahead.
+      r1, r2: gamma of the zero-centred penalties on the critics' gradients at real and at fake examples; 0 is none,
+        -1 the default.
+      ema: the decay of the moving average that generators are sampled from; 0 keeps none.
+      batch_size: B.
+    Memory for time:
+      microbatches: parts of each batch that are played one after the other.
+      approximate: do so also where their mean is not the batch's gradient.
+      remat: compute the networks' activations again in the backward pass.
+    The run: `seed`, `seeds`, `rounds`, `parallelism`, the intervals, and what is logged and kept.
+    """
+    common = {
+        "objective": "non_saturating",
+        "n_critic": 0,
+        "learning_rate": 0.0,
+        "unroll": 0,
+        "r1": DEFAULT,
+        "r2": DEFAULT,
+        "ema": 0.0,
+        "batch_size": 64,
+        "microbatches": 1,
+        "approximate": False,
+        "remat": False,
+        **RUN_FIELDS,
+        "seeds": 1,
+        "keep_best": "",
+        "diagnostics": "health",
+    }
+    return ml_collections.ConfigDict({**common, **fields})
+
+
+def run_fields(config: Any) -> dict[str, Any]:
+    """An experiment's seed, length, intervals and layout, fields of `Experiment`."""
+    return {name: config[name] for name in RUN_FIELDS}
+
+
+def logging_fields(config: Any, game: Game) -> dict[str, Any]:
+    """What of an experiment is logged and kept: `diagnostics`, `probes` and `best`, fields of `Experiment`.
+
+    Args:
+      config: `diagnostics` names any of `DIAGNOSTICS` and `PROBES`, separated by commas; `keep_best` is read by
+        `best_by`.
+      game: the game in question.
+
+    Raises:
+      ExperimentError: if there is no such name.
+      ValueError: if one of them does not suit the game.
+    """
+    names = [name.strip() for name in config.diagnostics.split(",") if name.strip()]
+    for name in names:
+        choose("diagnostic", name, {**DIAGNOSTICS, **PROBES})
+    if "eigenvalues" in names:
+        shapes = jax.eval_shape(lambda: init_state(game, jax.random.key(0)))
+        check_small(sum(parameter_count(player.params) for player in shapes.players.values()))
+    return {
+        "diagnostics": [DIAGNOSTICS[name] for name in names if name in DIAGNOSTICS],
+        "probes": [PROBES[name] for name in names if name in PROBES],
+        "best": best_by(config.keep_best),
+    }

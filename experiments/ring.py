@@ -52,8 +52,8 @@ def get_config() -> ml_collections.ConfigDict:
     """The fields of `base_config`, and those of this experiment.
 
     The label of a point is its mode. `labelled` is how many labelled points semi-supervised objectives are
-    given, `categories` how many classes CatGAN and InfoGAN look for; 0 is ten of each mode, and as many as there are
-    modes.
+    given, `categories` how many classes CatGAN and InfoGAN look for; 0 is ten of each mode, and as many as there
+    are modes.
     """
     return base_config(
         modes=8,

@@ -63,9 +63,9 @@ from gan_jax.objectives.vral_parzen import vral_parzen
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
-from gan_jax.optim import clip_params
+from gan_jax.optim import clip_params, lazy_adam
 from gan_jax.runs.notebook import rollout
-from gan_jax.schedule import Turn, alternating, simultaneous, turn
+from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneous, turn
 from gan_jax.training.step import init_state, make_train_step
 
 __all__ = [
@@ -102,12 +102,14 @@ __all__ = [
     "hinge",
     "info_gan",
     "init_state",
+    "lazy_adam",
     "least_squares",
     "load",
     "make_train_step",
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "regularization_turn",
     "relativistic",
     "rollout",
     "sample",

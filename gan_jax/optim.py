@@ -41,3 +41,29 @@ def clip_params(bound: float) -> optax.GradientTransformation:
         return clipped, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def lazy_adam(
+    learning_rate: float, b1: float = 0.0, b2: float = 0.99, *, every: int, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam for a player whose regularisation has a step of its own in every so many rounds.
+
+    With c = every / (every + 1) the rate is c times the given one and the betas are raised to c, so that the extra
+    steps leave the optimiser's pace as it is.
+
+    Args:
+      learning_rate: of an optimiser without such steps.
+      b1, b2: likewise; the defaults are StyleGAN2's.
+      every: the interval of the regularisation, see `schedule.regularization_turn`.
+      eps: added to the root of the second moment.
+
+    Raises:
+      ValueError: if `every` is below 1.
+
+    References:
+      Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (arXiv:1912.04958).
+    """
+    if every < 1:
+        raise ValueError(f"A regularisation is played every n >= 1 rounds, got {every}.")
+    c = every / (every + 1)
+    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)

@@ -24,7 +24,7 @@ from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player, TrainState, TurnContext
+from gan_jax.game import Game, Player, TurnContext
 from gan_jax.keys import named_key
 from gan_jax.network import Network, parameter_count
 from gan_jax.networks import (
@@ -48,6 +48,7 @@ from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.play import apply_turn
 from gan_jax.runs.notebook import rollout
 from gan_jax.schedule import Turn, alternating, fresh_turns, turn
+from gan_jax.state import TrainState
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Tree

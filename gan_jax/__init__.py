@@ -34,9 +34,9 @@ Many rounds a dispatch, on data that the device draws or holds:
 """
 
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian, uniform
-from gan_jax.game import Game, Objective, Player, TrainState
+from gan_jax.game import Game, Objective, Player
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -66,6 +66,7 @@ from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params, lazy_adam
 from gan_jax.runs.notebook import rollout
 from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneous, turn
+from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
 
 __all__ = [

@@ -18,19 +18,10 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.dependence import MOST_EXAMPLES, is_per_example
-from gan_jax.game import (
-    Field,
-    ForwardOutputs,
-    Game,
-    Grads,
-    LossFn,
-    LossOutput,
-    Players,
-    PlayerState,
-    TurnContext,
-    with_player,
-)
+from gan_jax.game import Field, Game, Grads, LossFn, TurnContext
+from gan_jax.outputs import ForwardOutputs, LossOutput
 from gan_jax.schedule import Turn
+from gan_jax.state import Players, PlayerState, with_player
 from gan_jax.types import Array, Key, Tree
 
 Losses = dict[str, LossOutput]

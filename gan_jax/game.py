@@ -17,54 +17,10 @@ import optax
 
 from gan_jax.keys import named_key
 from gan_jax.network import Network
+from gan_jax.outputs import ForwardOutputs, LossOutput
 from gan_jax.schedule import Schedule, Turn, check_schedule
+from gan_jax.state import Players
 from gan_jax.types import Array, Batch, Key, Metrics, Tree
-
-# ---------------------------------------------------------------------------------------------------------
-# States
-
-
-class PlayerState(NamedTuple):
-    """All that belongs to one player.
-
-    Attributes:
-      params: what its optimiser moves.
-      model_state: the network's mutable collections: running statistics, power-iteration vectors.
-      opt_state: the optimiser's.
-      objective_state: what its losses and terms remember, by name.
-    """
-
-    params: Tree
-    model_state: Tree
-    opt_state: Tree
-    objective_state: dict[str, Tree]
-
-
-Players: TypeAlias = Mapping[str, PlayerState]
-
-
-class TrainState(NamedTuple):
-    """All that a run is, between two rounds.
-
-    Attributes:
-      step: rounds played, int32.
-      cursor: batches consumed, int32.
-      key: the run's PRNG key, never changed: every draw folds in `step` and the turn's place.
-      players: `{name: PlayerState}`.
-      ema: `{name: (params, model_state)}` for the players that keep an average.
-    """
-
-    step: Array
-    cursor: Array
-    key: Key
-    players: dict[str, PlayerState]
-    ema: dict[str, tuple[Tree, Tree]]
-
-
-def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:
-    """`players` with fields of one of them replaced."""
-    return {**players, name: players[name]._replace(**changes)}
-
 
 # ---------------------------------------------------------------------------------------------------------
 # What a loss sees and what it hands back
@@ -99,88 +55,6 @@ class TurnContext:
     def with_key(self, key: Key) -> TurnContext:
         """The same turn with other draws."""
         return dataclasses.replace(self, turn_key=key)
-
-
-class CriticView(NamedTuple):
-    """What a critic was given and what it returned, for the real or for the fake examples of a turn.
-
-    Attributes:
-      inputs: `(x, *conditions)`, each `[B, ...]`, after the objective's input transforms.
-      conditions: the conditions before the transforms.
-      outputs: the critic's `score` and heads by name, in float32 or wider.
-      score: `[B]`, higher for what looks more real: the critic's own score unless the objective reads another head.
-    """
-
-    inputs: tuple[Array, ...]
-    conditions: tuple[Array, ...]
-    outputs: Mapping[str, Array]
-    score: Array
-
-    @property
-    def x(self) -> Array:
-        """The examples as the critic sees them."""
-        return self.inputs[0]
-
-    def head(self, name: str) -> Array:
-        """One of the critic's heads.
-
-        Raises:
-          ValueError: if the critic has no head of this name.
-        """
-        return head(self.outputs, name)
-
-
-def head(outputs: Mapping[str, Array], name: str) -> Array:
-    """One of a critic's heads.
-
-    Raises:
-      ValueError: if the critic has no head of this name.
-    """
-    if name not in outputs:
-        raise ValueError(
-            f"The objective reads the critic's head {name!r}, but its network gives {sorted(outputs)}: build the "
-            f"critic with this head (heads={{{name!r}: size}})."
-        )
-    return outputs[name]
-
-
-class ForwardOutputs(NamedTuple):
-    """What a loss computed on its way; terms and diagnostics use it, and the compiler drops what nobody reads.
-
-    Attributes:
-      real, fake: the critic's view of both; `None` in a loss without a critic.
-      samples: the generator's raw samples `[B, ...]`.
-      latent: z; `None` where the generator has none.
-      generator_inputs: `(latent, *conditions)`.
-      losses: the loss of every example `[B]`, or a scalar, before terms were added.
-    """
-
-    real: CriticView | None = None
-    fake: CriticView | None = None
-    samples: Array | None = None
-    latent: Tree = None
-    generator_inputs: tuple[Any, ...] = ()
-    losses: Array | None = None
-
-
-class LossOutput(NamedTuple):
-    """What a loss hands back; `loss_output` makes one.
-
-    Attributes:
-      value: the scalar that is differentiated with respect to the player's own parameters.
-      contributions: arrays `[B]`, one loss an example, or scalars; `value` is the sum of their means.
-      metrics: scalars by name; every term's value stands beside the total, `loss`.
-      outputs: see `ForwardOutputs`.
-      model_state: the player's after the loss's calls, chained in their order.
-      objective_state: the player's new objective state.
-    """
-
-    value: Array
-    contributions: tuple[Array, ...]
-    metrics: Metrics
-    outputs: ForwardOutputs
-    model_state: Tree
-    objective_state: Mapping[str, Tree]
 
 
 def loss_output(

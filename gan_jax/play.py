@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gan_jax.field import advance, gradient_field
-from gan_jax.game import Diagnostic, PlayedTurn, PlayerState, TurnContext
+from gan_jax.game import Diagnostic, PlayedTurn, TurnContext
 from gan_jax.schedule import Turn
+from gan_jax.state import PlayerState
 from gan_jax.types import Metrics
 
 

@@ -14,19 +14,10 @@ import optax
 
 from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.functional import priors
-from gan_jax.game import (
-    AuxiliaryRole,
-    Game,
-    Objective,
-    Player,
-    PlayerObjective,
-    PlayerState,
-    TrainState,
-    TurnContext,
-    loss_output,
-)
+from gan_jax.game import AuxiliaryRole, Game, Objective, Player, PlayerObjective, TurnContext, loss_output
 from gan_jax.network import Network
 from gan_jax.schedule import alternating, fresh_turns
+from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.step import init_state, make_train_step
 
 X_DIM, Z_DIM, WIDTH, CLASSES = 2, 3, 4, 3

@@ -8,7 +8,8 @@ from experiments import images, ring, translation
 from experiments.image_scores import asked_for, class_shares, extractor_of
 from gan_jax.data import load
 from gan_jax.data.derive import split_off
-from gan_jax.evaluation.evaluate import evaluate, sample
+from gan_jax.evaluation.evaluate import evaluate
+from gan_jax.evaluation.sampling import sample
 from gan_jax.runs import loop
 from gan_jax.runs.notebook import rollout
 from gan_jax.training.experiment import ExperimentError

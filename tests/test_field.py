@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from gan_jax import field as fields
-from gan_jax.game import Game, Player, PlayerState
+from gan_jax.game import Game, Player
 from gan_jax.objectives import unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.play import apply_turn
 from gan_jax.schedule import simultaneous, turn
+from gan_jax.state import PlayerState
 from tests import helpers
 from tests.helpers import PRIOR, context, dirac_game, scalar_network
 

@@ -47,12 +47,13 @@ from experiments.studies.framework.training import critic_of, play
 from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Player, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.metrics.duality import critic_gap
 from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives.wgan import LEARNING_RATE, optimizer, wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

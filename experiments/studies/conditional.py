@@ -44,10 +44,10 @@ from experiments.studies.framework.training import play
 from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import generator_variables
+from gan_jax.evaluation.sampling import generator_variables
 from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Objective, Player, TrainState
+from gan_jax.game import Game, Objective, Player
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import classify
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
@@ -56,6 +56,7 @@ from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.info_gan import info_gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState
 from gan_jax.types import Array
 
 if TYPE_CHECKING:

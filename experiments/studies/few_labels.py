@@ -38,7 +38,7 @@ from experiments.studies.framework.training import no_game, play
 from gan_jax import pictures
 from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.networks import SemiSupervisedCritic, SemiSupervisedGenerator, from_linen

@@ -45,16 +45,17 @@ from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.norms import tree_norm
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import uniform
-from gan_jax.game import Game, Player, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.metrics.transport import wasserstein
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import with_transforms
 from gan_jax.objectives.gan import gan
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

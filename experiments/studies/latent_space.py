@@ -50,15 +50,16 @@ from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import generator_variables
+from gan_jax.evaluation.sampling import generator_variables
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

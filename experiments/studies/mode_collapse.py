@@ -49,7 +49,7 @@ from experiments.studies.framework.training import late, play
 from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Objective, Player

@@ -37,7 +37,7 @@ from experiments.studies.framework.training import critic_of, play, start
 from gan_jax import pictures
 from gan_jax.data import toy
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.metrics.transport import wasserstein_1d

@@ -50,10 +50,11 @@ from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.field import consensus, extragradient
 from gan_jax.functional.divergences import gaussian_wasserstein_2
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import Schedule, alternating, turn
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -38,11 +38,11 @@ from gan_jax import pictures
 from gan_jax.data import load
 from gan_jax.data.arrays import decode
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
 from gan_jax.metrics.modes import class_statistics, stacked_classes
@@ -50,6 +50,7 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import unrolled, with_transforms
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -45,7 +45,7 @@ from gan_jax.data import from_arrays, load
 from gan_jax.data.arrays import decode
 from gan_jax.data.derive import split_off
 from gan_jax.data.source import Source
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.game import Game, Objective, Player
 from gan_jax.metrics.two_sample import mmd_test
 from gan_jax.networks import PatchCritic, UNet, from_linen

@@ -51,15 +51,16 @@ from experiments.studies.framework.training import play
 from gan_jax import pictures
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Objective, Player, TrainState
+from gan_jax.game import Game, Objective, Player
 from gan_jax.metrics.transport import sliced_wasserstein
 from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, from_linen
 from gan_jax.objectives import gan, least_squares, non_saturating, vral, vral_parzen, wgan
 from gan_jax.schedule import alternating, turn
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from gan_jax.training.experiment import Experiment
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
     from gan_jax.evaluation import scoring
-    from gan_jax.evaluation.evaluate import batches_of, get_batch
+    from gan_jax.evaluation.batches import batches_of, get_batch
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 

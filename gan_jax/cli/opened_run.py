@@ -55,7 +55,7 @@ class OpenedRun:
         Raises:
           UsageError: if the one named is not among them.
         """
-        from gan_jax.evaluation.evaluate import generators_of
+        from gan_jax.evaluation.sampling import generators_of
 
         try:
             return generators_of(self.experiment.game, player)
@@ -64,10 +64,10 @@ class OpenedRun:
 
     def sample_shape(self, player: str) -> tuple[int, ...]:
         """The shape of one sample of a generator."""
-        from gan_jax.evaluation import evaluate as evaluation
+        from gan_jax.evaluation import sampling
         from gan_jax.runs.opening import initial
 
-        return evaluation.sample_shape(self.experiment, initial(self.experiment.for_seed(0))[2], player)
+        return sampling.sample_shape(self.experiment, initial(self.experiment.for_seed(0))[2], player)
 
     def per_seed(self, state: Any) -> list[tuple[Experiment, Any]]:
         """Each seed's experiment and its part of the state."""

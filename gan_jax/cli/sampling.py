@@ -17,7 +17,7 @@ def sample(request: Request) -> None:
     """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each."""
     import jax
 
-    from gan_jax.evaluation import evaluate as evaluation
+    from gan_jax.evaluation import sampling
     from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
@@ -30,7 +30,7 @@ def sample(request: Request) -> None:
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
-            samples = evaluation.sample(
+            samples = sampling.sample(
                 experiment.game,
                 seed_state,
                 key,

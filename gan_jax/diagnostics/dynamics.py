@@ -16,9 +16,10 @@ from jax.flatten_util import ravel_pytree
 from gan_jax.diagnostics.norms import difference, ratio, tree_cosine, tree_norm
 from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.field import gradient_field
-from gan_jax.game import Players, TurnContext, with_player
+from gan_jax.game import TurnContext
 from gan_jax.network import parameter_count
 from gan_jax.schedule import Turn
+from gan_jax.state import Players, with_player
 from gan_jax.types import Array, Metrics, Tree
 
 MOST_PARAMETERS = 1000

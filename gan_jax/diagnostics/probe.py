@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
-from gan_jax.game import TrainState, TurnContext
+from gan_jax.game import TurnContext
+from gan_jax.state import TrainState
 from gan_jax.types import Metrics
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from gan_jax.functional.batch import over_batch
 from gan_jax.functional.penalties import input_gradient, safe_norm
 from gan_jax.functional.precision import at_least_float32
-from gan_jax.game import CriticRole, CriticView, Diagnostic, GeneratorRole, PlayedTurn, TurnContext
+from gan_jax.game import CriticRole, Diagnostic, GeneratorRole, PlayedTurn, TurnContext
+from gan_jax.outputs import CriticView
 from gan_jax.types import Array, Metrics
 
 SATURATED = 0.01

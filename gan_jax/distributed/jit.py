@@ -15,8 +15,9 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.fsdp import gather_parameters, state_shardings
 from gan_jax.distributed.transfer import Run, put, send
 from gan_jax.functional.batch import FSDP_AXIS
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
+from gan_jax.state import TrainState
 from gan_jax.training.rollout import rollout_program
 from gan_jax.training.step import init_state
 from gan_jax.types import Metrics, Tree

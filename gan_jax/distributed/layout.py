@@ -17,8 +17,9 @@ from gan_jax.distributed.jit import compile_jit
 from gan_jax.distributed.mesh import LayoutError, check_divides, make_mesh, mesh_shape
 from gan_jax.distributed.pmap import compile_pmap
 from gan_jax.distributed.transfer import LocalShard, Run, first_batch, put, send
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
+from gan_jax.state import TrainState
 from gan_jax.types import Array, Key, Tree
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.functional.batch import BATCH_AXES, DATA_AXIS, FSDP_AXIS
-from gan_jax.game import TrainState
+from gan_jax.state import TrainState
 
 PARALLELISMS = ("jit", "pmap", "fsdp")
 
@@ -80,3 +80,8 @@ def mesh_of(state: TrainState) -> Mesh | None:
     """The mesh of several devices that the state lies on, or `None`."""
     mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
+
+
+def replicated_on(mesh: Mesh | None) -> NamedSharding | None:
+    """Where results are replicated on every device, so that every process can read them; `None` on one device."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())

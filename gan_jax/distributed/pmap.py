@@ -16,8 +16,9 @@ from gan_jax.distributed.mesh import check_divides
 from gan_jax.distributed.transfer import Run, is_drawn, put, send
 from gan_jax.field import gradient_field, mean_over_replicas, replica_mean
 from gan_jax.functional.batch import DATA_AXIS
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
+from gan_jax.state import TrainState
 from gan_jax.training.rollout import rollout_program
 from gan_jax.types import Array, Batch, Metrics, Tree
 

@@ -16,8 +16,9 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
 from gan_jax.distributed.transfer import Run
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
+from gan_jax.state import TrainState
 from gan_jax.training.rollout import rollout_program
 from gan_jax.types import Array, Key, Metrics, Tree
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.mesh import batch_axes, check_divides
-from gan_jax.game import TrainState
+from gan_jax.state import TrainState
 from gan_jax.types import Array, Metrics, Tree
 
 Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metrics]]

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.data.source import Source
-from gan_jax.game import Game, Players, TurnContext
+from gan_jax.game import Game, TurnContext
 from gan_jax.network import parameter_count
 from gan_jax.networks.describe import describe as describe_network
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Schedule, Turn
+from gan_jax.state import Players
 from gan_jax.tables import text_table
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state

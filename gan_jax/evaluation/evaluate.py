@@ -1,4 +1,4 @@
-"""What can be said of a state: samples, pictures, scores, probes and evaluations.
+"""Evaluations: scores of samples, and every player's loss on one batch.
 
 A state that lies on several devices is evaluated on all of them: examples are shared, and the numbers are those of
 one device to rounding.
@@ -6,209 +6,24 @@ one device to rounding.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from gan_jax.data.source import Source
-from gan_jax.diagnostics.probe import ProbeContext
-from gan_jax.distributed.mesh import mesh_of
-from gan_jax.game import Game, GeneratorRole, TrainState, TurnContext
+from gan_jax.distributed.mesh import mesh_of, replicated_on
+from gan_jax.evaluation.batches import get_batch, share_batch
+from gan_jax.evaluation.sampling import generators_of, sample
+from gan_jax.game import Game, GeneratorRole, TurnContext
 from gan_jax.keys import named_key
+from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
-from gan_jax.training.step import init_state
-from gan_jax.types import Array, Batch, Key, Metrics, Tree
-
-CHUNK = 1000
-"""Latents drawn with one key."""
-BLOCK = 250
-"""Samples that one device computes at once, however many devices there are: rounding depends on it."""
-
-
-def generator_variables(state: TrainState, player: str = "generator", ema: bool = True) -> tuple[Tree, Tree]:
-    """A generator's `(params, model_state)`: its moving average where it keeps one and `ema` asks for it."""
-    if ema and player in state.ema:
-        return state.ema[player]
-    return state.players[player].params, state.players[player].model_state
-
-
-def generators_of(game: Game, player: str | None = None) -> tuple[str, ...]:
-    """The players that make samples, or the one that is named.
-
-    Raises:
-      ValueError: if there is none, or the one named is not among them.
-    """
-    names = game.objective.with_role(GeneratorRole)
-    if player is None:
-        if not names:
-            raise ValueError(f"No player of this game makes samples; its players are {sorted(game.players)}.")
-        return names
-    if player not in names:
-        raise ValueError(f"The players that make samples are {', '.join(names)}; got {player!r}.")
-    return (player,)
-
-
-def _role(game: Game, player: str) -> GeneratorRole:
-    role = game.players[player].role
-    assert isinstance(role, GeneratorRole)
-    return role
-
-
-def _whole(mesh: Mesh | None) -> NamedSharding | None:
-    """Where results lie: whole on every device, so that every process can read them."""
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
-
-
-@functools.lru_cache(maxsize=32)
-def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
-    """`(variables, key's words, numbers of the blocks, their inputs) -> samples`, a block on each device.
-
-    Every device runs one and the same program on its block, so that samples agree to the last bits on any number of
-    devices: on their way to 256 levels a rounding error can become a level.
-    """
-
-    network = game.players[player].network
-
-    def block(variables: tuple[Tree, Tree], words: Array, number: Array, inputs: Any) -> Array:
-        key = named_key(jax.random.wrap_key_data(words, impl=kind), player)
-        block_key = jax.random.fold_in(key, number[0])
-        return network.apply(*variables, *inputs, train=False, key=block_key)[0]
-
-    if mesh is None:
-        return jax.jit(block)
-    everywhere, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
-    shared = jax.shard_map(
-        block,
-        mesh=mesh,
-        in_specs=(everywhere, everywhere, divided, divided),
-        out_specs=divided,
-        check_vma=False,
-    )
-    return jax.jit(shared, out_shardings=_whole(mesh))
-
-
-def sample(
-    game: Game,
-    state: TrainState,
-    key: Key,
-    n: int,
-    *,
-    player: str | None = None,
-    ema: bool = True,
-    condition_batch: Callable[[int], Batch] = lambda n: {},
-) -> np.ndarray:
-    """Samples of a generator in evaluation (running statistics, no noise in layers).
-
-    Args:
-      game: the game.
-      state: whose generator; on several devices, they share the work.
-      key: the draw; the same key gives the same latents whatever the parameters and the devices.
-      n: how many.
-      player: which generator, where the game has several.
-      ema: use the moving average where the generator keeps one.
-      condition_batch: `n -> a batch [n, ...]` of what the generator's condition is read off: labels, images.
-
-    Returns:
-      `[n, ...]`, images in [-1, 1].
-
-    Raises:
-      ValueError: if `n` is below 1, or the player is not one generator of the game.
-    """
-    if n < 1:
-        raise ValueError(f"Ask for 1 or more samples, got {n}.")
-    names = generators_of(game, player)
-    if len(names) > 1:
-        raise ValueError(f"The game has several generators: say player={' or '.join(map(repr, names))}.")
-    (name,) = names
-    mesh = mesh_of(state)
-    variables, prior = generator_variables(state, name, ema), game.objective.prior
-    draw = _sampler(game, name, mesh, jax.random.key_impl(key))
-    inputs = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
-    if prior is not None:
-        inputs = (_latents(prior, key, n), *inputs)
-    # Blocks of one size, so that one program serves all; the last one's surplus is dropped.
-    size, together = min(BLOCK, n), 1 if mesh is None else mesh.size
-    parts = []
-    for start in range(0, n, size * together):
-        here = jax.tree.map(lambda x, a=start: _padded(x[a : a + size * together], size * together), inputs)
-        numbers = np.arange(together, dtype=np.int32) + start // size
-        parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), numbers, here)))
-    return np.concatenate(parts)[:n]
-
-
-def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
-    """`n` latents as numbers: drawn by themselves, since the devices are not to decide what is drawn."""
-    parts = [
-        prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
-        for start in range(0, n, CHUNK)
-    ]
-    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *parts)
-
-
-def sample_shape(experiment: Experiment, state: TrainState, player: str | None = None) -> tuple[int, ...]:
-    """The shape of one sample, of a state or of its shapes; nothing is drawn."""
-    game = experiment.game
-    name = generators_of(game, player)[0]
-
-    def draw(state: TrainState, key: Key) -> Array:
-        prior = game.objective.prior
-        conditions = _role(game, name).condition(experiment.condition_batch(1))
-        inputs = conditions if prior is None else (prior(key, 1), *conditions)
-        variables = generator_variables(state, name)
-        return game.players[name].network.apply(*variables, *inputs, train=False, key=key)[0]
-
-    return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
-
-
-def _padded(x: np.ndarray, size: int) -> np.ndarray:
-    """`x` with its last row repeated up to `size` rows."""
-    return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
-
-
-def picture_name(generators: tuple[str, ...], player: str) -> str:
-    """How a generator's pictures are named.
-
-    >>> picture_name(("generator",), "generator"), picture_name(("a", "b"), "b")
-    ('samples', 'samples_b')
-    """
-    return "samples" if len(generators) == 1 else f"samples_{player}"
-
-
-def pictures(
-    experiment: Experiment, state: TrainState, *, ema: bool = True
-) -> dict[str, Callable[[], np.ndarray]]:
-    """What draws the experiment's pictures of `state`, by name, each uint8 `[H, W, C]`.
-
-    The samples, always of the same latents, are there already; the drawing is left to the caller's thread.
-
-    A game with one generator has the picture `samples`; with several, each has `samples_<player>`.
-    """
-    key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn: dict[str, Callable[[], np.ndarray]] = {}
-    names = generators_of(experiment.game)
-    for name in names:
-        samples = sample(
-            experiment.game,
-            state,
-            key,
-            experiment.picture_samples,
-            player=name,
-            ema=ema,
-            condition_batch=experiment.condition_batch,
-        )
-        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
-    return drawn
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Evaluation
+from gan_jax.types import Batch, Metrics
 
 
 def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = None) -> dict[str, Any]:
@@ -322,7 +137,7 @@ def losses_and_scores(
     if batch is None:
         host_batch = jax.tree.map(lambda x: x[0], source.host_batches(int(state.cursor), 1))
         batch = get_batch(source, state, host_batch)
-    with _sharing(state, batch):
+    with share_batch(state, batch):
         found = _losses(experiment.game, mesh_of(state))(state, batch)
     return {name: float(value) for name, value in found.items()}
 
@@ -345,109 +160,4 @@ def _losses(game: Game, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metr
                     measured[f"{name}/score_{kind}_std"] = jnp.std(view.score)
         return measured
 
-    return jax.jit(measure, out_shardings=_whole(mesh))
-
-
-def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-    """What the experiment's probes say of the state, on one batch."""
-    with _sharing(state, batch):
-        found = _probes(experiment, mesh_of(state))(state, batch)
-    return {name: np.asarray(value) for name, value in found.items()}
-
-
-@functools.lru_cache(maxsize=8)
-def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
-    game = experiment.game
-
-    def measure(state: TrainState, batch: Batch) -> Metrics:
-        # Computed again rather than kept: what no probe reads, the compiler drops.
-        start = init_state(game, jax.random.key(experiment.seed))
-        context = ProbeContext(
-            game=game,
-            players=state.players,
-            batch=batch,
-            step=state.step,
-            turn_key=jax.random.fold_in(named_key(state.key, "probe"), state.step),
-            start=start,
-            state=state,
-        )
-        measured: Metrics = {}
-        for one_probe in experiment.probes:
-            measured |= one_probe(context)
-        return measured
-
-    return jax.jit(measure, out_shardings=_whole(mesh))
-
-
-def get_batch(source: Source, state: TrainState, host_batch: Any, device_data: Tree = None) -> Batch:
-    """One batch on the state's devices, from its share of `source.host_batches`.
-
-    Args:
-      source: the data.
-      state: on the devices in question.
-      host_batch: what the host sends for this batch.
-      device_data: `source.device_data` where it is on the devices already.
-    """
-    device_data = source.device_data if device_data is None else device_data
-    with _sharing(state, jax.eval_shape(source.get_batch, device_data, host_batch)):
-        return _fetcher(source)(device_data, host_batch)
-
-
-@functools.lru_cache(maxsize=8)
-def _fetcher(source: Source) -> Callable[[Tree, Any], Batch]:
-    return jax.jit(source.get_batch)
-
-
-def _sharing(state: TrainState, batch: Batch) -> contextlib.AbstractContextManager[Any]:
-    """Within the state's mesh where its devices divide the batch; a batch that they do not is whole on each."""
-    mesh = mesh_of(state)
-    if mesh is None:
-        return contextlib.nullcontext()
-    divided = all(leaf.shape[0] % mesh.size == 0 for leaf in jax.tree.leaves(batch))
-    return jax.set_mesh(mesh) if divided else contextlib.nullcontext()
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The run's own data
-
-
-def batches_of(source: Source) -> Iterator[Any]:
-    """What the host sends for one batch after the other, from the first; only forward, as a stream is read."""
-    return _forward(source.host_batches)
-
-
-def _forward(batches: Callable[[int, int], Any]) -> Iterator[Any]:
-    cursor = 0
-    while True:
-        yield jax.tree.map(lambda x: x[0], batches(cursor, 1))
-        cursor += 1
-
-
-def source_examples(
-    source: Source, n: int, host_batch_iterator: Iterator[Any] | None = None, entry: str = "x"
-) -> np.ndarray:
-    """The first `n` examples of a source, or all where it has fewer, as the critic's first input sees them.
-
-    Reads the source from its beginning, so not while it trains. No example comes twice, even of a source that draws
-    with replacement.
-
-    Args:
-      source: the data.
-      n: how many at most.
-      host_batch_iterator: where to take batches from; `batches_of(source)` if `None`. A source that draws with
-        replacement is read through its `epoch_batches` all the same.
-      entry: of the batches.
-
-    Returns:
-      `[n, ...]`, floats; images in [-1, 1].
-    """
-    wanted = n if source.size is None else min(n, source.size)
-    device_data = jax.tree.map(jnp.asarray, source.device_data)
-    parts: list[np.ndarray] = []
-    if source.epoch_batches is not None:
-        host_batch_iterator = _forward(source.epoch_batches)
-    elif host_batch_iterator is None:
-        host_batch_iterator = batches_of(source)
-    while sum(map(len, parts)) < wanted:
-        parts.append(np.asarray(_fetcher(source)(device_data, next(host_batch_iterator))[entry]))
-    return np.concatenate(parts)[:wanted]
+    return jax.jit(measure, out_shardings=replicated_on(mesh))

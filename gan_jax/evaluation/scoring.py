@@ -14,7 +14,7 @@ from gan_jax.data import load
 from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
-from gan_jax.evaluation.evaluate import source_examples
+from gan_jax.evaluation.batches import source_examples
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.tables import number_table
 from gan_jax.training.experiment import ExperimentError, choose

@@ -19,7 +19,6 @@ from gan_jax.game import (
     GeneratorRole,
     InputTransform,
     LossFn,
-    LossOutput,
     Objective,
     PlayerObjective,
     TurnContext,
@@ -28,6 +27,7 @@ from gan_jax.game import (
 )
 from gan_jax.keys import named_key
 from gan_jax.objectives._forward import Read, forward, score
+from gan_jax.outputs import LossOutput
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Turn
 from gan_jax.types import Array

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
-from gan_jax.game import head
 from gan_jax.network import Network
+from gan_jax.outputs import head
 from gan_jax.types import Array, Key, Tree
 
 

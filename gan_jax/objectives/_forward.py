@@ -11,16 +11,8 @@ import jax.numpy as jnp
 from gan_jax.dependence import couples_batch
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
-from gan_jax.game import (
-    Condition,
-    CriticView,
-    ForwardOutputs,
-    TurnContext,
-    check_score_shape,
-    coupled_error,
-    head,
-    unconditional,
-)
+from gan_jax.game import Condition, TurnContext, check_score_shape, coupled_error, unconditional
+from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
 Read = Callable[[Mapping[str, Array]], Array]

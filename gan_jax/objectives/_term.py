@@ -10,15 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.field import is_mean_over_examples
-from gan_jax.game import (
-    CriticView,
-    ForwardOutputs,
-    LossFn,
-    LossOutput,
-    Objective,
-    TermRecord,
-    TurnContext,
-)
+from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
+from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
 from gan_jax.types import Array, Tree
 
 Weight: TypeAlias = float | Callable[[Array], Array]

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Condition, Objective, head, unconditional
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
 from gan_jax.objectives._term import add_terms
 from gan_jax.objectives.semi_supervised import supervised
+from gan_jax.outputs import head
 from gan_jax.types import Array
 
 HEAD = "classes"

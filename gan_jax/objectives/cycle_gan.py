@@ -15,17 +15,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
-from gan_jax.game import (
-    CriticRole,
-    ForwardOutputs,
-    GeneratorRole,
-    LossOutput,
-    Objective,
-    PlayerObjective,
-    TurnContext,
-    loss_output,
-)
+from gan_jax.game import CriticRole, GeneratorRole, Objective, PlayerObjective, TurnContext, loss_output
 from gan_jax.objectives._forward import generate, view
+from gan_jax.outputs import ForwardOutputs, LossOutput
 from gan_jax.types import Array, Batch, Tree
 
 CYCLE = 10.0

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Condition, Objective, head, unconditional
+from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating
 from gan_jax.objectives._compose import two_player
 from gan_jax.objectives._forward import judge, transform_inputs
 from gan_jax.objectives._term import Outcome, Term, TermContext, add_terms
 from gan_jax.objectives._terms import feature_matching
+from gan_jax.outputs import head
 from gan_jax.types import Array
 
 GENERATORS = ("feature_matching", "non_saturating")

@@ -24,10 +24,8 @@ from gan_jax.game import (
     AuxiliaryRole,
     Condition,
     CriticRole,
-    ForwardOutputs,
     GeneratorRole,
     LossFn,
-    LossOutput,
     Objective,
     PlayerObjective,
     TurnContext,
@@ -35,6 +33,7 @@ from gan_jax.game import (
     unconditional,
 )
 from gan_jax.objectives._forward import forward, judge, score
+from gan_jax.outputs import ForwardOutputs, LossOutput
 from gan_jax.types import Array, Tree
 
 CRITIC_LOSSES = ("code", "slides")

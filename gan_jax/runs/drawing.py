@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gan_jax.distributed.seeds import state_of
-from gan_jax.evaluation.evaluate import pictures
+from gan_jax.evaluation.sampling import pictures
 from gan_jax.runs.part import Played, every
 from gan_jax.runs.writer import Writer
 from gan_jax.training.experiment import Experiment

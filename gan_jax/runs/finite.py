@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.diagnostics.alarms import NON_FINITE_HELPS
-from gan_jax.game import TrainState
 from gan_jax.runs.leaves import leaf_names
+from gan_jax.state import TrainState
 from gan_jax.types import Array
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.diagnostics.alarms import Alarms, as_metrics
-from gan_jax.evaluation.evaluate import probe
+from gan_jax.evaluation.probing import probe
 from gan_jax.evaluation.seed_statistics import metrics_of_seed, summary
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.interval import Interval

@@ -10,7 +10,6 @@ import numpy as np
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
-from gan_jax.game import TrainState
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import check_config, write_config
 from gan_jax.runs.drawing import Draw
@@ -28,6 +27,7 @@ from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.runs.writer import Writer, WriterError
+from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 
 MAY_CHANGE = ("diagnostics", "keep_best")

@@ -10,8 +10,9 @@ import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.game import Game, TrainState
+from gan_jax.game import Game
 from gan_jax.schedule import fresh_turns
+from gan_jax.state import TrainState
 from gan_jax.training.rollout import rollout_program, stack_rounds
 from gan_jax.types import Metrics, Tree
 

@@ -12,8 +12,8 @@ import jax
 from gan_jax.data.errors import DataTimeoutError
 from gan_jax.distributed.layout import Layout, make_layout
 from gan_jax.distributed.seeds import make_seeds_layout, stacked
-from gan_jax.game import TrainState
 from gan_jax.runs.checkpoint import Checkpoints, Restored
+from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
 from gan_jax.types import Key

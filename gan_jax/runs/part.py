@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from gan_jax.distributed.seeds import state_of
-from gan_jax.evaluation.evaluate import get_batch
-from gan_jax.game import TrainState
+from gan_jax.evaluation.batches import get_batch
+from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Batch, Tree
 

@@ -15,11 +15,12 @@ import numpy as np
 from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.transfer import Run
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.part import Played
 from gan_jax.runs.profiling import Profile
 from gan_jax.schedule import Schedule, fresh_turns
+from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.types import Metrics

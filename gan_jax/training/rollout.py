@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.source import Source
-from gan_jax.game import Diagnostic, Game, TrainState
+from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
+from gan_jax.state import TrainState
 from gan_jax.training.step import play_round
 from gan_jax.types import Array, Batch, Metrics, Tree
 

@@ -9,10 +9,11 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gan_jax.game import Diagnostic, Game, PlayerState, TrainState, TurnContext
+from gan_jax.game import Diagnostic, Game, TurnContext
 from gan_jax.keys import named_key
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Schedule, Turn, fresh_turns
+from gan_jax.state import PlayerState, TrainState
 from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
 TrainStep: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

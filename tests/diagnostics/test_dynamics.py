@@ -7,12 +7,13 @@ import optax
 import pytest
 
 from gan_jax import diagnostics
-from gan_jax.game import Game, Player, PlayerState, TrainState
+from gan_jax.game import Game, Player
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
 from gan_jax.schedule import simultaneous, turn
+from gan_jax.state import PlayerState, TrainState
 from tests import helpers
 from tests.helpers import PRIOR, dirac_game, dirac_train_state
 

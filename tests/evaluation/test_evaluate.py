@@ -17,7 +17,7 @@ from gan_jax.data.augment import augmented
 from gan_jax.data.errors import DataError
 from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import make_layout
-from gan_jax.evaluation import describe, evaluate, scoring
+from gan_jax.evaluation import batches, describe, evaluate, sampling, scoring
 from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
@@ -80,7 +80,7 @@ def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
     monkeypatch.setattr(evaluate, "BLOCK", 3)
     made = experiment()
     one, eight = (
-        evaluate.sample(made.game, state_of(made, devices), jax.random.key(1), 13) for devices in (1, 8)
+        sampling.sample(made.game, state_of(made, devices), jax.random.key(1), 13) for devices in (1, 8)
     )
     assert one.shape == (13, 2)
     assert len(np.unique(one, axis=0)) == 13
@@ -97,7 +97,7 @@ def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monk
     generator = Network(init=lambda key: (jnp.ones(()), ()), apply=apply)
     made = experiment(game=make_game(networks_={"critic": helpers.critic(1), "generator": generator}))
     one, eight = (
-        evaluate.sample(made.game, state_of(made, devices), jax.random.key(1), 10) for devices in (1, 8)
+        sampling.sample(made.game, state_of(made, devices), jax.random.key(1), 10) for devices in (1, 8)
     )
     assert len(np.unique(one)) == 10
     np.testing.assert_array_equal(one, eight)
@@ -106,9 +106,9 @@ def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monk
 def test_the_same_key_draws_the_same_latents_whatever_the_number_in_the_last_chunk(monkeypatch):
     made = experiment()
     state = state_of(made)
-    whole = evaluate.sample(made.game, state, jax.random.key(1), 6)
+    whole = sampling.sample(made.game, state, jax.random.key(1), 6)
     monkeypatch.setattr(evaluate, "CHUNK", 6)
-    longer = evaluate.sample(made.game, state, jax.random.key(1), 9)
+    longer = sampling.sample(made.game, state, jax.random.key(1), 9)
     np.testing.assert_allclose(whole, longer[:6], atol=1e-6)
 
 
@@ -161,7 +161,7 @@ def test_raw_and_averaged_weights_stand_side_by_side():
     found = evaluate.evaluate(made, state)["samples"]
     assert found["ema"]["n"] == found["raw"]["n"] == 13
     key = jax.random.fold_in(jax.random.key(3), 0)  # any other draw would do: only the weights matter here
-    raw, ema = (evaluate.sample(made.game, state, key, 4, ema=kind).mean() for kind in (False, True))
+    raw, ema = (sampling.sample(made.game, state, key, 4, ema=kind).mean() for kind in (False, True))
     assert (found["raw"]["mean"] < found["ema"]["mean"]) == (raw < ema)
     assert found["raw"]["mean"] != found["ema"]["mean"]
     without = experiment(game=make_game())
@@ -208,9 +208,9 @@ def test_a_shift_has_its_length_as_distance():
 
 def test_own_data_are_every_example_once():
     x = np.arange(11, dtype=np.float32)[:, None]
-    found = evaluate.source_examples(from_arrays({"x": x}, 4, seed=1), 50_000)
+    found = batches.source_examples(from_arrays({"x": x}, 4, seed=1), 50_000)
     np.testing.assert_array_equal(np.sort(found[:, 0]), x[:, 0])
-    assert len(evaluate.source_examples(from_toy(toy.ring(), 8), 30)) == 30
+    assert len(batches.source_examples(from_toy(toy.ring(), 8), 30)) == 30
 
 
 @pytest.mark.parametrize("batch_size", [16, 300])
@@ -223,9 +223,9 @@ def test_own_data_that_are_drawn_with_replacement_are_every_example_once_too(mak
     else:
         source = stream.from_reader(stream.array_reader({"x": x}), 200, batch_size, 1, replace=True)
     source = within(augmented(source, *augment) if augment else source, 60)
-    found = evaluate.source_examples(source, 50_000, evaluate.batches_of(source))
+    found = batches.source_examples(source, 50_000, batches.batches_of(source))
     np.testing.assert_array_equal(np.sort(encode(found)[:, 0, 0, 0]), np.arange(200))
-    assert len(evaluate.source_examples(source, 30)) == 30
+    assert len(batches.source_examples(source, 30)) == 30
     source.close()
 
 

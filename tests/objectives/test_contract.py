@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gan_jax import field
-from gan_jax.game import Objective, PlayerState, TrainState
+from gan_jax.game import Objective
+from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.step import init_state, make_train_step
 from tests.objectives import cases
 

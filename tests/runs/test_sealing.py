@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.game import PlayerState, TrainState
 from gan_jax.runs import loop, sealing
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.workdir import Workdir
+from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.experiment import Best
 from tests.runs.test_checkpoint import assert_same_bits, flip_a_bit, save_some, small_state
 from tests.runs.test_loop import experiment, quiet

@@ -12,9 +12,10 @@ import numpy as np
 from experiments.studies.framework.study import Result
 from gan_jax.data.source import Source
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Objective, TrainState
+from gan_jax.game import Game, Objective
 from gan_jax.objectives import two_player
 from gan_jax.runs.notebook import rollout
+from gan_jax.state import TrainState
 from gan_jax.training.step import init_state
 from gan_jax.types import Array
 

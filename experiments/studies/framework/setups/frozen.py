@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.field import gradient_field
-from gan_jax.game import Game, Objective, Player, TrainState, TurnContext, with_player
+from gan_jax.game import Game, Objective, Player, TurnContext
 from gan_jax.network import Network
 from gan_jax.schedule import turn
+from gan_jax.state import TrainState, with_player
 from gan_jax.types import Array, Batch, Tree
 
 CRITIC_ONLY = (turn("critic"),)

@@ -9,10 +9,11 @@ import numpy as np
 
 from experiments.studies.framework.study import Numbers
 from gan_jax.data.toy import Toy
-from gan_jax.evaluation.evaluate import sample
-from gan_jax.game import Game, TrainState
+from gan_jax.evaluation.sampling import sample
+from gan_jax.game import Game
 from gan_jax.metrics.modes import mode_statistics
 from gan_jax.metrics.transport import wasserstein
+from gan_jax.state import TrainState
 
 SAMPLES = 2500
 

@@ -20,13 +20,14 @@ from experiments.studies.framework.training import critic_of, play, start
 from gan_jax import pictures
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.scores import logit_statistics
-from gan_jax.evaluation.evaluate import sample
+from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import Prior
-from gan_jax.game import Game, Player, TrainState, with_player
+from gan_jax.game import Game, Player
 from gan_jax.network import Network
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState, with_player
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,50 @@
+"""The states of players and of a run: arrays only, always pytrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from gan_jax.types import Array, Key, Tree
+
+
+class PlayerState(NamedTuple):
+    """All that belongs to one player.
+
+    Attributes:
+      params: what its optimiser moves.
+      model_state: the network's mutable collections: running statistics, power-iteration vectors.
+      opt_state: the optimiser's.
+      objective_state: what its losses and terms remember, by name.
+    """
+
+    params: Tree
+    model_state: Tree
+    opt_state: Tree
+    objective_state: dict[str, Tree]
+
+
+Players: TypeAlias = Mapping[str, PlayerState]
+
+
+class TrainState(NamedTuple):
+    """All that a run is, between two rounds.
+
+    Attributes:
+      step: rounds played, int32.
+      cursor: batches consumed, int32.
+      key: the run's PRNG key, never changed: every draw folds in `step` and the turn's place.
+      players: `{name: PlayerState}`.
+      ema: `{name: (params, model_state)}` for the players that keep an average.
+    """
+
+    step: Array
+    cursor: Array
+    key: Key
+    players: dict[str, PlayerState]
+    ema: dict[str, tuple[Tree, Tree]]
+
+
+def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:
+    """`players` with fields of one of them replaced."""
+    return {**players, name: players[name]._replace(**changes)}

@@ -61,7 +61,7 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
         if given.dtype.kind == "f":
             check_finite(given, name)
         _check_holds(np.dtype(dtype), given, name)
-    floats = given.astype(dtype, copy=False)
+    floats: np.ndarray = given.astype(dtype, copy=False)
     check_finite(floats, name)
     return floats
 

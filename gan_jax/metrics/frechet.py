@@ -229,11 +229,11 @@ def _distance_of_samples(
     centers = small.mean, large.mean
     rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - 1)
     traces = np.einsum("nd,nd->", rows, rows)
-    reduced = np.zeros((0, len(rows)))
+    reduced: np.ndarray = np.zeros((0, len(rows)))
     for block in large.centred(centers[1]):
         block /= np.sqrt(large.number - 1)
         traces += np.einsum("nd,nd->", block, block)
-        reduced = np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r")
+        reduced = np.asarray(np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r"))
     shift = centers[0] - centers[1]
     return float(max(shift @ shift + traces - 2 * _nuclear_norm(reduced), 0.0))
 

@@ -264,7 +264,8 @@ def frechet_interval(
     small: it is a square then, whose skewness they turn the wrong way round).
 
     A 95 % interval of normal samples covered the truth in .91 to .96 of 400 repetitions with 80 samples of 1 or 2
-    dimensions, in .93 to .97 with 400 samples, and always where the distributions are equal, as it is cut at 0.
+    dimensions, in .93 to .97 with 400, and in .95 to .99 of 4 or 16 dimensions; always where the distributions are
+    equal, as it is cut at 0.
 
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number a sample, is resampled 2,000 times, which is cheap, and what it misses, bias

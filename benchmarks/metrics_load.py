@@ -195,11 +195,11 @@ def main() -> None:
         parser.error(f"cases are {', '.join(CASES)}; got {', '.join(sorted(unknown))}")
     results = {}
     for name in flags.cases or CASES:
-        sides = ("ours", "other") if CASES[name].other and not flags.for_seed else ("ours",)
+        sides = ("ours", "other") if CASES[name].other and not flags.alone else ("ours",)
         # The bootstrap takes minutes, and is dozens of repetitions in itself.
-        usual = 1 if flags.for_seed or name == "frechet_bootstrap" else 3
+        usual = 1 if flags.alone or name == "frechet_bootstrap" else 3
         results[name] = report(name, sides, flags.repetitions or usual)
-    if flags.cases or flags.for_seed:
+    if flags.cases or flags.alone:
         print("nothing written: a part of the table is not the table")
     else:
         harness.save(flags, "metrics_load", {"cases": results})

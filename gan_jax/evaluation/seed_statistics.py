@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-_CONFIDENCE = 0.95
+from gan_jax.functional.intervals import student_interval
 
 
 def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Metrics `[S, ...]` as their mean, its 95 % interval over the seeds (Student's t), and each seed's value.
+
+    The interval of a single seed is infinite.
 
     >>> found = summary({"loss": np.array([1.0, 3.0])})
     >>> found["loss"], found["loss/seeds"], [round(bound, 2) for bound in found["loss/interval"]]
@@ -20,14 +21,11 @@ def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, values in metrics.items():
-        each = np.asarray(values, np.float64)
-        count, mean = len(each), each.mean(axis=0)
-        reach = special.stdtrit(count - 1, (1 + _CONFIDENCE) / 2)
-        reach = reach * each.std(axis=0, ddof=1) / np.sqrt(count)
+        mean, low, high = student_interval(values)
         found |= {
             name: mean.tolist(),
-            f"{name}/interval": [(mean - reach).tolist(), (mean + reach).tolist()],
-            f"{name}/seeds": each.tolist(),
+            f"{name}/interval": [low.tolist(), high.tolist()],
+            f"{name}/seeds": np.asarray(values, np.float64).tolist(),
         }
     return found
 

@@ -182,7 +182,7 @@ def lipschitz_violation(
 
 
 def _as_inputs(points: ArrayLike) -> jax.Array:
-    """Points in the dtype that JAX computes in, float32 if not told otherwise.
+    """Points in the dtype that JAX computes in, float32 by default.
 
     Raises:
       ValueError: where that dtype does not hold them.

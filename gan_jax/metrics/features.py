@@ -190,13 +190,13 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
 
 
 def _layout(shape: tuple[int, ...]) -> str:
-    """What another layout looks like, and how it is brought to ours."""
+    """Which layout a shape may be of, and how to bring it to ours."""
     if len(shape) == 4 and shape[1] in (1, 3):
-        return ", which looks like [N, C, H, W]: take np.moveaxis(images, 1, 3)"
+        return ", which may be [N, C, H, W]: take np.moveaxis(images, 1, 3)"
     if len(shape) == 3 and shape[2] in (1, 3):
-        return ", which looks like one image [H, W, C]: take images[None]"
+        return ", which may be one image [H, W, C]: take images[None]"
     if len(shape) == 3:
-        return ", which looks like grey images [N, H, W]: take images[..., None]"
+        return ", which may be grey images [N, H, W]: take images[..., None]"
     return ""
 
 

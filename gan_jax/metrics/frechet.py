@@ -8,7 +8,7 @@ It is a FID only of the standard Inception features; of any other extractor, cal
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -229,11 +229,11 @@ def _distance_of_samples(
     centers = small.mean, large.mean
     rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - 1)
     traces = np.einsum("nd,nd->", rows, rows)
-    reduced: Any = np.zeros((0, len(rows)))
+    reduced: np.ndarray = np.zeros((0, len(rows)))
     for block in large.centred(centers[1]):
         block /= np.sqrt(large.number - 1)
         traces += np.einsum("nd,nd->", block, block)
-        reduced = np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r")
+        reduced = np.asarray(np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r"))
     shift = centers[0] - centers[1]
     return float(max(shift @ shift + traces - 2 * _nuclear_norm(reduced), 0.0))
 
@@ -264,7 +264,8 @@ def frechet_interval(
     small: it is a square then, whose skewness they turn the wrong way round).
 
     A 95 % interval of normal samples covered the truth in .91 to .96 of 400 repetitions with 80 samples of 1 or 2
-    dimensions, in .93 to .97 with 400 samples, and always where the distributions are equal, as it is cut at 0.
+    dimensions, in .93 to .97 with 400, and in .95 to .99 of 4 or 16 dimensions; always where the distributions are
+    equal, as it is cut at 0.
 
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number a sample, is resampled 2,000 times, which is cheap, and what it misses, bias

@@ -119,7 +119,7 @@ def _measure(
     block_size: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers by name, and the reasons of those that there are none of."""
+    """The numbers by name, and by name why others could not be computed."""
     real, fake = first.features, second.features
 
     def kernel() -> dict[str, float]:

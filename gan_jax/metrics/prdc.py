@@ -60,9 +60,8 @@ def precision_recall_density_coverage(
     covered = np.zeros(len(sides[0]), dtype=bool)
     real_balls = np.zeros(len(sides[1]), dtype=np.int64)
     for rows, squared in _squared_distances(first, second):
-        error = slack * (first.norms[rows, None] + second.norms)
-        in_fake_ball[rows] = _within(first, second, rows, squared, fake_reach, error).any(axis=1)
-        in_real_ball = _within(first, second, rows, squared, real_reach[rows, None], error)
+        in_fake_ball[rows] = _within(first, second, rows, squared, fake_reach, slack).any(axis=1)
+        in_real_ball = _within(first, second, rows, squared, real_reach[rows, None], slack)
         covered[rows] = in_real_ball.any(axis=1)
         real_balls += in_real_ball.sum(axis=0)
     return {
@@ -143,39 +142,56 @@ def _center(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _within(
-    x: _Points, y: _Points, rows: slice, squared: np.ndarray, reach: np.ndarray, error: np.ndarray
+    x: _Points, y: _Points, rows: slice, squared: np.ndarray, reach: np.ndarray, slack: float
 ) -> np.ndarray:
-    """Which squared distances lie below `reach`; those within their rounding of it are computed again."""
-    inside = squared < reach
+    """Which squared distances lie below `reach`, `[M]` or `[rows, 1]`; those near it are computed again."""
+    if not slack:
+        return squared < reach
+    # The largest error of any pair is a band about all of a row or column; few pairs lie in it.
+    band = slack * (x.norms.max() + y.norms.max())
     # An open ball of radius 0 is empty: repeated samples need no second computation.
-    i, j = np.nonzero((np.abs(squared - reach) <= error) & (reach > 0))
-    if error.any() and len(i):
-        inside[i, j] = x.exact(i + rows.start, y, j) < np.broadcast_to(reach, squared.shape)[i, j]
-    return inside & (reach > 0)
+    above = np.where(reach > 0, reach + band, 0.0)
+    inside = squared < above
+    i, j = np.nonzero(inside & (squared >= reach - band))
+    limit = np.broadcast_to(reach, squared.shape)[i, j]
+    near = np.abs(squared[i, j] - limit) <= slack * (x.norms[i + rows.start] + y.norms[j])
+    inside[i, j] = squared[i, j] < limit
+    i, j, limit = i[near], j[near], limit[near]
+    inside[i, j] = x.exact(i + rows.start, y, j) < limit
+    return inside
 
 
 def _neighbor_distance(points: _Points, neighbors: int, slack: float) -> np.ndarray:
     """The squared distance to the k-th nearest other sample, `[N]`."""
     reach = np.empty(len(points.given))
     repeated = _repetitions(points.given) > neighbors
+    band = 2 * slack * points.norms.max()
     for rows, squared in _squared_distances(points, points):
         here = np.arange(len(squared))
         squared[here, here + rows.start] = np.inf
+        kth = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
+        reach[rows] = np.where(repeated[rows], 0.0, kth)
         if not slack:
-            reach[rows] = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
             continue
-        error = slack * (points.norms[rows, None] + points.norms)
-        nearest = np.argpartition(squared, neighbors - 1, axis=1)[:, :neighbors]
-        most = np.take_along_axis(squared + error, nearest, axis=1).max(axis=1)
-        candidate = (squared - error <= most[:, None]) & ~repeated[rows, None]
-        i, j = np.nonzero(candidate)
-        exact = points.exact(i + rows.start, points, j)
-        order = np.lexsort((exact, i))
-        starts = np.searchsorted(i, here)
-        wanted = np.minimum(starts + neighbors - 1, max(len(i) - 1, 0))
-        found = exact[order][wanted] if len(i) else np.zeros(len(here))
-        reach[rows] = np.where(repeated[rows], 0.0, found)
+        # The k nearest are among those whose distance, less its error, is not above the k-th, and its error.
+        bound = np.where(repeated[rows], -1.0, kth + 2 * band)
+        i, j = np.nonzero(squared <= bound[:, None])
+        found, error = squared[i, j], slack * (points.norms[i + rows.start] + points.norms[j])
+        most = _kth_of_each(i, found + error, neighbors)
+        close = found - error <= most[i]
+        i, j = i[close], j[close]
+        exact = _kth_of_each(i, points.exact(i + rows.start, points, j), neighbors)
+        reach[rows][: len(exact)] = np.where(np.isfinite(exact), exact, reach[rows][: len(exact)])
     return reach
+
+
+def _kth_of_each(groups: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
+    """The k-th smallest value of each group, `[groups]`, by ascending numbers; infinite where it has fewer."""
+    number = groups[-1] + 1 if len(groups) else 0
+    starts = np.searchsorted(groups, np.arange(number + 1))
+    ordered = np.append(values[np.lexsort((values, groups))], np.inf)
+    place = starts[:-1] + k - 1
+    return np.where(place < starts[1:], ordered[np.minimum(place, len(values))], np.inf)
 
 
 def _repetitions(samples: np.ndarray) -> np.ndarray:

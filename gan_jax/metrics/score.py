@@ -29,9 +29,9 @@ def classifier_score(logits: ArrayLike, *, splits: int = 10, seed: int | None = 
     """`exp E_x KL(p(y | x) || p(y))`, in `[1, C]`: confident predictions of many classes score high.
 
     Args:
-      logits: `[N, C]`, a classifier's logits (or log probabilities) of the samples. splits: into how many parts
-      the samples are cut, at `i N // splits` as the original code does; each has its own
-        `p(y)`.
+      logits: `[N, C]`, a classifier's logits (or log probabilities) of the samples.
+      splits: into how many parts the samples are cut, at `i N // splits` as the original code does; each has its
+        own `p(y)`.
       seed: of the shuffle before the cut; None keeps the order, as the original code does.
 
     Returns:

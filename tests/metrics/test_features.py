@@ -121,9 +121,9 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
     ("images", "message"),
     [
         (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 or 3, N > 0; got shape \(5, 16\)\."),
-        (np.zeros((5, 3, 16, 16)), r"looks like \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
-        (np.zeros((5, 16, 16)), r"looks like grey images \[N, H, W\]: take images\[\.\.\., None\]"),
-        (np.zeros((16, 16, 3)), r"looks like one image \[H, W, C\]: take images\[None\]"),
+        (np.zeros((5, 3, 16, 16)), r"may be \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
+        (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
+        (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
         (FLOATS * 1.0011, r"lie in \[-1, 1\], these in \[-1\.0011, 1\.0011\]"),
         (FLOATS * 1e39, "images: numbers up to 1e\\+39 in size, beyond the range of float32"),
         (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),

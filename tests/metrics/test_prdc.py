@@ -68,8 +68,8 @@ def test_ties_are_decided_as_in_integers(values, dimension, dtype, monkeypatch):
     expected = in_integers(real, fake, 5)
     # Halves and an offset of 0.1 are no integers: their ties are found by computing near distances again.
     for scale, offset in ((1, 0), (1, 1000), (0.5, 0), (0.5, 1.25), (0.25, 4096.125)):
-        one, other = (np.asarray(side * scale + offset, dtype) for side in (real, fake))
-        assert prdc(one, other) == expected, (scale, offset)
+        moved = [np.asarray(side * scale + offset, dtype) for side in (real, fake)]
+        assert prdc(*moved) == expected, (scale, offset)
     if (values, dimension) == ((-1, 1), 8):
         assert (expected["precision"], expected["density"]) == (0.728, 0.2576)
 

@@ -110,7 +110,7 @@ def test_classifier_test_is_fishers_exact_test():
         def predict(self, samples):
             verdicts = super().predict(samples)
             fake = (samples[:, None] == y + 0.8).all(axis=2).any(axis=1)
-            caught.append([[int((verdicts[of] == v).sum()) for v in (1, 0)] for of in (fake, ~fake)])
+            caught.append([[int((verdicts[rows] == v).sum()) for v in (1, 0)] for rows in (fake, ~fake)])
             return verdicts
 
     found = classifier_test(x, y + 0.8, classifier=Recorded(3), seed=5)

@@ -183,6 +183,7 @@ MISTAKES = {
     "unknown objective": (["--config.objective=wgann"], r"did you mean 'wgan'\?"),
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
+    "a profile before the first round": (["--profile=-1"], r"--profile is .* 0 or more, got -1"),
     "no workdir": (["--mode=sample"], r"--workdir="),
     "missing workdir to describe": (["--mode=describe", "--workdir={tmp}/none"], r"does not exist"),
     "missing workdir": (["--mode=evaluate", "--workdir={tmp}/none"], r"does not exist"),
@@ -225,6 +226,15 @@ def test_eight_devices_train_the_same_launch(tmp_path):
             devices=8,
         )
         assert Checkpoints(workdir / "checkpoints").steps() == [20]
+
+
+def test_a_profile_is_written_on_request(tmp_path, monkeypatch, capsys):
+    workdir = tmp_path / "run"
+    code, _, err = launch_here(
+        monkeypatch, capsys, *TINY, "--config.rounds=20", "--profile=10", f"--workdir={workdir}"
+    )
+    assert code == 0, err
+    assert [path for path in (workdir / "profile").rglob("*.xplane.pb") if path.stat().st_size]
 
 
 CORES_KNOWN = hasattr(os, "sched_getaffinity")

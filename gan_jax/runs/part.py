@@ -29,7 +29,8 @@ class Played:
     """Where a run is after a dispatch, or when it begins or resumes.
 
     Attributes:
-      experiment: what is trained.
+      experiments: what is trained, of several seeds each seed's; always the same objects, since their programs are
+        cached by them.
       state: after the dispatch; the next dispatch takes its buffers.
       start: the first round of the dispatch.
       step: the rounds played in all.
@@ -40,7 +41,7 @@ class Played:
       device_data: the data that stay on the devices.
     """
 
-    experiment: Experiment
+    experiments: tuple[Experiment, ...]
     state: TrainState
     start: int
     step: int
@@ -51,18 +52,18 @@ class Played:
 
     def views(self) -> list[View]:
         """The view of every seed."""
-        experiment = self.experiment
         host_batch = self.host_batch()
-        if experiment.seeds == 1:
+        if len(self.experiments) == 1:
+            (experiment,) = self.experiments
             batch = lambda: get_batch(experiment.source, self.state, host_batch, self.device_data)  # noqa: E731
             return [View(experiment, self.state, batch)]
 
-        def view(place: int) -> View:
-            single, state = experiment.for_seed(place), state_of(self.state, place)
+        def view(place: int, experiment: Experiment) -> View:
+            state = state_of(self.state, place)
             seed_batch = jax.tree.map(lambda x: x[place], host_batch)
-            return View(single, state, lambda: get_batch(single.source, state, seed_batch))
+            return View(experiment, state, lambda: get_batch(experiment.source, state, seed_batch))
 
-        return [view(place) for place in range(experiment.seeds)]
+        return [view(place, experiment) for place, experiment in enumerate(self.experiments)]
 
 
 class Part(Protocol):

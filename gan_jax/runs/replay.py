@@ -75,7 +75,8 @@ def replay(
     until = named_round(workdir) if until is None else until
     if until is None:
         raise ExperimentError(
-            f"{workdir.metrics} names no round at which something was not finite: say how far to replay, --until=N."
+            f"{workdir.metrics} names no round at which something was not finite: give the round to stop at, "
+            "--until=N."
         )
     layout = layout_of(experiment)
     with Checkpoints(workdir.checkpoints) as checkpoints:

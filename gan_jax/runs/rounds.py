@@ -80,6 +80,10 @@ class Rounds:
         profile: Profile | None = None,
     ):
         self.experiment = experiment
+        seeds = range(experiment.seeds)
+        self._experiments = (
+            (experiment,) if len(seeds) == 1 else tuple(experiment.for_seed(place) for place in seeds)
+        )
         self._layout = layout
         self._extra_diagnostics = extra_diagnostics
         self._profile = profile or Profile()
@@ -103,10 +107,11 @@ class Rounds:
         """Where a run is that begins or resumes with `state`; the batch before it is read again if it is needed."""
         step, cursor = int(state.step), int(state.cursor)
 
+        @functools.cache  # a stream that cannot go back gives it only once
         def host_batch() -> Any:
             return self._layout.pick(stack_rounds(self._source, cursor - 1, 1, 1, 1), 0, 0)
 
-        return Played(self.experiment, state, step, step, cursor, {}, host_batch, self._device_data)
+        return Played(self._experiments, state, step, step, cursor, {}, host_batch, self._device_data)
 
     def play(self, played: Played, rounds: int) -> Played:
         """Plays so many rounds, of one phase, in one dispatch."""
@@ -125,7 +130,7 @@ class Rounds:
             state, metrics = program(played.state, self._device_data, host_batches, rounds)
             history = {name: np.asarray(values)[:rounds] for name, values in {**observed, **metrics}.items()}
         return Played(
-            self.experiment,
+            self._experiments,
             state,
             start,
             start + rounds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gan_jax.distributed import hosts
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
@@ -80,11 +81,7 @@ class Save:
             self._checkpoints.save(
                 step,
                 played.state,
-                metadata={
-                    "sums": self._interval.sums,
-                    "counts": self._interval.counts,
-                    "lines": self._writer.lines_at(step),
-                },
+                metadata=self._metadata(step),
                 metrics=self._evaluate.numbers_at(step),
                 due=names,
                 payload=None if source.state is None else source.state(),
@@ -107,9 +104,16 @@ class Save:
             step,
             due=names,
             metrics=self._evaluate.numbers_at(step),
-            metadata={"lines": self._writer.lines_at(step)},
+            metadata=self._metadata(step),
         )
         self._saved = step, names
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        return {
+            "sums": self._interval.sums,
+            "counts": self._interval.counts,
+            "lines": self._writer.lines_at(step),
+        }
 
     @property
     def first_seed(self) -> int | None:
@@ -161,6 +165,7 @@ class Due:
         while left and not left[0].can_wait:
             self._try(played, left)
             left.pop(0)
+            self._save.complete(played.step, left)
         if self._save.due(played.step):
             self._save.run(played, left)
         while left:

@@ -170,6 +170,19 @@ def test_an_alarm_is_of_the_seed_that_gave_it():
     assert said[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
 
 
+def test_probes_are_compiled_once_for_each_seed(tmp_path):
+    traced = []
+
+    def probe(game, start, state, batch, moment):
+        traced.append(True)
+        return {"critic/probe": jnp.mean(batch["x"])}
+
+    loop.train(together(rounds=12, probes=[probe]), Workdir(tmp_path), log=quiet)
+    lines = read_metrics(Workdir(tmp_path))
+    assert [len(line["critic/probe/seeds"]) for line in lines] == [SEEDS] * 3
+    assert len(traced) == SEEDS
+
+
 def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_path, monkeypatch, capsys):
     def launched(*arguments):
         code, out, err = launch_here(monkeypatch, capsys, f"--workdir={tmp_path}", *arguments)

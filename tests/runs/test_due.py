@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,12 +12,15 @@ import jax
 import numpy as np
 import pytest
 
+from gan_jax.data.stream import from_iterator
+from gan_jax.diagnostics import health_of_state
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.saving import Due
 from gan_jax.runs.workdir import Workdir
-from gan_jax.training.experiment import Best
+from gan_jax.training.experiment import Best, ExperimentError
+from tests.evaluation.test_evaluate import Counted, Endless
 from tests.runs.test_loop import experiment, lines_of, quiet
 
 
@@ -148,8 +152,38 @@ def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path,
         with pytest.raises(BrokenError):
             loop.train(made(), Workdir(tmp_path), log=quiet)
     assert Checkpoints(tmp_path / "checkpoints").manifest(8)["due"] == ["log"]
+    loop.train(made(rounds=9, evaluate_every=0, checkpoint_every=0), Workdir(tmp_path), log=quiet)
+    manifest = Checkpoints(tmp_path / "checkpoints").manifest(8)
+    assert (manifest["due"], manifest["metadata"]["sums"], manifest["metadata"]["lines"]) == ([], {}, 1)
+    for path in (tmp_path / "checkpoints" / "9", tmp_path / "samples"):
+        shutil.rmtree(path)
     loop.train(made(), Workdir(tmp_path), log=quiet)
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+
+
+@pytest.mark.parametrize("iterator", [Counted, Endless])
+def test_the_batch_before_a_checkpoint_is_read_again_from_a_stream(iterator, tmp_path, monkeypatch):
+    """At round 20 the log with its probe fails, and with it the evaluation: both read its last batch."""
+
+    def streamed(rounds=20):
+        return made(rounds=rounds, source=from_iterator(iterator(), 8), probes=[health_of_state])
+
+    whole = arrays_of(loop.train(streamed(rounds=24), Workdir(tmp_path / "whole"), log=quiet))
+    run = loop.Log.run
+
+    def broken(self, played):
+        if played.step == 20:
+            raise BrokenError
+        run(self, played)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Log, "run", broken)
+        with pytest.raises(BrokenError):
+            loop.train(streamed(rounds=24), Workdir(tmp_path / "cut"), log=quiet)
+    assert Checkpoints(tmp_path / "cut" / "checkpoints").manifest(20)["due"] == ["log", "evaluate"]
+    state = loop.train(streamed(rounds=24), Workdir(tmp_path / "cut"), log=quiet)
+    chex.assert_trees_all_equal(arrays_of(state), whole)
+    assert lines_of(Workdir(tmp_path / "cut")) == lines_of(Workdir(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
@@ -180,10 +214,19 @@ def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, 
         assert checkpoints.manifest(10)["metrics"]["samples/raw/distance"] == 1.0
 
 
+def test_an_evaluation_that_fails_after_its_line_is_logged_has_one_line(uninterrupted, tmp_path):
+    """`keep_best` names a number that the evaluations do not give; the next launch has it corrected."""
+    with pytest.raises(ExperimentError, match="keep_best names men"):
+        loop.train(made(best=Best("men")), Workdir(tmp_path), log=quiet)
+    assert [line["step"] for line in lines_of(Workdir(tmp_path))] == [4, 5]
+    loop.train(made(best=Best("mean")), Workdir(tmp_path), log=quiet)
+    assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+    assert "mean" in Checkpoints(tmp_path / "checkpoints").manifest(20)["metrics"]
+
+
 KILLED = """
     import os
     from gan_jax.runs import loop
-    from gan_jax.runs.checkpoint import Checkpoints
     from gan_jax.runs.workdir import Workdir
     from tests.runs.test_due import draw, made, mean
     calls = iter(range(100))
@@ -298,15 +341,20 @@ def run_due(saves, error=None, asked=None):
 
 
 def test_the_state_is_saved_after_the_log_and_before_what_may_fail():
+    logged = ["log", ("due", "evaluate", "draw")]
     done = ["evaluate", ("due", "draw"), "draw", ("due",)]
-    assert run_due(saves=True) == (["log", ("save", "evaluate", "draw"), *done], [])
-    assert run_due(saves=False) == (["log", *done], [])
+    assert run_due(saves=True) == ([*logged, ("save", "evaluate", "draw"), *done], [])
+    assert run_due(saves=False) == ([*logged, *done], [])
 
 
 def test_a_failure_saves_the_state_with_all_that_is_left():
     events, left = run_due(saves=False, error=BrokenError())
-    assert (events, left) == (["log", "evaluate", ("save", "evaluate", "draw")], None)
+    assert left is None
+    assert events[-2:] == ["evaluate", ("save", "evaluate", "draw")]
 
 
 def test_a_run_that_is_asked_to_stop_only_logs():
-    assert run_due(saves=False, asked="SIGTERM") == (["log"], ["evaluate", "draw"])
+    assert run_due(saves=False, asked="SIGTERM") == (
+        ["log", ("due", "evaluate", "draw")],
+        ["evaluate", "draw"],
+    )

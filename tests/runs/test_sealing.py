@@ -35,11 +35,11 @@ def as_format_1(directory, step):
     path.write_bytes(sealing.seal(content))
 
 
-def players(large=8):
-    """States whose trees use the renamed fields' names themselves, with arrays that are packed and that are not."""
+def players():
+    """States whose trees use the renamed fields' names themselves, beside the fields."""
     player = PlayerState(
         params={"stats": jnp.arange(3.0)},
-        model_state={"stats": jnp.arange(4.0), "memory": jnp.full((large, large), 2.0)},
+        model_state={"stats": jnp.arange(4.0), "memory": jnp.full((8, 8), 2.0)},
         opt_state=(jnp.zeros(2),),
         objective_state={"memory": jnp.ones(5)},
     )
@@ -63,8 +63,17 @@ def test_checkpoints_of_format_1_are_read_with_the_players_fields_renamed(tmp_pa
     assert (restored.metadata, restored.due) == ({"sums": {}}, ())
 
 
-def test_large_arrays_of_format_1_are_found_under_the_names_they_were_written_by():
-    """orbax keeps them by name, so a renamed leaf remembers the name it was stored by."""
+def test_large_arrays_of_format_1_are_found_under_the_names_they_were_written_by(tmp_path):
+    """Above 1 MiB orbax keeps an array by its name: here it is on disk under the old one."""
+    big, small = jax.random.normal(jax.random.key(0), (600, 600)), jnp.arange(3.0)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"players": {"critic": {"stats": big, "memory": small}}}, blocking=True)
+    as_format_1(tmp_path, 1)
+    state = {"players": {"critic": {"model_state": big, "objective_state": small}}}
+    assert_same_bits(Checkpoints(tmp_path).restore(state).state, state)
+
+
+def test_only_the_players_fields_are_renamed():
     entry = {"shape": [1], "dtype": "float32"}
     names = {
         "players.critic.stats.a": "players.critic.model_state.a",
@@ -82,7 +91,7 @@ def test_large_arrays_of_format_1_are_found_under_the_names_they_were_written_by
 
 
 def test_a_run_of_format_1_goes_on(tmp_path):
-    """Its first launch saved at round 10 as version 1 did; arrays above 1 MiB are stored by their old names."""
+    """Its first launch saved round 10 as format 1 had it."""
     whole = loop.train(experiment(), Workdir(tmp_path / "whole"), log=quiet)
     loop.train(experiment(rounds=10), Workdir(tmp_path / "old"), log=quiet)
     as_format_1(tmp_path / "old" / "checkpoints", 10)

@@ -145,8 +145,10 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
 
 
 def picture(experiment: Experiment, state: TrainState, *, ema: bool = True) -> Callable[[], np.ndarray]:
-    """What draws the experiment's picture of `state`, uint8 `[H, W, C]`; its samples, always of the same latents, are
-    there already."""
+    """What draws the experiment's picture of `state`, uint8 `[H, W, C]`, on any thread.
+
+    Its samples, always of the same latents, are made here.
+    """
     key = named_key(jax.random.key(experiment.seed), "picture")
     samples = sample(
         experiment.game,

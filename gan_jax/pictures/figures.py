@@ -124,11 +124,23 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
         raise ValueError(f"A figure is saved as .png, .svg or .pdf, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "png" and colors is not None:
-        # Spread over the colours, then moved to the most frequent ones: neither lines nor bands lose theirs.
-        few = Image.fromarray(to_array(figure)).quantize(
-            colors, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
-        )
+        few = _with_few_colors(to_array(figure), colors)
         few.save(path, optimize=True, dpi=(DPI, DPI))
         return
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gan_jax", "pdf.fonttype": 42}):
         figure.savefig(path, format=format, dpi=DPI, metadata=_METADATA[format])
+
+
+def _with_few_colors(picture: Picture, colors: int) -> Image.Image:
+    """A picture with a palette: half of it is the most frequent colours, the other half spreads over all of them.
+
+    So neither lines, nor bands, nor the greys of an image lose their colours to the others.
+    """
+    image = Image.fromarray(picture)
+    found, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+    frequent = found[np.argsort(-counts, kind="stable")][: colors // 2]
+    rest = colors - len(frequent)
+    spread = image.quantize(rest, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*frequent.ravel().tolist(), *(spread.getpalette() or [])[: 3 * rest]])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)

@@ -517,4 +517,6 @@ def test_a_rounds_operations_are_those_of_its_turns():
     text = describe.describe(experiment(game=game, source=source))
     assert "3 x critic, generator" in text
     assert f"parameters  {d + z * d:,} of 2 players" in text
-    assert re.search(rf"^a round +{re.escape(describe.quantity(3 * critic + generator))}FLOP$", text, re.MULTILINE)
+    assert re.search(
+        rf"^a round +{re.escape(describe.quantity(3 * critic + generator))}FLOP$", text, re.MULTILINE
+    )

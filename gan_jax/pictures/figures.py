@@ -136,11 +136,14 @@ def _with_few_colors(picture: Picture, colors: int) -> Image.Image:
 
     So neither lines, nor bands, nor the greys of an image lose their colours to the others.
     """
-    image = Image.fromarray(picture)
-    found, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+    from scipy.spatial import cKDTree
+
+    found, place, counts = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
     frequent = found[np.argsort(-counts, kind="stable")][: colors // 2]
     rest = colors - len(frequent)
-    spread = image.quantize(rest, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*frequent.ravel().tolist(), *(spread.getpalette() or [])[: 3 * rest]])
-    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+    spread = Image.fromarray(picture).quantize(rest, method=Image.Quantize.MAXCOVERAGE)
+    palette = np.concatenate([frequent, np.reshape(spread.getpalette() or [], (-1, 3))[:rest]])
+    _, nearest = cKDTree(palette).query(found)  # Pillow's own search is approximate
+    image = Image.fromarray(nearest[place].reshape(picture.shape[:2]).astype(np.uint8), "P")
+    image.putpalette(palette.astype(np.uint8).ravel().tolist())
+    return image

@@ -124,11 +124,26 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
         raise ValueError(f"A figure is saved as .png, .svg or .pdf, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "png" and colors is not None:
-        # Spread over the colours, then moved to the most frequent ones: neither lines nor bands lose theirs.
-        few = Image.fromarray(to_array(figure)).quantize(
-            colors, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
-        )
+        few = _with_few_colors(to_array(figure), colors)
         few.save(path, optimize=True, dpi=(DPI, DPI))
         return
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gan_jax", "pdf.fonttype": 42}):
         figure.savefig(path, format=format, dpi=DPI, metadata=_METADATA[format])
+
+
+def _with_few_colors(picture: Picture, colors: int) -> Image.Image:
+    """A picture with a palette: half of it is the most frequent colours, the other half spreads over all of them.
+
+    So neither lines, nor bands, nor the greys of an image lose their colours to the others.
+    """
+    from scipy.spatial import cKDTree
+
+    found, place, counts = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    frequent = found[np.argsort(-counts, kind="stable")][: colors // 2]
+    rest = colors - len(frequent)
+    spread = Image.fromarray(picture).quantize(rest, method=Image.Quantize.MAXCOVERAGE)
+    palette = np.concatenate([frequent, np.reshape(spread.getpalette() or [], (-1, 3))[:rest]])
+    _, nearest = cKDTree(palette).query(found)  # Pillow's own search is approximate
+    image = Image.fromarray(nearest[place].reshape(picture.shape[:2]).astype(np.uint8), "P")
+    image.putpalette(palette.astype(np.uint8).ravel().tolist())
+    return image

@@ -166,8 +166,12 @@ def rational_quadratic(x: Array, y: Array) -> Array:
     return jnp.exp(-0.2 * jnp.log(fifth)) + jax.lax.rsqrt(half) + 1 / one + 1 / two**2 + 1 / five**5
 
 
+def feature(params: Params, x: Array) -> Array:
+    return linear(params["features"], hidden(params, x))
+
+
 def features(p: Players, d: Draw) -> tuple[Array, Array]:
-    return out(p["critic"], d.batch["x"]), out(p["critic"], fake(p, d))
+    return feature(p["critic"], d.batch["x"]), feature(p["critic"], fake(p, d))
 
 
 def mmd(p: Players, d: Draw) -> Array:
@@ -182,7 +186,7 @@ def mmd_critic(p: Players, d: Draw) -> Array:
     r, f = features(p, d)
 
     def witness(x: Array) -> Array:
-        h = out(p["critic"], x)
+        h = feature(p["critic"], x)
         return jnp.mean(rational_quadratic(h, r), axis=1) - jnp.mean(rational_quadratic(h, f), axis=1)
 
     return -mmd(p, d) + jnp.mean(jnp.square(slope(witness, interpolates(p, d)) - 1))
@@ -204,7 +208,7 @@ def cramer_critic(p: Players, d: Draw) -> Array:
     n = len(r)
 
     def surrogate(x: Array) -> Array:
-        h = out(p["critic"], x)
+        h = feature(p["critic"], x)
         return jnp.mean(distances(h, f), axis=1) - length(h)
 
     towards = jnp.mean(distances(r, f)) - jnp.sum(distances(f, f)) / (n * (n - 1))

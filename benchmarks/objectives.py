@@ -26,12 +26,12 @@ import optax
 
 from benchmarks import harness
 from benchmarks.hand_written import HANDS, Draw, Hand
+from experiments import games
 from experiments import ring as ring_experiment
-from gan_jax import objectives
+from experiments.games import Struct
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.functional.codes import Code
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Objective, Player
 from gan_jax.keys import named_key
@@ -40,7 +40,7 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import wgan
 from gan_jax.objectives._catalogue import factory
 from gan_jax.runs.notebook import rollout
-from gan_jax.schedule import Schedule, fresh_turns, turn
+from gan_jax.schedule import fresh_turns
 from gan_jax.tables import text_table
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Tree
@@ -50,7 +50,6 @@ PER_DISPATCH = 100
 MEASURED = ["round", "gan_jax rounds/s", "by hand rounds/s", "ratio", "CPU-time ratio", "pairs", "bar"]
 BAR, UNROLLED_BAR = 1 / 1.2, 1 / 8
 PRIOR = gaussian(LATENT)
-CODE = Code(categories=(MODES,), continuous=2)
 FORMS: dict[str, dict[str, Any]] = {
     "relativistic:standard": {"average": False},
     "f_gan:jensen_shannon": {"divergence": "jensen_shannon"},
@@ -63,93 +62,47 @@ FORMS: dict[str, dict[str, Any]] = {
 # --- the library's side -------------------------------------------------------------------------------------
 
 
-def critic(inputs: int = 2, widths: tuple[int, ...] = WIDTHS, **options: Any) -> Network:
-    """A critic of points."""
-    return from_linen(MLPCritic(widths=widths, activation="relu", **options), jnp.zeros((2, inputs)))
+def critic(x: Struct, *conditions: Struct, **heads: Any) -> Network:
+    """A critic of points, and of what they are conditional on."""
+    module = MLPCritic(widths=WIDTHS, activation="relu", **heads)
+    return from_linen(module, x, *conditions)
 
 
-def perceptron(inputs: int = LATENT, outputs: int = 2) -> Network:
-    """Points to points."""
-    return from_linen(MLPGenerator(output_shape=(outputs,), widths=WIDTHS), jnp.zeros((2, inputs)))
+def perceptron(x: Struct, *inputs: Struct) -> Network:
+    """Latents, labels or points to points like x."""
+    labels = any(jnp.issubdtype(given.dtype, jnp.integer) for given in inputs)
+    module = MLPGenerator(output_shape=x.shape[1:], widths=WIDTHS, num_classes=MODES if labels else None)
+    return from_linen(module, *inputs)
 
 
-def of_features() -> Network:
-    """A critic that gives 16 features and no score."""
-    body = perceptron(2, 16)
-
-    def apply(
-        params: Tree, model_state: Tree, *inputs: Any, train: bool, key: Any = None
-    ) -> tuple[Any, Tree]:
-        features, model_state = body.apply(params, model_state, *inputs, train=train, key=key)
-        return {"features": features}, model_state
-
-    return dataclasses.replace(body, apply=apply)
-
-
-def _conditional() -> Network:
-    module = MLPGenerator(output_shape=(2,), widths=WIDTHS, num_classes=MODES)
-    return from_linen(module, jnp.zeros((2, LATENT)), jnp.zeros(2, jnp.int32))
-
-
-def _judged_pairs() -> Network:
-    module = MLPCritic(widths=WIDTHS, activation="relu")
-    return from_linen(module, jnp.zeros((2, 2)), jnp.zeros((2, 2)))
-
-
-def _metas() -> dict[str, Network]:
-    return {name: critic(1, widths=(28,)) for name in ("meta_real", "meta_fake")}
-
-
-NETWORKS: dict[str, Callable[[], dict[str, Network]]] = {
-    "mmd_gan": lambda: {"critic": of_features()},
-    "cramer": lambda: {"critic": of_features()},
-    "began": lambda: {"critic": objectives.autoencoder_critic(perceptron(2))},
-    "ebgan": lambda: {"critic": objectives.autoencoder_critic(perceptron(2), power=2)},
-    "vral": _metas,
-    "ac_gan": lambda: {"critic": critic(heads={"classes": MODES}), "generator": _conditional()},
-    "info_gan": lambda: {
-        "critic": critic(heads={"code": CODE.head_size}),
-        "generator": perceptron(CODE.size + LATENT),
-    },
-    "semi_supervised": lambda: {
-        "critic": critic(heads={"classes": MODES}, features=True, score_from="classes")
-    },
-    "cat_gan": lambda: {"critic": critic(heads={"classes": MODES}, score_from="classes")},
-    "pix2pix": lambda: {"critic": _judged_pairs()},
-}
-"""Where they are not a critic and a generator of points."""
+BLOCKS = games.Blocks(critic, perceptron, autoencoder=lambda x: perceptron(x, x))
+POINTS = Struct((2, 2), jnp.float32)
+DATA = games.Data(
+    "the ring", {"x": POINTS, "y": Struct((2,), jnp.int32), "condition": POINTS}, labels=np.arange(MODES)
+)
 
 
 def objective_of(name: str) -> Objective:
     """The objective of a row."""
-    make, options = factory(name.partition(":")[0]), FORMS.get(name, {})
-    if name in ("pix2pix", "cycle_gan"):
+    recipe, options = games.RECIPES[name.partition(":")[0]], FORMS.get(name, {})
+    make = factory(name.partition(":")[0])
+    if recipe.translates:
         return make(**options)
-    return make(LATENT, code=CODE) if name == "info_gan" else make(PRIOR, **options)
-
-
-def schedule_of(objective: Objective) -> Schedule:
-    """One turn of every player: what judges first, players of one kind at once."""
-    kinds = [[n for n in objective.players if n.startswith(kind)] for kind in ("meta", "critic", "generator")]
-    return tuple(turn(*names) for names in kinds if names)
+    return make(LATENT, code=games.code_of(MODES)) if recipe.code else make(PRIOR, **options)
 
 
 def game_of(name: str) -> Game:
     """The library's game of a row."""
-    objective = objective_of(name)
-    given = NETWORKS.get(name, dict)()
-    usual = {
-        player: critic() if player.startswith("critic") else perceptron() for player in objective.players
-    }
-    adam = optax.adam(1e-4, b1=0.5)
-    if name == "wgan":
-        optimizers = {"critic": wgan.optimizer(clip=wgan.CLIP), "generator": wgan.optimizer()}
+    recipe, objective = games.RECIPES[name.partition(":")[0]], objective_of(name)
+    if recipe.clip is not None:
+        optimizers = {"critic": wgan.optimizer(clip=recipe.clip), "generator": wgan.optimizer()}
     else:
-        optimizers = dict.fromkeys(objective.players, adam)
+        optimizers = dict.fromkeys(objective.players, optax.adam(1e-4, b1=0.5))
+    networks = games.networks_of(recipe, objective, DATA, BLOCKS, MODES)
     return Game(
-        players={name: Player(network, optimizers[name]) for name, network in {**usual, **given}.items()},
+        players={player: Player(network, optimizers[player]) for player, network in networks.items()},
         objective=objective,
-        schedule=schedule_of(objective),
+        schedule=games.schedule_of(objective),
     )
 
 

@@ -40,8 +40,9 @@ def get_config() -> ml_collections.ConfigDict:
     """The fields of `base_config`, and those of this experiment.
 
     `r1` is by default 1 where scores are log-odds and no other term is of the critic's gradient, else 0.
-    `labelled` is how many labelled examples semi-supervised objectives are given, `categories` how many classes
-    CatGAN and InfoGAN look for; 0 is ten of each class, and as many as there are labels.
+    `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
+    `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
+    many as the labels have.
     """
     return base_config(
         data="digits",

@@ -287,26 +287,13 @@ def labelled_per_class(config: Any, data: Data) -> int:
 
 
 def entries_of(objective: Objective, data: Data) -> tuple[str, ...]:
-    """Which of the data's entries an objective's generators imitate or are conditional on, in the data's order.
-
-    Raises:
-      ExperimentError: if one is not there.
-    """
-    needed = set()
+    """Which of the data's entries an objective's generators imitate or are conditional on, in the data's order."""
+    read: list[Any] = []
     for name in objective.with_role(GeneratorRole):
         role = objective.players[name].role
         assert isinstance(role, GeneratorRole)
-        try:
-            given = role.condition(data.examples)
-            needed |= {
-                entry for entry, leaf in data.examples.items() if any(leaf is other for other in given)
-            }
-            needed |= {role.target} if data.examples[role.target] is not None else set()
-        except KeyError as missing:
-            raise ExperimentError(
-                f"The {name} reads {missing} of every batch, and {data.name!r} has only {sorted(data.examples)}."
-            ) from missing
-    return tuple(entry for entry in data.examples if entry in needed)
+        read += [data.examples[role.target], *role.condition(data.examples)]
+    return tuple(entry for entry, example in data.examples.items() if any(example is given for given in read))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -348,14 +335,14 @@ def objective_of(
         if config.get(field, DEFAULT) != DEFAULT
     }
     if conditional:
+        data.classes("conditional=true")
         options["condition"] = label_condition
+    k = count_classes(config, data)
     if recipe.code:
-        options["code"] = code_of(count_classes(config, data))
+        options["code"] = code_of(k)
     if recipe.labelled is not None and labelled_per_class(config, data):
         options |= recipe.labelled_options
     objective = recipe.make(*([] if recipe.translates else [prior]), **options)
-    if "y" in entries_of(objective, data):
-        data.classes("conditional=true" if conditional else f"objective={config.objective}")
     objective = add_terms(objective, *_penalties(config, recipe, objective, r1_default), *terms)
     objective = with_transforms(objective, *transforms)
     for critic in objective.with_role(CriticRole):

@@ -58,8 +58,9 @@ def get_config() -> ml_collections.ConfigDict:
     `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
     `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
     (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors the data.
-    `labelled` is how many labelled examples semi-supervised objectives are given, `categories` how many classes
-    CatGAN and InfoGAN look for; 0 is ten of each class, and as many as there are labels.
+    `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
+    `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
+    many as the labels have.
     """
     return base_config(
         data="tfds:fashion_mnist",

@@ -51,9 +51,9 @@ CODE_SIZE = 1
 def get_config() -> ml_collections.ConfigDict:
     """The fields of `base_config`, and those of this experiment.
 
-    The label of a point is its mode. `labelled` is how many labelled points semi-supervised objectives are
-    given, `categories` how many classes CatGAN and InfoGAN look for; 0 is ten of each mode, and as many as there
-    are modes.
+    The label of a point is its mode. `labelled` is how many labelled points semi-supervised objectives are given; 0
+    is ten of each mode for `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and
+    InfoGAN look for; 0 is as many as there are modes.
     """
     return base_config(
         modes=8,

@@ -1,19 +1,47 @@
-"""The experiments: they build, they play, and what they say of samples is so."""
+"""The experiments: every objective plays, options are applied or refused, and what is said of samples is so."""
 
+import functools
+import inspect
+
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import images, ring, translation
+from experiments import digits, games, images, ring, translation
+from experiments.configuration import base_config
+from experiments.games import RECIPES, Struct
 from experiments.image_scores import asked_for, class_shares, extractor_of
 from gan_jax.data import load
 from gan_jax.data.derive import split_off
 from gan_jax.evaluation.evaluate import evaluate
-from gan_jax.evaluation.sampling import sample
+from gan_jax.evaluation.sampling import generators_of, pictures, sample
+from gan_jax.objectives import _catalogue
+from gan_jax.objectives.wgan import CLIP
 from gan_jax.runs import loop
-from gan_jax.runs.notebook import rollout
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.workdir import Workdir
+from gan_jax.schedule import alternating, fresh_turns, turn
 from gan_jax.training.experiment import ExperimentError
-from gan_jax.training.step import init_state
+from gan_jax.training.step import init_state, make_train_step
+from tests.programs import UNOPTIMISED
+
+TINY = {"data": "digits", "width": 4, "latent": 4, "batch_size": 16}
+TINY_RING = {"latent": 4, "batch_size": 16}
+TINY_PAIRS = {"data": "edges:digits", "width": 4, "batch_size": 16}
+EXPERIMENTS = {
+    "digits": (digits, TINY),
+    "images": (images, {**TINY, "network": "resnet"}),
+    "ring": (ring, TINY_RING),
+    "translation": (translation, TINY_PAIRS),
+}
+TRANSLATORS = {"pix2pix", "cycle_gan"}
+MAKERS = sorted(set(_catalogue.OBJECTIVES) - TRANSLATORS)
+CASES = [(name, objective) for name in ("ring", "digits", "images") for objective in MAKERS]
+CASES += [("translation", objective) for objective in sorted(TRANSLATORS)]
+STRUCTURES = ["began", "info_gan", "mmd_gan", "semi_supervised", "vral"]
+"""Objectives whose games differ in their players, heads, batches or turns."""
 
 
 def config_of(module, **fields):
@@ -22,53 +50,372 @@ def config_of(module, **fields):
     return config
 
 
+def built(name, **fields):
+    module, tiny = EXPERIMENTS[name]
+    return module.build(config_of(module, **{**tiny, **fields}))
+
+
+def traced(experiment):
+    """The state after one round, with its metrics."""
+    game, source = experiment.game, experiment.source
+    batches = jax.vmap(functools.partial(source.get_batch, source.device_data))(
+        source.host_batches(0, fresh_turns(game.schedule))
+    )
+    return make_train_step(game)(init_state(game, jax.random.key(0)), batches)
+
+
 def played(experiment, rounds=2):
-    state = init_state(experiment.game, jax.random.key(0))
-    return rollout(experiment.game, experiment.source, state, rounds)
+    """The initial state and that after some rounds, with the last round's metrics."""
+    game, source = experiment.game, experiment.source
+    turns = fresh_turns(game.schedule)
+    state = initial = init_state(game, jax.random.key(0))
+    step = jax.jit(make_train_step(game), compiler_options=UNOPTIMISED)
+    gather = jax.jit(jax.vmap(functools.partial(source.get_batch, source.device_data)))
+    for number in range(rounds):
+        state, metrics = step(state, gather(source.host_batches(number * turns, turns)))
+    return initial, state, jax.device_get(metrics)
 
 
-TINY = {"data": "digits", "width": 4, "latent": 4, "batch_size": 16}
+def samples_of(experiment, state, n=5):
+    """Samples of every generator, by name, from its parameters rather than their average."""
+    return {
+        player: sample(
+            experiment.game,
+            state,
+            jax.random.key(1),
+            n,
+            player=player,
+            ema=False,
+            condition_batch=experiment.condition_batch,
+        )
+        for player in generators_of(experiment.game)
+    }
 
 
-def test_the_fields_that_the_launcher_reads_are_in_every_experiment():
-    common = set(ring.get_config()) & {"seed", "seeds", "rounds", "log_every", "parallelism", "diagnostics"}
-    assert len(common) == 6
-    for module in (images, translation):
-        assert common <= set(module.get_config())
+def refusal(name, **fields):
+    """The one line with which an experiment is refused."""
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  the tests match the message
+        built(name, **fields)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def terms_of(experiment):
+    return {(record.player, record.name) for record in experiment.game.objective.terms}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Every objective
+
+
+def test_every_objective_of_the_library_has_a_recipe():
+    assert set(_catalogue.OBJECTIVES) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("objective", MAKERS)
+def test_every_objective_of_latents_has_a_game_on_the_ring(objective):
+    """A round of it can be traced, and every player has a loss in it."""
+    experiment = built("ring", objective=objective)
+    state, metrics = jax.eval_shape(lambda: traced(experiment))
+    assert {f"{player}/loss" for player in experiment.game.players} <= set(metrics)
+    assert set(state.players) == set(experiment.game.players)
+
+
+@pytest.mark.parametrize("objective", STRUCTURES)
+def test_games_of_every_structure_move_their_generator(objective):
+    experiment = built("digits", objective=objective)
+    initial, state, metrics = played(experiment)
+    assert np.isfinite(jax.tree.leaves(metrics)).all()
+    (before,), (after,) = (samples_of(experiment, at).values() for at in (initial, state))
+    assert after.shape == (5, 8, 8, 1)
+    assert np.isfinite(after).all()
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        pytest.param(*case, marks=() if case == ("ring", "vral") else pytest.mark.full, id="-".join(case))
+        for case in CASES
+    ],
+)
+def test_every_objective_is_launched_killed_resumed_and_sampled(name, objective, tmp_path):
+    """To the same bits as without the stop; its samples are finite, and not those of the initial generators."""
+    fields = {"log_every": 2, "checkpoint_every": 2, "sample_every": 0}
+    whole = built(name, objective=objective, rounds=4, **fields)
+    uninterrupted = loop.train(whole, Workdir(tmp_path / "whole"), **quiet())
+    loop.train(built(name, objective=objective, rounds=2, **fields), Workdir(tmp_path / "cut"), **quiet())
+    again = built(name, objective=objective, rounds=4, **fields)
+    resumed = loop.train(again, Workdir(tmp_path / "cut"), **quiet())
+    chex.assert_trees_all_equal(
+        jax.device_get((uninterrupted.players, uninterrupted.ema, uninterrupted.cursor)),
+        jax.device_get((resumed.players, resumed.ema, resumed.cursor)),
+    )
+    with Checkpoints(Workdir(tmp_path / "cut").checkpoints) as checkpoints:
+        assert checkpoints.steps()[-1] == 4
+    before = samples_of(whole, init_state(whole.game, jax.random.key(whole.seed)))
+    for player, drawn in samples_of(again, resumed).items():
+        assert np.isfinite(drawn).all()
+        assert not np.array_equal(drawn, before[player])
+
+
+def quiet():
+    """The option of `loop.train` that takes what it prints."""
+    name = "log" if "log" in inspect.signature(loop.train).parameters else "say"
+    return {name: lambda text: None}
+
+
+@pytest.mark.parametrize("objective", sorted(TRANSLATORS))
+@pytest.mark.parametrize("name", ["digits", "images", "ring"])
+def test_experiments_of_latents_send_translators_to_theirs(name, objective):
+    assert refusal(name, objective=objective).startswith(
+        f"objective={objective} translates images into images, as --config=experiments/translation.py does"
+    )
+
+
+def test_translation_sends_objectives_of_latents_to_theirs():
+    message = refusal("translation", objective="hinge")
+    assert "as --config=experiments/digits.py, images.py and ring.py do" in message
+    assert message.endswith("choose cycle_gan or pix2pix.")
+
+
+def test_vral_plays_its_meta_discriminators_before_its_critic_n_critic_times():
+    game = built("ring", objective="vral", n_critic=3).game
+    assert game.schedule == 3 * (turn("meta_real", "meta_fake"), turn("critic")) + (turn("generator"),)
+
+
+def test_wasserstein_games_keep_their_papers_schedules_and_the_clipped_one_its_warm_up():
+    wgan, wgan_gp = (built("ring", objective=name).game for name in ("wgan", "wgan_gp"))
+    assert wgan.schedule == wgan_gp.schedule == alternating(5)
+    assert [holds(0) for holds, _ in wgan.phases] == [True]
+    assert wgan_gp.phases == ()
+    ones = {"w": jnp.ones(3)}
+    optimizer = wgan.players["critic"].optimizer
+    updates, _ = optimizer.update(ones, optimizer.init(ones), ones)
+    np.testing.assert_allclose(ones["w"] + updates["w"], CLIP, rtol=1e-6)
+
+
+def test_semi_supervised_batches_have_as_many_labelled_examples_of_each_class_and_no_others():
+    experiment = built("digits", objective="semi_supervised", labelled=100, batch_size=32)
+    labelled = experiment.source.device_data["labelled"]
+    assert np.bincount(labelled["y"]).tolist() == [10] * 10
+    host_batch = jax.tree.map(lambda leaf: leaf[0], experiment.source.host_batches(0, 1))
+    batch = experiment.source.get_batch(experiment.source.device_data, host_batch)
+    assert set(batch) == {"x", "labelled"}
+    assert batch["labelled"]["x"].shape == (32, 8, 8, 1)
+
+
+def test_the_few_labelled_points_of_a_ring_lie_at_their_modes_and_fill_a_batch():
+    experiment = built("ring", objective="cat_gan", labelled=8, modes=8, batch_size=20)
+    labelled = experiment.source.device_data["labelled"]
+    assert len({tuple(point) for point in labelled["x"].tolist()}) == 8
+    angles = np.arctan2(labelled["x"][:, 1], labelled["x"][:, 0]) % (2 * np.pi)
+    assert (np.round(angles / (np.pi / 4)).astype(int) % 8 == labelled["y"]).all()
+    host_batch = jax.tree.map(lambda leaf: leaf[0], experiment.source.host_batches(3, 1))
+    assert experiment.source.get_batch(experiment.source.device_data, host_batch)["labelled"]["y"].shape == (
+        20,
+    )
+
+
+def test_an_autoencoder_codes_and_gives_back_what_its_parts_do():
+    encoder = games.from_linen(
+        games.MLPCritic(widths=(3,), heads={"code": 2}, score_from="code"), Struct((2, 4), jnp.float32)
+    )
+    decoder = ring.points(config_of(ring)).generator(Struct((2, 4), jnp.float32), Struct((2, 2), jnp.float32))
+    network = games.autoencoder(encoder, decoder)
+    params, state = network.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (5, 4))
+    out, _ = network.apply(params, state, x, train=True, key=None)
+    code = encoder.apply(params["encoder"], state["encoder"], x, train=True, key=None)[0]["code"]
+    np.testing.assert_array_equal(out["code"], code)
+    decoded, _ = decoder.apply(params["decoder"], state["decoder"], code, train=True, key=None)
+    np.testing.assert_array_equal(out["out"], decoded)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Options
+
+
+@pytest.mark.parametrize("module", [digits, images, ring, translation])
+def test_every_configuration_has_the_common_fields(module):
+    assert set(base_config()) <= set(module.get_config())
+
+
+@pytest.mark.parametrize(
+    ("objective", "critics"),
+    [
+        ("hinge", {"critic"}),
+        ("relativistic", {"critic"}),
+        ("f_gan_kl", {"critic"}),
+        ("began", {"critic"}),
+        ("vral", {"critic"}),
+        ("semi_supervised", {"critic"}),
+        ("wgan_gp", {"critic"}),
+    ],
+)
+def test_r1_and_r2_are_of_every_critic_with_a_score(objective, critics):
+    terms = terms_of(built("ring", objective=objective, r1=10.0, r2=0.5))
+    assert {(critic, name) for critic in critics for name in ("r1", "r2")} <= terms
+
+
+def test_r1_of_two_critics_is_on_both():
+    experiment = built("translation", objective="cycle_gan", r1=0.1, norm="layer", data="edges:digits")
+    assert terms_of(experiment) == {("critic_a", "r1"), ("critic_b", "r1")}
+
+
+@pytest.mark.parametrize("objective", ["cat_gan", "cramer", "mmd_gan"])
+def test_r1_is_refused_where_losses_are_of_features(objective):
+    assert f"the losses of objective={objective} are of its features" in refusal(
+        "ring", objective=objective, r1=10.0
+    )
+    built("ring", objective=objective, r1=0.0)
+
+
+def test_digits_penalise_log_odds_by_default_and_nothing_that_has_a_penalty():
+    def has_r1(objective, **fields):
+        return ("critic", "r1") in terms_of(built("digits", objective=objective, **fields))
+
+    assert has_r1("non_saturating")
+    assert not has_r1("non_saturating", r1=0.0)
+    assert not has_r1("dragan")
+    assert not has_r1("hinge")
+    assert not has_r1("wgan")
+
+
+def test_zero_centred_takes_gamma_from_r1():
+    def penalised(gamma):
+        _, _, metrics = played(built("ring", objective="zero_centred", r1=gamma), rounds=1)
+        return metrics["critic/loss"], metrics["critic/r1"]
+
+    (total, penalty), (other, same) = penalised(3.0), penalised(1.0)
+    assert penalty == pytest.approx(same, rel=1e-5)
+    assert total - other == pytest.approx(2 * penalty, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("ring", {"r1": -2.0}, "r1 is 0 or more, or -1 for the default; got -2.0."),
+        ("ring", {"unroll": -1}, "unroll is 0 or more, got -1."),
+        ("ring", {"n_critic": -1}, "n_critic is 0 or more, got -1."),
+        ("ring", {"objective": "wgann"}, "Unknown objective 'wgann' (did you mean 'wgan'?)"),
+        (
+            "ring",
+            {"labelled": 80},
+            "objective=non_saturating takes no labelled, which is for cat_gan and semi_",
+        ),
+        ("ring", {"categories": 4}, "takes no categories, which is for cat_gan and info_gan."),
+        ("ring", {"objective": "semi_supervised", "labelled": 81}, "labelled=81 examples cannot be shared"),
+        ("ring", {"objective": "cat_gan", "labelled": 80, "categories": 4}, "categories=4, but the labelled"),
+        ("ring", {"approximate": True}, "approximate=true is about microbatches, and microbatches is 1"),
+        ("ring", {"microbatches": 2, "objective": "mmd_gan"}, "is not a mean over independent examples"),
+        ("ring", {"microbatches": 2, "objective": "began"}, "['critic'] keep objective state"),
+        ("ring", {"microbatches": 3}, "cannot be divided into 3 microbatches"),
+        ("ring", {"ema": 1.0}, "lies in [0, 1), got ema=1.0."),
+        ("ring", {"objective": "zero_centred", "r1": 0.0}, "zero_centred without a penalty"),
+        ("ring", {"diagnostics": "helth"}, "Unknown diagnostic 'helth' (did you mean 'health'?)"),
+        ("ring", {"keep_best": "modes_covered"}, "set evaluate_every"),
+        ("digits", {"microbatches": 2}, "['generator'] couple their batch"),
+        ("images", {"adaptive": True}, "adaptive=true adapts how often images are augmented, and augment is"),
+        ("images", {"adaptive": True, "augment": "color", "objective": "hinge"}, "The term 'ada' needs an"),
+        ("images", {"augment": "colour"}, "colour"),
+        ("images", {"network": "dcgan", "attention": 8}, "attention=8 is for --config.network=resnet"),
+        ("images", {"critic_norm": "batch", "objective": "wgan_gp"}, "couples its batch"),
+        ("images", {"critic_norm": "batch", "r1": 1.0}, "couples its batch"),
+        ("images", {"conditional": True, "objective": "semi_supervised"}, "the label that objective=semi_"),
+        ("images", {"precision": "float16"}, "Unknown precision 'float16'"),
+        ("translation", {"cycle": 5.0}, "objective=pix2pix takes no cycle, which is for cycle_gan."),
+        ("translation", {"objective": "cycle_gan", "l1": 5.0}, "takes no l1, which is for pix2pix."),
+        ("translation", {"r1": 1.0}, "couples its batch"),
+    ],
+)
+def test_an_option_that_changes_nothing_or_does_not_go_is_refused_in_one_line(name, fields, message):
+    assert message in refusal(name, **fields)
+
+
+@pytest.mark.parametrize("objective", ["vral", "wgan", "info_gan"])
+def test_a_generator_looks_ahead_through_turns_of_its_critic(objective):
+    """Looking one turn ahead changes its loss in the first round, not the critic's."""
+    plain, ahead = (
+        played(built("ring", objective=objective, unroll=unroll, n_critic=1), rounds=1)[2]
+        for unroll in (0, 1)
+    )
+    assert ahead["critic/loss"] == pytest.approx(plain["critic/loss"], rel=1e-5)
+    assert ahead["generator/loss"] != pytest.approx(plain["generator/loss"], rel=1e-6)
+
+
+def test_the_turns_that_are_looked_ahead_have_the_critics_penalty():
+    def loss(**fields):
+        return played(built("ring", unroll=2, **fields), rounds=1)[2]["generator/loss"]
+
+    assert loss(r1=0.0) != loss(r1=1000.0)
+
+
+def test_weights_of_translation_reach_their_losses():
+    """The L1 of the same first round, weighed twice as much."""
+
+    def totals(l1):
+        _, _, metrics = played(built("translation", l1=l1), rounds=1)
+        return metrics["generator/loss"], metrics["generator/reconstruction"]
+
+    (first, distance), (second, _) = totals(50.0), totals(-1.0)
+    assert second - first == pytest.approx(50 * distance, rel=1e-3)
+
+
+def test_penalised_critics_of_images_are_not_normalised_by_their_batch_unless_asked():
+    norms = {
+        objective: images.norm_of_critic(
+            config, images.image_objective(config, games.data_of("d", load("digits")))
+        )
+        for objective in ("hinge", "wgan_gp", "mmd_gan")
+        for config in [config_of(images, **TINY, objective=objective)]
+    }
+    assert norms == {"hinge": "batch", "wgan_gp": "none", "mmd_gan": "none"}
+
+
+def test_experiments_agree_with_the_loop_about_what_may_change():
+    assert set(loop.LOOKS) <= set(images.get_config())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Labels and images
 
 
 def test_a_conditional_game_is_drawn_for_the_labels_in_turn_and_judged_by_them():
-    experiment = images.build(
-        config_of(
-            images, **TINY, conditional=True, critic_norm="none", augment="translation", adaptive=True, r1=1.0
-        )
-    )
-    (labels,) = experiment.conditions(12)
-    assert labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    state, history = played(experiment)
-    assert np.isfinite(history["critic/loss"]).all()
-    assert "critic/ada/probability" in history
-    drawn = sample(experiment.game, state, jax.random.key(1), 12, conditions=experiment.conditions)
+    experiment = built("images", conditional=True, augment="translation", adaptive=True, critic_norm="none")
+    assert experiment.condition_batch(12)["y"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    _, state, metrics = played(experiment)
+    assert np.isfinite(metrics["critic/loss"])
+    assert "critic/ada/probability" in metrics
+    (drawn,) = samples_of(experiment, state, 12).values()
     assert drawn.shape == (12, 8, 8, 1)
     assert experiment.picture(drawn).dtype == np.uint8
+    assert set(experiment.evaluations) == {"asked", "classes", "scores"}
+
+
+def test_ac_gan_is_given_labels_without_being_asked():
+    experiment = built("digits", objective="ac_gan")
+    host_batch = jax.tree.map(lambda leaf: leaf[0], experiment.source.host_batches(0, 1))
+    assert set(experiment.source.get_batch(experiment.source.device_data, host_batch)) == {"x", "y"}
+    assert "asked" in experiment.evaluations
 
 
 def test_real_images_are_of_the_class_that_they_are_labelled_with():
-    digits = load("digits")
-    asked = asked_for("digits", digits, lambda n: digits["y"][:n])
-    assert asked(digits["x"][:300])["class_accuracy"] > 0.97
-    wrong = asked_for("digits", digits, lambda n: (digits["y"][:n] + 1) % 10)
-    assert wrong(digits["x"][:300])["class_accuracy"] < 0.03
+    arrays = load("digits")
+    asked = asked_for("digits", arrays, lambda n: arrays["y"][:n])
+    assert asked(arrays["x"][:300])["class_accuracy"] > 0.97
+    wrong = asked_for("digits", arrays, lambda n: (arrays["y"][:n] + 1) % 10)
+    assert wrong(arrays["x"][:300])["class_accuracy"] < 0.03
 
 
 def test_a_data_set_without_a_classifier_is_judged_by_a_support_vector_machine(tmp_path):
-    digits = load("digits")
-    np.savez(tmp_path / "own.npz", **digits)
+    arrays = load("digits")
+    np.savez(tmp_path / "own.npz", **arrays)
     spec = str(tmp_path / "own.npz")
     assert extractor_of(spec) == ""
-    found = class_shares(spec, digits)(digits["x"][:500])
+    found = class_shares(spec, arrays)(arrays["x"][:500])
     assert found["modes_covered"] == 10
-    only = class_shares(spec, digits)(digits["x"][digits["y"] == 3][:100])
+    only = class_shares(spec, arrays)(arrays["x"][arrays["y"] == 3][:100])
     assert only["modes_covered"] <= 2
 
 
@@ -121,67 +468,125 @@ def test_scores_use_the_classifier_of_the_data_set(spec, name):
     assert extractor_of(spec) == name
 
 
-def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_out_pairs(tmp_path):
-    experiment = translation.build(config_of(translation, data="masks:digits", width=4, batch_size=16))
-    state, history = played(experiment)
-    assert np.isfinite(history["generator/loss"]).all()
-    (given,) = experiment.conditions(7)
-    assert given.shape == (7, 8, 8, 1)
-    truth = translation.build(config_of(translation, data="masks:digits")).evaluations["held_out"]
-    assert evaluate(experiment, state)["samples"]["raw"]["l1"] > 0.05
-    _, held = split_off(load("masks:digits"), experiment.evaluation_samples, seed=0)
-    assert truth(held["x"] / 127.5 - 1)["l1"] == pytest.approx(0, abs=1e-6)
-    assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
-
-
-def test_pairs_and_labels_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ExperimentError, match="has no pairs: put edges: or masks: before it"):
-        translation.build(config_of(translation, data="digits"))
+@pytest.fixture
+def bare(tmp_path):
+    """Digits without labels."""
     np.savez(tmp_path / "bare.npz", x=load("digits")["x"])
-    with pytest.raises(ExperimentError, match="conditional=true needs labels"):
-        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "bare.npz")}, conditional=True))
+    return str(tmp_path / "bare.npz")
+
+
+def test_pairs_and_labels_that_are_not_there_are_asked_for(bare):
+    assert "has no pairs: put edges: or masks: before it" in refusal("translation", data="digits")
+    assert refusal("images", data=bare, conditional=True).startswith("conditional=true needs labels")
+    for objective in ("ac_gan", "semi_supervised"):
+        said = refusal("digits", data=bare, objective=objective)
+        assert said.startswith(f"objective={objective} needs labels")
+    assert refusal("digits", data=bare, objective="info_gan").endswith("set --config.categories.")
+    named = built("digits", data=bare, objective="info_gan", categories=7).game
+    assert named.objective.prior(jax.random.key(0), 2).shape == (2, 7 + games.CODE_NUMBERS + TINY["latent"])
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.arange(20) % 3 - 1, r"int32 \(20,\), -1 to 1"),
-        (np.arange(20)[:, None] % 3, r"int32 \(20, 1\)"),
+        (np.arange(20) % 3 - 1, "int32 (20,), -1 to 1"),
+        (np.arange(20)[:, None] % 3, "int32 (20, 1)"),
         (np.arange(20) / 3, "float32"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, labels, message):
     np.savez(tmp_path / "some.npz", x=load("digits")["x"][:20], y=labels)
-    with pytest.raises(ExperimentError, match=rf"integers \[N\] from 0 on; .*{message}"):
-        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "some.npz")}, conditional=True))
+    said = refusal("images", data=str(tmp_path / "some.npz"), conditional=True)
+    assert said.startswith("Labels are integers [N] from 0 on")
+    assert message in said
 
 
 def test_data_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "vectors.npz", x=np.zeros((20, 5), np.float32))
-    with pytest.raises(ExperimentError, match=r"square images \[N, H, H, C\]; .* has examples \(5,\)"):
-        images.build(config_of(images, **{**TINY, "data": str(tmp_path / "vectors.npz")}))
+    said = refusal("images", data=str(tmp_path / "vectors.npz"))
+    assert "square images [N, H, H, C]" in said
+    assert said.endswith("has examples (5,).")
     x = load("digits")["x"][:20]
     np.savez(tmp_path / "pairs.npz", x=x, condition=x.repeat(2, 1).repeat(2, 2))
-    with pytest.raises(ExperimentError, match=r"\(8, 8\) for x and \(16, 16\) for the condition"):
-        translation.build(config_of(translation, data=str(tmp_path / "pairs.npz")))
+    assert "(8, 8) for x and (16, 16) for the condition" in refusal(
+        "translation", data=str(tmp_path / "pairs.npz")
+    )
 
 
 def test_attention_follows_the_blocks_of_its_size_in_whichever_player():
     """For 8 x 8 images the generator's only block makes 8 x 8, the critic's halving block 4 x 4."""
-    fields = {**TINY, "network": "resnet", "objective": "hinge"}
     for size, where in ((8, "generator"), (4, "critic")):
-        game = images.build(config_of(images, **fields, attention=size)).game
+        game = built("images", objective="hinge", attention=size).game
         shapes = jax.eval_shape(lambda key, game=game: init_state(game, key), jax.random.key(0))
         paths = {
             player: str(jax.tree_util.tree_leaves_with_path(shapes.players[player].params))
             for player in ("critic", "generator")
         }
         assert {player for player, text in paths.items() if "SelfAttention" in text} == {where}
-    with pytest.raises(
-        ExperimentError, match=r"attention=16, .* \(8,\) pixels wide in the generator, \(4,\) in"
-    ):
-        images.build(config_of(images, **fields, attention=16))
+    assert "(8,) pixels wide in the generator, (4,) in" in refusal("images", objective="hinge", attention=16)
 
 
-def test_experiments_agree_with_the_loop_about_what_may_change():
-    assert set(loop.LOOKS) <= set(images.get_config())
+# ---------------------------------------------------------------------------------------------------------
+# Translation
+
+
+def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_out_pairs():
+    experiment = built("translation", data="masks:digits")
+    _, state, metrics = played(experiment)
+    assert np.isfinite(metrics["generator/loss"])
+    assert experiment.condition_batch(7)["condition"].shape == (7, 8, 8, 1)
+    assert evaluate(experiment, state)["samples"]["raw"]["l1"] > 0.05
+    _, held = split_off(load("masks:digits"), experiment.evaluation_samples, seed=0)
+    truth = experiment.evaluations["held_out"]
+    assert truth(held["x"] / 127.5 - 1)["l1"] == pytest.approx(0, abs=1e-6)
+    assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
+
+
+def test_cycle_gan_is_sampled_pictured_and_evaluated_in_both_directions():
+    experiment = built("translation", objective="cycle_gan")
+    initial, state, metrics = played(experiment)
+    assert {f"{player}/loss" for player in experiment.game.players} <= set(metrics)
+    assert experiment.game.schedule == (
+        turn("critic_a", "critic_b"),
+        turn("generator_ab", "generator_ba"),
+    )
+    before, after = samples_of(experiment, initial), samples_of(experiment, state)
+    for player in ("generator_ab", "generator_ba"):
+        assert np.isfinite(after[player]).all()
+        assert not np.array_equal(before[player], after[player])
+    drawn = pictures(experiment, state)
+    assert set(drawn) == {"samples_generator_ab", "samples_generator_ba"}
+    numbers = evaluate(experiment, state)["samples"]["raw"]
+    for player in ("generator_ab", "generator_ba"):
+        assert numbers[f"{player}/l1"] > 0
+        assert numbers[f"{player}/frechet"] > 0
+
+
+def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back():
+    experiment = built("translation", objective="cycle_gan")
+    given = experiment.condition_batch(9)
+    for player, target in (("generator_ab", "x"), ("generator_ba", "condition")):
+        other = translation.source_side(target)
+        judge = experiment.evaluations[f"{player}/held_out"]
+        assert judge(given[target])["l1"] == 0
+        assert judge(given[other])["l1"] > 0.1
+        shown = experiment.picture_of(player)(np.zeros_like(given[target]))
+        np.testing.assert_array_equal(
+            shown, translation.threes(given[other], np.zeros_like(given[target]), given[target])
+        )
+
+
+def test_the_two_domains_of_cycle_gan_are_shuffled_apart_and_pairs_are_not():
+    for objective, paired in (("pix2pix", True), ("cycle_gan", False)):
+        data = built("translation", objective=objective).source.device_data["all"]
+        edges = translation.load("edges:digits")
+        training, _ = split_off(edges, 359, seed=0)
+        np.testing.assert_array_equal(data["x"], training["x"])
+        assert np.array_equal(data["condition"], training["condition"]) == paired
+        assert data["condition"].sum() == training["condition"].sum()
+
+
+def test_both_generators_keep_an_average_and_no_critic_does():
+    game = built("translation", objective="cycle_gan", ema=0.9).game
+    averages = {name: player.ema for name, player in game.players.items()}
+    assert averages == {"critic_a": None, "critic_b": None, "generator_ab": 0.9, "generator_ba": 0.9}

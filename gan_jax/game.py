@@ -295,8 +295,9 @@ class Player:
     Attributes:
       network: its two pure functions.
       optimizer: an optax transformation.
-      ema: the decay of an exponential moving average of parameters and model state, in [0, 1), or
-        `round -> decay`; `None` keeps no average.
+      ema: the decay of an exponential moving average of parameters and running statistics, in [0, 1), or
+        `round -> decay` (see `optim.ema_half_life`); `None` keeps no average. A number is warmed up, see
+        `training.step.ema_decay`.
       role: given by the game, which takes it from the objective.
 
     Raises:

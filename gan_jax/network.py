@@ -13,6 +13,10 @@ from gan_jax.dependence import couples_batch
 from gan_jax.types import Key, Tree
 
 
+def _no_statistics(model_state: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: False, model_state)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
     """A network as two pure functions.
@@ -24,11 +28,15 @@ class Network:
         and further heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a
         game checks, when it is built, what the network gives and whether it couples the examples of its batch.
+      running_statistics: `model_state -> tree of bools`, true for running means and variances. A moving average
+        of the network averages those; the rest of its model state (power-iteration vectors, counters, keys,
+        quantised values) has no meaningful average and is the network's own.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
     inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
+    running_statistics: Callable[[Tree], Tree] = _no_statistics
 
     @functools.cached_property
     def couples_batch(self) -> bool | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.types import Tree
+from gan_jax.types import Array, Tree
 
 
 def clip_params(bound: float) -> optax.GradientTransformation:
@@ -67,3 +69,39 @@ def lazy_adam(
         raise ValueError(f"A regularisation is played every n >= 1 rounds, got {every}.")
     c = every / (every + 1)
     return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)
+
+
+def ema_half_life(images: float, batch_size: int, *, ramp: float | None = 0.05) -> Callable[[Array], Array]:
+    """The decay of a moving average whose weights halve every so many images, for `Player.ema`.
+
+    In round t, after t `batch_size` images, the half-life is min(`images`, `ramp` t `batch_size`), so that a young
+    average is not held by the initial weights; the decay is 0.5 ** (batch_size / half-life).
+
+    Args:
+      images: the half-life, more than 0.
+      batch_size: images a round.
+      ramp: the half-life's share of the images seen so far; `None` has no ramp.
+
+    Raises:
+      ValueError: if `images` or `batch_size` is not positive.
+
+    References:
+      Karras et al., Training Generative Adversarial Networks with Limited Data, 2020 (arXiv:2006.06676), of whose
+      authors' training settings the ramp is one.
+
+    >>> decay = ema_half_life(1000.0, 100, ramp=0.05)
+    >>> [round(float(decay(jnp.array(t))), 4) for t in (0, 100, 1000)]  # 0, half-lives of 500 and 1,000 images
+    [0.0, 0.8706, 0.933]
+    """
+    if not images > 0 or batch_size < 1:
+        raise ValueError(
+            f"A half-life is of more than 0 images, got {images} at a batch size of {batch_size}."
+        )
+
+    def decay(step: Array) -> Array:
+        half_life = jnp.asarray(images, jnp.float32)
+        if ramp is not None:
+            half_life = jnp.minimum(half_life, ramp * batch_size * jnp.asarray(step, jnp.float32))
+        return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))
+
+    return decay

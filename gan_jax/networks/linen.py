@@ -90,7 +90,20 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
 
     with nn.intercept_methods(_refuse_bridged):
         jax.eval_shape(init, jax.random.key(0))
-    return Network(init=init, apply=apply, inputs=jax.eval_shape(lambda *given: given, *example_inputs))
+    return Network(
+        init=init,
+        apply=apply,
+        inputs=jax.eval_shape(lambda *given: given, *example_inputs),
+        running_statistics=_running_statistics,
+    )
+
+
+def _running_statistics(model_state: Tree) -> Tree:
+    """Flax keeps running means and variances in the collection `batch_stats`."""
+    return {
+        collection: jax.tree.map(lambda leaf, name=collection: name == "batch_stats", leaves)
+        for collection, leaves in model_state.items()
+    }
 
 
 def _is_struct(x: Any) -> bool:

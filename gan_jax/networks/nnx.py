@@ -91,8 +91,15 @@ def from_nnx(factory: Callable[..., nnx.Module], *example_inputs: Any) -> Networ
             )
         return out, _to_dict(others, other_leaves) if train else model_state
 
+    def running_statistics(model_state: Tree) -> Tree:
+        flat = {
+            _names(path): isinstance(leaf, nnx.BatchStat) or getattr(leaf, "type", None) is nnx.BatchStat
+            for path, leaf in other_leaves.items()
+        }
+        return unflatten_dict(flat)
+
     inputs = jax.eval_shape(lambda *given: given, *example_inputs) if example_inputs else None
-    return Network(init=init, apply=apply, inputs=inputs)
+    return Network(init=init, apply=apply, inputs=inputs, running_statistics=running_statistics)
 
 
 def _check_factory(factory: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gan_jax.game import Diagnostic, Game, TurnContext
+from gan_jax.game import Diagnostic, Game, Player, TurnContext
 from gan_jax.keys import named_key
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Schedule, Turn, fresh_turns
@@ -201,17 +201,38 @@ def fold(schedule: Schedule) -> list[tuple[int, Schedule]]:
 
 
 def _average(game: Game, state: TrainState, players: dict[str, PlayerState]) -> dict[str, tuple[Tree, Tree]]:
-    """Exponential moving averages of parameters and statistics; what is not floating is copied."""
+    """Exponential moving averages of parameters and running statistics; all other model state is the player's."""
     averages = {}
-    for name, average in state.ema.items():
-        decay = game.players[name].ema
-        assert decay is not None
-        rate = decay(state.step) if callable(decay) else decay
-
-        def mix(old: Array, new: Array, rate: float | Array = rate) -> Array:
-            if not jnp.issubdtype(new.dtype, jnp.floating):
-                return new
-            return (rate * old + (1 - rate) * new).astype(new.dtype)
-
-        averages[name] = jax.tree.map(mix, average, (players[name].params, players[name].model_state))
+    for name, (params, model_state) in state.ema.items():
+        player, now = game.players[name], players[name]
+        rate = ema_decay(player, state.step)
+        averaged = player.network.running_statistics(now.model_state)
+        averages[name] = (
+            jax.tree.map(functools.partial(_mix, rate), params, now.params),
+            jax.tree.map(
+                lambda old, new, average, rate=rate: _mix(rate, old, new) if average else new,
+                model_state,
+                now.model_state,
+                averaged,
+            ),
+        )
     return averages
+
+
+def ema_decay(player: Player, step: Array) -> Array:
+    """The decay of a player's moving average in round `step`.
+
+    A decay that is a number d is approached from below, min(d, (1 + t) / (10 + t)), so that the average is not held
+    by the initial weights while it is young; a function of the round is taken as it is.
+    """
+    assert player.ema is not None
+    if callable(player.ema):
+        return player.ema(step)
+    rounds = jnp.asarray(step, jnp.float32)
+    return jnp.minimum(player.ema, (1 + rounds) / (10 + rounds))
+
+
+def _mix(rate: Array | float, old: Array, new: Array) -> Array:
+    if not jnp.issubdtype(new.dtype, jnp.floating):
+        return new
+    return (rate * old + (1 - rate) * new).astype(new.dtype)

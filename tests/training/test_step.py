@@ -10,8 +10,10 @@ import optax
 import pytest
 
 from gan_jax.game import TurnContext
+from gan_jax.networks import MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1, unrolled
 from gan_jax.objectives.gan import gan
+from gan_jax.optim import ema_half_life
 from gan_jax.play import apply_turn
 from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import fold, init_state, make_train_step
@@ -175,11 +177,15 @@ def test_unrolled_steps_have_keys_of_their_own():
 
 
 def test_ema_by_hand():
-    """a <- d a + (1 - d) p after every round, from a = p at the start; d = 1 - 1 / (t + 2) is the plain mean."""
+    """a <- d a + (1 - d) p after every round, from a = p at the start.
+
+    A number is warmed up, d_t = min(d, (1 + t) / (10 + t)) = 1/10, 2/11, 1/4; a function of the round is taken as it
+    is: 1 - 1 / (t + 2) is the plain mean.
+    """
     game = helpers.game(
         gan(PRIOR),
         lr=1.0,
-        ema={"generator": 0.75, "critic": lambda step: 1 - 1 / (step + 2.0)},
+        ema={"generator": 0.2, "critic": lambda step: 1 - 1 / (step + 2.0)},
     )
     state = init_state(game, jax.random.key(0))
     step = jax.jit(make_train_step(game))
@@ -188,17 +194,54 @@ def test_ema_by_hand():
         state, _ = step(state, helpers.batch(seed, shape=(2,)))
         history.append(state.players)
     p0, p1, p2, p3 = [np.asarray(p["generator"].params["sample"]) for p in history]
+    first = 0.1 * p0 + 0.9 * p1
+    second = 2 / 11 * first + 9 / 11 * p2
     params, model_state = state.ema["generator"]
-    np.testing.assert_allclose(
-        params["sample"], 0.25 * p3 + 0.75 * (0.25 * p2 + 0.75 * (0.25 * p1 + 0.75 * p0)), rtol=1e-5
-    )
-    calls = [float(p["generator"].model_state["calls"]) for p in history]
-    expected = calls[0]
-    for c in calls[1:]:
-        expected = 0.75 * expected + 0.25 * c
-    np.testing.assert_allclose(model_state["calls"], expected, rtol=1e-6)
+    np.testing.assert_allclose(params["sample"], 0.2 * second + 0.8 * p3, rtol=1e-5, atol=1e-6)
+    # What the network does not call a running statistic is its own.
+    assert model_state["calls"] == history[-1]["generator"].model_state["calls"]
     mean = np.mean([p["critic"].params["score"] for p in history], axis=0)
     np.testing.assert_allclose(state.ema["critic"][0]["score"], mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["spectral", "batch", "batch+spectral"])
+def test_the_average_of_a_frozen_generator_is_the_generator(norm):
+    """With SGD of rate 0 nothing moves but power iteration and running statistics.
+
+    Unit vectors stay unit vectors, and after 60 rounds the average's samples are those of the network itself.
+    """
+    module = MLPGenerator(output_shape=(2,), widths=(16, 16), norm=norm)
+    generator = from_linen(module, jnp.zeros((2, helpers.Z_DIM)))
+    game = helpers.game(
+        gan(PRIOR),
+        networks_={"critic": helpers.critic(), "generator": generator},
+        lr=0.0,
+        ema={"generator": 0.9},
+    )
+    state = init_state(game, jax.random.key(0))
+    step = jax.jit(make_train_step(game))
+    for seed in range(60):
+        state, _ = step(state, helpers.batch(seed, shape=(2,)))
+    player, average = state.players["generator"], state.ema["generator"]
+    for u in jax.tree.leaves(average[1].get("spectral", {})):
+        np.testing.assert_allclose(jnp.linalg.norm(u), 1.0, rtol=1e-5)
+    z = jax.random.normal(jax.random.key(5), (256, helpers.Z_DIM))
+    samples = [
+        np.std(generator.apply(params, model_state, z, train=False)[0], axis=0)
+        for params, model_state in ((player.params, player.model_state), average)
+    ]
+    # Running statistics of batches of 8 differ from their average by some percent.
+    np.testing.assert_allclose(samples[0], samples[1], rtol=0.05 if norm == "spectral" else 0.2)
+
+
+def test_half_lives_in_images():
+    """After 1,000 images at a half-life of 1,000 a weight has halved; the ramp bounds it by the images seen."""
+    decay = ema_half_life(1000, 50, ramp=None)
+    np.testing.assert_allclose(np.prod([float(decay(jnp.array(t))) for t in range(20)]), 0.5, rtol=1e-5)
+    ramped = ema_half_life(1e9, 50, ramp=0.1)
+    np.testing.assert_allclose(ramped(jnp.array(40)), 0.5 ** (50 / (0.1 * 40 * 50)), rtol=1e-5)
+    with pytest.raises(ValueError, match="more than 0 images, got 0"):
+        ema_half_life(0, 50)
 
 
 def test_the_state_can_be_donated():

@@ -306,7 +306,7 @@ def test_zero_centred_takes_gamma_from_r1():
         ("ring", {"objective": "semi_supervised", "labelled": 81}, "labelled=81 examples cannot be shared"),
         ("ring", {"objective": "cat_gan", "labelled": 80, "categories": 4}, "categories=4, but the labelled"),
         ("ring", {"approximate": True}, "approximate=true is about microbatches, and microbatches is 1"),
-        ("ring", {"microbatches": 2, "objective": "mmd_gan"}, "is not a mean over independent examples"),
+        ("ring", {"microbatches": 2, "objective": "vral_parzen"}, "is not a mean over independent examples"),
         ("ring", {"microbatches": 2, "objective": "began"}, "['critic'] keep objective state"),
         ("ring", {"microbatches": 3}, "cannot be divided into 3 microbatches"),
         ("ring", {"ema": 1.0}, "lies in [0, 1), got ema=1.0."),

@@ -8,7 +8,27 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     ).strip()
-_cache = pathlib.Path(__file__).resolve().parent / ".cache" / "jax"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+_ROOT = pathlib.Path(__file__).resolve().parent
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import jax  # noqa: E402  the flags are read when it is imported
+import pytest  # noqa: E402
+
+_FORMULAS = {"diagnostics", "functional", "networks", "objectives"}
+_CHOSEN = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
+
+
+@pytest.fixture(autouse=True)
+def _quick_to_compile(request):
+    """Programs of formulas are compiled unoptimised, in two thirds of the time, unless the environment says how.
+
+    JAX_DISABLE_MOST_OPTIMIZATIONS=0 optimises them, as those of steps, rollouts, runs and devices always are.
+    """
+    if _CHOSEN or _FORMULAS.isdisjoint(request.path.relative_to(_ROOT).parts):
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

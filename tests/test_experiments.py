@@ -26,6 +26,7 @@ from gan_jax.schedule import alternating, fresh_turns, turn
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.training.step import init_state, make_train_step
 from tests.programs import UNOPTIMISED
+from tests.tiers import full_except
 
 TINY = {"data": "digits", "width": 4, "latent": 4, "batch_size": 16}
 TINY_RING = {"latent": 4, "batch_size": 16}
@@ -121,7 +122,7 @@ def test_every_objective_of_latents_has_a_game_on_the_ring(objective):
     assert set(state.players) == set(experiment.game.players)
 
 
-@pytest.mark.parametrize("objective", STRUCTURES)
+@pytest.mark.parametrize("objective", full_except(["semi_supervised"], STRUCTURES))
 def test_games_of_every_structure_move_their_generator(objective):
     experiment = built("digits", objective=objective)
     initial, state, metrics = played(experiment)
@@ -282,6 +283,7 @@ def test_digits_penalise_log_odds_by_default_and_nothing_that_has_a_penalty():
     assert not has_r1("wgan")
 
 
+@pytest.mark.full
 def test_zero_centred_takes_gamma_from_r1():
     def penalised(gamma):
         _, _, metrics = played(built("ring", objective="zero_centred", r1=gamma), rounds=1)
@@ -382,6 +384,7 @@ def test_experiments_agree_with_the_loop_about_what_may_change():
 # Labels and images
 
 
+@pytest.mark.full
 def test_a_conditional_game_is_drawn_for_the_labels_in_turn_and_judged_by_them():
     experiment = built("images", conditional=True, augment="translation", adaptive=True, critic_norm="none")
     assert experiment.condition_batch(12)["y"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
@@ -394,6 +397,7 @@ def test_a_conditional_game_is_drawn_for_the_labels_in_turn_and_judged_by_them()
     assert set(experiment.evaluations) == {"asked", "classes", "scores"}
 
 
+@pytest.mark.full
 def test_ac_gan_is_given_labels_without_being_asked():
     experiment = built("digits", objective="ac_gan")
     host_batch = jax.tree.map(lambda leaf: leaf[0], experiment.source.host_batches(0, 1))
@@ -409,6 +413,7 @@ def test_real_images_are_of_the_class_that_they_are_labelled_with():
     assert wrong(arrays["x"][:300])["class_accuracy"] < 0.03
 
 
+@pytest.mark.full
 def test_a_data_set_without_a_classifier_is_judged_by_a_support_vector_machine(tmp_path):
     arrays = load("digits")
     np.savez(tmp_path / "own.npz", **arrays)
@@ -531,6 +536,7 @@ def test_attention_follows_the_blocks_of_its_size_in_whichever_player():
 # Translation
 
 
+@pytest.mark.full
 def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_out_pairs():
     experiment = built("translation", data="masks:digits")
     _, state, metrics = played(experiment)
@@ -543,6 +549,7 @@ def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_
     assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
 
 
+@pytest.mark.full
 def test_cycle_gan_is_sampled_pictured_and_evaluated_in_both_directions():
     experiment = built("translation", objective="cycle_gan")
     initial, state, metrics = played(experiment)
@@ -563,6 +570,7 @@ def test_cycle_gan_is_sampled_pictured_and_evaluated_in_both_directions():
         assert numbers[f"{player}/frechet"] > 0
 
 
+@pytest.mark.full
 def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back():
     experiment = built("translation", objective="cycle_gan")
     given = experiment.condition_batch(9)

@@ -112,6 +112,7 @@ def test_a_run_ends_by_naming_what_there_is_to_see(finished):
     assert json.loads((workdir / "config.json").read_text())["versions"]["jax"] == jax.__version__
 
 
+@pytest.mark.full
 def test_kill_and_relaunch_equals_the_uninterrupted_run_bit_for_bit(finished, tmp_path):
     workdir = tmp_path / "killed"
     arguments = (*TINY, "--config.rounds=200", f"--workdir={workdir}")
@@ -134,6 +135,7 @@ def test_kill_and_relaunch_equals_the_uninterrupted_run_bit_for_bit(finished, tm
     assert whole == resumed
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     workdir = tmp_path / "run"
@@ -215,6 +217,7 @@ def test_a_mistake_is_one_line_and_a_non_zero_exit(mistake, finished, tmp_path, 
     assert sorted(finished[0].rglob("*")) == before, "nothing lost, nothing added"
 
 
+@pytest.mark.full
 def test_eight_devices_train_the_same_launch(tmp_path):
     for parallelism in ("jit", "pmap"):
         workdir = tmp_path / parallelism
@@ -250,6 +253,7 @@ print(jax.device_count())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not CORES_KNOWN, reason="cores cannot be counted here")
 @pytest.mark.parametrize(
     ("seeds", "flags_given", "devices"),

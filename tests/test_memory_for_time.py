@@ -25,6 +25,7 @@ from gan_jax.training.step import init_state, make_train_step
 from tests import helpers, programs
 from tests.helpers import PRIOR, context
 from tests.objectives import cases
+from tests.tiers import full
 
 BOTH = turn("critic", "generator")
 
@@ -36,7 +37,7 @@ def evaluated(objective, field, networks_=None, batch=None):
     )
 
 
-@pytest.mark.parametrize("objective", [gan(PRIOR), zero_centred(PRIOR)], ids=["gan", "zero_centred"])
+@pytest.mark.parametrize("objective", [gan(PRIOR), full(zero_centred(PRIOR))], ids=["gan", "zero_centred"])
 def test_microbatches_give_the_batches_own_field(objective):
     """Gradients, statistics and metrics of 3 x 4 examples are those of 12; scores and latents stand in order."""
     whole, whole_aux = evaluated(objective, fields.gradient_field)
@@ -50,6 +51,7 @@ def test_microbatches_give_the_batches_own_field(objective):
         np.testing.assert_array_equal(parts_aux[name].outputs.latent, whole_aux[name].outputs.latent)
 
 
+@pytest.mark.full
 def test_corrections_of_the_accumulated_field_are_those_of_the_plain_one():
     """Consensus takes the Jacobian of a mean: the mean of the Jacobians."""
     whole, _ = evaluated(gan(PRIOR), fields.consensus(0.5))
@@ -162,6 +164,7 @@ def deep_game(wrap=lambda network: network, dtype=jnp.float32, widths=6 * (64,))
     )
 
 
+@pytest.mark.full
 def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_their_inputs():
     """What the critic's loss keeps for its backward pass: no activations, 6 layers of 64 x 512 and more."""
     batch = {"x": jax.random.normal(jax.random.key(0), (512, 2))}
@@ -180,6 +183,7 @@ def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_th
     assert found["kept"][1] - found["again"][1] > 6 * 64 * 512
 
 
+@pytest.mark.full
 def test_bf16_computes_and_f32_stays():
     """Parameters, statistics, optimiser state, losses and gradients are f32; eight devices agree within bf16."""
     game = deep_game(dtype=jnp.bfloat16, widths=(16, 16))

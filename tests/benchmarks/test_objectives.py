@@ -1,5 +1,7 @@
 """The hand-written rounds are those of the library: every objective is there, and one is played on both sides."""
 
+import pytest
+
 from benchmarks import objectives
 from benchmarks.hand_written import HANDS
 from gan_jax.objectives._catalogue import OBJECTIVES
@@ -9,6 +11,7 @@ def test_every_objective_is_written_by_hand_too():
     assert {name.partition(":")[0] for name in HANDS} == set(OBJECTIVES)
 
 
+@pytest.mark.full
 def test_both_sides_play_the_same_game(monkeypatch):
     """`python -m benchmarks.objectives --check` shows the same of all of them."""
     monkeypatch.setattr(objectives, "BATCH", 16)

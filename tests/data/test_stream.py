@@ -190,6 +190,7 @@ def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned(
         assert np.array_equal(changed, original) or np.array_equal(changed, original[:, ::-1])
 
 
+@pytest.mark.full
 def test_a_replica_augments_its_share_as_the_whole_would():
     """Under pmap a replica sees a slice of everything that was fed: of indices and of numbers alike."""
     source = augmented(from_arrays(data(16), 8), "flip", "translation")

@@ -74,6 +74,7 @@ def test_a_game_too_large_for_its_jacobian_is_refused():
         jax.eval_shape(lambda: diagnostics.field_jacobian(helpers.context(game)))
 
 
+@pytest.mark.full
 def test_interests_are_opposite_in_a_zero_sum_game_and_not_in_another():
     """The minimax generator's loss is minus what of the critic's depends on it."""
     game = helpers.game(gan(PRIOR))

@@ -117,6 +117,7 @@ def test_spread_is_the_root_mean_square_over_all_pairs():
     assert diagnostics.relative_spread(jnp.zeros((4, 1)), jnp.zeros((4, 1))) == 1, "data without spread"
 
 
+@pytest.mark.full
 def test_a_long_clipped_step_leaves_every_weight_on_the_bound():
     """lr 1000: RMSProp's first step is far longer than c, so all parameters that have a gradient end at c."""
     networks = {"critic": helpers.mlp(2, {"score": None}, hidden=64), "generator": helpers.generator()}

@@ -72,6 +72,7 @@ def test_histograms_are_numpys():
     assert (outside[1, 1], outside[1, -1]) == (0.25, 0.5)
 
 
+@pytest.mark.full
 def test_histograms_of_a_round_are_means_over_its_turns():
     """Five turns in one scan: the edges are as they were, the shares sum to one."""
     game = helpers.game(gan(PRIOR), schedule=alternating(5))

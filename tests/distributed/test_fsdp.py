@@ -67,6 +67,7 @@ def play(parallelism, devices, rounds=3):
     return run(layout.begin(begin, jax.random.key(0)), layout.place(SOURCE.device_data), host_batches, rounds)
 
 
+@pytest.mark.full
 def test_divided_parameters_give_the_plain_result_in_a_quarter_of_the_memory():
     plain, plain_metrics = play("jit", 1)
     state, metrics = play("data:2,fsdp:4", 8)
@@ -89,6 +90,7 @@ def test_divided_parameters_give_the_plain_result_in_a_quarter_of_the_memory():
     assert held < 0.3 * whole
 
 
+@pytest.mark.full
 def test_a_divided_state_is_saved_and_restored_on_other_devices(tmp_path):
     """Large arrays go to disk in parts; four devices, then one, take up what eight have written, bit for bit."""
     eight, four = make_layout("fsdp"), make_layout("fsdp", jax.devices()[:4])

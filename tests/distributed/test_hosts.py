@@ -81,6 +81,7 @@ def restored(workdir, step):
         return jax.device_get(checkpoints.restore(target, step, shardings=one).state)
 
 
+@pytest.mark.full
 def test_two_processes_then_four_play_the_run_of_one(tmp_path):
     """Parameters to 1e-6; the same log; every example once an epoch, though the number of processes changes
     within it; process 0 alone writes and speaks."""
@@ -128,6 +129,7 @@ def wait_for(path, processes, seconds=200):
         time.sleep(0.02)
 
 
+@pytest.mark.full
 def test_a_lost_process_ends_the_others_and_is_named(tmp_path):
     """Also: nobody else gets the work directory meanwhile, and the last checkpoint stays good."""
     arguments = ("--config.rounds=100000000", "--config.checkpoint_every=20", f"--workdir={tmp_path}")

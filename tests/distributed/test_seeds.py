@@ -91,6 +91,7 @@ def test_every_seed_has_its_picture(runs):
     assert names >= {f"samples_seed_{seed}_00000020.png" for seed in range(3, 7)}
 
 
+@pytest.mark.full
 def test_side_by_side_agrees_within_rounding():
     game = together().game
     sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]
@@ -112,6 +113,7 @@ def test_side_by_side_agrees_within_rounding():
         np.testing.assert_allclose(metrics["critic/loss"][:, seed], own["critic/loss"], rtol=1e-4)
 
 
+@pytest.mark.full
 def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit():
     """Indices, augmentation and latents all depend on the seed; the images are kept once."""
     images = {"x": np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)}
@@ -140,6 +142,7 @@ def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit()
     chex.assert_trees_all_equal(jax.device_get(own.players), jax.device_get(single.players))
 
 
+@pytest.mark.full
 def test_what_is_not_finite_names_its_seed(tmp_path):
     """The critic's loss of the second seed is made NaN from round 3 on: its key tells it apart."""
     bad = together(rounds=8, log_every=4)
@@ -183,6 +186,7 @@ def test_probes_are_compiled_once_for_each_seed(tmp_path):
     assert len(traced) == SEEDS
 
 
+@pytest.mark.full
 def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_path, monkeypatch, capsys):
     def launched(*arguments):
         code, out, err = launch_here(monkeypatch, capsys, f"--workdir={tmp_path}", *arguments)

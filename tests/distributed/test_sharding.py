@@ -23,6 +23,7 @@ from gan_jax.schedule import alternating, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from tests import programs
+from tests.tiers import full
 
 DEVICES = 8
 LATENT = 4
@@ -55,7 +56,7 @@ def play(game, source, parallelism, devices, rounds=5):
     return run(state, layout.place(source.device_data), host_batches, rounds)
 
 
-@pytest.mark.parametrize("source", [points(), from_toy(toy.ring(), 32)], ids=["arrays", "drawn"])
+@pytest.mark.parametrize("source", [points(), full(from_toy(toy.ring(), 32))], ids=["arrays", "drawn"])
 def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     game = points_game(wgan_gp(gaussian(LATENT)))
     one, metrics_one = play(game, source, "jit", 1)
@@ -67,6 +68,7 @@ def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     assert int(eight.cursor) == 15
 
 
+@pytest.mark.full
 def test_eight_devices_equal_one_on_convolutions():
     x = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     source = from_arrays({"x": x}, batch_size=16, seed=0)
@@ -90,6 +92,7 @@ def test_eight_devices_equal_one_on_convolutions():
     )
 
 
+@pytest.mark.full
 def test_pmap_is_the_mean_of_the_replicas_fields():
     """One round by hand: every replica its share of the batch, its own key; gradients and statistics averaged."""
     game, source = points_game(wgan_gp(gaussian(LATENT)), schedule=alternating(1)), points()
@@ -124,6 +127,7 @@ def test_pmap_is_the_mean_of_the_replicas_fields():
     chex.assert_trees_all_close(jax.device_get(state.players), jax.device_get(players), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.full
 def test_pmap_plays_what_is_drawn_on_the_device():
     state, metrics = play(points_game(non_saturating(gaussian(LATENT))), from_toy(toy.ring(), 32), "pmap", 8)
     assert int(state.step) == 5
@@ -136,8 +140,8 @@ def compiled(game, player, devices):
     return programs.compiled(game, (turn(player),), devices, batch)
 
 
-@pytest.mark.parametrize("objective", [non_saturating, wgan_gp])
-@pytest.mark.parametrize("player", ["critic", "generator"])
+@pytest.mark.parametrize("objective", [full(non_saturating), wgan_gp])
+@pytest.mark.parametrize("player", ["critic", full("generator")])
 def test_a_turn_costs_one_all_reduce_and_an_eighth_of_the_flops(objective, player):
     game = points_game(objective(gaussian(LATENT)), norm="none")
     eight = compiled(game, player, DEVICES)
@@ -171,7 +175,7 @@ def test_unknown_parallelism_is_named():
         make_layout("tpu")
 
 
-@pytest.mark.parametrize("parallelism", ["jit", "pmap"])
+@pytest.mark.parametrize("parallelism", ["jit", full("pmap")])
 def test_rounds_are_traced_once_and_transfer_nothing_implicitly(parallelism):
     traces = 0
     base = non_saturating(gaussian(LATENT))

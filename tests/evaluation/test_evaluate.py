@@ -112,6 +112,7 @@ def test_the_same_key_draws_the_same_latents_whatever_the_number_in_the_last_chu
     np.testing.assert_allclose(whole, longer[:6], atol=1e-6)
 
 
+@pytest.mark.full
 def test_an_evaluation_is_the_same_on_eight_devices():
     """Samples, every kind of score of images, losses and scores: to 1e-5."""
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
@@ -145,6 +146,7 @@ def image_generator():
     return Network(init=flat.init, apply=apply)
 
 
+@pytest.mark.full
 def test_a_batch_that_the_devices_do_not_divide_is_evaluated_whole():
     made = experiment(source=from_toy(toy.ring(), 6))
     one, eight = (evaluate.losses_and_scores(made, state_of(made, devices)) for devices in (1, 8))
@@ -155,6 +157,7 @@ def test_a_batch_that_the_devices_do_not_divide_is_evaluated_whole():
 # What an evaluation says
 
 
+@pytest.mark.full
 def test_raw_and_averaged_weights_stand_side_by_side():
     made = experiment(evaluations={"mean": lambda x: {"mean": float(x.mean()), "n": len(x)}})
     state = state_of(made)
@@ -472,6 +475,7 @@ def logging_fields(rounds=12, **changes):
     return experiment(**(given | changes))
 
 
+@pytest.mark.full
 def test_an_alarm_is_in_the_terminal_once_and_in_every_line_while_it_holds(tmp_path, capsys):
     loop.train(logging_fields(), Workdir(tmp_path), log=quiet)
     lines = read_metrics(Workdir(tmp_path))
@@ -484,6 +488,7 @@ def test_an_alarm_is_in_the_terminal_once_and_in_every_line_while_it_holds(tmp_p
     assert "What usually helps: the -log D generator loss" in err
 
 
+@pytest.mark.full
 def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_path, capsys):
     loop.train(logging_fields(), Workdir(tmp_path / "whole"), log=quiet)
     loop.train(logging_fields(rounds=9), Workdir(tmp_path / "cut"), log=quiet)
@@ -505,6 +510,7 @@ def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_pa
     } <= set(last)
 
 
+@pytest.mark.full
 def test_what_is_not_finite_is_in_the_log_too(tmp_path):
     base = non_saturating(PRIOR)
 
@@ -519,6 +525,7 @@ def test_what_is_not_finite_is_in_the_log_too(tmp_path):
     assert last["alarm/non_finite"].startswith("The critic's loss was inf at round 3.")
 
 
+@pytest.mark.full
 def test_diagnostics_are_the_same_on_eight_devices(tmp_path):
     """Batch statistics of what they read are global: a histogram is of the whole batch."""
     lines = []
@@ -538,6 +545,7 @@ def test_diagnostics_are_the_same_on_eight_devices(tmp_path):
 # Describing
 
 
+@pytest.mark.full
 def test_a_rounds_operations_are_those_of_its_turns():
     """Linear networks: the critic's turn multiplies z W once and takes four products with w, each 2 B n m."""
     b, z, d = 32, 48, 512

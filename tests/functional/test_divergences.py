@@ -70,6 +70,7 @@ def test_quadrature_equals_scipys_adaptive_integral(name):
     np.testing.assert_allclose(found, expected, rtol=2e-6 if name == "total_variation" else 1e-8)
 
 
+@pytest.mark.full
 def test_quadrature_equals_the_gaussian_closed_forms():
     p, q = dv.mixture([P[0]], P[1]), dv.mixture([Q[0]], Q[1])
     closed = (P[0], P[1] ** 2, Q[0], Q[1] ** 2)
@@ -136,6 +137,7 @@ def test_total_variation_and_w1_of_gaussians_against_scipy(law):
     np.testing.assert_allclose(dv.gaussian_wasserstein_1(*law), transport, atol=1e-7)
 
 
+@pytest.mark.full
 def test_mixtures_transport_against_scipys_quantiles():
     p = dv.mixture([-2.0, 1.0], [0.5, 0.2], weights=[1.0, 3.0])
     q = dv.mixture([0.0, 4.0], [1.0, 0.3], weights=[2.0, 2.0])

@@ -172,6 +172,7 @@ def test_two_processes_get_the_same_moments_in_float64():
     assert len(scatters) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["full", "linear"])
 def test_the_interval_covers_and_the_value_alone_does_not(method, monkeypatch):
     """Normal sets in four dimensions, a shift of 1: the truth is 1; nominal 90 %, 100 repetitions."""
@@ -204,6 +205,7 @@ def test_the_interval_covers_in_few_dimensions(dimension, shift, scale):
     assert covered / 300 >= 0.93 - 3 * np.sqrt(0.93 * 0.07 / 300)
 
 
+@pytest.mark.full
 def test_the_linear_interval_reaches_zero_where_the_distributions_are_equal():
     """Then the distance has no first order, and all of its spread is in the remainders."""
     rng = np.random.default_rng(6)

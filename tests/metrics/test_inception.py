@@ -45,6 +45,7 @@ def test_names_and_shapes_are_the_ports(stored):
     assert parameters == 27_161_264 - 3_326_696 + 8 * 2049
 
 
+@pytest.mark.full
 def test_the_forward_pass_is_pytorch_fids(stored, arrays):
     images = jnp.asarray(2 * make_inception.seeded_images(107) - 1)
     out = jax.jit(InceptionV3().apply)({"params": to_params(arrays)}, images)

@@ -11,6 +11,7 @@ from gan_jax.metrics import CriticFamily, neural_distance
 from gan_jax.metrics.neural import apply_critic, init_critic
 
 
+@pytest.mark.full
 def test_it_approaches_the_total_variation_from_below():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2000, 2)), rng.normal(size=(2000, 2)) + np.array([2.0, 0.0])
@@ -21,6 +22,7 @@ def test_it_approaches_the_total_variation_from_below():
     assert "D-32-1" in found.test.details["family"]
 
 
+@pytest.mark.full
 def test_disjoint_sets_are_at_one_for_a_wide_family_and_nearer_for_a_bounded_one():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(200, 1)), rng.normal(size=(200, 1)) + 12.0
@@ -31,6 +33,7 @@ def test_disjoint_sets_are_at_one_for_a_wide_family_and_nearer_for_a_bounded_one
     assert 0 < weak.value < np.tanh(0.1 * reach / 2) + 1e-6
 
 
+@pytest.mark.full
 def test_more_capacity_sees_more():
     """Arora et al.'s point: the distance depends on the family.
 

@@ -6,9 +6,10 @@ import pytest
 from gan_jax import data, metrics
 from gan_jax.metrics.classifier import WEIGHTS
 from gan_jax.metrics.fit import main
+from tests.tiers import full
 
 
-@pytest.mark.parametrize(("name", "least"), [("digits", 0.98), ("mnist5k", 0.97)])
+@pytest.mark.parametrize(("name", "least"), [("digits", 0.98), full("mnist5k", 0.97)])
 def test_the_stored_classifiers_read_their_held_out_images(name, least):
     """The split is that of `train_classifier` with seed 0: a fifth was never trained on."""
     stored = metrics.classifier_for(name)
@@ -22,6 +23,7 @@ def test_the_stored_classifiers_read_their_held_out_images(name, least):
     assert (WEIGHTS / f"{name}.npz").stat().st_size < 1_000_000
 
 
+@pytest.mark.full
 def test_training_storing_and_loading(tmp_path):
     arrays = data.load("digits")
     made = metrics.train_classifier(arrays["x"][:400], arrays["y"][:400], name="quick", steps=60)
@@ -35,6 +37,7 @@ def test_training_storing_and_loading(tmp_path):
     )
 
 
+@pytest.mark.full
 def test_stacked_digits_count_the_classifiers_combinations():
     arrays = data.load("mnist5k")
     rng = np.random.default_rng(0)

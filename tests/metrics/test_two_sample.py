@@ -246,6 +246,7 @@ def test_the_birthday_numbers():
     assert support_for_collision(1.0, 10) == 9
 
 
+@pytest.mark.full
 def test_the_support_interval_covers():
     rng = np.random.default_rng(8)
     covered = 0
@@ -256,6 +257,7 @@ def test_the_support_interval_covers():
     assert covered / REPETITIONS >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / REPETITIONS)
 
 
+@pytest.mark.full
 def test_the_birthday_test_is_calibrated_and_finds_half_a_support():
     rng = np.random.default_rng(9)
 

@@ -8,6 +8,7 @@ import pytest
 
 from gan_jax.networks import Conv, ConvMeanPool, ConvTranspose, UpsampleConv
 from gan_jax.networks.resnet import downsample, upsample
+from tests.tiers import full
 
 MODULES = [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)]
 
@@ -20,7 +21,7 @@ def test_modules_begin_with_flaxs_parameters(ours, flax):
 
 
 @pytest.mark.parametrize(("ours", "flax"), MODULES)
-@pytest.mark.parametrize(("dtype", "use_bias"), [(None, True), (jnp.bfloat16, False)])
+@pytest.mark.parametrize(("dtype", "use_bias"), [(None, True), full(jnp.bfloat16, False)])
 def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
     random = np.random.default_rng(0)
     x = jnp.asarray(random.normal(size=(2, 7, 7, 3)), jnp.float32)
@@ -34,7 +35,7 @@ def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
     np.testing.assert_allclose(out.astype(jnp.float32), expected.astype(jnp.float32), atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [1, 3, (5, 3)])
+@pytest.mark.parametrize("kernel", [full(1), 3, full((5, 3))])
 @pytest.mark.parametrize(
     ("fused", "apart"),
     [

@@ -32,6 +32,7 @@ from gan_jax.play import apply_turn
 from gan_jax.schedule import Turn, turn
 from tests import helpers
 from tests.helpers import PRIOR, context
+from tests.tiers import full
 
 
 def losses(objective, name, networks=None, batch=None):
@@ -283,7 +284,7 @@ def explicit(game, base, params, steps):
     ("base", "optimizer", "remat"),
     [
         (gan(PRIOR), optax.sgd, False),
-        (wgan_gp(PRIOR, penalty=1.0), lambda lr: optax.adam(lr, b1=0.5, eps_root=1e-8), True),
+        full(wgan_gp(PRIOR, penalty=1.0), lambda lr: optax.adam(lr, b1=0.5, eps_root=1e-8), True),
     ],
     ids=["gan sgd", "wgan_gp adam remat"],
 )

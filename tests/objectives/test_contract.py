@@ -14,6 +14,7 @@ from gan_jax.game import Objective
 from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.step import init_state, make_train_step
 from tests.objectives import cases
+from tests.tiers import full_except
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 EVERY = pytest.mark.parametrize("name", cases.MODULES)
@@ -65,6 +66,7 @@ class ScoreLosses(chex.TestCase):
                 assert np.all(np.isfinite(value))
 
 
+@pytest.mark.full
 def test_score_losses_of_bf16_scores_have_finite_gradients():
     """The rounds below show the same of float32."""
 
@@ -138,7 +140,7 @@ def two_rounds_of_two_seeds(name):
     return before, after, seeds(after, batches)[0], metrics
 
 
-@EVERY
+@pytest.mark.parametrize("name", full_except(REPRESENTATIVES, cases.MODULES))
 def test_a_round(name):
     """Two seeds at once: finite, one trace; every parameter of the player that moves, nothing of the others."""
     _, after, again, metrics = two_rounds_of_two_seeds(name)
@@ -151,7 +153,7 @@ def test_a_round(name):
         assert np.all(metrics[f"{player}/calls"] > 0), f"{player}'s statistics do not follow its calls"
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
+@pytest.mark.parametrize("name", full_except(["gan"], REPRESENTATIVES))
 def test_a_seed_among_seeds_is_the_seed_alone(name):
     """`vmap` changes nothing but rounding; nor does leaving out `jit`, for the minimax game."""
     game = cases.game(name)

@@ -103,6 +103,7 @@ def test_the_critic_learns_through_the_meta_networks_alone():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.full
 def test_fifty_turns_of_the_meta_players_are_one_loop():
     """The round k (meta_real with meta_fake, critic), generator is as long a program for k = 50 as for 2."""
 
@@ -154,6 +155,7 @@ def test_large_batches_tend_to_the_kl_of_the_blurred_gaussian():
     assert errors[1] < errors[0] / 10
 
 
+@pytest.mark.full
 def test_its_minimiser_has_variance_one_minus_h_squared():
     """argmin_s KL(N(0, 1) || N(0, s^2 + h^2)), at h = .6: s^2 = .64. By the scores' quantiles on a grid of s."""
     u = (jnp.arange(2048) + 0.5) / 2048

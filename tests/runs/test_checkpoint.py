@@ -320,6 +320,7 @@ def test_a_manifest_leads_nowhere_else(tmp_path):
             assert Checkpoints(tmp_path / "all").latest_valid() is None
 
 
+@pytest.mark.full
 @hypothesis.settings(
     max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
@@ -484,6 +485,7 @@ def test_a_read_only_directory(mounted):
     assert checkpoints.restore(small_state()).step == 1
 
 
+@pytest.mark.full
 def test_two_processes_save_and_restore_one_state(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -22,6 +22,7 @@ from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Best, ExperimentError
 from tests.evaluation.test_evaluate import Counted, Endless
 from tests.runs.test_loop import experiment, lines_of, quiet
+from tests.tiers import full, full_except
 
 
 class BrokenError(Exception):
@@ -104,7 +105,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("failure", list(FAILURES))
+@pytest.mark.parametrize("failure", full_except(list(FAILURES)[::4], FAILURES))
 def test_a_failure_loses_no_state_and_what_is_due_is_done_by_the_next_launch(
     failure, uninterrupted, tmp_path
 ):
@@ -161,6 +162,7 @@ def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path,
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("iterator", [Counted, Endless])
 def test_the_batch_before_a_checkpoint_is_read_again_from_a_stream(iterator, tmp_path, monkeypatch):
     """At round 20 the log with its probe fails, and with it the evaluation: both read its last batch."""
@@ -186,7 +188,7 @@ def test_the_batch_before_a_checkpoint_is_read_again_from_a_stream(iterator, tmp
     assert lines_of(Workdir(tmp_path / "cut")) == lines_of(Workdir(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("fails_at", [1, 2])
+@pytest.mark.parametrize("fails_at", [1, full(2)])
 def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, tmp_path):
     """Evaluations at 5, 10, 15, 20 with the distances 3, 1, 2, 4; the next launch evaluates what had failed."""
     distances = {5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0}
@@ -243,7 +245,7 @@ KILLED = """
 
 @pytest.mark.parametrize(
     ("call", "function", "changes"),
-    [(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
+    [full(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
 )
 def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninterrupted, tmp_path):
     """While the last picture is drawn, or in the middle of the last evaluation."""
@@ -261,6 +263,7 @@ def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninte
     assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
 
 
+@pytest.mark.full
 def test_a_run_that_is_asked_to_stop_leaves_what_can_wait_to_the_next_launch(
     uninterrupted, tmp_path, monkeypatch
 ):

@@ -47,6 +47,7 @@ def test_a_trace_ends_with_a_dispatch_that_fails(tmp_path):
     jax.profiler.stop_trace()
 
 
+@pytest.mark.full
 def test_a_round_that_was_played_already_is_not_traced(tmp_path):
     loop.train(experiment(rounds=8), Workdir(tmp_path), log=quiet)
     messages = []

@@ -40,6 +40,7 @@ def stopped(tmp_path_factory):
     return run, workdir
 
 
+@pytest.mark.full
 def test_the_round_the_player_and_the_leaf_are_named(stopped):
     run, workdir = stopped
     said = []
@@ -69,6 +70,7 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
         assert line["critic/loss"] == pytest.approx(logged[line["step"]]["critic/loss"], rel=1e-7)
 
 
+@pytest.mark.full
 def test_without_a_checkpoint_it_begins_where_the_run_did(tmp_path):
     run = exploding(2)
     with pytest.raises(NonFiniteError, match=r"No checkpoint had been saved.*--mode=replay"):
@@ -77,6 +79,7 @@ def test_without_a_checkpoint_it_begins_where_the_run_did(tmp_path):
     assert (found.start, found.step, found.leaf) == (0, 2, "params.out.bias")
 
 
+@pytest.mark.full
 def test_without_a_named_round_it_asks_for_one(tmp_path):
     workdir = Workdir(tmp_path)
     run = experiment(rounds=4)

@@ -44,6 +44,7 @@ def kill_once(variant, workdir, rng):
     process.communicate()
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore::gan_jax.runs.checkpoint.CheckpointWarning")  # a save that was cut
 @pytest.mark.parametrize(("name", "count"), [("eight devices, streamed data", 3), ("four seeds", 2)])
 def test_killed_at_random_moments_a_run_ends_as_the_one_left_alone(name, count, tmp_path, monkeypatch):
@@ -61,6 +62,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_one_left_alone(name, count, 
     assert kills.log_of(tmp_path / "killed") == kills.log_of(tmp_path / "alone")
 
 
+@pytest.mark.full
 def test_another_number_of_devices_goes_on_within_rounding(tmp_path, monkeypatch):
     """SGD, eight devices to round 10 and two from there, against two all the way."""
     import optax
@@ -91,6 +93,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.full
 def test_a_full_disk_ends_the_run_with_its_last_checkpoint_good_and_it_goes_on_when_there_is_room(small_disk):
     """The log, a picture or the checkpoint: whichever finds the disk full first says so."""
     workdir = Workdir(small_disk / "run")
@@ -114,6 +117,7 @@ def test_a_full_disk_ends_the_run_with_its_last_checkpoint_good_and_it_goes_on_w
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.full
 def test_two_launches_on_one_work_directory(tmp_path):
     """The second is refused while the first trains, and has the directory once that has ended."""
     workdir, refused = Workdir(tmp_path), []

@@ -151,6 +151,7 @@ def where(seed, quick):
 STUDY = study_of({"case": where}, CLAIMS, seeds=4)
 
 
+@pytest.mark.full
 def test_cases_are_shared_by_processes(tmp_path):
     """Four cases, the second stored: two new processes compute the others, each on its own part of the cores."""
     path = tmp_path / "test_framework.json"

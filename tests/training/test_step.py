@@ -19,6 +19,7 @@ from gan_jax.schedule import alternating, turn
 from gan_jax.training.step import fold, init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR
+from tests.tiers import full
 
 C, G = turn("critic"), turn("generator")
 REUSE = turn("generator", fresh=False)
@@ -38,7 +39,7 @@ def played_out(game, state, batches):
 
 @pytest.mark.parametrize(
     "schedule",
-    [3 * (C,) + (G,), 2 * (C, REUSE) + (G,), (G, *(2 * (C, C, G)))],
+    [3 * (C,) + (G,), full(2 * (C, REUSE) + (G,)), full((G, *(2 * (C, C, G))))],
     ids=["3C G", "2(C G') G", "G 2(CCG)"],
 )
 def test_folded_equals_written_out(schedule):

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_what_the_page_says_is_what_the_code_says():
-    """An objective that is not there yet is asked for by `.ci/run`, before a release: its file is enough until then."""
+    """An objective that is not there yet is asked for by `.ci/run`: until then its file is enough."""
     committed = (ROOT / "docs" / "objectives.md").read_text()
     listed = re.findall(r"^## `(\w+)`$", committed, re.MULTILINE)
     assert committed == page.page(listed), "run: python -m gan_jax.objectives > docs/objectives.md"

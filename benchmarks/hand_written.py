@@ -1,4 +1,4 @@
-"""Every objective's round as one writes it by hand: plain arrays, plain formulas, no library of games.
+"""Objectives' rounds as one writes them by hand: plain arrays, plain formulas, no library of games.
 
 A perceptron's parameters are a dict: `hidden`, a list of `(kernel, bias)`, and a `(kernel, bias)` for every output.
 A loss is a function of all players' parameters and of what was drawn. The formulas are those of the papers that
@@ -437,4 +437,4 @@ HANDS: dict[str, Hand] = {
         }
     ),
 }
-"""Every objective, some in several forms, `objective:form`."""
+"""Objectives by name, some in several forms, `objective:form`; a new one need not be here."""

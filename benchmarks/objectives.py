@@ -1,4 +1,4 @@
-"""Every objective's round against a hand-written step of the same mathematics, and what unrolling costs.
+"""Objectives' rounds against hand-written steps of the same mathematics, and what unrolling costs.
 
     python -m benchmarks.objectives                          # all, about 12 minutes on a quiet machine
     python -m benchmarks.objectives --check                  # do both sides play the same game?
@@ -7,7 +7,7 @@
 Eight Gaussians on a circle, z of 2, perceptrons of 2 x 128 ReLU, batch 256, every player one turn a round,
 Adam(1e-4, .5) (RMSProp and clipping for WGAN), a hundred rounds in one dispatch. By hand
 (`benchmarks.hand_written`): the formulas on plain arrays in one jitted `fori_loop`, with the same draws, optimisers
-and options of the compiler.
+and options of the compiler. An objective is compared once it is written by hand, in `hand_written.HANDS`.
 Bar: a round within 1.2 times the hand-written one's, a ratio of .833. `unrolled` plays the ring experiment with
 `--config.unroll=5` against itself without; a round costs at most 8 times as much, a ratio of .125.
 """

@@ -38,7 +38,7 @@ from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.network import Network
-from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
 from gan_jax.objectives.ac_gan import ac_gan
 from gan_jax.objectives.began import began

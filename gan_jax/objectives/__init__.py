@@ -3,7 +3,7 @@
 from gan_jax.game import unconditional
 from gan_jax.objectives._compose import two_player, unrolled, with_transforms
 from gan_jax.objectives._critics import autoencoder_critic, class_critic, with_score
-from gan_jax.objectives._forward import label_condition
+from gan_jax.objectives._forward import critic_closure, forward, generate, judge, label_condition, view
 from gan_jax.objectives._penalties import (
     critic_penalty,
     dragan_penalty,
@@ -39,11 +39,15 @@ __all__ = [
     "class_critic",
     "classification",
     "consistency",
+    "critic_closure",
     "critic_penalty",
     "dragan_penalty",
     "feature_matching",
+    "forward",
+    "generate",
     "gradient_penalty",
     "historical_averaging",
+    "judge",
     "label_condition",
     "label_smoothing",
     "latent_consistency",
@@ -60,6 +64,7 @@ __all__ = [
     "two_player",
     "unconditional",
     "unrolled",
+    "view",
     "with_score",
     "with_transforms",
 ]

@@ -6,7 +6,7 @@ import ast
 import inspect
 import pathlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gan_jax.functional import augment, noise, packing
 from gan_jax.game import CriticRole, GeneratorRole, Role
@@ -76,7 +76,7 @@ def section(name: str) -> str:
         f"- players: {', '.join(f'`{n}` ({role_text(p.role)})' for n, p in objective.players.items())}",
         f"- losses: of the critic's {'features' if objective.on_features else 'scores'}"
         + (", which are logits" if objective.logits else ""),
-        f"- proven in: {', '.join(tests)}",
+        f"- proven in: {', '.join(tests) or 'the examples of its file'}",
         f"- takes: {', '.join(taken)}",
         f"- refuses: {', '.join(refused) or 'nothing'}",
     ]
@@ -108,13 +108,12 @@ def is_maker(function: Callable[..., object]) -> bool:
     return inspect.signature(function).return_annotation in ("Term", "InputTransform")
 
 
-def page() -> str:
-    """The whole page."""
+def page(names: Sequence[str] = _catalogue.OBJECTIVES) -> str:
+    """The whole page, or that of some objectives."""
     table = "\n".join(
-        f"| [`{name}`](#{name}) | {', '.join(_catalogue.example(name).players)} |"
-        for name in _catalogue.OBJECTIVES
+        f"| [`{name}`](#{name}) | {', '.join(_catalogue.example(name).players)} |" for name in names
     )
-    sections = "\n\n".join(section(name) for name in _catalogue.OBJECTIVES)
+    sections = "\n\n".join(section(name) for name in names)
     parts = [
         HEADER,
         f"| objective | players |\n| --- | --- |\n{table}\n",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import gan_jax.objectives
 from gan_jax.functional.codes import Code
@@ -41,15 +43,14 @@ def factory(name: str) -> Callable[..., Objective]:
     return getattr(module(name), name)
 
 
+ARGUMENTS: dict[str, Any] = {"prior": gaussian(LATENT_SIZE), "noise": LATENT_SIZE, "code": CODE}
+"""What a factory may ask for without a default, by the parameter's name."""
+
+
 def example(name: str) -> Objective:
     """An objective with its defaults and a small prior."""
-    if name == "cycle_gan":
-        return factory(name)()
-    if name == "pix2pix":
-        return factory(name)()
-    if name == "info_gan":
-        return factory(name)(LATENT_SIZE, code=CODE)
-    return factory(name)(gaussian(LATENT_SIZE))
+    parameters = inspect.signature(factory(name)).parameters.values()
+    return factory(name)(**{p.name: ARGUMENTS[p.name] for p in parameters if p.default is p.empty})
 
 
 def critic_of(objective: Objective) -> str:

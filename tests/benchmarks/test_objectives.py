@@ -1,4 +1,4 @@
-"""The hand-written rounds are those of the library: every objective is there, and one is played on both sides."""
+"""The hand-written rounds are those of the library's objectives; one is played on both sides."""
 
 import pytest
 
@@ -7,8 +7,9 @@ from benchmarks.hand_written import HANDS
 from gan_jax.objectives._catalogue import OBJECTIVES
 
 
-def test_every_objective_is_written_by_hand_too():
-    assert {name.partition(":")[0] for name in HANDS} == set(OBJECTIVES)
+def test_what_is_written_by_hand_are_objectives():
+    """Not the other way round: a new objective needs no hand-written round."""
+    assert {name.partition(":")[0] for name in HANDS} <= set(OBJECTIVES)
 
 
 @pytest.mark.full

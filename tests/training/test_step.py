@@ -179,8 +179,8 @@ def test_unrolled_steps_have_keys_of_their_own():
 
 def test_ema_by_hand():
     """a <- d a + (1 - d) p after every round, from a = p at the start.
-
-    A number is warmed up, d_t = min(d, (1 + t) / (10 + t)) = 1/10, 2/11, 1/4; a function of the round is taken as it
+    A number is warmed up, d_t = min(d, (1 + t) / (10 + t)) = 1/10, 2/11, 1/4; a function of the round is taken as
+    it is: 1 - 1 / (t + 2) is the plain mean.
     is: 1 - 1 / (t + 2) is the plain mean.
     """
     game = helpers.game(

@@ -269,14 +269,15 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
 def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Term:
     """||theta - 1/t sum_i theta[i]||^2: a pull towards the mean of all of the player's past parameters.
 
-    The mean and its count are kept in the player's objective state; at the first turn it is the initial parameters.
+    The mean is of theta[0], ..., theta[t - 1], those before the present ones, each once; at the first turn, where
+    there are none, the term is 0. The mean and its count are kept in the player's objective state.
 
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.3 (arXiv:1606.03498).
     """
 
     def begin(params: Tree) -> Tree:
-        return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.ones(())}
+        return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.zeros(())}
 
     def value(c: TermContext) -> Outcome:
         params, past = c.players[player].params, c.state

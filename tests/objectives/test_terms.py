@@ -239,7 +239,7 @@ def test_lecam_anchors_are_not_differentiated():
 
 
 def test_historical_averaging_by_hand():
-    """The mean of theta[1..t], updated after each turn; a single number that moves 0 -> 2 -> 4."""
+    """The mean of theta[0..t-1]; a single number that moves 0 -> 2 -> 4 -> 7."""
 
     def theta(params, model_state, x, train, key):
         return params * x[:, 0], model_state
@@ -249,19 +249,19 @@ def test_historical_averaging_by_hand():
     game = helpers.game(objective, networks_=networks, lr=0.0)
     players = helpers.players_of(game)
     means = []
-    for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, (4 - 2 / 3) ** 2)]:
-        # mean of {0}, then of {0, 0}, then of {0, 0, 2}: the present one joins after its own turn.
+    # From the mean of {0}, of {0, 2} and of {0, 2, 4}: 2 - 0, 4 - 1, 7 - 2. The present one joins after its turn.
+    for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, 9.0), (7.0, 25.0)]:
         players["critic"] = players["critic"]._replace(params=jnp.array(value))
         players, metrics = apply_turn(turn("critic"), context(game, players, helpers.batch()))
         np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
         means.append(float(players["critic"].objective_state["historical_averaging"]["mean"]))
-    np.testing.assert_allclose(means, [0.0, 2 / 3, 6 / 4], rtol=1e-5)
+    np.testing.assert_allclose(means, [0.0, 1.0, 2.0, 13 / 4], rtol=1e-5)
 
 
 def test_historical_averaging_of_the_generator():
     game = helpers.game(add_terms(gan(PRIOR), historical_averaging(player="generator")))
     after, _ = apply_turn(turn("generator"), context(game, helpers.players_of(game), helpers.batch()))
-    assert after["generator"].objective_state["historical_averaging"]["count"] == 2
+    assert after["generator"].objective_state["historical_averaging"]["count"] == 1
 
 
 def test_adaptive_augmentation_follows_the_overfitting():

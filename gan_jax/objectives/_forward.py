@@ -11,7 +11,15 @@ import jax.numpy as jnp
 from gan_jax.dependence import couples_batch
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
-from gan_jax.game import Condition, TurnContext, check_score_shape, coupled_error, unconditional
+from gan_jax.game import (
+    Condition,
+    CriticRole,
+    Objective,
+    TurnContext,
+    check_score_shape,
+    coupled_error,
+    unconditional,
+)
 from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
@@ -62,6 +70,14 @@ def transform_inputs(
     return inputs
 
 
+def transform_name(objective: Objective, critic: str, kind: str) -> str:
+    """By which a critic's input transforms draw for examples of a kind, `real` or `fake`.
+
+    Where there are several critics, each one's draws are its own.
+    """
+    return kind if len(objective.with_role(CriticRole)) < 2 else f"{critic}/{kind}"
+
+
 def judge(
     context: TurnContext, inputs: tuple[Array, ...], model_state: Tree, name: str, critic: str = "critic"
 ) -> tuple[dict[str, Array], Tree]:
@@ -92,7 +108,6 @@ def view(
     name: str,
     *,
     critic: str = "critic",
-    transform_name: str | None = None,
     read: Read = score,
 ) -> tuple[CriticView, Tree]:
     """The critic's view of examples `x [B, ...]`, and its model state after the call.
@@ -104,12 +119,12 @@ def view(
       model_state: the critic's before the call.
       name: `real`, `fake`, or what else the examples are: the call's key is drawn by it.
       critic: who judges.
-      transform_name: by which the transforms draw; `name` by default.
       read: what the view's score is of.
     """
-    inputs = transform_inputs(context, (x, *conditions), transform_name or name, critic)
+    drawn_by = transform_name(context.game.objective, critic, name)
+    inputs = transform_inputs(context, (x, *conditions), drawn_by, critic)
     outputs, model_state = judge(context, inputs, model_state, name, critic)
-    return CriticView(inputs, conditions, outputs, read(outputs)), model_state
+    return CriticView(inputs, x, conditions, outputs, read(outputs)), model_state
 
 
 def forward(
@@ -137,18 +152,6 @@ def forward(
     fake, state = view(context, samples, conditions, state, "fake", read=read)
     outputs = ForwardOutputs(real, fake, samples, latent, generator_inputs)
     return outputs, {"generator": generator_state, "critic": state}
-
-
-def critic_closure(
-    context: TurnContext, conditions: tuple[Array, ...] = (), critic: str = "critic"
-) -> Callable[[Array], Array]:
-    """The critic as `x [B, ...] -> score [B]` at its current parameters; its model state stays as it is."""
-
-    def closure(x: Array) -> Array:
-        outputs, _ = judge(context, (x, *conditions), context.players[critic].model_state, "closure", critic)
-        return score(outputs)
-
-    return closure
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gan_jax.field import is_mean_over_examples
 from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
-from gan_jax.types import Array, Tree
+from gan_jax.types import Array, Key, Tree
 
 Weight: TypeAlias = float | Callable[[Array], Array]
 """A number, or `round -> number`."""
@@ -26,12 +26,14 @@ class TermContext(TurnContext):
       player: whose loss the term joins.
       outputs: of the loss.
       model_state: the player's after the loss's calls.
+      loss_key: the key by which the loss drew; `turn_key` is the term's.
       state: what the term remembers, where it remembers something.
     """
 
     player: str
     outputs: ForwardOutputs
     model_state: Tree
+    loss_key: Key
     state: Tree = None
 
     @property
@@ -296,6 +298,7 @@ def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Ou
             player=added.player,
             outputs=output.outputs,
             model_state=output.model_state,
+            loss_key=context.turn_key,
             state=before,
         )
         given = added.value(seen)

@@ -67,8 +67,8 @@ def _adversarial(context: TurnContext, direction: Direction) -> tuple[ForwardOut
     samples, generator_state = generate(context, source, context.players[generator].model_state, generator)
     state = context.players[critic].model_state
     target = context.batch[direction.target]
-    real, state = view(context, target, (), state, "real", critic=critic, transform_name=f"{critic}/real")
-    fake, state = view(context, samples, (), state, "fake", critic=critic, transform_name=f"{critic}/fake")
+    real, state = view(context, target, (), state, "real", critic=critic)
+    fake, state = view(context, samples, (), state, "fake", critic=critic)
     outputs = ForwardOutputs(real, fake, samples, generator_inputs=source)
     return outputs, {generator: generator_state, critic: state}
 

@@ -43,12 +43,35 @@ def features(outputs: Mapping[str, Array]) -> Array:
 
 def label_condition(batch: Batch) -> tuple[Array, ...]:
     """The label y `[B]`, given to generator and critic."""
-    return (batch["y"],)
+    return (entry(batch, "y"),)
+
+
+def entry(batch: Batch, name: str) -> Any:
+    """One of a batch's entries, `[B, ...]`.
+
+    Raises:
+      ValueError: if the batch is no mapping, has no such entry, or the entry has no examples.
+
+    >>> entry({"y": jnp.array([3])}, "x")
+    Traceback (most recent call last):
+    ValueError: The game needs a batch's real examples under 'x'; this batch has ['y'].
+    """
+    what = f"{_ENTRIES[name]} under {name!r}" if name in _ENTRIES else f"entry {name!r}"
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"A batch is a mapping, {{'x': [B, ...]}}; got {type(batch).__name__}.")
+    if name not in batch:
+        raise ValueError(f"The game needs a batch's {what}; this batch has {sorted(batch)}.")
+    if any(leaf.shape[:1] == (0,) for leaf in jax.tree.leaves(batch[name])):
+        raise ValueError(f"A batch has one example or more, but its {what} have shape {batch[name].shape}.")
+    return batch[name]
+
+
+_ENTRIES = {"x": "real examples", "y": "labels", "condition": "images to translate"}
 
 
 def batch_size(batch: Batch) -> int:
     """B of the batch's `x`."""
-    return jax.tree.leaves(batch["x"])[0].shape[0]
+    return jax.tree.leaves(entry(batch, "x"))[0].shape[0]
 
 
 def generate(
@@ -138,8 +161,7 @@ def forward(
     What a player's loss does not use is dropped by the compiler.
     """
     batch, prior = context.batch, context.game.objective.prior
-    if "x" not in batch:
-        raise ValueError(f"A batch has its real examples under 'x'; this one has {sorted(batch)}.")
+    examples = entry(batch, "x")
     latent = None
     generator_inputs: tuple[Any, ...] = condition(batch)
     if prior is not None:
@@ -148,7 +170,7 @@ def forward(
     samples, generator_state = generate(context, generator_inputs, context.players["generator"].model_state)
     conditions = (critic_condition or condition)(batch)
     state = context.players["critic"].model_state
-    real, state = view(context, batch["x"], conditions, state, "real", read=read)
+    real, state = view(context, examples, conditions, state, "real", read=read)
     fake, state = view(context, samples, conditions, state, "fake", read=read)
     outputs = ForwardOutputs(real, fake, samples, latent, generator_inputs)
     return outputs, {"generator": generator_state, "critic": state}

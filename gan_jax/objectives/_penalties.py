@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from gan_jax.functional import penalties
+from gan_jax.functional.options import check_number
 from gan_jax.objectives._forward import (
     check_uncoupled,
     features,
@@ -71,12 +72,12 @@ def _unpacked(x: Array, packs: int) -> Array:
     return x if packs == 1 else x.reshape(-1, *x.shape[2:])
 
 
-def _checked(at: At, name: str) -> At:
+def _check(name: str, at: At, weight: Weight) -> None:
     if at not in ("raw", "transformed"):
         raise ValueError(
-            f"The term {name!r} is of the critic at 'raw' or 'transformed' examples, got at={at!r}."
+            f"{name}(at={at!r}): at is 'raw' or 'transformed', the examples that the slope is by."
         )
-    return at
+    check_number(name, "weight", weight, least=0)
 
 
 def critic_penalty(
@@ -106,9 +107,9 @@ def critic_penalty(
       kind: `real` or `fake`: whose conditions, and whose draws of the transforms, go with the points.
 
     Raises:
-      ValueError: if `at` is neither.
+      ValueError: if `at` is neither, or the weight is negative or not finite.
     """
-    _checked(at, name)
+    _check(name, at, weight)
 
     def value(c: TermContext) -> Array:
         check_uncoupled(c, critic, c.real.inputs, name)
@@ -145,7 +146,7 @@ def feature_penalty(
       every: lazy regularisation.
       at: as in `critic_penalty`.
     """
-    _checked(at, name)
+    _check(name, at, weight)
 
     def value(c: TermContext) -> Array:
         check_uncoupled(c, "critic", c.real.inputs, name)
@@ -176,8 +177,10 @@ def gradient_penalty(
 ) -> Term:
     """lambda E (||grad D(x_hat)|| - target)^2 on interpolates of real and fake (Gulrajani et al., 2017, (3)).
 
-    With `one_sided`, only norms above the target count.
+    With `one_sided`, only norms above the target count. For a target t other than 1, TF-GAN divides this by t^2:
+    its weight lambda is lambda / t^2 here.
     """
+    check_number("gradient_penalty", "target", target, least=0)
     return critic_penalty(
         "gradient_penalty",
         penalties.interpolates,
@@ -205,6 +208,8 @@ def mixture_penalty(
       Grewal et al., Variance Regularizing Adversarial Learning, 2017, on alternatives to weight clipping
       (arXiv:1707.00309).
     """
+    check_number("mixture_penalty", "target", target, least=0)
+    check_number("mixture_penalty", "t", t, least=0, most=1)
     return critic_penalty(
         "mixture_penalty",
         lambda key, real, fake: penalties.mixture(key, real, fake, t),
@@ -227,8 +232,11 @@ def dragan_penalty(
 ) -> Term:
     """lambda E (||grad D(x + delta)|| - target)^2 around the data (Kodali et al., 2017, section 2.4).
 
-    delta = scale std(x) u, u ~ U[0, 1] in every coordinate, with the standard deviation of the whole batch.
+    delta = a scale std(x) u, u ~ U[0, 1] in every coordinate, a ~ U[0, 1] for every example, with the standard
+    deviation of the whole batch.
     """
+    check_number("dragan_penalty", "target", target, least=0)
+    check_number("dragan_penalty", "scale", scale, least=0)
     return critic_penalty(
         "dragan_penalty",
         lambda key, real, fake: penalties.dragan_point(key, real, scale),
@@ -266,6 +274,7 @@ def r1(
     at: At = "raw",
 ) -> Term:
     """gamma/2 E ||grad D(x)||^2 at real samples (Mescheder et al., 2018, equation (9))."""
+    check_number("r1", "gamma", gamma, least=0)
     return critic_penalty(
         "r1",
         lambda key, real, fake: real,
@@ -287,6 +296,7 @@ def r2(
     at: At = "raw",
 ) -> Term:
     """gamma/2 E ||grad D(x)||^2 at fake samples (Mescheder et al., 2018, equation (10))."""
+    check_number("r2", "gamma", gamma, least=0)
     return critic_penalty(
         "r2",
         lambda key, real, fake: fake,

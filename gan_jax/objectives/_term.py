@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.field import is_mean_over_examples
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
 from gan_jax.types import Array, Key, Tree
@@ -108,6 +109,9 @@ class Term:
       needs_losses: the player's loss must be a mean over independent examples, which is found when it is traced.
       single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
       uncoupled_critic: a critic that must not couple the examples of its batch.
+
+    Raises:
+      ValueError: if the weight is not finite, or `every` is not a whole number of 1 or more.
     """
 
     name: str
@@ -124,6 +128,10 @@ class Term:
     needs_losses: bool = False
     single_examples: bool = False
     uncoupled_critic: str | None = None
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "weight", self.weight)
+        check_count(self.name, "every", self.every)
 
 
 def term(
@@ -188,8 +196,6 @@ def _add_term(objective: Objective, added: Term) -> Objective:
             f"{sorted(objective.players)}."
         )
     check_goes_with(objective, added)
-    if added.every < 1:
-        raise ValueError(f"The term {added.name!r} is computed every n >= 1 rounds, got {added.every}.")
     if any((record.player, record.name) == (added.player, added.name) for record in objective.terms):
         raise ValueError(
             f"The loss of {added.player!r} already has a term named {added.name!r}: add it once, or rename one."

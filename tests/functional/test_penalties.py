@@ -111,7 +111,7 @@ def test_mixture_takes_whole_samples(t):
 
 
 def test_dragan_points_lie_within_half_a_deviation_as_in_the_authors_code():
-    """x + a std(x) u / 2: of 10,000 coordinates the largest u is nearly 1, so the largest step is an example's a."""
+    """x + a std(x) u / 2: of 10,000 coordinates the largest u is nearly 1, so the largest step is its a."""
     real = jax.random.normal(KEY, (400, 10_000)) * 3
     steps = np.asarray(penalties.dragan_point(jax.random.key(1), real) - real) / (0.5 * float(jnp.std(real)))
     assert steps.min() >= -1e-5

@@ -149,7 +149,6 @@ def test_a_lazy_term_keeps_its_memory_while_it_rests():
             constant_term(1.0, needs_features=True),
             "needs an objective with losses of features; this one's are of scores",
         ),
-        (constant_term(1.0, every=0), "every n >= 1 rounds, got 0"),
         (dataclasses.replace(constant_term(1.0), player="encoder"), "joins the loss of 'encoder'"),
     ],
 )

@@ -133,7 +133,7 @@ def test_top_k_of_all_is_the_base_and_its_share_may_anneal():
 
 @pytest.mark.parametrize("fraction", [0.0, 1.5])
 def test_top_k_is_a_share(fraction):
-    with pytest.raises(ValueError, match=r"a share in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"top_k\(fraction=.*in \(0, 1\]"):
         top_k(fraction)
 
 
@@ -446,7 +446,7 @@ def test_penalties_of_features_are_of_the_raw_examples():
 
 
 def test_a_penalty_at_another_place_is_refused():
-    with pytest.raises(ValueError, match=r"'r1'.*'raw' or 'transformed'.*at='real'"):
+    with pytest.raises(ValueError, match=r"r1\(at='real'\): at is 'raw' or 'transformed'"):
         r1(at="real")
 
 

@@ -619,9 +619,10 @@ def game_of(
 
 def _optimizer(config: Any, recipe: Recipe, play: Play, *, critic: bool) -> optax.GradientTransformation:
     assert play.learning_rate is not None
+    # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
-        return optimizer(play.learning_rate, clip=recipe.clip if critic else None)
-    # Unrolling differentiates through Adam, whose square root has no derivative at zero.
+        clip = recipe.clip if critic else None
+        return optimizer(play.learning_rate, clip=clip, differentiable=config.unroll > 0)
     return optax.adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
 
 

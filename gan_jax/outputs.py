@@ -13,12 +13,14 @@ class CriticView(NamedTuple):
 
     Attributes:
       inputs: `(x, *conditions)`, each `[B, ...]`, after the objective's input transforms.
+      raw: the examples `[B, ...]` before the transforms.
       conditions: the conditions before the transforms.
       outputs: the critic's `score` and heads by name, in float32 or wider.
       score: `[B]`, higher for what looks more real: the critic's own score unless the objective reads another head.
     """
 
     inputs: tuple[Array, ...]
+    raw: Array
     conditions: tuple[Array, ...]
     outputs: Mapping[str, Array]
     score: Array

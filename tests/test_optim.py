@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.optim import clip_params
+from gan_jax.objectives import wgan
+from gan_jax.optim import clip_params, lazy_adam
 
 
 class ClipParams(chex.TestCase):
@@ -50,3 +51,32 @@ def test_bound_must_be_positive(bound):
 def test_needs_params():
     with pytest.raises(ValueError, match="call update"):
         clip_params(0.1).update(jnp.zeros(1), optax.EmptyState())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "step"),
+    [
+        # sqrt(v) = 1e-6 after many steps of one gradient g = 1e-6, and 1e-6 / (1e-6 + 1e-8) = 1 / 1.01.
+        (wgan.optimizer(), -5e-5 / 1.01),
+        # The same with Adam: m / (sqrt(v) + 1e-8).
+        (lazy_adam(2e-3, every=1), -1e-3 / 1.01),
+    ],
+    ids=["wgan's RMSProp", "lazy Adam"],
+)
+def test_small_gradients_take_whole_steps(optimizer, step):
+    """The stabiliser stands beside the root, as in the authors' frameworks."""
+    params, gradient = jnp.zeros(()), jnp.asarray(1e-6)
+
+    def one(state, _):
+        update, state = optimizer.update(gradient, state, params)
+        return state, update
+
+    _, updates = jax.lax.scan(one, optimizer.init(params), length=2000)
+    np.testing.assert_allclose(updates[-1], step, rtol=1e-4)
+
+
+def test_wgans_first_step_is_that_of_pytorch():
+    """v = .01 g^2 after one step: lr g / (.1 g + 1e-8), 10 lr for a gradient of any size but the smallest."""
+    optimizer = wgan.optimizer(1.0)
+    update, _ = optimizer.update(jnp.array([2.0, 1e-7]), optimizer.init(jnp.zeros(2)))
+    np.testing.assert_allclose(update, [-10.0, -1e-7 / (1e-8 + 1e-8)], rtol=1e-5)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it where the meaning of an entry changes."""
 
 Write = Callable[[str, np.ndarray], None]
@@ -54,7 +54,7 @@ def cached(
     """What `build` writes, from the cache where `key` was built before.
 
     Args:
-      key: all that the result depends on, as JSON; files by name, size and time of change.
+      key: all that the result depends on, as JSON; files as `images.listing` has them.
       build: `write -> record`: writes arrays row by row and returns the record.
       use_cache: if false, nothing is read from or written to disk.
       memory_map: leave the arrays on disk, read-only, for sets larger than the memory; then only their sizes are

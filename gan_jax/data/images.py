@@ -31,6 +31,8 @@ MAX_PIXELS = 2**26
 METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 """How images are resized; all but `nearest` average over what they shrink."""
 PARTS = ("whole", "left", "right")
+ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow keeps metadata that may say how an image is turned."""
 _CHUNK, _PART = 1024, 32
 
 _log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ _log = logging.getLogger(__name__)
 class Conversion:
     """How an image of any kind becomes `[size, size, channels]` uint8.
 
-    It is laid on white where it is transparent, turned as its EXIF data say, cropped at the centre to a square, and
-    resized; 16 bits are brought to 8.
+    It is laid on white where it is transparent, turned as its EXIF or XMP data say, cropped at the centre to a
+    square, and resized; 16 bits are brought to 8.
 
     Attributes:
       size: height and width; `None` leaves them.
@@ -106,7 +108,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     """A Pillow image upright, in mode L or RGB: transparency laid on white, 16 bits brought to 8."""
     from PIL import Image, ImageOps
 
-    if "exif" in image.info or image.format == "TIFF":
+    if not ORIENTED.isdisjoint(image.info) or image.format == "TIFF":
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         values = np.asarray(image)
@@ -180,9 +182,8 @@ class ImageFolder:
     def warn(self, folder: str | pathlib.Path, at_most: int = 5) -> None:
         """Logs one line if files were skipped: how many, and the first of them with their reasons."""
         if self.skipped:
-            named = ", ".join(
-                f"{name} ({why})" for name, why in itertools.islice(self.skipped.items(), at_most)
-            )
+            first = itertools.islice(self.skipped.items(), at_most)
+            named = ", ".join(f"{printable(name)} ({why})" for name, why in first)
             more = ", ..." if len(self.skipped) > at_most else ""
             total = len(self.skipped) + len(self.arrays["x"])
             _log.warning("Skipped %d of %d files in %s: %s%s", len(self.skipped), total, folder, named, more)
@@ -267,7 +268,8 @@ def image_folder(stored: Stored, conversion: Conversion) -> ImageFolder:
 def _first(skipped: dict[str, str], at_most: int = 3) -> str:
     if not skipped:
         return "it holds no files"
-    named = "; ".join(f"{name}: {why}" for name, why in itertools.islice(skipped.items(), at_most))
+    first = itertools.islice(skipped.items(), at_most)
+    named = "; ".join(f"{printable(name)}: {why}" for name, why in first)
     return f"{len(skipped)} files skipped ({named})"
 
 
@@ -305,12 +307,26 @@ def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
     return sorted(files), skipped
 
 
+def printable(name: str) -> str:
+    """A file's name for a message: bytes that are not UTF-8 are escaped.
+
+    >>> printable("caf\\udce9.png")
+    'caf\\\\xe9.png'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def listing(root: pathlib.Path, files: Sequence[str]) -> str:
-    """A sum over the files' names, sizes and times of change: another one means that something changed."""
+    """A sum over what the file system says of the files: another one means that something may have changed.
+
+    A file that replaces another of the same name, size and time of writing (`cp -p`, `rsync -t`, an unpacked
+    archive) has another inode or another time of change, which no program sets.
+    """
     total = hashlib.sha256()
     for name in files:
         about = (root / name).stat()
-        total.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+        numbers = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+        total.update(b"\0".join([os.fsencode(name), *(str(n).encode() for n in numbers)]) + b"\n")
     return total.hexdigest()
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten, over_batch
+from gan_jax.keys import named_key
 from gan_jax.types import Array, Key
 
 Critic = Callable[[Array], Array]
@@ -50,6 +51,8 @@ def mixture(key: Key, real: Array, fake: Array, t: float = 0.5) -> Array:
 def norm_penalty(critic: Critic, x: Array, target: float = 1.0, one_sided: bool = False) -> Array:
     """(||grad D(x)|| - target)^2, or its one-sided form max(0, ||grad D(x)|| - target)^2: `[B]`.
 
+    TF-GAN's penalty with a target t is (||grad D(x)|| / t - 1)^2, this one divided by t^2.
+
     References:
       Gulrajani et al., Improved Training of Wasserstein GANs, 2017, equation (3) (arXiv:1704.00028).
     """
@@ -77,6 +80,14 @@ def max_squared_norm(critic: Critic, x: Array) -> Array:
 
 
 def dragan_point(key: Key, real: Array, scale: float = 0.5) -> Array:
-    """x + scale std(x) u, u ~ U[0, 1] for every coordinate: around the data (Kodali et al., 2017)."""
+    """x + a scale std(x) u, u ~ U[0, 1] for every coordinate and a ~ U[0, 1] for every example: around the data.
+
+    The standard deviation is of the whole batch.
+
+    References:
+      Kodali et al., On Convergence and Stability of GANs, 2017 (arXiv:1705.07215), as in the authors' code.
+    """
     u = over_batch(jax.random.uniform(key, real.shape, dtype=real.dtype))
-    return real + scale * jnp.std(real) * u
+    shape = (real.shape[0],) + (1,) * (real.ndim - 1)
+    a = over_batch(jax.random.uniform(named_key(key, "alpha"), shape, dtype=real.dtype))
+    return real + a * scale * jnp.std(real) * u

@@ -143,8 +143,8 @@ def unrolled(
     """Lets `player` minimise its loss as it will be after `steps` turns of its opponent.
 
     The opponent's turns are those of `objective`, on the turn's own batch, through `game.field` and the
-    opponent's own optimiser; the gradient runs through all of them. Adam needs `eps_root=1e-8`, since its square
-    root has no derivative at zero.
+    opponent's own optimiser; the gradient runs through all of them. Adam needs `eps_root=1e-8`, RMSProp
+    `eps_in_sqrt=True` (`wgan.optimizer(differentiable=True)`), since a square root has no derivative at zero.
 
     Args:
       objective: the base; `steps=0` returns it unchanged.
@@ -208,5 +208,5 @@ def _check_differentiable(opponent: str, game: Game) -> None:
         raise ValueError(
             f"unrolled differentiates through the optimiser of {opponent!r}, whose step has no derivative where a "
             "gradient is zero: the first dead unit would make the loss NaN. Give it an eps under the root: "
-            "optax.adam(..., eps_root=1e-8)."
+            "optax.adam(..., eps_root=1e-8), optax.rmsprop(..., eps_in_sqrt=True)."
         )

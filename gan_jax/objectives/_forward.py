@@ -11,7 +11,15 @@ import jax.numpy as jnp
 from gan_jax.dependence import couples_batch
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
-from gan_jax.game import Condition, TurnContext, check_score_shape, coupled_error, unconditional
+from gan_jax.game import (
+    Condition,
+    CriticRole,
+    Objective,
+    TurnContext,
+    check_score_shape,
+    coupled_error,
+    unconditional,
+)
 from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
@@ -35,12 +43,35 @@ def features(outputs: Mapping[str, Array]) -> Array:
 
 def label_condition(batch: Batch) -> tuple[Array, ...]:
     """The label y `[B]`, given to generator and critic."""
-    return (batch["y"],)
+    return (entry(batch, "y"),)
+
+
+def entry(batch: Batch, name: str) -> Any:
+    """One of a batch's entries, `[B, ...]`.
+
+    Raises:
+      ValueError: if the batch is no mapping, has no such entry, or the entry has no examples.
+
+    >>> entry({"y": jnp.array([3])}, "x")
+    Traceback (most recent call last):
+    ValueError: The game needs a batch's real examples under 'x'; this batch has ['y'].
+    """
+    what = f"{_ENTRIES[name]} under {name!r}" if name in _ENTRIES else f"entry {name!r}"
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"A batch is a mapping, {{'x': [B, ...]}}; got {type(batch).__name__}.")
+    if name not in batch:
+        raise ValueError(f"The game needs a batch's {what}; this batch has {sorted(batch)}.")
+    if any(leaf.shape[:1] == (0,) for leaf in jax.tree.leaves(batch[name])):
+        raise ValueError(f"A batch has one example or more, but its {what} have shape {batch[name].shape}.")
+    return batch[name]
+
+
+_ENTRIES = {"x": "real examples", "y": "labels", "condition": "images to translate"}
 
 
 def batch_size(batch: Batch) -> int:
     """B of the batch's `x`."""
-    return jax.tree.leaves(batch["x"])[0].shape[0]
+    return jax.tree.leaves(entry(batch, "x"))[0].shape[0]
 
 
 def generate(
@@ -60,6 +91,14 @@ def transform_inputs(
         key = context.key(f"prepare/{place}/{name}")
         inputs = transform.apply(inputs, key, context.step, context.players[critic].objective_state)
     return inputs
+
+
+def transform_name(objective: Objective, critic: str, kind: str) -> str:
+    """By which a critic's input transforms draw for examples of a kind, `real` or `fake`.
+
+    Where there are several critics, each one's draws are its own.
+    """
+    return kind if len(objective.with_role(CriticRole)) < 2 else f"{critic}/{kind}"
 
 
 def judge(
@@ -92,7 +131,6 @@ def view(
     name: str,
     *,
     critic: str = "critic",
-    transform_name: str | None = None,
     read: Read = score,
 ) -> tuple[CriticView, Tree]:
     """The critic's view of examples `x [B, ...]`, and its model state after the call.
@@ -104,12 +142,12 @@ def view(
       model_state: the critic's before the call.
       name: `real`, `fake`, or what else the examples are: the call's key is drawn by it.
       critic: who judges.
-      transform_name: by which the transforms draw; `name` by default.
       read: what the view's score is of.
     """
-    inputs = transform_inputs(context, (x, *conditions), transform_name or name, critic)
+    drawn_by = transform_name(context.game.objective, critic, name)
+    inputs = transform_inputs(context, (x, *conditions), drawn_by, critic)
     outputs, model_state = judge(context, inputs, model_state, name, critic)
-    return CriticView(inputs, conditions, outputs, read(outputs)), model_state
+    return CriticView(inputs, x, conditions, outputs, read(outputs)), model_state
 
 
 def forward(
@@ -123,8 +161,7 @@ def forward(
     What a player's loss does not use is dropped by the compiler.
     """
     batch, prior = context.batch, context.game.objective.prior
-    if "x" not in batch:
-        raise ValueError(f"A batch has its real examples under 'x'; this one has {sorted(batch)}.")
+    examples = entry(batch, "x")
     latent = None
     generator_inputs: tuple[Any, ...] = condition(batch)
     if prior is not None:
@@ -133,22 +170,10 @@ def forward(
     samples, generator_state = generate(context, generator_inputs, context.players["generator"].model_state)
     conditions = (critic_condition or condition)(batch)
     state = context.players["critic"].model_state
-    real, state = view(context, batch["x"], conditions, state, "real", read=read)
+    real, state = view(context, examples, conditions, state, "real", read=read)
     fake, state = view(context, samples, conditions, state, "fake", read=read)
     outputs = ForwardOutputs(real, fake, samples, latent, generator_inputs)
     return outputs, {"generator": generator_state, "critic": state}
-
-
-def critic_closure(
-    context: TurnContext, conditions: tuple[Array, ...] = (), critic: str = "critic"
-) -> Callable[[Array], Array]:
-    """The critic as `x [B, ...] -> score [B]` at its current parameters; its model state stays as it is."""
-
-    def closure(x: Array) -> Array:
-        outputs, _ = judge(context, (x, *conditions), context.players[critic].model_state, "closure", critic)
-        return score(outputs)
-
-    return closure
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.field import is_mean_over_examples
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
-from gan_jax.types import Array, Tree
+from gan_jax.types import Array, Key, Tree
 
 Weight: TypeAlias = float | Callable[[Array], Array]
 """A number, or `round -> number`."""
@@ -26,12 +27,14 @@ class TermContext(TurnContext):
       player: whose loss the term joins.
       outputs: of the loss.
       model_state: the player's after the loss's calls.
+      loss_key: the key by which the loss drew; `turn_key` is the term's.
       state: what the term remembers, where it remembers something.
     """
 
     player: str
     outputs: ForwardOutputs
     model_state: Tree
+    loss_key: Key
     state: Tree = None
 
     @property
@@ -106,6 +109,9 @@ class Term:
       needs_losses: the player's loss must be a mean over independent examples, which is found when it is traced.
       single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
       uncoupled_critic: a critic that must not couple the examples of its batch.
+
+    Raises:
+      ValueError: if the weight is not finite, or `every` is not a whole number of 1 or more.
     """
 
     name: str
@@ -122,6 +128,10 @@ class Term:
     needs_losses: bool = False
     single_examples: bool = False
     uncoupled_critic: str | None = None
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "weight", self.weight)
+        check_count(self.name, "every", self.every)
 
 
 def term(
@@ -186,8 +196,6 @@ def _add_term(objective: Objective, added: Term) -> Objective:
             f"{sorted(objective.players)}."
         )
     check_goes_with(objective, added)
-    if added.every < 1:
-        raise ValueError(f"The term {added.name!r} is computed every n >= 1 rounds, got {added.every}.")
     if any((record.player, record.name) == (added.player, added.name) for record in objective.terms):
         raise ValueError(
             f"The loss of {added.player!r} already has a term named {added.name!r}: add it once, or rename one."
@@ -296,6 +304,7 @@ def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Ou
             player=added.player,
             outputs=output.outputs,
             model_state=output.model_state,
+            loss_key=context.turn_key,
             state=before,
         )
         given = added.value(seen)

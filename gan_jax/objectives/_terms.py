@@ -11,7 +11,8 @@ import optax
 from gan_jax.functional.augment import adapt_probability
 from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.codes import Code
-from gan_jax.objectives._forward import generate, judge, score, transform_inputs
+from gan_jax.functional.options import check_number
+from gan_jax.objectives._forward import entry, generate, judge, score, transform_inputs
 from gan_jax.objectives._term import Outcome, Term, TermContext, Weight
 from gan_jax.types import Array, Key, Tree
 
@@ -22,9 +23,14 @@ def label_smoothing(epsilon: Weight = 0.1) -> Term:
     -(1 - e) log D - e log(1 - D) = softplus(-score) + e score: the term is e E[score(x)]. At the optimum
     D = (1 - e) p / (p + p_g): no probability is certain.
 
+    Raises:
+      ValueError: if epsilon is outside [0, 1).
+
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.4 (arXiv:1606.03498).
     """
+
+    check_number("label_smoothing", "epsilon", epsilon, least=0, below=1)
 
     def value(c: TermContext) -> Array:
         return c.real.score
@@ -50,9 +56,14 @@ def match_features(real: Array, fake: Array) -> Array:
 def feature_matching(weight: Weight = 1.0, *, name: str = "features") -> Term:
     """The generator matches the mean of a head of the critic: ||E f(x) - E f(G(z))||^2.
 
+    Raises:
+      ValueError: if the weight is negative or not finite.
+
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.1 (arXiv:1606.03498).
     """
+
+    check_number("feature_matching", "weight", weight, least=0)
 
     def value(c: TermContext) -> Array:
         return match_features(c.real.head(name), c.fake.head(name))
@@ -74,17 +85,18 @@ def reconstruction(weight: Weight = 100.0, *, power: int = 1, target: str = "x")
       target: the batch's entry that is to be reconstructed.
 
     Raises:
-      ValueError: if the power is neither 1 nor 2.
+      ValueError: if the power is neither 1 nor 2, or the weight is negative or not finite.
 
     References:
       Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, equation (3)
       (arXiv:1611.07004).
     """
+    check_number("reconstruction", "weight", weight, least=0)
     if power not in (1, 2):
         raise ValueError(f"A reconstruction has power 1 or 2, got {power}.")
 
     def value(c: TermContext) -> Array:
-        difference = jnp.abs(flatten(c.batch[target] - c.samples))
+        difference = jnp.abs(flatten(entry(c.batch, target) - c.samples))
         return jnp.mean(difference if power == 1 else jnp.square(difference), axis=1)
 
     return Term(name="reconstruction", player="generator", value=value, weight=weight)
@@ -104,9 +116,14 @@ def mutual_information(
       player: whose loss it joins.
       name: the critic's head.
 
+    Raises:
+      ValueError: if the weight is negative or not finite.
+
     References:
       Chen et al., InfoGAN, 2016, equations (5) and (6) (arXiv:1606.03657).
     """
+
+    check_number("mutual_information", "weight", weight, least=0)
 
     def value(c: TermContext) -> Array:
         likelihood = code.log_likelihood(c.fake.head(name), code.of(c.latent))
@@ -135,17 +152,18 @@ def classification(
       label: the batch's entry with the labels, `[B]` integers.
 
     Raises:
-      ValueError: if `on` is none of the three.
+      ValueError: if `on` is none of the three, or the weight is negative or not finite.
 
     References:
       Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equation (3)
       (arXiv:1610.09585).
     """
+    check_number("classification", "weight", weight, least=0)
     if on not in ("real", "fake", "both"):
         raise ValueError(f"classification is on 'real', 'fake' or 'both' samples, got {on!r}.")
 
     def value(c: TermContext) -> Outcome:
-        labels = c.batch[label]
+        labels = entry(c.batch, label)
         losses, metrics = jnp.zeros(labels.shape[0]), {}
         for kind, view in (("real", c.real), ("fake", c.fake)):
             if on not in (kind, "both"):
@@ -173,12 +191,13 @@ def consistency(transform: Callable[[Key, Array], Array], weight: Weight = 10.0,
       on: `real`; or `fake`, which with `real` is the balanced form (bCR).
 
     Raises:
-      ValueError: if `on` is neither.
+      ValueError: if `on` is neither, or the weight is negative or not finite.
 
     References:
       Zhang et al., Consistency Regularization for Generative Adversarial Networks, 2020, equation (4)
       (arXiv:1910.12027); Zhao et al., Improved Consistency Regularization for GANs, 2021 (arXiv:2002.04724).
     """
+    check_number("consistency", "weight", weight, least=0)
     if on not in ("real", "fake"):
         raise ValueError(f"consistency is on 'real' or 'fake' samples, got {on!r}.")
 
@@ -206,9 +225,15 @@ def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
 
     Goes with `latent_diversity` for the generator. Needs a latent that is one array.
 
+    Raises:
+      ValueError: if the weight is negative or not finite, or sigma is not positive.
+
     References:
       Zhao et al., Improved Consistency Regularization for GANs, 2021, Algorithm 2 (arXiv:2002.04724).
     """
+
+    check_number("latent_consistency", "weight", weight, least=0)
+    check_number("latent_consistency", "sigma", sigma, above=0)
 
     def value(c: TermContext) -> Array:
         inputs = transform_inputs(c, (_nudged(c, sigma), *c.fake.conditions), "nudged")
@@ -228,9 +253,15 @@ def latent_consistency(weight: Weight = 5.0, *, sigma: float = 0.03) -> Term:
 def latent_diversity(weight: Weight = 0.5, *, sigma: float = 0.03) -> Term:
     """zCR for the generator: -E mean (G(z) - G(z + delta))^2, samples move with their latents.
 
+    Raises:
+      ValueError: if the weight is negative or not finite, or sigma is not positive.
+
     References:
       Zhao et al., Improved Consistency Regularization for GANs, 2021, Algorithm 2 (arXiv:2002.04724).
     """
+
+    check_number("latent_diversity", "weight", weight, least=0)
+    check_number("latent_diversity", "sigma", sigma, above=0)
 
     def value(c: TermContext) -> Array:
         return -jnp.mean(flatten(jnp.square(c.samples - _nudged(c, sigma))), axis=1)
@@ -244,10 +275,16 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
     For few data. The averages are kept in the critic's objective state, begin at 0, and are logged; the authors
     begin the term after some rounds: give a weight that is 0 until then.
 
+    Raises:
+      ValueError: if the weight is negative or not finite, or the decay is outside [0, 1).
+
     References:
       Tseng et al., Regularizing Generative Adversarial Networks under Limited Data, 2021, equations (3) and (4)
       (arXiv:2104.03310).
     """
+
+    check_number("lecam", "weight", weight, least=0)
+    check_number("lecam", "decay", decay, least=0, below=1)
 
     def value(c: TermContext) -> Outcome:
         real, fake, anchors = c.real.score, c.fake.score, c.state
@@ -269,14 +306,20 @@ def lecam(weight: Weight = 0.3, *, decay: float = 0.99) -> Term:
 def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Term:
     """||theta - 1/t sum_i theta[i]||^2: a pull towards the mean of all of the player's past parameters.
 
-    The mean and its count are kept in the player's objective state; at the first turn it is the initial parameters.
+    The mean is of theta[0], ..., theta[t - 1], those before the present ones, each once; at the first turn, where
+    there are none, the term is 0. The mean and its count are kept in the player's objective state.
+
+    Raises:
+      ValueError: if the weight is negative or not finite.
 
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, section 3.3 (arXiv:1606.03498).
     """
 
+    check_number("historical_averaging", "weight", weight, least=0)
+
     def begin(params: Tree) -> Tree:
-        return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.ones(())}
+        return {"mean": jax.tree.map(jnp.copy, params), "count": jnp.zeros(())}
 
     def value(c: TermContext) -> Outcome:
         params, past = c.players[player].params, c.state
@@ -317,8 +360,7 @@ def top_k(fraction: float | Callable[[Array], Array] = 0.5) -> Term:
     References:
       Sinha et al., Top-k Training of GANs, 2020, section 3 (arXiv:2002.06224).
     """
-    if not callable(fraction) and not 0 < fraction <= 1:
-        raise ValueError(f"top_k keeps a share in (0, 1] of the samples, got {fraction}.")
+    check_number("top_k", "fraction", fraction, above=0, most=1)
 
     def value(c: TermContext) -> Array:
         share = fraction(c.step) if callable(fraction) else fraction
@@ -345,10 +387,16 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
       target: of r_t.
       images: how many it takes to go from 0 to 1.
 
+    Raises:
+      ValueError: if the target is outside (-1, 1), where r_t lies, or `images` is not positive.
+
     References:
       Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3
       (arXiv:2006.06676).
     """
+
+    check_number("adaptive_augmentation", "target", target, above=-1, below=1)
+    check_number("adaptive_augmentation", "images", images, above=0)
 
     def value(c: TermContext) -> Outcome:
         probability, real = c.state, jax.lax.stop_gradient(c.real.score)

@@ -9,6 +9,7 @@ label, the critic is not: it has a head `classes` of K logits beside its score.
 
 from __future__ import annotations
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
@@ -37,10 +38,14 @@ def ac_gan(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equations (2) and (3)
       (arXiv:1610.09585).
     """
+    check_number("ac_gan", "weight", weight, least=0)
     return add_terms(
         base.non_saturating(prior, condition=condition, critic_condition=critic_condition),
         classification(weight, player="critic", on="both", label=label),

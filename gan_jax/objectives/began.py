@@ -12,6 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
@@ -61,10 +62,15 @@ def began(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Berthelot et al., BEGAN: Boundary Equilibrium Generative Adversarial Networks, 2017, section 3.4
       (arXiv:1703.10717).
     """
+    check_number("began", "gamma", gamma, least=0)
+    check_number("began", "rate", rate, least=0)
 
     def balance(c: TermContext) -> Outcome:
         k, real, fake = c.state, c.real.score, c.fake.score

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
@@ -70,10 +71,14 @@ def cat_gan(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Springenberg, Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial Networks,
       2016, equations (7) to (9) (arXiv:1511.06390).
     """
+    check_number("cat_gan", "weight", weight, least=0)
     base = two_player(
         critic=critic_loss,
         generator=generator_loss,

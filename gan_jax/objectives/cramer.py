@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.kernels import distances
+from gan_jax.functional.options import check_number
 from gan_jax.functional.penalties import safe_norm
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
@@ -79,10 +80,14 @@ def cramer(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Bellemare et al., The Cramer Distance as a Solution to Biased Wasserstein Gradients, 2017, Algorithm 1
       (arXiv:1705.10743); Gretton, Notes on the Cramer GAN, 2017, on what the surrogate loses.
     """
+    check_number("cramer", "penalty", penalty, least=0)
 
     def realness(real: Array, fake: Array) -> tuple[Array, Array]:
         reference = jax.lax.stop_gradient(fake)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
+from gan_jax.functional.options import check_number
 from gan_jax.game import CriticRole, GeneratorRole, Objective, PlayerObjective, TurnContext, loss_output
-from gan_jax.objectives._forward import generate, view
+from gan_jax.objectives._forward import entry, generate, view
 from gan_jax.outputs import ForwardOutputs, LossOutput
 from gan_jax.types import Array, Batch, Tree
 
@@ -63,12 +64,12 @@ def generator_loss(real: Array, fake: Array) -> Array:
 def _adversarial(context: TurnContext, direction: Direction) -> tuple[ForwardOutputs, dict[str, Tree]]:
     """A direction's samples and its critic's views, and the model states of both players after the calls."""
     generator, critic = direction.generator, direction.critic
-    source = (context.batch[direction.source],)
+    source = (entry(context.batch, direction.source),)
     samples, generator_state = generate(context, source, context.players[generator].model_state, generator)
     state = context.players[critic].model_state
-    target = context.batch[direction.target]
-    real, state = view(context, target, (), state, "real", critic=critic, transform_name=f"{critic}/real")
-    fake, state = view(context, samples, (), state, "fake", critic=critic, transform_name=f"{critic}/fake")
+    target = entry(context.batch, direction.target)
+    real, state = view(context, target, (), state, "real", critic=critic)
+    fake, state = view(context, samples, (), state, "fake", critic=critic)
     outputs = ForwardOutputs(real, fake, samples, generator_inputs=source)
     return outputs, {generator: generator_state, critic: state}
 
@@ -95,7 +96,7 @@ def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObj
     generator, back = direction.generator, direction.back
 
     def source_of(batch: Batch) -> tuple[Array, ...]:
-        return (batch[direction.source],)
+        return (entry(batch, direction.source),)
 
     def loss(context: TurnContext) -> LossOutput:
         source, target = context.batch[direction.source], context.batch[direction.target]
@@ -129,10 +130,15 @@ def cycle_gan(*, cycle: float = CYCLE, identity: float = 0.0) -> Objective:
       cycle: lambda.
       identity: the weight of E_b ||G(b) - b||_1, which keeps colours (section 5.2; half of lambda there).
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017,
       equations (2) and (3), section 4 (arXiv:1703.10593).
     """
+    check_number("cycle_gan", "cycle", cycle, least=0)
+    check_number("cycle_gan", "identity", identity, least=0)
     ab, ba = DIRECTIONS
     return Objective(
         players={

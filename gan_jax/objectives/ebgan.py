@@ -15,6 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.penalties import safe_norm
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
@@ -71,10 +72,15 @@ def ebgan(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Zhao et al., Energy-based Generative Adversarial Network, 2017, equations (1), (2) and (4)
       (arXiv:1609.03126).
     """
+    check_number("ebgan", "margin", margin, above=0)
+    check_number("ebgan", "pull_away", pull_away, least=0)
     base = two_player(
         critic=functools.partial(critic_loss, margin=margin),
         generator=generator_loss,

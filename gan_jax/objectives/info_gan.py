@@ -9,6 +9,7 @@ and shares its body, as in the paper, so both players raise the bound L_I <= I(c
 from __future__ import annotations
 
 from gan_jax.functional.codes import Code
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
@@ -36,10 +37,14 @@ def info_gan(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Chen et al., InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial
       Nets, 2016, equations (5) and (6) (arXiv:1606.03657).
     """
+    check_number("info_gan", "weight", weight, least=0)
     terms = [mutual_information(code, weight, player=player) for player in ("critic", "generator")]
     return add_terms(
         base.non_saturating(code.prior(noise), condition=condition, critic_condition=critic_condition), *terms

@@ -13,6 +13,7 @@ import functools
 
 import jax.numpy as jnp
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
@@ -44,9 +45,15 @@ def least_squares(
 ) -> Objective:
     """The least-squares objective with targets a (fake), b (real) and c (what the generator wants).
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Mao et al., Least Squares Generative Adversarial Networks, 2017, equation (2) (arXiv:1611.04076).
     """
+    check_number("least_squares", "a", a)
+    check_number("least_squares", "b", b)
+    check_number("least_squares", "c", c)
     return two_player(
         critic=functools.partial(critic_loss, a=a, b=b),
         generator=functools.partial(generator_loss, c=c),

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.kernels import Kernel, rational_quadratic_kernel, squared_mmd
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives._compose import two_player
@@ -62,16 +63,21 @@ def mmd_gan(
     Args:
       prior: draws the latent z.
       kernel: see `functional.kernels`; the default is the mixture of rational quadratic kernels of Binkowski et
-        al., `gaussian_kernel()` that of Li et al.
+        al., `gaussian_kernel()` their Gaussian one, of bandwidths 2, 5, 10, 20, 40 and 80. That of Li et al. is
+        `gaussian_kernel((1.0, 2.0, 4.0, 8.0, 16.0))`.
       penalty: the weight of the witness's gradient penalty; 0 leaves it out (and then clip the critic).
       every: compute the penalty every so many rounds, scaled by as much.
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Li et al., MMD GAN, 2017 (arXiv:1705.08584); Binkowski et al., Demystifying MMD GANs, 2018, sections 2 and 3
       (arXiv:1801.01401).
     """
+    check_number("mmd_gan", "penalty", penalty, least=0)
 
     def realness(real: Array, fake: Array) -> tuple[Array, Array]:
         both = jax.lax.stop_gradient((real, fake))

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective
 from gan_jax.objectives import non_saturating
 from gan_jax.objectives._compose import two_player
-from gan_jax.objectives._forward import mean_score, score
+from gan_jax.objectives._forward import entry, mean_score, score
 from gan_jax.objectives._term import add_terms
 from gan_jax.objectives._terms import reconstruction
 from gan_jax.types import Array, Batch
@@ -30,7 +31,7 @@ generator_loss = non_saturating.generator_loss
 
 def image_condition(batch: Batch) -> tuple[Array, ...]:
     """The image to translate, given to generator and critic."""
-    return (batch["condition"],)
+    return (entry(batch, "condition"),)
 
 
 def patches(out: Mapping[str, Array]) -> Array:
@@ -53,10 +54,14 @@ def pix2pix(
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, equations (1), (3)
       and (4) (arXiv:1611.07004).
     """
+    check_number("pix2pix", "l1", l1, least=0)
     base = two_player(
         critic=critic_loss,
         generator=generator_loss,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating
@@ -100,6 +101,8 @@ def semi_supervised(
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016, sections 3.1 and 5 (arXiv:1606.03498).
     """
+    check_number("semi_supervised", "weight", weight, least=0)
+    check_number("semi_supervised", "smoothing", smoothing, least=0, below=1)
     if generator not in GENERATORS:
         raise ValueError(f"The generator's loss is one of {list(GENERATORS)}, got {generator!r}.")
     matching = generator == "feature_matching"

@@ -41,10 +41,21 @@ def generator_loss(real: Array, fake: Array) -> Array:
 
 
 def optimizer(
-    learning_rate: float = LEARNING_RATE, clip: float | None = None
+    learning_rate: float = LEARNING_RATE, clip: float | None = None, *, differentiable: bool = False
 ) -> optax.GradientTransformation:
-    """RMSProp (decay .99, as in the authors' code), with `clip` followed by weight clipping to [-clip, clip]."""
-    step = optax.rmsprop(learning_rate, decay=0.99)
+    """RMSProp as in the authors' code, with `clip` followed by weight clipping to [-clip, clip].
+
+    v <- .99 v + .01 g^2, theta <- theta - learning_rate g / (sqrt(v) + 1e-8): PyTorch's defaults. Those of
+    `optax.rmsprop` are another decay, .9, and sqrt(v + 1e-8), by which the small gradients of a clipped critic
+    hardly move it.
+
+    Args:
+      learning_rate: of every step.
+      clip: c, the bound on every parameter; `None` clips nothing.
+      differentiable: for `unrolled`: sqrt(v + 1e-8) in place of sqrt(v) + 1e-8, which has no derivative where a
+        gradient is zero.
+    """
+    step = optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=differentiable)
     return step if clip is None else optax.chain(step, clip_params(clip))
 
 

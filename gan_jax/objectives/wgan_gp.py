@@ -8,6 +8,7 @@ Adam(1e-4, 0, .9) and 5 critic turns a round. The critic must not couple its bat
 
 from __future__ import annotations
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import wgan
@@ -35,15 +36,20 @@ def wgan_gp(
     Args:
       prior: draws the latent z.
       penalty: lambda.
-      target: the gradient norm the penalty asks for.
+      target: the gradient norm t that the penalty asks for; TF-GAN divides the penalty by t^2.
       one_sided: penalise only norms above the target.
       every: compute the penalty every so many rounds, scaled by as much.
       condition: further inputs of both networks, read off the batch.
       critic_condition: further inputs of the critic, where they are not the generator's.
 
+    Raises:
+      ValueError: if an option is out of its range.
+
     References:
       Gulrajani et al., Improved Training of Wasserstein GANs, 2017, equation (3) (arXiv:1704.00028).
     """
+    check_number("wgan_gp", "penalty", penalty, least=0)
+    check_number("wgan_gp", "target", target, least=0)
     return add_terms(
         wgan.wgan(prior, condition=condition, critic_condition=critic_condition),
         gradient_penalty(penalty, target=target, one_sided=one_sided, every=every),

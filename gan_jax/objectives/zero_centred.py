@@ -9,6 +9,7 @@ authors train with R1, gamma = 10, simultaneous or alternating turns. The critic
 
 from __future__ import annotations
 
+from gan_jax.functional.options import check_number
 from gan_jax.functional.priors import Prior
 from gan_jax.game import Condition, Objective, unconditional
 from gan_jax.objectives import non_saturating as base
@@ -45,6 +46,8 @@ def zero_centred(
       Mescheder et al., Which Training Methods for GANs do actually Converge?, 2018, equations (9) and (10)
       (arXiv:1801.04406).
     """
+    check_number("zero_centred", "gamma_real", gamma_real, least=0)
+    check_number("zero_centred", "gamma_fake", gamma_fake, least=0)
     if gamma_real == 0 and gamma_fake == 0:
         raise ValueError("zero_centred without a penalty: give gamma_real (R1) or gamma_fake (R2).")
     terms = [

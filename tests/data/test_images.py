@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gan_jax.data import DataError, cache, images, load
 
@@ -87,6 +87,27 @@ def test_alpha_sixteen_bits_and_orientation(tmp_path):
     exif[0x0112] = 3  # half a turn
     save(turned / "a.png", [[1, 2], [3, 4]], exif=exif)
     assert images.load_images(turned, 2)["x"][0, ..., 0].tolist() == [[4, 3], [2, 1]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("form", ['tiff:Orientation="3"', "<tiff:Orientation>3</tiff:Orientation>"])
+def test_orientation_in_xmp_alone_turns_an_image(tmp_path, suffix, form):
+    """Half a turn, as Lightroom writes it: the dark half comes to lie below."""
+    attribute, element = (form, "") if '="' in form else ("", form)
+    xmp = (
+        f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" {attribute}>{element}</rdf:Description>'
+    )
+    options = {"xmp": xmp.encode()}
+    if suffix == "png":
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp)
+    elif suffix == "tif":
+        options = {"tiffinfo": {700: xmp.encode()}}
+    pixels = np.concatenate([grey(0, (8, 16)), grey(255, (8, 16))])
+    save(tmp_path / f"a.{suffix}", pixels, **options)
+    halves = images.load_images(tmp_path, 16, channels=1)["x"][0, ..., 0].reshape(2, -1).mean(1)
+    assert halves[0] > 200
+    assert halves[1] < 55
 
 
 def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
@@ -182,6 +203,36 @@ def test_a_changed_file_or_option_is_read_anew(folder):
     assert images.load_images(folder, 8)["x"].max() == 200
     assert images.load_images(folder, 4)["x"].shape == (3, 4, 4, 1)
     assert len(entries()) == 3
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_of_the_same_size_and_time_is_read_anew(folder, replace):
+    """Bitmaps of one size; as `cp -p` leaves them, written over or put in the place of the old one."""
+    path = save(folder / "class" / "2.bmp", grey(5))
+    before = path.stat()
+    assert images.load_images(folder, 8)["x"].max() == 5
+    if replace:
+        save(folder / "new.bmp", grey(9)).replace(path)
+    else:
+        save(path, grey(9))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert images.load_images(folder, 8)["x"].max() == 9
+
+
+def test_names_that_are_not_utf_8_are_read_and_named(tmp_path, caplog):
+    folder = os.fsencode(tmp_path)
+    for name, content in ((b"caf\xe9.png", grey(7)), (b"plain.png", grey(3))):
+        Image.fromarray(content).save(pathlib.Path(os.fsdecode(os.path.join(folder, name))))
+    with open(os.path.join(folder, b"br\xf6ken.png"), "wb") as broken:
+        broken.write(b"none")
+    for _ in range(2):  # the second time from the cache
+        with caplog.at_level(logging.WARNING):
+            arrays = images.load_images(tmp_path, 8)
+        assert sorted(arrays["x"].max((1, 2, 3)).tolist()) == [3, 7]
+        assert "br\\xf6ken.png (not an image)" in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "record", "gone"])

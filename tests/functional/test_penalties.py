@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from gan_jax.functional import penalties
 
@@ -107,3 +108,20 @@ def test_mixture_takes_whole_samples(t):
     assert set(np.unique(points)) <= {0.0, 1.0}
     assert np.all(points == points[:, :1])
     assert abs(points.mean() - t) < 5 * np.sqrt(t * (1 - t) / 2000) + 1e-9
+
+
+def test_dragan_points_lie_within_half_a_deviation_as_in_the_authors_code():
+    """x + a std(x) u / 2: of 10,000 coordinates the largest u is nearly 1, so the largest step is its a."""
+    real = jax.random.normal(KEY, (400, 10_000)) * 3
+    steps = np.asarray(penalties.dragan_point(jax.random.key(1), real) - real) / (0.5 * float(jnp.std(real)))
+    assert steps.min() >= -1e-5
+    a = steps.max(axis=1)
+    assert stats.kstest(a, stats.uniform().cdf).pvalue > 1e-3
+    assert stats.kstest(steps[0] / a[0], stats.uniform().cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("target", [0.5, 2.0])
+def test_tf_gans_penalty_is_divided_by_the_squared_target(target):
+    """||w|| = 3: (3 / t - 1)^2 is (3 - t)^2 / t^2."""
+    found = penalties.norm_penalty(linear(3 * UNIT), IMAGES, target=target)
+    np.testing.assert_allclose(found / target**2, (3 / target - 1) ** 2, rtol=1e-5)

@@ -131,6 +131,52 @@ def test_batch_norm_of_one_group_is_flaxs():
         chex.assert_trees_all_close(written, reference, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e4, -1e5])
+@pytest.mark.parametrize("shape", [(256, 3), (64, 6, 6, 3)])
+def test_batch_norm_far_from_zero_is_that_of_float64(offset, shape):
+    """The variance is of what deviates: E x^2 - (E x)^2 has no digit left at a mean of 10,000 deviations."""
+    x = normal(*shape) + jnp.float32(offset)
+    exact = np.asarray(x, np.float64)
+    axes = tuple(range(len(shape) - 1))
+    expected = (exact - exact.mean(axes)) / np.sqrt(exact.var(axes) + 1e-5)
+    out, written = run_batch_norm(BatchNorm(), fresh_batch_norm(3), x)
+    np.testing.assert_allclose(out, expected, atol=2e-5)
+    np.testing.assert_allclose(written["batch_stats"]["var"], 0.9 + 0.1 * exact.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(written["batch_stats"]["mean"], 0.1 * exact.mean(axes), rtol=1e-6)
+
+
+def test_batch_norm_of_an_outlying_first_example():
+    """The first example is part of the batch: (mean - x_1)^2 is at most B times the variance, 256 here."""
+    x = normal(256, 3).at[0].add(1e6)
+    exact = np.asarray(x, np.float64)
+    expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
+    out, _ = run_batch_norm(BatchNorm(), fresh_batch_norm(3), x)
+    np.testing.assert_allclose(out, expected, rtol=1e-3)
+
+
+def test_batch_norm_over_an_axis_is_exact_once_the_running_mean_is_near():
+    """Replicas that average over an axis need one shift for all: what each of them remembers."""
+    x = normal(8, 3) + 1e4
+    variables = fresh_batch_norm(3)
+    variables["batch_stats"]["mean"] = jnp.full(3, 9_990.0)
+
+    def replica(part):
+        return BatchNorm(axis_name="data").apply(variables, part, train=True, mutable=["batch_stats"])[0]
+
+    exact = np.asarray(x, np.float64)
+    expected = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
+    parts = quick(jax.vmap(replica, axis_name="data"), x.reshape(4, 2, 3))
+    np.testing.assert_allclose(parts.reshape(8, 3), expected, atol=1e-3)
+
+
+def test_batch_norm_in_use_is_exact_far_from_zero():
+    x = normal(64, 3) + 1e4
+    variables = fresh_batch_norm(3)
+    variables["batch_stats"] = {"mean": jnp.full(3, 1e4), "var": jnp.full(3, 1.0)}
+    out = quick(lambda x: BatchNorm().apply(variables, x, train=False), x)
+    np.testing.assert_allclose(out, (np.asarray(x, np.float64) - 1e4) / np.sqrt(1 + 1e-5), atol=1e-6)
+
+
 def run_batch_norm(layer, variables, x, train=True):
     return quick(lambda v, x: layer.apply(v, x, train=train, mutable=["batch_stats"]), variables, x)
 

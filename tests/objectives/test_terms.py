@@ -12,6 +12,7 @@ import pytest
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
+from gan_jax.game import InputTransform
 from gan_jax.keys import named_key
 from gan_jax.network import Network
 from gan_jax.objectives import (
@@ -21,6 +22,7 @@ from gan_jax.objectives import (
     consistency,
     dragan_penalty,
     feature_matching,
+    gradient_penalty,
     historical_averaging,
     label_smoothing,
     latent_consistency,
@@ -28,10 +30,14 @@ from gan_jax.objectives import (
     lecam,
     max_penalty,
     mixture_penalty,
+    r1,
+    r2,
     reconstruction,
     top_k,
     with_transforms,
 )
+from gan_jax.objectives._penalties import feature_penalty
+from gan_jax.objectives.cycle_gan import cycle_gan
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.mmd_gan import mmd_gan
 from gan_jax.objectives.non_saturating import non_saturating
@@ -43,8 +49,8 @@ from tests import helpers
 from tests.helpers import PRIOR, context, scalar_network
 
 
-def losses(objective, player, step=0, networks=None, batch=None, objective_state=None):
-    game = helpers.game(objective, networks_=networks)
+def losses(objective, player, step=0, networks=None, batch=None, objective_state=None, schedule=None):
+    game = helpers.game(objective, networks_=networks, schedule=schedule)
     players = helpers.players_of(game)
     if objective_state is not None:
         players[player] = players[player]._replace(objective_state=objective_state)
@@ -127,7 +133,7 @@ def test_top_k_of_all_is_the_base_and_its_share_may_anneal():
 
 @pytest.mark.parametrize("fraction", [0.0, 1.5])
 def test_top_k_is_a_share(fraction):
-    with pytest.raises(ValueError, match=r"a share in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"top_k\(fraction=.*in \(0, 1\]"):
         top_k(fraction)
 
 
@@ -239,7 +245,7 @@ def test_lecam_anchors_are_not_differentiated():
 
 
 def test_historical_averaging_by_hand():
-    """The mean of theta[1..t], updated after each turn; a single number that moves 0 -> 2 -> 4."""
+    """The mean of theta[0..t-1]; a single number that moves 0 -> 2 -> 4 -> 7."""
 
     def theta(params, model_state, x, train, key):
         return params * x[:, 0], model_state
@@ -249,19 +255,19 @@ def test_historical_averaging_by_hand():
     game = helpers.game(objective, networks_=networks, lr=0.0)
     players = helpers.players_of(game)
     means = []
-    for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, (4 - 2 / 3) ** 2)]:
-        # mean of {0}, then of {0, 0}, then of {0, 0, 2}: the present one joins after its own turn.
+    # From the mean of {0}, of {0, 2} and of {0, 2, 4}: 2 - 0, 4 - 1, 7 - 2. The present one joins after its turn.
+    for value, expected in [(0.0, 0.0), (2.0, 4.0), (4.0, 9.0), (7.0, 25.0)]:
         players["critic"] = players["critic"]._replace(params=jnp.array(value))
         players, metrics = apply_turn(turn("critic"), context(game, players, helpers.batch()))
         np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
         means.append(float(players["critic"].objective_state["historical_averaging"]["mean"]))
-    np.testing.assert_allclose(means, [0.0, 2 / 3, 6 / 4], rtol=1e-5)
+    np.testing.assert_allclose(means, [0.0, 1.0, 2.0, 13 / 4], rtol=1e-5)
 
 
 def test_historical_averaging_of_the_generator():
     game = helpers.game(add_terms(gan(PRIOR), historical_averaging(player="generator")))
     after, _ = apply_turn(turn("generator"), context(game, helpers.players_of(game), helpers.batch()))
-    assert after["generator"].objective_state["historical_averaging"]["count"] == 2
+    assert after["generator"].objective_state["historical_averaging"]["count"] == 1
 
 
 def test_adaptive_augmentation_follows_the_overfitting():
@@ -323,6 +329,125 @@ def test_max_penalty_is_the_steepest_example():
     e = np.asarray(jax.random.uniform(own, (helpers.B, 1)))
     x = e * np.asarray(out.outputs.real.inputs[0]) + (1 - e) * np.asarray(out.outputs.fake.inputs[0])
     np.testing.assert_allclose(out.metrics["max_penalty"], np.max(np.sum(x**2, 1)), rtol=1e-5)
+
+
+# --- penalties under input transforms -----------------------------------------------------------------------
+
+
+def scaled(scale):
+    """A transform of x alone by what `scale(key, x)` gives."""
+
+    def apply(inputs, key, step, objective_state):
+        x, *conditions = inputs
+        return (scale(key, x) * x, *conditions)
+
+    return InputTransform(name="scaled", apply=apply)
+
+
+def drawn_factor(key, x):
+    return jax.random.uniform(key, (x.shape[0], 1))
+
+
+def slope_networks():
+    """D(x) = 2 (x_1 + 2 x_2): a gradient of squared norm 20."""
+    networks = linear_networks(1.0)
+    networks["critic"] = dataclasses.replace(networks["critic"], init=lambda key: (jnp.asarray(2.0), ()))
+    return networks
+
+
+NORM = np.sqrt(20)
+
+
+@pytest.mark.parametrize(
+    ("term", "of_norm"),
+    [
+        (r1, lambda norm: norm**2 / 2),
+        (r2, lambda norm: norm**2 / 2),
+        (gradient_penalty, lambda norm: (norm - 1) ** 2),
+        (mixture_penalty, lambda norm: (norm - 1) ** 2),
+        (dragan_penalty, lambda norm: (norm - 1) ** 2),
+        (max_penalty, lambda norm: norm**2),
+    ],
+)
+def test_penalties_are_of_the_raw_examples(term, of_norm):
+    """Images are halved before a linear critic: its slope by the raw image is half of that by the halved one."""
+    for made, norm in ((term(), NORM / 2), (term(at="transformed"), NORM), (term(at="raw"), NORM / 2)):
+        objective = with_transforms(add_terms(wgan(PRIOR), made), scaled(lambda key, x: 0.5))
+        _, out = losses(objective, "critic", networks=slope_networks())
+        np.testing.assert_allclose(out.metrics[made.name], of_norm(norm), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("term", "kind"), [(r1, "real"), (r2, "fake")])
+def test_penalties_draw_the_transforms_as_the_loss_did(term, kind):
+    """Each example is scaled by its factor u: the slope by it is u times the critic's."""
+    objective = with_transforms(add_terms(wgan(PRIOR), term()), scaled(drawn_factor))
+    _, out = losses(objective, "critic", networks=slope_networks())
+    view = getattr(out.outputs, kind)
+    u = np.asarray(view.x / view.raw)[:, 0]
+    assert u.std() > 0.1
+    np.testing.assert_allclose(out.metrics[term().name], np.mean(u**2) * NORM**2 / 2, rtol=1e-4)
+
+
+def test_penalties_of_interpolates_draw_as_for_the_real_examples():
+    objective = with_transforms(add_terms(wgan(PRIOR), gradient_penalty()), scaled(drawn_factor))
+    _, out = losses(objective, "critic", networks=slope_networks())
+    u = np.asarray(out.outputs.real.x / out.outputs.real.raw)[:, 0]
+    np.testing.assert_allclose(out.metrics["gradient_penalty"], np.mean((u * NORM - 1) ** 2), rtol=1e-4)
+
+
+def test_penalties_of_each_of_several_critics_draw_as_its_loss_did():
+    objective = add_terms(cycle_gan(), r1(critic="critic_a"), r1(critic="critic_b"))
+    objective = with_transforms(objective, scaled(drawn_factor))
+    networks = {
+        name: helpers.generator(helpers.X_DIM) if "generator" in name else slope_networks()["critic"]
+        for name in objective.players
+    }
+    batch = {**helpers.batch(), "condition": helpers.batch(1)["x"]}
+    for critic in ("critic_a", "critic_b"):
+        turns = (turn(*objective.players),)
+        _, out = losses(objective, critic, networks=networks, batch=batch, schedule=turns)
+        u = np.asarray(out.outputs.real.x / out.outputs.real.raw)[:, 0]
+        np.testing.assert_allclose(out.metrics["r1"], np.mean(u**2) * NORM**2 / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("term", [r1, r2, max_penalty, gradient_penalty])
+def test_penalties_of_packs_are_of_whole_packs(term):
+    """D is linear in a pack of four: its squared norm is the sum over the four examples, however it is read."""
+
+    def apply(params, model_state, x, train, key):
+        return params * jnp.sum(x, axis=1), model_state
+
+    networks = {**helpers.networks(), "critic": scalar_network(apply)}
+    networks["critic"] = dataclasses.replace(networks["critic"], init=lambda key: (jnp.asarray(2.0), ()))
+    norm = 2 * np.sqrt(4 * helpers.X_DIM)
+    expected = {"r1": norm**2 / 2, "r2": norm**2 / 2, "max_penalty": norm**2}.get(
+        term().name, (norm - 1) ** 2
+    )
+    for at in ("raw", "transformed"):
+        objective = with_transforms(add_terms(wgan(PRIOR), term(at=at)), packing(4))
+        _, out = losses(objective, "critic", networks=networks)
+        np.testing.assert_allclose(out.metrics[term().name], expected, rtol=1e-5)
+
+
+def test_penalties_of_features_are_of_the_raw_examples():
+    """A linear feature 2 (x_1 + 2 x_2) of images that are halved; w(f) = 3 f."""
+
+    def apply(params, model_state, x, train, key):
+        feature = params * (x @ jnp.array([1.0, 2.0]))
+        return {"features": feature[:, None]}, model_state
+
+    networks = slope_networks()
+    networks["critic"] = dataclasses.replace(networks["critic"], apply=apply)
+    for at, norm in (("raw", 3 * NORM / 2), ("transformed", 3 * NORM)):
+        term = feature_penalty("slope", lambda x, real, fake: 3 * x[:, 0], 1.0, at=at)
+        objective = with_transforms(add_terms(mmd_gan(PRIOR, penalty=0.0), term), scaled(lambda key, x: 0.5))
+        _, out = losses(objective, "critic", networks=networks)
+        np.testing.assert_allclose(out.metrics["slope"], (norm - 1) ** 2, rtol=1e-4)
+
+
+def test_a_penalty_at_another_place_is_refused():
+    with pytest.raises(ValueError, match=r"r1\(at='real'\): at is 'raw' or 'transformed'"):
+        r1(at="real")
 
 
 # --- noise and packing --------------------------------------------------------------------------------------

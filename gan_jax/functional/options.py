@@ -1,0 +1,77 @@
+"""Checks of numbers that a user gives to a function, so that what makes no sense is named at once."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import jax
+
+
+def check_number(
+    function: str,
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+    hint: str = "",
+) -> None:
+    """Checks that an option is a finite number in a range; schedules and traced numbers are let through.
+
+    Args:
+      function: to which it was given.
+      name: of the option.
+      value: what was given.
+      least, above: the smallest number, or what it has to exceed.
+      most, below: the largest number, or what it must not reach.
+      hint: what else to do, at the end of the message.
+
+    Raises:
+      ValueError: naming the function, the option, what was given and what is expected.
+
+    >>> check_number("gradient_penalty", "weight", 10.0, least=0)
+    >>> check_number("gradient_penalty", "weight", -1.0, least=0)
+    Traceback (most recent call last):
+    ValueError: gradient_penalty(weight=-1.0): weight is a finite number, 0 or more.
+    """
+    if callable(value) or isinstance(value, jax.core.Tracer):
+        return
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and least <= number <= most and above < number < below):
+        raise ValueError(
+            f"{function}({name}={value!r}): {name} is a finite number"
+            f"{_range(least, above, most, below)}{f'; {hint}' if hint else ''}."
+        )
+
+
+def check_count(function: str, name: str, value: Any, *, least: int = 1) -> None:
+    """Checks that an option is a whole number of at least `least`.
+
+    Raises:
+      ValueError: naming the function, the option, what was given and what is expected.
+
+    >>> check_count("gaussian", "dim", 0)
+    Traceback (most recent call last):
+    ValueError: gaussian(dim=0): dim is a whole number, 1 or more.
+    """
+    try:
+        whole = not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"{function}({name}={value!r}): {name} is a whole number, {least} or more.")
+
+
+def _range(least: float, above: float, most: float, below: float) -> str:
+    low = f"{least:g} or more" if math.isfinite(least) else f"above {above:g}" if math.isfinite(above) else ""
+    if math.isinf(most) and math.isinf(below):
+        return f", {low}" if low else ""
+    opening = f"[{least:g}" if math.isfinite(least) else f"({above:g}"
+    return f" in {opening}, {f'{most:g}]' if math.isfinite(most) else f'{below:g})'}"

@@ -16,14 +16,14 @@ from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
 Read = Callable[[Mapping[str, Array]], Array]
-"""What a loss is of, from the critic's outputs: its score, or a head."""
+"""Selects the argument of a loss from the critic's outputs: its score, or a head."""
 
 
 def score(outputs: Mapping[str, Array]) -> Array:
     """The critic's score `[B]`.
 
     Raises:
-      ValueError: if the critic gives none.
+      ValueError: if the critic returns none.
     """
     return head(outputs, "score")
 
@@ -34,19 +34,19 @@ def features(outputs: Mapping[str, Array]) -> Array:
 
 
 def label_condition(batch: Batch) -> tuple[Array, ...]:
-    """The label y `[B]`, given to generator and critic."""
+    """A condition on the label y `[B]`, for generator and critic."""
     return (batch["y"],)
 
 
 def batch_size(batch: Batch) -> int:
-    """B of the batch's `x`."""
+    """The number of examples B in the batch's `x`."""
     return jax.tree.leaves(batch["x"])[0].shape[0]
 
 
 def generate(
     context: TurnContext, inputs: tuple[Any, ...], model_state: Tree, player: str = "generator"
 ) -> tuple[Array, Tree]:
-    """Samples `[B, ...]` of a generator's inputs, and its model state after the call."""
+    """Samples `[B, ...]` for a generator's inputs, and its model state after the call."""
     return context.game.players[player].network.apply(
         context.players[player].params, model_state, *inputs, train=True, key=context.key(player)
     )
@@ -95,17 +95,17 @@ def view(
     transform_name: str | None = None,
     read: Read = score,
 ) -> tuple[CriticView, Tree]:
-    """The critic's view of examples `x [B, ...]`, and its model state after the call.
+    """The critic's inputs and outputs for examples `x [B, ...]`, and its model state after the call.
 
     Args:
-      context: the turn.
+      context: the turn's context.
       x: the examples.
-      conditions: the critic's further inputs.
-      model_state: the critic's before the call.
-      name: `real`, `fake`, or what else the examples are: the call's key is drawn by it.
-      critic: who judges.
-      transform_name: by which the transforms draw; `name` by default.
-      read: what the view's score is of.
+      conditions: the critic's extra inputs.
+      model_state: the critic's model state before the call.
+      name: `real`, `fake` or another name for the examples, from which the call's key is derived.
+      critic: the critic's name.
+      transform_name: the name from which the transforms' keys are derived; `name` by default.
+      read: selects the score from the critic's outputs.
     """
     inputs = transform_inputs(context, (x, *conditions), transform_name or name, critic)
     outputs, model_state = judge(context, inputs, model_state, name, critic)
@@ -118,13 +118,16 @@ def forward(
     critic_condition: Condition | None = None,
     read: Read = score,
 ) -> tuple[ForwardOutputs, dict[str, Tree]]:
-    """All that a loss of `critic` and `generator` needs, and both players' model states after the calls.
+    """The forward outputs for a loss of `critic` or `generator`, and both players' model states after the calls.
 
-    What a player's loss does not use is dropped by the compiler.
+    The compiler drops what a player's loss does not use.
+
+    Raises:
+      ValueError: if the batch has no `x`.
     """
     batch, prior = context.batch, context.game.objective.prior
     if "x" not in batch:
-        raise ValueError(f"A batch has its real examples under 'x'; this one has {sorted(batch)}.")
+        raise ValueError(f"A batch must hold its real examples under 'x'; this one has {sorted(batch)}.")
     latent = None
     generator_inputs: tuple[Any, ...] = condition(batch)
     if prior is not None:
@@ -142,7 +145,7 @@ def forward(
 def critic_closure(
     context: TurnContext, conditions: tuple[Array, ...] = (), critic: str = "critic"
 ) -> Callable[[Array], Array]:
-    """The critic as `x [B, ...] -> score [B]` at its current parameters; its model state stays as it is."""
+    """The critic as `x [B, ...] -> score [B]` at its current parameters; its model state is not updated."""
 
     def closure(x: Array) -> Array:
         outputs, _ = judge(context, (x, *conditions), context.players[critic].model_state, "closure", critic)
@@ -152,10 +155,10 @@ def critic_closure(
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:
-    """Checks that a critic's network does not couple the examples of its batch, where a game could not when built.
+    """Checks that a critic does not couple its batch, if its network does not specify inputs and the game could not.
 
     Raises:
-      ValueError: if it does.
+      ValueError: if the network couples the examples of its batch.
     """
     network = context.game.players[critic].network
     if network.inputs is None and couples_batch(network.init, network.apply, inputs):
@@ -163,5 +166,5 @@ def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...]
 
 
 def mean_score(real: Array, fake: Array) -> tuple[Array, Array]:
-    """One score an example, the mean over its patches: `[B, ...]` to `[B]`."""
+    """One score per example, the mean over its patches: `[B, ...]` to `[B]`."""
     return jnp.mean(flatten(real), axis=1), jnp.mean(flatten(fake), axis=1)

@@ -21,7 +21,7 @@ def test_the_page_is_not_stale():
 def test_every_objective_has_a_formula_a_source_and_a_test_of_its_own(name):
     section = page.section(name)
     assert "arXiv:" in section
-    assert page.tests_of(name), f"no test imports {name}"
+    assert page.importing_tests(name), f"no test imports {name}"
     assert "```text" in section
 
 

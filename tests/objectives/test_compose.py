@@ -150,7 +150,7 @@ def test_a_lazy_term_keeps_its_memory_while_it_rests():
             "needs an objective with losses of features; this one's are of scores",
         ),
         (constant_term(1.0, every=0), "every n >= 1 rounds, got 0"),
-        (dataclasses.replace(constant_term(1.0), player="encoder"), "joins the loss of 'encoder'"),
+        (dataclasses.replace(constant_term(1.0), player="encoder"), "added to the loss of 'encoder'"),
     ],
 )
 def test_a_term_that_does_not_fit_is_refused_at_once(term, message):

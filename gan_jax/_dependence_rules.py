@@ -1,10 +1,10 @@
-"""On which examples the results of JAX's primitive operations depend, given on which their operands do.
+"""Rules for JAX's primitive operations: which examples the results depend on, given those of the operands.
 
 A set of examples is a `uint64`, bit `i` for example `i`. The sets of an array's entries are an array with as many
 axes, in which an axis of size 1 stands for one along which all entries have the same set: an image batch
 `[B, H, W, C]` starts as `[B, 1, 1, 1]` and mostly stays so, however large the images.
 
-A rule never leaves a dependence out. Where following entries exactly would be long, it returns larger sets, and a
+A rule never leaves a dependence out. Where following entries exactly would take long, it returns larger sets, and a
 primitive without a rule makes every result depend on every operand.
 """
 
@@ -23,14 +23,14 @@ Rule: TypeAlias = Callable[..., "Bits | list[Bits]"]
 NUMBERS_LIMIT = 2**16
 """Integer arrays above this size are not evaluated."""
 TAPS_LIMIT = 64
-"""Windows with more taps along an axis than this are taken to cover all of it."""
+"""Windows with more taps along an axis than this are treated as if they covered all of it."""
 
 
 class Numbers(NamedTuple):
-    """An integer array of which some entries are constants: they say which rows a gather reads.
+    """An integer array some of whose entries are constants; they determine the rows that a gather reads.
 
     Attributes:
-      data: the value, arbitrary where it is not known.
+      data: the value, arbitrary where it is unknown.
       known: which entries are constants.
     """
 
@@ -39,7 +39,7 @@ class Numbers(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What is known of a value of the program.
+    """What is known about a value of the program.
 
     Attributes:
       bits: the sets of examples.
@@ -66,7 +66,7 @@ def union(arrays: Iterable[Bits]) -> Bits:
 
 
 def union_of_all(arrays: Iterable[Bits]) -> np.uint64:
-    """One set, of all entries of all arrays."""
+    """The union of all entries of all arrays, as one set."""
     return functools.reduce(np.bitwise_or, (np.bitwise_or.reduce(a, axis=None) for a in arrays), np.uint64(0))
 
 
@@ -77,7 +77,7 @@ def over(bits: Bits, axes: Iterable[int]) -> Bits:
 
 
 def compact(bits: Bits) -> Bits:
-    """Axes along which all entries are equal become size 1."""
+    """Reduces axes along which all entries are equal to size 1."""
     for axis, size in enumerate(bits.shape):
         if size > 1:
             first = bits.take([0], axis)
@@ -87,7 +87,7 @@ def compact(bits: Bits) -> Bits:
 
 
 def widen(bits: Bits, shape: Sequence[int], axes: Iterable[int]) -> Bits:
-    """Some axes at their full size."""
+    """Broadcasts some axes to their full size."""
     axes = set(axes)
     return np.broadcast_to(
         bits, [shape[axis] if axis in axes else size for axis, size in enumerate(bits.shape)]
@@ -150,7 +150,7 @@ def _broadcast(equation: Any, operand: Value, *sizes: Value) -> Bits:
 
 def _tile(equation: Any, operand: Value) -> Bits:
     repeats = zip(shape_of(equation.invars[0]), operand.bits.shape, equation.params["reps"], strict=True)
-    return np.tile(operand.bits, [1 if size == 1 and whole > 1 else n for whole, size, n in repeats])
+    return np.tile(operand.bits, [1 if size == 1 and full > 1 else n for full, size, n in repeats])
 
 
 def _transpose(equation: Any, operand: Value) -> Bits:
@@ -216,7 +216,7 @@ def _pad(equation: Any, operand: Value, value: Value) -> Bits:
 
 
 def pad_axis(bits: Bits, axis: int, low: int, high: int, interior: int, fill: Any = 0) -> Bits:
-    """One axis padded before, after and between its entries; negative numbers take away."""
+    """Pads one axis before, after and between its entries; negative amounts crop."""
     bits = np.moveaxis(bits, axis, 0)
     size = len(bits)
     dilated = np.full((max(size + (size - 1) * interior, 0), *bits.shape[1:]), fill, np.uint64)
@@ -351,7 +351,7 @@ def _windows(
     dilation: int,
     window_dilation: int,
 ) -> Bits:
-    """The union over the window at each place along one axis."""
+    """The union over the window at each position along one axis."""
     if bits.shape[axis] == 1 or (window, stride, *padding, dilation) == (1, 1, 0, 0, 1):
         return bits
     if window > TAPS_LIMIT:
@@ -363,7 +363,7 @@ def _windows(
 
 
 def _selected_windows(equation: Any, *operands: Value) -> Bits:
-    """Gradients of pooling: axes along which windows are single entries are kept."""
+    """The rule for gradients of pooling: axes along which a window is a single entry are kept."""
     params = equation.params
     trivial = zip(params["window_dimensions"], params["window_strides"], params["padding"], strict=True)
     pooled = [axis for axis, along in enumerate(trivial) if (*along[:2], *along[2]) != (1, 1, 0, 0)]
@@ -439,7 +439,7 @@ def _rows(
     single: Sequence[int],
     batching: Iterable[tuple[int, int]],
 ) -> dict[int, np.ndarray]:
-    """By axis of the operand, which of its rows each entry of the indices' batch reads, where that is known."""
+    """For each axis of the operand, the rows that the entries of the indices' batch read, where they are known."""
     rows = {}
     for axis, batch_axis in batching:
         along = [1] * len(batch_shape)
@@ -452,7 +452,7 @@ def _rows(
 
 
 def _take(bits: Bits, rows: dict[int, np.ndarray], batch_axes: int, kept: Sequence[int]) -> Bits:
-    """`bits` at the rows of the indexed axes: `[*batch, *kept]`."""
+    """Returns `bits` at the rows of the indexed axes, `[*batch, *kept]`."""
     shape = bits.shape
     others = [axis for axis in range(bits.ndim) if axis not in rows]
     bits = bits.transpose(*rows, *others)
@@ -466,25 +466,25 @@ def _take(bits: Bits, rows: dict[int, np.ndarray], batch_axes: int, kept: Sequen
 
 
 def _over_last(indices: Bits, ndim: int) -> Bits:
-    """The indices' sets for each of their batch, `[*batch, 1, ...]` with `ndim` axes."""
+    """The set of each index vector, `[*batch, 1, ...]` with `ndim` axes."""
     bits = np.bitwise_or.reduce(indices, axis=-1)
     return bits.reshape(bits.shape + (1,) * (ndim - bits.ndim))
 
 
 def _starts(starts: Sequence[Value], shape: Sequence[int], sizes: Sequence[int]) -> list[int | None]:
-    """Where a slice starts along each axis, `None` where that is not known."""
+    """The start of a slice along each axis, `None` where it is unknown."""
     return [
-        min(max(int(start.numbers.data), 0), whole - size)
+        min(max(int(start.numbers.data), 0), full - size)
         if start.numbers is not None and start.numbers.known.all()
         else None
-        for start, whole, size in zip(starts, shape, sizes, strict=True)
+        for start, full, size in zip(starts, shape, sizes, strict=True)
     ]
 
 
 def _dynamic_slice(equation: Any, operand: Value, *starts: Value) -> Bits:
     bits, shape, sizes = operand.bits, shape_of(equation.invars[0]), equation.params["slice_sizes"]
-    found = _starts(starts, shape, sizes)
-    for axis, (start, size) in enumerate(zip(found, sizes, strict=True)):
+    known_starts = _starts(starts, shape, sizes)
+    for axis, (start, size) in enumerate(zip(known_starts, sizes, strict=True)):
         if size != shape[axis] and bits.shape[axis] != 1:
             rows = None if start is None else range(start, start + size)
             bits = over(bits, [axis]) if rows is None else bits.take(rows, axis)
@@ -493,8 +493,8 @@ def _dynamic_slice(equation: Any, operand: Value, *starts: Value) -> Bits:
 
 def _dynamic_update_slice(equation: Any, operand: Value, update: Value, *starts: Value) -> Bits:
     bits, shape, sizes = update.bits, shape_of(equation.invars[0]), shape_of(equation.invars[1])
-    found = _starts(starts, shape, sizes)
-    for axis, (start, size) in enumerate(zip(found, sizes, strict=True)):
+    known_starts = _starts(starts, shape, sizes)
+    for axis, (start, size) in enumerate(zip(known_starts, sizes, strict=True)):
         if size == shape[axis]:
             continue
         if start is None:
@@ -508,7 +508,7 @@ def _dynamic_update_slice(equation: Any, operand: Value, update: Value, *starts:
 
 
 def _per_key(equation: Any, keys: Value) -> Bits:
-    """Each key's results follow the axes of the keys."""
+    """The rule for random draws: the axes of each key's results follow those of the keys."""
     shape = shape_of(equation.outvars[0])
     return keys.bits.reshape(keys.bits.shape + (1,) * (len(shape) - keys.bits.ndim))
 
@@ -599,7 +599,7 @@ def dependence_of(equation: Any, operands: Sequence[Value]) -> list[Bits]:
 
 
 def constant(value: Any) -> Numbers | None:
-    """A small integer array, all of it known."""
+    """A small integer array, all of whose entries are known; `None` for other values."""
     dtype = getattr(value, "dtype", None) or np.result_type(value)
     if getattr(dtype, "kind", "f") not in "iub" or np.size(value) > NUMBERS_LIMIT:
         return None
@@ -640,7 +640,7 @@ _EVALUATED = {*_ARITHMETIC, *_MOVES, "concatenate", "convert_element_type", "iot
 
 
 def numbers_of(equation: Any, operands: Sequence[Value]) -> Numbers | None:
-    """The constants among the entries of the result, for operations that indices are usually made with."""
+    """The known entries of the result, for the operations from which indices are usually computed."""
     name, params = equation.primitive.name, equation.params
     variable = equation.outvars[0]
     shape, dtype = shape_of(variable), getattr(variable.aval, "dtype", None)
@@ -663,10 +663,11 @@ def numbers_of(equation: Any, operands: Sequence[Value]) -> Numbers | None:
         known = functools.reduce(np.logical_and, (number.known for number in numbers))
         return Numbers(data, known)
     if name == "select_n":
-        which, *cases = numbers
-        index = np.broadcast_to(which.data.astype(int), shape)
-        data, known = (np.choose(index, [case[part] for case in cases]) for part in (0, 1))
-        return Numbers(data, known & which.known)
+        selector, *cases = numbers
+        index = np.broadcast_to(selector.data.astype(int), shape)
+        data = np.choose(index, [case.data for case in cases])
+        known = np.choose(index, [case.known for case in cases])
+        return Numbers(data, known & selector.known)
     if name in _MOVES and len(numbers) == 1:
         return Numbers(*(_MOVES[name](part, params, shape) for part in numbers[0]))
     if name == "convert_element_type":

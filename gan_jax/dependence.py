@@ -1,12 +1,11 @@
-"""On which examples of a batch each entry of a result depends, found from the traced program.
+"""Which examples of a batch each entry of a result depends on, found from the traced program.
 
-A per-example penalty means nothing on a critic that mixes its batch, and microbatches average exactly only where
-each example's loss is its own. Both are properties of the program, so they are read off its jaxpr: sets of examples
-are passed from operation to operation, and no number is computed. A derivative at some parameters would not do: it
-vanishes behind every layer whose weights start at zero.
+A per-example penalty is meaningless on a critic that mixes its batch, and microbatches average exactly only if
+each example's loss depends on no other example. Both are properties of the program, so they are read off its jaxpr:
+sets of examples are passed from operation to operation, and no number is computed. A derivative at some parameters
+would not do: it vanishes behind every layer whose weights start at zero.
 
-The sets are never too small. They may be too large, where entries are followed in groups or a primitive is not
-known.
+The sets are never too small. They may be too large where entries are followed in groups or a primitive is unknown.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from gan_jax.types import Key, Tree
 
 MOST_EXAMPLES = 64
 BATCHES = (64, 60, 56, 4)
-"""The batches by which a network is judged: large ones, so that groups of neighbours hold more than one example."""
+"""The batch sizes at which a network is traced: large ones, so that groups of examples hold more than one each."""
 STEPS_LIMIT = 64
 """A scan over the examples is followed step by step up to this length."""
 ITERATIONS_LIMIT = 100
@@ -44,16 +43,17 @@ def example_dependence(function: Callable[..., Any], *args: Any, argnums: int | 
     """Finds the set of examples that each entry of a function's results depends on.
 
     Args:
-      function: of arrays; it is traced, not run.
+      function: a function of arrays; it is traced, not run.
       *args: trees of arrays or `jax.ShapeDtypeStruct`s.
       argnums: the arguments whose leaves are batches `[B, ...]` of the same B examples. Row `i` of each is example
-        `i`; rows of real and fake batches are paired so. Leaves without axes and all other arguments are constants.
+        `i`; rows of real and fake batches are paired that way. Scalar leaves and all other arguments are constants.
 
     Returns:
-      A tree as the function's, of uint64 arrays: bit `i` is set where the entry may depend on example `i`.
+      A tree of uint64 arrays with the structure of the function's result: bit `i` is set where the entry may depend
+      on example `i`.
 
     Raises:
-      ValueError: if the batches differ in size, are more than 64 examples, or there is none.
+      ValueError: if the batches differ in size, have more than 64 examples, or there is no batch.
 
     >>> x = jax.ShapeDtypeStruct((3,), "float32")
     >>> print(example_dependence(lambda x: x[::-1] + x, x))
@@ -62,14 +62,13 @@ def example_dependence(function: Callable[..., Any], *args: Any, argnums: int | 
     [7 7 7]
     """
     program, out = jax.make_jaxpr(function, return_shape=True)(*args)
-    found = _result_bits(program, args, _marked(argnums))
-    return jax.tree.unflatten(jax.tree.structure(out), found)
+    return jax.tree.unflatten(jax.tree.structure(out), _result_bits(program, args, _marked(argnums)))
 
 
 def is_per_example(function: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) -> bool:
-    """Whether row `i` of every result depends on example `i` alone.
+    """Tells whether row `i` of every result depends only on example `i`.
 
-    Results `[B, ...]` are judged row by row; a result of another shape must depend on no example.
+    Results `[B, ...]` are checked row by row; a result of another shape must depend on no example.
 
     Args:
       function, *args, argnums: see `example_dependence`.
@@ -79,24 +78,24 @@ def is_per_example(function: Callable[..., Any], *args: Any, argnums: int | Sequ
     (True, False)
     """
     program = jax.make_jaxpr(function)(*args)
-    return _rows_are_apart(program, args, _marked(argnums))
+    return _rows_are_independent(program, args, _marked(argnums))
 
 
 def couples_batch(
     init: Callable[[Key], tuple[Tree, Tree]], apply: Callable[..., tuple[Any, Tree]], inputs: Sequence[Any]
 ) -> bool:
-    """Whether one example's output depends on the others of its batch when the network is trained.
+    """Tells whether one example's output depends on others in its batch when the network is trained.
 
-    The outputs are judged, not the new statistics, by a batch of 64, or of 60, 56, 4 or the given size where the
-    network refuses those before. Every input is of examples, labels too. A network that reduces over a named axis
-    of devices couples the examples on them.
+    Only outputs count, not the new model state. The network is traced with a batch of 64 examples, or of 60, 56, 4
+    or the size in `inputs` if it rejects the sizes before. Every input, labels included, holds one entry per
+    example. A network that reduces over a named axis of devices couples the examples on them.
 
     Args:
-      init, apply: of a `Network`.
-      inputs: trees of arrays or `jax.ShapeDtypeStruct`s with any batch.
+      init, apply: the functions of a `Network`.
+      inputs: trees of arrays or `jax.ShapeDtypeStruct`s with any batch size.
 
     Raises:
-      Exception: what the network raises for the first of these batches, if it takes none.
+      Exception: the network's error for the first of these batch sizes, if it accepts none.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, model_state = jax.eval_shape(init, key)
@@ -105,7 +104,7 @@ def couples_batch(
         return apply(params, model_state, *inputs, train=True, key=key)[0]
 
     refusal = None
-    for batch in (*BATCHES, _given_batch(inputs)):
+    for batch in (*BATCHES, _batch_size(inputs)):
         args = params, model_state, key, _with_batch(inputs, batch)
         try:
             program = jax.make_jaxpr(outputs)(*args)
@@ -114,12 +113,12 @@ def couples_batch(
                 return True
             refusal = refusal or error
         else:
-            return not _rows_are_apart(program, args, {3})
+            return not _rows_are_independent(program, args, {3})
     assert refusal is not None
     raise refusal
 
 
-def _given_batch(inputs: Sequence[Any]) -> int:
+def _batch_size(inputs: Sequence[Any]) -> int:
     return next(leaf.shape[0] for leaf in jax.tree.leaves(inputs) if leaf.shape)
 
 
@@ -133,7 +132,7 @@ def _result_bits(program: Any, args: Sequence[Any], marked: set[int]) -> list[Bi
     """The sets of a program's results at their full shapes."""
     _count_examples(args, marked)
     inputs = [
-        Value(_each_its_own(np.shape(leaf)) if place in marked else uniform(0, np.shape(leaf)))
+        Value(_singletons(np.shape(leaf)) if place in marked else uniform(0, np.shape(leaf)))
         for place, arg in enumerate(args)
         for leaf in jax.tree.leaves(arg)
     ]
@@ -143,7 +142,7 @@ def _result_bits(program: Any, args: Sequence[Any], marked: set[int]) -> list[Bi
     ]
 
 
-def _rows_are_apart(program: Any, args: Sequence[Any], marked: set[int]) -> bool:
+def _rows_are_independent(program: Any, args: Sequence[Any], marked: set[int]) -> bool:
     count = _count_examples(args, marked)
     others = ~(np.uint64(1) << np.arange(count, dtype=np.uint64))
     for bits in _result_bits(program, args, marked):
@@ -168,7 +167,7 @@ def _count_examples(args: Sequence[Any], marked: set[int]) -> int:
     return sizes.pop()
 
 
-def _each_its_own(shape: tuple[int, ...]) -> Bits:
+def _singletons(shape: tuple[int, ...]) -> Bits:
     if not shape:
         return uniform(0, shape)
     bits = np.uint64(1) << np.arange(shape[0], dtype=np.uint64)
@@ -200,7 +199,7 @@ def _constant(value: Any) -> Value:
 
 
 def _has_references(equation: Any) -> bool:
-    """Whether mutable arrays are read or written: values then flow beside the equations' results."""
+    """Tells whether an equation reads or writes mutable arrays, so that values also flow outside its results."""
     return any(hasattr(atom.aval, "inner_aval") for atom in (*equation.invars, *equation.outvars))
 
 
@@ -256,8 +255,8 @@ def _scan_by_steps(params: Any, constants: list[Value], carry: list[Value], rows
     steps = range(params["length"])
     written = []
     for step in reversed(steps) if params["reverse"] else steps:
-        now = [Value(row.bits[step if row.bits.shape[0] > 1 else 0]) for row in rows]
-        results = _evaluate(params["jaxpr"], [*constants, *carry, *now])
+        current = [Value(row.bits[step if row.bits.shape[0] > 1 else 0]) for row in rows]
+        results = _evaluate(params["jaxpr"], [*constants, *carry, *current])
         carry = results[: len(carry)]
         written.append([result.bits for result in results[len(carry) :]])
     if params["reverse"]:
@@ -293,7 +292,7 @@ def _fixed_point(
 
 
 def _linear_solve(equation: Any, operands: list[Value]) -> list[Value]:
-    """The solution is what the program `solve` makes of the right-hand side."""
+    """The solution is the result of the program `solve` for the right-hand side."""
     lengths, programs = equation.params["const_lengths"], equation.params["jaxprs"]
     first = lengths.matvec + lengths.vecmat
     right_hand_side = operands[sum(lengths) :]

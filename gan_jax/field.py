@@ -45,7 +45,7 @@ gradient_field = Field(_gradients)
 
 
 def loss_of_turn(game: Game, turn: Turn, name: str) -> LossFn:
-    """What a player minimises in a turn: its loss, or `turn.every` times the sum of the terms that are played."""
+    """What a player minimises in a turn: its loss, or `turn.every` times the sum of the turn's terms."""
     part = game.objective.players[name]
     if not turn.terms:
         return part.loss
@@ -87,8 +87,8 @@ def _joint_field(field: Field, context: TurnContext) -> tuple[Callable[[Grads], 
     names = tuple(context.game.players)
 
     def at(params: Grads) -> tuple[Grads, Losses]:
-        here = {name: context.players[name]._replace(params=params[name]) for name in names}
-        return field(Turn(names), context.with_players(here))
+        players = {name: context.players[name]._replace(params=params[name]) for name in names}
+        return field(Turn(names), context.with_players(players))
 
     return at, {name: context.players[name].params for name in names}
 
@@ -97,18 +97,19 @@ def _dot(a: Tree, b: Tree) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)), start=jnp.zeros(()))
 
 
-def _of_turn(turn: Turn, by_player: dict[str, Any]) -> dict[str, Any]:
+def _players_of_turn(turn: Turn, by_player: dict[str, Any]) -> dict[str, Any]:
     return {name: by_player[name] for name in turn.players}
 
 
 def consensus(gamma: float, field: Field = gradient_field) -> Field:
     """Adds gamma grad (1/2 ||v||^2) = gamma J^T v to the field v, J its Jacobian.
 
-    All players are evaluated, whoever's turn it is. Pulls eigenvalues of the Jacobian off the imaginary axis.
+    The losses of all players are evaluated, whoever's turn it is. The term pulls eigenvalues of the Jacobian off
+    the imaginary axis.
 
     Args:
       gamma: the weight of the consensus term, at least 0.
-      field: what is modified.
+      field: the field to modify.
 
     References:
       Mescheder et al., The Numerics of GANs, 2017, equation (9) (arXiv:1705.10461).
@@ -121,7 +122,7 @@ def consensus(gamma: float, field: Field = gradient_field) -> Field:
         v, transpose, losses = jax.vjp(at, params, has_aux=True)
         (correction,) = transpose(v)
         grads = jax.tree.map(lambda g, c: g + gamma * c, v, correction)
-        return _of_turn(turn, grads), _of_turn(turn, losses)
+        return _players_of_turn(turn, grads), _players_of_turn(turn, losses)
 
     return Field(modified, field.check)
 
@@ -131,6 +132,11 @@ def symplectic_adjustment(weight: float = 1.0, align: bool = True, field: Field 
 
     J v comes from a double vjp, since the fast convolutions have no forward mode. With `align` the sign of
     lambda is that of <v, grad H> <A^T v, grad H> / d + 0.1, with grad H = J^T v and d the number of parameters.
+
+    Args:
+      weight: lambda, or its magnitude with `align`.
+      align: whether the sign of lambda is chosen so that the adjustment helps to approach stable fixed points.
+      field: the field to modify.
 
     References:
       Balduzzi et al., The Mechanics of n-Player Differentiable Games, 2018, Algorithm 1 (arXiv:1802.05642).
@@ -151,15 +157,15 @@ def symplectic_adjustment(weight: float = 1.0, align: bool = True, field: Field 
             sign = _dot(v, gradient_h) * _dot(adjustment, gradient_h) / dimension + 0.1
             scale = scale * jnp.where(sign < 0, -1.0, 1.0)
         grads = jax.tree.map(lambda g, a: g + scale * a, v, adjustment)
-        return _of_turn(turn, grads), _of_turn(turn, losses)
+        return _players_of_turn(turn, grads), _players_of_turn(turn, losses)
 
     return Field(modified, field.check)
 
 
 def extragradient(field: Field = gradient_field) -> Field:
-    """The field at the point to which the turn's own optimisers would have led: v(x - h v(x)).
+    """The field at the point that a step of the turn's optimisers would reach: v(x - h v(x)).
 
-    The step size is that of the players' optimisers, so none is given twice; the look-ahead is exact for SGD.
+    The step size h is that of the players' optimisers; the extrapolation is exact for SGD.
 
     References:
       Korpelevich, The extragradient method, 1976; Gidel et al., A Variational Inequality Perspective on GANs,
@@ -176,8 +182,12 @@ def extragradient(field: Field = gradient_field) -> Field:
 def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
     """The averaged slope of Heun's method (order 2) or the classical Runge-Kutta method (order 4).
 
-    The step size is that of the players' optimisers; exact for SGD. Statistics and metrics are those of the first
-    slope.
+    The step size is that of the players' optimisers, and the method is exact for SGD. Model states and metrics are
+    those of the first slope.
+
+    Args:
+      order: 2 or 4.
+      field: the field to modify.
 
     Raises:
       ValueError: if the order is neither 2 nor 4.
@@ -190,8 +200,8 @@ def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
 
     def modified(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
         def slope(direction: Grads, fraction: float) -> Grads:
-            there = advance(context.game, context.players, direction, fraction)
-            return field(turn, context.with_players(there))[0]
+            players = advance(context.game, context.players, direction, fraction)
+            return field(turn, context.with_players(players))[0]
 
         k1, losses = field(turn, context)
         if order == 2:
@@ -206,25 +216,25 @@ def runge_kutta(order: int = 4, field: Field = gradient_field) -> Field:
 
 
 def accumulated(microbatches: int, *, approximate: bool = False, field: Field = gradient_field) -> Field:
-    """The mean of the field over `microbatches` parts of the batch, one after the other: less memory, one update.
+    """Averages the field over `microbatches` parts of the batch in sequence: one update with less memory.
 
-    Microbatch i of n takes the examples i, i + n, ... and their latents out of the whole batch's draw, so that the
-    mean is the batch's own field where losses are means over independent examples. Whether they are is found from
-    the program of every loss: each contribution to it is `[B]`, and its entry i depends on example i alone.
+    Microbatch i of n takes the examples i, i + n, ... and their latents from the draw for the full batch, so that
+    the mean equals the full batch's field if losses are means over independent examples. This is read off the
+    program of every loss: each contribution to it must be `[B]`, with entry i a function of example i only.
 
     Args:
-      microbatches: n, which divides every batch.
-      approximate: play also what the mean is not exact for: batch normalisation (its statistics are then those of a
-        microbatch), unrolling, noise inside a loss or a network (drawn again for each microbatch), losses over the
-        whole batch, objective state, another field.
-      field: what is averaged.
+      microbatches: n, which divides every batch size.
+      approximate: also accept games for which the mean is not exact: batch normalisation (its statistics are then
+        those of a microbatch), unrolling, noise inside a loss or a network (drawn again for each microbatch),
+        losses over the full batch, objective state, another field.
+      field: the field to average.
 
     Raises:
-      ValueError: if n is below 1; when a game is built or traced, unless `approximate`, if the mean is not exact
-        for it; when it is traced, if n does not divide a batch.
+      ValueError: if n is below 1; when a game is constructed or traced, unless `approximate`, if the mean is not
+        exact for it; when it is traced, if n does not divide a batch size.
     """
     if microbatches < 1:
-        raise ValueError(f"A batch is divided into 1 or more microbatches, got {microbatches}.")
+        raise ValueError(f"A batch is split into 1 or more microbatches, got {microbatches}.")
     if microbatches == 1:
         return field
     accumulation = _Accumulation(microbatches, approximate, field)
@@ -238,7 +248,7 @@ class _Accumulation:
     field: Field
 
     def check(self, game: Game) -> None:
-        """Refuses what is known, before anything is traced, to be more than the mean of its microbatches."""
+        """Refuses a game that is known without tracing to differ from the mean of its microbatches."""
         if self.approximate:
             return
         coupled = sorted(name for name, player in game.players.items() if player.network.couples_batch)
@@ -253,7 +263,7 @@ class _Accumulation:
     def _refuse(self, why: str) -> None:
         raise ValueError(
             f"The mean of {self.microbatches} microbatches is not this game's gradient: {why}. Pass "
-            "approximate=True to accumulate all the same, or use one microbatch."
+            "approximate=True to accumulate anyway, or use one microbatch."
         )
 
     def gradients(self, turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
@@ -269,12 +279,12 @@ class _Accumulation:
             key = jax.random.fold_in(context.turn_key, i) if self.approximate else context.turn_key
             inner = dataclasses.replace(
                 context,
-                game=dataclasses.replace(self._drawing(context.game, i), field=self.field),
+                game=dataclasses.replace(self._game_of_microbatch(context.game, i), field=self.field),
                 batch=jax.tree.map(lambda x: x[:, i], parts),
                 turn_key=key,
             )
-            more, losses = self.field(turn, inner)
-            return jax.tree.map(jnp.add, grads, more), losses
+            microbatch_grads, losses = self.field(turn, inner)
+            return jax.tree.map(jnp.add, grads, microbatch_grads), losses
 
         zeros = {name: jax.tree.map(jnp.zeros_like, context.players[name].params) for name in turn.players}
         total, losses = jax.lax.scan(microbatch, zeros, jnp.arange(self.microbatches))
@@ -282,28 +292,28 @@ class _Accumulation:
         return grads, {name: _merge(output) for name, output in losses.items()}
 
     def _split(self, path: Any, x: Array) -> Array:
-        """`[B, ...]` to `[B / n, n, ...]`: the devices' shards of a batch stay where they are."""
+        """Reshapes `[B, ...]` to `[B / n, n, ...]`, which moves no example between devices."""
         if x.shape[0] % self.microbatches:
             raise ValueError(
-                f"batch{jax.tree_util.keystr(path)} of {x.shape[0]} examples cannot be divided into "
+                f"batch{jax.tree_util.keystr(path)} of {x.shape[0]} examples cannot be split into "
                 f"{self.microbatches} microbatches: choose a batch size that is a multiple of {self.microbatches}."
             )
         return x.reshape(x.shape[0] // self.microbatches, self.microbatches, *x.shape[1:])
 
-    def _drawing(self, game: Game, i: Array) -> Game:
-        """The game whose latents are the i-th microbatch's of the whole batch's draw."""
+    def _game_of_microbatch(self, game: Game, i: Array) -> Game:
+        """The game with a prior that returns the i-th microbatch's part of the full batch's latents."""
         prior = game.objective.prior
         if prior is None or self.approximate:
             return game
 
-        def part_of_draw(key: Key, n: int) -> Tree:
+        def microbatch_prior(key: Key, n: int) -> Tree:
             drawn = prior(key, n * self.microbatches)
             return jax.tree.map(lambda z: z.reshape(n, self.microbatches, *z.shape[1:])[:, i], drawn)
 
-        return _with_prior(game, part_of_draw)
+        return _with_prior(game, microbatch_prior)
 
     def _check_loss(self, turn: Turn, name: str, context: TurnContext) -> None:
-        """Refuses a loss whose program draws noise beside the latents, or couples the examples of its batch."""
+        """Refuses a loss whose program draws noise other than the latents, or couples the examples of its batch."""
         loss = loss_of_turn(context.game, turn, name)
         if not is_mean_over_examples(loss, context):
             self._refuse(
@@ -311,26 +321,26 @@ class _Accumulation:
                 "examples of the batch)"
             )
         if draws_noise(loss, context):
-            self._refuse(f"the loss of {name!r}, or a network in it, draws noise beside the latents")
+            self._refuse(f"the loss of {name!r}, or a network in it, draws noise other than the latents")
 
 
 def is_mean_over_examples(loss: LossFn, context: TurnContext) -> bool:
-    """Whether a loss is a mean over examples, each of which depends on one example and its latent alone.
+    """Tells whether a loss is a mean of contributions that each depend on only one example and its latent.
 
-    Found from the loss's traced program; nothing is computed.
+    The answer is read off the loss's traced program; nothing is computed.
     """
     contributions, args = _as_program(loss, context)
     return is_per_example(contributions, *args, argnums=(0, 1))
 
 
 def draws_noise(loss: LossFn, context: TurnContext) -> bool:
-    """Whether a loss, or a network in it, draws random numbers beside the latents."""
+    """Tells whether a loss, or a network in it, draws random numbers other than the latents."""
     contributions, args = _as_program(loss, context)
     return any(primitive in _DRAWS for primitive in _primitives(jax.make_jaxpr(contributions)(*args)))
 
 
 def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree], tuple[Tree, ...]]:
-    """A loss's contributions as a function of `(batch, latents, players, key, step)`, and the shapes of these."""
+    """A loss's contributions as a function of `(batch, latents, players, key, step)`, and its arguments' shapes."""
     game, prior = context.game, context.game.objective.prior
     size = jax.tree.leaves(context.batch["x"])[0].shape[0]
     examples = size if size <= MOST_EXAMPLES else FEWER_EXAMPLES
@@ -338,8 +348,8 @@ def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree]
     latents = () if prior is None else jax.eval_shape(lambda key: prior(key, examples), context.turn_key)
 
     def contributions(batch: Tree, latents: Tree, players: Tree, key: Key, step: Array) -> Tree:
-        given = game if prior is None else _with_prior(game, lambda key, n: latents)
-        return loss(TurnContext(given, players, batch, step, key)).contributions
+        traced_game = game if prior is None else _with_prior(game, lambda key, n: latents)
+        return loss(TurnContext(traced_game, players, batch, step, key)).contributions
 
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (context.players, context.turn_key, context.step)
@@ -348,7 +358,7 @@ def _as_program(loss: LossFn, context: TurnContext) -> tuple[Callable[..., Tree]
 
 
 FEWER_EXAMPLES = 60
-"""Examples by which a program of a larger batch is judged: many groups of neighbours divide them."""
+"""The batch size at which a program for a larger batch is traced; a number with many divisors."""
 
 
 _DRAWS = {"random_bits", "random_gamma", "rng_uniform", "rng_bit_generator"}
@@ -369,7 +379,7 @@ def _primitives(jaxpr: Any) -> Iterator[str]:
 
 
 def _merge(output: LossOutput) -> LossOutput:
-    """The outputs of microbatches `[n, ...]` as that of their batch: examples in order, the rest averaged."""
+    """Merges the outputs of microbatches `[n, ...]` into the batch's: examples in order, scalars averaged."""
 
     def mean(x: Array) -> Array:
         return jnp.mean(x, axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]
@@ -383,33 +393,35 @@ def _merge(output: LossOutput) -> LossOutput:
 
 
 def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:
-    """The mean of the replicas' fields under `pmap`: gradients, states and metrics, in one all-reduce.
+    """Averages gradients, states and metrics over the replicas of a `pmap` in one all-reduce.
 
-    Each replica folds its index into the turn's key, else all would draw the same z. What the losses computed on
-    their way (`LossOutput.outputs`) stays the replica's own.
+    Each replica folds its index into the turn's key; otherwise all would draw the same z. The forward outputs of
+    the losses (`LossOutput.outputs`) remain local to each replica.
+
+    Args:
+      field: the field of one replica.
+      axis: the name of the mapped axis.
     """
 
     def averaged(turn: Turn, context: TurnContext) -> tuple[Grads, Losses]:
         key = jax.random.fold_in(context.turn_key, jax.lax.axis_index(axis))
         grads, losses = field(turn, context.with_key(key))
-        shared = {
+        states = {
             name: (output.model_state, output.objective_state, output.metrics)
             for name, output in losses.items()
         }
-        grads, shared = mean_over_replicas((grads, shared), axis)
-        losses = {
-            name: output._replace(
-                model_state=shared[name][0], objective_state=shared[name][1], metrics=shared[name][2]
+        grads, states = mean_over_replicas((grads, states), axis)
+        for name, (model_state, objective_state, metrics) in states.items():
+            losses[name] = losses[name]._replace(
+                model_state=model_state, objective_state=objective_state, metrics=metrics
             )
-            for name, output in losses.items()
-        }
         return grads, losses
 
     return Field(averaged, field.check)
 
 
 def mean_over_replicas(tree: Tree, axis: str = "data") -> Tree:
-    """The mean over `axis` of every floating leaf, in one collective; other leaves are alike on all replicas."""
+    """The mean over `axis` of every floating leaf, in one collective; other leaves are equal on all replicas."""
     leaves, structure = jax.tree.flatten(tree)
     floating = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
     for i, mean in zip(floating, jax.lax.pmean([leaves[i] for i in floating], axis), strict=True):

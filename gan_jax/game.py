@@ -1,7 +1,7 @@
 """A game: players, each with a network, an optimiser and a loss, who move in turns.
 
 Functions live in frozen dataclasses (never pytrees, never hashed by value); arrays live in NamedTuples
-(always pytrees). What can be known to be wrong about a game is an error when it is built.
+(always pytrees). A mistake that can be found without playing is an error when the game is constructed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from gan_jax.state import Players
 from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
 # ---------------------------------------------------------------------------------------------------------
-# What a loss sees and what it hands back
+# The arguments of a loss and its result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TurnContext:
-    """What a loss sees.
+    """The argument of a loss: the game, its state, and the batch and the key of the turn.
 
     Attributes:
       game: networks, objective and optimisers.
       players: every player's state.
       batch: the turn's batch, leaves `[B, ...]`.
       step: the round, an int32 scalar.
-      turn_key: the turn's PRNG key, shared by its players, so that they see a common z. Draw with `key(name)`.
+      turn_key: the turn's PRNG key, shared by its players, so that all use the same z. Draw with `key(name)`.
     """
 
     game: Game
@@ -45,7 +45,7 @@ class TurnContext:
     turn_key: Key
 
     def key(self, name: str) -> Key:
-        """The key for one use: the same name gives the same draw in every loss of the turn."""
+        """Derives a key for one purpose: the same name gives the same draw in every loss of the turn."""
         return named_key(self.turn_key, name)
 
     def with_players(self, players: Players) -> TurnContext:
@@ -66,15 +66,18 @@ def loss_output(
     outputs: ForwardOutputs | None = None,
     metrics: Mapping[str, Array] | None = None,
 ) -> LossOutput:
-    """A player's loss as what a `LossFn` returns.
+    """Wraps the values of a player's loss as the result of a `LossFn`.
 
     Args:
-      context: the turn.
+      context: the argument of the loss.
       player: whose loss it is.
-      losses: `[B]` (or `[B, ...patches]`, which are averaged), one loss an example; or a scalar.
-      model_state: the player's new one; unchanged if `None`.
-      outputs: what terms and diagnostics may read.
-      metrics: scalars to be logged beside `loss`.
+      losses: `[B]` (or `[B, ...patches]`, which are averaged), one loss per example; or a scalar.
+      model_state: the player's new model state; unchanged if `None`.
+      outputs: intermediate results for terms and diagnostics.
+      metrics: scalars to be logged next to `loss`.
+
+    Returns:
+      The mean loss with its metrics, outputs and states.
     """
     losses = jnp.asarray(losses)
     if losses.ndim > 1:
@@ -102,30 +105,30 @@ Grads: TypeAlias = dict[str, Tree]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field:
-    """The gradients with which the players of a turn move from a point, possibly modified.
+    """The gradients that the players of a turn follow from a point, possibly modified.
 
     Attributes:
       gradients: `(turn, context) -> ({player: grads}, {player: LossOutput})`.
-      check: raises a `ValueError` for a game that the field is not right for; called when the game is built.
+      check: raises a `ValueError` for a game that the field does not support; called when the game is constructed.
     """
 
     gradients: Callable[[Turn, TurnContext], tuple[Grads, dict[str, LossOutput]]]
     check: Callable[[Game], None] = lambda game: None
 
     def __call__(self, turn: Turn, context: TurnContext) -> tuple[Grads, dict[str, LossOutput]]:
-        """The gradients and what the losses handed back, by player."""
+        """The gradients and the results of the losses, by player."""
         return self.gradients(turn, context)
 
 
 class PlayedTurn(NamedTuple):
-    """A turn that was played, as diagnostics see it.
+    """A turn that was played: the argument of a diagnostic.
 
     Attributes:
-      turn: who moved.
-      context: the turn's context; its `players` are those before.
-      after: the players after.
-      grads: the gradients that the optimisers were given, by player.
-      losses: what the losses handed back, by player.
+      turn: the turn of the schedule.
+      context: the turn's context; its `players` are the states before the turn.
+      after: the players' states after the turn.
+      grads: the gradients passed to the optimisers, by player.
+      losses: the results of the losses, by player.
     """
 
     turn: Turn
@@ -136,7 +139,7 @@ class PlayedTurn(NamedTuple):
 
 
 class Diagnostic(Protocol):
-    """Scalars (or small vectors) of one turn, named `player/metric`."""
+    """A function of a played turn that returns scalars (or small vectors), named `player/metric`."""
 
     def __call__(self, played: PlayedTurn, /) -> Metrics: ...
 
@@ -146,21 +149,21 @@ class Diagnostic(Protocol):
 
 
 Condition: TypeAlias = Callable[[Batch], tuple[Array, ...]]
-"""Further inputs of a network, read off the batch."""
+"""Reads extra inputs of a network from the batch."""
 
 
 def unconditional(batch: Batch) -> tuple[Array, ...]:
-    """No further inputs."""
+    """No extra inputs."""
     return ()
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorRole:
-    """Makes samples.
+    """The role of a player that makes samples.
 
     Attributes:
       target: the batch's entry whose distribution the samples imitate.
-      condition: the generator's further inputs, read off a batch; they follow the latent.
+      condition: reads the generator's extra inputs from a batch; they follow the latent.
     """
 
     target: str = "x"
@@ -169,11 +172,11 @@ class GeneratorRole:
 
 @dataclasses.dataclass(frozen=True)
 class CriticRole:
-    """Scores examples.
+    """The role of a player that scores examples.
 
     Attributes:
-      generator: whose samples it judges.
-      target: the batch's entry that it takes for real.
+      generator: the player whose samples it scores.
+      target: the batch's entry that holds its real examples.
     """
 
     generator: str = "generator"
@@ -182,7 +185,7 @@ class CriticRole:
 
 @dataclasses.dataclass(frozen=True)
 class AuxiliaryRole:
-    """Neither makes samples nor scores them: a network that another player's loss goes through."""
+    """The role of a player that neither makes samples nor scores them: another player's loss uses its network."""
 
 
 Role: TypeAlias = GeneratorRole | CriticRole | AuxiliaryRole
@@ -193,9 +196,9 @@ class PlayerObjective:
     """One player's part of an objective.
 
     Attributes:
-      role: what the player does.
+      role: what the player does in the game.
       loss: what it minimises.
-      initial_state: what its losses remember, by name, each `params -> initial value`.
+      initial_state: the initial objective state of its losses, by name, each `params -> initial value`.
       step_terms: terms with an optimiser step of their own, by name; see `Term.own_step`.
     """
 
@@ -207,13 +210,13 @@ class PlayerObjective:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputTransform:
-    """What is done to an example before the critic sees it: packing, noise, augmentation.
+    """A transform of the critic's inputs, real and fake alike: packing, noise, augmentation.
 
     Attributes:
-      name: for messages.
-      apply: `(inputs, key, step, objective_state) -> inputs`, of the critic's inputs `(x, *conditions)`, each
-        `[B, ...]`, a key that real and fake do not share, the round, and the critic's objective state.
-      packs: how many examples become one of the critic's inputs, `[B / packs, ...]`.
+      name: identifies the transform in messages.
+      apply: `(inputs, key, step, objective_state) -> inputs`. The inputs are the critic's `(x, *conditions)`, each
+        `[B, ...]`; real and fake get different keys; `step` is the round and `objective_state` the critic's.
+      packs: the number of examples that are concatenated into one input of the critic, `[B / packs, ...]`.
       reads_state: the entry of the critic's objective state that it needs, if any (adaptive augmentation keeps its
         probability there).
     """
@@ -226,15 +229,15 @@ class InputTransform:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TermRecord:
-    """What a game has to know of a term that was added to an objective.
+    """The properties of an added term that a game checks.
 
     Attributes:
-      player: whose loss it joined.
-      name: under which it is logged.
-      uncoupled_critic: a critic that must not couple the examples of its batch: the term is a formula of single
-        examples' scores or gradients.
-      single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
-      own_step: the term has an optimiser step of its own, which a turn of the schedule plays.
+      player: the player whose loss it was added to.
+      name: the name under which it is logged.
+      uncoupled_critic: a critic that must not couple the examples of its batch, since the term is a formula of
+        single examples' scores or gradients.
+      single_examples: the term reads the critic's outputs for single examples, so inputs cannot be packed.
+      own_step: the term has an optimiser step of its own, which a turn of the schedule takes.
     """
 
     player: str
@@ -249,13 +252,13 @@ class Objective:
     """What every player minimises.
 
     Attributes:
-      players: by name, each one's part.
+      players: each player's role and loss, by name.
       prior: draws the generator's latent, `(key, n) -> z`; `None` where a condition is its only input.
       transforms: applied in order to the critics' inputs, real and fake alike.
-      terms: what was added to the losses, no name of one player twice.
+      terms: the terms that were added to the losses; each player's terms have different names.
       logits: the critic's loss is softplus(-real) + softplus(fake), so its score is the log-odds of being real.
-      on_features: the losses are of the critic's features, not of its score.
-      checks: what else building a game asks of its parts; each raises a `ValueError` where they do not fit.
+      on_features: the losses compare the critic's features, not its score.
+      checks: extra checks of a game with this objective; each raises a `ValueError` if a part does not fit.
     """
 
     players: Mapping[str, PlayerObjective]
@@ -268,18 +271,18 @@ class Objective:
 
     @property
     def packs(self) -> int:
-        """How many examples one of the critic's inputs is made of."""
+        """The number of examples in one input of the critic."""
         count = 1
         for transform in self.transforms:
             count *= transform.packs
         return count
 
     def with_role(self, role: type) -> tuple[str, ...]:
-        """The names of the players with a role, in order."""
+        """The names of the players with a role of this type, in order."""
         return tuple(name for name, player in self.players.items() if isinstance(player.role, role))
 
     def with_player(self, name: str, **changes: Any) -> Objective:
-        """The objective with fields of one player's part replaced."""
+        """Returns the objective with fields of one player's `PlayerObjective` replaced."""
         changed = dataclasses.replace(self.players[name], **changes)
         return dataclasses.replace(self, players={**self.players, name: changed})
 
@@ -298,7 +301,7 @@ class Player:
       ema: the decay of an exponential moving average of parameters and running statistics, in [0, 1), or
         `round -> decay` (see `optim.ema_half_life`); `None` keeps no average. A number is warmed up, see
         `training.step.ema_decay`.
-      role: given by the game, which takes it from the objective.
+      role: set by the game from its objective; not to be given.
 
     Raises:
       ValueError: if the decay is a number outside [0, 1).
@@ -311,7 +314,7 @@ class Player:
 
     def __post_init__(self) -> None:
         if self.ema is not None and not callable(self.ema) and not 0 <= self.ema < 1:
-            raise ValueError(f"The decay of a moving average lies in [0, 1), got ema={self.ema}.")
+            raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -326,7 +329,7 @@ class Game:
       field: the gradient field; `None` is the plain one, `field.gradient_field`.
 
     Raises:
-      ValueError: where players, networks, turns or terms do not fit together.
+      ValueError: if players, networks, turns and terms do not match.
     """
 
     players: Mapping[str, Player]
@@ -380,8 +383,8 @@ class Game:
 def coupled_error(term: str, critic: str) -> ValueError:
     """The error for a term of single examples on a critic that couples its batch."""
     return ValueError(
-        f"The term {term!r} is a formula of single examples (a gradient penalty, say), but {critic!r} couples its "
-        "batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
+        f"The term {term!r} is a formula of single examples (such as a gradient penalty), but {critic!r} couples "
+        "its batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
     )
 
 
@@ -411,19 +414,21 @@ def _batched(shapes: list[tuple[int, ...]]) -> str:
 def check_score(name: str, network: Network) -> None:
     """Checks that a critic's score is floating, `[B]` or `[B, ...patches]`.
 
+    A network without a specification of its inputs is not checked.
+
     Raises:
-      ValueError: if it is not; nothing is said of a network without a specification of its inputs.
+      ValueError: if the score has another dtype or shape.
     """
     if network.inputs is None:
         return
-    score = _score_of(network)
+    score = _score_shape(network)
     if score is not None:
         check_score_shape(name, score, jax.tree.leaves(network.inputs)[0].shape[0])
 
 
 @functools.lru_cache(maxsize=256)
-def _score_of(network: Network) -> Any:
-    """What a network gives as its score for inputs as it specifies them, as shapes; `None` where it gives none."""
+def _score_shape(network: Network) -> Any:
+    """Shape and dtype of a network's score for the inputs that it specifies; `None` if it returns no score."""
     params, model_state = jax.eval_shape(network.init, jax.random.key(0))
 
     def call(params: Tree, model_state: Tree, inputs: tuple[Any, ...], key: Key) -> Any:
@@ -434,7 +439,7 @@ def _score_of(network: Network) -> Any:
 
 
 def check_score_shape(name: str, score: Any, batch: int) -> None:
-    """Checks one score of a batch of so many examples; see `check_score`."""
+    """Checks a score of a batch of this size; see `check_score`."""
     shape, dtype = getattr(score, "shape", None), getattr(score, "dtype", None)
     if (
         shape is None
@@ -444,6 +449,6 @@ def check_score_shape(name: str, score: Any, batch: int) -> None:
         or not jnp.issubdtype(dtype, jnp.floating)
     ):
         raise ValueError(
-            f"The score of {name!r} is floating, [B] or [B, ...patches]; for {batch} examples its network gives "
-            f"{score if shape is None else f'{dtype}{list(shape)}'}."
+            f"The score of {name!r} must be floating, [B] or [B, ...patches]; for {batch} examples its network "
+            f"returns {score if shape is None else f'{dtype}{list(shape)}'}."
         )

@@ -10,7 +10,7 @@ from gan_jax.types import Key
 
 
 def named_key(key: Key, name: str) -> Key:
-    """The key for one use of a turn's key: the same name gives the same draw, another name an independent one.
+    """Derives a key for one purpose: the same name gives the same draw, another name an independent one.
 
     Results depend on these names, so they are frozen: a test lists them, and renamed code keeps them.
     """

@@ -24,10 +24,10 @@ class Network:
     Attributes:
       init: `key -> (params, model_state)`.
       apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state comes
-        back as it went in. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
-        and further heads.
+        is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
+        and extra heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a
-        game checks, when it is built, what the network gives and whether it couples the examples of its batch.
+        game checks on construction what the network returns and whether it couples the examples of its batch.
       running_statistics: `model_state -> tree of bools`, true for running means and variances. A moving average
         of the network averages those; the rest of its model state (power-iteration vectors, counters, keys,
         quantised values) has no meaningful average and is the network's own.
@@ -42,23 +42,27 @@ class Network:
     def couples_batch(self) -> bool | None:
         """Whether one example's output depends on the others of its batch (batch normalisation, minibatch layers).
 
-        It is found from the traced program, also where weights are still zero; `None` without a specification of
-        the inputs. A term of single examples has no meaning on a critic that couples its batch.
+        The answer is read off the traced program, so it is right even where weights are still zero; it is `None`
+        without a specification of the inputs. A term of single examples has no meaning on a critic that couples
+        its batch.
         """
         return None if self.inputs is None else couples_batch(self.init, self.apply, self.inputs)
 
 
 def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:
-    """The network with its activations computed again in the backward pass instead of kept: memory for time.
+    """The network with its activations recomputed in the backward pass rather than stored, to save memory.
 
     A turn then holds the activations of one call of the network at a time, not of all of them (real, fake, the
     penalty's). Within deep networks wrap the blocks (`flax.linen.remat`); for unrolled turns there is
-    `unrolled(..., remat=True)`. XLA's CPU compiler finds the repeated work and keeps the activations all the same,
+    `unrolled(..., remat=True)`. XLA's CPU compiler finds the repeated work and keeps the activations anyway,
     except across the steps of a loop.
 
     Args:
-      network: any.
-      policy: what is kept all the same, of `jax.checkpoint_policies`; nothing by default.
+      network: the network to rematerialise.
+      policy: which intermediate values are stored nevertheless, from `jax.checkpoint_policies`; none by default.
+
+    Returns:
+      A `Network` with the same parameters and the same outputs.
     """
 
     def apply(
@@ -75,5 +79,5 @@ def rematerialized(network: Network, policy: Callable[..., bool] | None = None) 
 
 
 def parameter_count(params: Tree) -> int:
-    """How many numbers a parameter tree holds."""
+    """The number of scalars in a parameter tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

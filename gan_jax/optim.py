@@ -1,4 +1,4 @@
-"""Optax transformations of ours."""
+"""Optax transformations for GANs: weight clipping, and Adam adjusted to lazy regularisation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from gan_jax.types import Array, Tree
 def clip_params(bound: float) -> optax.GradientTransformation:
     """Keeps every parameter in [-bound, bound] after the update: WGAN's weight clipping.
 
-    `optax.clip` bounds updates; this bounds what the update leads to, so it stands last in a chain. Adding the
-    update back rounds once: a parameter may exceed the bound by one unit in the last place.
+    `optax.clip` bounds updates; this transformation bounds the updated parameters, so it must be the last of a chain.
+    Adding the update to the parameter rounds once: a parameter may exceed the bound by one unit in the last place.
 
     Args:
       bound: c > 0, in the parameters' units.
+
+    Returns:
+      An optax transformation without a state.
 
     Raises:
       ValueError: if the bound is not positive, or if `update` is called without `params`.
@@ -48,15 +51,15 @@ def clip_params(bound: float) -> optax.GradientTransformation:
 def lazy_adam(
     learning_rate: float, b1: float = 0.0, b2: float = 0.99, *, every: int, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam for a player whose regularisation has a step of its own in every so many rounds.
+    """Adam for a player whose regularisation is a separate step once every `every` rounds.
 
-    With c = every / (every + 1) the rate is c times the given one and the betas are raised to c, so that the extra
-    steps leave the optimiser's pace as it is.
+    With c = every / (every + 1) the learning rate is multiplied by c and the betas are raised to the power c, so
+    that the extra steps do not change the effective speed of the optimiser.
 
     Args:
-      learning_rate: of an optimiser without such steps.
-      b1, b2: likewise; the defaults are StyleGAN2's.
-      every: the interval of the regularisation, see `schedule.regularization_turn`.
+      learning_rate: the rate of an optimiser without such steps.
+      b1, b2: the betas of an optimiser without such steps; the defaults are StyleGAN2's.
+      every: the interval of the regularisation in rounds, see `schedule.regularization_turn`.
       eps: added to the root of the second moment.
 
     Raises:
@@ -66,7 +69,7 @@ def lazy_adam(
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (arXiv:1912.04958).
     """
     if every < 1:
-        raise ValueError(f"A regularisation is played every n >= 1 rounds, got {every}.")
+        raise ValueError(f"A regularisation step is taken every n >= 1 rounds, got every={every}.")
     c = every / (every + 1)
     return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)
 

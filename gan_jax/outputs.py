@@ -1,4 +1,4 @@
-"""What a loss hands back: the critic's views of real and fake, samples, losses, new states."""
+"""What a loss returns: the critic's outputs on real and fake examples, samples, losses and new states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class CriticView(NamedTuple):
       raw: the examples `[B, ...]` before the transforms.
       conditions: the conditions before the transforms.
       outputs: the critic's `score` and heads by name, in float32 or wider.
-      score: `[B]`, higher for what looks more real: the critic's own score unless the objective reads another head.
+      score: `[B]`, higher for what the critic takes for real; it is `outputs["score"]` unless the objective reads
+        another head.
     """
 
     inputs: tuple[Array, ...]
@@ -27,7 +28,7 @@ class CriticView(NamedTuple):
 
     @property
     def x(self) -> Array:
-        """The examples as the critic sees them."""
+        """The examples `[B, ...]` after the input transforms."""
         return self.inputs[0]
 
     def head(self, name: str) -> Array:
@@ -54,10 +55,10 @@ def head(outputs: Mapping[str, Array], name: str) -> Array:
 
 
 class ForwardOutputs(NamedTuple):
-    """What a loss computed on its way; terms and diagnostics use it, and the compiler drops what nobody reads.
+    """Intermediate results of a loss for terms and diagnostics; the compiler drops those that nothing reads.
 
     Attributes:
-      real, fake: the critic's view of both; `None` in a loss without a critic.
+      real, fake: the critic's inputs and outputs on each; `None` in a loss without a critic.
       samples: the generator's raw samples `[B, ...]`.
       latent: z; `None` where the generator has none.
       generator_inputs: `(latent, *conditions)`.
@@ -73,14 +74,14 @@ class ForwardOutputs(NamedTuple):
 
 
 class LossOutput(NamedTuple):
-    """What a loss hands back; `loss_output` makes one.
+    """What a loss returns; `game.loss_output` makes one.
 
     Attributes:
-      value: the scalar that is differentiated with respect to the player's own parameters.
-      contributions: arrays `[B]`, one loss an example, or scalars; `value` is the sum of their means.
-      metrics: scalars by name; every term's value stands beside the total, `loss`.
+      value: the scalar that is differentiated with respect to the player's parameters.
+      contributions: arrays `[B]`, one loss per example, or scalars; `value` is the sum of their means.
+      metrics: scalars by name; `loss` is the total, and each term is logged next to it.
       outputs: see `ForwardOutputs`.
-      model_state: the player's after the loss's calls, chained in their order.
+      model_state: the player's model state after the loss's calls of its network, in their order.
       objective_state: the player's new objective state.
     """
 

@@ -17,9 +17,9 @@ def apply_turn(
     """Moves the players of `turn` once, all from the same point; the others stay as they are.
 
     Args:
-      turn: who moves.
+      turn: the turn of the schedule.
       context: the game, all players' states, the turn's batch, the round and the turn's key.
-      diagnostics: read what was played.
+      diagnostics: functions of the played turn, whose metrics are added.
 
     Returns:
       The players after the turn, and scalars named `player/metric`.

@@ -11,11 +11,11 @@ class Turn:
     """One simultaneous update of the players it names.
 
     Attributes:
-      players: who moves.
-      fresh: whether the turn draws a batch; `False` plays on the preceding turn's batch.
-      terms: names of the players' terms with an optimiser step of their own (`Term.own_step`), to be played in
-        place of the players' losses; empty for an ordinary turn.
-      every: the turn is played in every so many rounds, from round 0 on.
+      players: the names of the players that move.
+      fresh: whether the turn draws a new batch; `False` uses the preceding turn's batch.
+      terms: names of the players' terms with an optimiser step of their own (`Term.own_step`), which are minimised
+        in place of the players' losses; empty for an ordinary turn.
+      every: the turn is played in rounds 0, `every`, 2 `every`, ...
     """
 
     players: tuple[str, ...]
@@ -38,17 +38,22 @@ def turn(*players: str, fresh: bool = True) -> Turn:
     6
     """
     if not players or len(set(players)) != len(players):
-        raise ValueError(f"A turn names one or more different players, got {players}.")
+        raise ValueError(f"A turn names one or more players, each once; got {players}.")
     if not all(isinstance(player, str) for player in players):
         raise ValueError(f"A turn names its players by strings, got {players}.")
     return Turn(players, fresh)
 
 
 def regularization_turn(player: str, *terms: str, every: int) -> Turn:
-    """An optimiser step of its own for terms of a player's loss, in every so many rounds (lazy regularisation).
+    """A turn that minimises terms of a player's loss in a separate optimiser step (lazy regularisation).
 
-    It plays on the preceding turn's batch, and the terms are multiplied by `every`; see `Term.own_step` and
+    It uses the preceding turn's batch, and the terms are multiplied by `every`; see `Term.own_step` and
     `optim.lazy_adam`.
+
+    Args:
+      player: whose terms they are.
+      *terms: their names.
+      every: the turn is played once in so many rounds, at least 1.
 
     Raises:
       ValueError: if no term is named, or `every` is below 1.
@@ -57,41 +62,44 @@ def regularization_turn(player: str, *terms: str, every: int) -> Turn:
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (arXiv:1912.04958).
     """
     if not terms:
-        raise ValueError(f"regularization_turn({player!r}, ...) names one or more terms of this player.")
+        raise ValueError(f"regularization_turn({player!r}, ...) needs the name of at least one term.")
     if every < 1:
-        raise ValueError(f"A turn is played every n >= 1 rounds, got {every}.")
+        raise ValueError(f"A turn is played every n >= 1 rounds, got every={every}.")
     return Turn((player,), fresh=False, terms=terms, every=every)
 
 
 def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
-    """`n_critic` turns of the critic, then `n_generator` of the generator.
+    """A schedule of `n_critic` turns of the critic, then `n_generator` turns of the generator.
 
     Raises:
       ValueError: if either count is below 1.
     """
     if n_critic < 1 or n_generator < 1:
-        raise ValueError(f"Counts of turns start at 1, got {n_critic} and {n_generator}.")
+        raise ValueError(
+            f"alternating needs at least one turn of each player, got n_critic={n_critic} and "
+            f"n_generator={n_generator}."
+        )
     return n_critic * (turn("critic"),) + n_generator * (turn("generator"),)
 
 
 def simultaneous() -> Schedule:
-    """Both players move at once, from the same point and on the same batch."""
+    """A schedule of one turn in which both players move at once, from the same point and on the same batch."""
     return (turn("critic", "generator"),)
 
 
 def fresh_turns(schedule: Schedule) -> int:
-    """How many batches one round of `schedule` consumes: T."""
+    """The number of batches that one round of `schedule` consumes, T."""
     return sum(played.fresh for played in schedule)
 
 
 def check_schedule(schedule: Schedule, players: tuple[str, ...]) -> None:
-    """Checks that a schedule names these players only and begins with a fresh turn.
+    """Checks that a schedule names only these players and begins with a fresh turn.
 
     Raises:
       ValueError: if it does not.
     """
     if not schedule:
-        raise ValueError("A schedule has one turn or more.")
+        raise ValueError("A schedule needs at least one turn.")
     for played in schedule:
         if not isinstance(played, Turn):
             raise ValueError(

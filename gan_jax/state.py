@@ -12,10 +12,10 @@ class PlayerState(NamedTuple):
     """All that belongs to one player.
 
     Attributes:
-      params: what its optimiser moves.
+      params: the parameters that its optimiser updates.
       model_state: the network's mutable collections: running statistics, power-iteration vectors.
-      opt_state: the optimiser's.
-      objective_state: what its losses and terms remember, by name.
+      opt_state: the state of its optimiser.
+      objective_state: what its losses and terms carry from turn to turn, by name.
     """
 
     params: Tree
@@ -28,12 +28,12 @@ Players: TypeAlias = Mapping[str, PlayerState]
 
 
 class TrainState(NamedTuple):
-    """All that a run is, between two rounds.
+    """The state of a run between two rounds.
 
     Attributes:
       step: rounds played, int32.
       cursor: batches consumed, int32.
-      key: the run's PRNG key, never changed: every draw folds in `step` and the turn's place.
+      key: the run's PRNG key, which never changes: every draw folds in `step` and the turn's index.
       players: `{name: PlayerState}`.
       ema: `{name: (params, model_state)}` for the players that keep an average.
     """
@@ -46,5 +46,5 @@ class TrainState(NamedTuple):
 
 
 def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:
-    """`players` with fields of one of them replaced."""
+    """Returns `players` with fields of one player's state replaced."""
     return {**players, name: players[name]._replace(**changes)}

@@ -7,15 +7,15 @@ from typing import Any
 
 
 def text_table(rows: Sequence[Sequence[str]], align: str = "l") -> str:
-    """Rows of cells as columns that are two spaces apart.
+    """Formats rows of cells as a text table with two spaces between columns.
 
     >>> print(text_table([["game", "pairs", "ratio"], ["gan 1", "12", "3.1"]], align="lr"))
     game   pairs  ratio
     gan 1     12    3.1
 
     Args:
-      rows: as many cells each; the first row is the heading.
-      align: `l` (left) or `r` (right) for every column; the last letter holds for the columns after it too.
+      rows: rows of equally many cells; the first row is the heading.
+      align: `l` (left) or `r` (right) for every column; the last letter also applies to all later columns.
 
     Raises:
       ValueError: if rows differ in their number of cells.
@@ -33,7 +33,7 @@ def text_table(rows: Sequence[Sequence[str]], align: str = "l") -> str:
 
 
 def number_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Numbers by row and column, five significant digits each; what is not a number is left out.
+    """Formats numbers by row and column with five significant digits; other values are left out.
 
     >>> print(number_table({"round 10": {"modes": 8, "entropy": 2.0794415}, "round 20": {"modes": 7}}))
               modes  entropy
@@ -53,7 +53,7 @@ def number_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as a Markdown table; the first row is the heading, and bars in cells are escaped.
+    """Formats rows of cells as a Markdown table; the first row is the heading, and bars in cells are escaped.
 
     >>> print(markdown_table([["claim", "measured"], ["|a| is 1", "1.02"]]))
     | claim | measured |

@@ -1,4 +1,4 @@
-"""Aliases that every room of the library shares.
+"""Type aliases used throughout the library.
 
 Shapes are written `[B, ...]`: `B` examples, `T` fresh turns of a round, `K` rounds of a dispatch.
 Images are float in [-1, 1], `[B, H, W, C]`.

@@ -67,7 +67,7 @@ def mlp(inputs, heads, *, hidden=WIDTH, couples_batch=False):
 
 
 def critic(inputs=X_DIM, couples_batch=False, **heads):
-    """A critic with a `score`, `features`, and further heads by size."""
+    """A critic with a `score`, `features`, and extra heads by size."""
     return mlp(inputs, {"score": None, **heads}, couples_batch=couples_batch)
 
 

@@ -1,4 +1,4 @@
-"""What can be known to be wrong about a game is an error when it is built."""
+"""A mistake in a game that can be found without playing is an error when the game is constructed."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_named(changes, message):
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
 def test_the_decay_of_an_average_lies_below_one(decay):
-    with pytest.raises(ValueError, match=r"lies in \[0, 1\), got ema="):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got ema="):
         Player(helpers.generator(), optax.sgd(0.1), ema=decay)
     Player(helpers.generator(), optax.sgd(0.1), ema=lambda step: 0.9)
 
@@ -129,7 +129,7 @@ def test_turns():
 
 @pytest.mark.parametrize("players", [(), ("critic", "critic")])
 def test_a_turn_names_different_players(players):
-    with pytest.raises(ValueError, match="one or more different players"):
+    with pytest.raises(ValueError, match="one or more players, each once"):
         turn(*players)
 
 

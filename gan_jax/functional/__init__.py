@@ -1,1 +1,1 @@
-"""Formulas on arrays."""
+"""Formulas on arrays: penalties, kernels, divergences, priors, augmentation."""

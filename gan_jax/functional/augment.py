@@ -1,8 +1,8 @@
-"""Random changes of an image: pure, differentiable functions of the image and of a few uniform numbers.
+"""Random augmentations of an image: pure, differentiable functions of the image and of a few uniform numbers.
 
-That they take numbers rather than a key lets a whole policy draw once for a batch, which compiles several times
-faster than a draw for each change. Shifts are products with 0-1 matrices rather than gathers: exact, and their
-derivatives are products too.
+Since they take numbers rather than a key, a policy draws only once for a batch, which compiles several times
+faster than one draw per augmentation. Shifts are products with 0-1 matrices rather than gathers: they are exact, and
+their derivatives are products too.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from gan_jax.types import Array, Key, Tree
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Augment:
-    """One random change of one image.
+    """A random augmentation of a single image.
 
     Attributes:
-      draws: how many uniform numbers it takes.
+      draws: the number of uniform random numbers that it takes.
       change: `(u [draws] in [0, 1), x [H, W, C]) -> [H, W, C]`, on float images in [-1, 1].
     """
 
@@ -32,12 +32,12 @@ class Augment:
 
 
 def brightness() -> Augment:
-    """Adds one number, uniform in [-1/2, 1/2], to every pixel."""
+    """An augmentation that adds one number, uniform in [-1/2, 1/2], to every pixel."""
     return Augment(1, lambda u, x: x + (u[0] - 0.5).astype(x.dtype))
 
 
 def saturation() -> Augment:
-    """Scales every pixel's distance from its mean over the channels by a number uniform in [0, 2]."""
+    """An augmentation that scales every pixel's deviation from its channel mean by a number uniform in [0, 2]."""
 
     def change(u: Array, x: Array) -> Array:
         grey = jnp.mean(x, axis=-1, keepdims=True)
@@ -47,7 +47,7 @@ def saturation() -> Augment:
 
 
 def contrast() -> Augment:
-    """Scales every value's distance from the image's mean by a number uniform in [1/2, 3/2]."""
+    """An augmentation that scales every value's deviation from the image's mean by a number uniform in [1/2, 3/2]."""
 
     def change(u: Array, x: Array) -> Array:
         mean = jnp.mean(x)
@@ -57,7 +57,7 @@ def contrast() -> Augment:
 
 
 def translation(ratio: float = 0.125) -> Augment:
-    """Shifts by whole pixels, up to `ratio` of the size each way; what comes in is 0, the middle grey.
+    """An augmentation that shifts by whole pixels, up to `ratio` of the size each way; uncovered pixels become 0.
 
     >>> x = jnp.ones((20, 8, 8, 1))
     >>> jnp.unique(augment_batch(jax.random.key(0), translation(), x)).tolist()
@@ -73,7 +73,7 @@ def translation(ratio: float = 0.125) -> Augment:
 
 
 def crop(padding: int = 4) -> Augment:
-    """Shifts by up to `padding` pixels each way; what comes in mirrors the border."""
+    """An augmentation that shifts by up to `padding` pixels each way; uncovered pixels mirror the border."""
 
     def change(u: Array, x: Array) -> Array:
         height, width, _ = x.shape
@@ -85,7 +85,7 @@ def crop(padding: int = 4) -> Augment:
 
 
 def cutout(ratio: float = 0.5) -> Augment:
-    """Sets to 0 a window of `ratio` of the size around a point anywhere in the image."""
+    """An augmentation that sets a window of `ratio` of the image's size, around a random point, to 0."""
 
     def change(u: Array, x: Array) -> Array:
         rows, columns = _span(u[0], x.shape[0], ratio), _span(u[1], x.shape[1], ratio)
@@ -95,19 +95,19 @@ def cutout(ratio: float = 0.5) -> Augment:
 
 
 def flip() -> Augment:
-    """Mirrors left and right, one image in two."""
+    """An augmentation that mirrors left and right with probability 1/2."""
     return Augment(1, lambda u, x: jnp.where(u[0] < 0.5, x[:, ::-1], x))
 
 
 def sometimes(augment: Augment, probability: float | Array) -> Augment:
-    """`augment` with a probability, else the image as it is."""
+    """Applies `augment` with a probability, and otherwise leaves the image unchanged."""
     if isinstance(probability, float | int) and probability == 1:
         return augment
     return Augment(augment.draws + 1, lambda u, x: jnp.where(u[0] < probability, augment.change(u[1:], x), x))
 
 
 def chain(*augments: Augment) -> Augment:
-    """One change after the other, each with its own draws."""
+    """The composition of augmentations in order, each with separate draws."""
 
     def change(u: Array, x: Array) -> Array:
         for augment in augments:
@@ -118,12 +118,12 @@ def chain(*augments: Augment) -> Augment:
 
 
 def augment_batch(key: Key, augment: Augment, x: Array) -> Array:
-    """`augment` on a batch `x [B, H, W, C]`, each image with its own draws, divided over the devices."""
+    """Applies `augment` to a batch `x [B, H, W, C]` with separate draws for each image, sharded over the devices."""
     return jax.vmap(augment.change)(over_batch(jax.random.uniform(key, (x.shape[0], augment.draws))), x)
 
 
 def _shift(u: Array, most: int) -> Array:
-    """A whole number in [-most, most], each as likely."""
+    """An integer uniform in [-most, most], from u uniform in [0, 1)."""
     return jnp.floor(u * (2 * most + 1)).astype(jnp.int32) - most
 
 
@@ -134,14 +134,14 @@ def _window(x: Array, down: Array, right: Array, height: int, width: int) -> Arr
         wanted = start + jnp.arange(length)
         return (wanted[:, None] == jnp.arange(stored)).astype(x.dtype)
 
-    # Full precision, or a TPU rounds the pixels to bfloat16.
+    # At default precision a TPU would round the pixels to bfloat16.
     exact = jax.lax.Precision.HIGHEST
     moved = jnp.einsum("ij,jkc->ikc", picks(down, height, x.shape[0]), x, precision=exact)
     return jnp.einsum("kj,ijc->ikc", picks(right, width, x.shape[1]), moved, precision=exact)
 
 
 def _span(u: Array, size: int, ratio: float) -> Array:
-    """Which of `size` places lie in a window of `ratio` of them around a random centre, `[size]`."""
+    """A mask `[size]` of the positions in a window of `ratio` times `size` around a random centre."""
     length = int(size * ratio + 0.5)
     centre = jnp.floor(u * (size + 1 - length % 2)).astype(jnp.int32)
     place = jnp.arange(size) - (centre - length // 2)
@@ -154,22 +154,22 @@ POLICIES: dict[str, tuple[Augment, ...]] = {
     "cutout": (cutout(),),
     "flip": (flip(),),
 }
-"""What `diff_augment` knows by name."""
+"""The policies of `diff_augment` by name."""
 
 
 def diff_augment(
     policy: str | Sequence[str] = ("color", "translation", "cutout"), probability: float | str = 1.0
 ) -> InputTransform:
-    """DiffAugment: what the critic sees of real and fake is augmented, and the generator learns through it.
+    """DiffAugment: augments the critic's real and fake inputs, with gradients through the augmentation.
 
-    Image conditions of the size of `x` (the input of an image-to-image game) move and are cut with it, so that
-    the pair stays aligned; their colours and all other conditions stay as they are.
+    Image conditions of the size of `x` (the input of an image-to-image game) are shifted and cut with it, so that
+    the pair stays aligned; their colours and all other conditions are unchanged.
 
     Args:
-      policy: of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order in
-        which they are applied; names, or one string with commas.
-      probability: with which each change is applied to an image; or the name under which the critic's objective
-        state holds it (adaptive augmentation, see `adapt_probability`).
+      policy: some of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order in
+        which they are applied: a sequence of names, or one string with commas.
+      probability: the probability of applying each augmentation to an image, in [0, 1]; or the name under which the
+        critic's objective state holds it (adaptive augmentation, see `adapt_probability`).
 
     Raises:
       ValueError: if a policy is unknown, or the probability is outside [0, 1].
@@ -188,20 +188,20 @@ def diff_augment(
     if unknown := [name for name in names if name not in POLICIES]:
         raise ValueError(f"diff_augment knows the policies {sorted(POLICIES)}, got {unknown}.")
     if not isinstance(probability, str) and not 0 <= probability <= 1:
-        raise ValueError(f"A probability lies in [0, 1], got {probability}.")
+        raise ValueError(f"A probability must lie in [0, 1], got {probability}.")
 
     def apply(
         inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
-        share = objective_state[probability] if isinstance(probability, str) else probability
+        chance = objective_state[probability] if isinstance(probability, str) else probability
         moves = [leaf.ndim == 4 and leaf.shape[:3] == inputs[0].shape[:3] for leaf in inputs]
-        changes = [(name, sometimes(augment, share)) for name in names for augment in POLICIES[name]]
+        changes = [(name, sometimes(augment, chance)) for name in names for augment in POLICIES[name]]
 
         def change(u: Array, *images: Array) -> tuple[Array, ...]:
             for name, augment in changes:
-                own, u = u[: augment.draws], u[augment.draws :]
+                draw, u = u[: augment.draws], u[augment.draws :]
                 images = tuple(
-                    augment.change(own, image) if place == 0 or name != "color" else image
+                    augment.change(draw, image) if place == 0 or name != "color" else image
                     for place, image in enumerate(images)
                 )
             return images
@@ -222,14 +222,17 @@ def adapt_probability(
 ) -> Array:
     """ADA's controller: one step of the probability of augmentation towards an overfitting of `target`.
 
-    Overfitting is r_t = E sign(D(x)) over real scores `[B]`: 0 where the critic cannot tell, 1 where it knows every
-    real image. The probability moves by B / `images` up or down, and stays in [0, 1].
+    Overfitting is measured by r_t = E sign(D(x)) over real scores `[B]`: 0 for a critic that guesses, 1 for one that
+    recognises every real image. The probability moves by B / `images` up or down, and stays in [0, 1].
 
     Args:
-      probability: the present one.
+      probability: the current probability.
       real_scores: the critic's logits on (augmented) real images, `[B]`.
-      target: of r_t.
-      images: how many images it takes to go from 0 to 1.
+      target: the desired r_t.
+      images: the number of images after which the probability can have risen from 0 to 1.
+
+    Returns:
+      The next probability, a scalar in [0, 1].
 
     References:
       Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3, equation (1).

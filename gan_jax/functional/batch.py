@@ -1,4 +1,4 @@
-"""What has a batch axis: draws that stay sharded, flattening."""
+"""Arrays with a batch axis: sharding of random draws, flattening."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gan_jax.types import Array, Tree
 DATA_AXIS = "data"
 FSDP_AXIS = "fsdp"
 BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
-"""Mesh axes that share the batch; over `fsdp` parameters are divided as well."""
+"""Mesh axes over which batches are sharded; over `fsdp` parameters are sharded as well."""
 
 
 def over_batch(tree: Tree) -> Tree:
@@ -39,5 +39,5 @@ def _batch_axes() -> tuple[str, ...]:
 
 
 def flatten(x: Array) -> Array:
-    """`[B, ...]` to `[B, D]`."""
+    """Reshapes `[B, ...]` to `[B, D]`."""
     return x.reshape(x.shape[0], -1)

@@ -1,4 +1,4 @@
-"""Latent codes that a critic's head can read back off a sample (InfoGAN)."""
+"""Latent codes that a critic's head recovers from a sample (InfoGAN)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from gan_jax.types import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """A code c of independent parts: categories, uniform each, and numbers uniform in [-1, 1].
+    """A code c of independent parts: uniform categories, and numbers uniform in [-1, 1].
 
-    As an array it is `[B, size]`: the categories one-hot, one after the other, then the numbers. A head that
-    reads it is `[B, head_size]`: the categories' logits, the numbers' means, and the logarithms of their standard
-    deviations.
+    As an array it is `[B, size]`: the one-hot categories, then the numbers. A head that recovers it is
+    `[B, head_size]`: the categories' logits, the numbers' means, and the logarithms of their standard deviations.
 
     Attributes:
-      categories: the sizes of the categorical parts.
-      continuous: how many numbers.
+      categories: the number of classes of each categorical part, at least 2 each.
+      continuous: the number of continuous parts.
+
+    Raises:
+      ValueError: if there is no part, or a size is not possible.
 
     >>> code = Code(categories=(10,), continuous=2)
     >>> code.size, code.head_size, round(code.entropy, 3)  # log 10 + 2 log 2
@@ -36,29 +38,29 @@ class Code:
 
     def __post_init__(self) -> None:
         if not self.categories and self.continuous == 0:
-            raise ValueError("A code has one part or more: give categories, continuous, or both.")
+            raise ValueError("A code needs at least one part: pass categories, continuous, or both.")
         if self.continuous < 0 or any(k < 2 for k in self.categories):
             raise ValueError(
-                f"A categorical part has 2 categories or more and there are 0 or more numbers, got {self}."
+                f"A categorical part needs at least 2 categories, and continuous must be at least 0; got {self}."
             )
 
     @property
     def size(self) -> int:
-        """How long the code is."""
+        """The length of the code."""
         return sum(self.categories) + self.continuous
 
     @property
     def head_size(self) -> int:
-        """How long the head that reads it is."""
+        """The length of the head that recovers the code."""
         return sum(self.categories) + 2 * self.continuous
 
     @property
     def entropy(self) -> float:
-        """H(c) in nats."""
+        """The entropy H(c) in nats."""
         return sum(math.log(k) for k in self.categories) + self.continuous * math.log(2.0)
 
     def draw(self, key: Key, n: int) -> Array:
-        """c `[n, size]`."""
+        """Draws n codes, `[n, size]`."""
         parts = [
             jax.nn.one_hot(jax.random.randint(named_key(key, f"category/{i}"), (n,), 0, k), k)
             for i, k in enumerate(self.categories)
@@ -71,7 +73,7 @@ class Code:
         return over_batch(jnp.concatenate(parts, axis=1))
 
     def prior(self, noise: Prior | int) -> Prior:
-        """The latent (c, z) `[n, size + d]`: the code in front of the noise (an int is the d of a Gaussian)."""
+        """A prior of the latent (c, z) `[n, size + d]`; an int `noise` is the dimension d of a Gaussian z."""
         draw_noise = gaussian(noise) if isinstance(noise, int) else noise
 
         def draw(key: Key, n: int) -> Array:
@@ -81,7 +83,7 @@ class Code:
         return draw
 
     def of(self, latent: Array) -> Array:
-        """The code of a latent that `prior` drew: `[B, size]`."""
+        """The code `[B, size]` in a latent that `prior` drew."""
         return latent[:, : self.size]
 
     def log_likelihood(self, head: Array, code: Array) -> Array:
@@ -101,7 +103,7 @@ class Code:
             total = total + jnp.sum(code[:, part] * jax.nn.log_softmax(head[:, part]), axis=1)
             start += k
         means, log_deviation = jnp.split(head[:, start:], 2, axis=1)
-        # Kept in [e^-6, e^3], lest a lucky batch make the density infinite.
+        # Clipped so that a batch predicted exactly does not make the density infinite.
         log_deviation = jnp.clip(log_deviation, -6.0, 3.0)
         scaled = (code[:, start:] - means) * jnp.exp(-log_deviation)
         density = -jnp.square(scaled) / 2 - log_deviation - math.log(2 * math.pi) / 2

@@ -1,11 +1,11 @@
-"""Divergences between known distributions: exact on masses, by quadrature on densities, closed for Gaussians.
+"""Divergences between known distributions: exact for masses, by quadrature for densities, closed for Gaussians.
 
-Every f-divergence `D_f(P || Q) = E_Q f(p / q)` is written once, on log masses. A discrete distribution is its
-own masses; a density on a grid, times the grid's cell, is a discrete distribution too, so quadrature is the
-same sum. Logarithms go in because tails underflow: `KL(N(0, 1) || N(50, 1)) = 1250` needs `log q = -1250`.
+Every f-divergence `D_f(P || Q) = E_Q f(p / q)` is written once, on log masses. A density on a grid, multiplied by
+the volume of a cell, is a discrete distribution too, so quadrature is the same sum. The arguments are logarithms
+because tails underflow: `KL(N(0, 1) || N(50, 1)) = 1250` needs `log q = -1250`.
 
-Everything differentiates and jits. Under float32 expect five digits, inside `jax.enable_x64(True)` twelve.
-All values are in nats.
+All functions can be differentiated and jitted. Expect five digits in float32 and twelve inside
+`jax.enable_x64(True)`. All values are in nats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gan_jax.types import Array
 
 
 class Divergence(Protocol):
-    """`(log_p, log_q) -> D(P || Q)`: log masses `[..., K]` to `[...]`; `-inf` is no mass."""
+    """A function `(log_p, log_q) -> D(P || Q)` from log masses `[..., K]` to `[...]`; `-inf` is no mass."""
 
     def __call__(self, log_p: Array, log_q: Array, /) -> Array: ...
 
@@ -32,7 +32,7 @@ class Divergence(Protocol):
 
 
 def kl(log_p: Array, log_q: Array, /) -> Array:
-    """Kullback-Leibler, `sum p log(p / q)`; infinite where P has mass that Q has not.
+    """The Kullback-Leibler divergence `sum p log(p / q)`; infinite if P has mass where Q has none.
 
     >>> round(float(discrete(kl, [0.5, 0.5], [0.25, 0.75])), 4)
     0.1438
@@ -43,22 +43,22 @@ def kl(log_p: Array, log_q: Array, /) -> Array:
 
 
 def reverse_kl(log_p: Array, log_q: Array, /) -> Array:
-    """`KL(Q || P)`."""
+    """The reverse Kullback-Leibler divergence `KL(Q || P)`."""
     return kl(log_q, log_p)
 
 
 def jeffrey(log_p: Array, log_q: Array, /) -> Array:
-    """`KL(P || Q) + KL(Q || P)`."""
+    """Jeffreys' divergence `KL(P || Q) + KL(Q || P)`."""
     return kl(log_p, log_q) + kl(log_q, log_p)
 
 
 def jensen_shannon(log_p: Array, log_q: Array, /) -> Array:
-    """`KL(P || M) / 2 + KL(Q || M) / 2`, `M = (P + Q) / 2`, in `[0, log 2]` (f-GAN's "JS" is twice this)."""
+    """`KL(P || M) / 2 + KL(Q || M) / 2` with `M = (P + Q) / 2`, in `[0, log 2]` (f-GAN's "JS" is twice this)."""
     return skewed_jensen_shannon(0.5)(log_p, log_q)
 
 
 def skewed_jensen_shannon(weight: float) -> Divergence:
-    """`w KL(P || M) + (1 - w) KL(Q || M)` with `M = w P + (1 - w) Q`.
+    """The divergence `w KL(P || M) + (1 - w) KL(Q || M)` with `M = w P + (1 - w) Q`.
 
     Divided by `w (1 - w)` it tends to `KL(P || Q)` as w tends to 0 and to `KL(Q || P)` as w tends to 1.
 
@@ -66,7 +66,9 @@ def skewed_jensen_shannon(weight: float) -> Divergence:
       ValueError: unless `0 < weight < 1`.
     """
     if not 0 < weight < 1:
-        raise ValueError(f"The skew lies strictly between 0 and 1, got {weight}; its limits are the two KLs.")
+        raise ValueError(
+            f"The skew must lie strictly between 0 and 1, got {weight}; its limits are the two KLs."
+        )
 
     def divergence(log_p: Array, log_q: Array, /) -> Array:
         log_p, log_q = _masked(log_p, log_q)
@@ -77,19 +79,19 @@ def skewed_jensen_shannon(weight: float) -> Divergence:
 
 
 def total_variation(log_p: Array, log_q: Array, /) -> Array:
-    """`sum |p - q| / 2`, in [0, 1]."""
+    """The total variation distance `sum |p - q| / 2`, in [0, 1]."""
     log_p, log_q = _masked(log_p, log_q)
     return jnp.abs(jnp.exp(log_p) - jnp.exp(log_q)).sum(-1) / 2
 
 
 def squared_hellinger(log_p: Array, log_q: Array, /) -> Array:
-    """`sum (sqrt p - sqrt q)^2`, in [0, 2] (f-GAN's; many texts halve it)."""
+    """The squared Hellinger distance `sum (sqrt p - sqrt q)^2`, in [0, 2] (as in f-GAN; many texts halve it)."""
     log_p, log_q = _masked(log_p, log_q)
     return jnp.square(jnp.exp(log_p / 2) - jnp.exp(log_q / 2)).sum(-1)
 
 
 def pearson(log_p: Array, log_q: Array, /) -> Array:
-    """Pearson's chi squared, `sum (p - q)^2 / q`; infinite where P has mass that Q has not."""
+    """Pearson's chi squared, `sum (p - q)^2 / q`; infinite if P has mass where Q has none."""
     log_p, log_q = _masked(log_p, log_q)
     # ((p - q) / sqrt q)^2 overflows only where the divergence itself does.
     return jnp.square(jnp.exp(log_p - log_q / 2) - jnp.exp(log_q / 2)).sum(-1)
@@ -114,7 +116,7 @@ def alpha_divergence(alpha: float) -> Divergence:
 
     def divergence(log_p: Array, log_q: Array, /) -> Array:
         log_p, log_q = _masked(log_p, log_q)
-        # The linear terms sum to nothing; they make every summand >= 0, so nothing cancels between cells.
+        # The linear terms sum to zero; they make every summand >= 0, so that nothing cancels between cells.
         power = jnp.exp(_times(alpha, log_p) + _times(1 - alpha, log_q))
         linear = alpha * jnp.exp(log_p) + (1 - alpha) * jnp.exp(log_q)
         return ((power - linear) / (alpha * (alpha - 1))).sum(-1)
@@ -123,7 +125,7 @@ def alpha_divergence(alpha: float) -> Divergence:
 
 
 def _masked(log_p: ArrayLike, log_q: ArrayLike) -> tuple[Array, Array]:
-    """Cells that neither distribution reaches become cells where both have mass 0 in float arithmetic."""
+    """Replaces the -inf of cells where both have no mass by a finite logarithm whose exponential is 0."""
     log_p, log_q = jnp.broadcast_arrays(jnp.asarray(log_p), jnp.asarray(log_q))
     neither = jnp.isneginf(log_p) & jnp.isneginf(log_q)
     nothing = 4 * math.log(float(jnp.finfo(log_p.dtype).tiny))
@@ -142,23 +144,26 @@ def discrete(divergence: Divergence, p: ArrayLike, q: ArrayLike) -> Array:
     """A divergence between probability vectors.
 
     Args:
-      divergence: any of the above.
+      divergence: a function of log masses, such as `kl`.
       p, q: `[..., K]`, non-negative, each summing to 1 over the last axis.
 
+    Returns:
+      The divergence in nats, `[...]`.
+
     Raises:
-      ValueError: where the last axes differ in length.
+      ValueError: if the last axes differ in length.
 
     >>> round(float(discrete(jensen_shannon, [1.0, 0.0], [0.0, 1.0])), 6)
     0.693147
     """
     p, q = jnp.asarray(p, dtype=float), jnp.asarray(q, dtype=float)
     if p.shape[-1:] != q.shape[-1:]:
-        raise ValueError(f"p and q are over the same K outcomes, got shapes {p.shape} and {q.shape}.")
+        raise ValueError(f"p and q must be over the same K outcomes, got shapes {p.shape} and {q.shape}.")
     return divergence(_safe_log(p), _safe_log(q))
 
 
 def _safe_log(p: Array) -> Array:
-    """`log p`, -inf at 0, with a gradient of 0 there."""
+    """`log p`, which is -inf at 0 but has gradient 0 there."""
     return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), -jnp.inf)
 
 
@@ -167,7 +172,7 @@ class Grid(NamedTuple):
 
     Attributes:
       nodes: `[M, D]`.
-      log_weights: the logarithm of each node's share of the volume, `[M]`.
+      log_weights: the logarithm of each node's volume, `[M]`.
     """
 
     nodes: Array
@@ -175,14 +180,14 @@ class Grid(NamedTuple):
 
 
 def grid(low: ArrayLike, high: ArrayLike, points: int = 4001) -> Grid:
-    """The trapezoid rule on a box, which for smooth densities that vanish at its sides converges exponentially.
+    """The trapezoid rule on a box, which converges exponentially for smooth densities that vanish at its sides.
 
     Args:
       low, high: the box's corners, scalars (one dimension) or `[D]`.
-      points: nodes an axis; eight to the narrowest standard deviation are plenty.
+      points: nodes per axis; eight per standard deviation of the narrowest component suffice.
 
     Raises:
-      ValueError: where the corners differ in shape, or there are fewer than two points.
+      ValueError: if the corners differ in shape, or there are fewer than two points.
 
     >>> line = grid(0.0, 1.0, points=3)
     >>> jnp.exp(line.log_weights)
@@ -191,7 +196,7 @@ def grid(low: ArrayLike, high: ArrayLike, points: int = 4001) -> Grid:
     low, high = (jnp.atleast_1d(jnp.asarray(corner, dtype=float)) for corner in (low, high))
     if low.shape != high.shape or low.ndim != 1 or points < 2:
         raise ValueError(
-            f"Corners are [D] and points >= 2, got {low.shape}, {high.shape} and {points} points."
+            f"Corners must be [D] and points at least 2, got {low.shape}, {high.shape} and {points} points."
         )
     steps = (high - low) / (points - 1)
     inner = jnp.log(steps)[:, None] * jnp.ones(points)
@@ -208,9 +213,12 @@ def quadrature(
     """A divergence between two densities.
 
     Args:
-      divergence: any of the above.
+      divergence: a function of log masses, such as `kl`.
       log_p, log_q: log densities, `[M, D] -> [M]`.
-      on: a `grid` that holds nearly all mass of both.
+      on: a `grid` that covers nearly all mass of both.
+
+    Returns:
+      The divergence in nats, a scalar.
 
     >>> p, q = mixture([0.0]), mixture([1.0])
     >>> round(float(quadrature(kl, p.log_density, q.log_density, grid(-8.0, 9.0))), 4)
@@ -220,7 +228,7 @@ def quadrature(
 
 
 class Mixture(NamedTuple):
-    """A mixture of Gaussians with round components.
+    """A mixture of Gaussians with spherical components.
 
     Attributes:
       log_weights: `[K]`.
@@ -233,17 +241,13 @@ class Mixture(NamedTuple):
     stds: Array
 
     def log_density(self, x: Array) -> Array:
-        """`[M, D] -> [M]`."""
+        """The log density at points `[M, D]`: `[M]`."""
         squares = jnp.square((x[:, None] - self.means) / self.stds[:, None]).sum(-1)
         constant = self.means.shape[1] * (jnp.log(self.stds) + math.log(2 * math.pi) / 2)
         return jax.nn.logsumexp(self.log_weights - constant - squares / 2, axis=1)
 
-    def cdf(self, x: Array) -> Array:
-        """The distribution function of a one-dimensional mixture, `[M] -> [M]`."""
-        return jnp.exp(self.log_weights) @ ndtr((x - self.means) / self.stds[:, None])
-
     def box(self, deviations: float = 10.0) -> tuple[Array, Array]:
-        """Corners `[D]` of a box that holds every component up to so many standard deviations."""
+        """Corners `[D]` of a box that covers every component within `deviations` standard deviations."""
         reach = deviations * self.stds[:, None]
         return (self.means - reach).min(0), (self.means + reach).max(0)
 
@@ -252,16 +256,16 @@ def mixture(means: ArrayLike, stds: ArrayLike = 1.0, weights: ArrayLike | None =
     """A mixture of Gaussians; with one mean, a Gaussian.
 
     Args:
-      means: `[K, D]`, or `[K]` on the line.
+      means: `[K, D]`, or `[K]` in one dimension.
       stds: a scalar or `[K]`.
-      weights: `[K]`, positive, brought to sum 1; uniform if not given.
+      weights: `[K]`, positive, normalised to sum 1; uniform by default.
 
     Raises:
-      ValueError: where means are not `[K]` or `[K, D]`.
+      ValueError: if means are not `[K]` or `[K, D]`.
     """
     centers = jnp.asarray(means, dtype=float)
     if centers.ndim not in (1, 2):
-        raise ValueError(f"means are [K] or [K, D], got shape {centers.shape}.")
+        raise ValueError(f"means must be [K] or [K, D], got shape {centers.shape}.")
     centers = centers.reshape(len(centers), -1)
     count = len(centers)
     logs = jnp.zeros(count) if weights is None else jnp.log(jnp.asarray(weights, dtype=float))
@@ -271,7 +275,7 @@ def mixture(means: ArrayLike, stds: ArrayLike = 1.0, weights: ArrayLike | None =
 
 
 def common_grid(p: Mixture, q: Mixture, points: int = 4001, deviations: float = 10.0) -> Grid:
-    """A grid that holds both mixtures."""
+    """A grid that covers both mixtures."""
     (low_p, high_p), (low_q, high_q) = p.box(deviations), q.box(deviations)
     return grid(jnp.minimum(low_p, low_q), jnp.maximum(high_p, high_q), points)
 
@@ -279,67 +283,14 @@ def common_grid(p: Mixture, q: Mixture, points: int = 4001, deviations: float = 
 def between(
     divergence: Divergence, p: Mixture, q: Mixture, points: int = 4001, deviations: float = 10.0
 ) -> Array:
-    """A divergence between two mixtures by quadrature on their common grid (`points` an axis).
+    """A divergence between two mixtures by quadrature on their common grid of `points` nodes per axis.
 
-    The chi squared divergences of distributions that barely have one need more `deviations`: `p^2 / q` is wider
-    than p.
+    Chi squared divergences that are barely finite need more `deviations`, since `p^2 / q` is wider than p.
 
     >>> round(float(between(total_variation, mixture([0.0]), mixture([0.0, 3.0]))), 4)
     0.4332
     """
     return quadrature(divergence, p.log_density, q.log_density, common_grid(p, q, points, deviations))
-
-
-# --- transport between one-dimensional mixtures -------------------------------------------------------------
-
-
-def mixture_wasserstein_1(p: Mixture, q: Mixture, points: int = 4001) -> Array:
-    """`W1 = integral |F_p - F_q|` of two mixtures on the line."""
-    on = common_grid(_on_the_line(p), _on_the_line(q), points)
-    x = on.nodes[:, 0]
-    return (jnp.abs(p.cdf(x) - q.cdf(x)) * jnp.exp(on.log_weights)).sum()
-
-
-def mixture_wasserstein_2(p: Mixture, q: Mixture, points: int = 1001) -> Array:
-    """`W2 = (integral_0^1 (F_p^-1(u) - F_q^-1(u))^2 du)^(1/2)` of two mixtures on the line.
-
-    The substitution `u = Phi(t)` takes the quantiles' poles away, and makes Gaussians' quantiles straight lines.
-    """
-    reach = 8.0 if jnp.zeros(()).dtype == jnp.float64 else 4.5  # beyond, 1 - Phi(t) rounds away
-    on = grid(-reach, reach, points)
-    t = on.nodes[:, 0]
-    gap = _quantile(_on_the_line(p), ndtr(t)) - _quantile(_on_the_line(q), ndtr(t))
-    log_normal = -jnp.square(t) / 2 - math.log(2 * math.pi) / 2
-    squared = (jnp.square(gap) * jnp.exp(log_normal + on.log_weights)).sum()
-    return jnp.sqrt(squared)
-
-
-def _on_the_line(p: Mixture) -> Mixture:
-    if p.means.shape[1] != 1:
-        raise ValueError(
-            f"The formula is for one dimension, got means {p.means.shape}: use metrics' transport."
-        )
-    return p
-
-
-def _quantile(p: Mixture, u: Array) -> Array:
-    """`F^-1(u)` by bisection, and one Newton step that carries the implicit gradient."""
-    fixed = jax.lax.stop_gradient(p)
-    low, high = fixed.box(12.0)
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        below, above = bracket
-        middle = (below + above) / 2
-        left = fixed.cdf(middle) < u
-        return jnp.where(left, middle, below), jnp.where(left, above, middle)
-
-    start = jnp.full_like(u, low[0]), jnp.full_like(u, high[0])
-    below, above = jax.lax.fori_loop(0, 60, halve, start)
-    x = (below + above) / 2
-    density = jnp.exp(fixed.log_density(x[:, None]))
-    miss = p.cdf(x) - u
-    # A step larger than the bracket's rounding would come from a density that underflows, not from the root.
-    return x - jnp.where(density > 1e-12, miss / jnp.maximum(density, 1e-12), 0.0)
 
 
 # --- Gaussians in closed form -------------------------------------------------------------------------------
@@ -393,7 +344,7 @@ def gaussian_total_variation(
     a, b = 1 - 1 / ratio**2, shift / ratio**2
     c = -2 * jnp.log(ratio) - (shift / ratio) ** 2
     root = jnp.sqrt(jnp.maximum(b**2 - a * c, 0.0))
-    # The stable pair of roots: of one sign of b, and by Vieta; the second leaves to infinity as a -> 0.
+    # The stable pair of roots: one by the sign of b, one by Vieta; the second tends to infinity as a -> 0.
     far = -b - jnp.where(b >= 0, root, -root)
     same = far == 0  # identical distributions
     near_x = jnp.where(same, 0.0, c / jnp.where(same, 1.0, far))
@@ -406,7 +357,7 @@ def gaussian_total_variation(
 
 
 def gaussian_wasserstein_1(mean_p: ArrayLike, std_p: ArrayLike, mean_q: ArrayLike, std_q: ArrayLike) -> Array:
-    """W1 between Gaussians on the line, `E |shift + (std_q - std_p) Z|`, the mean of a folded normal.
+    """W1 between one-dimensional Gaussians, `E |shift + (std_q - std_p) Z|`, the mean of a folded normal.
 
     >>> float(gaussian_wasserstein_1(0.0, 1.0, 3.0, 1.0))
     3.0
@@ -440,7 +391,7 @@ def _gaussians(
     dims = {mean.shape[0] for mean in means}
     if len(dims) != 1 or any(mean.ndim != 1 for mean in means) or {c.shape for c in covs} != {(*dims, *dims)}:
         shapes = [v.shape for v in (*means, *covs)]
-        raise ValueError(f"Gaussians are means [D], [D] and covariances [D, D], [D, D], got {shapes}.")
+        raise ValueError(f"Gaussians need means [D], [D] and covariances [D, D], [D, D], got {shapes}.")
     return means[1] - means[0], covs[0], covs[1]
 
 

@@ -28,15 +28,15 @@ LOG2 = math.log(2.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FDivergence:
-    """One f-divergence, by the formulas that training and theory need; all act elementwise.
+    """The formulas of an f-divergence; all act elementwise.
 
     Attributes:
       name: the key in `F_DIVERGENCES`, or the family with its parameter.
-      f: convex, with f(1) = 0 except where the name says otherwise (`gan`), of the density ratio u > 0.
+      f: a convex function of the density ratio u > 0 with f(1) = 0 (-log 4 for `gan`).
       conjugate: f*(t), for t inside its domain.
       activation: g_f(v), from a score v in R to t, increasing.
       penalty: f*(g_f(v)), stable for every v.
-      threshold: f'(1): a sample with T above it looks more real than fake.
+      threshold: f'(1): the critic takes a sample with T above it for real.
       domain: the ends of the open interval of t on which `conjugate` holds.
     """
 
@@ -50,7 +50,7 @@ class FDivergence:
 
 
 def lower_bound(divergence: FDivergence, real: Array, fake: Array) -> Array:
-    """E_P[g_f(v)] - E_Q[f*(g_f(v))] from scores of both: never above D_f(P || Q), up to sampling.
+    """E_P[g_f(v)] - E_Q[f*(g_f(v))] from scores `[B]` of both: at most D_f(P || Q) in expectation, a scalar.
 
     >>> v = jnp.zeros(4)
     >>> round(float(lower_bound(F_DIVERGENCES["gan"], v, v)), 4)  # -log 4 at D = 1/2
@@ -67,8 +67,8 @@ def _xlogx(u: Array) -> Array:
 def log_wright_omega(z: Array) -> Array:
     """log w for the solution w > 0 of w + log w = z, that is of w e^w = e^z: `log W(e^z)`.
 
-    Newton's method on y + e^y = z, convex in y and begun to the right of the root, so that it falls onto it: the
-    Lambert W of the f-GAN tables without its overflowing argument.
+    It is the Lambert W of the f-GAN tables without its overflowing argument, by Newton's method on y + e^y = z. The
+    function is convex in y and the iteration starts to the right of the root, so that it decreases to it.
 
     >>> print(jnp.exp(log_wright_omega(jnp.array([1.0, 2.6931472]))))  # 1 + log 1, 2 + log 2
     [1. 2.]
@@ -179,17 +179,17 @@ F_DIVERGENCES: dict[str, FDivergence] = {
         ),
     )
 }
-"""Every row of the f-GAN tables."""
+"""The f-divergences of the f-GAN tables by name."""
 
 
 def alpha_divergence(alpha: float) -> FDivergence:
     """f(u) = (u^a - 1 - a (u - 1)) / (a (a - 1)): KL(P || Q) as a -> 1, KL(Q || P) as a -> 0.
 
-    The activation is (e^((a - 1) v) - 1) / (a - 1), for which the optimal score is log p - log q whatever a is.
+    The activation is (e^((a - 1) v) - 1) / (a - 1), for which the optimal score is log p - log q for every a.
 
     Args:
-      alpha: any real number; 0 and 1 are the limits themselves, 1/2 is twice the squared Hellinger distance, 2 half
-        the Pearson divergence.
+      alpha: any real number; 0 and 1 are the limits, 1/2 is twice the squared Hellinger distance, 2 half the Pearson
+        divergence.
 
     >>> u = jnp.array(4.0)
     >>> round(float(alpha_divergence(0.5).f(u)), 4)  # 2 (sqrt 4 - 1)^2
@@ -228,7 +228,7 @@ def alpha_divergence(alpha: float) -> FDivergence:
     )
 
 
-def skewed_jensen_shannon(weight: float, *, normalized: bool = False) -> FDivergence:
+def skewed_jensen_shannon_divergence(weight: float, *, normalized: bool = False) -> FDivergence:
     """w KL(P || M) + (1 - w) KL(Q || M), M = w P + (1 - w) Q: the JSD at w = 1/2.
 
     Divided by w (1 - w), it tends to KL(P || Q) as w -> 0 and to KL(Q || P) as w -> 1. The optimal score is
@@ -243,7 +243,9 @@ def skewed_jensen_shannon(weight: float, *, normalized: bool = False) -> FDiverg
     """
     w = float(weight)
     if not 0 < w < 1:
-        raise ValueError(f"The skew lies strictly between 0 and 1, got {weight}; its limits are the two KLs.")
+        raise ValueError(
+            f"The skew must lie strictly between 0 and 1, got {weight}; its limits are the two KLs."
+        )
     scale = 1 / (w * (1 - w)) if normalized else 1.0
     logit = math.log(w) - math.log1p(-w)
 

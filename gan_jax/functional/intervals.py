@@ -9,20 +9,20 @@ from scipy import special
 
 
 def student_interval(values: Any, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean over the first axis and the ends of its confidence interval.
+    """The mean over the first axis and the bounds of its confidence interval.
 
     mean -+ t s / sqrt(S), where s^2 is the unbiased variance and t the quantile (1 + level) / 2 of Student's
-    distribution with S - 1 degrees of freedom. The ends are infinite where S = 1.
+    distribution with S - 1 degrees of freedom. The bounds are infinite if S = 1.
 
     >>> [round(float(end), 3) for end in student_interval([1.0, 2.0, 3.0])]  # 2 -+ 4.303 / sqrt 3
     [2.0, -0.484, 4.484]
 
     Args:
-      values: `[S, ...]`, independent draws, such as one for each seed; S is 1 or more.
+      values: `[S, ...]`, independent draws, such as one per seed; S is at least 1.
       level: the probability with which the interval of Gaussian draws covers their expectation.
 
     Returns:
-      Mean, low end and high end, `[...]` each, in float64.
+      The mean, the lower bound and the upper bound, `[...]` each, in float64.
     """
     draws = np.asarray(values, np.float64)
     mean, count = draws.mean(axis=0), len(draws)

@@ -1,6 +1,6 @@
-"""Kernels between points and the discrepancies they define; pairs are `[n, D]` against `[m, D]`.
+"""Kernels between points `[n, D]` and `[m, D]` and the discrepancies they define.
 
-Distances are computed from products, which the hardware is fast at, and are safe to differentiate at zero.
+Distances are computed from matrix products, which hardware is fast at, and have a gradient at zero.
 """
 
 from __future__ import annotations
@@ -57,27 +57,28 @@ def rational_quadratic_kernel(alphas: Sequence[float] = (0.2, 0.5, 1.0, 2.0, 5.0
 
 
 def _rational_quadratic(squared: Array, alpha: float) -> Array:
-    # XLA raises to a real power entry by entry on a CPU, many times slower than to a whole one or by log and exp.
+    # On a CPU XLA computes real powers entry by entry, many times slower than integer powers or exp and log.
     if float(alpha).is_integer():
         return (1 + squared / (2 * alpha)) ** -int(alpha)
     return jnp.exp(-alpha * jnp.log1p(squared / (2 * alpha)))
 
 
-def distance_kernel(x: Array, y: Array) -> Array:
-    """(||x|| + ||y|| - ||x - y||) / 2, whose squared discrepancy is half the energy distance."""
-    origin = jnp.zeros_like(x[:1])
-    return (distances(x, origin) + distances(origin, y) - distances(x, y)) / 2
-
-
 def linear_kernel(x: Array, y: Array) -> Array:
-    """x . y, whose discrepancy is the distance of the means."""
+    """x . y, `[n, m]`; its discrepancy is the distance between the means."""
     return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def squared_mmd(kernel: Kernel, x: Array, y: Array, *, biased: bool = False) -> Array:
     """MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y): a scalar.
 
-    Unbiased over pairs of different points, and then possibly negative, unless `biased`.
+    Args:
+      kernel: k.
+      x, y: samples `[n, D]` and `[m, D]`; at least two of each for the unbiased estimate.
+      biased: average over all pairs; by default over pairs of different points, which is unbiased and can be
+        negative.
+
+    Raises:
+      ValueError: if there are too few points.
 
     References:
       Gretton et al., A Kernel Two-Sample Test, 2012, equations (3) and (5).
@@ -86,14 +87,16 @@ def squared_mmd(kernel: Kernel, x: Array, y: Array, *, biased: bool = False) -> 
     >>> print(squared_mmd(linear_kernel, x, x + 3.0, biased=True))  # (mean difference)^2
     9.0
     """
-    return _own_mean(kernel(x, x), biased) + _own_mean(kernel(y, y), biased) - 2 * jnp.mean(kernel(x, y))
+    return (
+        _mean_within(kernel(x, x), biased) + _mean_within(kernel(y, y), biased) - 2 * jnp.mean(kernel(x, y))
+    )
 
 
-def _own_mean(gram: Array, biased: bool) -> Array:
+def _mean_within(gram: Array, biased: bool) -> Array:
     """The mean of a Gram matrix, without its diagonal unless `biased`."""
     if biased:
         return jnp.mean(gram)
     n = gram.shape[0]
     if n < 2:
-        raise ValueError(f"An unbiased MMD needs 2 points or more of each kind, got {n}.")
+        raise ValueError(f"An unbiased MMD needs at least 2 points of each kind, got {n}.")
     return (jnp.sum(gram) - jnp.trace(gram)) / (n * (n - 1))

@@ -1,4 +1,4 @@
-"""Instance noise: what the critic sees of real and fake is blurred alike, less and less over training."""
+"""Instance noise: noise on the critic's real and fake inputs, usually annealed over training."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ TRUNCATION = 2.0
 
 
 def gaussian_noise(key: Key, x: Array) -> Array:
-    """Standard normal, the shape of `x`."""
+    """Standard normal noise with the shape of `x`."""
     return over_batch(jax.random.normal(key, x.shape, x.dtype))
 
 
 def uniform_noise(key: Key, x: Array) -> Array:
-    """Uniform in [-sqrt 3, sqrt 3]: standard deviation 1, bounded."""
+    """Noise uniform in [-sqrt 3, sqrt 3], with standard deviation 1 and the shape of `x`."""
     return over_batch(jax.random.uniform(key, x.shape, x.dtype, -math.sqrt(3.0), math.sqrt(3.0)))
 
 
 def truncated_noise(key: Key, x: Array) -> Array:
-    """A normal cut off at two standard deviations, scaled to standard deviation 1: within 2.28."""
+    """Normal noise truncated at two standard deviations and scaled to standard deviation 1, so within 2.28."""
     raw = jax.random.truncated_normal(key, -TRUNCATION, TRUNCATION, x.shape, x.dtype)
     return over_batch(raw / _truncated_deviation(TRUNCATION))
 
 
 def _truncated_deviation(bound: float) -> float:
-    """The standard deviation of a standard normal cut off at +-bound."""
+    """The standard deviation of a standard normal truncated at +-bound."""
     density = math.exp(-(bound**2) / 2) / math.sqrt(2 * math.pi)
     return math.sqrt(1 - 2 * bound * density / math.erf(bound / math.sqrt(2)))
 
@@ -45,11 +45,11 @@ NOISES: dict[str, Callable[[Key, Array], Array]] = {
 
 
 def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussian") -> InputTransform:
-    """Noise of standard deviation `sigma` in every coordinate, on real and fake inputs, drawn independently.
+    """Independent noise of standard deviation `sigma` in every coordinate of the critic's real and fake inputs.
 
     Args:
       sigma: a number, or `round -> number`: `optax.linear_schedule(0.5, 0.0, 10_000)` anneals it.
-      kind: `gaussian`; `uniform` and `truncated` are bounded, as the Wasserstein bound of the paper asks.
+      kind: `gaussian`, `uniform` or `truncated`; the last two are bounded, as the paper's Wasserstein bound requires.
 
     Raises:
       ValueError: if there is no noise of this kind, or sigma is a negative number.
@@ -66,7 +66,7 @@ def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussia
     if kind not in NOISES:
         raise ValueError(f"There is no noise {kind!r}: expected one of {sorted(NOISES)}.")
     if not callable(sigma) and sigma < 0:
-        raise ValueError(f"The noise's standard deviation is 0 or more, got {sigma}.")
+        raise ValueError(f"The noise's standard deviation must be at least 0, got {sigma}.")
 
     def apply(
         inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]

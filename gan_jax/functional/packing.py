@@ -1,4 +1,4 @@
-"""PacGAN: the critic judges several samples at once, so that a lack of variety shows."""
+"""PacGAN: the critic scores several samples jointly, so that it detects a lack of diversity."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gan_jax.types import Array, Key, Tree
 
 
 def pack(x: Array, degree: int) -> Array:
-    """`degree` adjacent examples as one: `[B, ..., C]` to `[B / degree, ..., degree C]`.
+    """Packs `degree` adjacent examples into one: `[B, ..., C]` to `[B / degree, ..., degree C]`.
 
-    Labels `[B]` become `[B / degree, degree]`. Neighbours are packed and nothing is concatenated along the batch,
-    whose devices keep their parts.
+    Labels `[B]` become `[B / degree, degree]`. Adjacent examples are packed, so that a sharded batch stays on its
+    devices.
 
     Raises:
       ValueError: if the degree does not divide B.
@@ -24,20 +24,24 @@ def pack(x: Array, degree: int) -> Array:
      [4 5 6 7]]
     """
     if x.shape[0] % degree:
-        raise ValueError(f"packing({degree}) needs a batch that {degree} divides, got {x.shape[0]} examples.")
+        raise ValueError(
+            f"packing({degree}) needs a batch size divisible by {degree}, got {x.shape[0]} examples."
+        )
     packs = x.reshape(x.shape[0] // degree, degree, *x.shape[1:])
     if x.ndim == 1:
         return packs
-    # The examples of a pack come to stand before the channels.
+    # Move the axis of a pack's examples in front of the channels.
     packs = jnp.moveaxis(packs, 1, -2)
     return packs.reshape(*packs.shape[:-2], degree * x.shape[-1])
 
 
 def packing(degree: int) -> InputTransform:
-    """The critic sees packs of `degree` samples, its input so many times as wide (more channels for images).
+    """A transform that packs `degree` samples into one input of the critic, concatenated along the channels.
 
-    Scores are `[B / degree]`. Heads that say something of a single sample (classes, codes) make no sense with it
-    and are refused.
+    Scores are then `[B / degree]`. Terms that read heads for single samples (classes, codes) are refused.
+
+    Args:
+      degree: the number of samples in a pack, at least 1; it must divide the batch size.
 
     Raises:
       ValueError: if the degree is below 1.
@@ -51,7 +55,7 @@ def packing(degree: int) -> InputTransform:
     (2, 8, 8, 3)
     """
     if degree < 1:
-        raise ValueError(f"packing takes 1 or more samples at once, got {degree}.")
+        raise ValueError(f"packing needs a degree of at least 1, got {degree}.")
 
     def apply(
         inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]

@@ -1,4 +1,4 @@
-"""Casts: what must not be computed in half precision."""
+"""Casts for computations that need more than half precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gan_jax.types import Array
 
 
 def at_least_float32(x: Array) -> Array:
-    """bf16 and f16 to float32; float32, float64 and integers as they are.
+    """Casts bf16 and f16 to float32 and leaves float32, float64 and integers unchanged.
 
     >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype, at_least_float32(jnp.ones(2, jnp.int32)).dtype
     (dtype('float32'), dtype('int32'))

@@ -81,7 +81,7 @@ def with_conditions(x: Array, conditions: tuple[Array, ...], num_classes: int | 
 
 
 class Scores(nn.Module):
-    """A critic's last layer: the score, and further heads where they are asked for.
+    """A critic's last layer: the score, and extra heads where they are asked for.
 
     Attributes:
       heads: name -> size of a linear head `[B, size]`.

@@ -24,7 +24,7 @@ from gan_jax.types import Array
 
 
 class UNet(nn.Module):
-    """An image `[B, H, W, I]`, alone or among further inputs, to an image `[B, H, W, channels]` in [-1, 1].
+    """An image `[B, H, W, I]`, alone or among extra inputs, to an image `[B, H, W, channels]` in [-1, 1].
 
     The image shrinks by strided convolutions, rounding up, to a single pixel unless `depth` says less, and grows
     back with each encoder layer beside its decoder layer. The one input that is an image is the condition; what

@@ -1,4 +1,4 @@
-"""Objectives: one paper or family a file, each a factory named after its module."""
+"""Objectives: a file for each paper or family of papers, with a factory named after its module."""
 
 from gan_jax.game import unconditional
 from gan_jax.objectives._compose import two_player, unrolled, with_transforms

@@ -18,20 +18,20 @@ HEADER = """# Objectives
 Made by `python -m gan_jax.objectives > docs/objectives.md` from the code; a test compares the two.
 
 Every objective also passes the contract test (`tests/objectives/test_contract.py`): finite under `jit`, `vmap` over
-seeds and `pmap`, one trace, every parameter of the player that moves and nobody else's. What it takes and what it
-refuses is found by building the combination; a refusal is an error when the objective is built.
+seeds and `pmap`, one trace, every parameter of the player that moves and no other player's. What it takes and what it
+refuses is found by constructing the combination; a refusal is an error when the objective is constructed.
 
-Games that need no file of their own: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective
-with `condition=label_condition`, which gives the label to both networks; a projection critic (Miyato & Koyama,
-2018, arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance
-noise, packing and augmentation are `with_transforms(objective, ...)`; looking ahead is `unrolled(objective,
-steps)`; consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
+Some games need no file: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective with
+`condition=label_condition`, which passes the label to both networks; a projection critic (Miyato & Koyama, 2018,
+arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance noise,
+packing and augmentation are `with_transforms(objective, ...)`; unrolling is `unrolled(objective, steps)`; consensus,
+symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
 """
 
 
-def tests_of(name: str) -> list[str]:
+def importing_tests(name: str) -> list[str]:
     """The test files that import an objective, by their syntax trees."""
-    found = []
+    importing = []
     for path in sorted((ROOT / "tests" / "objectives").glob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
@@ -41,9 +41,9 @@ def tests_of(name: str) -> list[str]:
             if node.module == f"gan_jax.objectives.{name}" or (
                 node.module == "gan_jax.objectives" and name in [alias.name for alias in node.names]
             ):
-                found.append(path.relative_to(ROOT).as_posix())
+                importing.append(path.relative_to(ROOT).as_posix())
                 break
-    return found
+    return importing
 
 
 def formula(doc: str) -> str:
@@ -64,7 +64,7 @@ def section(name: str) -> str:
     doc = inspect.getdoc(_catalogue.module(name)) or ""
     refused = [m for m in _catalogue.MODIFIERS if _catalogue.refusal(objective, m)]
     taken = [m for m in _catalogue.MODIFIERS if m not in refused]
-    tests = [f"`{path}`" for path in tests_of(name)]
+    tests = [f"`{path}`" for path in importing_tests(name)]
     lines = [
         f"## `{name}`",
         "",
@@ -84,7 +84,7 @@ def section(name: str) -> str:
 
 
 def role_text(role: Role) -> str:
-    """A role in a few words."""
+    """A short description of a role."""
     if isinstance(role, GeneratorRole):
         return f"generator of `{role.target}`"
     if isinstance(role, CriticRole):
@@ -93,7 +93,7 @@ def role_text(role: Role) -> str:
 
 
 def modifiers() -> str:
-    """What can be added to an objective, each with the first line of its docstring."""
+    """A list of the terms and input transforms, each with the first line of its docstring."""
     makers = [
         (name, maker)
         for module in (_penalties, _terms, augment, noise, packing)
@@ -104,7 +104,7 @@ def modifiers() -> str:
 
 
 def is_maker(function: Callable[..., object]) -> bool:
-    """Whether a function returns a term or an input transform."""
+    """Tells whether a function returns a term or an input transform."""
     return inspect.signature(function).return_annotation in ("Term", "InputTransform")
 
 

@@ -1,4 +1,4 @@
-"""What there is: every objective by name, every modifier by name, and which go together."""
+"""A catalogue of all objectives and modifiers by name, and which of them are compatible."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ def example(name: str) -> Objective:
     return factory(name)(**{p.name: ARGUMENTS[p.name] for p in parameters if p.default is p.empty})
 
 
-def critic_of(objective: Objective) -> str:
-    """The player that judges, the last where there are several."""
+def judging_critic(objective: Objective) -> str:
+    """The critic of an objective, the last if there are several."""
     return objective.with_role(CriticRole)[-1]
 
 
-def generator_of(objective: Objective) -> str:
-    """The player that `critic_of` judges."""
-    role = objective.players[critic_of(objective)].role
+def judged_generator(objective: Objective) -> str:
+    """The generator whose samples the `judging_critic` scores."""
+    role = objective.players[judging_critic(objective)].role
     assert isinstance(role, CriticRole)
     return role.generator
 
 
 def _half(key: Key, x: Array) -> Array:
-    """The plainest of augmentations."""
+    """A deterministic augmentation."""
     return x / 2
 
 
 def _penalty(make: Callable[..., Term]) -> Modifier:
-    return lambda objective: add_terms(objective, make(critic=critic_of(objective)))
+    return lambda objective: add_terms(objective, make(critic=judging_critic(objective)))
 
 
 def _term(*terms: Term) -> Modifier:
@@ -80,7 +80,7 @@ def _term(*terms: Term) -> Modifier:
 
 def _unrolled(remat: bool) -> Modifier:
     def modify(objective: Objective) -> Objective:
-        player, opponent = generator_of(objective), critic_of(objective)
+        player, opponent = judged_generator(objective), judging_critic(objective)
         return unrolled(objective, 2, player=player, opponent=opponent, remat=remat)
 
     return modify
@@ -116,11 +116,11 @@ MODIFIERS: dict[str, Modifier] = {
     "unrolled": _unrolled(remat=False),
     "unrolled_remat": _unrolled(remat=True),
 }
-"""What can be done to an objective, with plain options, on its (last) critic and the generator that this judges."""
+"""Modifiers of an objective with simple options, on its (last) critic and the generator whose samples it scores."""
 
 
 def refusal(objective: Objective, modifier: str) -> str | None:
-    """Why an objective refuses a modifier; `None` where it takes it."""
+    """The reason why an objective refuses a modifier; `None` if it accepts it."""
     try:
         MODIFIERS[modifier](objective)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What objectives are made of: two players' losses from two formulas, input transforms, unrolling."""
+"""Building blocks of objectives: two players' losses from two formulas, input transforms, unrolling."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from gan_jax.schedule import Turn
 from gan_jax.types import Array
 
 ScoreLoss = Callable[[Array, Array], Array]
-"""`(real scores [B], fake scores [B]) -> [B]` where the loss is a mean over examples, else a scalar."""
+"""`(real scores [B], fake scores [B]) -> [B]` if the loss is a mean over examples, else a scalar."""
 Realness = Callable[[Array, Array], tuple[Array, Array]]
-"""`(real, fake) -> (real [B], fake [B])`: one number an example, higher for what looks more real."""
+"""`(real, fake) -> (real [B], fake [B])`: one number per example, higher for what the critic takes for real."""
 
 
 def two_player(
@@ -50,16 +50,16 @@ def two_player(
     logits: bool = False,
     on_features: bool = False,
 ) -> Objective:
-    """A critic against a generator.
+    """An objective for a critic and a generator, from their losses as functions of scores.
 
     Args:
-      critic: what the critic minimises, of real and fake scores.
-      generator: what the generator minimises, of real and fake scores.
-      prior: draws the latent z; `None` where the generator's only input is the condition.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
-      read: what the losses are of, where it is not the critic's score.
-      realness: one number an example, from what was read of real and fake; what was read by default.
+      critic: the critic's loss, a function of real and fake scores.
+      generator: the generator's loss, a function of real and fake scores.
+      prior: draws the latent z; `None` if the generator's only input is the condition.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
+      read: selects the argument of the losses from the critic's outputs; its score by default.
+      realness: one number per example, from the arguments of the losses, which are used directly by default.
       logits: the critic's loss is softplus(-real) + softplus(fake).
       on_features: the losses are of the critic's features, not of its scores.
 
@@ -74,7 +74,7 @@ def two_player(
     ['critic', 'generator']
     """
 
-    def loss_of(player: str, score_loss: ScoreLoss) -> LossFn:
+    def make_loss(player: str, score_loss: ScoreLoss) -> LossFn:
         def loss(context: TurnContext) -> LossOutput:
             outputs, model_states = forward(context, condition, critic_condition, read)
             assert outputs.real is not None
@@ -92,9 +92,9 @@ def two_player(
 
     return Objective(
         players={
-            "critic": PlayerObjective(role=CriticRole(), loss=loss_of("critic", critic)),
+            "critic": PlayerObjective(role=CriticRole(), loss=make_loss("critic", critic)),
             "generator": PlayerObjective(
-                role=GeneratorRole(condition=condition), loss=loss_of("generator", generator)
+                role=GeneratorRole(condition=condition), loss=make_loss("generator", generator)
             ),
         },
         prior=prior,
@@ -104,10 +104,12 @@ def two_player(
 
 
 def with_transforms(objective: Objective, *transforms: InputTransform) -> Objective:
-    """The objective whose critics see real and fake inputs through `transforms`, in order, after what was there.
+    """Returns the objective with `transforms` appended to its input transforms.
+
+    They are applied in order to the critics' real and fake inputs alike.
 
     Raises:
-      ValueError: if inputs are packed that a term reads one by one, or a transform reads a state that no term
+      ValueError: if a transform packs inputs although a term reads single examples, or reads a state that no term
         keeps.
     """
     for transform in transforms:
@@ -118,8 +120,8 @@ def with_transforms(objective: Objective, *transforms: InputTransform) -> Object
         readers = [record.name for record in objective.terms if record.single_examples]
         if transform.packs > 1 and readers:
             raise ValueError(
-                f"The input transform {transform.name!r} packs examples, but the terms {readers} read what the "
-                "critic says of single ones."
+                f"The input transform {transform.name!r} packs examples, but the terms {readers} read the critic's "
+                "outputs for single ones."
             )
         critics = objective.with_role(CriticRole)
         wanted = transform.reads_state
@@ -147,14 +149,14 @@ def unrolled(
     `eps_in_sqrt=True` (`wgan.optimizer(differentiable=True)`), since a square root has no derivative at zero.
 
     Args:
-      objective: the base; `steps=0` returns it unchanged.
+      objective: the base objective; `steps=0` returns it unchanged.
       steps: K, at least 0.
-      player: who looks ahead.
-      opponent: whose turns are played.
-      remat: recompute each turn in the backward pass instead of keeping it: memory for time.
+      player: the player whose loss is evaluated after the opponent's turns.
+      opponent: the player whose turns are unrolled.
+      remat: recompute each turn in the backward pass rather than store it, to save memory.
 
     Raises:
-      ValueError: if `steps` is negative or a player is not in the objective; when a game is built, if the
+      ValueError: if `steps` is negative or a player is not in the objective; when a game is constructed, if the
         opponent's optimiser has no derivative.
 
     References:
@@ -173,13 +175,13 @@ def unrolled(
     def loss(context: TurnContext) -> LossOutput:
         inner = dataclasses.replace(context, game=dataclasses.replace(context.game, objective=objective))
 
-        def look_ahead(state: Any, place: Array) -> tuple[Any, None]:
+        def opponent_turn(state: Any, place: Array) -> tuple[Any, None]:
             key = jax.random.fold_in(named_key(context.turn_key, "unrolled"), place)
-            here = inner.with_key(key).with_players({**context.players, opponent: state})
-            ahead, _ = apply_turn(Turn((opponent,)), here)
-            return ahead[opponent], None
+            before = inner.with_key(key).with_players({**context.players, opponent: state})
+            after, _ = apply_turn(Turn((opponent,)), before)
+            return after[opponent], None
 
-        step = jax.checkpoint(look_ahead) if remat else look_ahead
+        step = jax.checkpoint(opponent_turn) if remat else opponent_turn
         state, _ = jax.lax.scan(step, context.players[opponent], jnp.arange(steps))
         return base(inner.with_players({**context.players, opponent: state}))
 
@@ -189,7 +191,7 @@ def unrolled(
 
 
 def _check_differentiable(opponent: str, game: Game) -> None:
-    """Raises a `ValueError` where the opponent's first step has no derivative at a gradient with a zero in it."""
+    """Raises a `ValueError` if the opponent's first step has no derivative at a gradient with a zero entry."""
     optimizer = game.players[opponent].optimizer
 
     def step(gradient: Array) -> Array:
@@ -199,10 +201,10 @@ def _check_differentiable(opponent: str, game: Game) -> None:
         return updates["dead"]
 
     try:
-        # Games are built inside of traces too.
+        # Games are also constructed while tracing.
         with jax.ensure_compile_time_eval():
             slope = float(jax.jit(jax.grad(step))(jnp.zeros(())))
-    except Exception:  # an optimiser made for these very parameters, by their names or shapes
+    except Exception:  # an optimiser that only accepts the player's parameters, by their names or shapes
         return
     if not math.isfinite(slope):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Critics whose score is computed from what another network gives: autoencoders, classifiers."""
+"""Critics whose score is computed from another network's outputs: autoencoders, classifiers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gan_jax.types import Array, Key, Tree
 
 
 def with_score(network: Network, score: Callable[[Mapping[str, Array], Array], Array]) -> Network:
-    """The network as a critic: its heads, and the score `[B]` that `score(heads, x)` makes of them.
+    """The network as a critic: its heads, and the score `[B]` computed from them by `score(heads, x)`.
 
     Args:
-      network: gives a mapping of heads, or one array, which becomes the head `out`.
-      score: of the heads and the critic's first input.
+      network: returns a mapping of heads, or one array, which becomes the head `out`.
+      score: a function of the heads and the critic's first input.
     """
 
     def apply(
@@ -62,7 +62,7 @@ def class_critic(network: Network, name: str = "classes") -> Network:
     D(x) = sum_k exp(l_k) / (1 + sum_k exp(l_k)) is the sigmoid of this score.
 
     Args:
-      network: gives the logits l `[B, K]`, alone or under `name` in a mapping.
+      network: returns the logits l `[B, K]`, or a mapping that holds them under `name`.
       name: the head that holds them.
 
     References:

@@ -24,14 +24,14 @@ from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
 Read = Callable[[Mapping[str, Array]], Array]
-"""What a loss is of, from the critic's outputs: its score, or a head."""
+"""Selects the argument of a loss from the critic's outputs: its score, or a head."""
 
 
 def score(outputs: Mapping[str, Array]) -> Array:
     """The critic's score `[B]`.
 
     Raises:
-      ValueError: if the critic gives none.
+      ValueError: if the critic returns none.
     """
     return head(outputs, "score")
 
@@ -77,7 +77,7 @@ def batch_size(batch: Batch) -> int:
 def generate(
     context: TurnContext, inputs: tuple[Any, ...], model_state: Tree, player: str = "generator"
 ) -> tuple[Array, Tree]:
-    """Samples `[B, ...]` of a generator's inputs, and its model state after the call."""
+    """Samples `[B, ...]` for a generator's inputs, and its model state after the call."""
     return context.game.players[player].network.apply(
         context.players[player].params, model_state, *inputs, train=True, key=context.key(player)
     )
@@ -133,16 +133,16 @@ def view(
     critic: str = "critic",
     read: Read = score,
 ) -> tuple[CriticView, Tree]:
-    """The critic's view of examples `x [B, ...]`, and its model state after the call.
+    """The critic's inputs and outputs for examples `x [B, ...]`, and its model state after the call.
 
     Args:
-      context: the turn.
+      context: the turn's context.
       x: the examples.
-      conditions: the critic's further inputs.
-      model_state: the critic's before the call.
-      name: `real`, `fake`, or what else the examples are: the call's key is drawn by it.
-      critic: who judges.
-      read: what the view's score is of.
+      conditions: the critic's extra inputs.
+      model_state: the critic's model state before the call.
+      name: `real`, `fake` or another name for the examples, from which the call's key is derived.
+      critic: the critic's name.
+      read: selects the score from the critic's outputs.
     """
     drawn_by = transform_name(context.game.objective, critic, name)
     inputs = transform_inputs(context, (x, *conditions), drawn_by, critic)
@@ -156,9 +156,12 @@ def forward(
     critic_condition: Condition | None = None,
     read: Read = score,
 ) -> tuple[ForwardOutputs, dict[str, Tree]]:
-    """All that a loss of `critic` and `generator` needs, and both players' model states after the calls.
+    """The forward outputs for a loss of `critic` or `generator`, and both players' model states after the calls.
 
-    What a player's loss does not use is dropped by the compiler.
+    The compiler drops what a player's loss does not use.
+
+    Raises:
+      ValueError: if the batch has no `x`.
     """
     batch, prior = context.batch, context.game.objective.prior
     examples = entry(batch, "x")
@@ -177,10 +180,10 @@ def forward(
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:
-    """Checks that a critic's network does not couple the examples of its batch, where a game could not when built.
+    """Checks that a critic does not couple its batch, if its network does not specify inputs and the game could not.
 
     Raises:
-      ValueError: if it does.
+      ValueError: if the network couples the examples of its batch.
     """
     network = context.game.players[critic].network
     if network.inputs is None and couples_batch(network.init, network.apply, inputs):
@@ -188,5 +191,5 @@ def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...]
 
 
 def mean_score(real: Array, fake: Array) -> tuple[Array, Array]:
-    """One score an example, the mean over its patches: `[B, ...]` to `[B]`."""
+    """One score per example, the mean over its patches: `[B, ...]` to `[B]`."""
     return jnp.mean(flatten(real), axis=1), jnp.mean(flatten(fake), axis=1)

@@ -1,4 +1,4 @@
-"""Terms: what adds to one player's loss, with any objective."""
+"""Terms: penalties and other additions to one player's loss, for any objective."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Weight: TypeAlias = float | Callable[[Array], Array]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class TermContext(TurnContext):
-    """What a term sees: the turn, and what its player's loss computed.
+    """The argument of a term: the turn's context and the forward outputs of the player's loss.
 
     Attributes:
-      player: whose loss the term joins.
-      outputs: of the loss.
-      model_state: the player's after the loss's calls.
+      player: the player whose loss the term is added to.
+      outputs: the loss's forward outputs.
+      model_state: the player's model state after the loss's calls.
       loss_key: the key by which the loss drew; `turn_key` is the term's.
-      state: what the term remembers, where it remembers something.
+      state: the term's objective state; `None` if it keeps none.
     """
 
     player: str
@@ -39,44 +39,44 @@ class TermContext(TurnContext):
 
     @property
     def real(self) -> CriticView:
-        """The critic's view of the real examples."""
-        return _there(self.outputs.real, self.player, "view of real examples")
+        """The critic's inputs and outputs for the real examples."""
+        return _required(self.outputs.real, self.player, "view of real examples")
 
     @property
     def fake(self) -> CriticView:
-        """The critic's view of the generator's samples."""
-        return _there(self.outputs.fake, self.player, "view of fake examples")
+        """The critic's inputs and outputs for the generator's samples."""
+        return _required(self.outputs.fake, self.player, "view of fake examples")
 
     @property
     def samples(self) -> Array:
         """The generator's raw samples `[B, ...]`."""
-        return _there(self.outputs.samples, self.player, "samples")
+        return _required(self.outputs.samples, self.player, "samples")
 
     @property
     def latent(self) -> Tree:
-        """z."""
-        return _there(self.outputs.latent, self.player, "latent")
+        """The generator's latent z."""
+        return _required(self.outputs.latent, self.player, "latent")
 
     @property
     def losses(self) -> Array:
         """The loss of every example `[B]`, or a scalar, before terms were added."""
-        return _there(self.outputs.losses, self.player, "losses")
+        return _required(self.outputs.losses, self.player, "losses")
 
 
-def _there(value: Any, player: str, what: str) -> Any:
+def _required(value: Any, player: str, what: str) -> Any:
     if value is None:
-        raise ValueError(f"A term reads the {what}, but the loss of {player!r} hands back none.")
+        raise ValueError(f"A term reads the {what}, but the loss of {player!r} returns none.")
     return value
 
 
 class Outcome(NamedTuple):
-    """What a term's formula gives, where it is more than a number.
+    """The result of a term's formula that also updates a state or logs metrics.
 
     Attributes:
-      value: `[B]`, one an example, or a scalar; to be added, unweighted.
-      state: the term's new state, where it has one.
-      metrics: what else is worth logging, as `player/term/name`.
-      model_state: the player's, where the formula called its network once more in training.
+      value: `[B]`, one number per example, or a scalar; unweighted.
+      state: the term's new objective state, if it keeps one.
+      metrics: scalars to be logged as `player/term/name`.
+      model_state: the player's new model state, if the formula called its network in training mode.
     """
 
     value: Any
@@ -91,23 +91,24 @@ TermValue: TypeAlias = Callable[[TermContext], "Array | float | Outcome"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Term:
-    """Something added to one player's loss.
+    """An addition to one player's loss.
 
     Attributes:
-      name: under which its value is logged, `player/name`, and its state kept.
-      player: whose loss it joins.
+      name: the name under which its value is logged, `player/name`, and its state kept.
+      player: the player whose loss it is added to.
       value: the formula, unweighted; see `TermValue`.
       weight: a number, or `round -> number`.
-      every: computed every so many rounds and then multiplied by as much (lazy regularisation).
+      every: the term is computed in rounds 0, `every`, 2 `every`, ... and multiplied by `every` (lazy
+        regularisation).
       own_step: the term is left out of the loss and has an optimiser step of its own, which a
-        `regularization_turn` of the schedule plays.
-      initial_state: `params -> initial state`.
+        `regularization_turn` of the schedule takes.
+      initial_state: `params -> initial objective state`.
       needs_score: the losses must be of the critic's scores, not of its features.
       needs_features: the losses must be of the critic's features.
-      needs_latent: the generator must be given a latent.
+      needs_latent: the generator must have a latent input.
       needs_logits: the critic's loss must be softplus(-real) + softplus(fake).
-      needs_losses: the player's loss must be a mean over independent examples, which is found when it is traced.
-      single_examples: the term reads what the critic says of single examples, so inputs cannot be packed.
+      needs_losses: the player's loss must be a mean over independent examples, which is checked when it is traced.
+      single_examples: the term reads the critic's outputs for single examples, so inputs cannot be packed.
       uncoupled_critic: a critic that must not couple the examples of its batch.
 
     Raises:
@@ -144,11 +145,11 @@ def term(
     initial_state: Callable[[Tree], Tree] | None = None,
     uncoupled_critic: str | None = None,
 ) -> Callable[[TermValue], Term]:
-    """A formula as a term, for `add_terms`.
+    """A decorator that makes a formula a `Term`, for `add_terms`.
 
     Args:
-      name: under which its value is logged.
-      player: whose loss it joins.
+      name: the name under which its value is logged.
+      player: the player whose loss it is added to.
       weight: a number, or `round -> number`.
       every: lazy regularisation, see `Term`.
       own_step: see `Term`.
@@ -178,11 +179,11 @@ def term(
 
 
 def add_terms(objective: Objective, *terms: Term) -> Objective:
-    """The objective with `terms` added to its players' losses, each logged under its own name.
+    """Returns the objective with `terms` added to its players' losses, each logged under its name.
 
     Raises:
-      ValueError: if a term's player is not in the game, its name is taken, or the objective is not one it goes
-        with.
+      ValueError: if a term's player is not in the objective, its name is taken, or the objective lacks something
+        that the term needs.
     """
     for added in terms:
         objective = _add_term(objective, added)
@@ -192,10 +193,10 @@ def add_terms(objective: Objective, *terms: Term) -> Objective:
 def _add_term(objective: Objective, added: Term) -> Objective:
     if added.player not in objective.players:
         raise ValueError(
-            f"The term {added.name!r} joins the loss of {added.player!r}, but the objective's players are "
+            f"The term {added.name!r} is added to the loss of {added.player!r}, but the objective's players are "
             f"{sorted(objective.players)}."
         )
-    check_goes_with(objective, added)
+    check_compatible(objective, added)
     if any((record.player, record.name) == (added.player, added.name) for record in objective.terms):
         raise ValueError(
             f"The loss of {added.player!r} already has a term named {added.name!r}: add it once, or rename one."
@@ -206,7 +207,7 @@ def _add_term(objective: Objective, added: Term) -> Objective:
         initial[added.name] = added.initial_state
     if added.own_step:
         loss = part.loss
-        step_terms: Mapping[str, LossFn] = {**part.step_terms, added.name: _term_alone(part.loss, added)}
+        step_terms: Mapping[str, LossFn] = {**part.step_terms, added.name: _term_loss(part.loss, added)}
     else:
         loss, step_terms = _with_term(part.loss, added), part.step_terms
     record = TermRecord(
@@ -220,11 +221,11 @@ def _add_term(objective: Objective, added: Term) -> Objective:
     return dataclasses.replace(changed, terms=(*objective.terms, record))
 
 
-def check_goes_with(objective: Objective, added: Term) -> None:
-    """Checks that an objective is one that a term goes with.
+def check_compatible(objective: Objective, added: Term) -> None:
+    """Checks that an objective has what a term needs.
 
     Raises:
-      ValueError: naming what the term needs.
+      ValueError: if it lacks something; the message names it.
     """
     needs = (
         (added.needs_score and objective.on_features, "losses of scores; this one's are of features"),
@@ -232,11 +233,11 @@ def check_goes_with(objective: Objective, added: Term) -> None:
         (added.needs_latent and objective.prior is None, "a latent z; this one's generator has none"),
         (
             added.needs_logits and not objective.logits,
-            "a critic's loss softplus(-real) + softplus(fake), which this one has not",
+            "the critic's loss softplus(-real) + softplus(fake); this one's is another",
         ),
         (
             added.single_examples and objective.packs > 1,
-            "single examples; the critic of this one sees packs of them",
+            "single examples as critic inputs; this one packs them",
         ),
     )
     for unmet, what in needs:
@@ -268,8 +269,8 @@ def _with_term(base: LossFn, added: Term) -> LossFn:
     return loss
 
 
-def _term_alone(base: LossFn, added: Term) -> LossFn:
-    """The term's weighted value by itself; the network's model state stays as it is."""
+def _term_loss(base: LossFn, added: Term) -> LossFn:
+    """A loss that is only the term's weighted value; it leaves the network's model state unchanged."""
 
     def loss(context: TurnContext) -> LossOutput:
         before = context.players[added.player]
@@ -291,11 +292,11 @@ def _term_alone(base: LossFn, added: Term) -> LossFn:
 
 
 def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Outcome, dict[str, Tree]]:
-    """The term's outcome, its value multiplied where it is lazy, and its state by name where it has one."""
+    """The term's outcome, its value multiplied by `every`, and its new state by name if it keeps one."""
     before = context.players[added.player].objective_state.get(added.name)
 
-    def now() -> Outcome:
-        seen = TermContext(
+    def compute() -> Outcome:
+        term_context = TermContext(
             game=context.game,
             players=context.players,
             batch=context.batch,
@@ -307,23 +308,22 @@ def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Ou
             loss_key=context.turn_key,
             state=before,
         )
-        given = added.value(seen)
-        if not isinstance(given, Outcome):
-            given = Outcome(given)
-        value = jnp.asarray(given.value)
+        result = added.value(term_context)
+        outcome = result if isinstance(result, Outcome) else Outcome(result)
+        value = jnp.asarray(outcome.value)
         if value.ndim > 1:
             value = jnp.mean(value, axis=tuple(range(1, value.ndim)))
-        model_state = output.model_state if given.model_state is None else given.model_state
-        return Outcome(value, given.state, dict(given.metrics), model_state)
+        model_state = output.model_state if outcome.model_state is None else outcome.model_state
+        return Outcome(value, outcome.state, dict(outcome.metrics), model_state)
 
-    def rest() -> Outcome:
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(now))
+    def skip() -> Outcome:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(compute))
         state = None if added.initial_state is None else before
         return zeros._replace(state=state, model_state=output.model_state)
 
     if added.every == 1:
-        outcome = now()
+        outcome = compute()
     else:
-        outcome = jax.lax.cond(context.step % added.every == 0, now, rest)
+        outcome = jax.lax.cond(context.step % added.every == 0, compute, skip)
         outcome = outcome._replace(value=added.every * outcome.value)
     return outcome, {} if added.initial_state is None else {added.name: outcome.state}

@@ -3,8 +3,8 @@
     L_S = E[log P(S = real | X_real)] + E[log P(S = fake | X_fake)]                              (2)
     L_C = E[log P(C = c | X_real)] + E[log P(C = c | X_fake)]                                    (3)
 
-The critic maximises L_S + L_C, the generator L_C - L_S (here in its -log D form). The generator is given the
-label, the critic is not: it has a head `classes` of K logits beside its score.
+The critic maximises L_S + L_C, the generator L_C - L_S (here in its -log D form). The label is an input of the
+generator but not of the critic, which has a head `classes` of K logits next to its score.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def ac_gan(
 
     Args:
       prior: draws the latent z.
-      weight: of L_C in both losses; the paper's is 1.
-      label: the batch's entry with the labels; the generator is given `y` unless `condition` says otherwise.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      weight: the weight of L_C in both losses; the paper's is 1.
+      label: the batch's entry with the labels; the generator's input is `y` unless `condition` reads another entry.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

@@ -57,10 +57,10 @@ def began(
 
     Args:
       prior: draws the latent z; the paper's is uniform in [-1, 1].
-      gamma: the diversity ratio L(G(z)) / L(x) that is held.
-      rate: lambda_k.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      gamma: the diversity ratio L(G(z)) / L(x) at equilibrium, in [0, 1].
+      rate: lambda_k, the step size of k.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

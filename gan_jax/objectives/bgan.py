@@ -57,8 +57,8 @@ def bgan(
 
     Args:
       prior: draws the latent z.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     References:
       Hjelm et al., Boundary-Seeking Generative Adversarial Networks, 2018, section 3 (arXiv:1702.08431).

@@ -1,4 +1,4 @@
-"""The categorical game of Springenberg (2016): a classifier that is sure of data and unsure of samples.
+"""The categorical game of Springenberg (2016): a classifier that is certain about data and uncertain about samples.
 
     L_D = -H_X[p(y | D)] + E_x[H[p(y | x, D)]] - E_z[H[p(y | G(z), D)]]  (+ lambda E_{x,y}[CE])   (7), (9)
     L_G = -H_G[p(y | D)] + E_z[H[p(y | G(z), D)]]                                                (8)
@@ -68,8 +68,8 @@ def cat_gan(
     Args:
       prior: draws the latent z.
       weight: lambda of the cross-entropy on the batch's `labelled: {x, y}`; 0 leaves it out.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

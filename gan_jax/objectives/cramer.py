@@ -35,7 +35,7 @@ def critic_loss(real: Array, fake: Array, surrogate: bool = True) -> Array:
     if not surrogate:
         return -energy_distance(real, fake)
     n = fake.shape[0]
-    # A fake sample's own distance is 0 and no pair: the mean over the others is n / (n - 1) times the mean.
+    # The distance of a fake sample to itself is 0 and does not count: the mean over others is n / (n - 1) times that.
     towards_fake = jnp.mean(distances(real, fake)) - jnp.sum(distances(fake, fake)) / (n * (n - 1))
     return -(towards_fake - jnp.mean(safe_norm(real)) + jnp.mean(safe_norm(fake)))
 
@@ -52,8 +52,8 @@ def energy_distance(x: Array, y: Array) -> Array:
     2.0
     """
     n, m = x.shape[0], y.shape[0]
-    own = jnp.sum(distances(x, x)) / (n * (n - 1)) + jnp.sum(distances(y, y)) / (m * (m - 1))
-    return 2 * jnp.mean(distances(x, y)) - own
+    within = jnp.sum(distances(x, x)) / (n * (n - 1)) + jnp.sum(distances(y, y)) / (m * (m - 1))
+    return 2 * jnp.mean(distances(x, y)) - within
 
 
 def surrogate_critic(x: Array, fake: Array) -> Array:
@@ -76,9 +76,9 @@ def cramer(
       prior: draws the latent z.
       penalty: lambda; 0 leaves the penalty out.
       surrogate: the paper's surrogate critic; the energy distance itself otherwise.
-      every: compute the penalty every so many rounds, scaled by as much.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      every: compute the penalty once in `every` rounds, multiplied by `every`.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

@@ -28,10 +28,10 @@ class Direction(NamedTuple):
     """One direction of translation.
 
     Attributes:
-      generator: who translates.
-      back: who translates back.
-      critic: who judges.
-      source, target: the batch's entries that are translated, and imitated.
+      generator: the player that translates.
+      back: the player that translates back.
+      critic: the player that scores the translations.
+      source, target: the batch's entries of the images to translate and of real images of the other domain.
     """
 
     generator: str
@@ -62,7 +62,7 @@ def generator_loss(real: Array, fake: Array) -> Array:
 
 
 def _adversarial(context: TurnContext, direction: Direction) -> tuple[ForwardOutputs, dict[str, Tree]]:
-    """A direction's samples and its critic's views, and the model states of both players after the calls."""
+    """A direction's samples and its critic's outputs, and the model states of both players after the calls."""
     generator, critic = direction.generator, direction.critic
     source = (entry(context.batch, direction.source),)
     samples, generator_state = generate(context, source, context.players[generator].model_state, generator)
@@ -95,7 +95,7 @@ def _distance(a: Array, b: Array) -> Array:
 def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObjective:
     generator, back = direction.generator, direction.back
 
-    def source_of(batch: Batch) -> tuple[Array, ...]:
+    def source_condition(batch: Batch) -> tuple[Array, ...]:
         return (entry(batch, direction.source),)
 
     def loss(context: TurnContext) -> LossOutput:
@@ -104,12 +104,12 @@ def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObj
         assert outputs.fake is not None
         assert outputs.samples is not None
         adversarial = generator_loss(outputs.fake.score, outputs.fake.score)
-        # Both cycles go through this generator: there from its own samples, and back from the other's.
+        # Both cycles use this generator: the first starts with it, the second ends with it.
         other, state = context.players[back].model_state, states[generator]
         returned, _ = generate(context, (outputs.samples,), other, back)
-        there, _ = generate(context, (target,), other, back)
-        again, state = generate(context, (there,), state, generator)
-        cycles = _distance(returned, source) + _distance(again, target)
+        translated, _ = generate(context, (target,), other, back)
+        reconstructed, state = generate(context, (translated,), state, generator)
+        cycles = _distance(returned, source) + _distance(reconstructed, target)
         losses = adversarial + cycle * cycles
         metrics = {"adversarial": jnp.mean(adversarial), "cycle": jnp.mean(cycles)}
         if identity:
@@ -119,7 +119,7 @@ def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObj
             losses = losses + identity * kept
         return loss_output(context, generator, losses, model_state=state, outputs=outputs, metrics=metrics)
 
-    role = GeneratorRole(target=direction.target, condition=source_of)
+    role = GeneratorRole(target=direction.target, condition=source_condition)
     return PlayerObjective(role=role, loss=loss)
 
 
@@ -127,7 +127,7 @@ def cycle_gan(*, cycle: float = CYCLE, identity: float = 0.0) -> Objective:
     """The cycle-consistent objective of `generator_ab`, `generator_ba`, `critic_a` and `critic_b`.
 
     Args:
-      cycle: lambda.
+      cycle: lambda, the weight of L_cyc.
       identity: the weight of E_b ||G(b) - b||_1, which keeps colours (section 5.2; half of lambda there).
 
     Raises:

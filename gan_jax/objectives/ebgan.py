@@ -3,7 +3,7 @@
     L_D = D(x) + max(0, m - D(G(z))),   L_G = D(G(z))                                            (1), (2)
 
 The energy D is minus the critic's score: an autoencoder's reconstruction error (`autoencoder_critic`, power 2).
-With `pulling_away` the generator also keeps its codes apart, EBGAN-PT:
+With `pulling_away` the generator also spreads the codes of its samples, EBGAN-PT:
 
     f_PT(S) = 1 / (N (N - 1)) sum_{i != j} (S_i . S_j / (||S_i|| ||S_j||))^2                      (4)
 """
@@ -66,11 +66,11 @@ def ebgan(
 
     Args:
       prior: draws the latent z.
-      margin: m: fake samples of a larger energy are left alone.
-      pull_away: the weight of the pulling-away term on the generator; the paper's EBGAN-PT has 0.1.
-      code: the critic's head that it acts on.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      margin: m; the critic does not raise the energy of fake samples beyond it.
+      pull_away: the weight of the pulling-away term in the generator's loss; the paper's EBGAN-PT uses 0.1.
+      code: the critic's head that holds the codes.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

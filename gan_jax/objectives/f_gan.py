@@ -18,7 +18,7 @@ from gan_jax.types import Array
 
 KL = F_DIVERGENCES["kl"]
 LOGITS = ("gan", "jensen_shannon")
-"""Their bounds are those of logits: the minimax value, and the minimax value + log 4."""
+"""Divergences whose score is a logit: their bounds are the minimax value, and the minimax value + log 4."""
 
 
 def critic_loss(real: Array, fake: Array, divergence: FDivergence = KL) -> Array:
@@ -32,7 +32,7 @@ def critic_loss(real: Array, fake: Array, divergence: FDivergence = KL) -> Array
 
 
 def generator_loss(real: Array, fake: Array, divergence: FDivergence = KL) -> Array:
-    """-f*(g_f(V(G(z)))), what of the bound the generator moves: `[B]`."""
+    """-f*(g_f(V(G(z)))), the part of the bound that depends on the generator: `[B]`."""
     return -divergence.penalty(fake)
 
 
@@ -53,10 +53,11 @@ def f_gan(
 
     Args:
       prior: draws the latent z.
-      divergence: a key of `F_DIVERGENCES`, or an `FDivergence` (`alpha_divergence(a)`, `skewed_jensen_shannon(w)`).
+      divergence: a key of `F_DIVERGENCES`, or an `FDivergence` such as `alpha_divergence(a)` or
+        `skewed_jensen_shannon_divergence(w)`.
       heuristic: let the generator maximise E g_f(V(G(z))) instead of minimising the bound.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if there is no divergence of this name.
@@ -69,7 +70,7 @@ def f_gan(
         if divergence not in F_DIVERGENCES:
             raise ValueError(
                 f"There is no f-divergence {divergence!r}: expected one of {sorted(F_DIVERGENCES)}, or "
-                "alpha_divergence(a) or skewed_jensen_shannon(w)."
+                "alpha_divergence(a) or skewed_jensen_shannon_divergence(w)."
             )
         divergence = F_DIVERGENCES[divergence]
     return two_player(

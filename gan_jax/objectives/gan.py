@@ -25,7 +25,7 @@ def critic_loss(real: Array, fake: Array) -> Array:
 
 
 def generator_loss(real: Array, fake: Array) -> Array:
-    """log(1 - D(G(z))) = -softplus(fake), minimised: `[B]`. Its gradient vanishes where D rejects surely."""
+    """log(1 - D(G(z))) = -softplus(fake), minimised: `[B]`. Its gradient vanishes where D rejects confidently."""
     return -jax.nn.softplus(fake)
 
 
@@ -39,8 +39,8 @@ def gan(
 
     Args:
       prior: draws the latent z.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     References:
       Goodfellow et al., Generative Adversarial Nets, 2014, equation (1) (arXiv:1406.2661).

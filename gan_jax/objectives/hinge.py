@@ -2,7 +2,7 @@
 
     L_D = E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))],   L_G = -E_z[D(G(z))]                (16), (17)
 
-The critic stops learning from samples that it judges by a margin of 1; min L_D = 2 (1 - total variation).
+The critic stops learning from examples that it classifies with a margin of 1; min L_D = 2 (1 - total variation).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def hinge(
 
     Args:
       prior: draws the latent z.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     References:
       Lim & Ye, Geometric GAN, 2017 (arXiv:1705.02894); Miyato et al., Spectral Normalization for Generative

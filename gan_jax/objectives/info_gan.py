@@ -1,4 +1,4 @@
-"""InfoGAN, of Chen et al. (2016): coordinates that mean something.
+"""InfoGAN, of Chen et al. (2016): a game whose latent code is interpretable.
 
     min_{G,Q} max_D V(D, G) - lambda L_I(G, Q),   L_I = E[log Q(c | G(z, c))] + H(c)             (5), (6)
 
@@ -33,9 +33,9 @@ def info_gan(
     Args:
       noise: the prior of z, or the dimension of a Gaussian one.
       code: c; the critic needs a head `code` of size `code.head_size`.
-      weight: lambda; the paper has 1 for categories.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      weight: lambda; the paper uses 1 for categories.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

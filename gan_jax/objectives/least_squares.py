@@ -43,7 +43,15 @@ def least_squares(
     condition: Condition = unconditional,
     critic_condition: Condition | None = None,
 ) -> Objective:
-    """The least-squares objective with targets a (fake), b (real) and c (what the generator wants).
+    """The least-squares objective.
+
+    Args:
+      prior: draws the latent z.
+      a: the critic's target for fake samples.
+      b: the critic's target for real examples.
+      c: the generator's target for its samples.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

@@ -2,7 +2,7 @@
 
     L_D = -E_x[log D(x)] - E_z[log(1 - D(G(z)))],   L_G = -E_z[log D(G(z))]
 
-The fixed point is that of the minimax game, the generator's gradient is not: at the optimal critic a step
+The fixed point is that of the minimax game, but the generator's gradient is not: at the optimal critic a step
 follows KL(p_g || p) - 2 JSD (Arjovsky & Bottou, 2017, Theorem 2.5).
 """
 
@@ -38,8 +38,8 @@ def non_saturating(
 
     Args:
       prior: draws the latent z.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     References:
       Goodfellow et al., Generative Adversarial Nets, 2014, section 3 (arXiv:1406.2661).

@@ -5,8 +5,8 @@
     G* = argmin_G max_D L_cGAN + lambda L_L1                                                     (4)
 
 The batch's `condition` is the paper's x, its `x` the paper's y. The generator has no latent: its noise is dropout
-in its layers. The generator plays -log D; a critic with a head `patches` `[B, h, w]` (PatchGAN) has one loss a
-patch. The paper halves the critic's loss in training, which its formula does not.
+in its layers. The generator minimises -log D; a critic with a head `patches` `[B, h, w]` (PatchGAN) has one loss per
+patch. The paper halves the critic's loss in training, although its formula does not.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def pix2pix(
     """The image-to-image objective.
 
     Args:
-      prior: draws a latent z; the paper has none.
+      prior: draws a latent z; the paper uses none.
       l1: lambda of the L1 term.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if an option is out of its range.

@@ -46,9 +46,9 @@ def relativistic(
 
     Args:
       prior: draws the latent z.
-      average: compare with the mean score of the other kind, in place of the paired example's.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      average: compare with the mean score of the other kind rather than with the paired example's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     References:
       Jolicoeur-Martineau, The relativistic discriminator: a key element missing from standard GAN, 2018,

@@ -4,9 +4,9 @@
     L_unsupervised = -1/2 E_x[log D(x)] - 1/2 E_z[log(1 - D(G(z)))],   D(x) = Z(x) / (Z(x) + 1),   Z = sum_k exp l_k
 
 The critic is a classifier of K real classes (head `classes`, logits l `[B, K]`); the generated class's logit is 0,
-so the score, the log-odds of being real, is log Z = logsumexp(l). Labelled examples come in the batch beside the
-unlabelled `x`, `labelled: {x, y}`, as many as there are. The generator matches the critic's features (head
-`features`), or plays -log D.
+so the score, the log-odds of being real, is log Z = logsumexp(l). The batch holds labelled examples next to the
+unlabelled `x`, as `labelled: {x, y}`, in any number. The generator matches the critic's features (head `features`),
+or minimises -log D.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def log_z(out: Mapping[str, Array]) -> Array:
 
 
 def supervised(weight: float = 1.0) -> Term:
-    """L_supervised on the batch's labelled examples, with their error; the critic's statistics see them too."""
+    """L_supervised on the batch's labelled examples; it logs their error rate and updates the critic's model state."""
 
     def value(c: TermContext) -> Outcome:
         if "labelled" not in c.batch:
@@ -88,12 +88,12 @@ def semi_supervised(
     """The K + 1 classes objective.
 
     Args:
-      prior: draws the latent z; the authors' MNIST has U[0, 1]^100.
-      generator: what it minimises: `feature_matching` (better classifiers) or `non_saturating` (better samples).
-      weight: of the supervised loss.
+      prior: draws the latent z; U[0, 1]^100 in the authors' MNIST experiments.
+      generator: the generator's loss: `feature_matching` (better classifiers) or `non_saturating` (better samples).
+      weight: the weight of the supervised loss.
       smoothing: one-sided label smoothing of the unsupervised loss.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if there is no such generator loss.

@@ -1,7 +1,7 @@
 """Variance Regularizing Adversarial Learning with meta-discriminators, of Grewal et al. (2017): four players.
 
 The critic D is to send fake samples to N(0, 1) and real ones to N(1, 1); the meta-discriminators F (`meta_fake`)
-and R (`meta_real`) tell its outputs from draws of those. With sp = softplus, on logits:
+and R (`meta_real`) distinguish its outputs from draws of those. With sp = softplus, on logits:
 
     L_F = E sp(-F(y0)) + E sp(F(D(G(z)))),  y0 ~ N(0, 1)
     L_R = E sp(-R(y1)) + E sp(R(D(x))),     y1 ~ N(1, 1)
@@ -89,9 +89,9 @@ def vral(
       prior: draws the latent z.
       critic: L_D as in the authors' `code` or on their `slides`.
       generator: L_G: `target`, squared distance of each score to 1, or `means`, of the two mean scores.
-      whole_batch: the meta-discriminators see all scores of a batch at once, `[1, B]`, and say one logit; else each
-        score alone, `[B, 1]`.
-      condition: further inputs of generator and critic, read off the batch.
+      whole_batch: the meta-discriminators map all scores of a batch, `[1, B]`, to one logit; otherwise each score
+        by itself, `[B, 1]`.
+      condition: extra inputs of generator and critic, read off the batch.
 
     Raises:
       ValueError: if there is no such form of a loss.
@@ -99,9 +99,12 @@ def vral(
     References:
       Grewal et al., Variance Regularizing Adversarial Learning, 2017 (arXiv:1707.00309).
     """
-    for what, given, forms in (("critic", critic, CRITIC_LOSSES), ("generator", generator, GENERATOR_LOSSES)):
-        if given not in forms:
-            raise ValueError(f"VRAL's {what} loss is one of {list(forms)}, got {given!r}.")
+    for player, form, forms in (
+        ("critic", critic, CRITIC_LOSSES),
+        ("generator", generator, GENERATOR_LOSSES),
+    ):
+        if form not in forms:
+            raise ValueError(f"VRAL's {player} loss is one of {list(forms)}, got {form!r}.")
 
     def meta_logits(
         context: TurnContext, scores: Array, model_state: Tree, meta: str, name: str
@@ -110,7 +113,7 @@ def vral(
         outputs, model_state = judge(context, (inputs,), model_state, name, meta)
         return score(outputs), model_state
 
-    def scores_of(context: TurnContext) -> tuple[Array, Array, ForwardOutputs, dict[str, Tree]]:
+    def forward_scores(context: TurnContext) -> tuple[Array, Array, ForwardOutputs, dict[str, Tree]]:
         outputs, model_states = forward(context, condition)
         assert outputs.real is not None
         assert outputs.fake is not None
@@ -118,7 +121,7 @@ def vral(
 
     def meta_player(meta: str, mean: float) -> LossFn:
         def loss(context: TurnContext) -> LossOutput:
-            real, fake, outputs, _ = scores_of(context)
+            real, fake, outputs, _ = forward_scores(context)
             scores = fake if meta == "meta_fake" else real
             noise = over_batch(jax.random.normal(context.key(f"{meta}/normal"), scores.shape))
             state = context.players[meta].model_state
@@ -129,7 +132,7 @@ def vral(
         return loss
 
     def critic_player(context: TurnContext) -> LossOutput:
-        real, fake, outputs, states = scores_of(context)
+        real, fake, outputs, states = forward_scores(context)
         metas = {name: context.players[name].model_state for name in ("meta_real", "meta_fake")}
         real_logits, _ = meta_logits(context, real, metas["meta_real"], "meta_real", "scores")
         fake_logits, _ = meta_logits(context, fake, metas["meta_fake"], "meta_fake", "scores")
@@ -137,7 +140,7 @@ def vral(
         return loss_output(context, "critic", losses, model_state=states["critic"], outputs=outputs)
 
     def generator_player(context: TurnContext) -> LossOutput:
-        real, fake, outputs, states = scores_of(context)
+        real, fake, outputs, states = forward_scores(context)
         losses = generator_loss(real, fake, generator)
         return loss_output(context, "generator", losses, model_state=states["generator"], outputs=outputs)
 

@@ -41,8 +41,8 @@ def log_parzen(y: Array, scores: Array, window: float) -> Array:
 def kl_to_parzen(mean: float, scores: Array, window: float) -> Array:
     """KL(N(mean, 1) || p~) of scores `[B]`, by quadrature on 201 points within 7 standard deviations: a scalar.
 
-    The trapezoidal rule converges geometrically on what falls off like a Gaussian; a step of .07 is exact to
-    rounding for windows from .1.
+    The trapezoidal rule converges geometrically for integrands that decay like a Gaussian; a step of .07 is exact to
+    rounding for windows of .1 and wider.
     """
     offsets = jnp.linspace(-REACH, REACH, NODES, dtype=scores.dtype)
     log_normal = -jnp.square(offsets) / 2 - math.log(2 * math.pi) / 2
@@ -75,8 +75,8 @@ def vral_parzen(
       prior: draws the latent z.
       window: h, the standard deviation of the window, in (0, 1).
       generator: L_G: `target` or `means`, see `vral`.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if the window is not in (0, 1), or there is no such generator loss.
@@ -86,7 +86,7 @@ def vral_parzen(
     """
     if not 0 < window < 1:
         raise ValueError(
-            f"The window h lies in (0, 1), got {window}: the scores' variance is driven to 1 - h^2."
+            f"The window h must lie in (0, 1), got {window}: the scores' variance is driven to 1 - h^2."
         )
     if generator not in vral.GENERATOR_LOSSES:
         raise ValueError(f"VRAL's generator loss is one of {list(vral.GENERATOR_LOSSES)}, got {generator!r}.")

@@ -3,8 +3,8 @@
     R1 = gamma/2 E_x[||grad D(x)||^2]                                                            (9)
     R2 = gamma/2 E_z[||grad D(G(z))||^2]                                                         (10)
 
-Either makes alternating and simultaneous gradient play converge locally where the models meet the data. The
-authors train with R1, gamma = 10, simultaneous or alternating turns. The critic must not couple its batch.
+Either makes alternating and simultaneous gradient descent converge locally if the generator can represent the data.
+The authors train with R1, gamma = 10, simultaneous or alternating turns. The critic must not couple its batch.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def zero_centred(
       prior: draws the latent z.
       gamma_real: gamma of R1; 0 leaves it out.
       gamma_fake: gamma of R2; 0 leaves it out.
-      every: compute the penalties every so many rounds, scaled by as much.
-      condition: further inputs of both networks, read off the batch.
-      critic_condition: further inputs of the critic, where they are not the generator's.
+      every: compute the penalties once in `every` rounds, multiplied by `every`.
+      condition: extra inputs of both networks, read off the batch.
+      critic_condition: extra inputs of the critic, where they are not the generator's.
 
     Raises:
       ValueError: if both weights are 0.
@@ -49,7 +49,7 @@ def zero_centred(
     check_number("zero_centred", "gamma_real", gamma_real, least=0)
     check_number("zero_centred", "gamma_fake", gamma_fake, least=0)
     if gamma_real == 0 and gamma_fake == 0:
-        raise ValueError("zero_centred without a penalty: give gamma_real (R1) or gamma_fake (R2).")
+        raise ValueError("zero_centred needs a penalty: pass gamma_real (R1) or gamma_fake (R2).")
     terms = [
         penalty(gamma, every=every) for penalty, gamma in ((r1, gamma_real), (r2, gamma_fake)) if gamma != 0
     ]

@@ -12,14 +12,14 @@ from gan_jax.functional.f_divergences import (
     alpha_divergence,
     log_wright_omega,
     lower_bound,
-    skewed_jensen_shannon,
+    skewed_jensen_shannon_divergence,
 )
 from tests.tiers import full_except
 
 FAMILIES = [
     *(alpha_divergence(a) for a in (-0.5, 0.0, 0.3, 0.5, 1.0, 2.0)),
-    *(skewed_jensen_shannon(w) for w in (0.1, 0.5, 0.8)),
-    skewed_jensen_shannon(0.3, normalized=True),
+    *(skewed_jensen_shannon_divergence(w) for w in (0.1, 0.5, 0.8)),
+    skewed_jensen_shannon_divergence(0.3, normalized=True),
 ]
 ALL = {d.name: d for d in (*F_DIVERGENCES.values(), *FAMILIES)}
 KEPT = (
@@ -234,7 +234,9 @@ def test_alpha_family_tends_to_the_two_kls():
 def test_skewed_family_tends_to_the_two_kls():
     kl, reverse = float(dv.discrete(dv.kl, P, Q)), float(dv.discrete(dv.reverse_kl, P, Q))
     for weight, limit in [(1e-5, kl), (1 - 1e-5, reverse)]:
-        np.testing.assert_allclose(value(skewed_jensen_shannon(weight, normalized=True)), limit, rtol=1e-4)
+        np.testing.assert_allclose(
+            value(skewed_jensen_shannon_divergence(weight, normalized=True)), limit, rtol=1e-4
+        )
 
 
 def test_known_members_of_the_families():
@@ -242,11 +244,11 @@ def test_known_members_of_the_families():
     hellinger, pearson = F_DIVERGENCES["squared_hellinger"], F_DIVERGENCES["pearson"]
     np.testing.assert_allclose(alpha_divergence(0.5).f(u), 2 * hellinger.f(u), rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(alpha_divergence(2.0).f(u), pearson.f(u) / 2, rtol=1e-10, atol=1e-14)
-    half = skewed_jensen_shannon(0.5)
+    half = skewed_jensen_shannon_divergence(0.5)
     np.testing.assert_allclose(2 * half.f(u), F_DIVERGENCES["jensen_shannon"].f(u), rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, -0.2])
 def test_skew_lies_strictly_between(weight):
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
-        skewed_jensen_shannon(weight)
+        skewed_jensen_shannon_divergence(weight)

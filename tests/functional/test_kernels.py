@@ -43,7 +43,6 @@ class Kernels(chex.TestCase):
     [
         kernels.gaussian_kernel(),
         kernels.rational_quadratic_kernel(),
-        kernels.distance_kernel,
         kernels.linear_kernel,
     ],
 )

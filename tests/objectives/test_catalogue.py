@@ -25,7 +25,7 @@ def test_what_the_page_says_is_what_the_code_says():
 def test_every_objective_has_a_formula_a_source_and_a_test_of_its_own(name):
     section = page.section(name)
     assert "arXiv:" in section
-    assert page.tests_of(name) or ">>> " in inspect.getsource(_catalogue.module(name)), (
+    assert page.importing_tests(name) or ">>> " in inspect.getsource(_catalogue.module(name)), (
         f"no test imports {name}, and its file has no examples"
     )
     assert "```text" in section

@@ -150,7 +150,7 @@ def test_a_lazy_term_keeps_its_memory_while_it_rests():
             constant_term(1.0, needs_features=True),
             "needs an objective with losses of features; this one's are of scores",
         ),
-        (dataclasses.replace(constant_term(1.0), player="encoder"), "joins the loss of 'encoder'"),
+        (dataclasses.replace(constant_term(1.0), player="encoder"), "added to the loss of 'encoder'"),
     ],
 )
 def test_a_term_that_does_not_fit_is_refused_at_once(term, message):

@@ -192,5 +192,5 @@ def test_far_scores_have_finite_gradients():
 
 @pytest.mark.parametrize("window", [0.0, 1.0, 2.0])
 def test_window_lies_below_one(window):
-    with pytest.raises(ValueError, match=r"lies in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
         vral_parzen.vral_parzen(PRIOR, window=window)

@@ -109,7 +109,7 @@ def test_a_term_of_its_own_step_that_no_turn_plays_is_refused_and_the_other_way_
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: regularization_turn("critic", every=4), "names one or more terms"),
+        (lambda: regularization_turn("critic", every=4), "needs the name of at least one term"),
         (lambda: regularization_turn("critic", "r1", every=0), "n >= 1 rounds, got 0"),
         (lambda: lazy_adam(1e-3, every=0), "n >= 1 rounds, got 0"),
     ],

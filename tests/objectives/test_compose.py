@@ -179,7 +179,10 @@ def test_wgan_gp_penalty_by_hand():
     x = e * np.asarray(out.outputs.real.inputs[0]) + (1 - e) * np.asarray(out.outputs.fake.inputs[0])
     slope = (1 - np.tanh(x @ w + b) ** 2) * last[:, 0] @ w.T
     np.testing.assert_allclose(
-        out.metrics["gradient_penalty"], np.mean((np.linalg.norm(slope, axis=1) - 1) ** 2), rtol=1e-4
+        out.metrics["gradient_penalty"],
+        np.mean((np.linalg.norm(slope, axis=1) - 1) ** 2),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -198,10 +201,10 @@ def test_real_and_fake_are_prepared_with_different_draws():
     flat = np.stack(draws).reshape(4, -1)
     assert len(np.unique(flat)) == flat.size
     np.testing.assert_allclose(
-        out.outputs.real.inputs[0], helpers.batch()["x"] + draws[0] + draws[1], rtol=1e-5
+        out.outputs.real.inputs[0], helpers.batch()["x"] + draws[0] + draws[1], rtol=1e-5, atol=1e-6
     )
     np.testing.assert_allclose(
-        out.outputs.fake.inputs[0], out.outputs.samples + draws[2] + draws[3], rtol=1e-5
+        out.outputs.fake.inputs[0], out.outputs.samples + draws[2] + draws[3], rtol=1e-5, atol=1e-6
     )
 
 
@@ -335,4 +338,6 @@ def test_terms_inside_and_outside_of_unrolling():
     outside = add_terms(unrolled(gan(PRIOR), 1), gradient_penalty(5.0))
     a, b = losses(inside, "generator")[0], losses(outside, "generator")[0]
     assert abs(a - b) > 1e-4
-    np.testing.assert_allclose(losses(inside, "critic")[0], losses(outside, "critic")[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        losses(inside, "critic")[0], losses(outside, "critic")[0], rtol=1e-6, atol=1e-6
+    )

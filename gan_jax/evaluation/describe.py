@@ -55,16 +55,9 @@ def _facts(experiment: Experiment) -> list[str]:
 def schedule_text(schedule: Schedule) -> str:
     """A schedule in a line; `again` is a turn on the preceding turn's batch.
 
-        >>> from gan_jax.game import Game, Players, TurnContext
-    from gan_jax.network import parameter_count
-    from gan_jax.networks.describe import describe as describe_network
-    from gan_jax.play import apply_turn
-    from gan_jax.schedule import Schedule, Turn
-    from gan_jax.training.experiment import Experiment
-    from gan_jax.training.step import init_state
-    from gan_jax.types import Batch, Metrics
-        >>> schedule_text(alternating(5)), schedule_text(simultaneous())
-        ('5 x critic, generator', 'critic + generator')
+    >>> from gan_jax.schedule import alternating, simultaneous
+    >>> schedule_text(alternating(5)), schedule_text(simultaneous())
+    ('5 x critic, generator', 'critic + generator')
     """
     words: list[tuple[str, int]] = []
     for turn in schedule:

@@ -178,7 +178,7 @@ def _play_turn(
 def fold(schedule: Schedule) -> list[tuple[int, Schedule]]:
     """The schedule as `(repeats, block)` pairs, each repeated block as long a run as there is.
 
-    >>> from gan_jax.game import turn
+    >>> from gan_jax.schedule import turn
     >>> C, G = turn("critic"), turn("generator")
     >>> [(n, len(block)) for n, block in fold(20 * (C, G) + 2 * (C,))]
     [(20, 2), (2, 1)]

@@ -10,6 +10,7 @@ from experiments.games import Data, entries_of, labelled_per_class
 from gan_jax.data import from_arrays, load
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
+from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.game import Objective
 from gan_jax.training.experiment import ExperimentError
 
@@ -20,7 +21,7 @@ def load_square(config: Any) -> dict[str, np.ndarray]:
     Raises:
       ExperimentError: if they are of another shape.
     """
-    arrays = load(config.data, size=config.get("size") or None)
+    arrays = load(config.data, size=config.get("size") or None, value_range=parse_range(config.value_range))
     shape = arrays["x"].shape[1:]
     if len(shape) != 3 or shape[0] != shape[1]:
         raise ExperimentError(
@@ -40,6 +41,7 @@ def source_of(config: Any, arrays: dict[str, np.ndarray], data: Data, objective:
         config.batch_size,
         seed=config.seed,
         labelled=labelled,
+        value_range=STANDARD,
     )
 
 

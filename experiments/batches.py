@@ -10,6 +10,7 @@ from experiments.games import Data, entries_of, labelled_per_class
 from gan_jax.data import from_arrays, load
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
+from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.game import Objective
 from gan_jax.training.experiment import ExperimentError
 
@@ -20,7 +21,7 @@ def load_square(config: Any) -> dict[str, np.ndarray]:
     Raises:
       ExperimentError: if they are of another shape.
     """
-    arrays = load(config.data, size=config.get("size") or None)
+    arrays = load(config.data, size=config.get("size") or None, value_range=parse_range(config.value_range))
     shape = arrays["x"].shape[1:]
     if len(shape) != 3 or shape[0] != shape[1]:
         raise ExperimentError(
@@ -40,6 +41,7 @@ def source_of(config: Any, arrays: dict[str, np.ndarray], data: Data, objective:
         config.batch_size,
         seed=config.seed,
         labelled=labelled,
+        value_range=STANDARD,
     )
 
 
@@ -53,9 +55,27 @@ def repeated_to(array: np.ndarray, size: int) -> np.ndarray:
 
 
 def labels_in_turn(classes: int, n: int) -> np.ndarray:
-    """The labels `[n]` for which samples are drawn in pictures and evaluations: 0, 1, ... again and again.
+    """The labels `[n]` for which samples are drawn in pictures: 0, 1, ... again and again.
 
     >>> labels_in_turn(3, 5).tolist()
     [0, 1, 2, 0, 1]
     """
     return np.arange(n, dtype=np.int32) % classes
+
+
+def labels_by_share(labels: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """The labels `[n]` for which samples are drawn in evaluations: each by its share of `labels`, to within one, in
+    an order drawn by the seed.
+
+    With other shares a perfect generator of each class would still be far from the data as a whole.
+
+    >>> np.bincount(labels_by_share(np.array([0] * 9 + [1]), 50)).tolist()
+    [45, 5]
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    wanted = counts * (n / len(labels))
+    times = np.floor(wanted).astype(int)
+    largest = np.argsort(times - wanted, kind="stable")
+    times[largest[: n - times.sum()]] += 1
+    drawn = np.repeat(classes, times).astype(np.int32)
+    return np.random.default_rng([seed, n]).permutation(drawn)

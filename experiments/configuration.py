@@ -66,6 +66,15 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({**common, **fields})
 
 
+def image_config(**fields: Any) -> ml_collections.ConfigDict:
+    """The fields of `base_config`, and those that every experiment with images has.
+
+    value_range: `low,high`, the values of black and white in `data`, as `0,1`; `standard` for [0, 255] in integers
+    and [-1, 1] in floats; nothing recognises it, with a warning where it is another.
+    """
+    return base_config(value_range="", **fields)
+
+
 def run_fields(config: Any) -> dict[str, Any]:
     """An experiment's seed, length, intervals and layout, fields of `Experiment`."""
     return {name: config[name] for name in RUN_FIELDS}

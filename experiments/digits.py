@@ -18,7 +18,7 @@ from typing import Any
 import ml_collections
 
 from experiments.batches import load_square, source_of
-from experiments.configuration import base_config, logging_fields, run_fields
+from experiments.configuration import image_config, logging_fields, run_fields
 from experiments.games import (
     Blocks,
     Data,
@@ -37,14 +37,14 @@ from gan_jax.training.experiment import Experiment, choose
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The fields of `base_config`, and those of this experiment.
+    """The fields of `image_config`, and those of this experiment.
 
     `r1` is by default 1 where scores are log-odds and no other term is of the critic's gradient, else 0.
     `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
     `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
     many as the labels have.
     """
-    return base_config(
+    return image_config(
         data="digits",
         network="mlp",
         width=256,

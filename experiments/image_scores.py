@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.batches import labels_in_turn
+from experiments.batches import labels_by_share, labels_in_turn
 from experiments.games import Data, entries_of
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
@@ -45,15 +45,20 @@ def conditional_fields(
     """How images made of latents are evaluated, and for which labels a conditional generator makes them.
 
     Returns:
-      `evaluations` and `condition_batch`, fields of `Experiment`.
+      `evaluations`, `condition_batch` and `evaluation_batch`, fields of `Experiment`.
     """
     evaluations = evaluations_of(config, arrays)
     if "y" not in entries_of(objective, data):
         return {"evaluations": evaluations}
-    labels = functools.partial(labels_in_turn, data.classes("A conditional generator"))
+    classes = data.classes("A conditional generator")
+
+    def labels(n: int) -> np.ndarray:
+        return labels_by_share(arrays["y"], n, seed=config.seed)
+
     return {
         "evaluations": {**evaluations, "asked": asked_for(config.data, arrays, labels)},
-        "condition_batch": lambda n: {"y": labels(n)},
+        "condition_batch": lambda n: {"y": labels_in_turn(classes, n)},
+        "evaluation_batch": lambda n: {"y": labels(n)},
     }
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from experiments.batches import load_square, source_of
-from experiments.configuration import base_config, logging_fields, run_fields
+from experiments.configuration import image_config, logging_fields, run_fields
 from experiments.games import (
     Blocks,
     Data,
@@ -53,7 +53,7 @@ PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The fields of `base_config`, and those of this experiment.
+    """The fields of `image_config`, and those of this experiment.
 
     `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
     `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
     `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
     many as the labels have.
     """
-    return base_config(
+    return image_config(
         data="tfds:fashion_mnist",
         size=0,
         flip=False,

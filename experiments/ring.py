@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.batches import labels_in_turn, repeated_to
+from experiments.batches import labels_by_share, labels_in_turn, repeated_to
 from experiments.configuration import base_config, logging_fields, run_fields
 from experiments.games import (
     Blocks,
@@ -88,6 +88,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         source=source,
         **run_fields(config),
         condition_batch=lambda n: {"y": labels_in_turn(config.modes, n)},
+        evaluation_batch=lambda n: {"y": labels_by_share(np.arange(config.modes), n, seed=config.seed)},
         picture=functools.partial(drawn_points, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},

@@ -21,12 +21,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.configuration import DEFAULT, base_config, logging_fields, run_fields
+from experiments.configuration import DEFAULT, image_config, logging_fields, run_fields
 from experiments.games import Blocks, Struct, data_of, game_of, objective_of
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
+from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.evaluation.scoring import MOST_REAL, against
 from gan_jax.game import GeneratorRole, Objective
 from gan_jax.network import Network
@@ -38,12 +39,12 @@ HELD_OUT = 1000
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The fields of `base_config`, and those of this experiment.
+    """The fields of `image_config`, and those of this experiment.
 
     `layers` are the strided ones of the critics (3 sees patches of 70 pixels), `norm` is that of all networks. `l1`
     is pix2pix's weight of the L1 loss, `cycle` and `identity` are CycleGAN's weights; -1 is the paper's.
     """
-    return base_config(
+    return image_config(
         objective="pix2pix",
         data="edges:tfds:fashion_mnist",
         size=0,
@@ -68,7 +69,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     if unpaired(objective):
         order = np.random.default_rng(0).permutation(len(shown["condition"]))
         shown["condition"] = shown["condition"][order]
-    source = from_arrays(shown, config.batch_size, seed=config.seed)
+    source = from_arrays(shown, config.batch_size, seed=config.seed, value_range=STANDARD)
     game = game_of(config, objective, data, patches_and_unets(config), source, learning_rate=2e-4)
     sides = {name: functools.partial(repeated, np.asarray(decode(jnp.asarray(held[name])))) for name in shown}
     return Experiment(
@@ -91,7 +92,7 @@ def load_pairs(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
     Raises:
       ExperimentError: if there are none, or their two sides differ in size.
     """
-    pairs = load(config.data, size=config.size or None)
+    pairs = load(config.data, size=config.size or None, value_range=parse_range(config.value_range))
     if "condition" not in pairs:
         raise ExperimentError(
             f"{config.data!r} has no pairs: put edges: or masks: before it, or name pairs:FOLDER."

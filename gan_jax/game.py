@@ -354,8 +354,6 @@ class Game:
             self._check_terms(schedule)
         for name in self.objective.with_role(CriticRole):
             check_score(name, self.players[name].network)
-        for name in self.objective.with_role(GeneratorRole):
-            check_latent(name, self.players[name].network, self.objective.prior)
         for term in self.objective.terms:
             critic = term.uncoupled_critic
             if critic is not None and self.players[critic].network.couples_batch:
@@ -386,29 +384,6 @@ def coupled_error(term: str, critic: str) -> ValueError:
         f"The term {term!r} is a formula of single examples (such as a gradient penalty), but {critic!r} couples "
         "its batch (batch normalisation or a minibatch layer): use layer or spectral normalisation there."
     )
-
-
-def check_latent(name: str, network: Network, prior: Callable[[Key, int], Tree] | None) -> None:
-    """Checks that a generator's first input is of the size that the prior draws.
-
-    Raises:
-      ValueError: if it is not; nothing is said of a network without a specification of its inputs.
-    """
-    if network.inputs is None or prior is None:
-        return
-    latent = jax.eval_shape(lambda key: prior(key, 2), jax.random.key(0))
-    expected, drawn = (
-        [leaf.shape[1:] for leaf in jax.tree.leaves(tree)] for tree in (network.inputs[0], latent)
-    )
-    if expected != drawn:
-        raise ValueError(
-            f"The prior draws a latent z {_batched(drawn)}, but {name!r} was made for {_batched(expected)}: give "
-            "the prior the network's size, or make the network with an example of the prior's."
-        )
-
-
-def _batched(shapes: list[tuple[int, ...]]) -> str:
-    return " and ".join(f"[B{''.join(f', {n}' for n in shape)}]" for shape in shapes)
 
 
 def check_score(name: str, network: Network) -> None:

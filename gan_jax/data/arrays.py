@@ -16,6 +16,7 @@ import numpy as np
 
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.data.source import Source
+from gan_jax.data.value_range import STANDARD, ValueRange, check_range, in_standard_range, recognise
 from gan_jax.functional.batch import over_batch
 from gan_jax.types import Array, Batch, Tree
 
@@ -109,11 +110,13 @@ def from_arrays(
     replace: bool = False,
     labelled: Arrays | None = None,
     labelled_batch_size: int | None = None,
+    value_range: ValueRange = None,
 ) -> Source:
     """A source over arrays that stay on the device.
 
     uint8 arrays are decoded to [-1, 1] inside the step, labels `y` become int32, floats are passed on as
-    float32. Other integer arrays with values in [0, 255] are taken as uint8.
+    float32. Other integer arrays with values in [0, 255] are taken as uint8. Images in another range, of 0 and 1 or
+    floats in [0, 1], are recognised with a warning.
 
     Args:
       arrays: `x` and what else the batch shall have (`y`, `condition`), each `[N, ...]` with the same N.
@@ -122,10 +125,12 @@ def from_arrays(
       replace: sample with replacement instead of epochs.
       labelled: further examples `{x, y}` for semi-supervised games, given as `batch["labelled"]`.
       labelled_batch_size: their own B; `batch_size` if `None`.
+      value_range: `(low, high)`, the values of black and white in every array but `y`; `standard` for [0, 255] in
+        integers and [-1, 1] in floats; `None` recognises it. What `load` gave is `standard`.
 
     Raises:
-      DataError: if the arrays do not fit together, are of a kind that is no data, or a batch is larger than the
-        data.
+      DataError: if the arrays are no mapping, do not fit together, are of a kind that is no data, or a batch is
+        larger than the data.
 
     >>> import jax
     >>> data = {"x": np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), "y": np.arange(10)}
@@ -135,11 +140,12 @@ def from_arrays(
     >>> batch["x"].shape, batch["x"].dtype.name, batch["y"].dtype.name
     ((4, 2, 2, 1), 'float32', 'int32')
     """
-    device_data: dict[str, Any] = {"all": check_arrays(arrays)}
+    known = recognised_ranges(arrays, value_range)
+    device_data: dict[str, Any] = {"all": check_arrays(arrays, value_range=known)}
     size = len(device_data["all"]["x"])
     host_batch_iterator = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
     if labelled is not None:
-        device_data["labelled"] = check_arrays(labelled, "labelled")
+        device_data["labelled"] = check_arrays(labelled, "labelled", value_range=known)
         if "y" not in device_data["labelled"]:
             raise DataError(f"labelled is a mapping with x and y, got {sorted(labelled)}.")
         host_batch_iterator["labelled"] = index_feed(
@@ -196,29 +202,81 @@ def as_model_input(name: str, leaf: Array) -> Array:
     return decode(leaf) if leaf.dtype == jnp.uint8 and name != "y" else leaf
 
 
-def check_arrays(arrays: Arrays, what: str = "the data") -> dict[str, np.ndarray]:
+def check_arrays(
+    arrays: Arrays, what: str = "the data", *, value_range: ValueRange | Mapping[str, ValueRange] = STANDARD
+) -> dict[str, np.ndarray]:
     """The arrays as they are kept: uint8 or float32, labels int32.
 
+    Args:
+      arrays: by name.
+      what: they are, for messages.
+      value_range: as in `from_arrays`, of all arrays or by name. Where parts of data are checked one by one, as a
+        stream's batches, it must not be `None`: each part would be recognised by itself.
+
     Raises:
-      DataError: if there is no `x`, the lengths differ, there is no example, or an array is of a kind that is
-        no data (text, objects, non-finite numbers, integers outside [0, 255], float images outside [-1, 1]).
+      DataError: if they are no mapping, there is no `x`, the lengths differ, there is no example or none with a
+        value, or an array is of a kind that is no data (text, objects, non-finite numbers, integers outside
+        [0, 255], float images outside [-1, 1]).
     """
-    if "x" not in arrays:
-        raise DataError(f"{_start(what)} needs an array named 'x', got {sorted(arrays)}.")
-    kept = {name: _stored(name, np.asarray(array)) for name, array in arrays.items()}
+    _check_mapping(arrays, what)
+    ranges = value_range if isinstance(value_range, Mapping) else dict.fromkeys(arrays, value_range)
+    kept = {
+        name: _stored(name, np.asarray(array), ranges.get(name, STANDARD)) for name, array in arrays.items()
+    }
     lengths = {name: len(array) for name, array in kept.items()}
     if len(set(lengths.values())) != 1:
         raise DataError(f"The arrays of {what} have different numbers of examples: {lengths}.")
     if not lengths["x"]:
         raise DataError(f"{_start(what)} is empty: it needs one example or more.")
+    for name, array in kept.items():
+        if not array.size:
+            raise DataError(
+                f"{name!r} of {what} has shape {array.shape}: give examples of one value or more."
+            )
     return kept
+
+
+def recognised_ranges(
+    arrays: Arrays, value_range: ValueRange, what: str = "the data"
+) -> dict[str, ValueRange]:
+    """The range of every array but the labels, found once for all that is to be read alike.
+
+    Raises:
+      DataError: if the arrays are no mapping with an `x`, or the range is none.
+    """
+    _check_mapping(arrays, what)
+    checked = check_range(value_range)
+    found: dict[str, ValueRange] = {}
+    for name, array in arrays.items():
+        given = np.asarray(array)
+        countable = given.dtype.kind in "uif" and given.ndim > 0
+        if (
+            checked is None
+            and name != "y"
+            and countable
+            and (given.dtype.kind != "f" or np.isfinite(given).all())
+        ):
+            found[name] = recognise(name, given)
+        else:
+            found[name] = STANDARD if checked is None else checked
+    return found
+
+
+def _check_mapping(arrays: Any, what: str) -> None:
+    if not isinstance(arrays, Mapping):
+        raise DataError(
+            f"{_start(what)} is a mapping of arrays by name, {{'x': images}} or {{'x': images, 'y': labels}}; got "
+            f"{type(arrays).__name__}{list(arrays.shape) if hasattr(arrays, 'shape') else ''}: write {{'x': ...}}."
+        )
+    if "x" not in arrays:
+        raise DataError(f"{_start(what)} needs an array named 'x', got {sorted(arrays)}.")
 
 
 def _start(what: str) -> str:
     return what[0].upper() + what[1:]
 
 
-def _stored(name: str, array: np.ndarray) -> np.ndarray:
+def _stored(name: str, array: np.ndarray, value_range: ValueRange) -> np.ndarray:
     if array.ndim == 0:
         raise DataError(f"{name!r} is a single number; arrays are [N, ...], one row per example.")
     if array.dtype.kind not in "buif":
@@ -227,14 +285,18 @@ def _stored(name: str, array: np.ndarray) -> np.ndarray:
         return _in_range(name, array, np.int32)
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
+    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        raise DataError(f"{name!r} has values that are not finite (NaN or infinity): remove those examples.")
+    if value_range is None:
+        value_range = recognise(name, array)
+    if value_range is not None and value_range != STANDARD:
+        return in_standard_range(name, array, *value_range)
     if array.dtype.kind in "ui":
         return _in_range(name, array, np.uint8)
-    if not np.all(np.isfinite(array)):
-        raise DataError(f"{name!r} has values that are not finite (NaN or infinity): remove those examples.")
     if array.ndim >= 3 and array.size and np.max(np.abs(array)) > 1:
         raise DataError(
             f"{name!r} holds float images with values in [{array.min():g}, {array.max():g}]; expected floats "
-            "in [-1, 1] or uint8 in [0, 255]: rescale it, or convert it to uint8."
+            "in [-1, 1] or uint8 in [0, 255]: rescale it, convert it to uint8, or give value_range=(low, high)."
         )
     return array.astype(np.float32)
 
@@ -245,7 +307,8 @@ def _in_range(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
     bounds = np.iinfo(dtype)
     if array.size and (array.min() < bounds.min or array.max() > bounds.max):
         raise DataError(
-            f"{name!r} has integers in [{array.min()}, {array.max()}]; expected [{bounds.min}, {bounds.max}]."
+            f"{name!r} has integers in [{array.min()}, {array.max()}]; expected [{bounds.min}, {bounds.max}]"
+            f"{': give value_range=(low, high), or floats' if dtype == np.uint8 else ''}."
         )
     return array.astype(dtype)
 
@@ -283,10 +346,11 @@ def load_mnist5k() -> dict[str, np.ndarray]:
     return {"x": x.astype(np.uint8).reshape(-1, 28, 28, 1), "y": y.astype(np.int32)}
 
 
-def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+def load_npz(path: str | pathlib.Path, value_range: ValueRange = None) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` (named `x`, `y`, ...) or `.npy` (becomes `x`) file; pickles are never read.
 
-    A `.npz` with one array, whatever its name, gives `x`. Grey images `[N, H, W]` become `[N, H, W, 1]`.
+    A `.npz` with one array, whatever its name, gives `x`. Grey images `[N, H, W]` become `[N, H, W, 1]`. The result
+    is in the standard range of its kind; `value_range` says which the file has, as in `from_arrays`.
 
     Raises:
       DataError: if the file is missing, damaged, holds pickled objects, or its arrays are no data.
@@ -309,7 +373,8 @@ def load_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         ) from error
     if "x" not in arrays and len(arrays) == 1:
         arrays = {"x": next(iter(arrays.values()))}
-    kept = check_arrays(arrays, f"the file {str(path)!r}")
+    what = f"the file {str(path)!r}"
+    kept = check_arrays(arrays, what, value_range=recognised_ranges(arrays, value_range, what))
     return {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
 
 

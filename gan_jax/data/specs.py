@@ -12,6 +12,7 @@ from gan_jax.data import arrays, derive, images, pairs, stream, tfds_images
 from gan_jax.data.augment import augmented
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source
+from gan_jax.data.value_range import STANDARD, ValueRange, check_layout
 from gan_jax.functional.augment import Augment
 
 KINDS = (
@@ -22,6 +23,9 @@ FOLDER_SIZE = 64
 """What the images of a folder are resized to where no size is given."""
 RESIDENT_LIMIT = 2**31
 """Bytes: larger sets stay on the host and stream."""
+
+PROBED = 256
+"""Examples of a set that streams by which its range of values is recognised."""
 
 _DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
     "stacked": derive.stack_digits,
@@ -37,6 +41,7 @@ def load(
     channels: int | None = None,
     method: str = "lanczos",
     prepare: bool = False,
+    value_range: ValueRange = None,
 ) -> dict[str, np.ndarray]:
     """The arrays that `spec` names: `x [N, ...]`, `y [N]` where there are labels, `condition` for pairs.
 
@@ -48,28 +53,47 @@ def load(
       channels: of images from folders and TFDS: 1, 3, or `None` for their own.
       method: how they are resized, one of `images.METHODS`.
       prepare: download and prepare a TFDS data set that is not there.
+      value_range: `(low, high)`, which values are black and white; `standard` for [0, 255] in integers and [-1, 1]
+        in floats; `None` recognises images of 0 and 1 and floats in [0, 1], with a warning.
+
+    Returns:
+      Arrays in the standard range: uint8 in [0, 255] or float32 in [-1, 1].
 
     Raises:
-      DataError: if the spec is not understood, or its data cannot be read or have another size.
+      DataError: if the spec is not understood, or its data cannot be read, have another size, or are images that
+        cannot be drawn (channels in front, other than 1 or 3 of them, no pixels, more axes).
 
     >>> load("digits")["x"].shape
     (1797, 8, 8, 1)
     """
     kind, rest = _kind_and_rest(spec)
-    made: dict[str, Any] = {"channels": channels, "method": method}
+    made: dict[str, Any] = {"channels": channels, "method": method, "prepare": prepare}
     if kind in _DERIVED:
-        return _DERIVED[kind](load(rest, size=size, prepare=prepare, **made))
+        return _DERIVED[kind](load(rest, size=size, value_range=value_range, **made))
+    path = pathlib.Path(spec).expanduser()
+    if path.suffix in (".npz", ".npy"):
+        found = arrays.load_npz(path, value_range)
+    else:
+        found = _read(spec, size, **made)
+        ranges = arrays.recognised_ranges(found, value_range, repr(spec))
+        found = arrays.check_arrays(found, repr(spec), value_range=ranges)
+    for name in {"x", "condition"} & found.keys():
+        check_layout(name, found[name].shape, repr(spec))
+    return _of_size(found, spec, size)
+
+
+def _read(spec: str, size: int | None, *, prepare: bool, **made: Any) -> dict[str, np.ndarray]:
+    """The arrays of a data set that is neither derived nor a file of arrays, as they are stored."""
+    kind, rest = _kind_and_rest(spec)
     if spec == "digits":
-        return _of_size(arrays.load_digits(), spec, size)
+        return arrays.load_digits()
     if spec == "mnist5k":
-        return _of_size(arrays.load_mnist5k(), spec, size)
+        return arrays.load_mnist5k()
     if kind == "tfds":
         return tfds_images.load_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
     if kind == "pairs":
         return pairs.load_pairs(rest, size or FOLDER_SIZE, **made)
     path = pathlib.Path(spec).expanduser()
-    if path.suffix in (".npz", ".npy"):
-        return _of_size(arrays.load_npz(path), spec, size)
     if path.is_dir():
         return images.load_images(path, size or FOLDER_SIZE, **made)
     raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
@@ -112,6 +136,7 @@ def open_source(
     replace: bool = False,
     augment: Sequence[str | Augment] = (),
     resident_limit: int = RESIDENT_LIMIT,
+    value_range: ValueRange = None,
 ) -> Source:
     """A source over what `spec` names: on the device if it fits there, else streaming from disk.
 
@@ -129,6 +154,7 @@ def open_source(
       replace: sample with replacement instead of epochs.
       augment: names or functions for `augmented`.
       resident_limit: how many bytes may live on the device.
+      value_range: as in `load`; of a large file it is recognised by a part of its examples.
 
     Raises:
       DataError: if the spec is not understood, its data cannot be read, or the batch is larger than the data.
@@ -139,10 +165,15 @@ def open_source(
     made: dict[str, Any] = {"channels": channels, "method": method}
     large = _large(spec, size, resident_limit, prepare, made)
     if large is None:
-        loaded = load(spec, size=size, prepare=prepare, **made)
-        source = arrays.from_arrays(loaded, batch_size, seed, replace=replace)
+        loaded = load(spec, size=size, prepare=prepare, value_range=value_range, **made)
+        source = arrays.from_arrays(loaded, batch_size, seed, replace=replace, value_range=STANDARD)
     else:
-        source = stream.from_reader(*large, batch_size, seed, replace=replace)
+        read, count = large
+        probe = read(np.linspace(0, count - 1, min(count, PROBED)).astype(np.int64))
+        for name in {"x", "condition"} & probe.keys():
+            check_layout(name, probe[name].shape, repr(spec))
+        ranges = arrays.recognised_ranges(probe, value_range, repr(spec))
+        source = stream.from_reader(read, count, batch_size, seed, replace=replace, value_range=ranges)
     return augmented(source, *augment, seed=seed) if augment else source
 
 

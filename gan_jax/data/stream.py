@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import collections
 import concurrent.futures
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from gan_jax.data.arrays import as_model_input, check_arrays, index_feed
 from gan_jax.data.errors import DataError
 from gan_jax.data.source import Source, parts_of
+from gan_jax.data.value_range import STANDARD, ValueRange, check_range
 from gan_jax.functional.batch import over_batch
 from gan_jax.types import Batch, Tree
 
@@ -42,6 +44,7 @@ def from_reader(
     replace: bool = False,
     ahead: int = 4,
     workers: int | None = None,
+    value_range: ValueRange | Mapping[str, ValueRange] = STANDARD,
 ) -> Source:
     """A source that reads examples by number in threads, `ahead` batches before they are asked for.
 
@@ -57,6 +60,8 @@ def from_reader(
       ahead: how many batches are read before they are asked for: at least as many as the last call asked for, or
         none if 0.
       workers: threads; as many as there are cores if `None`.
+      value_range: `(low, high)`, which values are black and white, of all arrays but `y` or by name; `standard` for
+        [0, 255] in integers and [-1, 1] in floats.
 
     Raises:
       DataError: if the batch is larger than the data, or a number is out of range.
@@ -70,13 +75,14 @@ def from_reader(
         raise DataError(
             f"A stream reads 0 or more batches ahead by 1 or more workers, got {ahead} and {workers}."
         )
+    checked = functools.partial(check_arrays, what="what was read", value_range=known_range(value_range))
     indices = index_feed(size, batch_size, seed, replace=replace)
     workers = workers or os.cpu_count()
     pool: concurrent.futures.ThreadPoolExecutor | None = None
     pending: dict[tuple[Any, ...], concurrent.futures.Future[dict[str, np.ndarray]]] = {}
 
     def read_batch(number: int, parts: tuple[int, ...], total: int) -> dict[str, np.ndarray]:
-        return check_arrays(read(parts_of(indices(number, 1)[0], parts, total)), "what was read")
+        return checked(read(parts_of(indices(number, 1)[0], parts, total)))
 
     def host_batch_shards(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
         nonlocal pool
@@ -94,7 +100,7 @@ def from_reader(
     in_order = index_feed(size, min(batch_size, size), seed)
 
     def epoch_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
-        return _stacked([check_arrays(read(rows), "what was read") for rows in in_order(cursor, count)])
+        return _stacked([checked(read(rows)) for rows in in_order(cursor, count)])
 
     def close() -> None:
         nonlocal pool
@@ -115,7 +121,11 @@ def from_reader(
 
 
 def from_iterator(
-    iterator: Iterator[Mapping[str, np.ndarray]], batch_size: int, *, processes: int = 1
+    iterator: Iterator[Mapping[str, np.ndarray]],
+    batch_size: int,
+    *,
+    processes: int = 1,
+    value_range: ValueRange | Mapping[str, ValueRange] = STANDARD,
 ) -> Source:
     """A source over somebody's own iterator of batches, resumable if it has `get_state` and `set_state`.
 
@@ -126,6 +136,7 @@ def from_iterator(
       batch_size: B; a batch of another size is an error.
       processes: where several processes have an iterator each over their own share of the data (grain's
         `ShardByJaxProcess`), how many: each gives B / processes examples, and a run resumes on as many.
+      value_range: as in `from_reader`.
 
     Raises:
       DataError: while feeding, if the iterator ends, gives batches of another size, or is asked to go back further
@@ -135,7 +146,7 @@ def from_iterator(
     >>> source.host_batches(0, 3)["x"].shape
     (3, 2, 3)
     """
-    position, own_size = 0, batch_size // processes
+    position, own_size, known = 0, batch_size // processes, known_range(value_range)
     resumable = hasattr(iterator, "get_state") and hasattr(iterator, "set_state")
     # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.
     begun: collections.deque[tuple[int, Any]] = collections.deque(maxlen=_REMEMBERED)
@@ -143,7 +154,7 @@ def from_iterator(
     def draw() -> dict[str, np.ndarray]:
         nonlocal position
         try:
-            batch = check_arrays(next(iterator), "a batch of the stream")
+            batch = check_arrays(next(iterator), "a batch of the stream", value_range=known)
         except StopIteration as error:
             raise DataError(
                 f"The stream ended after {position} batches: repeat it, as training goes on without end."
@@ -207,6 +218,22 @@ def from_iterator(
         restore=restore if resumable else None,
         close=getattr(iterator, "close", lambda: None),
     )
+
+
+def known_range(
+    value_range: ValueRange | Mapping[str, ValueRange],
+) -> ValueRange | Mapping[str, ValueRange]:
+    """The range of a stream's values, which no batch by itself can tell.
+
+    Raises:
+      DataError: if it is to be recognised, or is no range.
+    """
+    for given in value_range.values() if isinstance(value_range, Mapping) else [value_range]:
+        if check_range(given) is None:
+            raise DataError(
+                "The value_range of a stream is (low, high) or 'standard': a batch cannot tell it."
+            )
+    return value_range
 
 
 def _to_json(inner: Any) -> Any:

@@ -59,7 +59,7 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
                 experiment.evaluation_samples,
                 player=player,
                 ema=ema,
-                condition_batch=experiment.condition_batch,
+                condition_batch=experiment.evaluation_batch or experiment.condition_batch,
             )
             prefix = "" if len(generators) == 1 else f"{player}/"
             for name, evaluation in experiment.evaluations_of(player).items():

@@ -77,10 +77,33 @@ def batch_size(batch: Batch) -> int:
 def generate(
     context: TurnContext, inputs: tuple[Any, ...], model_state: Tree, player: str = "generator"
 ) -> tuple[Array, Tree]:
-    """Samples `[B, ...]` for a generator's inputs, and its model state after the call."""
+    """Samples `[B, ...]` of a generator's inputs, and its model state after the call.
+
+    Raises:
+      ValueError: if the latent is not of the size that the network was made for.
+    """
+    _check_latent(context, inputs, player)
     return context.game.players[player].network.apply(
         context.players[player].params, model_state, *inputs, train=True, key=context.key(player)
     )
+
+
+def _check_latent(context: TurnContext, inputs: tuple[Any, ...], player: str) -> None:
+    network = context.game.players[player].network
+    if context.game.objective.prior is None or network.inputs is None or len(network.inputs) != len(inputs):
+        return
+    expected, drawn = (
+        [leaf.shape[1:] for leaf in jax.tree.leaves(tree[0])] for tree in (network.inputs, inputs)
+    )
+    if expected != drawn:
+        raise ValueError(
+            f"The prior draws a latent z {_batched(drawn)}, but {player!r} was made for {_batched(expected)}: give "
+            "the prior the network's size, or make the network with an example of the prior's."
+        )
+
+
+def _batched(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join(f"[B{''.join(f', {n}' for n in shape)}]" for shape in shapes)
 
 
 def transform_inputs(

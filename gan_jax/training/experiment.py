@@ -55,8 +55,10 @@ class Experiment:
       extra_sources: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or, by name, one for each generator.
       picture_samples: N.
-      condition_batch: `n -> a batch [n, ...]` of what the generators' conditions are read off, for pictures and
-        evaluations: labels `y`, images `condition`.
+      condition_batch: `n -> a batch [n, ...]` of what the generators' conditions are read off, for pictures:
+        labels `y`, images `condition`.
+      evaluation_batch: the same for evaluations, whose samples are compared with the data: labels by the shares
+        that they have there. `condition_batch` where it is `None`.
       evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint; the one
         named `scores` gives way to what `--mode=evaluate` is asked to compare with. Of several generators each is
         evaluated by those whose name begins with its own and a slash, `generator_ab/scores`.
@@ -84,6 +86,7 @@ class Experiment:
     parallelism: str = "jit"
     extra_sources: tuple[Source, ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
+    evaluation_batch: Callable[[int], Batch] | None = None
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""

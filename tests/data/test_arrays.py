@@ -20,7 +20,7 @@ def fetch_first(source, cursor=0):
 
 
 def images(n=10, side=2):
-    return np.arange(n * side * side, dtype=np.uint8).reshape(n, side, side, 1)
+    return (200 + np.arange(n * side * side)).astype(np.uint8).reshape(n, side, side, 1)
 
 
 @hypothesis.given(size=st.integers(1, 40), batch=st.integers(1, 40), epochs=st.integers(1, 4))

@@ -53,9 +53,9 @@ def test_labels_are_the_sub_folders_in_order(tmp_path):
 
 def test_a_flat_folder_has_no_labels_and_one_colour_image_makes_three_channels(tmp_path):
     save(tmp_path / "a.png", grey(7))
-    assert set(load(str(tmp_path), size=8)) == {"x"}
+    assert set(load(str(tmp_path), size=8, value_range="standard")) == {"x"}
     save(tmp_path / "b.png", color((1, 2, 3)))
-    x = load(str(tmp_path), size=8)["x"]
+    x = load(str(tmp_path), size=8, value_range="standard")["x"]
     assert x.shape == (2, 8, 8, 3)
     np.testing.assert_array_equal(x[:, 0, 0], [[7, 7, 7], [1, 2, 3]])
     # ITU-R 601-2: 0.299 * 1 + 0.587 * 2 + 0.114 * 3 = 1.815.

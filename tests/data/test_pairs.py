@@ -21,7 +21,7 @@ def folders(tmp_path):
 
 
 def test_sub_folders_are_paired_by_name_whatever_the_format(folders):
-    data = load(f"pairs:{folders}", size=4)
+    data = load(f"pairs:{folders}", size=4, value_range="standard")
     assert data["condition"].shape == (4, 4, 4, 1)
     assert data["x"].shape == (4, 4, 4, 3)
     np.testing.assert_array_equal(data["x"][:, 0, 0, 0], data["condition"][:, 0, 0, 0] + 10)

@@ -166,8 +166,8 @@ def folder(tmp_path):
 def test_sets_above_the_limit_stream_and_give_the_same_batches(folder, tmp_path):
     np.save(tmp_path / "some.npy", data()["x"])
     for spec, size in ((str(folder), 8), (str(tmp_path / "some.npy"), None)):
-        device_data = open_source(spec, 4, seed=1, size=size)
-        streaming = open_source(spec, 4, seed=1, size=size, resident_limit=100)
+        device_data = open_source(spec, 4, seed=1, size=size, value_range="standard")
+        streaming = open_source(spec, 4, seed=1, size=size, value_range="standard", resident_limit=100)
         assert jax.tree.leaves(streaming.device_data) == []
         assert streaming.size == device_data.size
         assert_same(batches(streaming, 2, 3), batches(device_data, 2, 3))

@@ -140,8 +140,8 @@ def test_a_batch_that_is_no_batch_is_named(objective, batch, message):
         helpers.loss("generator", game, batch_=batch)
 
 
-def test_a_latent_of_another_size_is_named_when_the_game_is_built():
+def test_a_latent_of_another_size_is_named_when_a_round_is_traced():
     with pytest.raises(
         ValueError, match=r"draws a latent z \[B, 5\], but 'generator' was made for \[B, 3\]: give the prior"
     ):
-        helpers.game(wgan_gp(gaussian(5)))
+        helpers.loss("critic", helpers.game(wgan_gp(gaussian(5))))

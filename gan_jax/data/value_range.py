@@ -1,0 +1,159 @@
+"""Which values of stored images are black and which are white, and what is done where nobody says so.
+
+Networks see images in [-1, 1]. uint8 in [0, 255] and floats in [-1, 1] are the standard ranges, which are kept as
+they are; what looks like another range is recognised, with a warning in one line that names the range found.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from gan_jax.data.errors import DataError
+
+ValueRange: TypeAlias = tuple[float, float] | Literal["standard"] | None
+"""The values of black and white; `standard` for [0, 255] in integers and [-1, 1] in floats; `None` recognises."""
+STANDARD: Literal["standard"] = "standard"
+DARK = 32
+"""Integer images whose values are all below this are nearly black in [0, 255]."""
+_HINT = "value_range=(low, high) names the values of black and white, value_range='standard' keeps them"
+
+
+def parse_range(text: str) -> ValueRange:
+    """A range as it is written on a command line.
+
+    Args:
+      text: `low,high`; `standard`; nothing, to recognise it.
+
+    Raises:
+      DataError: for anything else.
+
+    >>> parse_range("0,1"), parse_range("standard"), parse_range("")
+    ((0.0, 1.0), 'standard', None)
+    """
+    if not text:
+        return None
+    if text == STANDARD:
+        return STANDARD
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DataError(
+            f"value_range is 'low,high' as in '0,1', 'standard', or nothing; got {text!r}."
+        ) from error
+    return check_range((low, high))
+
+
+def check_range(value_range: ValueRange) -> ValueRange:
+    """The range, if it is one.
+
+    Raises:
+      DataError: if it is neither `None`, `standard`, nor two finite numbers in ascending order.
+    """
+    if value_range is None or value_range == STANDARD:
+        return value_range
+    try:
+        low, high = (float(bound) for bound in value_range)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise DataError(
+            f"value_range is (low, high) with low < high, 'standard' or None; got {value_range!r}."
+        )
+    return low, high
+
+
+def recognise(name: str, array: np.ndarray) -> ValueRange:
+    """What the values of an array of finite numbers are taken for, `standard` or a range, with a warning in one
+    line where they look like another than the standard range.
+
+    Integer images of 0 and 1 and float images in [0, 1] are taken for [0, 1]. Other dark integer images, and
+    integer vectors that are not uint8, are taken for pixels in [0, 255].
+
+    Args:
+      name: of the array, for the warning.
+      array: `[N, ...]`, integers or floats.
+    """
+    is_image = array.ndim >= 3
+    # uint8 vectors are pixels by their type, and floats are numbers.
+    if not array.size or (not is_image and (array.dtype == np.uint8 or array.dtype.kind == "f")):
+        return STANDARD
+    low, high = array.min(), array.max()
+    found = f"{name!r} has values in [{low:g}, {high:g}]"
+    if array.dtype.kind == "f":
+        if 0 <= low < high <= 1:
+            _warn(f"{found}: float images in [0, 1] are brought to [-1, 1]; {_HINT}.")
+            return 0.0, 1.0
+        return STANDARD
+    if is_image and low == 0 and high == 1:
+        _warn(f"{found}: integer images of 0 and 1 are taken as black and white; {_HINT}.")
+        return 0.0, 1.0
+    if is_image and low >= 0 and 1 < high < DARK:
+        _warn(f"{found}: integer images are pixels in [0, 255], these are nearly black; {_HINT}.")
+    elif not is_image and low >= 0 and high <= 255:
+        _warn(
+            f"{found}: integer vectors are taken as pixels in [0, 255] and brought to [-1, 1]; give floats to keep "
+            f"the numbers; {_HINT}."
+        )
+    return STANDARD
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
+def in_standard_range(name: str, array: np.ndarray, low: float, high: float) -> np.ndarray:
+    """An array whose black is `low` and whose white is `high`, in the standard range of its kind: integers of at
+    most 256 levels as uint8, others as float32.
+
+    Raises:
+      DataError: if values lie outside.
+
+    >>> in_standard_range("x", np.array([0, 4, 16]), 0, 16).tolist()
+    [0, 64, 255]
+    >>> in_standard_range("x", np.array([0.0, 0.25, 1.0]), 0, 1).tolist()
+    [-1.0, -0.5, 1.0]
+    """
+    if array.size and (array.min() < low or array.max() > high):
+        raise DataError(
+            f"{name!r} has values in [{array.min():g}, {array.max():g}], which value_range=({low:g}, {high:g}) "
+            "does not hold: give the range that the data have."
+        )
+    if array.dtype.kind in "ui" and high - low <= 255:
+        return np.round((array.astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
+    if (low, high) == (-1, 1):
+        return array.astype(np.float32)
+    scaled = (array.astype(np.float64) - low) * (2 / (high - low)) - 1
+    return np.clip(scaled, -1, 1).astype(np.float32)
+
+
+def check_layout(name: str, shape: tuple[int, ...], where: str) -> None:
+    """Checks that examples `[N, ...]` of one array are vectors, or images `[N, H, W, C]` that can be drawn.
+
+    Args:
+      name: of the array.
+      shape: of it.
+      where: the data's name.
+
+    Raises:
+      DataError: for images without pixels, with channels in front, with other than 1 or 3 channels, or more axes.
+    """
+    shown = f"{name!r} of {where} has shape [{', '.join(map(str, shape))}]"
+    if 0 in shape[1:]:
+        raise DataError(f"{shown}, examples without a value: give images of one pixel or more.")
+    if len(shape) > 4:
+        raise DataError(
+            f"{shown}; images are [N, H, W, C]: choose one frame or slice of each, or reshape to four axes."
+        )
+    if len(shape) < 4 or shape[3] in (1, 3):
+        return
+    if shape[1] in (1, 3):
+        fix = "which looks like [N, C, H, W]: take np.moveaxis(x, 1, 3)"
+    elif shape[3] == 4:
+        fix = "which looks like RGBA: take x[..., :3], or lay it on a background"
+    else:
+        fix = "images have 1 or 3 channels: choose or merge some"
+    raise DataError(f"{shown}, {fix}.")

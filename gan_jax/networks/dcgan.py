@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.conv_layers import Conv, ConvTranspose
-from gan_jax.networks.heads import Critic, with_conditions
+from gan_jax.networks.heads import BaseCritic, with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
@@ -67,7 +67,7 @@ class DCGANGenerator(nn.Module):
       size: of the images, 8 to 128.
       channels: of the images.
       width: channels of the layer before the image; deeper layers have up to 8 times as many.
-      norm: see `Critic`; the last layer's activations are not normalised.
+      norm: see `BaseCritic`; the last layer's activations are not normalised.
       kernel: size of the transposed convolutions.
       activation: of the hidden layers.
       num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
@@ -113,7 +113,7 @@ class DCGANGenerator(nn.Module):
         return activation(self.activation)(Normalize(self.norm, dtype=self.dtype)(h, train=train))
 
 
-class DCGANCritic(Critic):
+class DCGANCritic(BaseCritic):
     """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
 
     Attributes:
@@ -122,9 +122,9 @@ class DCGANCritic(Critic):
       activation: of the hidden layers.
       noise: standard deviation of Gaussian noise added to every hidden layer while training.
       dropout: share of every hidden layer's units dropped while training.
-      norm: see `Critic`; as in the paper the first layer's activations are not normalised.
+      norm: see `BaseCritic`; as in the paper the first layer's activations are not normalised.
       kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
-      heads, features, num_classes, ...: see `Critic`; the features are the last hidden layer, flattened.
+      heads, features, num_classes, ...: see `BaseCritic`; the features are the last hidden layer, flattened.
 
     >>> import jax
     >>> critic = DCGANCritic(width=4, norm="layer")

@@ -33,14 +33,14 @@ def parameter_rows(tree: Tree) -> list[Row]:
     ]
 
 
-def describe(network: Network | Tree, title: str = "parameters") -> str:
+def describe_network(network: Network | Tree, title: str = "parameters") -> str:
     """A table of a network's parameters, and of its statistics where it has any, with counts and sizes.
 
     Args:
       network: a network, of which nothing is computed, or a tree of parameters.
       title: the heading.
 
-    >>> print(describe({"layer": {"bias": jax.ShapeDtypeStruct((3,), "float32")}}, "critic"))
+    >>> print(describe_network({"layer": {"bias": jax.ShapeDtypeStruct((3,), "float32")}}, "critic"))
     critic      shape  type     count
     layer/bias  (3,)   float32      3
     total                           3  (12 B)

@@ -80,7 +80,7 @@ def with_conditions(x: Array, conditions: tuple[Array, ...], num_classes: int | 
     return jnp.concatenate([part.astype(x.dtype) for part in parts], axis=-1)
 
 
-class Scores(nn.Module):
+class ScoreHead(nn.Module):
     """A critic's last layer: the score, and extra heads where they are asked for.
 
     Attributes:
@@ -143,7 +143,7 @@ class Scores(nn.Module):
         return jnp.sum(at_least_float32(embedding) * at_least_float32(h), axis=-1)
 
 
-class Critic(nn.Module):
+class BaseCritic(nn.Module):
     """What the critics share: conditions at one end, the score and its heads at the other.
 
     The score `[B]` is float32. With `heads` or `features` the output is a mapping with `score` and the heads.
@@ -203,7 +203,7 @@ class Critic(nn.Module):
     def scores(self, h: Array, conditions: tuple[Array, ...]) -> Any:
         """The output, from the last hidden layer `[B, D]`."""
         projects = self.projects()
-        return Scores(
+        return ScoreHead(
             heads=self.heads,
             features=self.features,
             score_from=self.score_from,

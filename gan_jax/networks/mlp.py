@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from gan_jax.functional.batch import flatten
-from gan_jax.networks.heads import Critic, with_conditions
+from gan_jax.networks.heads import BaseCritic, with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
@@ -35,7 +35,7 @@ class Trunk(nn.Module):
       widths: units of each hidden layer.
       activation: `relu`, `leaky_relu`, `tanh`, `maxout`, another name of `layers.activation`, or a callable.
       pieces: linear pieces of a maxout unit.
-      norm: see `Critic`.
+      norm: see `BaseCritic`.
       residual: whether every layer but the first adds to its input; the widths must then be equal.
       noise: standard deviation of Gaussian noise added to every hidden layer while training.
       dropout: share of every hidden layer's units dropped while training.
@@ -132,14 +132,14 @@ class MLPGenerator(nn.Module):
         return out.reshape(-1, *self.output_shape)
 
 
-class MLPCritic(Critic):
+class MLPCritic(BaseCritic):
     """Samples `[B, ...]` and conditions to the score `[B]`, or a mapping where heads are asked for.
 
     Attributes:
       widths, activation, pieces, residual, noise, dropout: see `Trunk`. Twelve equal widths with `relu` are the
         critic of WGAN-GP's study of clipping.
       input_scale: multiplies the inputs (unrolled GAN's ring: 1/4).
-      norm, heads, features, num_classes, ...: see `Critic`.
+      norm, heads, features, num_classes, ...: see `BaseCritic`.
 
     >>> import jax, jax.numpy as jnp
     >>> critic = MLPCritic(widths=(16,), heads={"code": 3}, features=True)

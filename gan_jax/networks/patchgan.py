@@ -44,7 +44,7 @@ class PatchCritic(nn.Module):
     Attributes:
       layers: strided layers; 3 is the 70 x 70 PatchGAN, 2 sees 34 x 34, 1 sees 16 x 16, 0 single pixels.
       width: channels of the first layer; deeper layers have up to 8 times as many.
-      norm: see `Critic`; the first layer's activations are not normalised.
+      norm: see `BaseCritic`; the first layer's activations are not normalised.
       num_classes: of integer labels among the conditions. Images of x's size are put beside its channels.
       kernel_init: initialiser of the kernels.
       dtype: of the computation; parameters, statistics and outputs stay float32.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.conv_layers import Conv, ConvMeanPool, UpsampleConv
-from gan_jax.networks.heads import Critic, condition_vector
+from gan_jax.networks.heads import BaseCritic, condition_vector
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     ConditionalBatchNorm,
@@ -148,7 +148,7 @@ class ResNetGenerator(nn.Module):
       size: of the images.
       channels: of the images.
       width: channels beside the image; 128 (WGAN-GP) or 256 (SNGAN) for 32 pixels, 64 for larger ones.
-      norm: see `Critic`; `batch+spectral` is SAGAN's.
+      norm: see `BaseCritic`; `batch+spectral` is SAGAN's.
       attention: sizes at which self-attention follows the block.
       num_classes: of integer labels, where the generator is conditional.
       conditioning: `norm` makes the batch normalisations conditional, `concat` puts conditions beside z.
@@ -222,7 +222,7 @@ class ResNetGenerator(nn.Module):
         }
 
 
-class ResNetCritic(Critic):
+class ResNetCritic(BaseCritic):
     """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
 
     Up to 32 pixels: blocks that halve to at most 8 pixels, then two that do not. Above: blocks that halve to at
@@ -232,7 +232,7 @@ class ResNetCritic(Critic):
       width: channels; 128 for 32 pixels in both papers, 64 for larger images.
       attention: sizes at which self-attention follows the block.
       pool: how pixels become one vector at the end, `sum` (SNGAN) or `mean` (WGAN-GP).
-      norm, heads, features, num_classes, ...: see `Critic`.
+      norm, heads, features, num_classes, ...: see `BaseCritic`.
 
     >>> critic = ResNetCritic(width=4, norm="spectral", num_classes=10, conditioning="projection")
     >>> x, y = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)

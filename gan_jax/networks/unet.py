@@ -35,7 +35,7 @@ class UNet(nn.Module):
       channels: of the image that comes out.
       width: channels of the first layer; deeper layers have up to 8 times as many.
       depth: how many times the image is halved; `None` goes down to one pixel, at most 8 times.
-      norm: see `Critic`; the first and the innermost encoder layer's activations are not normalised.
+      norm: see `BaseCritic`; the first and the innermost encoder layer's activations are not normalised.
       dropout: rate in the first three decoder layers.
       dropout_in_evaluation: whether to drop also with `train=False`, as the paper does, wherever a key is given.
       num_classes: of integer labels among the inputs.

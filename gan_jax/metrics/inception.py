@@ -180,7 +180,7 @@ def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -
       An `Extractor` with 2,048 features and 1,008 logits; images of one channel are repeated to three.
 
     Raises:
-      ValueError: where the file is no such file, or arrays are missing, unknown or of another shape.
+      ValueError: if the file is no such file, or arrays are missing, unknown or of another shape.
     """
     if resize not in RESIZES:
         raise ValueError(f"Unknown resize {resize!r}: one of {sorted(RESIZES)}.")
@@ -233,7 +233,7 @@ def to_params(arrays: Mapping[str, np.ndarray]) -> Tree:
     """The PyTorch port's arrays as the parameters of `InceptionV3`, batch normalisation folded into convolutions.
 
     Raises:
-      ValueError: where arrays are missing, unknown or of another shape.
+      ValueError: if arrays are missing, unknown or of another shape.
     """
     ignored = ("num_batches_tracked",)
     given = {n: a for n, a in arrays.items() if not n.endswith(ignored) and not n.startswith("AuxLogits.")}

@@ -78,7 +78,7 @@ def train_classifier(
     """
     x, y = check_images(images, "images"), np.asarray(labels)
     if y.shape != (len(x),) or y.dtype.kind not in "iu" or y.min() < 0:
-        raise ValueError(f"Labels are integers [N] from 0, N = {len(x)}; got {y.dtype} {y.shape}.")
+        raise ValueError(f"Labels must be integers [N] from 0, N = {len(x)}; got {y.dtype} {y.shape}.")
     order = np.random.default_rng(seed).permutation(len(x))
     cut = round(len(x) * held_out)
     if not 1 <= cut <= len(x) - _BATCH:

@@ -281,8 +281,8 @@ def frechet_interval(
         there are twice as many samples as dimensions.
 
     Raises:
-      ValueError: as for `frechet_distance`, for fewer than 10 resamples, a level outside (0, 1), an unknown method, and
-        for `linear` where a covariance is singular.
+      ValueError: as for `frechet_distance`; for fewer than 10 resamples, a level outside (0, 1), an unknown method,
+        or `linear` with a singular covariance.
 
     References:
       Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2, on the normal interval;

@@ -437,7 +437,7 @@ def test_a_best_that_no_evaluation_gives_is_named(tmp_path):
 )
 def test_which_is_best_is_known_or_said(text, expected):
     assert best_by(text) == expected
-    with pytest.raises(ExperimentError, match=r"say min:mystery or max:mystery"):
+    with pytest.raises(ExperimentError, match=r"needs a direction, min:mystery or max:mystery"):
         best_by("mystery")
     with pytest.raises(ExperimentError, match="min:METRIC or max:METRIC"):
         best_by("least:frechet")

@@ -73,17 +73,17 @@ def opponent(game: DCGAN, against: str, torch_python: str) -> harness.Worker:
 
 
 def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
-    """Compares one game with one opponent: a line of the table, and what is worth keeping."""
+    """Compares one game with one opponent: a line of the table, and the results for the file."""
     plan, bar = harness.plan_of(flags), bar_of(game, against)
     if against == "flax":
-        # Stock convolutions are so far behind that a few slow pairs tell.
+        # Stock convolutions are so far behind that a few slow pairs suffice.
         plan = dataclasses.replace(plan, pairs=min(plan.pairs, 3))
     with versus.ours(game) as mine, opponent(game, against, flags.torch_python) as other:
         peak = mine.ask("peak")["gflops"]
         result = harness.compare(mine, other, plan)
         peak = max(peak, mine.ask("peak")["gflops"])
-    share = game.flops * result.rates[0] / 1e9 / peak
-    memory = result.reports[0]["peak_mb"] / result.reports[1]["peak_mb"]
+    peak_fraction = game.flops * result.rates[0] / 1e9 / peak
+    memory_ratio = result.reports[0]["peak_mb"] / result.reports[1]["peak_mb"]
     line = [
         game.label,
         against,
@@ -91,8 +91,8 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         f"{result.rates[1]:.3g}",
         str(result.ratio),
         str(result.cpu_ratio),
-        f"{share:.0%} of {peak:.0f}",
-        f"{memory:.2f}",
+        f"{peak_fraction:.0%} of {peak:.0f}",
+        f"{memory_ratio:.2f}",
         harness.pairs_cell(result),
         harness.verdict(result, bar),
     ]
@@ -101,8 +101,8 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         "bar": bar,
         "gflop_a_round": round(game.flops / 1e9, 3),
         "gemm_peak_gflops": round(peak),
-        "share_of_peak": round(share, 3),
-        "peak_memory_ratio": round(memory, 2),
+        "share_of_peak": round(peak_fraction, 3),
+        "peak_memory_ratio": round(memory_ratio, 2),
     }
     return line, kept
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--against", nargs="+", choices=("torch", "flax", "one"), default=["torch", "flax"])
     parser.add_argument("--devices", type=int, default=1, help="virtual devices of our side")
     parser.add_argument(
-        "--parallelism", choices=("jit", "pmap"), default="jit", help="how they share the batch"
+        "--parallelism", choices=("jit", "pmap"), default="jit", help="how the batch is sharded"
     )
     flags = parser.parse_args()
     games = [

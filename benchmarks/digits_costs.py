@@ -57,8 +57,9 @@ def compare(name: str, a: Callable[[], float], b: Callable[[], float], pairs: in
     ratios = []
     for pair in range(pairs):
         first, second = (a, b) if pair % 2 == 0 else (b, a)
-        one, two = first(), second()
-        ratios.append(one / two if first is a else two / one)
+        first_seconds, second_seconds = first(), second()
+        ratio = first_seconds / second_seconds
+        ratios.append(ratio if first is a else 1 / ratio)
     row = {
         "comparison": name,
         "median": statistics.median(ratios),

@@ -1,9 +1,9 @@
-"""Objectives' rounds as one writes them by hand: plain arrays, plain formulas, no library of games.
+"""Every objective's round written by hand: plain arrays and formulas without the library's games.
 
 A perceptron's parameters are a dict: `hidden`, a list of `(kernel, bias)`, and a `(kernel, bias)` for every output.
-A loss is a function of all players' parameters and of what was drawn. The formulas are those of the papers that
-`gan_jax.objectives` cites, written once more; draws are named as the library names its own, so that both sides
-play one and the same game (`benchmarks.objectives --check`).
+A loss is a function of all players' parameters and of the draws. The formulas are those of the papers that
+`gan_jax.objectives` cites, written independently; keys are derived from the library's names, so that both sides
+play the same game (`benchmarks.objectives --check`).
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Players = Mapping[str, Params]
 
 
 class Draw(NamedTuple):
-    """What a turn is played on: the batch, the latent, further noise, and what the objective remembers."""
+    """The inputs of a turn: the batch, the latent, extra noise, and the objective state."""
 
     batch: Mapping[str, Any]
     z: Array
     noise: Any
-    memory: Any
+    objective_state: Any
 
 
 class Hand(NamedTuple):
-    """An objective by hand.
+    """An objective written by hand.
 
     Attributes:
-      losses: of every player, `(players, draw) -> scalar`.
-      noise: further draws, `(key, x) -> arrays`.
-      remember: `(players, draw) -> memory` after the critic's turn.
+      losses: every player's loss, `(players, draw) -> scalar`.
+      noise: extra draws, `(key, x) -> arrays`.
+      next_state: `(players, draw) -> objective state` after the critic's turn.
     """
 
     losses: Mapping[str, Callable[[Players, Draw], Array]]
     noise: Callable[[Array, Array], Any] = lambda key, x: None
-    remember: Callable[[Players, Draw], Array] | None = None
+    next_state: Callable[[Players, Draw], Array] | None = None
 
 
 # --- networks -----------------------------------------------------------------------------------------------
@@ -78,13 +78,13 @@ def slope(f: Callable[[Array], Array], x: Array) -> Array:
     return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=1) + 1e-20)
 
 
-# --- of scores ----------------------------------------------------------------------------------------------
+# --- losses of scores ---------------------------------------------------------------------------------------
 
 Formula = Callable[[Array, Array], Array]
 MINIMAX: Formula = lambda r, f: softplus(-r) + softplus(f)  # noqa: E731
 
 
-def of_scores(critic: Formula, generator: Formula) -> Hand:
+def score_losses(critic: Formula, generator: Formula) -> Hand:
     """Losses of real and fake scores."""
 
     def both(p: Players, d: Draw) -> tuple[Array, Array]:
@@ -100,7 +100,7 @@ def of_scores(critic: Formula, generator: Formula) -> Hand:
 
 def f_gan(activation: Callable[[Array], Array], penalty: Callable[[Array], Array]) -> Hand:
     """g_f(v) and f*(g_f(v)) of Nowozin et al."""
-    return of_scores(lambda r, f: penalty(f) - activation(r), lambda r, f: -penalty(f))
+    return score_losses(lambda r, f: penalty(f) - activation(r), lambda r, f: -penalty(f))
 
 
 def relativistic_average(a: Array, b: Array) -> Array:
@@ -124,7 +124,7 @@ def parzen(mean: float, scores: Array, h: float = 0.5) -> Array:
 def penalised(
     base: Hand, point: Callable[[Players, Draw], Array], weigh: Callable[[Array], Array], noise: Any = None
 ) -> Hand:
-    """The critic's loss with the mean of `weigh(slope)` at the points."""
+    """The critic's loss plus the mean of `weigh(slope)` at the points."""
 
     def critic(p: Players, d: Draw) -> Array:
         norm = slope(lambda x: score(p["critic"], x), point(p, d))
@@ -134,7 +134,7 @@ def penalised(
 
 
 def between(term: str) -> Callable[[Array, Array], Array]:
-    """Uniform numbers of interpolates."""
+    """The uniform weights of interpolates."""
     return lambda key, x: jax.random.uniform(named_key(named_key(key, f"term/{term}"), "point"), (len(x), 1))
 
 
@@ -146,7 +146,7 @@ def around(key: Array, x: Array) -> Array:
     return jax.random.uniform(named_key(named_key(key, "term/dragan_penalty"), "point"), x.shape)
 
 
-# --- of features --------------------------------------------------------------------------------------------
+# --- losses of features ------------------------------------------------------------------------------------
 
 
 def squared_distances(x: Array, y: Array) -> Array:
@@ -162,8 +162,8 @@ def distances(x: Array, y: Array) -> Array:
 def rational_quadratic(x: Array, y: Array) -> Array:
     """The sum of (1 + d^2 / 2a)^-a for a of .2, .5, 1, 2 and 5; real powers are slow, so only .2 takes one."""
     squared = squared_distances(x, y)
-    fifth, half, one, two, five = (1 + squared / (2 * a) for a in (0.2, 0.5, 1.0, 2.0, 5.0))
-    return jnp.exp(-0.2 * jnp.log(fifth)) + jax.lax.rsqrt(half) + 1 / one + 1 / two**2 + 1 / five**5
+    a02, a05, a1, a2, a5 = (1 + squared / (2 * a) for a in (0.2, 0.5, 1.0, 2.0, 5.0))
+    return jnp.exp(-0.2 * jnp.log(a02)) + jax.lax.rsqrt(a05) + 1 / a1 + 1 / a2**2 + 1 / a5**5
 
 
 def feature(params: Params, x: Array) -> Array:
@@ -178,8 +178,8 @@ def mmd(p: Players, d: Draw) -> Array:
     r, f = features(p, d)
     n = len(r)
     rr, ff = rational_quadratic(r, r), rational_quadratic(f, f)
-    own = (jnp.sum(rr) - jnp.trace(rr) + jnp.sum(ff) - jnp.trace(ff)) / (n * (n - 1))
-    return own - 2 * jnp.mean(rational_quadratic(r, f))
+    within = (jnp.sum(rr) - jnp.trace(rr) + jnp.sum(ff) - jnp.trace(ff)) / (n * (n - 1))
+    return within - 2 * jnp.mean(rational_quadratic(r, f))
 
 
 def mmd_critic(p: Players, d: Draw) -> Array:
@@ -195,8 +195,8 @@ def mmd_critic(p: Players, d: Draw) -> Array:
 def energy(p: Players, d: Draw) -> Array:
     r, f = features(p, d)
     n = len(r)
-    own = (jnp.sum(distances(r, r)) + jnp.sum(distances(f, f))) / (n * (n - 1))
-    return 2 * jnp.mean(distances(r, f)) - own
+    within = (jnp.sum(distances(r, r)) + jnp.sum(distances(f, f))) / (n * (n - 1))
+    return 2 * jnp.mean(distances(r, f)) - within
 
 
 def length(x: Array) -> Array:
@@ -220,26 +220,28 @@ def cramer_critic(p: Players, d: Draw) -> Array:
 
 
 def error(p: Players, x: Array, power: int) -> Array:
-    """What the autoencoder loses of every example."""
+    """The reconstruction error of every example."""
     difference = jnp.abs(x - out(p["critic"], x))
     return jnp.mean(difference if power == 1 else jnp.square(difference), axis=1)
 
 
 def began_critic(p: Players, d: Draw) -> Array:
-    return jnp.mean(error(p, d.batch["x"], 1)) - d.memory * jnp.mean(error(p, fake(p, d), 1))
+    return jnp.mean(error(p, d.batch["x"], 1)) - d.objective_state * jnp.mean(error(p, fake(p, d), 1))
 
 
 def began_k(p: Players, d: Draw) -> Array:
     balance = 0.5 * jnp.mean(error(p, d.batch["x"], 1)) - jnp.mean(error(p, fake(p, d), 1))
-    return jnp.clip(d.memory + 0.001 * balance, 0.0, 1.0)
+    return jnp.clip(d.objective_state + 0.001 * balance, 0.0, 1.0)
 
 
 # --- VRAL ---------------------------------------------------------------------------------------------------
 
 
-def meta(name: str, mean: float, seen: Callable[[Players, Draw], Array]) -> Callable[[Players, Draw], Array]:
+def meta(
+    name: str, mean: float, scored: Callable[[Players, Draw], Array]
+) -> Callable[[Players, Draw], Array]:
     def loss(p: Players, d: Draw) -> Array:
-        normal, judged = mean + d.noise[name], score(p["critic"], seen(p, d))
+        normal, judged = mean + d.noise[name], score(p["critic"], scored(p, d))
         return jnp.mean(
             softplus(-score(p[name], normal[:, None])) + softplus(score(p[name], judged[:, None]))
         )
@@ -274,16 +276,16 @@ def ac_gan(player: str) -> Callable[[Players, Draw], Array]:
         sample = out(p["generator"], jnp.concatenate([d.z, jax.nn.one_hot(y, 8)], axis=1))
         h_real, h_fake = hidden(p["critic"], d.batch["x"]), hidden(p["critic"], sample)
         r, f = (linear(p["critic"]["score"], h)[:, 0] for h in (h_real, h_fake))
-        of_fake = cross_entropy(linear(p["critic"]["classes"], h_fake), y)
+        fake_loss = cross_entropy(linear(p["critic"]["classes"], h_fake), y)
         if player == "generator":
-            return jnp.mean(softplus(-f)) + of_fake
-        return jnp.mean(MINIMAX(r, f)) + cross_entropy(linear(p["critic"]["classes"], h_real), y) + of_fake
+            return jnp.mean(softplus(-f)) + fake_loss
+        return jnp.mean(MINIMAX(r, f)) + cross_entropy(linear(p["critic"]["classes"], h_real), y) + fake_loss
 
     return loss
 
 
 def info_gan(player: str) -> Callable[[Players, Draw], Array]:
-    """A code of one category of eight and two numbers, in front of the noise."""
+    """The loss for a code of one category of eight and two numbers, in front of the noise."""
 
     def loss(p: Players, d: Draw) -> Array:
         h_fake = hidden(p["critic"], fake(p, d))
@@ -326,21 +328,21 @@ def cat_gan(player: str) -> Callable[[Players, Draw], Array]:
         def logits(x: Array) -> Array:
             return linear(p["critic"]["classes"], hidden(p["critic"], x))
 
-        of_mean, mean_of = entropies(logits(fake(p, d)))
+        marginal, conditional = entropies(logits(fake(p, d)))
         if player == "generator":
-            return mean_of - of_mean
-        of_mean, real_mean_of = entropies(logits(d.batch["x"]))
+            return conditional - marginal
+        marginal, real_conditional = entropies(logits(d.batch["x"]))
         labelled = d.batch["labelled"]
-        return real_mean_of - of_mean - mean_of + cross_entropy(logits(labelled["x"]), labelled["y"])
+        return real_conditional - marginal - conditional + cross_entropy(logits(labelled["x"]), labelled["y"])
 
     return loss
 
 
 def pix2pix(player: str) -> Callable[[Players, Draw], Array]:
     def loss(p: Players, d: Draw) -> Array:
-        given, y = d.batch["condition"], d.batch["x"]
-        sample = out(p["generator"], given)
-        r, f = (score(p["critic"], jnp.concatenate([x, given], axis=1)) for x in (y, sample))
+        condition, y = d.batch["condition"], d.batch["x"]
+        sample = out(p["generator"], condition)
+        r, f = (score(p["critic"], jnp.concatenate([x, condition], axis=1)) for x in (y, sample))
         if player == "critic":
             return jnp.mean(MINIMAX(r, f))
         return jnp.mean(softplus(-f)) + 100 * jnp.mean(jnp.abs(y - sample))
@@ -361,36 +363,36 @@ def cycle_generator(
     name: str, back: str, critic: str, source: str, target: str
 ) -> Callable[[Players, Draw], Array]:
     def loss(p: Players, d: Draw) -> Array:
-        here, there = d.batch[source], d.batch[target]
-        sample = out(p[name], here)
-        cycles = jnp.mean(jnp.abs(out(p[back], sample) - here)) + jnp.mean(
-            jnp.abs(out(p[name], out(p[back], there)) - there)
+        x, y = d.batch[source], d.batch[target]
+        sample = out(p[name], x)
+        cycles = jnp.mean(jnp.abs(out(p[back], sample) - x)) + jnp.mean(
+            jnp.abs(out(p[name], out(p[back], y)) - y)
         )
         return jnp.mean(jnp.square(score(p[critic], sample) - 1)) + 10 * cycles
 
     return loss
 
 
-# --- all of them --------------------------------------------------------------------------------------------
+# --- all objectives --------------------------------------------------------------------------------------------
 
-GAN = of_scores(MINIMAX, lambda r, f: -softplus(f))
-NON_SATURATING = of_scores(MINIMAX, lambda r, f: softplus(-f))
-WGAN = of_scores(lambda r, f: f - r, lambda r, f: -f)
+GAN = score_losses(MINIMAX, lambda r, f: -softplus(f))
+NON_SATURATING = score_losses(MINIMAX, lambda r, f: softplus(-f))
+WGAN = score_losses(lambda r, f: f - r, lambda r, f: -f)
 
 HANDS: dict[str, Hand] = {
     "gan": GAN,
     "non_saturating": NON_SATURATING,
-    "least_squares": of_scores(
+    "least_squares": score_losses(
         lambda r, f: (jnp.square(r - 1) + jnp.square(f)) / 2, lambda r, f: jnp.square(f - 1) / 2
     ),
-    "hinge": of_scores(lambda r, f: relu(1 - r) + relu(1 + f), lambda r, f: -f),
-    "bgan": of_scores(MINIMAX, lambda r, f: jnp.square(f) / 2),
-    "relativistic": of_scores(relativistic_average, lambda r, f: relativistic_average(f, r)),
-    "relativistic:standard": of_scores(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f)),
+    "hinge": score_losses(lambda r, f: relu(1 - r) + relu(1 + f), lambda r, f: -f),
+    "bgan": score_losses(MINIMAX, lambda r, f: jnp.square(f) / 2),
+    "relativistic": score_losses(relativistic_average, lambda r, f: relativistic_average(f, r)),
+    "relativistic:standard": score_losses(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f)),
     "f_gan": f_gan(lambda v: v, lambda v: jnp.exp(v - 1)),
     "f_gan:jensen_shannon": f_gan(lambda v: math.log(2) - softplus(-v), lambda v: softplus(v) - math.log(2)),
     "f_gan:squared_hellinger": f_gan(lambda v: 1 - jnp.exp(-v), lambda v: jnp.exp(v) - 1),
-    "vral_parzen": of_scores(lambda r, f: parzen(1.0, r) + parzen(0.0, f), lambda r, f: jnp.square(f - 1)),
+    "vral_parzen": score_losses(lambda r, f: parzen(1.0, r) + parzen(0.0, f), lambda r, f: jnp.square(f - 1)),
     "wgan": WGAN,
     "wgan_gp": penalised(
         WGAN, interpolates, lambda norm: 10 * jnp.square(norm - 1), between("gradient_penalty")
@@ -406,7 +408,7 @@ HANDS: dict[str, Hand] = {
     "cramer": Hand({"critic": cramer_critic, "generator": energy}, between("surrogate_penalty")),
     "began": Hand(
         {"critic": began_critic, "generator": lambda p, d: jnp.mean(error(p, fake(p, d), 1))},
-        remember=began_k,
+        next_state=began_k,
     ),
     "ebgan": Hand(
         {

@@ -1,14 +1,14 @@
-"""Runs two programs A B A B and compares their rates, on a machine that may have other things to do.
+"""Runs two programs in turn, A B A B, and compares their rates on a machine that may have other load.
 
-A program plays rounds on request and says how long they took: a callable in this process (`InProcess`) or a
-long-lived subprocess (`Worker`), which may have an interpreter and an environment of its own, so that JAX and
-PyTorch live in different virtual environments. `compare` warms both up, sizes repetitions to last equally long,
-runs them in turns, drops every pair that other load touched and reports medians of the pairs' ratios.
+A program plays rounds on request and reports their time: a callable in this process (`InProcess`) or a long-lived
+subprocess (`Worker`), which may use another interpreter, so that JAX and PyTorch can be in different virtual
+environments. `compare` warms both up, chooses repetitions of equal length, runs them in turn, drops every pair that
+other load disturbed, and reports medians of the pairs' ratios.
 
-Other load is what /proc/stat counted as busy or stolen beyond the program's own processor time. Where there is no
-/proc/stat (not Linux) nothing is dropped, and the report says so.
+Other load is the time that /proc/stat counts as busy or stolen beyond the program's processor time. Without
+/proc/stat (not Linux) no pair is dropped, and the report says so.
 
-This module imports nothing but the standard library: every worker imports it, whatever its environment holds.
+This module imports only the standard library, since every worker imports it in its environment.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ TORCH_PYTHON = "BENCHMARK_TORCH_PYTHON"
 
 
 class BenchmarkError(RuntimeError):
-    """A comparison that cannot be made."""
+    """An error that prevents a comparison."""
 
 
 class Played(NamedTuple):
-    """One repetition.
+    """A repetition.
 
     Attributes:
-      rounds: how many were played.
+      rounds: the number of rounds.
       seconds: wall time.
-      cpu_seconds: processor time of the program, all threads.
-      other_load: processors that something else kept busy meanwhile, on average; `None` where unknown.
-      report: what the program says of them, losses for instance.
+      cpu_seconds: processor time of all threads of the program.
+      other_load: the mean number of processors that other programs used; `None` if unknown.
+      report: the program's report, such as its losses.
     """
 
     rounds: int
@@ -66,7 +66,7 @@ class Played(NamedTuple):
 
 
 class Program(Protocol):
-    """Something that plays rounds when asked."""
+    """A program that plays rounds on request."""
 
     name: str
     description: Mapping[str, Any]
@@ -95,18 +95,18 @@ class InProcess:
         return Played(rounds, seconds, cpu_seconds, other_load(before, cpu_seconds), report)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing, since there is no process to end."""
 
 
 class Worker:
     """A subprocess `python -m module SPEC` that serves rounds (`serve`) until it is closed.
 
     Attributes:
-      name: in tables.
-      description: what the worker said of itself when it was ready.
+      name: its name in tables.
+      description: the description that the worker sent when it was ready.
 
     Raises:
-      BenchmarkError: if the process cannot start, or ends before it is asked to; what it wrote is on stderr.
+      BenchmarkError: if the process cannot start, or ends before it is closed; its output is on stderr.
     """
 
     def __init__(
@@ -184,11 +184,11 @@ def serve(
     """A worker's main loop: JSON lines in, JSON lines out, until stdin is closed.
 
     Args:
-      description: sent once, when everything is built.
+      description: sent once, when the worker is ready.
       play: `rounds -> report`, measured here.
-      **calls: what else may be asked, by name.
+      **calls: other requests, by name.
     """
-    # Whatever prints must not end up between the answers.
+    # Printed text must not end up between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -215,7 +215,7 @@ def timed(play: Callable[[int], Mapping[str, Any]], rounds: int) -> tuple[float,
 
 
 def peak_memory() -> dict[str, float]:
-    """The most memory that this process has held so far, in MB."""
+    """The peak memory of this process so far, in MB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
 
@@ -228,7 +228,7 @@ class MachineLoad(NamedTuple):
 
 
 def machine_load() -> MachineLoad | None:
-    """Reads /proc/stat; `None` where there is none."""
+    """Reads /proc/stat; `None` if it does not exist."""
     try:
         fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     except OSError:
@@ -238,43 +238,43 @@ def machine_load() -> MachineLoad | None:
     return MachineLoad(time.perf_counter(), busy)
 
 
-def other_load(before: MachineLoad | None, own_cpu_seconds: float) -> float | None:
-    """Processors kept busy by anything but the program since `before`, on average."""
+def other_load(before: MachineLoad | None, program_cpu_seconds: float) -> float | None:
+    """The mean number of processors that other programs used since `before`."""
     after = machine_load()
     if before is None or after is None:
         return None
-    return (after.busy - before.busy - own_cpu_seconds) / max(after.wall - before.wall, 1e-9)
+    return (after.busy - before.busy - program_cpu_seconds) / max(after.wall - before.wall, 1e-9)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a comparison is run.
+    """The settings of a comparison.
 
     Attributes:
-      pairs: how many untouched A B pairs are wanted.
-      seconds: how long a repetition should last.
-      warm_up: for how long each program plays before the first pair.
-      tolerance: processors of other load from which a pair is dropped.
-      patience: pairs tried at most, as a multiple of `pairs`.
+      pairs: the desired number of undisturbed A B pairs.
+      seconds: the desired length of a repetition.
+      warm_up: the seconds that each program plays before the first pair.
+      tolerance: the number of processors of other load from which a pair is dropped.
+      max_attempts: the largest number of pairs, as a multiple of `pairs`.
     """
 
     pairs: int = 10
     seconds: float = 2.0
     warm_up: float = 3.0
     tolerance: float = 0.05
-    patience: int = 3
+    max_attempts: int = 3
 
 
 class Spread(NamedTuple):
-    """Median and extremes."""
+    """The median and the extremes of several values."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of one value or more."""
+    def from_values(cls, values: Sequence[float]) -> Spread:
+        """The spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
@@ -283,17 +283,17 @@ class Spread(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What came of a comparison.
+    """The result of a comparison.
 
     Attributes:
-      names: of the two programs.
-      rates: rounds per second of wall time of each, medians.
+      names: the names of the two programs.
+      rates: each program's median rounds per second of wall time.
       ratio: the first program's rate over the second's, pair by pair.
-      cpu_ratio: the same of rounds per second of processor time, which other load touches less.
-      clean: pairs that no other load touched.
-      tried: pairs run.
-      trusted: whether only clean pairs are counted; otherwise there were too few and all are.
-      descriptions: what the programs said of themselves.
+      cpu_ratio: the same for rounds per second of processor time, which other load affects less.
+      clean: the number of pairs without other load.
+      tried: the number of all pairs.
+      trusted: whether only clean pairs are counted; otherwise there were too few, and all are counted.
+      descriptions: the programs' descriptions.
       reports: each program's last report.
     """
 
@@ -308,7 +308,7 @@ class Comparison:
     reports: tuple[Mapping[str, Any], Mapping[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """What is worth keeping, rounded."""
+        """The rounded results for a file."""
         return {
             "programs": list(self.names),
             "rounds_per_second": [round(rate, 3) for rate in self.rates],
@@ -326,21 +326,21 @@ def compare(first: Program, second: Program, plan: Plan) -> Comparison:
     """Runs the two programs in turns and compares their rates.
 
     Args:
-      first: ours; ratios above 1 say it is faster.
-      second: what it is compared with.
-      plan: how long and how often.
+      first: the program of this project; it is faster for ratios above 1.
+      second: the program to compare with.
+      plan: the settings.
 
     Returns:
-      Medians over the pairs that other load did not touch; over all pairs if fewer than half of those wanted
-      were clean, in which case the comparison is not `trusted`.
+      Medians over the pairs without other load; over all pairs if fewer than half of the desired number were clean,
+      in which case the comparison is not `trusted`.
     """
     rounds = [warmed_up(program, plan) for program in (first, second)]
     pairs: list[tuple[Played, Played]] = []
     clean: list[tuple[Played, Played]] = []
-    while len(clean) < plan.pairs and len(pairs) < plan.pairs * plan.patience:
+    while len(clean) < plan.pairs and len(pairs) < plan.pairs * plan.max_attempts:
         pair = (first.play(rounds[0]), second.play(rounds[1]))
         pairs.append(pair)
-        if all(untouched(played, plan.tolerance) for played in pair):
+        if all(undisturbed(played, plan.tolerance) for played in pair):
             clean.append(pair)
     trusted = 2 * len(clean) >= plan.pairs
     counted = clean if trusted else pairs
@@ -350,8 +350,8 @@ def compare(first: Program, second: Program, plan: Plan) -> Comparison:
             statistics.median(a.rate for a, _ in counted),
             statistics.median(b.rate for _, b in counted),
         ),
-        ratio=Spread.of([a.rate / b.rate for a, b in counted]),
-        cpu_ratio=Spread.of([a.cpu_rate / b.cpu_rate for a, b in counted]),
+        ratio=Spread.from_values([a.rate / b.rate for a, b in counted]),
+        cpu_ratio=Spread.from_values([a.cpu_rate / b.cpu_rate for a, b in counted]),
         clean=len(clean),
         tried=len(pairs),
         trusted=trusted,
@@ -360,13 +360,13 @@ def compare(first: Program, second: Program, plan: Plan) -> Comparison:
     )
 
 
-def untouched(played: Played, tolerance: float) -> bool:
-    """Whether less than `tolerance` processors were busy with something else."""
+def undisturbed(played: Played, tolerance: float) -> bool:
+    """Tells whether other programs used less than `tolerance` processors."""
     return played.other_load is None or played.other_load < tolerance
 
 
 def warmed_up(program: Program, plan: Plan) -> int:
-    """Plays until the program is warm; returns how many rounds then last `plan.seconds`."""
+    """Plays until the program is warm, and returns the number of rounds that take `plan.seconds`."""
     rounds, spent, played = 1, 0.0, program.play(1)
     while spent < plan.warm_up:
         played = program.play(rounds)
@@ -385,25 +385,25 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def pairs_cell(comparison: Comparison) -> str:
-    """How many pairs were counted, and whether they are to be trusted."""
+    """The number of clean pairs and of all pairs, and a mark if they are not to be trusted."""
     cell = f"{comparison.clean}/{comparison.tried}"
     return cell if comparison.trusted else f"{cell} TOUCHED"
 
 
 def verdict(comparison: Comparison, bar: float) -> str:
-    """Whether the median ratio reaches `bar`; pairs that other load touched prove neither."""
+    """Tells whether the median ratio reaches `bar`; pairs with other load do not decide it."""
     if not comparison.trusted:
         return f"{bar} not judged"
     return f"{bar} met" if comparison.ratio.median >= bar else f"{bar} MISSED"
 
 
 def arguments(description: str | None, *, torch: bool = True, **defaults: Any) -> argparse.ArgumentParser:
-    """The flags that every comparison has.
+    """A parser with the flags of every comparison.
 
     Args:
-      description: of the comparison, shown by `--help`.
-      torch: whether PyTorch is one of the sides, and so its flags are there.
-      **defaults: of `Plan`'s fields, where they differ.
+      description: the comparison's description, shown by `--help`.
+      torch: whether to add the flags for PyTorch.
+      **defaults: defaults of `Plan`'s fields.
     """
     plan = Plan(**defaults)
     parser = argparse.ArgumentParser(
@@ -421,7 +421,9 @@ def arguments(description: str | None, *, torch: bool = True, **defaults: Any) -
             default=0,
             help="threads of PyTorch (default: what is faster of one and all)",
         )
-    parser.add_argument("--pairs", type=int, default=plan.pairs, help="untouched A B pairs wanted")
+    parser.add_argument(
+        "--pairs", type=int, default=plan.pairs, help="desired number of undisturbed A B pairs"
+    )
     parser.add_argument("--seconds", type=float, default=plan.seconds, help="length of a repetition")
     parser.add_argument("--warm-up", type=float, default=plan.warm_up, help="seconds before the first pair")
     parser.add_argument(
@@ -432,7 +434,7 @@ def arguments(description: str | None, *, torch: bool = True, **defaults: Any) -
 
 
 def plan_of(flags: argparse.Namespace) -> Plan:
-    """The plan that the flags ask for."""
+    """The settings given by the flags."""
     return Plan(pairs=flags.pairs, seconds=flags.seconds, warm_up=flags.warm_up, tolerance=flags.tolerance)
 
 

@@ -134,10 +134,10 @@ def measure_load() -> dict[str, Any] | None:
         with tempfile.TemporaryDirectory() as cache:
             first.append(seconds_to_load(cache))
             cached.append(seconds_to_load(cache))
-    found = {"first": statistics.median(first), "cached": statistics.median(cached)}
+    seconds = {"first": statistics.median(first), "cached": statistics.median(cached)}
     for name, bar in (("first", FIRST_BAR), ("cached", CACHED_BAR)):
-        print(f"load, {name}: {found[name]:.2f} s, bar {bar} {'met' if found[name] <= bar else 'MISSED'}")
-    return {**found, "first_bar": FIRST_BAR, "cached_bar": CACHED_BAR}
+        print(f"load, {name}: {seconds[name]:.2f} s, bar {bar} {'met' if seconds[name] <= bar else 'MISSED'}")
+    return {**seconds, "first_bar": FIRST_BAR, "cached_bar": CACHED_BAR}
 
 
 def main() -> None:

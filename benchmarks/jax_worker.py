@@ -174,13 +174,13 @@ def player(
 ) -> Callable[[int], dict[str, float]]:
     """Plays rounds from where it stopped, and reports the last round's losses.
 
-    Every round's metrics are computed and fetched, as in a run. One device plays `rollout`, several the compiled
-    program of the launcher; stock convolutions are played turn by turn.
+    Every round's metrics are computed and transferred, as in a run. A single device runs `rollout`, several the
+    compiled program of the launcher; stock convolutions are run turn by turn.
     """
     if spec.get("convolutions") == "flax":
         advance = _turn_by_turn
     else:
-        advance = _one_device if spec["devices"] == 1 else _many_devices
+        advance = _single_device if spec["devices"] == 1 else _many_devices
     step = advance(game, source, spec)
     held = [state]
 
@@ -192,12 +192,12 @@ def player(
     return play
 
 
-def _one_device(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
+def _single_device(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
     return lambda state, rounds: rollout(game, source, state, rounds, per_dispatch=spec["per_dispatch"])
 
 
 def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
-    """A program a turn and no loop around it, where XLA's own gradients of convolutions are slower by far."""
+    """A program for each turn without a loop, in which XLA's gradients of convolutions would be much slower."""
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def move(played: Turn, players: Any, device_data: Tree, host_batch: Tree, step: Any, key: Any) -> Any:
@@ -205,19 +205,19 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
 
     device_data = jax.device_put(source.device_data)
 
-    def one_round(state: TrainState, cursor: int) -> tuple[TrainState, dict[str, Any]]:
+    def play_round(state: TrainState, cursor: int) -> tuple[TrainState, dict[str, Any]]:
         players, metrics = state.players, {}
         key = jax.random.fold_in(state.key, state.step)
         for place, played in enumerate(game.schedule):
             host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(cursor + place, 1))
             turn_key = jax.random.fold_in(key, place)
-            players, seen = move(played, players, device_data, host_batch, state.step, turn_key)
-            metrics.update(seen)
+            players, turn_metrics = move(played, players, device_data, host_batch, state.step, turn_key)
+            metrics.update(turn_metrics)
         return state._replace(players=players, step=state.step + 1), metrics
 
     def step(state: TrainState, rounds: int) -> tuple[TrainState, dict[str, np.ndarray]]:
         for _ in range(rounds):
-            state, metrics = one_round(state, int(state.step) * len(game.schedule))
+            state, metrics = play_round(state, int(state.step) * len(game.schedule))
         return state, {name: np.asarray(value)[None] for name, value in metrics.items()}
 
     return step
@@ -274,11 +274,11 @@ def _draws(game: Game, x: Any, key: Any) -> dict[str, Any]:
 
 def _layers(params: Tree) -> dict[str, list[dict[str, Any]]]:
     """A player's parameters in PyTorch's order: `weights` and `norms`, each a layer's arrays by name."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    layers: dict[tuple[str, ...], dict[str, Any]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         *layer, name = (entry.key for entry in path)
-        found.setdefault(tuple(layer), {})[name] = _encode(leaf)
-    ordered = [found[path] for path in sorted(found, key=_place)]
+        layers.setdefault(tuple(layer), {})[name] = _encode(leaf)
+    ordered = [layers[path] for path in sorted(layers, key=_place)]
     return {
         "weights": [layer for layer in ordered if "kernel" in layer],
         "norms": [layer for layer in ordered if "kernel" not in layer],
@@ -286,7 +286,7 @@ def _layers(params: Tree) -> dict[str, list[dict[str, Any]]]:
 
 
 def _place(path: tuple[str, ...]) -> tuple[bool, int, int]:
-    """Where a layer stands: hidden before last, dense before convolutions, then by number."""
+    """The sort key of a layer: hidden before last, dense before convolutions, then by number."""
     last = path[0] in ("out", "scores", "score")
     kind, _, number = next((part for part in path if part[-1].isdigit()), "_0").rpartition("_")
     return last, int(kind != "Dense"), int(number)
@@ -308,19 +308,20 @@ def count_flops(game: Game, source: Source, state: TrainState) -> dict[str, floa
     )
     counts = {}
     for name in game.players:
-
-        def one_turn(players: Any, batch: Any, step: Any, key: Any, name: str = name) -> Any:
-            return _move(game, turn(name), players, batch, step, key)[0][name].params
-
-        compiled = jax.jit(one_turn).lower(state.players, batch, state.step, state.key).compile()
+        move = functools.partial(_moved_params, game, name)
+        compiled = jax.jit(move).lower(state.players, batch, state.step, state.key).compile()
         cost = compiled.cost_analysis()
         assert cost is not None
         counts[name] = cost["flops"]
     return counts
 
 
+def _moved_params(game: Game, name: str, players: Any, batch: Any, step: Any, key: Any) -> Any:
+    return _move(game, turn(name), players, batch, step, key)[0][name].params
+
+
 def gemm_peak(size: int = 2048, seconds: float = 1.0) -> dict[str, float]:
-    """The fastest float32 matrix product seen here and now, in GFLOP/s."""
+    """The rate of the fastest float32 matrix product in this process, in GFLOP/s."""
     a = jnp.ones((size, size))
     multiply = jax.jit(lambda a: a @ a)
     jax.block_until_ready(multiply(a))

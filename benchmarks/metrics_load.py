@@ -1,7 +1,7 @@
 """Seconds and memory of the metrics at the sizes of real evaluations, beside other implementations.
 
     python -m benchmarks.metrics_load                # every case, with the other implementation A B A B: 15 minutes
-    python -m benchmarks.metrics_load --alone        # ours once each
+    python -m benchmarks.metrics_load --ours-only    # ours once each
     python -m benchmarks.metrics_load prdc wasserstein --no-save
 
 Every measurement runs in a process of its own; the memory is that process's peak, its data and imports included.
@@ -149,24 +149,25 @@ def in_a_process(name: str, who: str) -> dict[str, Any]:
 
 
 def report(name: str, sides: tuple[str, ...], repetitions: int) -> dict[str, Any]:
-    """Measures one case, prints a line for each side, and returns what is worth keeping."""
+    """Measures one case, prints a line for each side, and returns the results for the file."""
     case = CASES[name]
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(repetitions):
         for side in sides:
             runs[side].append(in_a_process(name, side))
     kept: dict[str, Any] = {"limit_seconds": case.seconds, "limit_gibibytes": case.gibibytes}
-    for side, found in runs.items():
+    for side, measured in runs.items():
         kept[side] = {
-            key: round(statistics.median(run[key] for run in found), 3) for key in ("seconds", "cpu_seconds")
-        } | {"gibibytes": round(max(run["gibibytes"] for run in found), 3), "value": found[0]["value"]}
-    quiet = all((run["other_load"] or 0.0) < TOUCHED for found in runs.values() for run in found)
+            key: round(statistics.median(run[key] for run in measured), 3)
+            for key in ("seconds", "cpu_seconds")
+        } | {"gibibytes": round(max(run["gibibytes"] for run in measured), 3), "value": measured[0]["value"]}
+    quiet = all((run["other_load"] or 0.0) < TOUCHED for measured in runs.values() for run in measured)
     ours = kept["ours"]
     met = ours["seconds"] <= case.seconds and ours["gibibytes"] <= case.gibibytes
     kept["repetitions"], kept["trusted"] = repetitions, quiet
     if "other" in runs:
         ratios = [b["seconds"] / a["seconds"] for a, b in zip(runs["ours"], runs["other"], strict=True)]
-        kept["times_faster"] = [round(x, 2) for x in harness.Spread.of(ratios)]
+        kept["times_faster"] = [round(x, 2) for x in harness.Spread.from_values(ratios)]
         met = met and kept["times_faster"][0] > 1
     kept["verdict"] = ("met" if met else "MISSED") if quiet else "not judged"
     for side in sides:
@@ -183,8 +184,10 @@ def main() -> None:
     """Measures the cases and prints their table."""
     parser = argparse.ArgumentParser(description="Seconds and memory of the metrics at real sizes.")
     parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}")
-    parser.add_argument("--alone", action="store_true", help="without the other implementations")
-    parser.add_argument("--repetitions", type=int, default=None, help="runs a side (3, or 1 with --alone)")
+    parser.add_argument("--ours-only", action="store_true", help="without the other implementations")
+    parser.add_argument(
+        "--repetitions", type=int, default=None, help="runs a side (3, or 1 with --ours-only)"
+    )
     parser.add_argument("--no-save", action="store_true", help="write no JSON to benchmarks/results")
     parser.add_argument("--child", nargs=2, metavar=("CASE", "WHO"), help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -195,11 +198,11 @@ def main() -> None:
         parser.error(f"cases are {', '.join(CASES)}; got {', '.join(sorted(unknown))}")
     results = {}
     for name in flags.cases or CASES:
-        sides = ("ours", "other") if CASES[name].other and not flags.alone else ("ours",)
+        sides = ("ours", "other") if CASES[name].other and not flags.ours_only else ("ours",)
         # The bootstrap takes minutes, and is dozens of repetitions in itself.
-        usual = 1 if flags.alone or name == "frechet_bootstrap" else 3
+        usual = 1 if flags.ours_only or name == "frechet_bootstrap" else 3
         results[name] = report(name, sides, flags.repetitions or usual)
-    if flags.cases or flags.alone:
+    if flags.cases or flags.ours_only:
         print("nothing written: a part of the table is not the table")
     else:
         harness.save(flags, "metrics_load", {"cases": results})

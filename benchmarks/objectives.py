@@ -15,6 +15,7 @@ Bar: a round within 1.2 times the hand-written one's, a ratio of .833. `unrolled
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -70,7 +71,7 @@ def critic(x: Struct, *conditions: Struct, **heads: Any) -> Network:
 
 def perceptron(x: Struct, *inputs: Struct) -> Network:
     """Latents, labels or points to points like x."""
-    labels = any(jnp.issubdtype(given.dtype, jnp.integer) for given in inputs)
+    labels = any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in inputs)
     module = MLPGenerator(output_shape=x.shape[1:], widths=WIDTHS, num_classes=MODES if labels else None)
     return from_linen(module, *inputs)
 
@@ -107,7 +108,7 @@ def game_of(name: str) -> Game:
 
 
 def source_of() -> Source:
-    """Labelled points, half as many labelled apart from them, and other points to condition on."""
+    """Labelled points, half as many in the entry `labelled`, and other points to condition on."""
     base = from_toy(ring(MODES), BATCH, labels=True)
 
     def get_batch(seed: Any, number: Any) -> Batch:
@@ -126,7 +127,7 @@ class Ours:
         self.state = init_state(game, jax.random.key(0))
 
     def __call__(self, rounds: int) -> dict[str, float]:
-        """Plays on; the last round's losses."""
+        """Plays `rounds` rounds and returns the last round's losses."""
         self.state, metrics = rollout(self._game, self._source, self.state, rounds, per_dispatch=PER_DISPATCH)
         return {name: round(float(values[-1]), 4) for name, values in metrics.items() if "loss" in name}
 
@@ -139,20 +140,20 @@ class ByHand:
 
     def __init__(self, name: str, game: Game, source: Source) -> None:
         state = init_state(game, jax.random.key(0))
-        self.players = {player: plain(own.params) for player, own in state.players.items()}
+        self.players = {name: plain(player.params) for name, player in state.players.items()}
         optimizers = hand_optimizers(name, tuple(game.players))
         steps = {player: optimizers[player].init(params) for player, params in self.players.items()}
         zero = dict.fromkeys(game.players, jnp.zeros(()))
         self._carry: Any = (state.step, self.players, steps, jnp.zeros(()), zero)
         play = hand_program(HANDS[name], game, source, optimizers, clips=name == "wgan")
         self._program = jax.jit(play, compiler_options=compiler_options())
-        self._given = state.key, source.device_data
+        self._inputs = state.key, source.device_data
 
     def __call__(self, rounds: int) -> dict[str, float]:
-        """Plays on; the last round's losses."""
+        """Plays `rounds` rounds and returns the last round's losses."""
         for start in range(0, rounds, PER_DISPATCH):
             most = np.int32(min(PER_DISPATCH, rounds - start))
-            self._carry = self._program(self._carry, *self._given, most)
+            self._carry = self._program(self._carry, *self._inputs, most)
             losses = jax.device_get(self._carry[-1])
         self.players = self._carry[1]
         return {f"{player}/loss": round(float(loss), 4) for player, loss in losses.items()}
@@ -172,58 +173,60 @@ def hand_program(
     prior = game.objective.prior or (lambda key, n: jnp.zeros(()))
 
     def play(carry: Any, key: Any, device_data: Any, rounds: Any) -> Any:
-        def one_round(_: Any, carry: Any) -> Any:
-            step, players, steps, memory, losses = carry
+        def play_round(_: Any, carry: Any) -> Any:
+            step, players, steps, objective_state, losses = carry
             round_key = jax.random.fold_in(key, step)
             for place, played in enumerate(game.schedule):
                 turn_key = jax.random.fold_in(round_key, place)
                 batch = source.get_batch(device_data, step * turns + place)
                 noise = hand.noise(turn_key, batch["x"])
-                draw = Draw(batch, prior(named_key(turn_key, "latent"), BATCH), noise, memory)
+                draw = Draw(batch, prior(named_key(turn_key, "latent"), BATCH), noise, objective_state)
                 before = players
                 for name in played.players:
-
-                    def loss(params: Any, name: str = name, before: Any = before, draw: Draw = draw) -> Any:
-                        return hand.losses[name]({**before, name: params}, draw)
-
+                    loss = functools.partial(player_loss, hand, name, before, draw)
                     value, grads = jax.value_and_grad(loss)(before[name])
-                    updates, own = optimizers[name].update(grads, steps[name], before[name])
+                    updates, opt_state = optimizers[name].update(grads, steps[name], before[name])
                     params = optax.apply_updates(before[name], updates)
                     if clips and name == "critic":
                         params = jax.tree.map(lambda p: jnp.clip(p, -wgan.CLIP, wgan.CLIP), params)
-                    players, steps = {**players, name: params}, {**steps, name: own}
+                    players, steps = {**players, name: params}, {**steps, name: opt_state}
                     losses = {**losses, name: value}
-                if hand.remember is not None and "critic" in played.players:
-                    memory = hand.remember(before, draw)
-            return step + 1, players, steps, memory, losses
+                if hand.next_state is not None and "critic" in played.players:
+                    objective_state = hand.next_state(before, draw)
+            return step + 1, players, steps, objective_state, losses
 
-        return jax.lax.fori_loop(0, rounds, one_round, carry)
+        return jax.lax.fori_loop(0, rounds, play_round, carry)
 
     return play
+
+
+def player_loss(hand: Hand, name: str, players: Mapping[str, Any], draw: Draw, params: Any) -> Any:
+    """A player's loss as a function of its parameters, which come last."""
+    return hand.losses[name]({**players, name: params}, draw)
 
 
 def plain(params: Tree) -> dict[str, Any]:
     """A perceptron's Flax parameters as `hand_written` has them."""
     trunk = params["trunk"]
-    found: dict[str, Any] = {
+    layers: dict[str, Any] = {
         "hidden": [(trunk[f"Dense_{i}"]["kernel"], trunk[f"Dense_{i}"]["bias"]) for i in range(len(trunk))]
     }
     last = {"out": params["out"]} if "out" in params else params["scores"]
-    return found | {name: (layer["kernel"], layer["bias"]) for name, layer in last.items()}
+    return layers | {name: (layer["kernel"], layer["bias"]) for name, layer in last.items()}
 
 
 # --- the comparisons ----------------------------------------------------------------------------------------
 
 
 def check(name: str, rounds: int = 3) -> tuple[float, float]:
-    """The largest differences of the last loss and of any parameter after so many rounds on both sides."""
+    """The largest differences of the last losses and of the parameters after `rounds` rounds on both sides."""
     game, source = game_of(name), source_of()
     ours, hand = Ours(game, source), ByHand(name, game, source)
     first, second = ours(rounds), hand(rounds)
-    after = {player: plain(own.params) for player, own in ours.state.players.items()}
-    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), after, hand.players)
+    after = {name: plain(player.params) for name, player in ours.state.players.items()}
+    differences = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), after, hand.players)
     losses = [abs(first[key] - second[key]) / max(1.0, abs(first[key])) for key in second]
-    return max(losses), max(jax.tree.leaves(apart))
+    return max(losses), max(jax.tree.leaves(differences))
 
 
 def compare(name: str, plan: harness.Plan) -> harness.Comparison:
@@ -239,7 +242,7 @@ def compare(name: str, plan: harness.Plan) -> harness.Comparison:
 
 
 def unrolled_ring(steps: int) -> Ours:
-    """The ring experiment's game, its generator looking so many critic steps ahead."""
+    """The ring experiment's game with a generator that is unrolled over `steps` critic steps."""
     config = ring_experiment.get_config()
     config.unroll = steps
     made = ring_experiment.build(config)
@@ -247,7 +250,7 @@ def unrolled_ring(steps: int) -> Ours:
 
 
 def bar_of(name: str) -> float:
-    """The ratio that a row is to reach."""
+    """The ratio that a row should reach."""
     return UNROLLED_BAR if name == "unrolled" else BAR
 
 

@@ -93,29 +93,29 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3, help="of a repetition")
-    given = parser.parse_args()
-    one, eight = (Worker(devices, given.batch, given.rounds) for devices in (1, 8))
+    flags = parser.parse_args()
+    single, eight = (Worker(devices, flags.batch, flags.rounds) for devices in (1, 8))
     seconds: list[tuple[float, float]] = []
-    for pair in range(given.pairs + 1):
+    for pair in range(flags.pairs + 1):
         if pair % 2:
-            b, a = eight.seconds(), one.seconds()
+            b, a = eight.seconds(), single.seconds()
         else:
-            a, b = one.seconds(), eight.seconds()
+            a, b = single.seconds(), eight.seconds()
         seconds.append((a, b))
-    one.close()
+    single.close()
     eight.close()
     ratios = [b / a for a, b in seconds[1:]]  # the first pair warms up
-    found = {
+    result = {
         "command": " ".join(["python -m benchmarks.parallel_overhead", *sys.argv[1:]]),
-        "batch": given.batch,
+        "batch": flags.batch,
         "processor seconds a round on one device": statistics.median(a for a, _ in seconds[1:]),
         "on eight": statistics.median(b for _, b in seconds[1:]),
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-        "pairs": given.pairs,
+        "pairs": flags.pairs,
         "bar": BAR,
     }
-    (RESULTS / "parallel_overhead.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    (RESULTS / "parallel_overhead.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

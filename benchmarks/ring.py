@@ -39,9 +39,9 @@ def main() -> None:
     mean = versus.mean_ratio(results)
     touched = "" if all(result["trusted"] for result in results.values()) else "; not judged: other load"
     print(f"geometric mean {mean:.2f} (bar {MEAN_BAR}{touched})")
-    # A result under other settings than the defaults never takes the place of one under them.
-    own = (("latent", Ring.latent), ("torch_optimizer", Ring.torch_optimizer))
-    changed = [f"{name}_{getattr(flags, name)}" for name, usual in own if getattr(flags, name) != usual]
+    # A result under other settings than the defaults does not replace one under the defaults.
+    options = (("latent", Ring.latent), ("torch_optimizer", Ring.torch_optimizer))
+    changed = [f"{name}_{getattr(flags, name)}" for name, usual in options if getattr(flags, name) != usual]
     harness.save(
         flags,
         "_".join(["ring", *changed]),

@@ -128,8 +128,8 @@ def main() -> None:
         clean = [first for first in firsts if (first.other_load or 0.0) < TOLERANCE]
         trusted = 2 * len(clean) >= len(firsts)
         firsts = clean if trusted else firsts
-        seconds = harness.Spread.of([first.seconds for first in firsts])
-        cpu_seconds = harness.Spread.of([first.cpu_seconds for first in firsts])
+        seconds = harness.Spread.from_values([first.seconds for first in firsts])
+        cpu_seconds = harness.Spread.from_values([first.cpu_seconds for first in firsts])
         verdict = ("met" if seconds.median <= bar else "MISSED") if trusted else "not judged: other load"
         rows.append([name, str(seconds), str(cpu_seconds), f"{bar} {verdict}"])
         kept[name] = {

@@ -115,14 +115,14 @@ class UNet(nn.Module):
 
 def patch_critic(inputs: int, width: int, layers: int = 3) -> nn.Module:
     """Image and condition, on the channels, to patch logits; see `gan_jax.networks.PatchCritic`."""
-    built: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for place in range(layers + 1):
         outputs, stride = min(2**place, 8) * width, 2 if place < layers else 1
-        built.append(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=place == 0))
-        built += [nn.BatchNorm2d(outputs)] if place else []
-        built.append(nn.LeakyReLU(SLOPE))
+        modules.append(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=place == 0))
+        modules += [nn.BatchNorm2d(outputs)] if place else []
+        modules.append(nn.LeakyReLU(SLOPE))
         inputs = outputs
-    return nn.Sequential(*built, nn.Conv2d(inputs, 1, 4, padding=1))
+    return nn.Sequential(*modules, nn.Conv2d(inputs, 1, 4, padding=1))
 
 
 @dataclasses.dataclass
@@ -151,20 +151,20 @@ class Pix2Pix:
 
     def critic_turn(self) -> Tensor:
         """One step of the critic; returns its loss."""
-        given, x = self.pairs()
+        condition, x = self.pairs()
         with torch.no_grad():
-            fake = self.generator(given)
-        real_logits, fake_logits = (self.critic(torch.cat([y, given], dim=1)) for y in (x, fake))
+            fake = self.generator(condition)
+        real_logits, fake_logits = (self.critic(torch.cat([y, condition], dim=1)) for y in (x, fake))
         loss = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
         self._step(self.optimizers[1], loss)
         return loss.detach()
 
     def generator_turn(self) -> Tensor:
         """One step of the generator against a frozen critic; returns its loss."""
-        given, x = self.pairs()
+        condition, x = self.pairs()
         self.critic.requires_grad_(False)
-        fake = self.generator(given)
-        loss = F.softplus(-self.critic(torch.cat([fake, given], dim=1))).mean() + L1 * F.l1_loss(fake, x)
+        fake = self.generator(condition)
+        loss = F.softplus(-self.critic(torch.cat([fake, condition], dim=1))).mean() + L1 * F.l1_loss(fake, x)
         self._step(self.optimizers[0], loss)
         self.critic.requires_grad_(True)
         return loss.detach()

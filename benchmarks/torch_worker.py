@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -205,31 +206,35 @@ def replay(
     networks = {"generator": game.generator, "critic": game.critic}
     with torch.no_grad():
         for player, network in networks.items():
-            for own, given in _matched(network, start[player]):
-                own.copy_(given)
+            for parameter, value in _matched(network, start[player]):
+                parameter.copy_(value)
     losses = []
     for place, draw in enumerate(draws):
-        held = {name: _images(_decode(value)) for name, value in draw.items()}
-        game.real, game.latent, game.mix = (lambda x=held[name]: x for name in ("x", "latent", "mix"))
+        arrays = {name: _images(_decode(value)) for name, value in draw.items()}
+        game.real, game.latent, game.mix = (_constant(arrays[name]) for name in ("x", "latent", "mix"))
         losses.append((game.generator_turn() if place == game.n_critic else game.critic_turn()).item())
     difference = max(
-        (own - given).abs().max().item()
+        (parameter - value).abs().max().item()
         for player, network in networks.items()
-        for own, given in _matched(network, after[player])
+        for parameter, value in _matched(network, after[player])
     )
     return {"losses": losses, "difference": difference}
 
 
+def _constant(x: Tensor) -> Callable[[], Tensor]:
+    return lambda: x
+
+
 def _matched(network: nn.Module, layers: dict[str, list[dict[str, Any]]]) -> list[tuple[Tensor, Tensor]]:
-    """A network's own parameters beside those given, in PyTorch's layout."""
+    """Pairs of a network's parameters and the values in `layers`, in PyTorch's layout."""
     weights = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
     norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     pairs = []
-    for module, given in zip(weights, layers["weights"], strict=True):
-        pairs.append((module.weight, _kernel(module, _decode(given["kernel"]))))
-        pairs += [(module.bias, _decode(given["bias"]))] if "bias" in given else []
-    for module, given in zip(norms, layers["norms"], strict=True):
-        pairs += [(module.weight, _decode(given["scale"])), (module.bias, _decode(given["bias"]))]
+    for module, layer in zip(weights, layers["weights"], strict=True):
+        pairs.append((module.weight, _kernel(module, _decode(layer["kernel"]))))
+        pairs += [(module.bias, _decode(layer["bias"]))] if "bias" in layer else []
+    for module, layer in zip(norms, layers["norms"], strict=True):
+        pairs += [(module.weight, _decode(layer["scale"])), (module.bias, _decode(layer["bias"]))]
     return pairs
 
 
@@ -279,7 +284,7 @@ def main() -> None:
             "parameters": parameter_counts(game),
         },
         game.play,
-        replay=lambda **given: replay(build(spec), **given),
+        replay=lambda **arguments: replay(build(spec), **arguments),
         flops=lambda: count_flops(build(spec)),
     )
 

@@ -62,21 +62,28 @@ class Machine:
 
     Attributes:
       flops: a second, bf16.
-      near: bytes a second that it sends to the others of its group.
+      group_bandwidth: bytes a second that it sends to the others of its group.
       group: how many those are.
-      far: bytes a second that it sends out of the group.
+      outer_bandwidth: bytes a second that it sends out of the group.
     """
 
     name: str
     flops: float
-    near: float
+    group_bandwidth: float
     group: int
-    far: float
+    outer_bandwidth: float
 
     def seconds(self, size: float, devices: int) -> float:
         """To all-reduce `size` bytes: within the groups, and each device its share between them."""
         inside, groups = min(devices, self.group), max(1, devices // self.group)
-        return 2 * size * ((inside - 1) / inside / self.near + (groups - 1) / groups / inside / self.far)
+        return (
+            2
+            * size
+            * (
+                (inside - 1) / inside / self.group_bandwidth
+                + (groups - 1) / groups / inside / self.outer_bandwidth
+            )
+        )
 
 
 MACHINES = (
@@ -126,18 +133,18 @@ def pairs() -> list[Pair]:
     ]
 
 
-def turn_of(pair: Pair, turn: Turn, devices: int) -> Any:
+def lower_turn(pair: Pair, turn: Turn, devices: int) -> Any:
     """The lowered program of one round of this turn alone, on so many devices."""
     layout = make_layout("jit", jax.devices()[:devices])
     state = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0)))
-    whole, shared = layout.replicated, NamedSharding(layout.mesh, PartitionSpec(None, "data"))
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    replicated, sharded = layout.replicated, NamedSharding(layout.mesh, PartitionSpec(None, "data"))
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), state)
     batch = {
-        "x": jax.ShapeDtypeStruct((1, pair.examples * devices, *pair.image), jnp.float32, sharding=shared)
+        "x": jax.ShapeDtypeStruct((1, pair.examples * devices, *pair.image), jnp.float32, sharding=sharded)
     }
     step = make_train_step(pair.game, schedule=(turn,))
     with jax.set_mesh(layout.mesh):
-        return jax.jit(step, out_shardings=whole).lower(state, batch)
+        return jax.jit(step, out_shardings=replicated).lower(state, batch)
 
 
 def collectives(program: str) -> tuple[collections.Counter[str], int]:
@@ -146,8 +153,8 @@ def collectives(program: str) -> tuple[collections.Counter[str], int]:
     size = 0
     for shapes, kind in _COLLECTIVE.findall(program):
         counts[kind] += 1
-        for kind_of, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
-            size += BYTES[kind_of] * math.prod(int(n) for n in dimensions.split(",") if n)
+        for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+            size += BYTES[dtype] * math.prod(int(n) for n in dimensions.split(",") if n)
     return counts, size
 
 
@@ -160,13 +167,13 @@ def measure(pair: Pair) -> dict[str, Any]:
     compiled_bytes = gradient_bytes = flops = 0.0
     for turn, times in turns.items():
         unoptimised = {"xla_backend_optimization_level": 0}
-        program = turn_of(pair, turn, COMPILED_FOR).compile(compiler_options=unoptimised)
-        found, size = collectives(program.as_text())
-        for kind, number in found.items():
+        program = lower_turn(pair, turn, COMPILED_FOR).compile(compiler_options=unoptimised)
+        number_by_kind, size = collectives(program.as_text())
+        for kind, number in number_by_kind.items():
             counts[kind] += times * number
         compiled_bytes += times * size
         gradient_bytes += times * sum(4 * parameters[player] for player in turn.players)
-        flops += times * turn_of(pair, turn, 1).cost_analysis()["flops"]
+        flops += times * lower_turn(pair, turn, 1).cost_analysis()["flops"]
     return {
         "pair": pair.name,
         "parameters": parameters,
@@ -182,7 +189,7 @@ def measure(pair: Pair) -> dict[str, Any]:
 def predicted(row: dict[str, Any]) -> list[dict[str, Any]]:
     """For each number of devices: bytes sent by each a round, and seconds and efficiency on each machine."""
     size, flops = row["bytes a round, gradients"], row["operations a device and round"]
-    found = []
+    lines = []
     for devices in DEVICES:
         line: dict[str, Any] = {
             "devices": devices,
@@ -194,8 +201,8 @@ def predicted(row: dict[str, Any]) -> list[dict[str, Any]]:
                 "microseconds": round(1e6 * sending, 1),
                 "efficiency": round(computing / (computing + sending), 3),
             }
-        found.append(line)
-    return found
+        lines.append(line)
+    return lines
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -205,18 +212,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     head += [f"{machine}, {n:,}" for machine in machines for n in (DEVICES[0], DEVICES[-1])]
     lines = [head]
     for row in rows:
-        lines_of = {line["devices"]: line for line in row["devices"]}
+        by_devices = {line["devices"]: line for line in row["devices"]}
         cells = [
             row["pair"],
             f"{sum(row['parameters'].values()) / 1e6:.1f} M",
             " + ".join(str(times) for times in row["turns"].values()),
             str(row["collectives a round"]["all-reduce"]),
-            *(megabytes(lines_of[n]["bytes sent by each"]) for n in DEVICES),
+            *(megabytes(by_devices[n]["bytes sent by each"]) for n in DEVICES),
         ]
         for machine in machines:
             for n in (DEVICES[0], DEVICES[-1]):
-                told = lines_of[n][machine]
-                cells.append(f"{told['microseconds'] / 1e3:.2f} ms, {told['efficiency']:.0%}")
+                line = by_devices[n][machine]
+                cells.append(f"{line['microseconds'] / 1e3:.2f} ms, {line['efficiency']:.0%}")
         lines.append(cells)
     return markdown_table(lines)
 

@@ -14,7 +14,7 @@ from gan_jax.types import Array, Tree
 def clip_params(bound: float) -> optax.GradientTransformation:
     """Keeps every parameter in [-bound, bound] after the update: WGAN's weight clipping.
 
-    `optax.clip` bounds updates; this transformation bounds the updated parameters, so it must be the last of a chain.
+    `optax.clip` bounds updates; this transformation bounds the updated parameters, so it must end a chain.
     Adding the update to the parameter rounds once: a parameter may exceed the bound by one unit in the last place.
 
     Args:

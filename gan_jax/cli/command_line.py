@@ -21,11 +21,11 @@ from gan_jax.runs.workdir import Workdir
 
 def describe(request: Request) -> None:
     """Prints what the experiment, or the run in the work directory, is made of and what a round costs."""
-    from gan_jax.evaluation.describe import describe as describe_experiment
+    from gan_jax.evaluation.describe import describe_run
 
     if request.workdir is not None and not request.config_given:
         read_config(Workdir(request.workdir))
-    print(describe_experiment(build(request, resolve(request))))
+    print(describe_run(build(request, resolve(request))))
 
 
 def replay(request: Request) -> None:

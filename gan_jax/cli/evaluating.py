@@ -19,12 +19,12 @@ from gan_jax.training.experiment import Experiment
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
     from gan_jax.evaluation import scoring
-    from gan_jax.evaluation.batches import batches_of, get_batch
+    from gan_jax.evaluation.batches import get_batch, iterate_host_batches
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
     run = open_run(request)
-    host_batch_iterator = batches_of(run.experiment.source)
+    host_batch_iterator = iterate_host_batches(run.experiment.source)
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
     found = []

@@ -1,7 +1,7 @@
-"""What a game's state says of itself: gradients, scores, dynamics, and alarms where they go wrong.
+"""Diagnostics of training: gradients, scores, dynamics, and alarms.
 
-Diagnostics are read inside the jitted step, every turn; probes between dispatches, at a log. Both are chosen by
-name and cost nothing where they are not.
+Diagnostics are computed inside the jitted step in every turn, probes between dispatches at each log. Both are
+chosen by name and cost nothing if they are not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
     "wasserstein": wasserstein,
     "input_gradients": input_gradients,
 }
-"""Diagnostics by name, read every turn."""
+"""Diagnostics by name, computed in every turn."""
 
 PROBES: Mapping[str, Probe] = {
     "health": health_of_state,
@@ -51,7 +51,7 @@ PROBES: Mapping[str, Probe] = {
     "path": path,
     "distances": distances,
 }
-"""Probes by name, read at each log."""
+"""Probes by name, evaluated at each log."""
 
 __all__ = [
     "DIAGNOSTICS",

@@ -1,8 +1,8 @@
-"""Alarms: what goes wrong most often in a game, seen in the metrics of its logs.
+"""Alarms: the most frequent failures of GAN training, detected in the logged metrics.
 
-Each rule looks at the metrics of one log and of those before it, and says what it saw. A rule whose metrics are not
-there is silent: `health` reports them all. Nothing but the log is read, so a resumed run alarms as an
-uninterrupted one does.
+Each rule reads the metrics of a log entry and of the entries before it, and describes what it detects. A rule whose
+metrics were not logged is silent; `health` logs them all. Since only the log is read, a resumed run raises the same
+alarms as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,65 +15,65 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 Log: TypeAlias = Mapping[str, float]
-"""The numbers of one log by name."""
+"""The scalars of a log entry by name."""
 
 
 class Alarm(NamedTuple):
-    """Something that looks wrong.
+    """A sign that training is failing.
 
     Attributes:
       name: one of `RULES`, or `non_finite`.
-      seen: what was seen, with its numbers.
+      message: a sentence with the numbers that raised the alarm.
       helps: what usually helps.
     """
 
     name: str
-    seen: str
+    message: str
     helps: str
 
     def __str__(self) -> str:
-        return f"{self.seen} What usually helps: {self.helps}."
+        return f"{self.message} What usually helps: {self.helps}."
 
 
 ALIKE = 0.1
-"""Fakes with less than this share of the reals' spread (its square, of the variance of scores) are alike."""
-ONCE_APART = 0.3
-"""Collapse is a fall: from above this share of the reals' spread."""
-PATIENCE = 5
-"""Fakes that never were apart have this many logs' time."""
+"""Samples have collapsed below this fraction of the real examples' spread (its square for score variances)."""
+ONCE_DIVERSE = 0.3
+"""Collapse is a fall from above this fraction of the real examples' spread."""
+INITIAL_LOGS = 5
+"""Samples that have never been diverse raise an alarm after this many log entries."""
 MOSTLY = 0.95
-"""The share of saturated scores, or of weights on the bound, that is an alarm."""
+"""The fraction of saturated scores, or of weights on the bound, above which there is an alarm."""
 NO_GRADIENT = 1e-8
-"""The generator's gradient norm below which Adam's epsilon is larger than it."""
+"""Below this norm of the generator's gradient Adam's epsilon dominates."""
 FALL, RISE = 1e-3, 100.0
-"""How far a gradient norm falls or rises against the median of the logs before."""
+"""The factors to the median of the previous entries at which a gradient norm has vanished or exploded."""
 ENOUGH = 5
-"""Logs that a median is taken of at least."""
-_REMEMBERED = 1000  # of the logs before: what a log costs must not grow with the run
+"""The least number of log entries for a median."""
+_REMEMBERED = 1000  # previous entries; bounded so that the cost of a log does not grow with the run
 
 
 def collapse(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
-    """The samples' pairwise distance, or Var D(G(z)), falls far below that of the data."""
+    """Detects that the samples' pairwise distance, or Var D(G(z)), falls far below that of the data."""
     for critic, ratio in _ending(now, "relative_spread"):
         before = _past(past, f"{critic}/relative_spread")
-        never = len(before) >= PATIENCE - 1 and max(before[1 - PATIENCE :]) < ALIKE
-        if ratio < ALIKE and (never or max(before, default=0.0) > ONCE_APART):
+        never = len(before) >= INITIAL_LOGS - 1 and max(before[1 - INITIAL_LOGS :]) < ALIKE
+        if ratio < ALIKE and (never or max(before, default=0.0) > ONCE_DIVERSE):
             yield f"The samples' mean distance from each other is {ratio:.2g} of that between the real examples."
     for critic, ratio in _variance_ratios(now):
         before = [r for log in past for name, r in _variance_ratios(log) if name == critic]
-        if ratio < ALIKE**2 and max(before, default=0.0) > ONCE_APART**2:
+        if ratio < ALIKE**2 and max(before, default=0.0) > ONCE_DIVERSE**2:
             yield f"Var D(G(z)) of the {critic} fell to {ratio:.2g} of Var D(x): it scores all samples alike."
 
 
 def saturated_critic(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
-    """Nearly every example has D within .01 of 0 or 1."""
-    for critic, share in _ending(now, "saturation"):
-        if share > MOSTLY:
-            yield f"For {share:.0%} of the examples the {critic} gives D(x) within .01 of 0 or 1."
+    """Detects that nearly every example has D within .01 of 0 or 1."""
+    for critic, fraction in _ending(now, "saturation"):
+        if fraction > MOSTLY:
+            yield f"For {fraction:.0%} of the examples the {critic} gives D(x) within .01 of 0 or 1."
 
 
 def vanishing_gradient(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
-    """A generator's gradient is next to nothing, or a thousandth of what it was."""
+    """Detects a generator's gradient that is nearly zero, or a thousandth of what it was."""
     for player, norm, usual in _generator_gradients(now, past, generators):
         if norm < NO_GRADIENT:
             yield f"The gradient norm of the {player} is {norm:.2g}."
@@ -82,17 +82,17 @@ def vanishing_gradient(now: Log, past: Sequence[Log], generators: Collection[str
 
 
 def exploding_gradient(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
-    """A generator's gradient is a hundred times what it was."""
+    """Detects a generator's gradient that is a hundred times what it was."""
     for player, norm, usual in _generator_gradients(now, past, generators):
         if usual is not None and norm > RISE * usual:
             yield f"The gradient norm of the {player} is {norm:.2g}, and was {usual:.2g} in the logs before."
 
 
 def clipped_weights(now: Log, past: Sequence[Log], generators: Collection[str]) -> Iterator[str]:
-    """Nearly all of a player's weights are of one size, the bound of weight clipping."""
-    for player, share in _ending(now, "clipped_share"):
-        if share > MOSTLY:
-            yield f"{share:.0%} of the weights of the {player} lie on the clipping bound, at -c or c."
+    """Detects that nearly all of a player's weights have the same magnitude, the bound of weight clipping."""
+    for player, fraction in _ending(now, "clipped_share"):
+        if fraction > MOSTLY:
+            yield f"{fraction:.0%} of the weights of the {player} lie on the clipping bound, at -c or c."
 
 
 Rule: TypeAlias = Callable[[Log, Sequence[Log], Collection[str]], Iterable[str]]
@@ -128,55 +128,55 @@ NON_FINITE_HELPS = (
     "smaller learning rates, eps_root=1e-8 in an Adam that is differentiated through, a bound on the scores or "
     "gradients, float32 in place of bfloat16"
 )
-"""What usually helps where a loss or a parameter is no number."""
+"""What usually helps if a loss or a parameter is NaN or infinite."""
 
 
 class Alarms:
-    """Reads one log after the other.
+    """Checks log entries in order.
 
     Args:
       generators: the names of the players that make samples.
 
     >>> alarms = Alarms()
-    >>> [alarm.name for alarm in alarms.look({"critic/saturation": 0.99})]
+    >>> [alarm.name for alarm in alarms.check({"critic/saturation": 0.99})]
     ['saturated_critic']
     """
 
     def __init__(self, generators: Collection[str] = ("generator",)) -> None:
         self._generators = generators
         self._past: collections.deque[dict[str, float]] = collections.deque(maxlen=_REMEMBERED)
-        self._told: set[str] = set()
+        self._active: set[str] = set()
 
-    def look(self, metrics: Mapping[str, Any]) -> list[Alarm]:
-        """The alarms that hold at this log, which from now on is one of those before; vectors are not read."""
+    def check(self, metrics: Mapping[str, Any]) -> list[Alarm]:
+        """The alarms that the next log entry raises; later entries are compared with it. Vectors are ignored."""
         now = {name: float(value) for name, value in metrics.items() if _is_number(value)}
         alarms = [
-            Alarm(name, seen, helps)
+            Alarm(name, message, helps)
             for name, (rule, helps) in RULES.items()
-            for seen in rule(now, self._past, self._generators)
+            for message in rule(now, self._past, self._generators)
         ]
         read = {name: value for name, value in now.items() if name.rpartition("/")[2] in _READ}
         self._past.append(read)
         return alarms
 
     def news(self, alarms: Iterable[Alarm]) -> list[Alarm]:
-        """Those that did not hold at the log before: each is worth a line on the terminal once, until it ends."""
-        given = list(alarms)
-        fresh = [alarm for alarm in given if alarm.name not in self._told]
-        self._told = {alarm.name for alarm in given}
+        """The alarms that the entry before did not raise, so that the terminal shows each only once."""
+        raised = list(alarms)
+        fresh = [alarm for alarm in raised if alarm.name not in self._active]
+        self._active = {alarm.name for alarm in raised}
         return fresh
 
 
 def as_metrics(alarms: Iterable[Alarm]) -> dict[str, str]:
-    """Alarms for `metrics.jsonl`: `alarm/name`, what was seen.
+    """Alarms as entries of `metrics.jsonl`: `alarm/name` to the messages of this name.
 
     >>> as_metrics([Alarm("collapse", "The samples are alike.", "packing")])
     {'alarm/collapse': 'The samples are alike.'}
     """
     texts: dict[str, list[str]] = {}
     for alarm in alarms:
-        texts.setdefault(f"alarm/{alarm.name}", []).append(alarm.seen)
-    return {name: " ".join(seen) for name, seen in texts.items()}
+        texts.setdefault(f"alarm/{alarm.name}", []).append(alarm.message)
+    return {name: " ".join(messages) for name, messages in texts.items()}
 
 
 _READ = (
@@ -193,7 +193,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _ending(log: Log, metric: str) -> Iterator[tuple[str, float]]:
-    """`(player, value)` of every metric `player/metric`."""
+    """Yields `(player, value)` for every metric `player/metric`."""
     for name, value in log.items():
         player, _, last = name.rpartition("/")
         if last == metric:
@@ -205,16 +205,16 @@ def _past(past: Sequence[Log], name: str) -> list[float]:
 
 
 def _variance_ratios(log: Log) -> Iterator[tuple[str, float]]:
-    for critic, of_fakes in _ending(log, "score_fake_variance"):
-        of_reals = log.get(f"{critic}/score_real_variance", 0.0)
-        if of_reals > 0:
-            yield critic, of_fakes / of_reals
+    for critic, fake_variance in _ending(log, "score_fake_variance"):
+        real_variance = log.get(f"{critic}/score_real_variance", 0.0)
+        if real_variance > 0:
+            yield critic, fake_variance / real_variance
 
 
 def _generator_gradients(
     now: Log, past: Sequence[Log], generators: Collection[str]
 ) -> Iterator[tuple[str, float, float | None]]:
-    """`(player, norm, median of those before)`; no median where there are too few."""
+    """Yields `(player, norm, median of the previous norms)`; the median is `None` if there are too few."""
     for player, norm in _ending(now, "gradient_norm"):
         if player in generators:
             before = _past(past, f"{player}/gradient_norm")

@@ -1,7 +1,7 @@
-"""Where the players are heading: how opposed their interests are, rotation and attraction, distance travelled.
+"""The dynamics of a game: conflict between the players, rotation and attraction, distance travelled.
 
-All of these are probes, evaluated at a log and on one batch. The field is v, the gradients of all players by their
-own parameters, put together; players move along -v.
+All of these are probes, evaluated at a log on one batch. The field v is the concatenation of each player's gradient
+by its parameters; players move along -v.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gan_jax.types import Array, Metrics, Tree
 MOST_PARAMETERS = 1000
 """The largest game whose Jacobian is formed."""
 POSITIONS = tuple(np.linspace(0.6, 1.1, 11).tolist())
-"""Where on the path from start (0) to now (1) its angle is taken."""
+"""The positions on the path from the start (0) to the current point (1) at which its angle is evaluated."""
 
 
 def opposition(context: ProbeContext) -> Metrics:
-    """How the players' interests agree: `player/cosine_to_other`, a probe.
+    """A probe of the agreement between the players' losses, `player/cosine_to_other`.
 
-    The cosine between the gradients, by this player's parameters, of its own loss and of the other's: -1 in a
-    zero-sum game, 0 where the other does not care or one gradient is 0.
+    It is the cosine between the gradients by this player's parameters of its loss and of the other's: -1 in a
+    zero-sum game, 0 if the other's loss does not depend on them or a gradient is 0.
     """
     names = tuple(context.game.players)
     gradients = {(name, other): _gradient(context, name, other) for name in names for other in names}
@@ -48,8 +48,8 @@ def _gradient(context: TurnContext, name: str, other: str) -> Tree:
     """The gradient of another player's loss by this player's parameters."""
 
     def loss(params: Tree) -> Array:
-        here = context.with_players(with_player(context.players, name, params=params))
-        return context.game.objective.players[other].loss(here).value
+        players = with_player(context.players, name, params=params)
+        return context.game.objective.players[other].loss(context.with_players(players)).value
 
     return jax.grad(loss)(context.players[name].params)
 
@@ -65,7 +65,7 @@ def field_jacobian(context: TurnContext) -> Array:
     names = tuple(context.game.players)
     params = {name: context.players[name].params for name in names}
     check_small(parameter_count(params))
-    # One vector a player: a dict of them would be put in the order of the names.
+    # One vector per player: raveling a dict of all players would sort them by name.
     pieces = [ravel_pytree(params[name]) for name in names]
     ends = np.cumsum([vector.size for vector, _ in pieces])
 
@@ -75,38 +75,42 @@ def field_jacobian(context: TurnContext) -> Array:
         v = field_at(context, moved)
         return jnp.concatenate([ravel_pytree(v[name])[0] for name in params])
 
-    # Reverse mode: the fast convolutions have no other.
+    # The fast convolutions have only reverse mode.
     return jax.jacrev(field)(jnp.concatenate([vector for vector, _ in pieces]))
 
 
 def check_small(number: int) -> None:
-    """Raises a ValueError where a game of `number` parameters is too large for its Jacobian to be formed."""
+    """Checks that a game of `number` parameters is small enough for its Jacobian to be formed.
+
+    Raises:
+      ValueError: if it has more than `MOST_PARAMETERS` parameters.
+    """
     if number > MOST_PARAMETERS:
         raise ValueError(
             f"The field's Jacobian is formed for games of up to {MOST_PARAMETERS} parameters, this one has "
-            f"{number}: take a smaller game, or the diagnostics 'path' and 'opposition' instead of 'eigenvalues'."
+            f"{number}: use a smaller game, or the diagnostics 'path' and 'opposition' instead of 'eigenvalues'."
         )
 
 
 def field_at(context: TurnContext, params: dict[str, Tree]) -> dict[str, Tree]:
     """The game's field of all players, at these parameters."""
     game = context.game
-    here = {name: context.players[name]._replace(params=params[name]) for name in game.players}
-    return (game.field or gradient_field)(Turn(tuple(game.players)), context.with_players(here))[0]
+    players = {name: context.players[name]._replace(params=params[name]) for name in game.players}
+    return (game.field or gradient_field)(Turn(tuple(game.players)), context.with_players(players))[0]
 
 
 def eigenvalues(context: ProbeContext) -> Metrics:
-    """Eigenvalues of the Jacobian of -v, the players' motion, for small games; a probe.
+    """A probe of the eigenvalues of the Jacobian of -v, the direction of motion, for small games.
 
-    Real parts below 0 everywhere mean that small enough simultaneous steps converge; eigenvalues near the
-    imaginary axis mean that the players circle each other (Mescheder et al., 2018, section 3).
+    If all real parts are negative, small enough simultaneous steps converge; eigenvalues near the imaginary axis
+    mean that the players rotate around each other (Mescheder et al., 2018, section 3).
 
     Returns:
       `field/eigenvalues_real` and `field/eigenvalues_imaginary`, both `[n]`, by ascending real, then imaginary
       part; `field/largest_real_part`; `field/rotation`, the largest |imaginary| over |eigenvalue|.
 
     Raises:
-      ValueError: as `field_jacobian`.
+      ValueError: if the game has more than `MOST_PARAMETERS` parameters.
     """
     values = jnp.linalg.eigvals(-field_jacobian(context))
     order = jnp.lexsort((values.imag, values.real))
@@ -126,13 +130,13 @@ def path_angles(
 ) -> tuple[Array, Array]:
     """The path angle and path norm between two points of a game.
 
-    At x_a = a x' + (1 - a) x, the angle's cosine is <x' - x, v(x_a)> / (||x' - x|| ||v(x_a)||). Where training
-    ends in a point that attracts, it jumps from -1 to 1 at a = 1; where players circle about it, there is a bump.
+    At x_a = a x' + (1 - a) x, the angle's cosine is <x' - x, v(x_a)> / (||x' - x|| ||v(x_a)||). If training ends
+    in an attracting point, it jumps from -1 to 1 at a = 1; if the players rotate around it, there is a bump.
 
     Args:
-      context: its players are x', whose model and objective states are taken; v is taken on its batch.
-      begin: x; the end of an earlier stretch of training.
-      positions: the a, A of them.
+      context: its players are x', whose model and objective states are used; v is evaluated on its batch.
+      begin: the players at x, an earlier point of training.
+      positions: the values of a, A of them.
 
     Returns:
       Cosines `[A]`, 0 where v is 0, and ||v(x_a)|| `[A]`.
@@ -147,24 +151,24 @@ def path_angles(
     direction = difference(last, first)
 
     def at(position: Array) -> tuple[Array, Array]:
-        here = jax.tree.map(lambda a, b: (position * b + (1 - position) * a).astype(b.dtype), first, last)
-        v = field_at(context, here)
+        params = jax.tree.map(lambda a, b: (position * b + (1 - position) * a).astype(b.dtype), first, last)
+        v = field_at(context, params)
         return tree_cosine(direction, v), tree_norm(v)
 
     return jax.lax.map(at, jnp.asarray(positions, jnp.float32))
 
 
 def path(context: ProbeContext) -> Metrics:
-    """`field/path_angle` and `field/path_norm`, `[11]`, from the first round to now; see `path_angles`; a probe."""
+    """A probe of `field/path_angle` and `field/path_norm`, `[11]`, since the first round; see `path_angles`."""
     angle, norm = path_angles(context, context.start.players)
     return {"field/path_angle": angle, "field/path_norm": norm}
 
 
 def distances(context: ProbeContext) -> Metrics:
-    """How far players are from where they were, over the length of where they were; a probe.
+    """A probe of the players' relative distances ||x - x_0|| / ||x_0|| to earlier parameters x_0.
 
     Returns:
-      `player/distance_to_start` of every player; `player/distance_to_average` of those that keep a moving average.
+      `player/distance_to_start` for every player; `player/distance_to_average` for those with a moving average.
     """
     metrics: Metrics = {}
     for name, player in context.state.players.items():
@@ -175,5 +179,5 @@ def distances(context: ProbeContext) -> Metrics:
     return metrics
 
 
-def _distance(here: Tree, there: Tree) -> Array:
-    return ratio(tree_norm(difference(here, there)), tree_norm(there))
+def _distance(params: Tree, reference: Tree) -> Array:
+    return ratio(tree_norm(difference(params, reference)), tree_norm(reference))

@@ -1,4 +1,4 @@
-"""How large the gradients of a turn are, and how far its players moved."""
+"""Norms of the gradients and of the updates of a turn."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gan_jax.types import Metrics
 
 
 def gradients(played: PlayedTurn) -> Metrics:
-    """Of every player of the turn, in all its parameters together.
+    """A diagnostic of the gradient and the update of every player of the turn, over all its parameters.
 
     Returns:
-      `player/gradient_norm`, the norm of the gradient that the optimiser was given (by the field, so modified
-      where that is), and `player/update_ratio`, the length of the step over that of the parameters before it:
-      about 1e-3 where the learning rate suits.
+      `player/gradient_norm`, the norm of the gradient that was passed to the optimiser (after the field's
+      modifications), and `player/update_ratio`, the norm of the update over that of the parameters before it: about
+      1e-3 for a suitable learning rate.
     """
     metrics: Metrics = {}
     for name in played.turn.players:
@@ -24,7 +24,7 @@ def gradients(played: PlayedTurn) -> Metrics:
 
 
 def layer_gradients(played: PlayedTurn) -> Metrics:
-    """The same layer by layer: `player/gradient_norm/layer` and `player/update_ratio/layer`."""
+    """A diagnostic like `gradients` for each layer: `player/gradient_norm/layer`, `player/update_ratio/layer`."""
     metrics: Metrics = {}
     for name in played.turn.players:
         old = layers(played.context.players[name].params)

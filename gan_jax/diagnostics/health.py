@@ -1,4 +1,4 @@
-"""What the alarms read: a few scalars at each log, which cost nothing between, so on unless they are turned off."""
+"""The metrics that the alarms read: a few scalars at each log, on by default since they cost nothing in between."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gan_jax.diagnostics.norms import tree_norm
 from gan_jax.diagnostics.probe import ProbeContext
-from gan_jax.diagnostics.scores import judges, saturation, wide_scores
+from gan_jax.diagnostics.scores import saturation, scoring_players, wide_scores
 from gan_jax.field import gradient_field
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
@@ -17,19 +17,19 @@ from gan_jax.schedule import Turn
 from gan_jax.types import Array, Metrics, Tree
 
 FEWEST_WEIGHTS = 100
-"""Below that many parameters the share of those at the largest size says nothing."""
+"""With fewer parameters than this the fraction at the largest magnitude is meaningless."""
 
 
 def health(played: PlayedTurn) -> Metrics:
-    """What separates a failing game from a healthy one.
+    """A diagnostic of the metrics that distinguish failing training from healthy training.
 
     Returns:
-      `player/gradient_norm` of every player; of those that score real and fake, `critic/score_real_variance`,
+      `player/gradient_norm` of every player; for those that score real and fake, `critic/score_real_variance`,
       `critic/score_fake_variance`, `critic/saturation` (logit objectives), `critic/relative_spread` and
       `critic/clipped_share`.
     """
     metrics: Metrics = {f"{name}/gradient_norm": tree_norm(grads) for name, grads in played.grads.items()}
-    for name, real, fake in judges(played):
+    for name, real, fake in scoring_players(played):
         scores = wide_scores(real), wide_scores(fake)
         metrics[f"{name}/score_real_variance"] = jnp.var(scores[0])
         metrics[f"{name}/score_fake_variance"] = jnp.var(scores[1])
@@ -42,10 +42,10 @@ def health(played: PlayedTurn) -> Metrics:
 
 
 def health_of_state(context: ProbeContext) -> Metrics:
-    """`health` of all players at once, as a probe.
+    """A probe that evaluates `health` for all players at once.
 
-    In every turn it would take a fifth of the time of a network of a hundred thousand parameters, whose arithmetic
-    is quick beside the number of its steps; at a log it takes one more turn.
+    In every turn it would take a fifth of the time of networks with a hundred thousand parameters; at a log it
+    costs one extra turn.
     """
     turn = Turn(tuple(context.game.players))
     grads, losses = (context.game.field or gradient_field)(turn, context)
@@ -53,9 +53,9 @@ def health_of_state(context: ProbeContext) -> Metrics:
 
 
 def spread(x: Array) -> Array:
-    """The root mean squared distance between two of the examples `[B, ...]`, drawn with replacement.
+    """The root mean squared distance between two random examples of `[B, ...]`, drawn with replacement.
 
-    It is the root of twice the trace of their covariance, so no pair is formed.
+    It is computed as the root of twice the trace of their covariance, without forming pairs.
 
     >>> float(spread(jnp.array([[0.0, 0.0], [3.0, 4.0]])))  # half of the pairs are 5 apart
     3.5355...
@@ -65,15 +65,15 @@ def spread(x: Array) -> Array:
 
 
 def relative_spread(real: Array, fake: Array) -> Array:
-    """The fakes' spread over the reals': near 0 where all fakes are alike; 1 where the reals have none."""
-    of_real = spread(real)
-    return jnp.where(of_real > 0, spread(fake) / jnp.where(of_real > 0, of_real, 1.0), 1.0)
+    """The samples' spread over the real examples': near 0 if all samples are equal; 1 if the real ones are."""
+    real_spread = spread(real)
+    return jnp.where(real_spread > 0, spread(fake) / jnp.where(real_spread > 0, real_spread, 1.0), 1.0)
 
 
 def clipped_share(params: Tree) -> Array:
-    """The share of parameters within .1 % of the largest size of all, in [0, 1].
+    """The fraction of parameters whose magnitude is within .1 % of the largest, in [0, 1].
 
-    Under weight clipping to [-c, c] that is the share that lies on the bound, whatever c; elsewhere next to none.
+    Under weight clipping to [-c, c] that is the fraction on the bound for any c; otherwise it is close to 0.
 
     >>> float(clipped_share({"w": jnp.array([0.01, -0.01, 0.002, 0.01])}))
     0.75

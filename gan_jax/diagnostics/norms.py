@@ -1,4 +1,4 @@
-"""Norms of parameter trees, whole and by layer."""
+"""Norms of parameter trees, in total and by layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gan_jax.types import Array, Tree
 
 
 def tree_norm(tree: Tree) -> Array:
-    """The Euclidean norm of all leaves together, in float32 or wider.
+    """The Euclidean norm over all leaves, in float32 or wider.
 
     >>> float(tree_norm({"a": jnp.array([3.0]), "b": jnp.array([[4.0]])}))
     5.0
@@ -19,13 +19,13 @@ def tree_norm(tree: Tree) -> Array:
 
 
 def tree_dot(first: Tree, second: Tree) -> Array:
-    """The inner product of two trees of one structure."""
+    """The inner product of two trees with the same structure."""
     parts = jax.tree.map(lambda a, b: jnp.sum(at_least_float32(a) * at_least_float32(b)), first, second)
     return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
 
 
 def tree_cosine(first: Tree, second: Tree) -> Array:
-    """The cosine of the angle between two trees; 0 where one of them is 0.
+    """The cosine of the angle between two trees; 0 if one of them is 0.
 
     >>> float(tree_cosine([jnp.array([2.0, 0.0])], [jnp.array([-3.0, 0.0])]))
     -1.0
@@ -34,18 +34,18 @@ def tree_cosine(first: Tree, second: Tree) -> Array:
 
 
 def difference(first: Tree, second: Tree) -> Tree:
-    """`first - second`, leaf by leaf."""
+    """The difference `first - second`, leaf by leaf."""
     return jax.tree.map(lambda a, b: at_least_float32(a) - at_least_float32(b), first, second)
 
 
 def ratio(above: Array, below: Array) -> Array:
-    """`above / below`, 0 where `below` is 0."""
+    """The quotient `above / below`, 0 where `below` is 0."""
     positive = below > 0
     return jnp.where(positive, above / jnp.where(positive, below, 1.0), 0.0)
 
 
 def layers(tree: Tree) -> dict[str, Tree]:
-    """The leaves of a parameter tree by layer: what lies beside each other, a kernel and its bias.
+    """The leaves of a parameter tree grouped by layer, such as a kernel and its bias.
 
     >>> sorted(layers({"Dense_0": {"kernel": 1, "bias": 2}, "scale": 3}))
     ['Dense_0', 'scale']
@@ -57,5 +57,5 @@ def layers(tree: Tree) -> dict[str, Tree]:
 
 
 def layer_name(path: tuple) -> str:
-    """A path of keys, joined by slashes; `all` where there is none, in a tree that is one array."""
+    """A path of keys joined by slashes; `all` for the empty path of a tree that is a single array."""
     return jax.tree_util.keystr(path, simple=True, separator="/") or "all"

@@ -1,4 +1,4 @@
-"""Probe: what is measured between dispatches, too expensive for every round."""
+"""Probes: measurements between dispatches that are too expensive for every round."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gan_jax.types import Metrics
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ProbeContext(TurnContext):
-    """What a probe sees: a turn's context on a batch that has just been played on, with a key of its own.
+    """The argument of a probe: a turn's context on the latest batch of training, with a separate key.
 
     Attributes:
       start: the state before the first round.
-      state: the state now.
+      state: the current state.
     """
 
     start: TrainState
@@ -24,6 +24,6 @@ class ProbeContext(TurnContext):
 
 
 class Probe(Protocol):
-    """Scalars or small vectors of a state, at each log: jitted, on one batch, nothing averaged over rounds."""
+    """A function that returns scalars or small vectors of a state; jitted, evaluated at each log on one batch."""
 
     def __call__(self, context: ProbeContext, /) -> Metrics: ...

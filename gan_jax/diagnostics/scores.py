@@ -1,4 +1,4 @@
-"""What a critic's scores say: histograms, accuracy, divergence estimates, and the slope by its input."""
+"""Diagnostics of a critic's scores: histograms, accuracy, divergence estimates, and gradients by its input."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gan_jax.types import Array, Metrics
 SATURATED = 0.01
 """A probability nearer than this to 0 or 1 counts as saturated."""
 SCORE_EDGES = np.sinh(np.linspace(-1, 1, 65) * math.asinh(1e6)).astype(np.float32) * np.float32(1e-3)
-"""64 bins from -1000 to 1000, even near 0 (about .0005 wide), five to a decade beyond; a single scale serves the
-scores of every objective."""
+"""64 bins from -1000 to 1000, equally wide near 0 (about .0005), five per decade beyond, so that the same scale
+serves the scores of every objective."""
 PROBABILITY_EDGES = np.linspace(0, 1, 21, dtype=np.float32)
 
 
-def judges(played: PlayedTurn) -> Iterator[tuple[str, CriticView, CriticView]]:
-    """The players of the turn whose losses are of real and fake scores: `(name, view of real, view of fake)`."""
+def scoring_players(played: PlayedTurn) -> Iterator[tuple[str, CriticView, CriticView]]:
+    """Yields `(name, view of real, view of fake)` for the players of the turn that score real and fake examples."""
     for name in played.turn.players:
         outputs = played.losses[name].outputs
         generates = isinstance(played.context.game.players[name].role, GeneratorRole)
@@ -39,36 +39,36 @@ def wide_scores(view: CriticView) -> Array:
     return at_least_float32(view.score).reshape(-1)
 
 
-def of_scores(statistics: Callable[[Array, Array, bool], Metrics]) -> Diagnostic:
-    """A diagnostic of every critic of the turn, from `(real [B], fake [B], are scores logits) -> metrics`."""
+def score_diagnostic(statistics: Callable[[Array, Array, bool], Metrics]) -> Diagnostic:
+    """Makes a diagnostic of every critic of the turn from `(real [B], fake [B], are scores logits) -> metrics`."""
 
     @functools.wraps(statistics)
     def diagnostic(played: PlayedTurn) -> Metrics:
         logits = played.context.game.objective.logits
         return {
             f"{name}/{metric}": value
-            for name, real, fake in judges(played)
+            for name, real, fake in scoring_players(played)
             for metric, value in statistics(wide_scores(real), wide_scores(fake), logits).items()
         }
 
     return diagnostic
 
 
-@of_scores
+@score_diagnostic
 def scores(real: Array, fake: Array, logits: bool) -> Metrics:
-    """Means and variances of a critic's scores; of a logit objective's probabilities D = sigmoid(score) too.
+    """A diagnostic of a critic's scores and, for logit objectives, of its probabilities D = sigmoid(score).
 
     Returns:
       `critic/score_real_mean`, `score_fake_mean`, `score_real_variance`, `score_fake_variance` (Var D(G(z)));
-      `critic/ranking`, the share of pairs in which the real example has the higher score, a half where they
-      cannot be told apart. Where the objective's scores are logits, `probability_real_mean`,
-      `probability_fake_mean`, `probability_fake_variance`, `accuracy`, `saturation` and `jsd_estimate` as well.
+      `critic/ranking`, the fraction of pairs in which the real example has the higher score, 1/2 if the critic
+      cannot distinguish them. If the objective's scores are logits, also `probability_real_mean`,
+      `probability_fake_mean`, `probability_fake_variance`, `accuracy`, `saturation` and `jsd_estimate`.
     """
     return moments(real, fake) | (logit_statistics(real, fake) if logits else {})
 
 
 def moments(real: Array, fake: Array) -> Metrics:
-    """Means and variances of scores `[B]`, and the share of pairs that are ranked right, ties half."""
+    """Means and variances of scores `[B]`, and the fraction of correctly ranked pairs; ties count 1/2."""
     pairs = min(real.shape[0], fake.shape[0])
     above = jnp.sign(real[:pairs] - fake[:pairs])
     return {
@@ -81,11 +81,12 @@ def moments(real: Array, fake: Array) -> Metrics:
 
 
 def logit_statistics(real: Array, fake: Array) -> Metrics:
-    """What scores `[B]` say as log-odds of being real, D = sigmoid(score).
+    """Statistics of scores `[B]` that are log-odds of being real, D = sigmoid(score).
 
     Returns:
-      Means of D, its variance on fakes; `accuracy` at D = 1/2, of real and fake alike, ties half; `saturation`, the
-      share of all examples with D within .01 of 0 or 1; `jsd_estimate`.
+      The means of D and its variance on samples; `accuracy` at the threshold D = 1/2, with equal weight for real
+      and fake, where ties count 1/2; `saturation`, the fraction of examples with D within .01 of 0 or 1;
+      `jsd_estimate`.
     """
     d_real, d_fake = jax.nn.sigmoid(real), jax.nn.sigmoid(fake)
     return {
@@ -99,7 +100,7 @@ def logit_statistics(real: Array, fake: Array) -> Metrics:
 
 
 def saturation(real: Array, fake: Array) -> Array:
-    """The share of both with D = sigmoid(score) within `SATURATED` of 0 or 1; real and fake weigh alike."""
+    """The fraction with D = sigmoid(score) within `SATURATED` of 0 or 1; real and fake have equal weight."""
     bound = math.log(1 / SATURATED - 1)
     return (jnp.mean(jnp.abs(real) > bound) + jnp.mean(jnp.abs(fake) > bound)) / 2
 
@@ -107,7 +108,7 @@ def saturation(real: Array, fake: Array) -> Array:
 def jsd_estimate(real: Array, fake: Array) -> Array:
     """L / 2 + log 2 with L = E log D(x) + E log(1 - D(G(z))): at most the Jensen-Shannon divergence, in nats.
 
-    A lower bound in expectation, met at the optimal critic; log 2 is the most it can be.
+    It is a lower bound in expectation, with equality at the optimal critic; its maximum is log 2.
 
     >>> float(jsd_estimate(jnp.zeros(3), jnp.zeros(3)))
     0.0
@@ -120,35 +121,36 @@ def jsd_estimate(real: Array, fake: Array) -> Array:
     return value / 2 + math.log(2)
 
 
-@of_scores
+@score_diagnostic
 def wasserstein(real: Array, fake: Array, logits: bool) -> Metrics:
-    """`critic/wasserstein_estimate`, E f(x) - E f(G(z)): at most K W1 in expectation, where f is K-Lipschitz.
+    """A diagnostic `critic/wasserstein_estimate`, E f(x) - E f(G(z)).
 
-    With weight clipping K is unknown: only the curve's course says something (Arjovsky et al., 2017, section 4).
+    It is at most K W1 in expectation if f is K-Lipschitz. With weight clipping K is unknown, and only the trend is
+    meaningful (Arjovsky et al., 2017, section 4).
     """
     return {"wasserstein_estimate": jnp.mean(real) - jnp.mean(fake)}
 
 
-@of_scores
+@score_diagnostic
 def histograms(real: Array, fake: Array, logits: bool) -> Metrics:
-    """`critic/score_real_histogram` and `score_fake_histogram`; `probability_...` too where scores are logits."""
+    """A diagnostic `critic/score_real_histogram`, `score_fake_histogram`; for logits also `probability_...`."""
     metrics: Metrics = {}
-    for kind, given in (("real", real), ("fake", fake)):
-        metrics[f"score_{kind}_histogram"] = histogram(given, SCORE_EDGES)
+    for kind, values in (("real", real), ("fake", fake)):
+        metrics[f"score_{kind}_histogram"] = histogram(values, SCORE_EDGES)
         if logits:
-            metrics[f"probability_{kind}_histogram"] = histogram(jax.nn.sigmoid(given), PROBABILITY_EDGES)
+            metrics[f"probability_{kind}_histogram"] = histogram(jax.nn.sigmoid(values), PROBABILITY_EDGES)
     return metrics
 
 
 def histogram(values: Array, edges: np.ndarray) -> Array:
-    """The share of values in each bin, with the edges beside them: means over rounds are histograms too.
+    """The fraction of values in each bin, stacked with the edges, so that means over rounds are histograms too.
 
     Args:
       values: `[B]`.
-      edges: `[K + 1]`, ascending; what lies outside counts in the outermost bins.
+      edges: `[K + 1]`, ascending; values outside count in the outermost bins.
 
     Returns:
-      `[2, K + 1]`: the edges, and below each the share between it and the one before; the first is 0.
+      `[2, K + 1]`: the edges, and for each the fraction of values between it and the edge before; the first is 0.
 
     >>> print(histogram(jnp.array([-9.0, 0.1, 0.2, 0.7]), np.array([0.0, 0.5, 1.0])))
     [[0.   0.5  1.  ]
@@ -162,21 +164,21 @@ def histogram(values: Array, edges: np.ndarray) -> Array:
 
 
 def input_gradients(played: PlayedTurn) -> Metrics:
-    """||grad_x D(x)|| at real, fake and interpolated examples, of the critic as it is in evaluation.
+    """A diagnostic of ||grad_x D(x)|| at real, fake and interpolated examples, for the critic in evaluation mode.
 
     Interpolates are e x + (1 - e) x_fake with e spread evenly over (0, 1). The parameters are those before the
-    step, conditions those of the real examples. Costs about as much as a gradient penalty at three points.
+    step, the conditions those of the real examples. It costs about as much as a gradient penalty at three points.
 
     Returns:
       `critic/input_gradient_real`, `_fake`, `_interpolates`: means of the norm for the score, and
-      `critic/input_gradient_interpolates_max`. For logit objectives also `critic/probability_gradient_...`, of
-      D = sigmoid(score), which vanishes where the critic is sure though that of the score does not.
+      `critic/input_gradient_interpolates_max`. For logit objectives also `critic/probability_gradient_...` for
+      D = sigmoid(score), whose gradient vanishes where the critic is certain even if that of the score does not.
     """
     metrics: Metrics = {}
     game = played.context.game
-    for name, real, fake in judges(played):
+    for name, real, fake in scoring_players(played):
         if not isinstance(game.players[name].role, CriticRole) or "score" not in real.outputs:
-            continue  # A critic of features alone (MMD-GAN) has no score to differentiate.
+            continue  # A critic with features only (MMD-GAN) has no score to differentiate.
         for kind, x in _points(real.x, fake.x).items():
             norm, score = _slope(played.context, name, x, real.inputs[1:])
             metrics[f"{name}/input_gradient_{kind}"] = jnp.mean(norm)

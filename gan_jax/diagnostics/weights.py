@@ -1,4 +1,4 @@
-"""What the layers' weights do to a vector's length."""
+"""Spectral norms of the layers' weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gan_jax.types import Array, Metrics
 
 
 def spectral_norms(context: ProbeContext) -> Metrics:
-    """The largest singular value of every kernel, `player/spectral_norm/layer/kernel`, a probe.
+    """A probe of the largest singular value of every kernel, `player/spectral_norm/layer/kernel`.
 
-    A convolution's kernel is read as the matrix `[everything else, out]`. These are the parameters as they are
+    A convolution's kernel is reshaped to the matrix `[everything else, out]`. The parameters are those that are
     stored: a layer with spectral normalisation divides by this number.
     """
     return {
@@ -34,5 +34,5 @@ def spectral_norm(kernel: Array) -> Array:
     matrix = at_least_float32(kernel.reshape(-1, kernel.shape[-1]))
     if matrix.shape[0] < matrix.shape[1]:
         matrix = matrix.T
-    # The Gram matrix of the shorter side: a convolution's has 512 rows where the kernel has 8,192.
+    # The Gram matrix of the shorter side is small: 512 rows for a convolution's kernel with 8,192.
     return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(matrix.T @ matrix)[-1], 0.0))

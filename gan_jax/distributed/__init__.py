@@ -1,1 +1,1 @@
-"""Where a run lies on its devices: meshes, shardings, many seeds, many hosts, compiler options."""
+"""Distribution of a run over devices: meshes, shardings, many seeds, many hosts, compiler options."""

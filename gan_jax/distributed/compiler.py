@@ -1,4 +1,4 @@
-"""Options of the compiler that were measured to pay."""
+"""Compiler options that were measured to be faster."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax
 
 # On CPU: small matrix products through XLA's own kernels and 512-bit vectors instead of the fused library calls,
 # 1.2 to 1.4 times the rounds a second on networks 128 wide and 1.1 times on convolutions (benchmarks/ring.py); and
-# barriers that stay: `networks.convolution` and `functional.channels` keep with them what they read from being
-# computed several times, 1.1 times the rounds of DCGANs and of residual networks.
+# optimisation barriers that are not removed: `networks.convolution` and `functional.channels` use them so that
+# operands are not computed several times, 1.1 times the rounds of DCGANs and of residual networks.
 _CPU: dict[str, str | bool | int | float] = {
     "xla_cpu_experimental_ynn_fusion_type": "",
     "xla_cpu_prefer_vector_width": 512,
@@ -19,7 +19,7 @@ _CPU: dict[str, str | bool | int | float] = {
 
 @functools.cache
 def compiler_options() -> dict[str, str | bool | int | float]:
-    """Options for `jax.jit(..., compiler_options=...)` on the default backend; none where it does not know them."""
+    """Options for `jax.jit(..., compiler_options=...)` on the default backend; none if it does not know them."""
     if jax.default_backend() != "cpu":
         return {}
     try:

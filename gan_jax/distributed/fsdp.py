@@ -1,8 +1,7 @@
 """Parameters and optimiser state sharded over the mesh's `fsdp` axis, for networks that one device cannot hold.
 
-Every large array is sharded over the devices of the axis. A network's parameters are gathered where a call uses
-them, and again in its backward pass, so that no device keeps the gathered ones between the two; its gradients are
-sharded again.
+Every large array is sharded over the devices of the axis. A network's parameters are gathered for each call, and
+again in its backward pass, so that no device keeps the gathered parameters in between; gradients are sharded again.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _GATHERED = "gathered parameters"
 
 
 def sharded_spec(shape: tuple[int, ...], parts: int) -> PartitionSpec:
-    """How an array is sharded in `parts` parts: along its largest dimension that divides, the later of equal ones.
+    """The sharding of an array in `parts` parts: along its largest divisible dimension, the later of equal ones.
 
     >>> sharded_spec((3, 3, 256, 512), 8), sharded_spec((5, 4096), 8), sharded_spec((512,), 8)
     (P(None, None, None, 'fsdp'), P(None, 'fsdp'), P())
@@ -73,7 +72,7 @@ def _gather_for_calls(network: Network, parts: int) -> Network:
             gathered = jax.tree.map(lambda p: checkpoint_name(_gather(p, parts), _GATHERED), params)
             return network.apply(gathered, model_state, *inputs, train=train, key=key)
 
-        # What is kept for the backward pass is everything but the gathered parameters.
+        # Everything except the gathered parameters is kept for the backward pass.
         keep = jax.checkpoint_policies.save_anything_except_these_names(_GATHERED)
         return jax.checkpoint(call, policy=keep)(params, model_state, inputs, key)
 

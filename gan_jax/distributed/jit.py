@@ -26,7 +26,7 @@ from gan_jax.types import Metrics, Tree
 def compile_jit(
     game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
 ) -> Run:
-    """A rollout whose batches are sharded over the mesh, and whose state lies as `state_shardings` says."""
+    """A rollout whose batches are sharded over the mesh, and whose state is sharded by `state_shardings`."""
     replicated = NamedSharding(mesh, PartitionSpec())
     parts = mesh.shape.get(FSDP_AXIS, 1)
     if parts > 1:

@@ -1,4 +1,4 @@
-"""How a run lies on its devices: where the state and the batches are, and the programs compiled for it."""
+"""The layout of a run on its devices: the shardings of state and batches, and the programs compiled for them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from gan_jax.types import Array, Key, Tree
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
-    """How a run lies on its devices.
+    """The layout of a run on its devices.
 
     Attributes:
-      mesh: its axes share every batch.
-      replicated: the sharding of what every device holds completely.
-      place: replicates a tree (the data that stay on the devices).
-      shardings: `state or its shapes -> where each of its leaves lies`.
-      begin: `(key -> state, key) -> state`, made where it lies.
-      local_source: the source as this process reads it; of several processes, each reads its devices' examples.
+      mesh: the mesh over which batches are sharded.
+      replicated: the sharding of replicated arrays.
+      place: puts `device_data` on the devices.
+      shardings: `state or its shapes -> shardings of its leaves`.
+      begin: `(key -> state, key) -> state`, computed with its sharding.
+      local_source: the source as this process reads it: only the examples of its devices.
       pick: `(host_batches of that source, round, turn) -> the host batch of that turn`, on the devices.
       compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`; the state
         is donated, and the host batches are those of `local_source(source)`.
-      message: what the user should know of it, if anything.
+      message: information for the user, if any.
     """
 
     mesh: Mesh
@@ -54,13 +54,17 @@ class Layout:
 def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None = None) -> Layout:
     """Data parallelism by `jit` and `NamedSharding`, or by `pmap`; with sharded parameters by `fsdp`.
 
-    Under `jit` and `fsdp` the program is that of one device on the global batch: batch statistics are global.
+    Under `jit` and `fsdp` the program is that of one device on the global batch, with global batch statistics.
     Under `pmap` each replica has its shard of the batch, its draws and its batch statistics; gradients and
     statistics are averaged. `fsdp` shards large parameters and their optimiser state over all devices;
     `data:2,fsdp:4` over groups of four.
 
+    Args:
+      parallelism: `jit`, `pmap`, `fsdp`, or a mesh such as `data:2,fsdp:4`.
+      devices: the devices to use; all by default.
+
     Raises:
-      LayoutError: if the parallelism is unknown, or the devices at hand cannot take it.
+      LayoutError: if the parallelism is unknown, or not possible with these devices.
     """
     devices = jax.devices() if devices is None else devices
     mesh = make_mesh(mesh_shape(parallelism, len(devices)), devices)
@@ -68,7 +72,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
     shardings = functools.partial(state_shardings, mesh=mesh)
 
     def begin(make: Callable[[Key], TrainState], key: Key) -> TrainState:
-        # The key goes in as its data: processes share numpy arrays, not one another's devices.
+        # The key is passed as a numpy array, which all processes have, since each sees only its own devices.
         data, impl = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
 
         def from_data(data: Array) -> TrainState:
@@ -78,7 +82,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         return jax.jit(from_data, out_shardings=places)(data)
 
     if parallelism == "pmap" and jax.process_count() > 1:
-        raise LayoutError("parallelism=pmap is for one process: take jit on several hosts.")
+        raise LayoutError("parallelism=pmap is for one process: use jit on several hosts.")
     compiler = compile_pmap if parallelism == "pmap" else compile_jit
 
     def compile_(

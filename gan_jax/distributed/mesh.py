@@ -1,4 +1,4 @@
-"""Meshes of devices: their shapes, and whether they divide a batch."""
+"""Meshes of devices, and checks that they divide batches."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ PARALLELISMS = ("jit", "pmap", "fsdp")
 
 
 class LayoutError(ValueError):
-    """A layout that the devices at hand cannot take."""
+    """A layout that is not possible with the available devices."""
 
 
 def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of the given axes over all devices (or those given), its shardings chosen by the compiler."""
+    """A mesh with these axes over `devices`, by default all, with shardings chosen by the compiler."""
     devices = jax.devices() if devices is None else devices
     axes = (AxisType.Auto,) * len(shape)
     return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=axes, devices=devices)
 
 
 def mesh_shape(parallelism: str, devices: int) -> dict[str, int]:
-    """The axes that a parallelism asks for: `jit`, `pmap`, `fsdp`, or sizes as in `data:2,fsdp:4`.
+    """The axes of a parallelism: `jit`, `pmap`, `fsdp`, or sizes as in `data:2,fsdp:4`.
 
     >>> mesh_shape("fsdp", 8), mesh_shape("data:2,fsdp:4", 8)
     ({'data': 1, 'fsdp': 8}, {'data': 2, 'fsdp': 4})
 
     Raises:
-      LayoutError: if it is none of these, or the sizes do not make up the devices.
+      LayoutError: if it is none of these, or the product of the sizes is not the number of devices.
     """
     if parallelism in ("jit", "pmap"):
         return {DATA_AXIS: devices}
@@ -54,19 +54,19 @@ def mesh_shape(parallelism: str, devices: int) -> dict[str, int]:
 
 
 def check_divides(examples: int, devices: int, what: str = "batch") -> None:
-    """Checks that the devices divide a batch.
+    """Checks that the number of devices divides the batch size.
 
     Args:
-      examples: B.
-      devices: how many devices share it.
-      what: named in the error.
+      examples: the batch size B.
+      devices: the number of devices over which the batch is sharded.
+      what: the name of the batch in the error.
 
     Raises:
-      LayoutError: naming both numbers.
+      LayoutError: if it does not.
     """
     if examples % devices:
         raise LayoutError(
-            f"The {what} of {examples} examples cannot be divided over {devices} devices: choose a batch size "
+            f"The {what} of {examples} examples cannot be sharded over {devices} devices: choose a batch size "
             f"that is a multiple of {devices}."
         )
 
@@ -77,11 +77,11 @@ def batch_axes(mesh: Mesh) -> tuple[str, ...]:
 
 
 def mesh_of(state: TrainState) -> Mesh | None:
-    """The mesh of several devices that the state lies on, or `None`."""
+    """The mesh of the state, or `None` if it is on a single device."""
     mesh = getattr(getattr(state.step, "sharding", None), "mesh", None)
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
 def replicated_on(mesh: Mesh | None) -> NamedSharding | None:
-    """Where results are replicated on every device, so that every process can read them; `None` on one device."""
+    """The sharding that replicates results, so that every process can read them; `None` on a single device."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec())

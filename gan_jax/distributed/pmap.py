@@ -32,7 +32,7 @@ def compile_pmap(
     game = dataclasses.replace(game, field=replica_mean(game.field or gradient_field, DATA_AXIS))
 
     def get_shard(device_data: Tree, host_batch: Tree) -> Batch:
-        # The device draws the complete batch: each replica takes its shard of it.
+        # Each device draws the complete batch and takes its shard.
         index = jax.lax.axis_index(DATA_AXIS)
 
         def shard(x: Array) -> Array:

@@ -26,19 +26,19 @@ SEED_AXIS = "seed"
 
 
 def _state_fields(common: Any, per_seed: Any) -> Any:
-    """What holds of a state's fields: rounds and batches are counted in common, so that a lazy term's condition
-    stays a single condition; everything else differs between the seeds."""
+    """A `TrainState` of properties: `step` and `cursor` are common to all seeds, so that a lazy term has a single
+    condition; all other fields differ between the seeds."""
     return TrainState(common, common, per_seed, per_seed, per_seed)
 
 
 def stacked(states: Sequence[TrainState]) -> TrainState:
-    """The states of several seeds as a single one, `[S, ...]`; `step` and `cursor` are common."""
+    """Stacks the states of several seeds, `[S, ...]`; `step` and `cursor` are common."""
     stack = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
     return stack._replace(step=states[0].step, cursor=states[0].cursor)
 
 
 def state_of(state: TrainState, seed: int) -> TrainState:
-    """The state of a single seed, by its place, on one device."""
+    """The state of a single seed, by its index, on one device."""
     device = jax.devices()[0]
     return jax.device_put(_pick(jax.device_put(state, device), seed), device)
 
@@ -50,15 +50,15 @@ def _pick(state: TrainState, seed: Array) -> TrainState:
 
 
 def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
-    """A source of all seeds' batches, `[count, S, ...]`, and which leaves of its `device_data` differ between them.
+    """A source of all seeds' batches, `[count, S, ...]`, and which leaves of its `device_data` differ by seed.
 
-    Data that all seeds share are kept once; data that differ (a seed, a split drawn by it) are stacked.
+    Data that are equal for all seeds are stored once; data that differ (a seed, a split drawn by it) are stacked.
 
     Raises:
       LayoutError: if a source is an iterator with a state, or the data are of different shapes.
     """
     if any(source.state is not None for source in sources):
-        raise LayoutError("Several seeds need data that are read by number, not a stream that has a state.")
+        raise LayoutError("Several seeds need data that are read by index, not a stream with a state.")
     shapes = {str(jax.tree.map(np.shape, source.device_data)) for source in sources}
     if len(shapes) > 1:
         raise LayoutError("Several seeds need data of the same shapes, but those of these seeds differ.")
@@ -94,19 +94,19 @@ def make_seeds_layout(
     devices: Sequence[jax.Device] | None = None,
     side_by_side: bool | None = None,
 ) -> Layout:
-    """As many of the devices as divide the seeds take equal numbers of them; a seed is never split over devices.
+    """A layout for several seeds, which are distributed evenly over as many devices as possible.
 
-    A device plays its seeds one after the other, or side by side by `vmap`. On a CPU side by side gains nothing,
-    and is slower where kernels become grouped convolutions; one after the other, each seed's result is that of a
-    run of this seed only, bit for bit.
+    A seed is never sharded over devices. A device trains its seeds in sequence, or side by side by `vmap`. On a CPU
+    side by side is not faster, and slower if kernels become grouped convolutions; in sequence, each seed's result
+    equals that of a run of only this seed bit for bit.
 
     Args:
-      sources: one for each seed, from the first seed on.
-      devices: all by default.
-      side_by_side: `None` is one after the other on CPU, side by side elsewhere.
+      sources: one source per seed, in the order of the seeds.
+      devices: the devices to use; all by default.
+      side_by_side: by default in sequence on a CPU and side by side elsewhere.
 
     Raises:
-      LayoutError: if this is one of several processes, or the sources do not fit each other.
+      LayoutError: if this is one of several processes, or the sources do not match.
     """
     if jax.process_count() > 1:
         raise LayoutError(
@@ -125,7 +125,7 @@ def make_seeds_layout(
         return _state_fields(replicated, sharded)
 
     def begin(make: Callable[[Key], TrainState], keys: Key) -> TrainState:
-        single = jax.jit(make)  # one at a time, as in a run of a single seed
+        single = jax.jit(make)  # the same program as in a run of a single seed
         state = stacked([single(key) for key in keys])
         return jax.device_put(state, shardings(state))
 
@@ -168,13 +168,14 @@ def _compile(
     is_per_seed = jax.tree.leaves(per_seed)
 
     def split(device_data: Tree) -> tuple[list[Any], Callable[[list[Any]], Tree]]:
-        """The leaves that differ between seeds, and how the data are put together with those of a single seed."""
+        """The leaves that differ between seeds, and a function that joins those of a seed with the common ones."""
         leaves, structure = jax.tree.flatten(device_data)
 
         def join(seed_leaves: list[Any]) -> Tree:
-            left = iter(seed_leaves)
+            remaining = iter(seed_leaves)
             return jax.tree.unflatten(
-                structure, [next(left) if p else leaf for p, leaf in zip(is_per_seed, leaves, strict=True)]
+                structure,
+                [next(remaining) if p else leaf for p, leaf in zip(is_per_seed, leaves, strict=True)],
             )
 
         return [leaf for p, leaf in zip(is_per_seed, leaves, strict=True) if p], join

@@ -1,4 +1,4 @@
-"""What goes from the host to the devices: local shards of batches, and trees that are replicated."""
+"""Transfer from the host to the devices: local shards of batches, and replicated trees."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Run: TypeAlias = Callable[[TrainState, Tree, Any, int], tuple[TrainState, Metric
 
 @dataclasses.dataclass(frozen=True)
 class LocalShard:
-    """Which parts of every batch this process's devices hold.
+    """The parts of every batch that this process's devices hold.
 
     Attributes:
-      parts: of the `total` equal parts of a batch, in order.
-      total: one for each device of the mesh.
+      parts: the indices of these parts, in order.
+      total: the number of equal parts of a batch, one per device of the mesh.
     """
 
     parts: tuple[int, ...]
@@ -39,10 +39,10 @@ class LocalShard:
         return cls(tuple(parts), mesh.size)
 
     def local_source(self, source: Source) -> Source:
-        """The source, reading no more than this shard where it can.
+        """The source, restricted to this shard if it can be read in parts.
 
         Raises:
-          LayoutError: if the devices do not divide its batches.
+          LayoutError: if the number of devices does not divide its batch size.
         """
         check_divides(source.batch_size, self.total)
         read = source.host_batch_shards
@@ -53,7 +53,7 @@ class LocalShard:
         )
 
     def batch_size(self, local: int) -> int:
-        """B, of a batch of which this process holds `local` examples."""
+        """The batch size B, if this process holds `local` examples of each batch."""
         return local * self.total // len(self.parts)
 
 
@@ -66,7 +66,7 @@ class LocalRows:
 
 
 def put(tree: Tree, sharding: NamedSharding) -> Tree:
-    """Puts a tree that this process holds completely where `sharding` says."""
+    """Puts a tree that this process holds completely on the devices of `sharding`."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
@@ -78,7 +78,7 @@ def put(tree: Tree, sharding: NamedSharding) -> Tree:
 
 
 def _put_rows(x: np.ndarray, sharding: NamedSharding, shard: LocalShard) -> Array:
-    """`[K, T, rows of this process, ...]` as its part of `[K, T, B, ...]`."""
+    """Makes the global array `[K, T, B, ...]` from the rows of this process, `[K, T, rows, ...]`."""
     examples = shard.batch_size(x.shape[2])
     size = examples // shard.total
 
@@ -90,15 +90,15 @@ def _put_rows(x: np.ndarray, sharding: NamedSharding, shard: LocalShard) -> Arra
 
 
 def host_batch_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
-    """`[K, T, B, ...]` is sharded along B; `[K, T]` (the numbers of batches drawn on the device) is replicated."""
+    """The sharding of host batches: `[K, T, B, ...]` along B; `[K, T]` (indices of drawn batches) replicated."""
     return PartitionSpec(None, None, batch_axes(mesh)) if leaf.ndim > 2 else PartitionSpec()
 
 
 def send(host_batches: Any, mesh: Mesh) -> Any:
-    """Puts host batches on the devices, `[K, T, B, ...]` along B.
+    """Puts host batches on the devices, `[K, T, B, ...]` sharded along B.
 
     Raises:
-      LayoutError: if the devices do not divide a batch.
+      LayoutError: if the number of devices does not divide a batch size.
     """
     shard = LocalShard.on(mesh)
     is_local = isinstance(host_batches, LocalRows)
@@ -115,10 +115,10 @@ def send(host_batches: Any, mesh: Mesh) -> Any:
 
 @jax.jit
 def first_batch(host_batches: Any) -> Any:
-    """The first turn's batch of the first round, of what is on the devices."""
+    """The first turn's host batch of the first round, from host batches on the devices."""
     return jax.tree.map(lambda x: x[0, 0], host_batches)
 
 
 def is_drawn(host_batches: Any) -> bool:
-    """Whether the host sends only the numbers of batches, which are drawn on the device."""
+    """Tells whether host batches hold only the indices of batches that are drawn on the device."""
     return all(leaf.ndim <= 2 for leaf in jax.tree.leaves(host_batches))

@@ -1,1 +1,1 @@
-"""What can be said of a state: samples, scores, tables, descriptions."""
+"""Evaluation of states: samples, scores, tables, descriptions."""

@@ -1,4 +1,4 @@
-"""Batches of a source outside of training: on the devices of a state, and its examples in order."""
+"""Batches of a source outside training: on the devices of a state, or as examples in order."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from gan_jax.types import Batch, Tree
 
 
 def get_batch(source: Source, state: TrainState, host_batch: Any, device_data: Tree = None) -> Batch:
-    """One batch on the state's devices, from its share of `source.host_batches`.
+    """Makes a batch on the state's devices from an entry of `source.host_batches`.
 
     Args:
       source: the data.
-      state: on the devices in question.
-      host_batch: what the host sends for this batch.
-      device_data: `source.device_data` where it is on the devices already.
+      state: a state on the devices that are to hold the batch.
+      host_batch: the host's data for this batch.
+      device_data: `source.device_data`, if it is on the devices already.
     """
     device_data = source.device_data if device_data is None else device_data
-    with share_batch(state, jax.eval_shape(source.get_batch, device_data, host_batch)):
-        return _fetcher(source)(device_data, host_batch)
+    with batch_mesh(state, jax.eval_shape(source.get_batch, device_data, host_batch)):
+        return _jitted_get_batch(source)(device_data, host_batch)
 
 
 @functools.lru_cache(maxsize=8)
-def _fetcher(source: Source) -> Callable[[Tree, Any], Batch]:
+def _jitted_get_batch(source: Source) -> Callable[[Tree, Any], Batch]:
     return jax.jit(source.get_batch)
 
 
-def share_batch(state: TrainState, batch: Batch) -> contextlib.AbstractContextManager[Any]:
-    """Within the state's mesh where its devices divide the batch; a batch that they do not is whole on each."""
+def batch_mesh(state: TrainState, batch: Batch) -> contextlib.AbstractContextManager[Any]:
+    """The context of the state's mesh if its size divides the batch; otherwise the batch is to be replicated."""
     mesh = mesh_of(state)
     if mesh is None:
         return contextlib.nullcontext()
-    divided = all(leaf.shape[0] % mesh.size == 0 for leaf in jax.tree.leaves(batch))
-    return jax.set_mesh(mesh) if divided else contextlib.nullcontext()
+    divisible = all(leaf.shape[0] % mesh.size == 0 for leaf in jax.tree.leaves(batch))
+    return jax.set_mesh(mesh) if divisible else contextlib.nullcontext()
 
 
-def batches_of(source: Source) -> Iterator[Any]:
-    """What the host sends for one batch after the other, from the first; only forward, as a stream is read."""
+def iterate_host_batches(source: Source) -> Iterator[Any]:
+    """Yields the host's data of single batches in order, from the first; a stream can only be read forward."""
     return _forward(source.host_batches)
 
 
@@ -60,17 +60,17 @@ def _forward(batches: Callable[[int, int], Any]) -> Iterator[Any]:
 def source_examples(
     source: Source, n: int, host_batch_iterator: Iterator[Any] | None = None, entry: str = "x"
 ) -> np.ndarray:
-    """The first `n` examples of a source, or all where it has fewer, as the critic's first input sees them.
+    """The first `n` examples of a source, or all if it has fewer.
 
-    Reads the source from its beginning, so not while it trains. No example comes twice, even of a source that draws
-    with replacement.
+    The source is read from its beginning, so it must not be in use for training. No example comes twice, even if
+    the source draws with replacement.
 
     Args:
       source: the data.
-      n: how many at most.
-      host_batch_iterator: where to take batches from; `batches_of(source)` if `None`. A source that draws with
-        replacement is read through its `epoch_batches` all the same.
-      entry: of the batches.
+      n: the largest number of examples.
+      host_batch_iterator: the batches to read; `iterate_host_batches(source)` by default. A source that draws with
+        replacement is read through its `epoch_batches` instead.
+      entry: the entry of the batches that holds the examples.
 
     Returns:
       `[n, ...]`, floats; images in [-1, 1].
@@ -81,7 +81,7 @@ def source_examples(
     if source.epoch_batches is not None:
         host_batch_iterator = _forward(source.epoch_batches)
     elif host_batch_iterator is None:
-        host_batch_iterator = batches_of(source)
+        host_batch_iterator = iterate_host_batches(source)
     while sum(map(len, parts)) < wanted:
-        parts.append(np.asarray(_fetcher(source)(device_data, next(host_batch_iterator))[entry]))
+        parts.append(np.asarray(_jitted_get_batch(source)(device_data, next(host_batch_iterator))[entry]))
     return np.concatenate(parts)[:wanted]

@@ -1,7 +1,8 @@
-"""What a run is made of, without running it: parameters, turns, terms, and the operations of a round."""
+"""A description of a run without running it: parameters, turns, terms, and the operations of a round."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from gan_jax.data.source import Source
 from gan_jax.game import Game, TurnContext
 from gan_jax.network import parameter_count
-from gan_jax.networks.describe import describe as describe_network
+from gan_jax.networks.describe import describe_network
 from gan_jax.play import apply_turn
 from gan_jax.schedule import Schedule, Turn
 from gan_jax.state import Players
@@ -20,10 +21,10 @@ from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Metrics
 
 
-def describe(experiment: Experiment) -> str:
-    """The players' parameters, the schedule, the objective, and what a round costs, for the terminal.
+def describe_run(experiment: Experiment) -> str:
+    """A text with the players' parameters, the schedule, the objective, and the cost of a round.
 
-    Each kind of turn is compiled once, for one device.
+    Each kind of turn is compiled once, for a single device.
     """
     game = experiment.game
     parts = [describe_network(player.network, name) for name, player in game.players.items()]
@@ -53,24 +54,19 @@ def _facts(experiment: Experiment) -> list[str]:
 
 
 def schedule_text(schedule: Schedule) -> str:
-    """A schedule in a line; `again` is a turn on the preceding turn's batch.
+    """A schedule on one line; `again` marks a turn on the preceding turn's batch.
 
     >>> from gan_jax.schedule import alternating, simultaneous
     >>> schedule_text(alternating(5)), schedule_text(simultaneous())
     ('5 x critic, generator', 'critic + generator')
     """
-    words: list[tuple[str, int]] = []
-    for turn in schedule:
-        name = " + ".join(turn.players) + ("" if turn.fresh else " (again)")
-        if words and words[-1][0] == name:
-            words[-1] = name, words[-1][1] + 1
-        else:
-            words.append((name, 1))
-    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in words)
+    names = (" + ".join(turn.players) + ("" if turn.fresh else " (again)") for turn in schedule)
+    runs = ((name, len(list(group))) for name, group in itertools.groupby(names))
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in runs)
 
 
 def _costs(experiment: Experiment) -> list[str]:
-    """A line for each kind of turn and one for the round."""
+    """A line for each kind of turn, and one for the round."""
     game = experiment.game
     counts = Counter(turn.players for turn in game.schedule)
     rows, total = [], 0.0
@@ -81,12 +77,12 @@ def _costs(experiment: Experiment) -> list[str]:
     rows.append(["a round", f"{quantity(total)}FLOP"])
     return [
         text_table(rows),
-        "As the compiler counts on one device; what a loop inside a turn repeats (unrolling) counts once.",
+        "As counted by the compiler on one device; the body of a loop inside a turn (unrolling) counts once.",
     ]
 
 
 def turn_flops(game: Game, source: Source, turn: Turn) -> float:
-    """Floating-point operations of one turn on one batch, as the compiler counts its program's."""
+    """The floating-point operations of a turn on a single batch, as the compiler counts them."""
 
     def play(players: Players, batch: Batch, seed: jax.Array) -> tuple[Players, Metrics]:
         context = TurnContext(game, players, batch, jnp.int32(0), jax.random.key(seed))

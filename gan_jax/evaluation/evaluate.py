@@ -1,7 +1,7 @@
-"""Evaluations: scores of samples, and every player's loss on one batch.
+"""Evaluations: scores of samples, and every player's loss on a batch.
 
-A state that lies on several devices is evaluated on all of them: examples are shared, and the numbers are those of
-one device to rounding.
+A state on several devices is evaluated on all of them: examples are sharded, and the results equal those of one
+device up to rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
-from gan_jax.evaluation.batches import get_batch, share_batch
+from gan_jax.evaluation.batches import batch_mesh, get_batch
 from gan_jax.evaluation.sampling import generators_of, sample
 from gan_jax.game import Game, GeneratorRole, TurnContext
 from gan_jax.keys import named_key
@@ -27,20 +27,20 @@ from gan_jax.types import Batch, Metrics
 
 
 def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = None) -> dict[str, Any]:
-    """What the experiment's evaluations say of samples, and every player's loss and scores on one batch.
+    """Runs the experiment's evaluations on samples, and computes every player's loss and scores on a batch.
 
-    Where a generator keeps a moving average, its samples stand beside those of the parameters themselves, drawn
-    from the same latents. Where there are several generators, each one's numbers have its name in front.
+    If a generator keeps a moving average, both the averaged and the current parameters are evaluated, with the
+    same latents. With several generators the metrics of each are prefixed with its name.
 
     Args:
-      experiment: whose evaluations.
-      state: what is evaluated.
-      batch: as `get_batch` gives it; the next of the source if `None`, which a stream then has behind it.
+      experiment: the experiment with its evaluations.
+      state: the state to evaluate.
+      batch: a batch from `get_batch`; by default the next of the source, which consumes it from a stream.
 
     Returns:
-      For JSON: `step`, `evaluation_samples`, `seed`; `samples`, by `ema` and `raw` the numbers by name;
-      `fingerprints`, by evaluation what its scores depend on, which `metrics` those are and why others were
-      `left_out`; `players`.
+      A dict for JSON: `step`, `evaluation_samples`, `seed`; `samples`, the metrics by name for `ema` and `raw`;
+      `fingerprints`, for each evaluation what its scores depend on, their names `metrics`, and the reasons for
+      those `left_out`; `players`, the losses and scores.
     """
     key = named_key(jax.random.key(experiment.seed), "evaluation")
     game = experiment.game
@@ -63,11 +63,11 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
             )
             prefix = "" if len(generators) == 1 else f"{player}/"
             for name, evaluation in experiment.evaluations_of(player).items():
-                found: Any = evaluation(drawn)
-                if hasattr(found, "fingerprint"):
-                    fingerprints[f"{prefix}{name}"] = _fingerprint(found, prefix)
-                    found = found.values
-                samples[kind] |= {f"{prefix}{metric}": value for metric, value in found.items()}
+                result: Any = evaluation(drawn)
+                if hasattr(result, "fingerprint"):
+                    fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
+                    result = result.values
+                samples[kind] |= {f"{prefix}{metric}": value for metric, value in result.items()}
     return {
         "step": int(state.step),
         "evaluation_samples": experiment.evaluation_samples,
@@ -88,21 +88,21 @@ def _fingerprint(scores: Any, prefix: str) -> dict[str, Any]:
 
 
 def log_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation's numbers by one name each, and the fingerprints in words, for `metrics.jsonl`.
+    """The fields of an evaluation for `metrics.jsonl`: its numbers by flat names, and the fingerprints as text.
 
     >>> log_of({"step": 7, "samples": {"raw": {"frechet": 1.5}}, "fingerprints": {}, "players": {}})
     {'evaluation/samples/raw/frechet': 1.5}
     """
-    words = {
+    texts = {
         f"evaluation/fingerprint/{name}": ", ".join(f"{k} {v}" for k, v in mark.items() if k != "metrics")
         for name, mark in evaluation["fingerprints"].items()
     }
     numbers = _flat({part: evaluation[part] for part in ("samples", "players")}, "evaluation")
-    return {**numbers, **words}
+    return {**numbers, **texts}
 
 
 def numbers_of(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """An evaluation's numbers, by which the best checkpoint is chosen.
+    """An evaluation's numbers by name, from which the best checkpoint is chosen.
 
     >>> numbers_of({"samples": {"ema": {"frechet": 1.5}, "raw": {"frechet": 2.0}}, "players": {}})
     {'frechet': 1.5, 'samples/ema/frechet': 1.5, 'samples/raw/frechet': 2.0}
@@ -126,20 +126,23 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 def losses_and_scores(
     experiment: Experiment, state: TrainState, batch: Batch | None = None
 ) -> dict[str, float]:
-    """Every player's loss terms and the mean and standard deviation of its scores, on one batch.
+    """Every player's loss terms, and the mean and standard deviation of its scores, on a batch.
 
     Args:
-      experiment: whose players.
-      state: their parameters.
+      experiment: the experiment.
+      state: the state to evaluate.
       batch: as in `evaluate`.
+
+    Returns:
+      Numbers named `player/metric`.
     """
     source = experiment.source
     if batch is None:
         host_batch = jax.tree.map(lambda x: x[0], source.host_batches(int(state.cursor), 1))
         batch = get_batch(source, state, host_batch)
-    with share_batch(state, batch):
-        found = _losses(experiment.game, mesh_of(state))(state, batch)
-    return {name: float(value) for name, value in found.items()}
+    with batch_mesh(state, batch):
+        metrics = _losses(experiment.game, mesh_of(state))(state, batch)
+    return {name: float(value) for name, value in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Probes: what is measured of a state at each log."""
+"""Evaluation of an experiment's probes at each log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.distributed.mesh import mesh_of, replicated_on
-from gan_jax.evaluation.batches import share_batch
+from gan_jax.evaluation.batches import batch_mesh
 from gan_jax.keys import named_key
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
@@ -20,10 +20,10 @@ from gan_jax.types import Batch, Metrics
 
 
 def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-    """What the experiment's probes say of the state, on one batch."""
-    with share_batch(state, batch):
-        found = _probes(experiment, mesh_of(state))(state, batch)
-    return {name: np.asarray(value) for name, value in found.items()}
+    """The metrics of the experiment's probes for a state, on one batch."""
+    with batch_mesh(state, batch):
+        metrics = _probes(experiment, mesh_of(state))(state, batch)
+    return {name: np.asarray(value) for name, value in metrics.items()}
 
 
 @functools.lru_cache(maxsize=8)
@@ -31,7 +31,7 @@ def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, 
     game = experiment.game
 
     def measure(state: TrainState, batch: Batch) -> Metrics:
-        # Computed again rather than kept: what no probe reads, the compiler drops.
+        # Computed again rather than stored; the compiler drops it if no probe reads it.
         start = init_state(game, jax.random.key(experiment.seed))
         context = ProbeContext(
             game=game,
@@ -43,8 +43,8 @@ def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, 
             state=state,
         )
         measured: Metrics = {}
-        for one_probe in experiment.probes:
-            measured |= one_probe(context)
+        for run_probe in experiment.probes:
+            measured |= run_probe(context)
         return measured
 
     return jax.jit(measure, out_shardings=replicated_on(mesh))

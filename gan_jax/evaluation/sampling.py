@@ -1,6 +1,6 @@
-"""Samples of generators, and the pictures that experiments make of them.
+"""Samples of generators, and the pictures that experiments draw of them.
 
-A state that lies on several devices is sampled on all of them.
+A state on several devices is sampled on all of them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
 
 CHUNK = 1000
-"""Latents drawn with one key."""
+"""The number of latents drawn with the same key."""
 BLOCK = 250
-"""Samples that one device computes at once, however many devices there are: rounding depends on it."""
+"""The number of samples that a device computes at once, fixed since rounding depends on it."""
 
 
 def generator_variables(state: TrainState, player: str = "generator", ema: bool = True) -> tuple[Tree, Tree]:
-    """A generator's `(params, model_state)`: its moving average where it keeps one and `ema` asks for it."""
+    """A generator's `(params, model_state)`: with `ema` those of its moving average, if it keeps one."""
     if ema and player in state.ema:
         return state.ema[player]
     return state.players[player].params, state.players[player].model_state
 
 
 def generators_of(game: Game, player: str | None = None) -> tuple[str, ...]:
-    """The players that make samples, or the one that is named.
+    """The names of the players that make samples, or only `player`.
 
     Raises:
-      ValueError: if there is none, or the one named is not among them.
+      ValueError: if there is none, or `player` is not among them.
     """
     names = game.objective.with_role(GeneratorRole)
     if player is None:
@@ -57,30 +57,30 @@ def _role(game: Game, player: str) -> GeneratorRole:
 
 @functools.lru_cache(maxsize=32)
 def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
-    """`(variables, key's words, numbers of the blocks, their inputs) -> samples`, a block on each device.
+    """`(variables, key data, indices of the blocks, their inputs) -> samples`, one block per device.
 
-    Every device runs one and the same program on its block, so that samples agree to the last bits on any number of
-    devices: on their way to 256 levels a rounding error can become a level.
+    Every device runs the same program on its block, so that samples agree bit for bit on any number of devices:
+    with 256 levels a rounding error can become a whole level.
     """
 
     network = game.players[player].network
 
-    def block(variables: tuple[Tree, Tree], words: Array, number: Array, inputs: Any) -> Array:
-        key = named_key(jax.random.wrap_key_data(words, impl=kind), player)
-        block_key = jax.random.fold_in(key, number[0])
+    def block(variables: tuple[Tree, Tree], key_data: Array, index: Array, inputs: Any) -> Array:
+        key = named_key(jax.random.wrap_key_data(key_data, impl=kind), player)
+        block_key = jax.random.fold_in(key, index[0])
         return network.apply(*variables, *inputs, train=False, key=block_key)[0]
 
     if mesh is None:
         return jax.jit(block)
-    everywhere, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
-    shared = jax.shard_map(
+    replicated, sharded = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    blocks = jax.shard_map(
         block,
         mesh=mesh,
-        in_specs=(everywhere, everywhere, divided, divided),
-        out_specs=divided,
+        in_specs=(replicated, replicated, sharded, sharded),
+        out_specs=sharded,
         check_vma=False,
     )
-    return jax.jit(shared, out_shardings=replicated_on(mesh))
+    return jax.jit(blocks, out_shardings=replicated_on(mesh))
 
 
 def sample(
@@ -93,28 +93,28 @@ def sample(
     ema: bool = True,
     condition_batch: Callable[[int], Batch] = lambda n: {},
 ) -> np.ndarray:
-    """Samples of a generator in evaluation (running statistics, no noise in layers).
+    """Samples of a generator in evaluation mode (running statistics, no noise in layers).
 
     Args:
       game: the game.
-      state: whose generator; on several devices, they share the work.
-      key: the draw; the same key gives the same latents whatever the parameters and the devices.
-      n: how many.
-      player: which generator, where the game has several.
-      ema: use the moving average where the generator keeps one.
-      condition_batch: `n -> a batch [n, ...]` of what the generator's condition is read off: labels, images.
+      state: the state with the generator's parameters; its devices compute equal parts of the samples.
+      key: a PRNG key, which determines the latents for any parameters and devices.
+      n: the number of samples, at least 1.
+      player: the generator's name, if the game has several.
+      ema: use the moving average of the parameters, if the generator keeps one.
+      condition_batch: `n -> batch [n, ...]` from which the generator's condition is read: labels, images.
 
     Returns:
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is below 1, or the player is not one generator of the game.
+      ValueError: if `n` is below 1, or `player` does not name a generator of the game.
     """
     if n < 1:
-        raise ValueError(f"Ask for 1 or more samples, got {n}.")
+        raise ValueError(f"The number of samples must be at least 1, got {n}.")
     names = generators_of(game, player)
     if len(names) > 1:
-        raise ValueError(f"The game has several generators: say player={' or '.join(map(repr, names))}.")
+        raise ValueError(f"The game has several generators: pass player={' or '.join(map(repr, names))}.")
     (name,) = names
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, name, ema), game.objective.prior
@@ -122,18 +122,20 @@ def sample(
     inputs = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
     if prior is not None:
         inputs = (_latents(prior, key, n), *inputs)
-    # Blocks of one size, so that one program serves all; the last one's surplus is dropped.
-    size, together = min(BLOCK, n), 1 if mesh is None else mesh.size
+    # All blocks have the same size, so that they share a program; the surplus of the last one is dropped.
+    devices = 1 if mesh is None else mesh.size
+    block_size = min(BLOCK, n)
+    step = block_size * devices
     parts = []
-    for start in range(0, n, size * together):
-        here = jax.tree.map(lambda x, a=start: _padded(x[a : a + size * together], size * together), inputs)
-        numbers = np.arange(together, dtype=np.int32) + start // size
-        parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), numbers, here)))
+    for start in range(0, n, step):
+        block_inputs = jax.tree.map(functools.partial(_padded_rows, start=start, size=step), inputs)
+        indices = np.arange(devices, dtype=np.int32) + start // block_size
+        parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, block_inputs)))
     return np.concatenate(parts)[:n]
 
 
 def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
-    """`n` latents as numbers: drawn by themselves, since the devices are not to decide what is drawn."""
+    """Draws `n` latents in a separate program, so that they do not depend on the devices."""
     parts = [
         prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
         for start in range(0, n, CHUNK)
@@ -142,7 +144,7 @@ def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
 
 
 def sample_shape(experiment: Experiment, state: TrainState, player: str | None = None) -> tuple[int, ...]:
-    """The shape of one sample, of a state or of its shapes; nothing is drawn."""
+    """The shape of a sample, for a state or the shapes of one; nothing is computed."""
     game = experiment.game
     name = generators_of(game, player)[0]
 
@@ -156,13 +158,14 @@ def sample_shape(experiment: Experiment, state: TrainState, player: str | None =
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
 
-def _padded(x: np.ndarray, size: int) -> np.ndarray:
-    """`x` with its last row repeated up to `size` rows."""
-    return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
+def _padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
+    """`size` rows of `x` from `start` on, where the last row of `x` is repeated beyond its end."""
+    rows = x[start : start + size]
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
 def picture_name(generators: tuple[str, ...], player: str) -> str:
-    """How a generator's pictures are named.
+    """The name of a generator's pictures.
 
     >>> picture_name(("generator",), "generator"), picture_name(("a", "b"), "b")
     ('samples', 'samples_b')
@@ -173,11 +176,10 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
 def pictures(
     experiment: Experiment, state: TrainState, *, ema: bool = True
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """What draws the experiment's pictures of `state`, by name, each uint8 `[H, W, C]`.
+    """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
 
-    The samples, always of the same latents, are there already; the drawing is left to the caller's thread.
-
-    A game with one generator has the picture `samples`; with several, each has `samples_<player>`.
+    The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
+    with a single generator has the picture `samples`; with several, each has `samples_<player>`.
     """
     key = named_key(jax.random.key(experiment.seed), "picture")
     drawn: dict[str, Callable[[], np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""Samples against data: what they are compared with, by which features, and the tables of what came out."""
+"""Comparison of samples with data: the reference data, the features, and tables of the scores."""
 
 from __future__ import annotations
 
@@ -24,45 +24,44 @@ if TYPE_CHECKING:
 
 OWN = "own"
 METRICS = ("frechet", "kernel", "score", "neighbors", "sliced", "wasserstein")
-"""What can be computed: `image_scores`' metrics, and the exact Wasserstein distance of points."""
+"""The metrics of `image_scores`, and the exact Wasserstein distance for points."""
 MOST_REAL = 50_000
-"""Real examples compared with at most."""
+"""The largest number of real examples in a comparison."""
 _TRANSPORTED = 2048
 
 
 def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
-    """The features that a command line names.
+    """The feature extractor that a command line names.
 
     Args:
-      name: `pixels`; `coordinates`, of what is no image; `classifier:DATA`, the small classifier of a labelled
-        data set; `inception:FILE`, the standard FID network with its weights in a file; or nothing, which is pixels
-        or coordinates.
-      shape: of one sample.
+      name: `pixels`; `coordinates`, for points; `classifier:DATA`, the small classifier of a labelled data set;
+        `inception:FILE`, the standard FID network with its weights in a file; or empty for pixels or coordinates.
+      shape: the shape of a sample.
 
     Raises:
-      ExperimentError: if there is no such extractor, or it cannot be had.
+      ExperimentError: if there is no such extractor, or it cannot be loaded.
 
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
     from gan_jax import metrics
 
-    kind, _, rest = name.partition(":")
-    plain = "pixels" if is_image(shape) else "coordinates"
+    kind, _, argument = name.partition(":")
+    default = "pixels" if is_image(shape) else "coordinates"
     makers: dict[str, Callable[[], Extractor]] = {
         "pixels": metrics.pixels,
         "coordinates": lambda: metrics.from_callable("coordinates", lambda x: x.reshape(x.shape[0], -1)),
-        "classifier": lambda: metrics.classifier_for(rest),
-        "inception": lambda: metrics.inception_extractor(rest),
+        "classifier": lambda: metrics.classifier_for(argument),
+        "inception": lambda: metrics.inception_extractor(argument),
     }
-    make = choose("extractor", kind or plain, makers)
-    if bool(rest) != (kind in ("classifier", "inception")):
+    make = choose("extractor", kind or default, makers)
+    if bool(argument) != (kind in ("classifier", "inception")):
         raise ExperimentError(
-            f"The extractor {name!r} is not understood: pixels, coordinates, classifier:DATA (digits, mnist5k, "
-            "...) or inception:FILE."
+            f"The extractor {name!r} is not understood: expected pixels, coordinates, classifier:DATA (digits, "
+            "mnist5k, ...) or inception:FILE."
         )
     if not is_image(shape) and kind not in ("", "coordinates"):
-        raise ExperimentError(f"The extractor {name!r} is of images; the samples have shape {shape}.")
+        raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
     try:
         return make()
     except ValueError as error:
@@ -70,7 +69,7 @@ def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether a sample `[H, W, C]` is an image of one or three channels."""
+    """Tells whether a sample of this shape is an image `[H, W, C]` with one or three channels."""
     return len(shape) == 3 and shape[2] in (1, 3)
 
 
@@ -82,20 +81,20 @@ def reference(
     host_batch_iterator: Iterator[Any] | None = None,
     entry: str = "x",
 ) -> tuple[np.ndarray, str]:
-    """Real examples to compare samples with, and what they are in words.
+    """Loads real examples to compare samples with.
 
     Args:
-      data: as `gan_jax.data.load` names it (`tfds:NAME@SPLIT`, an image folder, an `.npz`), in the samples' size
-        and channels where that is a choice; `own`, or nothing, for the run's own.
-      shape: of one sample.
-      source: the run's own data.
-      n: how many of its own are taken where it draws without end.
+      data: a name for `gan_jax.data.load` (`tfds:NAME@SPLIT`, an image folder, an `.npz`), loaded with the samples'
+        size and channels where these can be chosen; `own`, or empty, for the run's training data.
+      shape: the shape of a sample.
+      source: the run's training data.
+      n: the number of examples to take from a source without end.
       host_batch_iterator: as in `source_examples`.
-      entry: of the run's own data, what the samples imitate; see `GeneratorRole.target`.
+      entry: the entry of the training batches that the samples imitate; see `GeneratorRole.target`.
 
     Returns:
-      `[N, ...]`, at most `MOST_REAL` of them: of data with a name a fixed draw with every class's share, of the
-      run's own the first that it reads, in its shuffled order.
+      At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
+      stratified by class, from the training data the first ones in its shuffled order.
 
     Raises:
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
@@ -103,15 +102,17 @@ def reference(
     if data in ("", OWN):
         most = MOST_REAL if source.size is not None else n
         real = source_examples(source, most, host_batch_iterator, entry)
-        words = "the run's own data"
+        description = "the run's own data"
     else:
         square = is_image(shape) and shape[0] == shape[1]
         made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
-        loaded, words = load(data, **made), data
+        loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:
-        raise ExperimentError(f"{words} has examples of shape {real.shape[1:]}, the samples have {shape}.")
-    return real, words
+        raise ExperimentError(
+            f"{description} has examples of shape {real.shape[1:]}, but the samples have shape {shape}."
+        )
+    return real, description
 
 
 def against(
@@ -123,22 +124,24 @@ def against(
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Callable[[np.ndarray], Scores]:
-    """An evaluation: how far samples are from real examples, with the fingerprint of the comparison.
+    """Makes an evaluation that compares samples with real examples.
 
-    Images are compared as a file would hold them, in 256 levels, real and fake alike. The features of the real
-    examples are computed once, at the first call.
+    Both real and generated images are rounded to 256 levels, as in a file. The features of the real examples are
+    computed once, at the first call.
 
     Args:
       real: `[N, ...]`, images uint8 or floats in [-1, 1].
       extractor: an extractor or its name, see `extractor_named`.
-      split: which real examples these are, in words.
-      which: some of `METRICS`; all that apply if empty: the exact Wasserstein distance is left out then of anything
-        but points.
-      seed: of shuffles and directions.
-      devices: where features are extracted; this process's if `None`.
+      split: a description of the real examples.
+      which: some of `METRICS`; by default all, but the exact Wasserstein distance only for points.
+      seed: the seed of shuffles and directions.
+      devices: the devices that extract features; by default this process's.
+
+    Returns:
+      A function from samples `[M, ...]` to their `Scores`, with the fingerprint of the comparison.
 
     Raises:
-      ExperimentError: for an unknown metric or extractor; when called, if there are too few samples, or bad ones.
+      ExperimentError: for an unknown metric or extractor; when called, if samples are too few or not finite.
 
     >>> rng = np.random.default_rng(0)
     >>> compare = against(rng.normal(size=(100, 2)), split="a Gaussian", which=("frechet", "wasserstein"))
@@ -151,12 +154,12 @@ def against(
     shape = real.shape[1:]
 
     @functools.cache
-    def prepared() -> tuple[Extractor, Features]:
+    def real_features() -> tuple[Extractor, Features]:
         chosen = extractor_named(extractor, shape) if isinstance(extractor, str) else extractor
         return chosen, _features(real, chosen, "real", devices)
 
     def compare(samples: np.ndarray) -> Scores:
-        chosen, features = prepared()
+        chosen, features = real_features()
         try:
             fake = _features(samples, chosen, "fake", devices)
             return _scores(features, fake, which or _applying(shape), split, seed)
@@ -182,7 +185,7 @@ def _features(
         return Features(points, None, "float", extractor, set_digest(points))
     mesh = _mesh(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
-        raise ExperimentError(f"The {name} images are not all finite numbers.")
+        raise ExperimentError(f"The {name} images contain NaN or infinity.")
     images = samples if samples.dtype == np.uint8 else encode(samples)
     return extract(
         extractor,
@@ -212,7 +215,7 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
     )
     if "wasserstein" not in which:
         return scores
-    # As many of either: an assignment, which is quick without POT too.
+    # Equal numbers of both make it an assignment problem, which is fast even without POT.
     number = min(_TRANSPORTED, len(real.features), len(fake.features))
     pair = (side.features[subsample(len(side.features), number, seed=seed)] for side in (real, fake))
     distance = metrics.wasserstein(*pair)
@@ -229,31 +232,34 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
 
 
 def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """What `evaluate` found of each checkpoint, for the terminal: raw and averaged weights below each other.
+    """Tables of the evaluations of checkpoints, with a row each for current and averaged parameters.
 
-    Scores stand apart from the experiment's own numbers, a table for each evaluation; a row with another
-    fingerprint than the first is marked. Losses are not shown: they are in the file.
+    Each evaluation with a fingerprint has a separate table, in which a row with another fingerprint than the first
+    is marked. Losses are not shown; the file has them.
     """
     from gan_jax.metrics import Fingerprint, Scores, score_table
 
-    own: dict[str, dict[str, Any]] = {}
+    plain: dict[str, dict[str, Any]] = {}
     scored: dict[str, dict[str, Scores]] = {}
-    for one in evaluations:
-        marked = {name for mark in one["fingerprints"].values() for name in mark["metrics"]}
-        for kind, numbers in one["samples"].items():
-            row = f"round {one['step']}, {kind}"
-            if "seeds" in one:
-                row += f", mean of {len(one['seeds'])} seeds"
-            own[row] = {name: value for name, value in numbers.items() if name not in marked}
-            for evaluation, mark in one["fingerprints"].items():
-                fields = {k: v for k, v in mark.items() if k not in ("key", "metrics", "left_out")}
-                values = {name: numbers[name] for name in mark["metrics"]}
-                scores = Scores(values, Fingerprint(**fields), mark.get("left_out", {}))
+    for checkpoint in evaluations:
+        fingerprints = checkpoint["fingerprints"]
+        with_fingerprint = {name for stored in fingerprints.values() for name in stored["metrics"]}
+        for kind, numbers in checkpoint["samples"].items():
+            row = f"round {checkpoint['step']}, {kind}"
+            if "seeds" in checkpoint:
+                row += f", mean of {len(checkpoint['seeds'])} seeds"
+            plain[row] = {name: value for name, value in numbers.items() if name not in with_fingerprint}
+            for evaluation, stored in fingerprints.items():
+                fields = {k: v for k, v in stored.items() if k not in ("key", "metrics", "left_out")}
+                values = {name: numbers[name] for name in stored["metrics"]}
+                scores = Scores(values, Fingerprint(**fields), stored.get("left_out", {}))
                 scored.setdefault(evaluation, {})[row] = scores
-    parts = [number_table(own)] if any(own.values()) else []
+    parts = [number_table(plain)] if any(plain.values()) else []
     for rows in scored.values():
         reasons = {
-            f"left out: {name}: {why}": None for one in rows.values() for name, why in one.left_out.items()
+            f"left out: {name}: {why}": None
+            for scores in rows.values()
+            for name, why in scores.left_out.items()
         }
         parts.append("\n".join([score_table(rows), *reasons, str(next(iter(rows.values())).fingerprint)]))
     return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""Metrics and evaluations of several seeds: means, their intervals, and the numbers of each seed."""
+"""Metrics and evaluations over several seeds: means, their intervals, and each seed's values."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from gan_jax.functional.intervals import student_interval
 
 
 def summary(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Metrics `[S, ...]` as their mean, its 95 % interval over the seeds (Student's t), and each seed's value.
+    """Summarises metrics `[S, ...]` of S seeds: `name` is their mean, `name/interval` the mean's 95 % interval over
+    the seeds (Student's t, infinite for a single seed), and `name/seeds` holds each seed's value.
 
-    The interval of a single seed is infinite.
-
-    >>> found = summary({"loss": np.array([1.0, 3.0])})
-    >>> found["loss"], found["loss/seeds"], [round(bound, 2) for bound in found["loss/interval"]]
+    >>> line = summary({"loss": np.array([1.0, 3.0])})
+    >>> line["loss"], line["loss/seeds"], [round(bound, 2) for bound in line["loss/interval"]]
     (2.0, [1.0, 3.0], [-10.71, 14.71])
     """
-    found: dict[str, Any] = {}
+    line: dict[str, Any] = {}
     for name, values in metrics.items():
         mean, low, high = student_interval(values)
-        found |= {
+        line |= {
             name: mean.tolist(),
             f"{name}/interval": [low.tolist(), high.tolist()],
             f"{name}/seeds": np.asarray(values, np.float64).tolist(),
         }
-    return found
+    return line
 
 
 def metrics_of_seed(line: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One seed's metrics of a line that `summary` made.
+    """The metrics of one seed from a line that `summary` made.
 
     >>> metrics_of_seed({"step": 5, **summary({"loss": np.array([1.0, 3.0])})}, 1)
     {'loss': 3.0}
@@ -42,11 +41,11 @@ def metrics_of_seed(line: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several seeds' evaluations as a single one.
+    """Combines the evaluations of several seeds.
 
     Returns:
-      The form of one evaluation with means in the numbers' places; beside them `seeds`, the means' `intervals` (as
-      `summary` has them), and what `each` seed gave.
+      A dict like a single evaluation, with means in place of the numbers. It also has the `seeds`, the `intervals`
+      of the means (see `summary`), and the numbers of `each` seed.
     """
     parts = ("samples", "players")
     return {
@@ -61,15 +60,15 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _over_seeds(statistic: Callable[[np.ndarray], Any], trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A statistic of every number over the seeds; anything else is the first seed's."""
-    found: dict[str, Any] = {}
+    """A statistic of every number over the seeds; any other value is the first seed's."""
+    combination: dict[str, Any] = {}
     for name, value in trees[0].items():
         values = [tree[name] for tree in trees]
         if isinstance(value, Mapping):
-            found[name] = _over_seeds(statistic, values)
+            combination[name] = _over_seeds(statistic, values)
         else:
-            found[name] = statistic(np.asarray(values, np.float64)) if is_number(value) else value
-    return found
+            combination[name] = statistic(np.asarray(values, np.float64)) if is_number(value) else value
+    return combination
 
 
 def _mean(values: np.ndarray) -> float:
@@ -81,5 +80,5 @@ def _interval(values: np.ndarray) -> list[float]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a metric is one number."""
+    """Tells whether a metric is a single number."""
     return isinstance(value, int | float | np.number) or (isinstance(value, np.ndarray) and value.ndim == 0)

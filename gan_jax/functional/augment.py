@@ -1,8 +1,8 @@
 """Random augmentations of an image: pure, differentiable functions of the image and of a few uniform numbers.
 
 Since they take numbers rather than a key, a policy draws only once for a batch, which compiles several times
-faster than one draw per augmentation. Shifts are products with 0-1 matrices rather than gathers: they are exact, and
-their derivatives are products too.
+faster than one draw per augmentation. Shifts are products with 0-1 matrices rather than gathers: these are exact,
+and their derivatives are products too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def saturation() -> Augment:
 
 
 def contrast() -> Augment:
-    """An augmentation that scales every value's deviation from the image's mean by a number uniform in [1/2, 3/2]."""
+    """An augmentation that scales every value's deviation from the image's mean by a factor in [1/2, 3/2]."""
 
     def change(u: Array, x: Array) -> Array:
         mean = jnp.mean(x)
@@ -118,7 +118,7 @@ def chain(*augments: Augment) -> Augment:
 
 
 def augment_batch(key: Key, augment: Augment, x: Array) -> Array:
-    """Applies `augment` to a batch `x [B, H, W, C]` with separate draws for each image, sharded over the devices."""
+    """Applies `augment` to a batch `x [B, H, W, C]`, sharded over the devices, with separate draws per image."""
     return jax.vmap(augment.change)(over_batch(jax.random.uniform(key, (x.shape[0], augment.draws))), x)
 
 
@@ -166,8 +166,8 @@ def diff_augment(
     the pair stays aligned; their colours and all other conditions are unchanged.
 
     Args:
-      policy: some of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order in
-        which they are applied: a sequence of names, or one string with commas.
+      policy: some of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order
+        in which they are applied: a sequence of names, or one string with commas.
       probability: the probability of applying each augmentation to an image, in [0, 1]; or the name under which the
         critic's objective state holds it (adaptive augmentation, see `adapt_probability`).
 
@@ -222,8 +222,8 @@ def adapt_probability(
 ) -> Array:
     """ADA's controller: one step of the probability of augmentation towards an overfitting of `target`.
 
-    Overfitting is measured by r_t = E sign(D(x)) over real scores `[B]`: 0 for a critic that guesses, 1 for one that
-    recognises every real image. The probability moves by B / `images` up or down, and stays in [0, 1].
+    Overfitting is measured by r_t = E sign(D(x)) over real scores `[B]`: 0 for a critic that guesses, 1 for one
+    that recognises every real image. The probability moves by B / `images` up or down, and stays in [0, 1].
 
     Args:
       probability: the current probability.

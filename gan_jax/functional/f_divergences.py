@@ -188,8 +188,8 @@ def alpha_divergence(alpha: float) -> FDivergence:
     The activation is (e^((a - 1) v) - 1) / (a - 1), for which the optimal score is log p - log q for every a.
 
     Args:
-      alpha: any real number; 0 and 1 are the limits, 1/2 is twice the squared Hellinger distance, 2 half the Pearson
-        divergence.
+      alpha: any real number; 0 and 1 are the limits, 1/2 is twice the squared Hellinger distance, 2 half the
+        Pearson divergence.
 
     >>> u = jnp.array(4.0)
     >>> round(float(alpha_divergence(0.5).f(u)), 4)  # 2 (sqrt 4 - 1)^2

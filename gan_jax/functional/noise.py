@@ -49,7 +49,7 @@ def instance_noise(sigma: float | Callable[[Array], Array], kind: str = "gaussia
 
     Args:
       sigma: a number, or `round -> number`: `optax.linear_schedule(0.5, 0.0, 10_000)` anneals it.
-      kind: `gaussian`, `uniform` or `truncated`; the last two are bounded, as the paper's Wasserstein bound requires.
+      kind: `gaussian`, `uniform` or `truncated`; the last two are bounded, as the paper's Wasserstein bound needs.
 
     Raises:
       ValueError: if there is no noise of this kind, or sigma is a negative number.

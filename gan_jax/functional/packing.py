@@ -50,6 +50,7 @@ def packing(degree: int) -> InputTransform:
       Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 2
       (arXiv:1712.04086).
 
+    >>> import jax
     >>> (x,) = packing(3).apply((jnp.ones((6, 8, 8, 1)),), jax.random.key(0), jnp.array(0), {})
     >>> x.shape
     (2, 8, 8, 3)

@@ -1,4 +1,4 @@
-"""What a metric asks of its input, and the errors that name what is wrong with it."""
+"""Checks of a metric's inputs, with errors that name what is wrong."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ Matrix = np.ndarray
 def as_samples(
     samples: ArrayLike, name: str, *, at_least: int = 1, dtype: type | None = np.float64
 ) -> Matrix:
-    """`samples` as a finite float array `[N, D]`; further axes are flattened.
+    """Converts `samples` to a finite float array `[N, D]`; axes beyond the first are flattened.
 
     Args:
       samples: `[N, ...]`; a vector `[N]` is N samples of one dimension.
-      name: what errors call it.
-      at_least: how many samples the metric needs.
-      dtype: the dtype wanted; `None` takes float32 where it holds all numbers of the given dtype, else float64.
+      name: the name of the samples in errors.
+      at_least: the number of samples that the metric needs.
+      dtype: the dtype of the result; `None` is float32 if it represents all numbers of the input's dtype, and
+        otherwise float64.
 
     Raises:
-      ValueError: where there are too few samples, no axis, entries that are not finite numbers, or entries that
-        the dtype does not hold.
+      ValueError: if there are too few samples, no axis, NaN or infinity, or entries that the dtype cannot
+        represent.
     """
     given = np.asarray(samples)
     if given.ndim == 0:
@@ -42,21 +43,20 @@ def as_samples(
 
 
 def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.ndarray:
-    """Numbers as finite float32 or float64: rounded where these are of the same kind, but never to another number.
+    """Converts numbers to finite float32 or float64; floats may be rounded, but integers are kept exactly.
 
     Args:
       given: integers, booleans or floats of any width.
-      name: what errors call them.
-      dtype: as of `as_samples`.
+      name: the name of the numbers in errors.
+      dtype: see `as_samples`.
 
     Raises:
-      ValueError: where entries are not finite, integers are beyond those that the dtype holds, or floats beyond its
-        range.
+      ValueError: if entries are not finite, integers are not exact in the dtype, or floats are beyond its range.
     """
     if dtype is None:
         exact = given.dtype.name == "bfloat16" or np.can_cast(given.dtype, np.float32)
         dtype = np.float32 if exact else np.float64
-    wide = given.dtype.kind in "iu" and given.dtype.itemsize == 8  # which numpy takes for safe as float64
+    wide = given.dtype.kind in "iu" and given.dtype.itemsize == 8  # numpy considers them safe as float64
     if wide or not (given.dtype.name == "bfloat16" or np.can_cast(given.dtype, dtype)):
         if given.dtype.kind == "f":
             check_finite(given, name)
@@ -67,23 +67,23 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
 
 
 def _check_holds(dtype: np.dtype[Any], given: np.ndarray, name: str) -> None:
-    """Raises a ValueError where integers would be rounded to another number, or floats to infinity."""
+    """Raises a ValueError if integers would be rounded, or floats would become infinite."""
     if not given.size:
         return
-    ends: Any = given.min(), given.max()
-    whole = given.dtype.kind in "iu"
-    low, high = map(int, ends) if whole else ends
-    most: Any = 2 ** (np.finfo(dtype).nmant + 1) if whole else np.finfo(dtype).max
+    bounds: Any = given.min(), given.max()
+    is_integer = given.dtype.kind in "iu"
+    low, high = map(int, bounds) if is_integer else bounds
+    most: Any = 2 ** (np.finfo(dtype).nmant + 1) if is_integer else np.finfo(dtype).max
     if max(-low, high) <= most:
         return
-    if whole:
+    if is_integer:
         raise ValueError(
-            f"{name}: integers from {low} to {high}, of which {dtype} holds all up to {most} only: subtract a "
-            "common offset first."
+            f"{name}: integers from {low} to {high}, but {dtype} represents only those up to {most} exactly: "
+            "subtract a common offset first."
         )
     size = np.format_float_scientific(max(-low, high), precision=2, trim="-")
     raise ValueError(
-        f"{name}: numbers up to {size} in size, beyond the range of {dtype}: scale them down first."
+        f"{name}: numbers of magnitude up to {size}, beyond the range of {dtype}: scale them down first."
     )
 
 
@@ -105,11 +105,11 @@ def check_finite(array: Matrix, name: str) -> None:
 def as_pair(
     real: ArrayLike, fake: ArrayLike, *, at_least: int = 1, dtype: type | None = np.float64
 ) -> tuple[Matrix, Matrix]:
-    """Both sets of samples, checked one by one and against each other.
+    """Converts both sets of samples as `as_samples` does, and checks that they match.
 
     Raises:
-      ValueError: as `as_samples`, and where the sample shapes differ, or where one set holds bytes and the
-        other floats (uint8 in [0, 255] against floats in [-1, 1]).
+      ValueError: as for `as_samples`, and if the sample shapes differ, or one set holds bytes and the other floats
+        (uint8 in [0, 255] against floats in [-1, 1]).
     """
     check_same_kind(real, fake)
     first = as_samples(real, "real", at_least=at_least, dtype=dtype)
@@ -124,10 +124,10 @@ def as_pair(
 
 
 def check_same_kind(real: ArrayLike, fake: ArrayLike) -> None:
-    """Raises a ValueError where one set is integer (images as bytes) and the other is float."""
+    """Raises a ValueError if one set is integer (images as bytes) and the other is float."""
     kinds = np.asarray(real).dtype, np.asarray(fake).dtype
     if (kinds[0].kind in "iub") != (kinds[1].kind in "iub"):
         raise ValueError(
-            f"real has dtype {kinds[0]} and fake has dtype {kinds[1]}: bytes in [0, 255] and floats (in "
-            "[-1, 1], say) are not on one scale. Bring both to one range first (uint8: x / 127.5 - 1)."
+            f"real has dtype {kinds[0]} and fake has dtype {kinds[1]}: bytes in [0, 255] and floats (such as those "
+            "in [-1, 1]) have different scales. Convert both to the same range first (uint8: x / 127.5 - 1)."
         )

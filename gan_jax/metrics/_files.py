@@ -14,10 +14,10 @@ from gan_jax.data.errors import DAMAGED
 
 
 def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """The named arrays of a `.npz` or `.safetensors` file; neither can hold code.
+    """Reads the named arrays of a `.npz` or `.safetensors` file; neither format can hold code.
 
     Raises:
-      ValueError: where there is no such file, or it is damaged or of another kind.
+      ValueError: if there is no such file, or it is damaged or of another kind.
     """
     file = pathlib.Path(path).expanduser()
     if not file.is_file():
@@ -26,12 +26,12 @@ def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         if file.suffix == ".npz":
             # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
             with file.open("rb") as opened, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+                warnings.simplefilter("ignore")  # about headers written by Python 2
                 return dict(_archive(np.load(opened, allow_pickle=False)))
         if file.suffix == ".safetensors":
             return _read_safetensors(file.read_bytes())
     except DAMAGED as error:
-        raise ValueError(f"{str(file)!r} is not a whole {file.suffix} file: {error}.") from error
+        raise ValueError(f"{str(file)!r} is not a complete {file.suffix} file: {error}.") from error
     raise ValueError(
         f"{str(file)!r} is neither .npz nor .safetensors. Files of other kinds can run code when they are read; "
         "convert it once, as the docstring of gan_jax.metrics.inception shows."
@@ -48,7 +48,7 @@ _SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "
 
 
 def _read_safetensors(content: bytes) -> dict[str, np.ndarray]:
-    """A header's length as uint64, the header as JSON, then the arrays' bytes."""
+    """Reads the length of the header as uint64, the header as JSON, then the arrays' bytes."""
     (length,) = struct.unpack_from("<Q", content)
     header = json.loads(content[8 : 8 + length])
     if not isinstance(header, dict):

@@ -1,9 +1,9 @@
-"""Small classifiers trained here: features and class counts of small images where no Inception is at hand.
+"""Small classifiers trained by this package: features and class counts of small images without Inception.
 
     python -m gan_jax.metrics.fit mnist5k --out=mnist5k.npz --steps=4000
 
-trains one on labelled data and stores it. Those of `digits`, `mnist5k` and `fashion_mnist`, made by this command,
-come with the package, so that scores on them have one fingerprint everywhere.
+trains a classifier on labelled data and stores it. Those for `digits`, `mnist5k` and `fashion_mnist`, made by this
+command, are part of the package, so that scores on these data have the same fingerprint everywhere.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ def train_classifier(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> Extractor:
-    """Trains a small classifier, on two cores in well under a minute.
+    """Trains a small classifier, which takes well under a minute on two cores.
 
     Args:
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
       labels: `[N]`, integers from 0.
-      name: what scores call it.
-      steps: of Adam on batches of 128, images shifted (around the edge) by up to a twelfth of
-        their side, at least a pixel.
+      name: the extractor's name in fingerprints.
+      steps: Adam steps on batches of 128 images, which are shifted cyclically by up to a twelfth of their side, at
+        least a pixel.
       features: width of the hidden layer.
-      held_out: share kept for measuring the accuracy.
-      seed: of the split, the weights and the order.
+      held_out: the fraction of the images kept for measuring the accuracy.
+      seed: the seed of the split, the weights and the order.
 
     Returns:
       An `Extractor` with features and logits; `details["held_out_accuracy"]`.
@@ -78,19 +78,19 @@ def train_classifier(
     """
     x, y = check_images(images, "images"), np.asarray(labels)
     if y.shape != (len(x),) or y.dtype.kind not in "iu" or y.min() < 0:
-        raise ValueError(f"Labels are integers [N] from 0, N = {len(x)}; got {y.dtype} {y.shape}.")
+        raise ValueError(f"Labels must be integers [N] from 0, N = {len(x)}; got {y.dtype} {y.shape}.")
     order = np.random.default_rng(seed).permutation(len(x))
     cut = round(len(x) * held_out)
     if not 1 <= cut <= len(x) - _BATCH:
         raise ValueError(
-            f"Training takes {_BATCH} images or more beside those held out, got {len(x)} in all."
+            f"Training needs at least {_BATCH} images in addition to those held out, got {len(x)} in total."
         )
     test, train = order[:cut], order[cut:]
     module = SmallClassifier(int(y.max()) + 1, features)
     floats = jnp.asarray(decode(jnp.asarray(x)) if x.dtype == np.uint8 else x)
     targets = jnp.asarray(y, jnp.int32)
     params = _fit(module, floats[train], targets[train], jax.random.key(seed), steps)
-    # Kept in half precision: what is stored and what is used are the same numbers.
+    # Rounded to half precision, as they are stored, so that stored and trained classifiers agree.
     params = jax.tree.map(lambda w: np.asarray(w, np.float16), params)
     accuracy = _accuracy(module, params, floats[test], targets[test])
     details = {"classes": module.classes, "held_out_accuracy": accuracy, "images": len(train)}
@@ -107,7 +107,7 @@ def _fit(module: SmallClassifier, x: Array, y: Array, key: Key, steps: int) -> T
         logits = _run(module, params, images)["logits"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    # A loop on the host: inside a scan, a CPU takes a convolution's gradient many times slower.
+    # A loop on the host: on a CPU, gradients of convolutions are many times slower inside a scan.
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params: Tree, state: Tree, x: Array, y: Array, key: Key) -> tuple[Tree, Tree]:
         choose, move = jax.random.split(key)
@@ -156,7 +156,7 @@ def load_classifier(path: str | pathlib.Path) -> Extractor:
     """A classifier that `save_classifier` stored.
 
     Raises:
-      ValueError: where the file is missing, damaged or another.
+      ValueError: if the file is missing, damaged or another.
     """
     arrays = read_arrays(path)
     try:
@@ -170,14 +170,14 @@ def load_classifier(path: str | pathlib.Path) -> Extractor:
 
 
 def classifier_for(data: str) -> Extractor:
-    """The classifier for a data set: the stored one for `digits`, `mnist5k` and `fashion_mnist` (also as
-    `tfds:fashion_mnist`), else one trained on the spot.
+    """The classifier for a data set: stored for `digits`, `mnist5k` and `fashion_mnist` (also as
+    `tfds:fashion_mnist`), otherwise trained by this call.
 
     Args:
-      data: a labelled data set as `gan_jax.data.load` names it.
+      data: the name of a labelled data set, see `gan_jax.data.load`.
 
     Raises:
-      ValueError: where the data have no labels.
+      ValueError: if the data have no labels.
 
     >>> classifier_for("digits").details["held_out_accuracy"] > 0.97
     True
@@ -187,5 +187,7 @@ def classifier_for(data: str) -> Extractor:
         return load_classifier(stored)
     arrays = load(data)
     if "y" not in arrays:
-        raise ValueError(f"A classifier is trained on labels, but {data!r} has only {sorted(arrays)}.")
+        raise ValueError(
+            f"A classifier needs labels `y` for training, but {data!r} has only {sorted(arrays)}."
+        )
     return train_classifier(arrays["x"], arrays["y"], name=f"classifier of {data}")

@@ -1,10 +1,10 @@
-"""Kantorovich-Rubinstein duality on point sets: the primal and the dual linear programme, and a critic between.
+"""Kantorovich-Rubinstein duality on point sets: the primal and dual linear programmes, and a critic's estimate.
 
     W1(P, Q) = min over couplings E |x - y| = max over 1-Lipschitz D of E_P D - E_Q D.
 
 A trained critic's `E_P D - E_Q D`, divided by its Lipschitz constant, is a lower bound of W1. On a finite set of
-points the constant that counts is the largest slope over pairs of those points; a gradient somewhere else
-may be steeper, and is reported beside it.
+points the relevant constant is the largest slope over pairs of those points; the gradient elsewhere may be larger,
+and is reported separately.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from gan_jax.metrics.transport import ground_cost, optimum, solve_primal, wasser
 def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
     """`max mean D(real) - mean D(fake)` over D that are 1-Lipschitz on all points, by HiGHS.
 
-    The programme holds one constraint for every real and fake point, `f_i - g_j <= |x_i - y_j|`; the potential
-    `D(x) = min_j g_j + |x - y_j|` is then 1-Lipschitz everywhere, and no worse than (f, g).
+    The programme has a constraint for every pair of a real and a fake point, `f_i - g_j <= |x_i - y_j|`; the
+    potential `D(x) = min_j g_j + |x - y_j|` is then 1-Lipschitz everywhere, and no worse than (f, g).
 
     Args:
       real: `[N, D]`.
@@ -37,9 +37,9 @@ def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
       The maximum and the optimal potential `[N + M]`, at the real points, then at the fake ones.
 
     Raises:
-      RuntimeError: where the solver finds no optimum.
+      RuntimeError: if the solver finds no optimum.
     """
-    from scipy.optimize import linprog  # half a second, when it is needed
+    from scipy.optimize import linprog  # imported here, as it takes half a second
 
     n, m = len(real), len(fake)
     above = sparse.kron(sparse.eye(n), np.ones((m, 1)))
@@ -59,11 +59,11 @@ def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 class LipschitzViolation(NamedTuple):
-    """How steep a critic is.
+    """Lower bounds of a critic's Lipschitz constant.
 
     Attributes:
       largest_slope: the largest `|D(x) - D(y)| / |x - y|` over pairs of different points.
-      largest_gradient: the largest `|grad D|` over the points and the points between pairs that were tried.
+      largest_gradient: the largest `|grad D|` over the points and over random points between pairs.
     """
 
     largest_slope: float
@@ -76,17 +76,17 @@ class LipschitzViolation(NamedTuple):
 
 
 class Duality(NamedTuple):
-    """W1 on point sets from every side.
+    """W1 on point sets: primal value, dual value, and a critic's bound.
 
     Attributes:
       primal: the cheapest coupling's cost.
       dual: the best 1-Lipschitz potential's difference of means; equals `primal`.
       potential: the optimal potential `[N + M]`, at the real points, then at the fake ones.
-      critic: `mean D(real) - mean D(fake)`, or None without a critic.
-      lipschitz: the critic's slopes, or None.
-      bound: `critic` over its largest slope on the points: never above `primal`
-        (but for the float32 rounding of the scores).
-      gap: `primal - bound`, what the critic misses of the distance.
+      critic: `mean D(real) - mean D(fake)`; `None` without a critic.
+      lipschitz: the critic's slopes; `None` without a critic.
+      bound: `critic` over its largest slope on the points: at most `primal`, except for float32 rounding of the
+        scores.
+      gap: `primal - bound`.
     """
 
     primal: float
@@ -101,20 +101,20 @@ class Duality(NamedTuple):
 def kantorovich_rubinstein(
     real: ArrayLike, fake: ArrayLike, critic: Callable[[jax.Array], jax.Array] | None = None, *, seed: int = 0
 ) -> Duality:
-    """Checks the duality on point sets, and how near a trained critic comes to it.
+    """Computes both sides of the duality on point sets, and the bound that a trained critic attains.
 
     Args:
       real: `[N, ...]`, N + M in the hundreds (the dual has a constraint for every pair).
       fake: `[M, ...]`.
       critic: `[B, ...] -> [B]`, a differentiable JAX function; scores of real points are the higher ones.
-      seed: of the points between pairs at which gradients are taken.
+      seed: the seed of the points between pairs at which gradients are taken.
 
     Returns:
       A `Duality`.
 
     Raises:
       ValueError: for bad samples, more than 800 points, or points that the critic's dtype does not hold.
-      RuntimeError: where a linear programme is not solved.
+      RuntimeError: if a linear programme is not solved.
 
     >>> check = kantorovich_rubinstein([[0.0], [1.0]], [[3.0], [4.0]], critic=lambda x: -2.0 * x[:, 0])
     >>> check.primal, check.dual, check.critic, check.lipschitz.largest_slope, check.gap
@@ -126,20 +126,20 @@ def kantorovich_rubinstein(
             f"The dual programme holds every pair of points: at most 800, got {len(first) + len(second)}."
         )
     p, q = (np.full(len(side), 1 / len(side)) for side in (first, second))
-    found = Duality(solve_primal(ground_cost(first, second), p, q), *solve_dual(first, second))
+    duality = Duality(solve_primal(ground_cost(first, second), p, q), *solve_dual(first, second))
     if critic is None:
-        return found
+        return duality
     value, lipschitz = _critic_estimate(critic, np.asarray(real), np.asarray(fake), seed)
     bound = value / lipschitz.largest_slope if lipschitz.largest_slope > 0 else 0.0
-    return found._replace(critic=value, lipschitz=lipschitz, bound=bound, gap=found.primal - bound)
+    return duality._replace(critic=value, lipschitz=lipschitz, bound=bound, gap=duality.primal - bound)
 
 
 def critic_gap(
     real: ArrayLike, fake: ArrayLike, critic: Callable[[jax.Array], jax.Array], *, seed: int = 0
 ) -> Duality:
-    """As `kantorovich_rubinstein` for thousands of points: W1 by exact transport, no dual programme.
+    """Computes W1 and a critic's bound for thousands of points, by exact transport without the dual programme.
 
-    `dual` repeats the primal value and `potential` is empty.
+    In the result `dual` is the primal value and `potential` is empty.
     """
     primal = wasserstein(real, fake, 1.0)
     value, lipschitz = _critic_estimate(critic, np.asarray(real), np.asarray(fake), seed)
@@ -155,10 +155,10 @@ def lipschitz_violation(
     Args:
       critic: `[B, ...] -> [B]`, per example.
       points: `[B, ...]`.
-      seed: of the points between pairs.
+      seed: the seed of the points between pairs.
 
     Raises:
-      ValueError: where points are not finite, or the dtype that JAX computes in does not hold them.
+      ValueError: if points are not finite, or the dtype that JAX computes in does not hold them.
 
     >>> slopes = lipschitz_violation(lambda x: 3.0 * x[:, 0], [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     >>> slopes.largest_slope, slopes.largest_gradient
@@ -169,12 +169,12 @@ def lipschitz_violation(
     flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
     distance = cdist(flat, flat)
     rises = np.abs(scores[:, None] - scores)
-    apart = distance > 0
-    slope = float((rises[apart] / distance[apart]).max()) if apart.any() else 0.0
+    distinct = distance > 0
+    slope = float((rises[distinct] / distance[distinct]).max()) if distinct.any() else 0.0
     draw = np.random.default_rng(seed)
-    share = draw.uniform(size=(len(x), *(1,) * (x.ndim - 1)))
+    weight = draw.uniform(size=(len(x), *(1,) * (x.ndim - 1)))
     between = jnp.asarray(
-        share * np.asarray(x) + (1 - share) * np.asarray(x)[draw.permutation(len(x))], x.dtype
+        weight * np.asarray(x) + (1 - weight) * np.asarray(x)[draw.permutation(len(x))], x.dtype
     )
     gradients = jax.grad(lambda at: critic(at).sum())(jnp.concatenate([x, between]))
     norms = np.linalg.norm(np.asarray(gradients, dtype=np.float64).reshape(2 * len(x), -1), axis=1)
@@ -185,7 +185,7 @@ def _as_inputs(points: ArrayLike) -> jax.Array:
     """Points in the dtype that JAX computes in, float32 by default.
 
     Raises:
-      ValueError: where that dtype does not hold them.
+      ValueError: if that dtype does not hold them.
     """
     return jnp.asarray(as_floats(np.asarray(points), "points", jax.dtypes.canonicalize_dtype(float).type))
 
@@ -197,6 +197,8 @@ def _critic_estimate(
     points = np.concatenate([real, fake])
     scores = np.asarray(critic(_as_inputs(points)), dtype=np.float64)
     if scores.shape != (len(points),):
-        raise ValueError(f"The critic gives one score an example, [{len(points)}]; got shape {scores.shape}.")
+        raise ValueError(
+            f"The critic must return scores [{len(points)}], one per example; got {scores.shape}."
+        )
     difference = scores[: len(real)].mean() - scores[len(real) :].mean()
     return float(difference), lipschitz_violation(critic, points, seed=seed)

@@ -1,4 +1,4 @@
-"""A number and how sure of it one is."""
+"""Numbers with their uncertainty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-    """A value and its standard error (NaN where one block or one projection cannot tell).
+    """A value and its standard error, which is NaN for a single block or projection.
 
     >>> float(Estimate(0.25, 0.01))
     0.25
@@ -20,11 +20,11 @@ class Estimate(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A value between the ends of a confidence interval.
+    """A value with a confidence interval.
 
     Attributes:
       value: the estimate from all samples.
-      low, high: the interval's ends.
+      low, high: the bounds of the interval.
       level: the probability with which such an interval covers the truth.
     """
 

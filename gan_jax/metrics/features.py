@@ -1,8 +1,8 @@
-"""Features of images, and scores that say what they were computed from.
+"""Features of images, and scores with fingerprints of their computation.
 
-Any `images -> [B, D]` is an extractor. A score depends on the extractor, its weights, how images were resized,
-their range, how many there were and which: all of that is its fingerprint, and scores of different fingerprints
-do not stand in one table without a mark.
+Any function `images -> [B, D]` is an extractor. A score depends on the extractor, its weights, the resizing of the
+images, their range, their number and the data set: all of that is its fingerprint, and scores with different
+fingerprints are marked in a table.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from gan_jax.tables import number_table, text_table
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
-"""How far float images may reach beyond [-1, 1]."""
+"""The tolerance for float images beyond [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Extractor:
-    """What turns images into features.
+    """A function from images to features.
 
     Attributes:
-      name: what scores call it.
-      apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, and `"logits": [B, K]` of a
-        classifier. Example by example: no statistics of the batch.
+      name: its name in fingerprints.
+      apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, with `"logits": [B, K]` for a
+        classifier. Each example is processed independently, without batch statistics.
       params: its weights; `()` if it has none.
-      resize: how `apply` resizes images, in words.
+      resize: a description of how `apply` resizes images.
       inception: whether this is the standard Inception network for FID; no other extractor's scores are called FID.
-      details: what else there is to know, by name (a classifier's held-out accuracy).
+      details: extra information by name, such as a classifier's held-out accuracy.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Extractor:
 
 
 def tree_digest(tree: Tree) -> str:
-    """The SHA-256 of a tree's paths, shapes, dtypes and numbers.
+    """The SHA-256 of a tree's paths, shapes, dtypes and values.
 
     >>> tree_digest({"a": np.zeros(2)}) == tree_digest({"a": np.zeros(3)})
     False
@@ -76,9 +76,14 @@ def tree_digest(tree: Tree) -> str:
 
 
 def from_callable(name: str, features: Callable[[Array], Array], *, resize: str = "none") -> Extractor:
-    """Any JAX function `images [B, H, W, C] in [-1, 1] -> [B, D]` as an extractor; its name is what scores show.
+    """Makes an extractor from a JAX function `images [B, H, W, C] in [-1, 1] -> [B, D]`.
 
-    Arrays that the function carries with it, in its closure, its globals or a partial's arguments, are its weights.
+    Arrays that the function refers to, in its closure, its globals or a partial's arguments, count as its weights.
+
+    Args:
+      name: the name in fingerprints.
+      features: the function.
+      resize: a description of how it resizes images.
 
     >>> brightness = from_callable("brightness", lambda x: x.mean(axis=(1, 2)))
     >>> extract(brightness, np.zeros((5, 4, 4, 3), np.float32)).features.shape
@@ -87,18 +92,18 @@ def from_callable(name: str, features: Callable[[Array], Array], *, resize: str 
     return Extractor(
         name=name,
         apply=lambda params, x: {"features": features(x)},
-        params=_carried(features),
+        params=_captured(features),
         resize=resize,
     )
 
 
-def _carried(function: Callable[..., Any]) -> list[Any]:
-    """The arrays that a function uses and is not given."""
+def _captured(function: Callable[..., Any]) -> list[Any]:
+    """The arrays that a function refers to without taking them as arguments."""
     if isinstance(function, functools.partial):
         held: list[Any] = [*function.args, *function.keywords.values()]
-        return [*_arrays(held), *_carried(function.func)]
+        return [*_arrays(held), *_captured(function.func)]
     if inspect.ismethod(function):
-        return [*_arrays(vars(function.__self__)), *_carried(function.__func__)]
+        return [*_arrays(vars(function.__self__)), *_captured(function.__func__)]
     if not inspect.isfunction(function):
         return _arrays(getattr(function, "__dict__", {}))
     used = inspect.getclosurevars(function)
@@ -106,23 +111,23 @@ def _carried(function: Callable[..., Any]) -> list[Any]:
 
 
 def _arrays(tree: Tree) -> list[Any]:
-    found = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray | jax.Array))
-    return [leaf for leaf in found if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, np.ndarray | jax.Array))
+    return [leaf for leaf in arrays if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
 
 
 def pixels() -> Extractor:
-    """The pixels themselves."""
+    """An extractor that returns the pixels, flattened."""
     return from_callable("pixels", lambda x: x.reshape(x.shape[0], -1))
 
 
 class Features(NamedTuple):
-    """What an extractor made of a set of images.
+    """The features of a set of images.
 
     Attributes:
-      features: `[N, D]`, float32 (float64 of an extractor's wider numbers).
-      logits: `[N, K]`, or None.
-      value_range: the images' dtype and range, in words.
-      extractor: which.
+      features: `[N, D]`, float32, or float64 if the extractor's results need it.
+      logits: `[N, K]`, or `None` if the extractor is no classifier.
+      value_range: a description of the images' dtype and range.
+      extractor: the extractor that made them.
       data: `set_digest` of the images.
     """
 
@@ -134,7 +139,7 @@ class Features(NamedTuple):
 
 
 def set_digest(samples: np.ndarray) -> str:
-    """Eight hexadecimal digits that tell sets of samples `[N, ...]` apart, whatever the order of their samples.
+    """A digest of eight hexadecimal digits of a set of samples `[N, ...]`, independent of their order.
 
     >>> x = np.arange(6.0).reshape(3, 2)
     >>> set_digest(x) == set_digest(x[::-1]), set_digest(x) == set_digest(x[:2])
@@ -148,12 +153,12 @@ def set_digest(samples: np.ndarray) -> str:
 
 
 def check_images(images: ArrayLike, name: str) -> np.ndarray:
-    """Images as an array `[N, H, W, C]`, uint8 in [0, 255] or floats in [-1, 1].
+    """Checks images and returns them as an array `[N, H, W, C]`, uint8 in [0, 255] or floats in [-1, 1].
 
-    Booleans become 0 and 255. A range that is allowed but looks like another, [0, 1], gives a warning in one line.
+    Booleans become 0 and 255. Values that are allowed but probably in [0, 1] raise a warning.
 
     Raises:
-      ValueError: where the shape, the dtype or the range is another, or entries are not finite.
+      ValueError: if the shape, the dtype or the range is another, or entries are not finite.
     """
     given = np.asarray(images)
     if given.ndim != 4 or given.shape[3] not in (1, 3) or not len(given):
@@ -162,12 +167,12 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
             f"{_layout(given.shape)}."
         )
     if given.dtype == np.bool_:
-        warnings.warn(f"{name}: boolean images are taken as black and white, 0 and 255.", stacklevel=3)
+        warnings.warn(f"{name}: boolean images are converted to 0 (black) and 255 (white).", stacklevel=3)
         return given.astype(np.uint8) * np.uint8(255)
     if given.dtype == np.uint8:
         if given.max() == 1:
             warnings.warn(
-                f"{name}: uint8 images in [0, 1], nearly black where 255 is white: if 1 is white, multiply by 255.",
+                f"{name}: uint8 images in [0, 1] are nearly black (255 is white): if 1 is white, multiply by 255.",
                 stacklevel=3,
             )
         return given
@@ -177,20 +182,20 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
     low, high = float(floats.min()), float(floats.max())
     if low < -1 - _ROUNDING or high > 1 + _ROUNDING:
         raise ValueError(
-            f"{name}: float images lie in [-1, 1], these in [{low:.6g}, {high:.6g}]: bring them there first "
-            "(from [0, 255]: x / 127.5 - 1; from [0, 1]: 2 x - 1; from a little outside: clip them)."
+            f"{name}: float images must lie in [-1, 1], but these lie in [{low:.6g}, {high:.6g}]: rescale them "
+            "first (from [0, 255]: x / 127.5 - 1; from [0, 1]: 2 x - 1; from slightly outside: clip them)."
         )
     if 0 <= low < high:
         warnings.warn(
-            f"{name}: float images in [{low:.3g}, {high:.3g}], nowhere below 0, the grey between -1 and 1: "
-            "if 0 is black, bring them to [-1, 1] first (2 x - 1).",
+            f"{name}: float images in [{low:.3g}, {high:.3g}] have no value below 0, which is mid-grey: if 0 is "
+            "black, rescale them to [-1, 1] first (2 x - 1).",
             stacklevel=3,
         )
     return floats
 
 
 def _layout(shape: tuple[int, ...]) -> str:
-    """Which layout a shape may be of, and how to bring it to ours."""
+    """A hint at the layout that a shape suggests, and how to convert it."""
     if len(shape) == 4 and shape[1] in (1, 3):
         return ", which may be [N, C, H, W]: take np.moveaxis(images, 1, 3)"
     if len(shape) == 3 and shape[2] in (1, 3):
@@ -211,11 +216,14 @@ def extract(
     """Runs an extractor over images, batch by batch.
 
     Args:
-      extractor: what to run.
+      extractor: the extractor.
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
-      batch_size: images at once; the last batch is filled up, so one program serves all.
-      mesh: devices to spread each batch over, along the axis "data"; its size divides `batch_size`.
-      name: what errors call the images.
+      batch_size: images per batch; the last batch is padded, so that all use the same program.
+      mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
+      name: the name of the images in errors.
+
+    Returns:
+      The `Features`, and logits if the extractor is a classifier.
 
     Raises:
       ValueError: for bad images, or features that are not `[B, D]` or not finite.
@@ -234,7 +242,7 @@ def extract(
                 collected.append(np.asarray(made[kind])[: len(part)])
     features = np.concatenate(outputs["features"])
     if features.ndim != 2:
-        raise ValueError(f"Extractor {extractor.name!r} makes features [B, D], got {features.shape}.")
+        raise ValueError(f"Extractor {extractor.name!r} must return features [B, D], got {features.shape}.")
     features = as_floats(features, f"features of {name} by {extractor.name!r}")
     logits = None
     if outputs["logits"]:
@@ -252,15 +260,15 @@ def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mappi
 
 
 def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:
-    """The classes that a classifier sees in images, `[N]`; options as of `extract`.
+    """The classes that a classifier assigns to images, `[N]`; for the options see `extract`.
 
     Raises:
       ValueError: for bad images, or an extractor without logits.
     """
-    found = extract(extractor, images, **options)
-    if found.logits is None:
-        raise ValueError(f"Extractor {extractor.name!r} has no logits: take a classifier.")
-    return found.logits.argmax(axis=1)
+    logits = extract(extractor, images, **options).logits
+    if logits is None:
+        raise ValueError(f"Extractor {extractor.name!r} returns no logits: use a classifier.")
+    return logits.argmax(axis=1)
 
 
 # --- fingerprints -------------------------------------------------------------------------------------------
@@ -268,16 +276,16 @@ def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndar
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What a score depends on besides the two distributions.
+    """Everything that a score depends on apart from the two distributions.
 
     Attributes:
-      extractor, weights, resize: of the features.
-      value_range: of the images, real and fake.
-      real, fake: how many samples.
-      split: which real data, in words.
-      seed: of shuffles and subsets.
-      settings: the metrics' own settings, by name, in words.
-      data: the real data's `set_digest`: two sets that bear one name are told apart.
+      extractor, weights, resize: the extractor's name, the digest of its weights, and its resizing.
+      value_range: the dtypes and ranges of the images, real and fake.
+      real, fake: the numbers of samples.
+      split: a description of the real data.
+      seed: the seed of shuffles and subsets.
+      settings: the metrics' settings, as text.
+      data: the `set_digest` of the real data, which distinguishes data with the same name.
     """
 
     extractor: str
@@ -293,11 +301,11 @@ class Fingerprint:
 
     @property
     def key(self) -> str:
-        """Eight hexadecimal digits that are the same only where all of it is."""
+        """Eight hexadecimal digits of a digest of all fields."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """`field: this against that`, for every field that differs."""
+        """A text `field: this against that` for every field that differs."""
         ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         return [f"{name}: {ours[name]} against {theirs[name]}" for name in ours if ours[name] != theirs[name]]
 
@@ -308,12 +316,12 @@ class Fingerprint:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Numbers and the fingerprint that they share.
+    """Metrics with their common fingerprint.
 
     Attributes:
-      values: by name; a metric's standard error stands beside it as `NAME_error`.
+      values: numbers by name; the standard error of a metric NAME is `NAME_error`.
       fingerprint: what they depend on.
-      left_out: the metrics that could not be computed, by name, and why.
+      left_out: the reasons for metrics that could not be computed, by name.
     """
 
     values: Mapping[str, float]
@@ -321,7 +329,7 @@ class Scores:
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: `{"values", "fingerprint", "key"}`, and `left_out` where something was."""
+        """A dict for JSON: `values`, `fingerprint`, `key`, and `left_out` if a metric was left out."""
         return {
             "values": dict(self.values),
             "fingerprint": dataclasses.asdict(self.fingerprint),
@@ -342,7 +350,7 @@ class Scores:
 
 
 def score_table(rows: Mapping[str, Scores]) -> str:
-    """A table of scores; a row with another fingerprint than the first row's is marked, and told below in what.
+    """A table of scores, in which rows with another fingerprint than the first are marked and explained below.
 
     Args:
       rows: scores by label.
@@ -361,7 +369,7 @@ def score_table(rows: Mapping[str, Scores]) -> str:
     [1] fake: 100 against 50
     """
     if not rows:
-        raise ValueError("A table has one row or more.")
+        raise ValueError("A table needs at least one row.")
     first = next(iter(rows.values())).fingerprint
     marks: dict[Fingerprint, str] = {}
     labels = {}
@@ -375,10 +383,10 @@ def score_table(rows: Mapping[str, Scores]) -> str:
 
 
 def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
-    """Raises a ValueError where both are floats, and the real images look like [0, 1] and the fakes do not.
+    """Raises a ValueError if both are floats, and the real images are probably in [0, 1] but the fakes are not.
 
-    Bytes and floats go together: uint8 is brought to [-1, 1]. Fakes without a dark pixel are no error: a
-    generator can come to that.
+    Bytes can be compared with floats, since uint8 is rescaled to [-1, 1]. Fakes without a dark pixel are no error,
+    since a generator can produce them.
     """
     sides = np.asarray(real), np.asarray(fake)
     if any(side.dtype.kind != "f" or not side.size for side in sides):
@@ -386,13 +394,13 @@ def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
     low_real, low_fake = (float(side.min()) for side in sides)
     if low_real >= 0 and low_fake < -0.5:
         raise ValueError(
-            f"The real images are nowhere below 0, the fakes reach {low_fake:.3g}: these look like [0, 1] against "
-            "[-1, 1]. Bring both to [-1, 1] (2 x - 1)."
+            f"The real images have no value below 0, but the fakes reach {low_fake:.3g}: probably their ranges are "
+            "[0, 1] and [-1, 1]. Rescale the real images to [-1, 1] (2 x - 1)."
         )
 
 
 def names_of(extractor: Extractor) -> dict[str, str]:
-    """What the metrics are called: FID, KID and Inception score only on the standard Inception's features."""
+    """The names of the metrics: FID, KID and Inception score only for the standard Inception's features."""
     if extractor.inception:
         return {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
     return {"frechet": "frechet", "kernel": "kernel", "score": "classifier_score"}
@@ -401,23 +409,23 @@ def names_of(extractor: Extractor) -> dict[str, str]:
 def features_of(
     images: ArrayLike | Features, extractor: Extractor, name: str, options: Mapping[str, Any]
 ) -> Features:
-    """Features as they are, or extracted from images.
+    """Returns `images` if they are `Features`, and otherwise extracts their features.
 
     Raises:
-      ValueError: where features are of another extractor.
+      ValueError: if the features are another extractor's.
     """
     if not isinstance(images, Features):
         return extract(extractor, images, name=name, **options)
     if (images.extractor.name, images.extractor.weights) != (extractor.name, extractor.weights):
         raise ValueError(
-            f"{name}: features by {images.extractor.name!r} ({images.extractor.weights}), but scores were asked "
-            f"for by {extractor.name!r} ({extractor.weights})."
+            f"{name}: the features are those of {images.extractor.name!r} ({images.extractor.weights}), but the "
+            f"scores are to use {extractor.name!r} ({extractor.weights})."
         )
     return images
 
 
 def channel_classes(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:
-    """A digit classifier's verdict on every channel of stacked digits: `[N, H, W, C]` to `[N, C]`."""
+    """The classes that a digit classifier assigns to the channels of stacked digits `[N, H, W, C]`: `[N, C]`."""
     given = np.asarray(images)
     if given.ndim != 4:
         raise ValueError(f"Stacked digits are [N, H, W, C], got shape {given.shape}.")

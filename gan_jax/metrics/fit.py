@@ -14,24 +14,24 @@ from gan_jax.metrics.classifier import save_classifier, train_classifier
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m gan_jax.metrics.fit", description="Train a small classifier on labelled data."
     )
     parser.add_argument("data", help="a labelled data set, as in gan_jax.data.load")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where the .npz goes")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .npz file to write")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
+    flags = parser.parse_args(arguments)
     try:
-        arrays = load(given.data)
+        arrays = load(flags.data)
         if "y" not in arrays:
             raise ValueError(
-                f"A classifier is trained on labels, but {given.data!r} has only {sorted(arrays)}."
+                f"A classifier needs labels `y` for training, but {flags.data!r} has only {sorted(arrays)}."
             )
-        name = f"classifier of {given.data}"
-        made = train_classifier(arrays["x"], arrays["y"], name=name, steps=given.steps, seed=given.seed)
-        file = save_classifier(made, given.out)
+        name = f"classifier of {flags.data}"
+        made = train_classifier(arrays["x"], arrays["y"], name=name, steps=flags.steps, seed=flags.seed)
+        file = save_classifier(made, flags.out)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -22,14 +22,14 @@ _ROWS = 4096
 _WIDE = 256
 _CHEAP_DRAWS = 2000
 _REGULAR = 1e-5
-"""Share of a standard deviation that the coordinates before leave; below, a covariance is near singular."""
+"""In a regular covariance earlier coordinates leave more than this fraction of a coordinate's deviation."""
 
 
 class Moments(NamedTuple):
-    """Mean and scatter of features seen so far, float64 on the host; a `Moments` of a part is mergeable.
+    """The mean and scatter of a set of features, float64 on the host; see `merge_moments`.
 
     Attributes:
-      number: how many samples.
+      number: the number of samples.
       mean: `[D]`.
       scatter: `sum (x - mean)(x - mean)^T`, `[D, D]`.
     """
@@ -54,7 +54,7 @@ def moments(features: ArrayLike) -> Moments:
     """The moments of features `[N, D]`.
 
     Raises:
-      ValueError: where features are not finite, or there are none.
+      ValueError: if features are not finite, or there are none.
 
     >>> m = merge_moments(moments([[1.0, 0.0], [3.0, 0.0]]), moments([[8.0, 3.0]]))
     >>> m.number, m.mean
@@ -64,7 +64,7 @@ def moments(features: ArrayLike) -> Moments:
 
 
 class _Weighted(NamedTuple):
-    """Samples `[N, D]`, each as often as its weight says; once without weights."""
+    """Samples `[N, D]`, each repeated as often as its weight; once without weights."""
 
     samples: np.ndarray
     weights: np.ndarray | None = None
@@ -75,7 +75,7 @@ class _Weighted(NamedTuple):
 
     @property
     def mean(self) -> np.ndarray:
-        """In float64, from differences to the first sample: a large common offset costs no digits."""
+        """The mean in float64, from differences to the first sample, so that a common offset costs no digits."""
         weights = np.ones(len(self.samples)) if self.weights is None else self.weights
         total = np.zeros(self.samples.shape[1])
         for start in range(0, len(self.samples), _ROWS):
@@ -84,7 +84,7 @@ class _Weighted(NamedTuple):
         return self.samples[0] + total / self.number
 
     def centred(self, mean: np.ndarray) -> Iterator[np.ndarray]:
-        """Blocks of rows `w^1/2 (x - mean)`, float64."""
+        """Yields blocks of rows `w^1/2 (x - mean)`, float64."""
         for start in range(0, len(self.samples), _ROWS):
             part = slice(start, start + _ROWS)
             block = np.subtract(self.samples[part], mean, dtype=np.float64)
@@ -97,51 +97,51 @@ def _moments(samples: np.ndarray) -> Moments:
     return _weighted_moments(_Weighted(samples))
 
 
-def _weighted_moments(given: _Weighted) -> Moments:
-    mean = given.mean
+def _weighted_moments(weighted: _Weighted) -> Moments:
+    mean = weighted.mean
     scatter = np.zeros((len(mean), len(mean)))
-    for block in given.centred(mean):
+    for block in weighted.centred(mean):
         scatter += block.T @ block
-    return Moments(given.number, mean, scatter)
+    return Moments(weighted.number, mean, scatter)
 
 
 def merge_moments(first: Moments, *others: Moments) -> Moments:
-    """The moments of all samples together (Chan, Golub and LeVeque, 1983).
+    """The moments of the union of several sets of samples (Chan, Golub and LeVeque, 1983).
 
     Raises:
-      ValueError: where dimensions differ.
+      ValueError: if dimensions differ.
     """
     number, mean, scatter = first
     for other in others:
         if other.mean.shape != mean.shape:
             raise ValueError(
-                f"Moments of {mean.shape[0]} and of {other.mean.shape[0]} dimensions do not merge."
+                f"Moments of {mean.shape[0]} and of {other.mean.shape[0]} dimensions cannot be merged."
             )
-        together = number + other.number
-        if not together:
+        total = number + other.number
+        if not total:
             continue
         shift = other.mean - mean
-        # Not in place: the parts stay what they were.
+        # Not in place, since it would change an argument.
         scatter = scatter + other.scatter
         if number and other.number:
-            scatter += np.outer(shift, shift * (number * other.number / together))
-        mean, number = mean + shift * (other.number / together), together
+            scatter += np.outer(shift, shift * (number * other.number / total))
+        mean, number = mean + shift * (other.number / total), total
     return Moments(number, mean, scatter)
 
 
 def merge_across_processes(part: Moments) -> Moments:
-    """The moments of all hosts' samples; every process calls it, and every process gets the same bits."""
+    """The moments of all hosts' samples; every process must call it, and all get bitwise the same result."""
     if jax.process_count() == 1:
         return part
     from jax.experimental import multihost_utils
 
     packed = np.concatenate([[float(part.number)], part.mean, part.scatter.ravel()])
-    # As 32-bit words: without x64, JAX would round float64 on its way.
-    words = np.asarray(multihost_utils.process_allgather(packed.view(np.uint32)))
+    # Sent as uint32: without x64 JAX would round float64.
+    gathered = np.asarray(multihost_utils.process_allgather(packed.view(np.uint32)))
     dimension = len(part.mean)
     parts = [
         Moments(int(row[0]), row[1 : 1 + dimension], row[1 + dimension :].reshape(dimension, dimension))
-        for row in np.ascontiguousarray(words).view(np.float64)
+        for row in np.ascontiguousarray(gathered).view(np.float64)
     ]
     return merge_moments(*parts)
 
@@ -149,9 +149,9 @@ def merge_across_processes(part: Moments) -> Moments:
 def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> float:
     """The squared Frechet distance of two sets of features.
 
-    It is biased upwards by about a constant over N; compare only at one N, or use `frechet_extrapolated`. Where a
-    set has fewer samples than dimensions no covariance is formed, and the cost is that of the smaller set's size.
-    Rounding is relative to the largest variance: some 1e-15 of it.
+    The estimate is biased upwards by about a constant over N; compare only at equal N, or use
+    `frechet_extrapolated`. If a set has fewer samples than dimensions no covariance is formed, and the cost depends
+    on the size of the smaller set. The rounding error is about 1e-15 of the largest variance.
 
     Args:
       real: features `[N, D]`, or their `Moments`.
@@ -161,7 +161,7 @@ def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> fl
       A float, 0 for equal moments.
 
     Raises:
-      ValueError: where features are not finite, dimensions differ, or a side has fewer than two samples.
+      ValueError: if features are not finite, dimensions differ, or a side has fewer than two samples.
 
     >>> rng = np.random.default_rng(0)
     >>> features = rng.normal(size=(100, 3))
@@ -183,7 +183,7 @@ def _distance(first: Moments, second: Moments) -> float:
 def trace_sqrt_product(first: np.ndarray, second: np.ndarray) -> float:
     """`tr (C_1 C_2)^1/2` of covariances: the sum of the singular values of `R_1^T R_2`, with `R R^T = C`.
 
-    The eigenvalues of `R_1^T C_2 R_1` are their squares, and lose to rounding what is below 1e-8 of the largest.
+    The eigenvalues of `R_1^T C_2 R_1` are their squares, in which rounding loses values below 1e-8 of the largest.
     """
     return _nuclear_norm(_root(first).T @ _root(second))
 
@@ -193,10 +193,10 @@ def _nuclear_norm(matrix: np.ndarray) -> float:
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """R with `R R^T` the covariance: Cholesky's, or of a singular one the more expensive eigenvectors'.
+    """A root R with `R R^T` the covariance: Cholesky's, or from eigenvectors if the covariance is singular.
 
-    Both are taken of the correlations, so that a coordinate of small scale is not mistaken for rounding.
-    Eigenvalues within rounding of zero count as zero: the root of 1e-16 is 1e-8, and two thousand of those show.
+    Both use the correlations, so that a coordinate of small scale is not mistaken for rounding. Eigenvalues within
+    rounding of zero count as zero: the root of 1e-16 is 1e-8, and two thousand of those would matter.
     """
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1.0)
@@ -217,7 +217,7 @@ def _distance_of_samples(
     second: np.ndarray,
     counts: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> float:
-    """The distance of samples, each as often as it counts, in as many dimensions as the smaller set has samples.
+    """The distance of weighted samples, computed in as many dimensions as the smaller set has samples.
 
     With centred data X, `C = X^T X / (N - 1)`, so `tr (C_1 C_2)^1/2` is the sum of the singular values of
     `X_1 X_2^T / ((N_1 - 1) (N_2 - 1))^1/2`, `[N_1, N_2]`, of which the larger side is reduced by QR in blocks.
@@ -239,7 +239,7 @@ def _distance_of_samples(
 
 
 def _drawn(samples: np.ndarray, counts: np.ndarray | None) -> _Weighted:
-    """The samples that count, and how often."""
+    """The samples with a positive count, weighted by it."""
     if counts is None:
         return _Weighted(samples)
     chosen = np.flatnonzero(counts)
@@ -257,32 +257,32 @@ def frechet_interval(
 ) -> Interval:
     """The Frechet distance with a bootstrap confidence interval.
 
-    Both sets are resampled. A resample repeats samples, so its distance is biased once more by about what the
-    original's is; the interval takes that bias off, and aims at the distance of the distributions: with few
-    samples the value itself lies above its interval. It is the value less the bootstrap's bias, give or take
-    Student's t times the bootstrap's standard deviation (the resamples' quantiles miss where the distance is
-    small: it is a square then, whose skewness they turn the wrong way round).
+    Both sets are resampled. A resample repeats samples, so its distance has about twice the bias of the original's.
+    The interval corrects that bias, since it estimates the distance of the distributions: with few samples the
+    value itself lies above its interval. The interval is the value minus the bootstrap's bias, plus or minus
+    Student's t times the bootstrap's standard deviation. (The resamples' quantiles fail if the distance is small,
+    since it is then a square, whose skewness they reverse.)
 
-    A 95 % interval of normal samples covered the truth in .91 to .96 of 400 repetitions with 80 samples of 1 or 2
-    dimensions, in .93 to .97 with 400, and in .95 to .99 of 4 or 16 dimensions; always where the distributions are
-    equal, as it is cut at 0.
+    A 95 % interval of normal samples covered the true value in .91 to .96 of 400 repetitions with 80 samples of 1
+    or 2 dimensions, in .93 to .97 with 400 samples, and in .95 to .99 with 4 or 16 dimensions; always if the
+    distributions are equal, as it is truncated at 0.
 
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
-    the distance, a mean of one number a sample, is resampled 2,000 times, which is cheap, and what it misses, bias
-    included, is taken from a few resamples in full and added (the linear part as control variate, Efron, 1990).
+    the distance, a mean of one number per sample, is resampled 2,000 times, which is cheap, and the remainder,
+    including the bias, is estimated from a few full resamples (the linear part is a control variate, Efron, 1990).
 
     Args:
       real: features `[N, D]`.
       fake: features `[M, D]`.
-      resamples: bootstrap draws in full, each as expensive as one `frechet_distance`; 100, or 10 with `linear`.
-      level: of confidence.
-      seed: of the draws.
+      resamples: full bootstrap draws, each as expensive as `frechet_distance`; by default 100, or 10 with `linear`.
+      level: the confidence level, in (0, 1).
+      seed: the seed of the draws.
       method: `full`, `linear`, or `auto`: `linear` from 256 dimensions on, where both covariances are regular and
         there are twice as many samples as dimensions.
 
     Raises:
-      ValueError: as `frechet_distance`, for fewer than 10 resamples, a level outside (0, 1), an unknown method, and
-        for `linear` where a covariance is singular.
+      ValueError: as for `frechet_distance`; for fewer than 10 resamples, a level outside (0, 1), an unknown method,
+        or `linear` with a singular covariance.
 
     References:
       Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2, on the normal interval;
@@ -300,7 +300,7 @@ def frechet_interval(
     ) > first.shape[1]
     parts = _linear_parts(first, second, _moments(first), _moments(second)) if linear else None
     if method == "linear" and parts is None:
-        raise ValueError("A covariance is singular, so the distance has no linear part: take method='full'.")
+        raise ValueError("A covariance is singular, so the distance has no linear part: use method='full'.")
     value, rng = _distance_of_samples(first, second), np.random.default_rng(seed)
     if parts is None:
         draws = _full_draws(first, second, resamples or 100, rng)
@@ -328,7 +328,7 @@ def _linear_draws(
     number: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draws of the linear part, each with each of the remainders that `number` full draws leave."""
+    """All sums of a draw of the linear part and a remainder of one of `number` full draws."""
     remainders = np.empty(number)
     for draw in range(number):
         counts = _counts(first, rng), _counts(second, rng)
@@ -354,22 +354,22 @@ def _linear_parts(
     vectors, values, _ = np.linalg.svd(roots[0].T @ roots[1])
     if values[-1] <= len(values) * np.finfo(np.float64).eps * values[0]:
         return None
-    there = np.linalg.solve(roots[0].T, vectors * np.sqrt(values))
+    forth = np.linalg.solve(roots[0].T, vectors * np.sqrt(values))
     back = roots[0] @ (vectors / np.sqrt(values))
     shift = p.mean - q.mean
-    return _influence(first, p.mean, shift, there), _influence(second, q.mean, -shift, back)
+    return _influence(first, p.mean, shift, forth), _influence(second, q.mean, -shift, back)
 
 
 def _influence(samples: np.ndarray, mean: np.ndarray, shift: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """`2 shift . x + x^T (I - F F^T) x` of centred samples, its mean taken off: `[N]`."""
-    found = np.empty(len(samples))
+    influence = np.empty(len(samples))
     for start in range(0, len(samples), _ROWS):
         block = samples[start : start + _ROWS] - mean
         moved = block @ factor
-        found[start : start + _ROWS] = (
+        influence[start : start + _ROWS] = (
             2 * block @ shift + np.einsum("nd,nd->n", block, block) - np.einsum("nd,nd->n", moved, moved)
         )
-    return found - found.mean()
+    return influence - influence.mean()
 
 
 def _counts(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -381,9 +381,9 @@ class Extrapolation(NamedTuple):
     """A straight line through distances at several sample sizes, against 1 / N.
 
     Attributes:
-      value: the line's height at 1 / N = 0: the distance without its first-order bias. May come out below 0.
-      standard_error: of that height, from the points' scatter about the line.
-      slope: distance lost for each 1 / N.
+      value: the line's height at 1 / N = 0: the distance without its first-order bias; it can be negative.
+      standard_error: the standard error of that height, from the points' scatter about the line.
+      slope: the slope of the line in 1 / N.
       sizes: the (fake) sample sizes.
       distances: the distances there.
     """
@@ -406,20 +406,20 @@ def frechet_extrapolated(
     smallest: int | None = None,
     seed: int = 0,
 ) -> Extrapolation:
-    """The Frechet distance as the number of samples grows without end (Chong and Forsyth, 2020).
+    """The Frechet distance extrapolated to infinitely many samples (Chong and Forsyth, 2020).
 
-    Distances of random subsets lie on a line in 1 / N; its intercept is unbiased to first order. Both sides shrink
-    together where both are features; `Moments` of the real side stay as they are, and keep their own bias.
+    Distances of random subsets lie on a line in 1 / N, whose intercept is unbiased to first order. If both sides
+    are features, both are subsampled in proportion; `Moments` of the real side are fixed, and keep their bias.
 
     Args:
       real: features `[N, D]`, or fixed `Moments`.
       fake: features `[M, D]`.
-      points: subsets, of sizes evenly spaced in 1 / N.
-      smallest: the smallest subset of `fake`; a fifth of it (and at least D + 2) if not given.
-      seed: of the subsets.
+      points: the number of subsets, whose sizes are evenly spaced in 1 / N.
+      smallest: the smallest subset of `fake`; by default a fifth of it (and at least D + 2).
+      seed: the seed of the subsets.
 
     Raises:
-      ValueError: as `frechet_distance`, and where the subsets do not fit.
+      ValueError: as for `frechet_distance`, and if the subsets do not fit.
     """
     rng = np.random.default_rng(seed)
     if isinstance(real, Moments):
@@ -451,7 +451,7 @@ def _subset(samples: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def _line(sizes: np.ndarray, distances: np.ndarray) -> Extrapolation:
-    """Least squares of distance against 1 / N."""
+    """The least-squares line of distances against 1 / N."""
     design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1)
     (height, slope), *_ = np.linalg.lstsq(design, distances, rcond=None)
     residual = distances - design @ [height, slope]

@@ -55,22 +55,22 @@ def image_scores(
 
     Args:
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
-      fake: images `[M, H, W, C]`, uint8 or floats as well, whatever the real ones are; or `Features`.
-      extractor: what makes the features; the pixels if not given.
-      which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out where there are no logits.
-      split: which real data these are, for the fingerprint.
+      fake: images `[M, H, W, C]`, uint8 or floats independently of the real ones; or `Features`.
+      extractor: the feature extractor; by default the pixels.
+      which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out if there are no logits.
+      split: a description of the real data, for the fingerprint.
       neighbors: k of precision and recall.
-      block_size: of the kernel distance.
-      seed: of shuffles and directions.
+      block_size: the block size of the kernel distance.
+      seed: the seed of shuffles and directions.
       batch_size: images extracted at once.
       mesh: devices to extract on.
 
     Returns:
-      `Scores`. A metric that these samples do not allow is left out by itself, with its reason in `left_out`: the
-      kernel distance of few fakes against many reals, or its standard error of a single block. Beside `coverage`
-      stands `coverage_ceiling`, what as many real samples would reach on average (`expected_coverage`). Names are
-      `fid`, `kid` and `inception_score` on the standard Inception's features, and `frechet`, `kernel` and
-      `classifier_score` on any other's. Distances are of the extractor's features, unscaled.
+      `Scores`. A metric that cannot be computed for these samples is left out, with the reason in `left_out`: the
+      kernel distance of few fakes against many reals, or its standard error for a single block. `coverage_ceiling`
+      is the average `coverage` of equally many real samples (`expected_coverage`). The names are `fid`, `kid` and
+      `inception_score` for the standard Inception's features, and `frechet`, `kernel` and `classifier_score` for
+      any other's. Distances are those of the unscaled features.
 
     Raises:
       ValueError: for bad images, images of two ranges or shapes, an unknown metric, or where no metric that was
@@ -119,32 +119,32 @@ def _measure(
     block_size: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """The numbers by name, and by name why others could not be computed."""
+    """The metrics by name, and the reasons for those that could not be computed."""
     real, fake = first.features, second.features
 
     def kernel() -> dict[str, float]:
-        found = kernel_distance(real, fake, block_size=block_size, seed=seed)
-        return {names["kernel"]: found.value, f"{names['kernel']}_error": found.standard_error}
+        distance = kernel_distance(real, fake, block_size=block_size, seed=seed)
+        return {names["kernel"]: distance.value, f"{names['kernel']}_error": distance.standard_error}
 
     def score() -> dict[str, float]:
         if second.logits is None:
             return {}
-        found = classifier_score(second.logits, splits=min(10, len(fake)), seed=seed)
-        return {names["score"]: found.mean, f"{names['score']}_std": found.std}
+        result = classifier_score(second.logits, splits=min(10, len(fake)), seed=seed)
+        return {names["score"]: result.mean, f"{names['score']}_std": result.std}
 
-    def shares() -> dict[str, float]:
-        found = precision_recall_density_coverage(real, fake, neighbors=neighbors)
-        return {**found, "coverage_ceiling": expected_coverage(len(real), len(fake), neighbors=neighbors)}
+    def prdc() -> dict[str, float]:
+        fractions = precision_recall_density_coverage(real, fake, neighbors=neighbors)
+        return {**fractions, "coverage_ceiling": expected_coverage(len(real), len(fake), neighbors=neighbors)}
 
     def sliced() -> dict[str, float]:
-        found = sliced_wasserstein(real, fake, seed=seed)
-        return {"sliced_wasserstein": found.value, "sliced_wasserstein_error": found.standard_error}
+        distance = sliced_wasserstein(real, fake, seed=seed)
+        return {"sliced_wasserstein": distance.value, "sliced_wasserstein_error": distance.standard_error}
 
     measures = {
         names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake)}),
         names["kernel"]: ("kernel", kernel),
         names["score"]: ("score", score),
-        "neighbors": ("neighbors", shares),
+        "neighbors": ("neighbors", prdc),
         "sliced_wasserstein": ("sliced", sliced),
     }
     values: dict[str, float] = {}
@@ -156,12 +156,12 @@ def _measure(
             values |= measure()
         except ValueError as error:
             left_out[name] = str(error)
-    # A NaN has no place in JSON.
+    # JSON has no NaN.
     for name in [name for name, value in values.items() if not math.isfinite(value)]:
         del values[name]
-        one_block = name == f"{names['kernel']}_error"
+        single_block = name == f"{names['kernel']}_error"
         left_out[name] = (
-            "the samples make one block, which has no spread" if one_block else "it is not finite"
+            "the samples make one block, which has no spread" if single_block else "it is not finite"
         )
     return values, left_out
 
@@ -171,11 +171,11 @@ def stacked_digit_statistics(images: ArrayLike, classifier: Extractor, **options
 
     Args:
       images: `[N, H, W, C]`, a digit in every channel.
-      classifier: of single digits `[N, H, W, 1]`, with ten logits.
-      options: as of `extract`.
+      classifier: a classifier of single digits `[N, H, W, 1]`, with ten logits.
+      options: see `extract`.
 
     Returns:
-      As `class_statistics`.
+      The result of `class_statistics`.
     """
     digits = channel_classes(classifier, np.asarray(images), **options)
     return class_statistics(stacked_classes(digits), 10 ** digits.shape[1])

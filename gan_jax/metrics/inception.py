@@ -1,8 +1,9 @@
-"""Inception-V3 as FID uses it, in Flax, with weights from a file that you give.
+"""Inception-V3 as FID uses it, in Flax, with weights from a file of the user's.
 
-The standard FID network is not torchvision's: its average pools leave the padding out, its last block pools by
-maximum, and it has 1,008 classes. The weights are those of the original TensorFlow graph of 2015 as ported to
-PyTorch (`pt_inception-2015-12-05-6726825d.pth` of the pytorch-fid project), converted once, where torch is:
+The standard FID network differs from torchvision's: its average pools exclude the padding, its last block uses a
+maximum pool, and it has 1,008 classes. The weights are those of the original TensorFlow graph of 2015 as ported to
+PyTorch (`pt_inception-2015-12-05-6726825d.pth` of the pytorch-fid project), converted once where torch is
+installed:
 
     weights = torch.load("pt_inception-2015-12-05-6726825d.pth", weights_only=True)
     numpy.savez("inception.npz", **{name: array.numpy() for name, array in weights.items()})
@@ -48,7 +49,7 @@ class Unit(nn.Module):
 
 
 def _average(x: Array) -> Array:
-    """The 3 x 3 mean of what lies inside the picture."""
+    """The 3 x 3 mean pool that excludes the padding."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -123,7 +124,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 x 8: branches that end in 1 x 3 beside 3 x 1; the last block pools by maximum."""
+    """8 x 8: branches that end in 1 x 3 and 3 x 1; the last block uses a maximum pool."""
 
     max_pooled: bool
 
@@ -174,13 +175,13 @@ def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -
     Args:
       path: a `.npz` or `.safetensors` file with the arrays of the PyTorch port, by its names.
       resize: `"bilinear"`, as pytorch-fid and nearly every published FID of that port, or `"bicubic"`,
-        antialiased (Parmar et al., 2022); the fingerprint says which.
+        antialiased (Parmar et al., 2022); the fingerprint records it.
 
     Returns:
       An `Extractor` with 2,048 features and 1,008 logits; images of one channel are repeated to three.
 
     Raises:
-      ValueError: where the file is no such file, or arrays are missing, unknown or of another shape.
+      ValueError: if the file is no such file, or arrays are missing, unknown or of another shape.
     """
     if resize not in RESIZES:
         raise ValueError(f"Unknown resize {resize!r}: one of {sorted(RESIZES)}.")
@@ -233,7 +234,7 @@ def to_params(arrays: Mapping[str, np.ndarray]) -> Tree:
     """The PyTorch port's arrays as the parameters of `InceptionV3`, batch normalisation folded into convolutions.
 
     Raises:
-      ValueError: where arrays are missing, unknown or of another shape.
+      ValueError: if arrays are missing, unknown or of another shape.
     """
     ignored = ("num_batches_tracked",)
     given = {n: a for n, a in arrays.items() if not n.endswith(ignored) and not n.startswith("AuxLogits.")}
@@ -241,10 +242,10 @@ def to_params(arrays: Mapping[str, np.ndarray]) -> Tree:
     wrong = [n for n in given if n in expected and given[n].shape != expected[n]]
     missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
     if missing or unknown or wrong:
-        said = [f"{len(missing)} missing ({', '.join(missing[:3])} ...)"] if missing else []
-        said += [f"{len(unknown)} unknown ({', '.join(unknown[:3])} ...)"] if unknown else []
-        said += [f"{n} has shape {given[n].shape}, not {expected[n]}" for n in wrong[:3]]
-        raise ValueError(f"These are not the weights of the FID Inception network: {'; '.join(said)}.")
+        problems = [f"{len(missing)} missing ({', '.join(missing[:3])} ...)"] if missing else []
+        problems += [f"{len(unknown)} unknown ({', '.join(unknown[:3])} ...)"] if unknown else []
+        problems += [f"{n} has shape {given[n].shape}, not {expected[n]}" for n in wrong[:3]]
+        raise ValueError(f"These are not the weights of the FID Inception network: {'; '.join(problems)}.")
     tree: dict[str, Any] = {"fc": {"kernel": given["fc.weight"].T, "bias": given["fc.bias"]}}
     for name in expected:
         if name.endswith(".conv.weight"):

@@ -16,7 +16,7 @@ from gan_jax.metrics.estimate import Estimate, Interval
 def polynomial_kernel(
     x: np.ndarray, y: np.ndarray, *, degree: int = 3, scale: float | None = None, offset: float = 1.0
 ) -> np.ndarray:
-    """`(scale x . y + offset)^degree`, `[N, M]`; the scale is 1 / D if not given."""
+    """`(scale x . y + offset)^degree`, `[N, M]`; the scale is 1 / D by default."""
     inner = x @ y.T
     inner *= 1 / x.shape[1] if scale is None else scale
     inner += offset
@@ -49,23 +49,23 @@ def kernel_distance(
 ) -> Estimate:
     """The kernel distance by disjoint blocks, with the standard error of their mean.
 
-    Both sets are shuffled and cut into as many blocks, of at most `block_size` samples; each pair of blocks
-    gives an unbiased estimate, and disjoint blocks are independent, so the standard error means what it says
-    (random overlapping subsets, as some packages draw, give a spread that depends on how many one draws).
+    Both sets are shuffled and cut into equally many blocks of at most `block_size` samples. Each pair of blocks
+    gives an unbiased estimate, and disjoint blocks are independent, so that the standard error is valid (that of
+    random overlapping subsets, which some packages draw, depends on their number).
 
     Args:
       real: features `[N, D]`.
       fake: features `[M, D]`.
       block_size: samples in a block; the squared MMD costs their square.
-      degree, scale, offset: of the polynomial kernel; the defaults are KID's.
-      seed: of the shuffle.
+      degree, scale, offset: the polynomial kernel's parameters; the defaults are KID's.
+      seed: the seed of the shuffle.
 
     Returns:
-      The squared MMD (0 in expectation for equal distributions, so below 0 half of the time), and its standard
-      error, NaN for a single block. Few blocks ask for Student's t: see `kernel_interval`.
+      The squared MMD (0 in expectation for equal distributions, so often negative), and its standard error, NaN for
+      a single block. With few blocks use Student's t: see `kernel_interval`.
 
     Raises:
-      ValueError: where features are not finite, dimensions differ, or blocks would have fewer than two samples.
+      ValueError: if features are not finite, dimensions differ, or blocks would have fewer than two samples.
 
     >>> features = np.random.default_rng(0).normal(size=(400, 8))
     >>> found = kernel_distance(features[:200], features[200:] + 1.0, block_size=50)
@@ -88,21 +88,21 @@ def kernel_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The kernel distance with a confidence interval: Student's t of the blocks' estimates.
+    """The kernel distance with a confidence interval by Student's t of the blocks' estimates.
 
-    Few blocks estimate their spread badly: 1.96 standard errors of 5 or 10 normal estimates cover .88 or .92.
+    With few blocks normal quantiles are too narrow: 1.96 standard errors of 5 or 10 estimates cover .88 or .92.
 
     Args:
       real: features `[N, D]`.
       fake: features `[M, D]`.
-      block_size, degree, scale, offset, seed: as of `kernel_distance`.
-      level: of confidence.
+      block_size, degree, scale, offset, seed: see `kernel_distance`.
+      level: the confidence level, in (0, 1).
 
     Returns:
-      The distance and its interval, whose lower end may lie below 0.
+      The distance and its interval, whose lower bound can be negative.
 
     Raises:
-      ValueError: as `kernel_distance`, for a single block, and for a level outside (0, 1).
+      ValueError: as for `kernel_distance`, for a single block, and for a level outside (0, 1).
 
     >>> features = np.random.default_rng(0).normal(size=(400, 8))
     >>> found = kernel_interval(features[:200], features[200:], block_size=40)
@@ -110,11 +110,11 @@ def kernel_interval(
     True
     """
     if not 0 < level < 1:
-        raise ValueError(f"A level lies in (0, 1), got {level}.")
+        raise ValueError(f"A confidence level must lie in (0, 1), got {level}.")
     values = _block_estimates(real, fake, block_size, degree, scale, offset, seed)
     if len(values) < 2:
         raise ValueError(
-            f"An interval needs two blocks or more, but block_size {block_size} makes one: take smaller blocks."
+            f"An interval needs at least two blocks, but block_size {block_size} makes one: use smaller blocks."
         )
     mean, low, high = (float(end) for end in student_interval(values, level))
     return Interval(mean, low, high, level)
@@ -132,12 +132,12 @@ def _block_estimates(
     """The unbiased squared MMD of each pair of blocks."""
     first, second = as_pair(real, fake, at_least=2, dtype=None)
     if block_size < 2:
-        raise ValueError(f"A block holds two samples or more, got block_size {block_size}.")
+        raise ValueError(f"A block needs at least two samples, got block_size {block_size}.")
     blocks = -(-max(len(first), len(second)) // block_size)
     if min(len(first), len(second)) < 2 * blocks:
         raise ValueError(
             f"{len(first)} real and {len(second)} fake samples in {blocks} blocks of {block_size} leave a block "
-            "with fewer than two: take sets of similar size, or larger blocks."
+            "with fewer than two: use sets of similar size, or larger blocks."
         )
     rng = np.random.default_rng(seed)
     pieces = [np.array_split(rng.permutation(len(side)), blocks) for side in (first, second)]

@@ -1,9 +1,9 @@
-"""How many modes of a known mixture the samples reach, and how evenly.
+"""Coverage of the modes of a known mixture by samples, and the balance between modes.
 
 Conventions of PacGAN (Lin et al., 2018, section 4.1): a sample is high quality within three standard
 deviations of its nearest mean; a mode counts with one such sample; the reverse KL is that of the histogram of
-high-quality samples over the modes against the modes' true weights. Papers differ in all three: tables of
-different papers do not mix.
+high-quality samples over the modes against the modes' true weights. Papers differ in all three, so tables of
+different papers are not comparable.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def nearest_modes(samples: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.
       Indices `[N]` and distances `[N]`.
 
     Raises:
-      ValueError: where samples are not finite, or of another dimension than the means.
+      ValueError: if samples are not finite, or of another dimension than the means.
     """
     points, centers = as_samples(samples, "samples"), as_samples(means, "means")
     if points.shape[1] != centers.shape[1]:
@@ -48,7 +48,7 @@ def nearest_modes(samples: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.
 def mode_counts(
     samples: ArrayLike, means: ArrayLike, sigma: ArrayLike, threshold: float = 3.0
 ) -> tuple[np.ndarray, int]:
-    """How many high-quality samples each mode has.
+    """The number of high-quality samples of each mode.
 
     Args:
       samples: `[N, D]`.
@@ -60,7 +60,7 @@ def mode_counts(
       Counts `[K]`, and N.
 
     Raises:
-      ValueError: as `nearest_modes`, and where sigma or the threshold is not positive.
+      ValueError: as for `nearest_modes`, and if sigma or the threshold is not positive.
     """
     index, distance = nearest_modes(samples, means)
     modes = len(np.asarray(means))
@@ -81,23 +81,23 @@ def mode_statistics(
     *,
     weights: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Modes covered, high-quality share, reverse KL and entropy of samples from a mixture of Gaussians.
+    """Modes covered, fraction of high quality, reverse KL and entropy of samples from a mixture of Gaussians.
 
     Args:
       samples: `[N, D]`.
       means: `[K, D]`.
       sigma: the modes' standard deviation, a scalar or `[K]`.
       threshold: within how many standard deviations of its nearest mean a sample is high quality.
-      weights: the modes' true weights `[K]`; uniform if not given.
+      weights: the modes' true weights `[K]`; uniform by default.
 
     Returns:
       A dict of Python numbers: `modes_covered` (modes with a high-quality sample), `modes` (K),
-      `high_quality_share` in [0, 1], `reverse_kl` in nats (0 is even; log K a single mode of K even ones; NaN
-      where no sample is high quality), `entropy` in nats of the histogram of high-quality samples,
+      `high_quality_share` in [0, 1], `reverse_kl` in nats (0 for balanced modes; log K for one of K balanced modes;
+      NaN if no sample is high quality), `entropy` in nats of the histogram of high-quality samples,
       `samples` (N).
 
     Raises:
-      ValueError: where samples are not finite, dimensions differ, or sigma, threshold or weights are not
+      ValueError: if samples are not finite, dimensions differ, or sigma, threshold or weights are not
         positive.
 
     >>> import numpy as np
@@ -120,19 +120,19 @@ def mode_statistics(
 def class_statistics(
     classes: ArrayLike, num_classes: int, *, reference: ArrayLike | None = None
 ) -> dict[str, Any]:
-    """The same from a classifier's verdicts: each class is a mode (stacked digits have 1,000).
+    """Modes covered, reverse KL and entropy of samples by their classes; each class is a mode.
 
     Args:
       classes: `[N]` integers in `[0, num_classes)`.
-      num_classes: how many there are.
-      reference: the data's class probabilities or counts `[num_classes]`; uniform if not given.
+      num_classes: the number of classes; 1,000 for stacked digits.
+      reference: the data's class probabilities or counts `[num_classes]`; uniform by default.
 
     Returns:
-      A dict: `modes_covered` (classes seen), `modes`, `reverse_kl` (of the samples' histogram against the
-      reference), `entropy`, `samples`.
+      A dict: `modes_covered` (classes with a sample), `modes`, `reverse_kl` in nats (of the samples' histogram
+      against the reference), `entropy` in nats, `samples`.
 
     Raises:
-      ValueError: where classes are not integers in range, or a class has a sample but no reference weight.
+      ValueError: if classes are not integers in range, or a class has a sample but no reference weight.
 
     >>> class_statistics([0, 1, 2, 3], num_classes=4)["reverse_kl"]
     0.0
@@ -152,15 +152,15 @@ def class_statistics(
 
 
 def stacked_classes(digits: ArrayLike, base: int = 10) -> np.ndarray:
-    """One class for several digits: `[N, C]` verdicts, one a channel, to `[N]` in `[0, base ** C)`.
+    """Combines the digits of C channels `[N, C]` into one class `[N]` in `[0, base ** C)`.
 
     >>> stacked_classes([[0, 0, 7], [1, 2, 3]])
     array([  7, 123])
     """
-    verdicts = np.asarray(digits)
-    if verdicts.ndim != 2 or verdicts.dtype.kind not in "iu" or verdicts.min() < 0 or verdicts.max() >= base:
-        raise ValueError(f"digits are integers [N, C] in [0, {base}), got {verdicts.dtype} {verdicts.shape}.")
-    return verdicts @ base ** np.arange(verdicts.shape[1])[::-1]
+    array = np.asarray(digits)
+    if array.ndim != 2 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= base:
+        raise ValueError(f"digits must be integers [N, C] in [0, {base}), got {array.dtype} {array.shape}.")
+    return array @ base ** np.arange(array.shape[1])[::-1]
 
 
 def _against(counts: np.ndarray, weights: ArrayLike | None) -> dict[str, float]:
@@ -170,11 +170,11 @@ def _against(counts: np.ndarray, weights: ArrayLike | None) -> dict[str, float]:
         raise ValueError(f"weights are {len(counts)} numbers >= 0, got shape {expected.shape}: {expected}.")
     if not counts.sum():
         return {"reverse_kl": float("nan"), "entropy": float("nan")}
-    seen = counts > 0
-    if (expected[seen] == 0).any():
-        raise ValueError(f"modes {np.flatnonzero(seen & (expected == 0))} have samples, but no weight.")
-    share = counts[seen] / counts.sum()
-    entropy = float(-(share * np.log(share)).sum())
-    cross = float(-(share * np.log(expected[seen] / expected.sum())).sum())
-    # Rounding can leave -1e-17 where the histogram is the reference; zero comes first, lest -0.0 be the larger.
+    covered = counts > 0
+    if (expected[covered] == 0).any():
+        raise ValueError(f"modes {np.flatnonzero(covered & (expected == 0))} have samples, but no weight.")
+    p = counts[covered] / counts.sum()
+    entropy = float(-(p * np.log(p)).sum())
+    cross = float(-(p * np.log(expected[covered] / expected.sum())).sum())
+    # Rounding can give -1e-17 for equal histograms. Zero is the first argument, so that -0.0 is not returned.
     return {"reverse_kl": max(0.0, cross - entropy), "entropy": max(0.0, entropy)}

@@ -20,15 +20,18 @@ from gan_jax.types import Array, Key
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CriticFamily:
-    """ReLU networks with values in [0, 1] and bounded weights; with D it holds 1 - D.
+    """ReLU networks with values in [0, 1] and bounded weights; the family contains 1 - D for every D.
 
-    Values in [0, 1] make the distance at most the total variation; bounded size and weights make it one that
-    finitely many samples can tell.
+    Values in [0, 1] make the distance at most the total variation; bounded size and weights make it estimable from
+    finitely many samples.
 
     Attributes:
-      width: of the hidden layers.
-      depth: how many hidden layers; 0 is a logistic regression.
-      bound: no weight or bias is larger.
+      width: units of each hidden layer.
+      depth: the number of hidden layers; 0 is a logistic regression.
+      bound: the largest magnitude of weights and biases.
+
+    Raises:
+      ValueError: if a number is out of range.
     """
 
     width: int = 32
@@ -37,11 +40,13 @@ class CriticFamily:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.depth < 0 or not self.bound > 0:
-            raise ValueError(f"A family has width >= 1, depth >= 0 and a positive bound, got {self}.")
+            raise ValueError(
+                f"A critic family needs width >= 1, depth >= 0 and a positive bound, got {self}."
+            )
 
     @property
     def name(self) -> str:
-        """What the family is called beside its distance."""
+        """A description of the family, for reports of its distance."""
         hidden = "-".join([str(self.width)] * self.depth)
         return f"sigmoid of ReLU network D-{hidden + '-' if hidden else ''}1, |weights| <= {self.bound:g}"
 
@@ -88,13 +93,13 @@ _scores = jax.jit(apply_critic)
 
 
 class NeuralDistance(NamedTuple):
-    """A neural-net distance, and whether it is more than chance.
+    """A neural-net distance with a test of its significance.
 
     Attributes:
-      value: `mean D(real) - mean D(fake)` of the trained critic on samples it has not seen: in expectation a lower
-        bound of the family's distance between the distributions.
+      value: `mean D(real) - mean D(fake)` of the trained critic on held-out samples: in expectation a lower bound
+        of the family's distance between the distributions.
       trained: the same on its training samples: a lower bound of the family's distance between those.
-      standard_error: of `value`, the critic held fixed.
+      standard_error: the standard error of `value` for a fixed critic.
       test: the permutation test of `value`.
     """
 
@@ -126,11 +131,11 @@ def neural_distance(
     Args:
       real: `[N, ...]`, N >= 4.
       fake: `[M, ...]`, M >= 4.
-      family: the critics.
+      family: the family of critics.
       steps: full-batch Adam steps.
-      learning_rate: of Adam.
+      learning_rate: Adam's learning rate.
       permutations: relabellings of the held-out scores.
-      seed: of the split, the initial critic and the relabellings.
+      seed: the seed of the split, the initial critic and the relabellings.
 
     Raises:
       ValueError: for bad samples or fewer than four of either set.
@@ -148,16 +153,16 @@ def neural_distance(
     shuffled = [
         ((side - center) / scale).astype(np.float32)[rng.permutation(len(side))] for side in (first, second)
     ]
-    seen = [side[len(side) // 2 :] for side in shuffled]
+    training = [side[len(side) // 2 :] for side in shuffled]
     held_out = [side[: len(side) // 2] for side in shuffled]
     rate = jnp.float32(learning_rate)
-    layers, trained = _train(jax.random.key(seed), *map(jnp.asarray, seen), family, steps, rate)
+    layers, trained = _train(jax.random.key(seed), *map(jnp.asarray, training), family, steps, rate)
     scores = [np.asarray(_scores(layers, jnp.asarray(side)), dtype=np.float64) for side in held_out]
     n, m = len(scores[0]), len(scores[1])
     members = relabellings(n, m, permutations, seed)
-    together = np.concatenate(scores)
-    sums = members @ together
-    values = sums / n - (together.sum() - sums) / m
+    all_scores = np.concatenate(scores)
+    sums = members @ all_scores
+    values = sums / n - (all_scores.sum() - sums) / m
     details = {
         "test": "neural-net distance",
         "family": family.name,

@@ -11,23 +11,23 @@ from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_pair
 
-_CELLS = 1 << 22  # distances held at once: 32 MiB
+_CELLS = 1 << 22  # distances in memory at a time, 32 MiB
 
 
 def precision_recall_density_coverage(
     real: ArrayLike, fake: ArrayLike, *, neighbors: int = 5
 ) -> dict[str, float]:
-    """How much of the fakes lies among the reals, and the other way round.
+    """Precision, recall, density and coverage of samples by nearest-neighbour balls.
 
-    Around every sample lies a ball that reaches to its k-th nearest neighbour in its own set. Precision is the
-    share of fakes in some real ball, recall the share of reals in some fake ball, density the mean number of real
-    balls that a fake lies in over k (it can exceed 1), coverage the share of real balls that hold a fake. The full
-    matrix of distances is never in memory.
+    The ball of a sample reaches to its k-th nearest neighbour in the same set. Precision is the fraction of fakes
+    in any real ball, recall the fraction of reals in any fake ball, density the mean number of real balls around a
+    fake over k (it can exceed 1), coverage the fraction of real balls that contain a fake. The full matrix of
+    distances is never in memory.
 
     Balls are open, as in the `prdc` package of Naeem et al.: a sample at exactly the radius is outside.
-    (Kynkaanniemi et al. count it in; the text of Naeem et al. does not say.) That matters where distances tie, as
-    between binary or integer features. Distances near a radius are computed again from the differences, so ties
-    are decided exactly wherever squared distances are exact in float64, as those of integers are below 2^53.
+    (Kynkaanniemi et al. count it as inside; the paper of Naeem et al. leaves it open.) This matters if distances
+    tie, as for binary or integer features. Distances near a radius are computed again from the differences, so ties
+    are decided exactly if squared distances are exact in float64, as those of integers are below 2^53.
 
     Args:
       real: features `[N, D]`.
@@ -38,7 +38,7 @@ def precision_recall_density_coverage(
       `precision`, `recall`, `density`, `coverage`; see `expected_coverage` for the coverage to compare with.
 
     Raises:
-      ValueError: where features are not finite, dimensions differ, or a set has no k-th neighbour.
+      ValueError: if features are not finite, dimensions differ, or a set has no k-th neighbour.
 
     References:
       Kynkaanniemi et al., Improved Precision and Recall Metric for Assessing Generative Models, 2019
@@ -51,7 +51,7 @@ def precision_recall_density_coverage(
     (0.0, 0.0, 0.0, 0.0)
     """
     if neighbors < 1:
-        raise ValueError(f"Balls reach to the k-th neighbour, k >= 1, got {neighbors}.")
+        raise ValueError(f"neighbors must be at least 1, got {neighbors}.")
     sides = as_pair(real, fake, at_least=neighbors + 1, dtype=None)
     center, slack = _center(*sides)
     first, second = (_Points.about(center, side) for side in sides)
@@ -73,18 +73,18 @@ def precision_recall_density_coverage(
 
 
 def expected_coverage(real: int, fake: int, *, neighbors: int = 5) -> float:
-    """The coverage that other real samples have on average, whatever the distribution: what a generator can reach.
+    """The expected coverage if real and fake samples have the same distribution, the most a generator can attain.
 
-    The other samples, real and fake, come in any order of distance alike where both are of one distribution without
-    ties, so that the k nearest are all real with probability `(N - 1) ... (N - k) / ((N + M - 1) ... (N + M - k))`.
+    If both have the same distribution without ties, all orders of the other samples by distance are equally likely,
+    so the k nearest are all real with probability `(N - 1) ... (N - k) / ((N + M - 1) ... (N + M - k))`.
 
     Args:
-      real: N, how many real samples.
-      fake: M, how many fake ones.
+      real: N, the number of real samples.
+      fake: M, the number of fake samples.
       neighbors: k.
 
     Returns:
-      A share in [0, 1]; few fakes against many reals keep it far below 1.
+      A fraction in [0, 1], far below 1 for few fakes against many reals.
 
     Raises:
       ValueError: for k below 1 or N not above k.
@@ -96,55 +96,58 @@ def expected_coverage(real: int, fake: int, *, neighbors: int = 5) -> float:
     (0.216, 0.969)
     """
     if neighbors < 1 or real <= neighbors or fake < 1:
-        raise ValueError(f"k >= 1, more than k reals and a fake, got k {neighbors}, {real} and {fake}.")
+        raise ValueError(
+            f"Coverage needs neighbors >= 1, more than that many reals, and a fake; got neighbors={neighbors}, "
+            f"real={real} and fake={fake}."
+        )
     passed = np.arange(1, neighbors + 1)
     return float(1 - np.prod((real - passed) / (real + fake - passed)))
 
 
 class _Points(NamedTuple):
-    """Samples as they were given, and about a common centre: inner products are small there, and cancel little."""
+    """Samples, and the same relative to a common centre, where small inner products cancel little."""
 
-    given: np.ndarray
+    original: np.ndarray
     centred: np.ndarray
     norms: np.ndarray
 
     @classmethod
-    def about(cls, center: np.ndarray, given: np.ndarray) -> _Points:
-        centred = np.subtract(given, center, dtype=np.float64)
-        return cls(given, centred, np.einsum("nd,nd->n", centred, centred))
+    def about(cls, center: np.ndarray, samples: np.ndarray) -> _Points:
+        centred = np.subtract(samples, center, dtype=np.float64)
+        return cls(samples, centred, np.einsum("nd,nd->n", centred, centred))
 
     def exact(self, rows: np.ndarray, other: _Points, columns: np.ndarray) -> np.ndarray:
-        """`|x_i - y_j|^2` of pairs of samples, from their differences as they were given."""
+        """`|x_i - y_j|^2` of pairs of samples, from the differences of the original samples."""
         squared = np.empty(len(rows))
-        step = max(1, _CELLS // (8 * self.given.shape[1]))
+        step = max(1, _CELLS // (8 * self.original.shape[1]))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            gap = np.subtract(self.given[rows[part]], other.given[columns[part]], dtype=np.float64)
+            gap = np.subtract(self.original[rows[part]], other.original[columns[part]], dtype=np.float64)
             squared[part] = np.einsum("nd,nd->n", gap, gap)
         return squared
 
 
 def _center(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
-    """A centre, and how far off squared distances from inner products about it can be, over `|x|^2 + |y|^2`.
+    """A centre, and the largest error of squared distances from inner products about it, over `|x|^2 + |y|^2`.
 
-    About a centre of integers nothing at all is lost of integers whose inner products stay below 2^53.
+    For integers whose inner products about an integer centre stay below 2^53 there is no error.
     """
     center = first.mean(axis=0, dtype=np.float64)
     dimension = first.shape[1]
     if all(np.array_equal(np.rint(side), side) for side in (first, second)):
-        whole = np.rint(center)
+        rounded = np.rint(center)
         largest = max(
-            float(np.abs(np.subtract(side, whole, dtype=np.float64)).max()) for side in (first, second)
+            float(np.abs(np.subtract(side, rounded, dtype=np.float64)).max()) for side in (first, second)
         )
         if 4 * dimension * largest**2 < 2**53:
-            return whole, 0.0
+            return rounded, 0.0
     return center, 2 * (dimension + 4) * float(np.finfo(np.float64).eps)
 
 
 def _within(
     x: _Points, y: _Points, rows: slice, squared: np.ndarray, reach: np.ndarray, slack: float
 ) -> np.ndarray:
-    """Which squared distances lie below `reach`, `[M]` or `[rows, 1]`; those near it are computed again."""
+    """A mask of the squared distances below `reach`, `[M]` or `[rows, 1]`; those near it are computed again."""
     if not slack:
         return squared < reach
     # The largest error of any pair is a band about all of a row or column; few pairs lie in it.
@@ -163,22 +166,22 @@ def _within(
 
 def _neighbor_distance(points: _Points, neighbors: int, slack: float) -> np.ndarray:
     """The squared distance to the k-th nearest other sample, `[N]`."""
-    reach = np.empty(len(points.given))
-    repeated = _repetitions(points.given) > neighbors
+    reach = np.empty(len(points.original))
+    repeated = _repetitions(points.original) > neighbors
     band = 2 * slack * points.norms.max()
     for rows, squared in _squared_distances(points, points):
-        here = np.arange(len(squared))
-        squared[here, here + rows.start] = np.inf
+        local_rows = np.arange(len(squared))
+        squared[local_rows, local_rows + rows.start] = np.inf
         kth = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
         reach[rows] = np.where(repeated[rows], 0.0, kth)
         if not slack:
             continue
-        # The k nearest are among those whose distance, less its error, is not above the k-th, and its error.
+        # The k nearest are among those whose distance minus its error is at most the k-th plus its error.
         bound = np.where(repeated[rows], -1.0, kth + 2 * band)
         i, j = np.nonzero(squared <= bound[:, None])
-        found, error = squared[i, j], slack * (points.norms[i + rows.start] + points.norms[j])
-        most = _kth_of_each(i, found + error, neighbors)
-        close = found - error <= most[i]
+        candidates, error = squared[i, j], slack * (points.norms[i + rows.start] + points.norms[j])
+        most = _kth_of_each(i, candidates + error, neighbors)
+        close = candidates - error <= most[i]
         i, j = i[close], j[close]
         exact = _kth_of_each(i, points.exact(i + rows.start, points, j), neighbors)
         reach[rows][: len(exact)] = np.where(np.isfinite(exact), exact, reach[rows][: len(exact)])
@@ -186,7 +189,7 @@ def _neighbor_distance(points: _Points, neighbors: int, slack: float) -> np.ndar
 
 
 def _kth_of_each(groups: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
-    """The k-th smallest value of each group, `[groups]`, by ascending numbers; infinite where it has fewer."""
+    """The k-th smallest value of each group, `[groups]`, in ascending order of groups; infinite if it has fewer."""
     number = groups[-1] + 1 if len(groups) else 0
     starts = np.searchsorted(groups, np.arange(number + 1))
     ordered = np.append(values[np.lexsort((values, groups))], np.inf)
@@ -195,16 +198,16 @@ def _kth_of_each(groups: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
 
 
 def _repetitions(samples: np.ndarray) -> np.ndarray:
-    """How often each sample is there, `[N]`."""
+    """The multiplicity of each sample, `[N]`."""
     keys = [row.tobytes() for row in samples + 0.0]  # so that -0.0 is 0.0
     counted = Counter(keys)
     return np.array([counted[key] for key in keys])
 
 
 def _squared_distances(x: _Points, y: _Points) -> Iterator[tuple[slice, np.ndarray]]:
-    """`|x_i - y_j|^2` by blocks of rows, from inner products."""
-    step = max(1, _CELLS // len(y.given))
-    for start in range(0, len(x.given), step):
+    """Yields `|x_i - y_j|^2` by blocks of rows, from inner products."""
+    step = max(1, _CELLS // len(y.original))
+    for start in range(0, len(x.original), step):
         rows = slice(start, start + step)
         squared = x.centred[rows] @ y.centred.T
         squared *= -2

@@ -16,7 +16,7 @@ from gan_jax.metrics._check import as_samples
 
 
 class Score(NamedTuple):
-    """Mean and standard deviation over splits, as such scores are quoted."""
+    """The mean and standard deviation of a score over splits."""
 
     mean: float
     std: float
@@ -30,29 +30,29 @@ def classifier_score(logits: ArrayLike, *, splits: int = 10, seed: int | None = 
 
     Args:
       logits: `[N, C]`, a classifier's logits (or log probabilities) of the samples.
-      splits: into how many parts the samples are cut, at `i N // splits` as the original code does; each has its
-        own `p(y)`.
-      seed: of the shuffle before the cut; None keeps the order, as the original code does.
+      splits: the number of parts into which the samples are cut, at `i N // splits` as in the original code; each
+        part has a separate `p(y)`.
+      seed: the seed of the shuffle before the cut; `None` keeps the order, as the original code does.
 
     Returns:
-      The mean over splits and the standard deviation (with a divisor of `splits`, as the original code has it).
+      The mean over splits and the standard deviation (with divisor `splits`, as in the original code).
 
     Raises:
-      ValueError: where logits are not finite, or there are fewer samples than splits.
+      ValueError: if logits are not finite, or there are fewer samples than splits.
 
     >>> round(classifier_score(50.0 * np.eye(4), splits=1).mean, 6)
     4.0
     """
-    given = as_samples(logits, "logits", at_least=max(splits, 1))
+    rows = as_samples(logits, "logits", at_least=max(splits, 1))
     if splits < 1 or np.ndim(logits) != 2:
         raise ValueError(
             f"Logits are [N, C] and splits >= 1, got shape {np.shape(logits)} and {splits} splits."
         )
-    order = np.arange(len(given)) if seed is None else np.random.default_rng(seed).permutation(len(given))
+    order = np.arange(len(rows)) if seed is None else np.random.default_rng(seed).permutation(len(rows))
     scores = []
-    cuts = np.arange(splits + 1) * len(given) // splits
+    cuts = np.arange(splits + 1) * len(rows) // splits
     for start, stop in itertools.pairwise(cuts):
-        log_p = log_softmax(given[order[start:stop]], axis=1)
+        log_p = log_softmax(rows[order[start:stop]], axis=1)
         p = np.exp(log_p)
         marginal = p.mean(axis=0)
         log_marginal = np.log(np.where(marginal > 0, marginal, 1.0))  # p is 0 there too

@@ -1,8 +1,8 @@
 """The birthday paradox as a measure of a generator's support (Arora and Zhang, 2017).
 
-Among s samples of a uniform distribution on N points some two coincide with probability 1/2 once s is about
-`sqrt(2 N log 2)`. Duplicates in small batches therefore bound the support. A distribution that is not uniform shows
-more duplicates, and the size found is then that of the uniform distribution which shows as many.
+Among s samples of a uniform distribution on N points two coincide with probability 1/2 if s is about
+`sqrt(2 N log 2)`. Duplicates in small batches therefore bound the support. A non-uniform distribution has more
+duplicates; the estimate is then the size of the uniform distribution with equally many.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gan_jax.metrics.two_sample import TwoSampleResult
 
 
 def collision_probability(support: float, samples: int) -> float:
-    """The probability that some two of `samples` draws from a uniform distribution on `support` points are equal.
+    """The probability that any two of `samples` draws from a uniform distribution on `support` points are equal.
 
     >>> round(collision_probability(365, 23), 3)
     0.507
@@ -32,13 +32,22 @@ def collision_probability(support: float, samples: int) -> float:
 
 
 def samples_for_collision(support: float, probability: float = 0.5) -> int:
-    """How many draws show a duplicate with at least this probability; about `sqrt(2 N log 2)` for one half.
+    """The number of draws with a duplicate with at least this probability; about `sqrt(2 N log 2)` for 1/2.
+
+    Args:
+      support: N, the number of equally likely points, at least 1.
+      probability: in (0, 1).
+
+    Raises:
+      ValueError: if an argument is out of range.
 
     >>> samples_for_collision(365), samples_for_collision(10_000)
     (23, 119)
     """
     if not 0 < probability < 1 or not support >= 1:
-        raise ValueError(f"A probability in (0, 1) and a support >= 1, got {probability} and {support}.")
+        raise ValueError(
+            f"Expected a probability in (0, 1) and a support of at least 1, got {probability} and {support}."
+        )
     high = 2
     while collision_probability(support, high) < probability:
         high *= 2
@@ -50,13 +59,15 @@ def samples_for_collision(support: float, probability: float = 0.5) -> int:
 
 
 def support_for_collision(probability: float, samples: int) -> float:
-    """The support that shows a duplicate among so many draws with this probability; infinite for 0.
+    """The support for which this many draws have a duplicate with this probability; infinite for 0.
 
     >>> round(support_for_collision(collision_probability(500, 30), 30))
     500
     """
     if samples < 2 or not 0 <= probability <= 1:
-        raise ValueError(f"A probability in [0, 1] and two samples or more, got {probability} and {samples}.")
+        raise ValueError(
+            f"Expected a probability in [0, 1] and at least two samples, got {probability} and {samples}."
+        )
     if probability == 0:
         return float("inf")
     if probability == 1:
@@ -70,14 +81,14 @@ def support_for_collision(probability: float, samples: int) -> float:
 
 
 class SupportSize(NamedTuple):
-    """How many points a generator seems to have.
+    """An estimate of the size of a generator's support.
 
     Attributes:
-      value: the support of a uniform distribution with as many duplicates; infinite if none was seen.
+      value: the support of a uniform distribution with equally many duplicates; infinite without duplicates.
       low, high: its confidence interval (Clopper and Pearson's, of the probability of a duplicate).
-      level: of confidence.
+      level: the confidence level, in (0, 1).
       hits: batches with a duplicate.
-      batches: how many there were.
+      batches: the number of batches.
       batch_size: samples in each.
     """
 
@@ -107,7 +118,7 @@ def support_size(
       samples: `[N, ...]`, independent, cut in order into `N // batch_size` batches.
       batch_size: samples in a batch. The interval is tightest where about every second batch has a duplicate.
       tolerance: two samples within this Euclidean distance are duplicates.
-      duplicate: `[batch_size, D] -> bool` in place of the tolerance: a person's or a network's verdict, say.
+      duplicate: `[batch_size, D] -> bool` in place of the tolerance, such as a person's or a network's judgement.
       level: of the confidence interval.
 
     Raises:
@@ -119,13 +130,13 @@ def support_size(
     True
     """
     if not 0 < level < 1:
-        raise ValueError(f"A level lies in (0, 1), got {level}.")
-    from scipy.stats import binomtest  # half a second, when it is needed
+        raise ValueError(f"A confidence level must lie in (0, 1), got {level}.")
+    from scipy.stats import binomtest  # imported here, as it takes half a second
 
     hits, batches = _count_hits(samples, batch_size, tolerance, duplicate)
-    share = binomtest(hits, batches).proportion_ci(level, method="exact")
+    interval = binomtest(hits, batches).proportion_ci(level, method="exact")
     value, low, high = (
-        support_for_collision(float(p), batch_size) for p in (hits / batches, share.high, share.low)
+        support_for_collision(float(p), batch_size) for p in (hits / batches, interval.high, interval.low)
     )
     return SupportSize(value, low, high, level, hits, batches, batch_size)
 
@@ -138,7 +149,7 @@ def birthday_test(
     tolerance: float = 0.0,
     duplicate: Callable[[np.ndarray], bool] | None = None,
 ) -> TwoSampleResult:
-    """Tests whether a uniform support can have `support` points or more, by the number of duplicates.
+    """Tests the hypothesis of a uniform support with at least `support` points, by the number of duplicates.
 
     Args:
       samples: `[N, ...]`, cut into batches.
@@ -146,11 +157,11 @@ def birthday_test(
       batch_size, tolerance, duplicate: as in `support_size`.
 
     Returns:
-      The share of batches with a duplicate, and the exact binomial p-value of seeing as many or more; it is
-      small where the support is smaller (or not uniform).
+      The fraction of batches with a duplicate, and the exact binomial p-value of at least as many; it is small if
+      the support is smaller (or not uniform).
 
     Raises:
-      ValueError: as `support_size`.
+      ValueError: as for `support_size`.
     """
     from scipy.stats import binom
 
@@ -172,11 +183,11 @@ def _count_hits(
     tolerance: float,
     duplicate: Callable[[np.ndarray], bool] | None,
 ) -> tuple[int, int]:
-    """How many batches hold a duplicate, of how many."""
+    """The number of batches with a duplicate, and the number of batches."""
     points = as_samples(samples, "samples")
     if not 2 <= batch_size <= len(points) or tolerance < 0:
         raise ValueError(
-            f"A batch has 2 to {len(points)} samples and the tolerance is >= 0, got {batch_size} and {tolerance}."
+            f"A batch needs 2 to {len(points)} samples and a tolerance >= 0, got {batch_size} and {tolerance}."
         )
     batches = len(points) // batch_size
     parts = points[: batches * batch_size].reshape(batches, batch_size, -1)

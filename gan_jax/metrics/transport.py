@@ -1,4 +1,4 @@
-"""Wasserstein distances between samples: exact, on the line, and sliced."""
+"""Wasserstein distances between samples: exact, in one dimension, and sliced."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def wasserstein(
 ) -> float:
     """The exact Wasserstein distance between two sets of samples, with Euclidean ground distance.
 
-    `W_p = (min over couplings of E |x - y|^p)^(1/p)`. Of samples it is biased upwards: two sets from one
-    distribution are about `N^(-1/D)` apart.
+    `W_p = (min over couplings of E |x - y|^p)^(1/p)`. For samples it is biased upwards: two sets from the same
+    distribution have a distance of about `N^(-1/D)`.
 
     Args:
       real: `[N, ...]`.
       fake: `[M, ...]`.
       order: p >= 1.
-      real_weights, fake_weights: `[N]`, `[M]`, brought to sum 1; uniform if not given.
+      real_weights, fake_weights: `[N]`, `[M]`, normalised to sum 1; uniform by default.
       solver: `"pot"` (network simplex, the `metrics` extra), `"assignment"` (scipy; as many samples on both
-        sides, no weights), `"linear"` (scipy's HiGHS; hundreds of samples), or `"auto"`, the first that serves.
+        sides, no weights), `"linear"` (scipy's HiGHS; hundreds of samples), or `"auto"`, the first that applies.
 
     Returns:
       W_p, a float.
 
     Raises:
-      ValueError: for bad samples or weights, an order below 1, a solver that does not serve, or more than 2^28
+      ValueError: for bad samples or weights, an order below 1, a solver that does not apply, or more than 2^28
         pairs.
-      RuntimeError: where the solver gives up.
+      RuntimeError: if the solver does not reach the optimum.
 
     >>> wasserstein([[0.0, 0.0], [1.0, 0.0]], [[3.0, 4.0], [4.0, 4.0]])
     5.0
@@ -66,7 +66,7 @@ def ground_cost(real: np.ndarray, fake: np.ndarray, order: float = 1.0) -> np.nd
     if len(real) * len(fake) > _MAX_PAIRS:
         raise ValueError(
             f"{len(real)} x {len(fake)} samples need a cost matrix of {len(real) * len(fake) * 8 / 2**30:.0f} "
-            "GiB: take fewer samples, or sliced_wasserstein."
+            "GiB: use fewer samples, or sliced_wasserstein."
         )
     if order == 2:
         return cdist(real, fake, "sqeuclidean")
@@ -75,7 +75,7 @@ def ground_cost(real: np.ndarray, fake: np.ndarray, order: float = 1.0) -> np.nd
 
 
 def _pot() -> Any:
-    """The POT package, or None: it is an extra, and takes seconds to import."""
+    """The POT package, or `None` if it is not installed; it is optional and takes seconds to import."""
     try:
         import ot
     except ImportError:
@@ -92,10 +92,10 @@ def _optimal_cost(cost: np.ndarray, p: np.ndarray, q: np.ndarray, uniform: bool,
     if solver == "assignment":
         if not square:
             raise ValueError(
-                f"An assignment pairs as many samples as there are on the other side, got {cost.shape[0]} and "
-                f"{cost.shape[1]}{'' if uniform else ' with weights'}: install POT, or take solver='linear'."
+                f"An assignment needs equally many samples on both sides without weights, got {cost.shape[0]} and "
+                f"{cost.shape[1]}{'' if uniform else ' with weights'}: install POT, or use solver='linear'."
             )
-        from scipy.optimize import linear_sum_assignment  # half a second, when it is needed
+        from scipy.optimize import linear_sum_assignment  # imported here, as it takes half a second
 
         return float(cost[linear_sum_assignment(cost)].mean())
     if solver == "linear":
@@ -117,7 +117,7 @@ def solve_primal(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     """`min <T, cost>` over couplings T of the weights `p` `[N]` and `q` `[M]`, by HiGHS.
 
     Raises:
-      RuntimeError: where the solver finds no optimum.
+      RuntimeError: if the solver finds no optimum.
     """
     from scipy.optimize import linprog
 
@@ -131,7 +131,11 @@ def solve_primal(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
 
 
 def optimum(solution: Any, name: str) -> float:
-    """The value of a solved linear programme, or a RuntimeError with the solver's words."""
+    """The value of a solved linear programme.
+
+    Raises:
+      RuntimeError: with the solver's message, if it was not solved.
+    """
     if solution.status != 0:
         raise RuntimeError(f"The {name} linear programme was not solved: {solution.message}")
     return float(solution.fun)
@@ -154,16 +158,16 @@ def wasserstein_1d(
     real_weights: ArrayLike | None = None,
     fake_weights: ArrayLike | None = None,
 ) -> float:
-    """The exact distance on the line: `W_p^p` is the integral of `|F^-1 - G^-1|^p` over the quantiles.
+    """The exact distance in one dimension: `W_p^p` is the integral of `|F^-1 - G^-1|^p` over the quantiles.
 
     Args:
-      real: `[N]` or `[N, 1]`; with weights, a discrete distribution on the line.
+      real: `[N]` or `[N, 1]`; with weights, a discrete distribution.
       fake: `[M]` or `[M, 1]`.
       order: p >= 1.
       real_weights, fake_weights: as in `wasserstein`.
 
     Raises:
-      ValueError: as `wasserstein`, and where samples have more than one dimension.
+      ValueError: as for `wasserstein`, and if samples have more than one dimension.
 
     >>> wasserstein_1d([0.0, 1.0], [2.0, 5.0], order=2)
     3.1622776601683795
@@ -171,7 +175,7 @@ def wasserstein_1d(
     first, second = as_pair(real, fake)
     if first.shape[1] != 1 or not order >= 1:
         raise ValueError(
-            f"Samples on the line and an order >= 1, got {first.shape[1]} dimensions, order {order}."
+            f"wasserstein_1d needs one dimension and an order >= 1, got {first.shape[1]} dimensions, order {order}."
         )
     x, y = np.argsort(first[:, 0], kind="stable"), np.argsort(second[:, 0], kind="stable")
     p = np.cumsum(_weights(real_weights, len(first), "real")[x])
@@ -186,7 +190,7 @@ def _line_cost(x: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray, order
     else:
         levels = np.sort(np.concatenate([p, q]))
         widths = np.diff(levels, prepend=0.0)
-        # Just below its end every piece of the quantile axis belongs to one sample of either side.
+        # In the interior of a piece of the quantile axis each side's quantile is a single sample.
         middles = levels - widths / 2
         first = x[np.minimum(np.searchsorted(p, middles), len(x) - 1)]
         second = y[np.minimum(np.searchsorted(q, middles), len(y) - 1)]
@@ -209,7 +213,7 @@ def sliced_wasserstein(
       fake: `[M, ...]`.
       order: p >= 1.
       projections: how many directions are drawn uniformly on the sphere, or the directions `[D, L]` themselves.
-      seed: of the directions.
+      seed: the seed of the directions.
 
     Returns:
       The distance, and its standard error over the directions (the samples held fixed).
@@ -243,17 +247,17 @@ def _directions(projections: Any, dimension: int, seed: int) -> np.ndarray:
     """Unit columns `[D, L]`."""
     if isinstance(projections, int | np.integer):
         if projections < 1:
-            raise ValueError(f"One projection or more, got {projections}.")
+            raise ValueError(f"The number of projections must be at least 1, got {projections}.")
         normal = np.random.default_rng(seed).normal(size=(dimension, int(projections)))
         return normal / np.linalg.norm(normal, axis=0)
     directions = as_samples(projections, "projections")
     if directions.shape[0] != dimension:
-        raise ValueError(f"Directions are [D, L] with D = {dimension}, got {directions.shape}.")
+        raise ValueError(f"Directions must be [D, L] with D = {dimension}, got {directions.shape}.")
     return directions / np.linalg.norm(directions, axis=0)
 
 
 def _project(samples: np.ndarray, directions: np.ndarray, rows: int = 8192) -> np.ndarray:
-    """`samples @ directions` in float64, by rows: float32 samples are never held twice."""
+    """`samples @ directions` in float64, by rows, so that float32 samples are not copied as a whole."""
     pieces = [
         samples[start : start + rows].astype(np.float64, copy=False) @ directions
         for start in range(0, len(samples), rows)

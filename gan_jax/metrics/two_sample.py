@@ -1,8 +1,8 @@
-"""Two-sample tests: are two sets of samples from one distribution? Each gives a p-value that means what it says.
+"""Two-sample tests of whether two sets of samples have the same distribution, with valid p-values.
 
 Permutation tests are exact at any sample size: under the null hypothesis the observed statistic is one of
 `permutations + 1` exchangeable ones, so `P(p <= a) <= a`. Their smallest p-value is `1 / (permutations + 1)`.
-Ties count against the finding: where a statistic has few values, p-values are on the large side.
+Ties count in favour of the null hypothesis, so p-values are conservative if a statistic has few values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MAX_POOLED = 16384  # a kernel matrix of 2 GiB
 
 
 class TwoSampleResult(NamedTuple):
-    """What a two-sample test found.
+    """The result of a two-sample test.
 
     Attributes:
-      statistic: the test's statistic; larger is further apart.
-      p_value: the probability of a statistic at least as large if both sets are from one distribution.
-      details: what the number depends on: test, kernel, bandwidth, classifier, permutations, sample sizes, seed.
+      statistic: the test's statistic; larger values are evidence of a difference.
+      p_value: the probability of a statistic at least as large if both sets have the same distribution.
+      details: the test's settings: test, kernel, bandwidth, classifier, permutations, sample sizes, seed.
     """
 
     statistic: float
@@ -41,19 +41,19 @@ class TwoSampleResult(NamedTuple):
 def classifier_test(
     real: ArrayLike, fake: ArrayLike, *, classifier: Any = "neighbors", seed: int = 0
 ) -> TwoSampleResult:
-    """Classifier two-sample test: can a classifier tell held-out samples apart (Lopez-Paz and Oquab, 2017)?
+    """The classifier two-sample test: can a classifier separate held-out samples (Lopez-Paz and Oquab, 2017)?
 
-    A classifier is trained on a half of either set and counts its hits on the other half, n of each. Given which
-    of these it calls fake, K in all, the labels under the null hypothesis are any n of the 2 n, so the fakes
-    among the K are hypergeometric, whatever the classifier: one that calls half of what it sees fake too, whose
-    hits spread further than the binomial's. The held-out samples are shuffled, so their order says nothing.
+    A classifier is trained on half of each set, and its hits are counted on the other half, n of each. Given the K
+    samples that it calls fake, the labels under the null hypothesis are a random n of the 2 n, so the number of
+    fakes among the K is hypergeometric for every classifier (hits need not be binomial). The held-out samples are
+    shuffled, so that their order carries no information.
 
     Args:
       real: `[N, ...]`; the larger set is cut at random to the smaller one's size.
       fake: `[M, ...]`.
       classifier: `"neighbors"` (the nearest sqrt(N), consistent against any difference), `"logistic"` (finds
         shifts, in many dimensions too), or an object with scikit-learn's `fit` and `predict`.
-      seed: of the split.
+      seed: the seed of the split.
 
     Returns:
       Held-out accuracy and its one-sided exact hypergeometric p-value (Fisher's exact test).
@@ -66,7 +66,7 @@ def classifier_test(
     >>> found.p_value < 1e-6
     True
     """
-    from scipy.stats import hypergeom  # half a second, when it is needed
+    from scipy.stats import hypergeom  # imported here, as it takes half a second
 
     first, second = as_pair(real, fake, at_least=4)
     rng = np.random.default_rng(seed)
@@ -104,8 +104,8 @@ def _classifier(classifier: Any, samples: int) -> tuple[str, Any]:
     from sklearn.preprocessing import StandardScaler
 
     if classifier == "neighbors":
-        near = max(int(np.sqrt(samples)) // 2 * 2 - 1, 1)  # odd: votes are never tied
-        return f"{near} nearest neighbors", KNeighborsClassifier(near)
+        neighbors = max(int(np.sqrt(samples)) // 2 * 2 - 1, 1)  # odd: votes are never tied
+        return f"{neighbors} nearest neighbors", KNeighborsClassifier(neighbors)
     if classifier == "logistic":
         return "logistic regression", make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
     raise ValueError(
@@ -133,7 +133,7 @@ def mmd_test(
       kernel: `"gaussian"`, `exp(-d^2 / 2 h^2)`; `"laplace"`, `exp(-d / h)`; or `"polynomial"`, KID's cubic.
       bandwidth: h, or `"median"`: the median distance between pooled samples, the same under every permutation.
       permutations: relabellings drawn.
-      seed: of the relabellings.
+      seed: the seed of the relabellings.
 
     Returns:
       The unbiased squared MMD and its p-value; `details` has the kernel and the bandwidth that was used.
@@ -167,7 +167,7 @@ def energy_test(
       real: `[N, ...]`.
       fake: `[M, ...]`; N + M is at most 16,384.
       permutations: relabellings drawn.
-      seed: of the relabellings.
+      seed: the seed of the relabellings.
 
     Returns:
       The energy distance of the empirical distributions (never below 0) and its p-value.
@@ -192,7 +192,7 @@ def _pooled(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     pooled = np.concatenate([first, second])
     if len(pooled) > _MAX_POOLED:
         raise ValueError(
-            f"{len(pooled)} pooled samples need a matrix of {len(pooled) ** 2 * 8 / 2**30:.0f} GiB: take at most "
+            f"{len(pooled)} pooled samples need a matrix of {len(pooled) ** 2 * 8 / 2**30:.0f} GiB: use at most "
             f"{_MAX_POOLED} (a random subset keeps the test valid)."
         )
     return pooled
@@ -207,8 +207,8 @@ def _gram(pooled: np.ndarray, kernel: str, bandwidth: float | str) -> tuple[np.n
     width = float(np.median(distance)) if bandwidth == "median" else float(bandwidth)
     if not width > 0:
         raise ValueError(
-            f"The bandwidth is positive, got {width}"
-            + (": most pooled samples are equal, so give one yourself." if bandwidth == "median" else ".")
+            f"The bandwidth must be positive, got {width}"
+            + (": most pooled samples are equal, so pass a number." if bandwidth == "median" else ".")
         )
     scaled = distance / width
     return squareform(np.exp(-(scaled**2) / 2 if kernel == "gaussian" else -scaled)), width
@@ -237,7 +237,7 @@ def _quadratic_test(
 
 
 def relabellings(n: int, m: int, permutations: int, seed: int) -> np.ndarray:
-    """`[1 + P, N + M]` of 0 and 1: which pooled samples count as real; the first row is as observed."""
+    """Random labels `[1 + P, N + M]` of the pooled samples, 1 for real; the first row is the observed one."""
     if permutations < 19:
         raise ValueError(f"Fewer than 19 permutations cannot reach p = 0.05, got {permutations}.")
     observed = np.repeat([1.0, 0.0], [n, m])
@@ -247,7 +247,7 @@ def relabellings(n: int, m: int, permutations: int, seed: int) -> np.ndarray:
 
 
 def permutation_result(values: np.ndarray, details: dict[str, Any]) -> TwoSampleResult:
-    """The first value is observed, the others are its permutations; ties count against the finding."""
+    """The result for the observed value, which is the first, and its permutations; ties are conservative."""
     observed, drawn = values[0], values[1:]
     tie = 1e-12 * np.abs(values).max()  # equal sums in another order differ in the last bits
     p_value = (1 + (drawn >= observed - tie).sum()) / len(values)
@@ -258,7 +258,7 @@ def permutation_result(values: np.ndarray, details: dict[str, Any]) -> TwoSample
 
 
 def interval_distance(real: ArrayLike, fake: ArrayLike, *, intervals: int = 1) -> float:
-    """`sup |P(A) - Q(A)|` over unions A of so many intervals: total variation seen by a weak discriminator.
+    """`sup |P(A) - Q(A)|` over unions A of at most `intervals` intervals: a weak discriminator's total variation.
 
     Uniform distributions on the odd and on the even numbers up to N are at total variation 1, and at 2 / N for one
     interval. With one interval this is Kuiper's statistic.
@@ -266,10 +266,10 @@ def interval_distance(real: ArrayLike, fake: ArrayLike, *, intervals: int = 1) -
     Args:
       real: `[N]`.
       fake: `[M]`.
-      intervals: how many intervals a set of the family may have; its VC dimension is twice that.
+      intervals: the largest number of intervals of a set; the VC dimension of the family is twice that.
 
     Raises:
-      ValueError: for bad samples, samples not on the line, or `intervals` below 1.
+      ValueError: for bad samples, more than one dimension, or `intervals` below 1.
 
     >>> odd, even = np.arange(1, 100, 2), np.arange(2, 101, 2)
     >>> round(interval_distance(odd, even), 4), round(interval_distance(odd, even, intervals=50), 4)
@@ -290,10 +290,10 @@ def interval_test(
       fake: `[M]`.
       intervals: as in `interval_distance`.
       permutations: relabellings drawn.
-      seed: of the relabellings.
+      seed: the seed of the relabellings.
 
     Raises:
-      ValueError: as `interval_distance`.
+      ValueError: as for `interval_distance`.
     """
     order, ends, n, m = _on_the_line(real, fake, intervals)
     members = relabellings(n, m, permutations, seed)
@@ -303,11 +303,12 @@ def interval_test(
 
 
 def _on_the_line(real: ArrayLike, fake: ArrayLike, intervals: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """The pooled samples' order, and the places in it where a run of equal samples ends."""
+    """The pooled samples' order, and the positions in it where runs of equal samples end."""
     first, second = as_pair(real, fake)
     if first.shape[1] != 1 or intervals < 1:
         raise ValueError(
-            f"Samples on the line and intervals >= 1, got {first.shape[1]} dimensions, {intervals}."
+            f"The interval distance needs one dimension and intervals >= 1, got {first.shape[1]} dimensions and "
+            f"intervals={intervals}."
         )
     pooled = np.concatenate([first, second])[:, 0]
     order = np.argsort(pooled, kind="stable")
@@ -328,11 +329,11 @@ def _interval_values(
 
 
 def _best_intervals(masses: np.ndarray, intervals: int) -> np.ndarray:
-    """The largest sum of at most so many runs of neighbouring entries, row by row."""
+    """The largest sum of at most `intervals` runs of adjacent entries, for each row."""
     closed = np.zeros((len(masses), intervals + 1))
     running = np.full((len(masses), intervals), -np.inf)
     for mass in masses.T:
-        # Each interval either goes on, or starts after one fewer have been closed.
+        # An interval either continues, or starts when one fewer are closed.
         running = np.maximum(running, closed[:, :-1]) + mass[:, None]
         closed[:, 1:] = np.maximum(closed[:, 1:], running)
     return closed.max(axis=1)

@@ -3,8 +3,8 @@
 from gan_jax.networks.conv_layers import Conv, ConvMeanPool, ConvTranspose, UpsampleConv
 from gan_jax.networks.convolution import conv, conv_transpose, forward_mode
 from gan_jax.networks.dcgan import DCGANCritic, DCGANGenerator
-from gan_jax.networks.describe import describe, parameter_rows
-from gan_jax.networks.heads import Critic, Scores
+from gan_jax.networks.describe import describe_network, parameter_rows
+from gan_jax.networks.heads import BaseCritic, ScoreHead
 from gan_jax.networks.initializers import initializer
 from gan_jax.networks.layers import (
     BatchNorm,
@@ -29,12 +29,12 @@ from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervise
 from gan_jax.networks.unet import UNet
 
 __all__ = [
+    "BaseCritic",
     "BatchNorm",
     "ConditionalBatchNorm",
     "Conv",
     "ConvMeanPool",
     "ConvTranspose",
-    "Critic",
     "DCGANCritic",
     "DCGANGenerator",
     "Dense",
@@ -50,7 +50,7 @@ __all__ = [
     "PatchCritic",
     "ResNetCritic",
     "ResNetGenerator",
-    "Scores",
+    "ScoreHead",
     "SelfAttention",
     "SemiSupervisedCritic",
     "SemiSupervisedGenerator",
@@ -59,7 +59,7 @@ __all__ = [
     "UpsampleConv",
     "conv",
     "conv_transpose",
-    "describe",
+    "describe_network",
     "forward_mode",
     "from_linen",
     "from_nnx",

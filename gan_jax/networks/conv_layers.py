@@ -15,7 +15,7 @@ from gan_jax.types import Array
 
 
 class _Convolution(nn.Module):
-    """What the layers share: their parameters and how they are prepared.
+    """The base of the layers: their parameters and dtypes.
 
     Attributes:
       features: channels out.
@@ -23,7 +23,7 @@ class _Convolution(nn.Module):
       strides: a pair or a number.
       padding: `"SAME"`, `"VALID"` or pairs.
       use_bias: whether to add a bias.
-      dtype: of the computation; `None` infers it from input and parameters.
+      dtype: the dtype of the computation; `None` infers it from input and parameters.
       param_dtype: of the parameters.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias.
@@ -91,9 +91,9 @@ class ConvTranspose(_Convolution):
 class UpsampleConv(_Convolution):
     """A convolution of an image whose height and width were doubled, each pixel repeated four times.
 
-    The same numbers and parameters as `Conv` of the doubled image (Gulrajani et al. 2017's generator blocks). Equal
-    neighbours are added up in the kernel instead: a transposed convolution with a kernel that is one larger, with
-    16 / 36 of the multiplications for 3 x 3 kernels.
+    Its results and parameters are those of `Conv` for the doubled image (the generator blocks of Gulrajani et al.
+    2017). The kernel's entries for equal neighbours are added first: it is a transposed convolution with a kernel
+    that is one larger, with 16 / 36 of the multiplications for 3 x 3 kernels.
 
     Raises:
       ValueError: for a kernel of even size, strides or another padding than `"SAME"`.
@@ -145,7 +145,7 @@ def _check_resampling(layer: _Convolution, w: Array) -> None:
 
 
 def _over_neighbours(w: Array) -> Array:
-    """Each entry of a kernel counted at 2 x 2 neighbouring places: `[h, w, I, O]` to `[h + 1, w + 1, I, O]`."""
+    """Adds a kernel at 2 x 2 neighbouring positions: `[h, w, I, O]` to `[h + 1, w + 1, I, O]`."""
     none = (0, 0)
     w = jnp.pad(w, ((0, 1), none, none, none)) + jnp.pad(w, ((1, 0), none, none, none))
     return jnp.pad(w, (none, (0, 1), none, none)) + jnp.pad(w, (none, (1, 0), none, none))

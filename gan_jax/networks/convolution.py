@@ -10,19 +10,18 @@ derivatives are the other two:
 
 JAX derives the kernel's gradient of a dilated convolution (every transposed convolution, every second derivative
 of a gradient penalty) as another dilated convolution, which XLA runs some thirty times slower on a CPU than a
-plain one, and slower still inside a loop. The set above is closed under differentiation, so no order of derivative
-leaves it, and each member has a form that is fast: on a CPU with explicit transposes to plain NHWC and HWIO
-operands, elsewhere with the dimension numbers that the native rules use. Where images have fewer pixels than the
-kernel has taps XLA exchanges the operands and leaves its fast path on a CPU: such convolutions are matrix products
-there (4 x 4 kernels between 2 x 2 and 4 x 4 images run ten to a hundred times faster so). So is the gradient by
-the input of a strided convolution, which XLA runs through the zeros between the pixels of a dilated image: one
-product gives every tap's share, and the shares are added where the taps were; or, where the shares are too many for
-the caches, each phase of the strides is a plain convolution with the taps that see it.
+plain one, and slower still inside a loop. The set above is closed under differentiation, and each operation has a
+fast form: on a CPU with explicit transposes to plain NHWC and HWIO operands, elsewhere with the dimension numbers
+of the native rules. If images have fewer pixels than the kernel has taps, XLA exchanges the operands and leaves its
+fast path on a CPU; there such convolutions are matrix products (4 x 4 kernels between 2 x 2 and 4 x 4 images are
+ten to a hundred times faster). So is the gradient by the input of a strided convolution, which XLA computes with
+the zeros between the pixels of a dilated image: one product gives the contributions of all taps, which are added at
+the taps' positions. If these contributions are too large for the caches, each phase of the strides is a plain
+convolution with the taps that reach it.
 
-Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not covered: use
-`flax.linen.Conv` for those. Of a mesh's axes they want automatic ones (`AxisType.Auto`) or `shard_map`. The three
-operations have no forward mode; inside `with forward_mode():` the same functions are the native ones, which have
-it.
+Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not supported: use
+`flax.linen.Conv` for those. A mesh must have automatic axes (`AxisType.Auto`), or be used through `shard_map`. The
+three operations have no forward mode; inside `with forward_mode():` they are the native ones, which have it.
 """
 
 from __future__ import annotations
@@ -41,12 +40,13 @@ from gan_jax.types import Array
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = str | Sequence[Pair]
-Seen: TypeAlias = list[tuple[int, Pair]]
+Taps: TypeAlias = list[tuple[int, Pair]]
+"""Taps along an axis, each with the padding that aligns its contributions."""
 _PLAIN = ("NHWC", "HWIO", "NHWC")
 COLUMNS_LIMIT = 2**24
-"""Bytes that the products of all places and taps may take before they are added up; beyond, caches do not help."""
+"""The largest size in bytes of the contributions of all taps; beyond it they do not fit into caches."""
 FEW_CHANNELS = 4
-"""Images with so few channels are worth any number of bytes: a convolution for a few channels is slow."""
+"""Up to this number of channels the limit does not apply, since plain convolutions with few channels are slow."""
 
 _native_everywhere = jax.make_user_context(default_value=False)
 
@@ -54,8 +54,8 @@ _native_everywhere = jax.make_user_context(default_value=False)
 def forward_mode() -> Any:
     """A context in which the convolutions are the native ones, so that `jax.jvp` and `jax.hessian` work.
 
-    Values and gradients are the same; on a CPU second derivatives are slow. A function compiled outside is
-    compiled anew inside.
+    Values and gradients are the same; on a CPU second derivatives are slow. A function compiled outside the context
+    is compiled again inside.
 
     >>> x, w = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
     >>> with forward_mode():
@@ -72,14 +72,14 @@ def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAM
     Args:
       x: `[B, H, W, I]`.
       w: `[h, w, I, O]`, of x's dtype.
-      strides: of the window.
+      strides: the strides of the window.
       padding: `"SAME"`, `"VALID"` or `((top, bottom), (left, right))`.
 
     Returns:
       `[B, H', W', O]`.
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      ValueError: if the shapes do not match.
 
     >>> conv(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), strides=2, padding="VALID").shape
     (1, 2, 2, 2)
@@ -103,14 +103,14 @@ def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padd
     Args:
       x: `[B, H, W, I]`.
       w: `[h, w, I, O]`, of x's dtype.
-      strides: by which the image grows.
+      strides: the factors by which the image grows.
       padding: `"SAME"`, `"VALID"` (of the convolution that this transposes), or the padding of the dilated image.
 
     Returns:
       `[B, H', W', O]`; with `"SAME"` H' is `strides * H`.
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      ValueError: if the shapes do not match.
 
     >>> conv_transpose(jnp.ones((1, 4, 4, 1)), jnp.ones((5, 5, 1, 2)), strides=2).shape
     (1, 8, 8, 2)
@@ -176,7 +176,7 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
 
     def product(g: Array, w: Array) -> Array:
         columns = jnp.einsum("bhwo,klio->bhwkli", g, w, preferred_element_type=_wide(g))
-        # Whoever reads the sums would otherwise add them up anew.
+        # Without the barrier XLA fuses the sums into their consumers, which compute them again.
         return lax.optimization_barrier(_sum_of_patches(columns, strides, padding, size).astype(g.dtype))
 
     def native(g: Array, w: Array) -> Array:
@@ -218,7 +218,7 @@ def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], 
     )
 
     def transposed(x: Array, g: Array) -> Array:
-        # Otherwise XLA computes anew what x and g are made of, entry by entry against the order in memory.
+        # Without the barrier XLA computes the producers of x and g again, entry by entry against the memory order.
         x, g = lax.optimization_barrier((x, g))
         per_channel = convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), dimension_numbers=_PLAIN)
         return per_channel.transpose(1, 2, 0, 3)
@@ -251,30 +251,30 @@ def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -
 
 
 def _is_small(batch: int, size: Sequence[int], kernel: Sequence[int]) -> bool:
-    """Whether the image that a convolution writes is so small that a matrix product is faster on a CPU.
+    """Tells whether the output of a convolution is so small that a matrix product is faster on a CPU.
 
-    Below as many pixels as taps XLA's convolution leaves its fast path; in few rows the kernel is most of the work.
+    With fewer pixels than taps XLA's convolution leaves its fast path; with few rows the kernel dominates the cost.
     """
     pixels = math.prod(size)
     return pixels < math.prod(kernel) or batch * pixels <= 64
 
 
 def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair, Pair]) -> Array:
-    """What a kernel sees at each of its places: `[B, H, W, I]` to `[B, H', W', h, w, I]`."""
+    """The patches of an image at each position of a kernel: `[B, H, W, I]` to `[B, H', W', h, w, I]`."""
     size = _conv_size(x.shape[1:3], kernel, strides, padding)
     for axis in (1, 2):
         taps, stride, pads = kernel[axis - 1], strides[axis - 1], padding[axis - 1]
         x = _pad_axis(x, axis, *pads)
         reach = (size[axis - 1] - 1) * stride + 1
-        seen = [lax.slice_in_dim(x, tap, tap + reach, stride, axis) for tap in range(taps)]
-        x = jnp.stack(seen, axis=2 + axis)
+        slices = [lax.slice_in_dim(x, tap, tap + reach, stride, axis) for tap in range(taps)]
+        x = jnp.stack(slices, axis=2 + axis)
     return x
 
 
 def _sum_of_patches(columns: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
-    """The transpose of `_patches`: `[B, H', W', h, w, I]` to `[B, *size, I]`, each tap added where it was seen."""
+    """The transpose of `_patches`: adds the taps of `[B, H', W', h, w, I]` at their pixels of `[B, *size, I]`."""
 
-    def phase(rows: Seen, lines: Seen) -> Array:
+    def phase(rows: Taps, lines: Taps) -> Array:
         parts = (
             _pad_axis(_pad_axis(columns[:, :, :, row, line], 1, *down), 2, *along)
             for row, down in rows
@@ -286,48 +286,48 @@ def _sum_of_patches(columns: Array, strides: Pair, padding: Sequence[Pair], size
 
 
 def _convolved_phases(g: Array, w: Array, strides: Pair, padding: Sequence[Pair], size: Pair) -> Array:
-    """`input_grad` as one plain convolution for each phase of the strides, with the taps that see it."""
+    """`input_grad` as one plain convolution for each phase of the strides, with the taps that reach it."""
 
-    def phase(rows: Seen, lines: Seen) -> Array:
-        # The last tap sees the first place.
+    def phase(rows: Taps, lines: Taps) -> Array:
+        # The last tap reads the first position.
         taps = w[rows[0][0] :: strides[0], lines[0][0] :: strides[1]]
         taps = lax.optimization_barrier(jnp.flip(taps, (0, 1)).swapaxes(2, 3))
-        down, along = ((seen[-1][1][0], seen[0][1][1]) for seen in (rows, lines))
+        down, along = ((axis_taps[-1][1][0], axis_taps[0][1][1]) for axis_taps in (rows, lines))
         return _plain_conv(g, taps, (1, 1), (down, along))
 
     return _phase_by_phase(phase, g.shape[1:3], w.shape[:2], strides, padding, size)
 
 
 def _phase_by_phase(
-    phase: Callable[[Seen, Seen], Array],
+    phase: Callable[[Taps, Taps], Array],
     places: Sequence[int],
     taps: Sequence[int],
     strides: Pair,
     padding: Sequence[Pair],
     size: Pair,
 ) -> Array:
-    """An image `[B, *size, I]` put together of its phases, the pixels that are a stride apart.
+    """Assembles an image `[B, *size, I]` from its phases, the subsets of pixels at intervals of a stride.
 
-    `phase(rows, lines)` makes one from the taps that see it; one that no tap sees is zero.
+    `phase(rows, lines)` computes a phase from the taps that reach it; a phase without taps is zero.
     """
     rows, lines = (
-        [_seen(first, *axis) for first in range(axis[0])]
+        [_phase_taps(first, *axis) for first in range(axis[0])]
         for axis in zip(strides, taps, padding, places, size, strict=True)
     )
-    made = [[phase(down, along) if down and along else None for along in lines] for down in rows]
-    unseen = jnp.zeros_like(next(one for row in made for one in row if one is not None))
-    whole = jnp.stack(
-        [jnp.stack([unseen if one is None else one for one in row], axis=3) for row in made], axis=2
+    phases = [[phase(down, along) if down and along else None for along in lines] for down in rows]
+    empty = jnp.zeros_like(next(part for row in phases for part in row if part is not None))
+    image = jnp.stack(
+        [jnp.stack([empty if part is None else part for part in row], axis=3) for row in phases], axis=2
     )
-    batch, height, _, width, _, channels = whole.shape
-    whole = whole.reshape(batch, height * strides[0], width * strides[1], channels)
-    return whole[:, : size[0], : size[1]]
+    batch, height, _, width, _, channels = image.shape
+    image = image.reshape(batch, height * strides[0], width * strides[1], channels)
+    return image[:, : size[0], : size[1]]
 
 
-def _seen(phase: int, stride: int, taps: int, padding: Pair, places: int, size: int) -> Seen:
-    """The taps that see every `stride`-th pixel from `phase` on, along one axis.
+def _phase_taps(phase: int, stride: int, taps: int, padding: Pair, places: int, size: int) -> Taps:
+    """The taps along one axis that reach every `stride`-th pixel from `phase` on.
 
-    With each comes how to pad the places so that each one stands at its pixel.
+    Each has the padding of the kernel's positions that aligns them with these pixels.
     """
     count = -(-size // stride)
     shifts = [(tap, phase + padding[0] - tap) for tap in range(taps)]
@@ -339,14 +339,14 @@ def _seen(phase: int, stride: int, taps: int, padding: Pair, places: int, size: 
 
 
 def _pad_axis(x: Array, axis: int, low: int, high: int) -> Array:
-    """Zeros along one axis, before and after; negative numbers take away."""
+    """Pads one axis with zeros before and after; negative amounts crop."""
     config = [(0, 0, 0)] * x.ndim
     config[axis] = (low, high, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _wide(x: Array) -> Any:
-    """The type to add up in: at least float32."""
+    """The dtype for sums, at least float32."""
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
@@ -355,8 +355,8 @@ def _varying_alike(*arrays: Array) -> tuple[Array, ...]:
     axes = [frozenset(jax.typeof(array).manual_axis_type.varying) for array in arrays]
     every = frozenset().union(*axes)
     return tuple(
-        lax.pcast(array, tuple(sorted(every - own)), to="varying") if every - own else array
-        for array, own in zip(arrays, axes, strict=True)
+        lax.pcast(array, tuple(sorted(every - varying)), to="varying") if every - varying else array
+        for array, varying in zip(arrays, axes, strict=True)
     )
 
 
@@ -380,7 +380,7 @@ def _explicit_padding(
 
 
 def _pairs(padding: Sequence[Pair]) -> tuple[Pair, Pair]:
-    """What is padded before and after each of the two axes."""
+    """The padding before and after each of the two axes."""
     if not isinstance(padding, Sequence) or len(padding) != 2:
         raise ValueError(f"padding is 'SAME', 'VALID' or pairs of numbers, got {padding!r}.")
     rows, lines = (pair(ends, "padding along an axis") for ends in padding)
@@ -401,20 +401,20 @@ def _dilated_padding(kernel: int, stride: int, padding: str) -> Pair:
 
 
 def pair(value: int | Sequence[int], what: str) -> Pair:
-    """A number twice, or two numbers as they are.
+    """A pair of numbers from a number or a pair.
 
     >>> pair(2, "strides"), pair([1, 2], "strides")
     ((2, 2), (1, 2))
     """
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(both) != 2:
-        raise ValueError(f"{what} is a number or a pair of numbers, got {value}.")
+        raise ValueError(f"{what} must be a number or a pair of numbers, got {value}.")
     return operator.index(both[0]), operator.index(both[1])
 
 
 def _positive(strides: Pair) -> Pair:
     if min(strides) < 1:
-        raise ValueError(f"strides are 1 or more, got {strides}.")
+        raise ValueError(f"strides must be at least 1, got {strides}.")
     return strides
 
 

@@ -2,7 +2,7 @@
 
 Images shrink by strided convolutions, halving and rounding up, at least twice and to at most 7 pixels, and grow
 the same way back: 8 - 4 - 2, 28 - 14 - 7, 32 - 16 - 8 - 4, 128 - 64 - 32 - 16 - 8 - 4. Channels start at `width`
-beside the image and double with each halving, up to 8 times the width.
+next to the image and double with each halving, up to 8 times the width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.conv_layers import Conv, ConvTranspose
-from gan_jax.networks.heads import Critic, with_conditions
+from gan_jax.networks.heads import BaseCritic, with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
@@ -35,7 +35,7 @@ SMALLEST, LARGEST = 8, 128
 
 
 def image_sizes(size: int) -> tuple[int, ...]:
-    """The sizes an image passes through, from itself down: at least two halvings, to at most 7 pixels.
+    """The sizes of an image and of its halvings: at least two, down to at most 7 pixels.
 
     Raises:
       ValueError: for sizes outside 8 to 128.
@@ -61,18 +61,18 @@ def channel_counts(width: int, stages: int) -> tuple[int, ...]:
 
 
 class DCGANGenerator(nn.Module):
-    """Latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+    """A generator from a latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
 
     Attributes:
-      size: of the images, 8 to 128.
-      channels: of the images.
+      size: the side of the images, 8 to 128 pixels.
+      channels: the number of channels of the images.
       width: channels of the layer before the image; deeper layers have up to 8 times as many.
-      norm: see `Critic`; the last layer's activations are not normalised.
+      norm: see `BaseCritic`; the last layer's activations are not normalised.
       kernel: size of the transposed convolutions.
-      activation: of the hidden layers.
-      num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
+      activation: the activation of the hidden layers.
+      num_classes: the number of classes of integer labels, if the generator is conditional; they are appended to z.
       kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
 
     >>> generator = DCGANGenerator(size=8, channels=1, width=4)
     >>> import jax
@@ -113,18 +113,18 @@ class DCGANGenerator(nn.Module):
         return activation(self.activation)(Normalize(self.norm, dtype=self.dtype)(h, train=train))
 
 
-class DCGANCritic(Critic):
-    """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+class DCGANCritic(BaseCritic):
+    """A critic from images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping with heads.
 
     Attributes:
       width: channels of the first layer; deeper layers have up to 8 times as many.
       kernel: size of the convolutions.
-      activation: of the hidden layers.
-      noise: standard deviation of Gaussian noise added to every hidden layer while training.
-      dropout: share of every hidden layer's units dropped while training.
-      norm: see `Critic`; as in the paper the first layer's activations are not normalised.
+      activation: the activation of the hidden layers.
+      noise: standard deviation of Gaussian noise added to every hidden layer in training.
+      dropout: the fraction of every hidden layer's units that is dropped in training.
+      norm: see `BaseCritic`; as in the paper the first layer's activations are not normalised.
       kernel_init: initialiser of the kernels, N(0, 0.02^2) as in the paper.
-      heads, features, num_classes, ...: see `Critic`; the features are the last hidden layer, flattened.
+      heads, features, num_classes, ...: see `BaseCritic`; the features are the last hidden layer, flattened.
 
     >>> import jax
     >>> critic = DCGANCritic(width=4, norm="layer")

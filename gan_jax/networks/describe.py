@@ -1,4 +1,4 @@
-"""What a network is made of: a table of its parameters."""
+"""Tables of a network's parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan_jax.types import Tree
 
 
 class Row(NamedTuple):
-    """One array of a tree: its path, shape and type, and how many numbers it holds."""
+    """An array of a tree: its path, shape, dtype and number of entries."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,14 +33,14 @@ def parameter_rows(tree: Tree) -> list[Row]:
     ]
 
 
-def describe(network: Network | Tree, title: str = "parameters") -> str:
-    """A table of a network's parameters, and of its statistics where it has any, with counts and sizes.
+def describe_network(network: Network | Tree, title: str = "parameters") -> str:
+    """A table of a network's parameters and of its model state, if any, with counts and sizes.
 
     Args:
-      network: a network, of which nothing is computed, or a tree of parameters.
+      network: a network, for which nothing is computed, or a tree of parameters.
       title: the heading.
 
-    >>> print(describe({"layer": {"bias": jax.ShapeDtypeStruct((3,), "float32")}}, "critic"))
+    >>> print(describe_network({"layer": {"bias": jax.ShapeDtypeStruct((3,), "float32")}}, "critic"))
     critic      shape  type     count
     layer/bias  (3,)   float32      3
     total                           3  (12 B)

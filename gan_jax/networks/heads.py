@@ -1,4 +1,4 @@
-"""What goes into a network beside its first input, and what comes out of a critic beside its score."""
+"""Conditions of networks, and the score and heads of critics."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from gan_jax.types import Array
 
 
 def one_hot(y: Array, num_classes: int | None) -> Array:
-    """Integer labels `[B]` as `[B, num_classes]`.
+    """Encodes integer labels `[B]` as one-hot vectors `[B, num_classes]`.
 
     Raises:
       ValueError: without `num_classes`, or for labels of another shape.
     """
     if num_classes is None:
-        raise ValueError("The network was given integer labels: build it with num_classes=...")
+        raise ValueError("The network got integer labels: construct it with num_classes=...")
     if y.ndim != 1:
-        raise ValueError(f"Labels are integers [B], got shape {y.shape}.")
+        raise ValueError(f"Labels must be integers [B], got shape {y.shape}.")
     return jax.nn.one_hot(y, num_classes)
 
 
 def condition_vector(conditions: tuple[Array, ...], num_classes: int | None) -> Array | None:
-    """All conditions as one vector `[B, D]`: integer labels one-hot, anything else flattened; `None` without any.
+    """Concatenates conditions to `[B, D]`: integer labels as one-hot, others flattened; `None` without any.
 
     Raises:
-      ValueError: for labels without `num_classes`, and for a network of classes that is given no label.
+      ValueError: for labels without `num_classes`, and for a network with `num_classes` but without a label.
 
     >>> condition_vector((jnp.array([2, 0]), jnp.ones((2, 1))), 3)
     Array([[0., 0., 1., 1.],
@@ -61,10 +61,10 @@ def condition_vector(conditions: tuple[Array, ...], num_classes: int | None) -> 
 
 
 def with_conditions(x: Array, conditions: tuple[Array, ...], num_classes: int | None) -> Array:
-    """`x` with its conditions beside it, on the last axis.
+    """Appends conditions to `x` on the last axis.
 
-    To vectors `[B, D]` conditions are appended as vectors; to images `[B, H, W, C]` images of the same size are
-    appended as they are and everything else as constant planes.
+    They are appended to vectors `[B, D]` as vectors, and to images `[B, H, W, C]` as constant planes, except for
+    images of the same size, which are appended unchanged.
 
     >>> with_conditions(jnp.zeros((2, 4, 4, 1)), (jnp.array([2, 0]),), 3).shape
     (2, 4, 4, 4)
@@ -80,18 +80,18 @@ def with_conditions(x: Array, conditions: tuple[Array, ...], num_classes: int | 
     return jnp.concatenate([part.astype(x.dtype) for part in parts], axis=-1)
 
 
-class Scores(nn.Module):
-    """A critic's last layer: the score, and extra heads where they are asked for.
+class ScoreHead(nn.Module):
+    """A critic's last layer: the score, and optional extra heads.
 
     Attributes:
       heads: name -> size of a linear head `[B, size]`.
-      features: whether to hand out the last hidden layer as the head `features`.
-      score_from: name of the head whose `logsumexp` is the score, instead of a unit of its own.
-      minibatch: `none`, or the minibatch layer before the last.
+      features: whether to return the last hidden layer as the head `features`.
+      score_from: name of the head whose `logsumexp` is the score, instead of a separate unit.
+      minibatch: `none`, or the name of the minibatch layer before the last layer.
       projection: number of classes of a projection term `<embedding(y), h>` in the score.
       weight: reparametrisation of the kernels.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation; everything handed out is float32.
+      dtype: the dtype of the computation; all outputs are float32.
     """
 
     heads: Mapping[str, int] | None = None
@@ -138,29 +138,29 @@ class Scores(nn.Module):
     @nn.nowrap
     def _projection(self, h: Array, y: Array | None) -> Array:
         if y is None:
-            raise ValueError("A projection critic is called with labels: apply(params, stats, x, y).")
+            raise ValueError("A projection critic needs labels: apply(params, model_state, x, y).")
         embedding = self._linear(h.shape[-1], "projection", use_bias=False)(one_hot(y, self.projection))
         return jnp.sum(at_least_float32(embedding) * at_least_float32(h), axis=-1)
 
 
-class Critic(nn.Module):
-    """What the critics share: conditions at one end, the score and its heads at the other.
+class BaseCritic(nn.Module):
+    """The base of the critics: their conditions, the score and its heads.
 
     The score `[B]` is float32. With `heads` or `features` the output is a mapping with `score` and the heads.
 
     Attributes:
       norm: a name (`none`, `batch`, `layer`, `instance`, `group`, `spectral`, `weight`, `equalized`, or one of the
-        first five and one of the last three joined by `+`), or what builds a norm's module.
-      heads: name -> size of a further linear head `[B, size]`: class logits (AC-GAN, K + 1), codes (InfoGAN).
-      features: whether to hand out the last hidden layer `[B, D]` as the head `features` (feature matching).
+        first five and one of the last three joined by `+`), or a function that makes a norm's module.
+      heads: name -> size of an extra linear head `[B, size]`: class logits (AC-GAN, K + 1), codes (InfoGAN).
+      features: whether to return the last hidden layer `[B, D]` as the head `features` (feature matching).
       score_from: name of the head whose `logsumexp` is the score: with K class logits, the critic of K + 1 classes
         whose logit for generated samples is fixed at 0 (Salimans et al. 2016).
       minibatch: `none`, `discrimination` or `stddev`: how the critic compares the examples of a batch.
-      num_classes: of integer labels y, where the critic is conditional: `apply(params, model_state, x, y)`.
-      conditioning: `concat` puts conditions beside the input (one-hot labels as constant channels of an image),
+      num_classes: the number of classes of labels y, if it is conditional: `apply(params, model_state, x, y)`.
+      conditioning: `concat` appends conditions to the input (one-hot labels as constant channels of an image),
         `projection` adds `<embedding(y), features>` to the score (Miyato & Koyama 2018).
       kernel_init: initialiser of the kernels.
-      dtype: of the computation (`jnp.bfloat16`); parameters, statistics and outputs stay float32.
+      dtype: the dtype of the computation (`jnp.bfloat16`); parameters, statistics and outputs stay float32.
 
     Raises:
       ValueError: for an unknown conditioning, and for a projection without classes.
@@ -178,7 +178,7 @@ class Critic(nn.Module):
 
     @nn.nowrap
     def projects(self) -> bool:
-        """Whether the condition enters the score alone."""
+        """Tells whether the condition enters only the score."""
         if self.conditioning not in ("concat", "projection"):
             raise ValueError(f"Unknown conditioning {self.conditioning!r}: use 'concat' or 'projection'.")
         if self.conditioning == "projection" and self.num_classes is None:
@@ -187,12 +187,12 @@ class Critic(nn.Module):
 
     @nn.nowrap
     def inputs(self, x: Array, conditions: tuple[Array, ...]) -> Array:
-        """`x` with the conditions that enter beside it."""
+        """Appends to `x` the conditions that are inputs of the first layer."""
         return x if self.projects() else with_conditions(x, conditions, self.num_classes)
 
     @nn.nowrap
     def shared(self) -> dict[str, Any]:
-        """What every layer with a kernel is built with."""
+        """The common arguments of the layers with kernels."""
         return {
             "weight": weight_for(self.norm),
             "kernel_init": kernel_init_for(self.norm, self.kernel_init),
@@ -201,9 +201,9 @@ class Critic(nn.Module):
 
     @nn.nowrap
     def scores(self, h: Array, conditions: tuple[Array, ...]) -> Any:
-        """The output, from the last hidden layer `[B, D]`."""
+        """The critic's output for the last hidden layer `[B, D]`."""
         projects = self.projects()
-        return Scores(
+        return ScoreHead(
             heads=self.heads,
             features=self.features,
             score_from=self.score_from,

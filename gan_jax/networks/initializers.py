@@ -1,8 +1,7 @@
-"""Initialisers of kernels, the numbers of Flax's own, drawn as matrices.
+"""Initialisers of kernels with the distributions of Flax's, drawn as matrices.
 
-A random draw of four axes takes XLA some nine times as long to compile on a CPU as the same numbers drawn along
-two, seconds for a small network: every initialiser here draws a matrix `[everything else, out]` and gives it the
-kernel's shape.
+On a CPU XLA takes some nine times as long to compile a random draw with four axes as the same draw with two, which
+is seconds for a small network: every initialiser here draws a matrix `[everything else, out]` and reshapes it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def initializer(name: str, scale: float = 1.0) -> Initializer:
       name: `normal`, N(0, scale^2); `lecun`, truncated normal of variance scale^2 / fan in (Flax's default);
         `he`, N(0, 2 scale^2 / fan in); `glorot`, uniform of variance 2 scale^2 / (fan in + fan out);
         `orthogonal`, orthogonal rows or columns times `scale`.
-      scale: as said.
+      scale: the factor in these formulas.
 
     Raises:
       ValueError: for an unknown name.
@@ -50,7 +49,7 @@ def initializer(name: str, scale: float = 1.0) -> Initializer:
 
 
 def _as_matrix(initialize: Initializer) -> Initializer:
-    """For initialisers that depend on the shape by its fan in alone."""
+    """Draws a kernel as a matrix, for initialisers that depend only on the fan in of the shape."""
 
     def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         return initialize(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)

@@ -24,24 +24,24 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
     """Makes a Flax module a `Network`: two pure functions and an input specification.
 
     Args:
-      module: called as `module(*inputs, train=...)`; `train` is left out where the module does not take it.
+      module: called as `module(*inputs, train=...)`, without `train` if the module does not take it.
       *example_inputs: arrays or `jax.ShapeDtypeStruct`s of the inputs' shapes, with a batch of 1 or 2. Their shapes
         and types are the network's input specification.
       rngs: the random streams that the module may draw from; each is derived from `apply`'s key by name.
 
     Returns:
-      The network. Its `model_state` are every collection but `params`; they change only with `train=True`. The
-      `key` of `apply` may be `None` where nothing random runs.
+      The network. Its `model_state` holds every collection but `params`; it changes only with `train=True`. The
+      `key` of `apply` may be `None` if the module draws no random numbers.
 
     Raises:
-      ValueError: without example inputs; for a module of Flax NNX, bridged or not; at `apply`, where the module
-        draws and `key` is `None`.
+      ValueError: without example inputs; for a module of Flax NNX, bridged or not; at `apply`, if the module draws
+        random numbers and `key` is `None`.
 
     >>> module = nn.Sequential([nn.Dense(8), nn.BatchNorm(use_running_average=False)])
     >>> network = from_linen(module, jnp.ones((2, 3)))
-    >>> params, stats = network.init(jax.random.key(0))
-    >>> out, stats = network.apply(params, stats, jnp.ones((5, 3)), train=True, key=None)
-    >>> out.shape, list(stats), network.couples_batch
+    >>> params, model_state = network.init(jax.random.key(0))
+    >>> out, model_state = network.apply(params, model_state, jnp.ones((5, 3)), train=True, key=None)
+    >>> out.shape, list(model_state), network.couples_batch
     ((5, 8), ['batch_stats'], True)
     """
     if not example_inputs:
@@ -49,7 +49,7 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
             f"from_linen({type(module).__name__}(...)) needs an example of each input to know the shapes: "
             "from_linen(module, jnp.zeros((1, 28, 28, 1)))."
         )
-    if _is_of_nnx(module, "Module"):
+    if _is_nnx(module, "Module"):
         raise ValueError(_USE_FROM_NNX.format(type(module).__name__))
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
@@ -81,7 +81,7 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
         except flax.errors.InvalidRngError as error:
             raise ValueError(
                 f"{type(module).__name__} draws random numbers (noise or dropout) here, but has no key for them: "
-                f"give apply(..., key=...), or name the stream in from_linen(rngs=...), now {tuple(rngs)}."
+                f"pass apply(..., key=...), or name the stream in from_linen(rngs=...), now {tuple(rngs)}."
             ) from error
         if not mutable:
             return out, model_state
@@ -116,14 +116,14 @@ _USE_FROM_NNX = (
 )
 
 
-def _is_of_nnx(module: Any, name: str) -> bool:
-    """Whether a module is an instance of a class of Flax NNX, which is not imported for the question."""
+def _is_nnx(module: Any, name: str) -> bool:
+    """Tells whether a module is an instance of a class of Flax NNX, without importing NNX."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(module, operator.attrgetter(name)(nnx))
 
 
 def _refuse_bridged(run: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
     module = context.module
-    if _is_of_nnx(module, "bridge.ToLinen"):
+    if _is_nnx(module, "bridge.ToLinen"):
         raise ValueError(_USE_FROM_NNX.format(getattr(module.nnx_class, "__name__", module.nnx_class)))
     return run(*args, **kwargs)

@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from gan_jax.functional.batch import flatten
-from gan_jax.networks.heads import Critic, with_conditions
+from gan_jax.networks.heads import BaseCritic, with_conditions
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     Activation,
@@ -29,18 +29,18 @@ from gan_jax.types import Array
 
 
 class Trunk(nn.Module):
-    """The hidden layers: `[B, D]` to `[B, widths[-1]]`.
+    """The hidden layers, from `[B, D]` to `[B, widths[-1]]`.
 
     Attributes:
       widths: units of each hidden layer.
       activation: `relu`, `leaky_relu`, `tanh`, `maxout`, another name of `layers.activation`, or a callable.
       pieces: linear pieces of a maxout unit.
-      norm: see `Critic`.
+      norm: see `BaseCritic`.
       residual: whether every layer but the first adds to its input; the widths must then be equal.
-      noise: standard deviation of Gaussian noise added to every hidden layer while training.
-      dropout: share of every hidden layer's units dropped while training.
+      noise: standard deviation of Gaussian noise added to every hidden layer in training.
+      dropout: the fraction of every hidden layer's units that is dropped in training.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
 
     Raises:
       ValueError: for residual layers of different widths.
@@ -59,7 +59,7 @@ class Trunk(nn.Module):
     @nn.compact
     def __call__(self, h: Array, *, train: bool) -> Array:
         if self.residual and len(set(self.widths)) > 1:
-            raise ValueError(f"Residual layers have one width, got {tuple(self.widths)}.")
+            raise ValueError(f"Residual layers must have equal widths, got {tuple(self.widths)}.")
         for index, width in enumerate(self.widths):
             layer = self._layer(h, width, train)
             h = h + layer if self.residual and index > 0 else layer
@@ -81,13 +81,13 @@ class Trunk(nn.Module):
 
 
 class MLPGenerator(nn.Module):
-    """Latent `[B, d]` and conditions to samples `[B, *output_shape]`.
+    """A generator from a latent `[B, d]` and conditions to samples `[B, *output_shape]`.
 
     Attributes:
-      output_shape: of one sample: `(2,)` for points, `(8, 8, 1)` for small images.
+      output_shape: the shape of a sample: `(2,)` for points, `(8, 8, 1)` for small images.
       widths, activation, pieces, norm, residual, kernel_init, dtype: see `Trunk`.
       output_activation: applied last: `identity` for points, `tanh` for images in [-1, 1], `sigmoid`.
-      num_classes: of integer labels, where the generator is conditional; they enter one-hot beside z.
+      num_classes: the number of classes of integer labels, if the generator is conditional; they are appended to z.
 
     >>> import jax, jax.numpy as jnp
     >>> generator = MLPGenerator(output_shape=(2,), widths=(16, 16))
@@ -132,14 +132,14 @@ class MLPGenerator(nn.Module):
         return out.reshape(-1, *self.output_shape)
 
 
-class MLPCritic(Critic):
-    """Samples `[B, ...]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+class MLPCritic(BaseCritic):
+    """A critic from samples `[B, ...]` and conditions to the score `[B]`, or a mapping with heads.
 
     Attributes:
       widths, activation, pieces, residual, noise, dropout: see `Trunk`. Twelve equal widths with `relu` are the
         critic of WGAN-GP's study of clipping.
       input_scale: multiplies the inputs (unrolled GAN's ring: 1/4).
-      norm, heads, features, num_classes, ...: see `Critic`.
+      norm, heads, features, num_classes, ...: see `BaseCritic`.
 
     >>> import jax, jax.numpy as jnp
     >>> critic = MLPCritic(widths=(16,), heads={"code": 3}, features=True)

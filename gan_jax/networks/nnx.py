@@ -1,6 +1,6 @@
-"""Flax NNX modules as networks: `from_nnx` makes a module that holds its state two pure functions.
+"""Flax NNX modules as networks: `from_nnx` converts a stateful module to two pure functions.
 
-Flax NNX is imported where it is used, because programs without it would start 0.3 seconds later.
+Flax NNX is imported where it is used, since its import takes 0.3 seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def from_nnx(factory: Callable[..., nnx.Module], *example_inputs: Any) -> Networ
 
     Args:
       factory: the module's class, or a function that returns a module; called as `factory(rngs=...)` for each
-        initialisation. The module is called as `module(*inputs)`, with `train=...` where it takes that.
+        initialisation. The module is called as `module(*inputs)`, with `train=...` if it takes that.
       *example_inputs: arrays or `jax.ShapeDtypeStruct`s of the inputs' shapes, with any batch: the network's input
         specification. Without them the network has none.
 
@@ -37,11 +37,11 @@ def from_nnx(factory: Callable[..., nnx.Module], *example_inputs: Any) -> Networ
       The network. Its `params` are every `nnx.Param` and its `model_state` every other variable except the states
       of random streams, as nested dicts by attribute. `train` calls `module.train()` or `module.eval()`, which set
       `deterministic` and `use_running_average`; the model state changes only with `train=True`. Every random stream
-      starts at a key of its own, derived from the key of `apply` by the stream's place in the module.
+      starts at a separate key, derived from the key of `apply` by the stream's path in the module.
 
     Raises:
-      ValueError: if `factory` is a module that is already initialised, or does not take `rngs`; at `apply`, where
-        the module draws and `key` is `None`.
+      ValueError: if `factory` is a module that is already initialised, or does not take `rngs`; at `apply`, if the
+        module draws random numbers and `key` is `None`.
 
     >>> from flax import nnx
     >>> class Critic(nnx.Module):
@@ -87,7 +87,7 @@ def from_nnx(factory: Callable[..., nnx.Module], *example_inputs: Any) -> Networ
         if key is None and _has_drawn(streams, streams_after):
             raise ValueError(
                 f"{type(abstract).__name__} draws random numbers (noise or dropout) here, but has no key for them: "
-                "give apply(..., key=...)."
+                "pass apply(..., key=...)."
             )
         return out, _to_dict(others, other_leaves) if train else model_state
 
@@ -108,7 +108,7 @@ def _check_factory(factory: Any) -> None:
     if isinstance(factory, nnx.Module):
         name = type(factory).__name__
         raise ValueError(
-            f"from_nnx initialises a module for every key, but this {name} is initialised already: give its class, "
+            f"from_nnx initialises a module for every key, but this {name} is initialised already: pass its class, "
             f"or a function such as lambda rngs: {name}(..., rngs=rngs)."
         )
     parameters = inspect.signature(factory).parameters
@@ -119,7 +119,7 @@ def _check_factory(factory: Any) -> None:
 
 
 def _split(module: nnx.Module) -> tuple[Any, Leaves, Leaves, Leaves]:
-    """The module's structure and the leaves of its parameters, of its random streams and of all else."""
+    """The module's structure, and the leaves of its parameters, of its random streams and of other variables."""
     from flax import nnx
 
     graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
@@ -128,7 +128,7 @@ def _split(module: nnx.Module) -> tuple[Any, Leaves, Leaves, Leaves]:
 
 
 def _value(leaf: Any) -> Any:
-    """The array of a leaf of a state: of a variable, or the leaf where a module holds an array itself."""
+    """The array of a leaf of a state, which is a variable or an array."""
     return leaf.get_value() if hasattr(leaf, "get_value") else leaf
 
 
@@ -137,7 +137,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _to_dict(leaves: Leaves, template: Leaves) -> Tree:
-    """The arrays by name, without what a call has added."""
+    """The arrays by name, without those that a call has added."""
     return unflatten_dict({_names(path): _value(leaves[path]) for path in template})
 
 
@@ -155,7 +155,7 @@ def _with_value(leaf: Any, value: Any) -> Any:
 
 
 def _streams(template: Leaves, key: Key) -> dict[Path, Array]:
-    """The states of the random streams at their start, each with a key of its own."""
+    """The initial states of the random streams, each with a separate key."""
 
     def start(path: Path, leaf: Any) -> Array:
         shape, dtype = _value(leaf).shape, _value(leaf).dtype
@@ -168,5 +168,5 @@ def _streams(template: Leaves, key: Key) -> dict[Path, Array]:
 
 
 def _has_drawn(before: dict[Path, Array], after: Leaves) -> bool:
-    """Whether a stream has counted a draw, which puts another array in the place of its count."""
+    """Tells whether a stream has counted a draw, which replaces the array of its count."""
     return any(_value(after[path]) is not value for path, value in before.items())

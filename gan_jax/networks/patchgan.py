@@ -1,4 +1,4 @@
-"""PatchGAN (Isola et al. 2017): a critic that judges each patch of an image by itself."""
+"""PatchGAN (Isola et al. 2017): a critic that scores each patch of an image independently."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gan_jax.types import Array
 
 
 def receptive_field(layers: int) -> int:
-    """The side of the patch that one logit sees: 1, 16, 34, 70 for 0, 1, 2, 3 strided layers.
+    """The side in pixels of the patch behind a logit: 1, 16, 34, 70 for 0, 1, 2, 3 strided layers.
 
     >>> [receptive_field(layers) for layers in range(5)]
     [1, 16, 34, 70, 142]
@@ -36,21 +36,22 @@ def receptive_field(layers: int) -> int:
 
 
 class PatchCritic(nn.Module):
-    """Images `[B, H, W, C]` and conditions to `{"score": [B], "patches": [B, h, w]}`.
+    """A critic from images `[B, H, W, C]` and conditions to `{"score": [B], "patches": [B, h, w]}`.
 
-    The score is the mean of an image's patch logits; losses that are a mean over patches (least squares, logistic)
+    The score is the mean of an image's patch logits; losses that are means over patches (least squares, logistic)
     read the head `patches`.
 
     Attributes:
-      layers: strided layers; 3 is the 70 x 70 PatchGAN, 2 sees 34 x 34, 1 sees 16 x 16, 0 single pixels.
+      layers: the number of strided layers; 3 is the 70 x 70 PatchGAN, 2 has patches of 34 x 34, 1 of 16 x 16, and 0
+        single pixels.
       width: channels of the first layer; deeper layers have up to 8 times as many.
-      norm: see `Critic`; the first layer's activations are not normalised.
-      num_classes: of integer labels among the conditions. Images of x's size are put beside its channels.
+      norm: see `BaseCritic`; the first layer's activations are not normalised.
+      num_classes: the number of classes of labels among the conditions; images of x's size are appended to x.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation; parameters, statistics and outputs stay float32.
+      dtype: the dtype of the computation; parameters, statistics and outputs stay float32.
 
     Raises:
-      ValueError: if the image is smaller than what `layers` strided layers leave a patch of.
+      ValueError: if the image is too small for this number of layers.
 
     >>> import jax, jax.numpy as jnp
     >>> x = jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
@@ -83,7 +84,7 @@ class PatchCritic(nn.Module):
         edge = (kernel - 1) // 2
         if min(h.shape[1:3]) + 2 * edge < kernel:
             raise ValueError(
-                f"The image is too small for PatchCritic(layers={self.layers}), which sees patches of "
+                f"The image is too small for PatchCritic(layers={self.layers}), which scores patches of "
                 f"{receptive_field(self.layers)} pixels: use fewer layers."
             )
         return Conv(

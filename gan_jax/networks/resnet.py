@@ -1,8 +1,8 @@
 """Residual networks of WGAN-GP (Gulrajani et al. 2017) and SNGAN (Miyato et al. 2018), with SAGAN's attention.
 
 Images are square with a side of 4 to 7 times a power of two, from 8 to 128: 8, 16, 28, 32, 48, 64, 96, 128.
-Up to 32 pixels every block has `width` channels, as both papers have it for CIFAR-10; above, channels start
-at `width` beside the image and double with each halving, up to 16 times the width.
+Up to 32 pixels every block has `width` channels, as in both papers for CIFAR-10; above, channels start at `width`
+next to the image and double with each halving, up to 16 times the width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
 from gan_jax.networks.conv_layers import Conv, ConvMeanPool, UpsampleConv
-from gan_jax.networks.heads import Critic, condition_vector
+from gan_jax.networks.heads import BaseCritic, condition_vector
 from gan_jax.networks.initializers import Initializer, initializer
 from gan_jax.networks.layers import (
     ConditionalBatchNorm,
@@ -32,11 +32,11 @@ from gan_jax.types import Array
 
 SMALLEST, LARGEST = 8, 128
 SMALL = 32
-"""Up to this size the networks are the papers' for CIFAR-10."""
+"""Up to this size the networks are those of the papers for CIFAR-10."""
 
 
 def halved_sizes(size: int, base: int = 7) -> tuple[int, ...]:
-    """The sizes from `size` down to at most `base`, at least one halving.
+    """The sizes from `size` down to at most `base` by halving, at least once.
 
     Raises:
       ValueError: for a size that is not 4 to 7 times a power of two, or outside 8 to 128.
@@ -56,7 +56,7 @@ def halved_sizes(size: int, base: int = 7) -> tuple[int, ...]:
 
 
 def stage_channels(size: int, width: int, stages: int) -> tuple[int, ...]:
-    """Channels at each stage, the largest image first.
+    """The number of channels at each stage, the largest image first.
 
     >>> stage_channels(32, 128, 3), stage_channels(128, 64, 5)
     ((128, 128, 128), (64, 128, 256, 512, 1024))
@@ -65,7 +65,7 @@ def stage_channels(size: int, width: int, stages: int) -> tuple[int, ...]:
 
 
 def upsample(x: Array) -> Array:
-    """Doubles height and width, each pixel four times.
+    """Doubles height and width by repeating each pixel four times.
 
     >>> upsample(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0]
     Array([[0., 0., 1., 1.],
@@ -77,7 +77,7 @@ def upsample(x: Array) -> Array:
 
 
 def downsample(x: Array) -> Array:
-    """Halves height and width, the mean of each 2 x 2 pixels.
+    """Halves height and width by the mean of each 2 x 2 pixels.
 
     >>> downsample(jnp.arange(4.0).reshape(1, 2, 2, 1)).ravel()
     Array([1.5], dtype=float32)
@@ -87,12 +87,12 @@ def downsample(x: Array) -> Array:
 
 
 class SelfAttention(nn.Module):
-    """Adds to each pixel what it attends to over the whole image (Zhang et al. 2019, equations 1 to 3).
+    """Self-attention over all pixels with a residual connection (Zhang et al. 2019, equations 1 to 3).
 
-    `[B, H, W, C]` to the same; the gain starts at zero, where the layer is the identity.
+    It maps `[B, H, W, C]` to the same shape. The gain is initialised at zero, so that the layer is the identity.
 
     Attributes:
-      weight, kernel_init, dtype: of the 1 x 1 convolutions, see `Conv`.
+      weight, kernel_init, dtype: arguments of the 1 x 1 convolutions, see `Conv`.
     """
 
     weight: Callable[[], nn.Module] | None = None
@@ -117,7 +117,7 @@ class SelfAttention(nn.Module):
 
 
 def generator_sizes(size: int) -> tuple[int, ...]:
-    """The sizes of what the generator's blocks make, the image first.
+    """The sizes of the outputs of the generator's blocks, the image first.
 
     >>> generator_sizes(32), generator_sizes(8)
     ((32, 16, 8), (8,))
@@ -126,7 +126,7 @@ def generator_sizes(size: int) -> tuple[int, ...]:
 
 
 def critic_sizes(size: int) -> tuple[int, ...]:
-    """The sizes of what the critic's halving blocks make of an image.
+    """The sizes of the outputs of the critic's halving blocks for an image.
 
     >>> critic_sizes(32), critic_sizes(8), critic_sizes(64)
     ((16, 8), (4,), (32, 16, 8, 4))
@@ -137,26 +137,26 @@ def critic_sizes(size: int) -> tuple[int, ...]:
 def _check_attention(player: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
     if unknown := set(attention) - set(sizes):
         raise ValueError(
-            f"attention at {sorted(unknown)}, but what the {player}'s blocks make is {sorted(sizes)} pixels wide."
+            f"attention at {sorted(unknown)}, but the {player}'s blocks have outputs of {sorted(sizes)} pixels."
         )
 
 
 class ResNetGenerator(nn.Module):
-    """Latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+    """A generator from a latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
 
     Attributes:
-      size: of the images.
-      channels: of the images.
-      width: channels beside the image; 128 (WGAN-GP) or 256 (SNGAN) for 32 pixels, 64 for larger ones.
-      norm: see `Critic`; `batch+spectral` is SAGAN's.
+      size: the side of the images in pixels.
+      channels: the number of channels of the images.
+      width: channels next to the image; 128 (WGAN-GP) or 256 (SNGAN) for 32 pixels, 64 for larger images.
+      norm: see `BaseCritic`; `batch+spectral` is SAGAN's.
       attention: sizes at which self-attention follows the block.
-      num_classes: of integer labels, where the generator is conditional.
-      conditioning: `norm` makes the batch normalisations conditional, `concat` puts conditions beside z.
+      num_classes: the number of classes of integer labels, if the generator is conditional.
+      conditioning: `norm` makes the batch normalisations conditional, `concat` appends conditions to z.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
 
     Raises:
-      ValueError: for a size or attention that does not fit, or conditional norms other than batch normalisation.
+      ValueError: for an impossible size or attention, or conditional norms other than batch normalisation.
 
     >>> generator = ResNetGenerator(size=8, channels=1, width=4, num_classes=10)
     >>> z, y = jax.ShapeDtypeStruct((2, 16), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
@@ -222,8 +222,8 @@ class ResNetGenerator(nn.Module):
         }
 
 
-class ResNetCritic(Critic):
-    """Images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping where heads are asked for.
+class ResNetCritic(BaseCritic):
+    """A critic from images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping with heads.
 
     Up to 32 pixels: blocks that halve to at most 8 pixels, then two that do not. Above: blocks that halve to at
     most 7 pixels, then one that does not.
@@ -232,7 +232,7 @@ class ResNetCritic(Critic):
       width: channels; 128 for 32 pixels in both papers, 64 for larger images.
       attention: sizes at which self-attention follows the block.
       pool: how pixels become one vector at the end, `sum` (SNGAN) or `mean` (WGAN-GP).
-      norm, heads, features, num_classes, ...: see `Critic`.
+      norm, heads, features, num_classes, ...: see `BaseCritic`.
 
     >>> critic = ResNetCritic(width=4, norm="spectral", num_classes=10, conditioning="projection")
     >>> x, y = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)

@@ -25,12 +25,12 @@ from gan_jax.types import Array
 
 
 class SemiSupervisedCritic(nn.Module):
-    """Samples `[B, ...]` to `{"score": [B], "classes": [B, K], "features": [B, widths[-1]]}`.
+    """A critic from samples `[B, ...]` to `{"score": [B], "classes": [B, K], "features": [B, widths[-1]]}`.
 
     `classes` are K logits, one for each real class; the logit of the class of generated samples is fixed at 0, so
     that `score = logsumexp(classes)` is the log-odds of being real. `features` is the last hidden layer before its
-    noise, for feature matching. Weights are normalised; the norm is sqrt 2 in the hidden layers, which keeps the
-    size of what passes a ReLU, and a parameter in the last.
+    noise, for feature matching. Weights are normalised; the norm is sqrt 2 in the hidden layers, which preserves
+    the magnitude of activations through a ReLU, and a parameter in the last.
 
     Attributes:
       num_classes: K.
@@ -38,7 +38,7 @@ class SemiSupervisedCritic(nn.Module):
       input_noise: standard deviation of the noise added to the input while training.
       noise: standard deviation of the noise added to each hidden layer while training.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation; parameters and outputs stay float32.
+      dtype: the dtype of the computation; parameters and outputs stay float32.
 
     >>> import jax, jax.numpy as jnp
     >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
@@ -72,17 +72,17 @@ class SemiSupervisedCritic(nn.Module):
 
 
 class SemiSupervisedGenerator(nn.Module):
-    """Latent `[B, d]`, uniform on [0, 1]^100 in the paper, to samples `[B, *output_shape]`.
+    """A generator from a latent `[B, d]`, uniform on [0, 1]^100 in the paper, to samples `[B, *output_shape]`.
 
-    Softplus layers with batch normalisation, then a layer whose units' weights are kept at norm 1.
+    It has softplus layers with batch normalisation, and a last layer whose units have weights of norm 1.
 
     Attributes:
-      output_shape: of one sample.
+      output_shape: the shape of a sample.
       widths: units of the hidden layers.
       output_activation: `tanh` for images in [-1, 1]; the paper's images are in [0, 1] and end in a `sigmoid`.
-      num_classes: of integer labels, where the generator is conditional.
+      num_classes: the number of classes of integer labels, if the generator is conditional.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
 
     >>> import jax, jax.numpy as jnp
     >>> z = jax.ShapeDtypeStruct((2, 100), jnp.float32)

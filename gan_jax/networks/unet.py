@@ -1,4 +1,4 @@
-"""The U-Net of pix2pix (Isola et al. 2017): an image in, an image of the same size out."""
+"""The U-Net of pix2pix (Isola et al. 2017), from an image to an image of the same size."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from gan_jax.types import Array
 
 
 class UNet(nn.Module):
-    """An image `[B, H, W, I]`, alone or among extra inputs, to an image `[B, H, W, channels]` in [-1, 1].
+    """A generator from an image `[B, H, W, I]` and extra inputs, if any, to `[B, H, W, channels]` in [-1, 1].
 
-    The image shrinks by strided convolutions, rounding up, to a single pixel unless `depth` says less, and grows
-    back with each encoder layer beside its decoder layer. The one input that is an image is the condition; what
-    else is given (a latent `[B, d]`, labels) enters at the bottleneck. In the paper the noise is the dropout of
-    the first three decoder layers.
+    The image shrinks by strided convolutions, rounding up, to a single pixel or by `depth` halvings, and grows back
+    with skip connections from the encoder to the decoder. Exactly one input is an image; all others (a latent
+    `[B, d]`, labels) enter at the bottleneck. In the paper the noise is the dropout of the first three decoder
+    layers.
 
     Attributes:
-      channels: of the image that comes out.
+      channels: the number of channels of the output.
       width: channels of the first layer; deeper layers have up to 8 times as many.
-      depth: how many times the image is halved; `None` goes down to one pixel, at most 8 times.
-      norm: see `Critic`; the first and the innermost encoder layer's activations are not normalised.
-      dropout: rate in the first three decoder layers.
-      dropout_in_evaluation: whether to drop also with `train=False`, as the paper does, wherever a key is given.
-      num_classes: of integer labels among the inputs.
+      depth: the number of halvings; `None` halves down to one pixel, at most 8 times.
+      norm: see `BaseCritic`; the first and the innermost encoder layer's activations are not normalised.
+      dropout: the rate in the first three decoder layers.
+      dropout_in_evaluation: whether to apply dropout also with `train=False`, as the paper does, if there is a key.
+      num_classes: the number of classes of integer labels among the inputs.
       kernel_init: initialiser of the kernels.
-      dtype: of the computation.
+      dtype: the dtype of the computation.
 
     Raises:
-      ValueError: without an image, with several, or where the image is too small for `depth`.
+      ValueError: without an image, with several, or if the image is too small for `depth`.
 
     >>> import jax
     >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
@@ -64,7 +64,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: Array, train: bool = False) -> Array:
-        image, others = _the_image(inputs)
+        image, others = _split_inputs(inputs)
         depth = self._depth(image)
         skips = [image]
         for place in range(depth):
@@ -103,8 +103,8 @@ class UNet(nn.Module):
         depth = min(most, 8) if self.depth is None else self.depth
         if not 2 <= depth <= most:
             raise ValueError(
-                f"UNet(depth={self.depth}) halves an image 2 or more times, and one of {image.shape[1:3]} at most "
-                f"{most} times."
+                f"UNet(depth={self.depth}) must halve an image at least twice, and one of {image.shape[1:3]} at "
+                f"most {most} times."
             )
         return depth
 
@@ -117,10 +117,10 @@ class UNet(nn.Module):
         }
 
 
-def _the_image(inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+def _split_inputs(inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
     images = [place for place, x in enumerate(inputs) if x.ndim == 4]
     if len(images) != 1:
         raise ValueError(
-            f"UNet takes one image [B, H, W, C] among its inputs, got shapes {[x.shape for x in inputs]}."
+            f"UNet needs exactly one image [B, H, W, C] among its inputs, got shapes {[x.shape for x in inputs]}."
         )
     return inputs[images[0]], inputs[: images[0]] + inputs[images[0] + 1 :]

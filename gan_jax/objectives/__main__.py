@@ -18,14 +18,14 @@ HEADER = """# Objectives
 Made by `python -m gan_jax.objectives > docs/objectives.md` from the code; a test compares the two.
 
 Every objective also passes the contract test (`tests/objectives/test_contract.py`): finite under `jit`, `vmap` over
-seeds and `pmap`, one trace, every parameter of the player that moves and no other player's. What it takes and what it
-refuses is found by constructing the combination; a refusal is an error when the objective is constructed.
+seeds and `pmap`, one trace, every parameter of the player that moves and no other player's. What it takes and what
+it refuses is found by constructing the combination; a refusal is an error when the objective is constructed.
 
 Some games need no file: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective with
 `condition=label_condition`, which passes the label to both networks; a projection critic (Miyato & Koyama, 2018,
 arXiv:1802.05637) is a network of such a game (`projection=` in the critics of `gan_jax.networks`). Instance noise,
-packing and augmentation are `with_transforms(objective, ...)`; unrolling is `unrolled(objective, steps)`; consensus,
-symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
+packing and augmentation are `with_transforms(objective, ...)`; unrolling is `unrolled(objective, steps)`;
+consensus, symplectic adjustment, extragradient and Runge-Kutta are the `field` of a `Game`.
 """
 
 

@@ -203,7 +203,7 @@ def forward(
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:
-    """Checks that a critic does not couple its batch, if its network does not specify inputs and the game could not.
+    """Checks that a critic does not couple its batch, if its network specifies no inputs for the game's check.
 
     Raises:
       ValueError: if the network couples the examples of its batch.

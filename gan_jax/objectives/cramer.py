@@ -35,7 +35,7 @@ def critic_loss(real: Array, fake: Array, surrogate: bool = True) -> Array:
     if not surrogate:
         return -energy_distance(real, fake)
     n = fake.shape[0]
-    # The distance of a fake sample to itself is 0 and does not count: the mean over others is n / (n - 1) times that.
+    # A sample's distance to itself does not count: the mean over others is n / (n - 1) times that over all.
     towards_fake = jnp.mean(distances(real, fake)) - jnp.sum(distances(fake, fake)) / (n * (n - 1))
     return -(towards_fake - jnp.mean(safe_norm(real)) + jnp.mean(safe_norm(fake)))
 

@@ -5,8 +5,8 @@
     G* = argmin_G max_D L_cGAN + lambda L_L1                                                     (4)
 
 The batch's `condition` is the paper's x, its `x` the paper's y. The generator has no latent: its noise is dropout
-in its layers. The generator minimises -log D; a critic with a head `patches` `[B, h, w]` (PatchGAN) has one loss per
-patch. The paper halves the critic's loss in training, although its formula does not.
+in its layers. The generator minimises -log D; a critic with a head `patches` `[B, h, w]` (PatchGAN) has one loss
+per patch. The paper halves the critic's loss in training, although its formula does not.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def log_z(out: Mapping[str, Array]) -> Array:
 
 
 def supervised(weight: float = 1.0) -> Term:
-    """L_supervised on the batch's labelled examples; it logs their error rate and updates the critic's model state."""
+    """L_supervised on the batch's labelled examples; logs their error rate and updates the critic's model state."""
 
     def value(c: TermContext) -> Outcome:
         if "labelled" not in c.batch:

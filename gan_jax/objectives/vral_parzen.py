@@ -41,8 +41,8 @@ def log_parzen(y: Array, scores: Array, window: float) -> Array:
 def kl_to_parzen(mean: float, scores: Array, window: float) -> Array:
     """KL(N(mean, 1) || p~) of scores `[B]`, by quadrature on 201 points within 7 standard deviations: a scalar.
 
-    The trapezoidal rule converges geometrically for integrands that decay like a Gaussian; a step of .07 is exact to
-    rounding for windows of .1 and wider.
+    The trapezoidal rule converges geometrically for integrands that decay like a Gaussian; a step of .07 is exact
+    to rounding for windows of .1 and wider.
     """
     offsets = jnp.linspace(-REACH, REACH, NODES, dtype=scores.dtype)
     log_normal = -jnp.square(offsets) / 2 - math.log(2 * math.pi) / 2

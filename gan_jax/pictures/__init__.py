@@ -1,4 +1,4 @@
-"""Grids of images by Pillow, and charts by matplotlib, which is imported when the first figure is made."""
+"""Grids of images with Pillow, and charts with matplotlib, which is imported for the first figure."""
 
 from gan_jax.pictures.charts import (
     Chart,

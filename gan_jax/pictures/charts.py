@@ -1,8 +1,8 @@
 """Charts for matplotlib's axes: curves, points, histograms, surfaces, values of seeds, tables, images.
 
-A function here checks its data and returns a `Chart`, which draws on the axes that `gan_jax.pictures.figure` gives
-it. Colours are those of Okabe and Ito, which readers with any colour vision can separate; line styles and markers
-change with them. Legends stand below the axes.
+A function here checks its data and returns a `Chart`, which draws on the axes that `gan_jax.pictures.figure` makes.
+The colours are those of Okabe and Ito, which are distinguishable with any colour vision; each also has a line style
+and a marker. Legends are below the axes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Chart: TypeAlias = "Callable[[Axes], None]"
-"""Draws itself on axes."""
+"""A function that draws a chart on axes."""
 Limits: TypeAlias = tuple[float, float]
 Log: TypeAlias = Literal["", "x", "y", "xy"]
 """Which axes are logarithmic."""
@@ -34,7 +34,7 @@ TITLE_SIZE, LABEL_SIZE, LEGEND_SIZE = 9.5, 8.5, 8.0
 _LEGEND_DROP = 32.0
 """Points between the axes and the legend: room for tick labels and the horizontal axis's label."""
 _FEW = 12
-"""Curves of so few points have markers."""
+"""Curves with at most this many points have markers."""
 
 
 def curves(
@@ -50,18 +50,18 @@ def curves(
     points: Collection[str] = (),
     order: Sequence[str] = (),
 ) -> Chart:
-    """Curves; of several seeds their mean, and a band from the smallest to the largest.
+    """A chart of curves; for several seeds their mean, with a band from the smallest to the largest value.
 
-    On a logarithmic axis the mean is the geometric mean, which lies in the middle of what is drawn there.
+    On a logarithmic axis the mean is the geometric mean.
 
     Args:
-      lines: name -> (x `[M]`, y `[M]`, or `[S, M]` of S seeds). What is not finite, or not positive on a
-        logarithmic axis, breaks the line.
-      x_label, y_label: what the axes show, with units where there are any.
-      title: a line above.
+      lines: name -> (x `[M]`, y `[M]`, or `[S, M]` for S seeds). Values that are not finite, or not positive on a
+        logarithmic axis, interrupt the line.
+      x_label, y_label: the labels of the axes, with units if there are any.
+      title: the title.
       log: which axes are logarithmic.
-      x_limits, y_limits: of the axes; by default what holds everything.
-      equal: one unit is as long on either axis.
+      x_limits, y_limits: the limits of the axes; by default all data are inside.
+      equal: whether both axes have the same scale.
       points: names that are drawn as points without a line.
       order: names in the order of their colours, for charts that share a legend; the names of `lines` by default.
 
@@ -102,15 +102,15 @@ def scatter(
     y_label: str = "x2",
     title: str = "",
 ) -> Chart:
-    """Points in the plane, generated ones over real ones; one unit is as long on either axis.
+    """A scatter plot of generated points over real ones, with the same scale on both axes.
 
     Args:
       generated: `[N, 2]`.
-      real: `[M, 2]`, or none.
-      limits: `((x low, x high), (y low, y high))`; by default what holds the real points (the generated ones where
-        there are none) with a margin. The shorter axis is widened to a square.
-      x_label, y_label: what the axes show.
-      title: a line above. A second one counts the points that lie outside or are not finite, if any do.
+      real: `[M, 2]`, or `None`.
+      limits: `((x low, x high), (y low, y high))`; by default around the real points (or the generated ones without
+        real ones) with a margin. The shorter axis is widened to a square.
+      x_label, y_label: the labels of the axes.
+      title: the title. A second line counts points that are outside or not finite, if there are any.
 
     Raises:
       ValueError: if the points are not pairs.
@@ -156,15 +156,15 @@ def histogram(
     y_limits: Limits | None = None,
     lines: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Chart:
-    """Histograms of densities, and curves over them.
+    """A chart of density histograms with curves over them.
 
     Args:
-      samples: name -> `[N]`; each is normalised by all its finite samples, those outside the limits too.
-      x_label, y_label: what the axes show.
-      title: a line above.
-      bins: how many a histogram has between the limits.
-      limits: of the horizontal axis; by default what holds all samples.
-      y_limits: of the vertical axis.
+      samples: name -> `[N]`; each is normalised by all its finite samples, including those outside the limits.
+      x_label, y_label: the labels of the axes.
+      title: the title.
+      bins: the number of bins between the limits.
+      limits: the limits of the horizontal axis; by default all samples are inside.
+      y_limits: the limits of the vertical axis.
       lines: name -> (x `[M]`, y `[M]`).
 
     Raises:
@@ -201,16 +201,16 @@ def surface(
     title: str = "",
     levels: int = 12,
 ) -> Chart:
-    """A function on the square `[-extent, extent]^2` as level bands with a colour bar, and points over it.
+    """A chart of a function on `[-extent, extent]^2` as filled contours with a colour bar, and points over it.
 
     Args:
       values: `[n, n]`, rows from top (y = extent) to bottom.
-      points: `[N, 2]`, drawn in black, or none; those outside are not drawn.
+      points: `[N, 2]`, drawn in black, or `None`; those outside are not drawn.
       extent: half the square's side.
-      value_label: what the colours show.
-      x_label, y_label: what the axes show.
-      title: a line above.
-      levels: how many bands, about.
+      value_label: the label of the colour bar.
+      x_label, y_label: the labels of the axes.
+      title: the title.
+      levels: the approximate number of contour levels.
     """
     heights = np.asarray(values, np.float64)
     over = np.empty((0, 2)) if points is None else _pairs(points, "points")
@@ -240,14 +240,15 @@ def dot_plot(
     log: bool = False,
     marks: Sequence[float] = (),
 ) -> Chart:
-    """Every seed's value as a dot, a line of the chart for each group, with the mean and its 95 % interval.
+    """A chart with a row per group, in which each seed's value is a dot, with the mean and its 95 % interval.
 
     Args:
-      groups: name -> the seeds' values; what is not finite, or not positive on a logarithmic axis, is left out.
-      x_label: what the values are.
-      title: a line above.
+      groups: name -> the seeds' values; those that are not finite, or not positive on a logarithmic axis, are left
+        out.
+      x_label: the label of the axis.
+      title: the title.
       log: whether the axis is logarithmic; mean and interval are then those of the logarithms.
-      marks: values marked by a vertical line, a claim's bound for instance.
+      marks: values marked by a vertical line, such as a claim's bound.
     """
     shown = {name: _positive(values, log) for name, values in groups.items()}
 
@@ -271,15 +272,15 @@ def dot_plot(
 
 
 def table(rows: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Chart:
-    """Means over the seeds with the half width of their 95 % intervals, as numbers.
+    """A table of means over seeds with the half widths of their 95 % intervals.
 
     Args:
-      rows: name of the row -> name of the column -> the seeds' values; what is not finite is left out.
-      title: a line above.
+      rows: name of the row -> name of the column -> the seeds' values; values that are not finite are left out.
+      title: the title.
     """
     names = list(next(iter(rows.values())))
     cells = [["", *names]] + [
-        [row, *(mean_cell(found[name]) for name in names)] for row, found in rows.items()
+        [row, *(mean_cell(columns[name]) for name in names)] for row, columns in rows.items()
     ]
 
     def draw(axes: Axes) -> None:
@@ -298,7 +299,7 @@ def table(rows: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "")
 
 
 def mean_cell(values: Sequence[float]) -> str:
-    """The mean of what is finite, and the half width of its interval.
+    """The mean of the finite values and the half width of its 95 % interval, as text.
 
     >>> mean_cell([1.0, 2.0, 3.0]), mean_cell([1.0, float("nan")]), mean_cell([float("nan")])
     ('2 ± 2.5', '1 (1 of 2 seeds)', '-')
@@ -312,7 +313,7 @@ def mean_cell(values: Sequence[float]) -> str:
 
 
 def image(picture: Picture, *, title: str = "", x_label: str = "", y_label: str = "") -> Chart:
-    """A picture of pixels, a grid of images for instance: uint8 `[H, W, C]`, C 1 or 3."""
+    """A chart of a picture, such as a grid of images: uint8 `[H, W, C]`, C 1 or 3."""
 
     def draw(axes: Axes) -> None:
         shown = np.broadcast_to(picture, (*picture.shape[:2], 3))
@@ -326,7 +327,7 @@ def image(picture: Picture, *, title: str = "", x_label: str = "", y_label: str 
 
 
 def legend_entries(axes: Axes) -> dict[str, Any]:
-    """What a legend of the axes shows: label -> artist."""
+    """The entries of the axes' legend: label -> artist."""
     artists, labels = axes.get_legend_handles_labels()
     return dict(zip(labels, artists, strict=True))
 
@@ -397,7 +398,7 @@ def _places(names: Sequence[str]) -> dict[str, int]:
 def _curve(
     name: str, x: Any, y: Any, log: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """x, the middle, and the ends of the band where there are several seeds."""
+    """The points x, the mean, and for several seeds the bounds of the band."""
     across, values = _positive(x, "x" in log), _positive(y, "y" in log)
     if across.ndim != 1 or values.ndim not in (1, 2) or values.shape[-1] != len(across):
         raise ValueError(
@@ -421,7 +422,7 @@ def _interval(values: np.ndarray, log: bool) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _positive(values: Any, log: bool) -> np.ndarray:
-    """As numbers; NaN where a logarithmic axis has no place for them."""
+    """Converts values to numbers, with NaN for those that a logarithmic axis cannot show."""
     numbers = np.asarray(values, np.float64)
     return np.where(numbers > 0, numbers, np.nan) if log else numbers
 
@@ -454,15 +455,15 @@ def _around(points: np.ndarray) -> tuple[Limits, Limits]:
     return _widened(_span(finite[:, 0])), _widened(_span(finite[:, 1]))
 
 
-def _widened(limits: Limits, share: float = 0.15) -> Limits:
-    margin = share * (limits[1] - limits[0])
+def _widened(limits: Limits, fraction: float = 0.15) -> Limits:
+    margin = fraction * (limits[1] - limits[0])
     return limits[0] - margin, limits[1] + margin
 
 
 def _square(limits: tuple[Limits, Limits]) -> tuple[Limits, Limits]:
     for low, high in limits:
         if not (math.isfinite(high - low) and low < high):
-            raise ValueError(f"Limits are finite and rise, got {(low, high)}.")
+            raise ValueError(f"Limits must be finite and ascending, got {(low, high)}.")
     half = max(high - low for low, high in limits) / 2
     (x, y) = ((low + high) / 2 for low, high in limits)
     return (x - half, x + half), (y - half, y + half)

@@ -1,7 +1,7 @@
 """Figures of charts in rows, as arrays and as files.
 
-Only matplotlib's objects are used, never `pyplot`, which belongs to the main thread: a figure may be made and drawn
-on any thread.
+Only matplotlib's objects are used, not `pyplot`, which is for the main thread: a figure can be made and drawn on
+any thread.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
-"""What would make two files of the same figure differ is left out."""
+"""Metadata without dates and versions, so that files of the same figure are equal."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Charts side by side.
+    """A row of charts.
 
     Attributes:
-      charts: from left to right; `None` leaves a place empty.
-      height: in inches, legends included.
-      widths: relative widths; equal ones by default.
-      shared_legend: one legend below the row, in which a name stands once, instead of one below each chart.
+      charts: the charts from left to right; `None` leaves a place empty.
+      height: the height in inches, including legends.
+      widths: relative widths; equal by default.
+      shared_legend: whether the row has a common legend instead of one below each chart.
     """
 
     charts: tuple[Chart | None, ...]
@@ -48,11 +48,11 @@ class Row:
 
 
 def figure(*rows: Row | Chart, width: float = 10.0) -> Figure:
-    """Rows of charts below each other.
+    """Makes a figure of rows of charts.
 
     Args:
-      rows: from top to bottom; a chart by itself is a row of its own.
-      width: in inches; the height is the sum of the rows' heights.
+      rows: from top to bottom; a chart that is not in a `Row` fills a row.
+      width: the width in inches; the height is the sum of the rows' heights.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -95,7 +95,7 @@ def _share_legend(part: SubFigure, places: list[Axes]) -> None:
 
 
 def to_array(figure: Figure) -> Picture:
-    """A figure as pixels: uint8 `[height, width, 3]`, its inches times its dots per inch."""
+    """Renders a figure to pixels: uint8 `[height, width, 3]`, its inches times its dots per inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -104,14 +104,14 @@ def to_array(figure: Figure) -> Picture:
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = None) -> None:
-    """Writes a figure to a file: PNG at 150 dots per inch, or SVG or PDF, in which text stays text.
+    """Writes a figure to a file: PNG at 150 dots per inch, or SVG or PDF with text as text.
 
-    A figure that is made again is written to the same bytes.
+    Equal figures give equal files.
 
     Args:
       figure: the figure.
-      path: ends in `.png`, `.svg` or `.pdf`; its folder is made where it does not exist.
-      colors: how many colours a PNG is reduced to, at most 256: it takes a third of the space. All by default.
+      path: a path that ends in `.png`, `.svg` or `.pdf`; its folder is created if it does not exist.
+      colors: the number of colours of a PNG, at most 256, which reduces its size to a third; all by default.
 
     Raises:
       ValueError: if the path ends in something else.
@@ -121,7 +121,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
     path = pathlib.Path(path)
     format = path.suffix.removeprefix(".").lower()
     if format not in _METADATA:
-        raise ValueError(f"A figure is saved as .png, .svg or .pdf, got {path.name!r}.")
+        raise ValueError(f"A figure can be saved as .png, .svg or .pdf, got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "png" and colors is not None:
         few = _with_few_colors(to_array(figure), colors)
@@ -132,18 +132,18 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
 
 
 def _with_few_colors(picture: Picture, colors: int) -> Image.Image:
-    """A picture with a palette: half of it is the most frequent colours, the other half spreads over all of them.
+    """A picture with a palette, half of the most frequent colours and half spread over all colours.
 
-    So neither lines, nor bands, nor the greys of an image lose their colours to the others.
+    This preserves the colours of lines, bands and grey images.
     """
     from scipy.spatial import cKDTree
 
-    found, place, counts = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
-    frequent = found[np.argsort(-counts, kind="stable")][: colors // 2]
-    rest = colors - len(frequent)
-    spread = Image.fromarray(picture).quantize(rest, method=Image.Quantize.MAXCOVERAGE)
-    palette = np.concatenate([frequent, np.reshape(spread.getpalette() or [], (-1, 3))[:rest]])
-    _, nearest = cKDTree(palette).query(found)  # Pillow's own search is approximate
+    unique, place, counts = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    frequent = unique[np.argsort(-counts, kind="stable")][: colors // 2]
+    remaining = colors - len(frequent)
+    spread = Image.fromarray(picture).quantize(remaining, method=Image.Quantize.MAXCOVERAGE)
+    palette = np.concatenate([frequent, np.reshape(spread.getpalette() or [], (-1, 3))[:remaining]])
+    _, nearest = cKDTree(palette).query(unique)  # Pillow's search is approximate
     image = Image.fromarray(nearest[place].reshape(picture.shape[:2]).astype(np.uint8), "P")
     image.putpalette(palette.astype(np.uint8).ravel().tolist())
     return image

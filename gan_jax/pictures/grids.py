@@ -1,6 +1,6 @@
-"""Grids of images as uint8 arrays, made with numpy and Pillow.
+"""Grids of images as uint8 arrays, made with numpy and Pillow on the host.
 
-Everything here runs on the host and takes anything `numpy.asarray` takes.
+Arguments may be anything that `numpy.asarray` accepts.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 Picture: TypeAlias = np.ndarray
-"""uint8 `[H, W, C]`, C 1 or 3."""
+"""A uint8 array `[H, W, C]`, C 1 or 3."""
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Values in [-1, 1] to 0 .. 255, rounded; beyond the range they are clipped, NaN is mid-grey.
+    """Rescales values in [-1, 1] to 0 .. 255, rounded; others are clipped, and NaN becomes mid-grey.
 
     >>> to_uint8([-1.0, 0.0, 1.0, 7.0, float("nan")])
     array([  0, 128, 255, 255, 128], dtype=uint8)
@@ -29,17 +29,17 @@ def to_uint8(images: Any) -> np.ndarray:
 def image_grid(
     images: Any, columns: int | None = None, *, gap: int = 1, scale: int = 1, smooth: bool = False
 ) -> Picture:
-    """Images side by side, row by row, on white.
+    """Arranges images row by row in a grid on a white background.
 
     >>> image_grid(np.zeros((5, 8, 8, 1)), columns=3).shape
     (17, 26, 1)
 
     Args:
       images: `[N, H, W, C]` in [-1, 1], C 1 or 3.
-      columns: images in a row; the least number that makes the grid no higher than wide, by default.
+      columns: images in a row; by default the least number for which the grid has no more rows than columns.
       gap: white pixels between images.
       scale: every pixel is drawn as a square of `scale` by `scale`.
-      smooth: enlarge by bicubic interpolation instead; small digits are read more easily so.
+      smooth: enlarge by bicubic interpolation instead, which makes small digits easier to read.
 
     Returns:
       uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, C]`.
@@ -49,13 +49,11 @@ def image_grid(
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[0] < 1 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"A grid is made of images [N, H, W, C] with N >= 1 and C 1 or 3, got {images.shape}."
-        )
+        raise ValueError(f"A grid needs images [N, H, W, C] with N >= 1 and C 1 or 3, got {images.shape}.")
     columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
     if columns < 1 or gap < 0 or scale < 1:
         raise ValueError(
-            f"A grid has columns >= 1, gap >= 0 and scale >= 1, got columns={columns}, gap={gap}, scale={scale}."
+            f"A grid needs columns >= 1, gap >= 0 and scale >= 1, got columns={columns}, gap={gap}, scale={scale}."
         )
     tiles = to_uint8(images)
     tiles = _enlarged(tiles, scale) if smooth else tiles.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -79,14 +77,16 @@ def _enlarged(tiles: np.ndarray, scale: int) -> np.ndarray:
 
 
 def to_png(picture: Picture) -> bytes:
-    """A picture as a PNG file's bytes.
+    """Encodes a picture as PNG.
 
     Raises:
       ValueError: if it is not uint8 `[H, W, C]` with C 1 or 3.
     """
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] not in (1, 3):
-        raise ValueError(f"A picture is uint8 [H, W, C] with C 1 or 3, got {picture.dtype} {picture.shape}.")
+        raise ValueError(
+            f"A picture must be uint8 [H, W, C] with C 1 or 3, got {picture.dtype} {picture.shape}."
+        )
     file = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "PNG")
     return file.getvalue()

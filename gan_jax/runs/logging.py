@@ -69,7 +69,7 @@ class Log:
         single = self._experiment.seeds == 1
         for place, alarms in enumerate(self._alarms):
             of_seed = "" if single else f"Seed {self._experiment.seed + place}: "
-            found = alarms.look(metrics if single else metrics_of_seed(metrics, place))
+            found = alarms.check(metrics if single else metrics_of_seed(metrics, place))
             for alarm in alarms.news(found):
                 show(f"Alarm at round {step}: {alarm.name}. {of_seed}{alarm}")
             for name, text in as_metrics(found).items():

@@ -1,1 +1,1 @@
-"""What makes a game move."""
+"""Training: the state, rounds, and rollouts of a game."""

@@ -1,4 +1,4 @@
-"""Experiment: all that a run needs, built from a configuration."""
+"""Experiments: everything that a run needs, made from a configuration."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Evaluation: TypeAlias = Callable[[np.ndarray], Any]
 
 
 class ExperimentError(ValueError):
-    """An experiment that cannot be found or built, in a line that says what to do."""
+    """An experiment that cannot be found or constructed; the message is one line and says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """Which checkpoints to keep beside the latest: the `keep` best by a metric given to `save`.
+    """A rule for checkpoints to keep in addition to the latest: the `keep` best by a metric passed to `save`.
 
     Attributes:
-      metric: its name in `save(..., metrics=...)`; steps saved without it, or with NaN, are no candidates.
-      keep: how many.
+      metric: its name in `save(..., metrics=...)`; steps saved without it, or with NaN, are not considered.
+      keep: the number of checkpoints.
       mode: whether the least or the greatest value is best. Ties go to the later step.
     """
 
@@ -41,35 +41,35 @@ class Best:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """A game, its data and what is to be seen of it.
+    """A game with its data, and the logs, pictures and evaluations of a run.
 
     Attributes:
       game: the game.
       source: its data.
-      seed: of the run: initial parameters and every draw.
-      rounds: how many are to be played.
-      log_every, checkpoint_every, sample_every, evaluate_every: rounds between two of each; 0 is never
-        (a run always saves and draws its picture at its end).
-      rounds_per_dispatch: K, rounds on the device between two looks of the host.
-      parallelism: see `sharding.make_layout`.
-      extra_sources: the sources of further seeds, `seed` + 1 and so on, to be trained in the same program.
-      picture: `samples [N, ...] -> uint8 [H, W, C]`; or, by name, one for each generator.
-      picture_samples: N.
-      condition_batch: `n -> a batch [n, ...]` of what the generators' conditions are read off, for pictures:
-        labels `y`, images `condition`.
+      seed: the seed of the run, for initial parameters and all draws.
+      rounds: the number of rounds to play.
+      log_every, checkpoint_every, sample_every, evaluate_every: the intervals of these in rounds; 0 is never (a run
+        always saves and draws its picture at its end).
+      rounds_per_dispatch: K, the largest number of rounds on the device between two actions of the host.
+      parallelism: see `distributed.layout.make_layout`.
+      extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
+      picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
+      picture_samples: the number of samples in a picture.
+      condition_batch: `n -> batch [n, ...]` from which the generators' conditions are read for pictures: labels
+        `y`, images `condition`.
       evaluation_batch: the same for evaluations, whose samples are compared with the data: labels by the shares
         that they have there. `condition_batch` where it is `None`.
-      evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint; the one
-        named `scores` gives way to what `--mode=evaluate` is asked to compare with. Of several generators each is
-        evaluated by those whose name begins with its own and a slash, `generator_ab/scores`.
-      evaluation_samples: N.
-      extractor: the features that `--mode=evaluate` compares by, as `scoring.extractor_named` has it.
-      diagnostics: read inside the jitted step, every turn.
-      probes: read at each log.
-      data_timeout: seconds that one reading of the source may take; then the run ends with a message.
-      keep: checkpoints to keep, newest first.
-      keep_pictures: pictures of each name to keep, newest first; 0 keeps all.
-      best: which checkpoint to keep beside those, by a number of the evaluations; see `best_by`.
+      evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint. The
+        comparison that `--mode=evaluate` is asked for replaces the one named `scores`. With several generators an
+        evaluation is named after its generator, `generator_ab/scores`.
+      evaluation_samples: the number of samples in an evaluation.
+      extractor: the features for the comparison of `--mode=evaluate`, see `scoring.extractor_named`.
+      diagnostics: computed inside the jitted step, in every turn.
+      probes: evaluated at each log.
+      data_timeout: the longest time in seconds for reading from the source before the run ends with an error.
+      keep: the number of newest checkpoints to keep.
+      keep_pictures: the number of newest pictures of each name to keep; 0 keeps all.
+      best: a rule for extra checkpoints to keep, by a number of the evaluations; see `best_by`.
     """
 
     game: Game
@@ -107,7 +107,7 @@ class Experiment:
                 raise ExperimentError(f"{name} must be 0 ({zero}) or more, got {getattr(self, name)}.")
         if self.extra_sources and self.parallelism != "jit":
             raise ExperimentError(
-                f"Several seeds are trained whole, each on one device: parallelism=jit, got {self.parallelism!r}."
+                f"Several seeds are trained on a device each: use parallelism=jit, got {self.parallelism!r}."
             )
         if self.best is not None and not self.evaluate_every:
             raise ExperimentError(
@@ -115,11 +115,11 @@ class Experiment:
             )
 
     def picture_of(self, player: str) -> Picture:
-        """How samples of a generator are drawn."""
+        """The function that draws a picture of a generator's samples."""
         return self.picture[player] if isinstance(self.picture, Mapping) else self.picture
 
     def evaluations_of(self, player: str) -> dict[str, Evaluation]:
-        """How samples of a generator are evaluated, by name."""
+        """The evaluations of a generator's samples, by name."""
         if len(self.game.objective.with_role(GeneratorRole)) == 1:
             return dict(self.evaluations)
         prefix = f"{player}/"
@@ -131,19 +131,19 @@ class Experiment:
 
     @property
     def seeds(self) -> int:
-        """How many seeds are trained together."""
+        """The number of seeds in this run."""
         return 1 + len(self.extra_sources)
 
     def for_seed(self, place: int) -> Experiment:
-        """The experiment of one of the seeds."""
-        source = (self.source, *self.extra_sources)[place]
-        return dataclasses.replace(self, seed=self.seed + place, source=source, extra_sources=())
+        """The experiment of a single seed, by its index."""
+        sources = (self.source, *self.extra_sources)
+        return dataclasses.replace(self, seed=self.seed + place, source=sources[place], extra_sources=())
 
 
 LOWEST = frozenset(
     {"frechet", "fid", "kernel", "kid", "sliced_wasserstein", "wasserstein_1", "reverse_kl", "loss"}
 )
-"""Numbers of which the lowest is best."""
+"""Metrics of which lower values are better."""
 HIGHEST = frozenset(
     {
         "precision",
@@ -157,18 +157,18 @@ HIGHEST = frozenset(
         "entropy",
     }
 )
-"""Numbers of which the highest is best."""
+"""Metrics of which higher values are better."""
 
 
 def best_by(text: str) -> Best | None:
-    """What `keep_best` names: a number of the evaluations, `min:` or `max:` before it where that is not known.
+    """Parses `keep_best`: a metric of the evaluations, after `min:` or `max:` unless its direction is known.
 
     Args:
-      text: `frechet`, `min:class_gap`, `samples/raw/frechet`; a bare name is of the moving average's samples where
-        there is one. Nothing keeps nothing.
+      text: `frechet`, `min:class_gap`, `samples/raw/frechet`; a name without a path refers to the samples of the
+        moving average, if there is one. An empty text is no rule.
 
     Raises:
-      ExperimentError: if it is not known whether the lowest or the highest is best.
+      ExperimentError: if it is unknown whether lower or higher values are better.
 
     >>> best_by("frechet"), best_by("")
     (Best(metric='frechet', keep=1, mode='min'), None)
@@ -181,21 +181,21 @@ def best_by(text: str) -> Best | None:
     last = metric.rpartition("/")[2]
     if colon:
         if mode not in ("min", "max") or not metric:
-            raise ExperimentError(f"keep_best is a metric, min:METRIC or max:METRIC, got {text!r}.")
+            raise ExperimentError(f"keep_best must be a metric, min:METRIC or max:METRIC, got {text!r}.")
         return Best(metric, mode="min" if mode == "min" else "max")
     if last not in LOWEST | HIGHEST:
         raise ExperimentError(
-            f"keep_best={text!r}: say min:{text} or max:{text}, whichever is best; known are "
+            f"keep_best={text!r} needs a direction, min:{text} or max:{text}; it is known for "
             f"{', '.join(sorted(LOWEST | HIGHEST))}."
         )
     return Best(metric, mode="min" if last in LOWEST else "max")
 
 
 def choose(what: str, name: str, among: Mapping[str, Any]) -> Any:
-    """`among[name]`, for what a configuration names by a string.
+    """Looks up `among[name]` for a name in a configuration.
 
     Raises:
-      ExperimentError: if there is no such name; says which there are and which is closest.
+      ExperimentError: if there is no such name; the message lists the names and the closest.
 
     >>> choose("objective", "gan", {"gan": 1, "wgan": 2})
     1
@@ -208,7 +208,7 @@ def choose(what: str, name: str, among: Mapping[str, Any]) -> Any:
 
 
 def closest(name: str, among: Any) -> str:
-    """`, did you mean 'x'?` for the most similar name, or nothing."""
+    """A hint ` (did you mean 'x'?)` at the most similar name, or an empty text."""
     import difflib
 
     similar = difflib.get_close_matches(name, list(among), n=1, cutoff=0.5)
@@ -216,16 +216,16 @@ def closest(name: str, among: Any) -> str:
 
 
 def load_module(path: str | pathlib.Path) -> ModuleType:
-    """The experiment's file as a module with `get_config` and `build`.
+    """Loads an experiment's file as a module with `get_config` and `build`.
 
     Raises:
       ExperimentError: if the file is missing or lacks one of them.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        here = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
-        hint = f"; {path.parent} has {', '.join(here)}" if here else ""
-        raise ExperimentError(f"No experiment at {path}{closest(path.stem, here)}{hint}.")
+        experiments = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
+        hint = f"; {path.parent} has {', '.join(experiments)}" if experiments else ""
+        raise ExperimentError(f"No experiment at {path}{closest(path.stem, experiments)}{hint}.")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Many rounds per dispatch: data that lives on the device, one program for every number of rounds."""
+"""Many rounds per dispatch, with data on the device and one program for every number of rounds."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def rollout_program(
 ) -> Program:
     """Up to K rounds as one pure function, to be jitted.
 
-    Every number of rounds n <= K, one included, goes through this one program, `fori_loop` with a traced n: a
-    single-step program and a scan differ in the last bits, this does not, so a run is the same wherever saves,
-    logs and pictures cut it.
+    All numbers of rounds n <= K, including one, use the same program, a `fori_loop` with a traced n. A single-step
+    program and a scan differ in the last bits; with this program a run does not depend on where saves, logs and
+    pictures interrupt it.
 
     Args:
       game: the game.
-      fetch: `Source.get_batch`, called for one batch at a time.
-      schedule: the turns of a round; the game's own by default.
+      get_batch: `Source.get_batch`, called for one batch at a time.
+      schedule: the turns of a round; by default the game's.
       diagnostics: see `game.Diagnostic`.
 
     Returns:
@@ -67,7 +67,7 @@ def rollout_program(
 
 
 def stack_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity: int) -> Any:
-    """What the host sends for `rounds` rounds of `turns` batches, padded to `capacity` rounds: `[K, T, ...]`."""
+    """The host batches for `rounds` rounds of `turns` batches, padded to `capacity` rounds: `[K, T, ...]`."""
 
     def arrange(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x)

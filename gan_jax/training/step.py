@@ -26,10 +26,11 @@ def init_state(game: Game, key: Key) -> TrainState:
 
     Args:
       game: the game.
-      key: a PRNG key; the same key is the same run.
+      key: a PRNG key, which determines the run.
 
     Returns:
-      Fresh players, averages equal to them (copies, so that the state can be donated), step and cursor 0.
+      A state with initialised players, moving averages equal to them (as copies, so that the state can be donated),
+      and step and cursor 0.
     """
     players = {}
     for name, player in game.players.items():
@@ -41,7 +42,7 @@ def init_state(game: Game, key: Key) -> TrainState:
             model_state=model_state,
             opt_state=player.optimizer.init(params),
             objective_state={
-                what: jax.tree.map(_strongly_typed, make(params)) for what, make in begin.items()
+                entry: jax.tree.map(_strongly_typed, make(params)) for entry, make in begin.items()
             },
         )
     ema = {
@@ -49,12 +50,12 @@ def init_state(game: Game, key: Key) -> TrainState:
         for name in sorted(game.players)
         if game.players[name].ema is not None
     }
-    # The counters are arrays of their own: donating one buffer twice is an error.
+    # The counters are separate arrays: donating a buffer twice is an error.
     return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
 
 
 def _strongly_typed(leaf: Array) -> Array:
-    """A leaf made as `jnp.full(3, 0.1)` is weakly typed, and not after a step: the step would compile twice."""
+    """Makes a leaf strongly typed, as it is after a step; with a weak type the step would compile twice."""
     leaf = jnp.asarray(leaf)
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.astype(leaf.dtype)
 
@@ -66,14 +67,13 @@ def make_train_step(
 
     Args:
       game: the game.
-      schedule: the turns of the round; the game's own unless a phase asks for another.
+      schedule: the turns of the round; by default the game's `schedule`, without its phases.
       diagnostics: see `game.Diagnostic`.
 
     Returns:
-      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked in
-      front; where a round takes one batch (T = 1), it is that batch itself, `[B, ...]`. Metrics are means over
+      A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked along
+      the first axis; if a round takes a single batch (T = 1), it is that batch, `[B, ...]`. Metrics are means over
       the turns that report them.
-
     """
     schedule = game.schedule if schedule is None else schedule
     turns = fresh_turns(schedule)
@@ -84,7 +84,7 @@ def make_train_step(
         for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
             if leaf.shape[0] != turns:
                 raise ValueError(
-                    f"A round of this schedule takes T = {turns} batches, stacked in front: expected "
+                    f"A round of this schedule takes T = {turns} batches, stacked along the first axis: expected "
                     f"batches{jax.tree_util.keystr(path)} of shape [{turns}, B, ...], got {leaf.shape}."
                 )
         return play_round(game, schedule, state, lambda i: jax.tree.map(lambda x: x[i], batches), diagnostics)
@@ -99,7 +99,7 @@ def play_round(
     batch_at: BatchAt,
     diagnostics: Sequence[Diagnostic] = (),
 ) -> tuple[TrainState, Metrics]:
-    """One pass through `schedule`; a repeated block of turns is one `lax.scan`."""
+    """Plays one pass through `schedule`; a repeated block of turns is a `lax.scan`."""
     key = jax.random.fold_in(state.key, state.step)
     players = state.players
     totals: dict[str, list[Array]] = {}
@@ -145,7 +145,7 @@ def _play_block(
     players: dict[str, PlayerState],
     repeat: Array | int,
 ) -> tuple[dict[str, PlayerState], list[Metrics]]:
-    """The turns of a block, once; `place` and `batch_index` are those before its first repetition."""
+    """Plays a block of turns once; `place` and `batch_index` are those before its first repetition."""
     metrics = []
     index = batch_index + repeat * fresh_turns(block)
     for offset, turn in enumerate(block):
@@ -161,22 +161,22 @@ def _play_block(
 def _play_turn(
     turn: Turn, context: TurnContext, diagnostics: Sequence[Diagnostic]
 ) -> tuple[dict[str, PlayerState], Metrics]:
-    """A turn, or nothing in the rounds in which it is not due; its metrics are zero there."""
+    """Plays a turn; in rounds in which it is not due nothing changes, and its metrics are zero."""
 
     def play() -> tuple[dict[str, PlayerState], Metrics]:
         return apply_turn(turn, context, diagnostics)
 
-    def rest() -> tuple[dict[str, PlayerState], Metrics]:
+    def skip() -> tuple[dict[str, PlayerState], Metrics]:
         _, shapes = jax.eval_shape(play)
         return dict(context.players), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     if turn.every == 1:
         return play()
-    return jax.lax.cond(context.step % turn.every == 0, play, rest)
+    return jax.lax.cond(context.step % turn.every == 0, play, skip)
 
 
 def fold(schedule: Schedule) -> list[tuple[int, Schedule]]:
-    """The schedule as `(repeats, block)` pairs, each repeated block as long a run as there is.
+    """Splits a schedule into `(repeats, block)` pairs with the longest possible repetitions.
 
     >>> from gan_jax.schedule import turn
     >>> C, G = turn("critic"), turn("generator")

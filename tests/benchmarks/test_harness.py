@@ -27,7 +27,7 @@ class Scripted:
         pass
 
 
-PLAN = harness.Plan(pairs=4, seconds=1.0, warm_up=0.0, tolerance=0.05, patience=3)
+PLAN = harness.Plan(pairs=4, seconds=1.0, warm_up=0.0, tolerance=0.05, max_attempts=3)
 
 
 def test_the_ratio_is_the_median_of_the_pairs_ratios():

@@ -234,7 +234,7 @@ def test_archives_that_cannot_be_opened_are_errors(tmp_path, flag):
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as"):
         arrays.load_npz(tmp_path / "x.npz")
-    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+    with pytest.raises(ValueError, match=r"not a complete \.npz file"):
         read_arrays(tmp_path / "x.npz")
 
 

@@ -24,7 +24,7 @@ HEALTHY = {
 def look(history):
     """The names of the alarms of each log."""
     alarms = Alarms()
-    return [[alarm.name for alarm in alarms.look(log)] for log in history]
+    return [[alarm.name for alarm in alarms.check(log)] for log in history]
 
 
 def changing(metric, *values):
@@ -94,25 +94,25 @@ def test_every_generator_and_critic_is_watched_by_its_own_history():
         f"{player}/{metric}": 0.9 for player in ("critic_a", "critic_b") for metric in ("relative_spread",)
     }
     alarms = Alarms()
-    assert not alarms.look(log)
-    (alarm,) = alarms.look({**log, "critic_b/relative_spread": 0.01})
+    assert not alarms.check(log)
+    (alarm,) = alarms.check({**log, "critic_b/relative_spread": 0.01})
     assert alarm.name == "collapse"
 
 
 def test_an_alarm_says_what_it_saw_and_what_helps():
     alarms = Alarms()
     for log in TROUBLE["vanishing_gradient"]:
-        found = alarms.look(log)
+        found = alarms.check(log)
     (alarm,) = found
-    assert "gradient norm of the generator is 0.0001, and was 0.3" in alarm.seen
+    assert "gradient norm of the generator is 0.0001, and was 0.3" in alarm.message
     assert "-log D" in alarm.helps
-    assert str(alarm) == f"{alarm.seen} What usually helps: {alarm.helps}."
+    assert str(alarm) == f"{alarm.message} What usually helps: {alarm.helps}."
 
 
 def test_an_alarm_is_news_once_until_it_ends():
     alarms = Alarms()
     names = [
-        [alarm.name for alarm in alarms.news(alarms.look(log))]
+        [alarm.name for alarm in alarms.news(alarms.check(log))]
         for log in changing("critic/saturation", 0.99, 0.99, 0.1, 0.99)
     ]
     assert names == [["saturated_critic"], [], [], ["saturated_critic"]]

@@ -249,7 +249,7 @@ def test_what_cannot_be_trained_together_is_refused():
         def set_state(self, state):
             pass
 
-    with pytest.raises(LayoutError, match="read by number"):
+    with pytest.raises(LayoutError, match="read by index"):
         make_seeds_layout([from_iterator(Iterator(), 2), from_iterator(Iterator(), 2)])
     a, b = (from_arrays({"x": np.zeros((n, 2), np.uint8)}, 2) for n in (4, 5))
     with pytest.raises(LayoutError, match="same shapes"):

@@ -226,7 +226,7 @@ def test_own_data_that_are_drawn_with_replacement_are_every_example_once_too(mak
     else:
         source = stream.from_reader(stream.array_reader({"x": x}), 200, batch_size, 1, replace=True)
     source = within(augmented(source, *augment) if augment else source, 60)
-    found = batches.source_examples(source, 50_000, batches.batches_of(source))
+    found = batches.source_examples(source, 50_000, batches.iterate_host_batches(source))
     np.testing.assert_array_equal(np.sort(encode(found)[:, 0, 0, 0]), np.arange(200))
     assert len(batches.source_examples(source, 30)) == 30
     source.close()
@@ -303,7 +303,7 @@ def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
         ("pixls", (4, 4, 1), r"did you mean 'pixels'"),
         ("classifier", (4, 4, 1), "not understood"),
         ("pixels:3", (4, 4, 1), "not understood"),
-        ("pixels", (2,), r"is of images; the samples have shape \(2,\)"),
+        ("pixels", (2,), r"needs images, but the samples have shape \(2,\)"),
         ("inception:none.npz", (4, 4, 1), "none.npz"),
     ],
 )
@@ -440,7 +440,7 @@ def test_a_best_that_no_evaluation_gives_is_named(tmp_path):
 )
 def test_which_is_best_is_known_or_said(text, expected):
     assert best_by(text) == expected
-    with pytest.raises(ExperimentError, match=r"say min:mystery or max:mystery"):
+    with pytest.raises(ExperimentError, match=r"needs a direction, min:mystery or max:mystery"):
         best_by("mystery")
     with pytest.raises(ExperimentError, match="min:METRIC or max:METRIC"):
         best_by("least:frechet")
@@ -571,7 +571,7 @@ def test_a_rounds_operations_are_those_of_its_turns():
     assert generator_forward < critic < 1.3 * generator_forward
     generator = describe.turn_flops(game, source, Turn(("generator",)))
     assert 2 * generator_forward < generator < 2.3 * generator_forward, "forward, and back to the weights"
-    text = describe.describe(experiment(game=game, source=source))
+    text = describe.describe_run(experiment(game=game, source=source))
     assert "3 x critic, generator" in text
     assert f"parameters  {d + z * d:,} of 2 players" in text
     assert re.search(

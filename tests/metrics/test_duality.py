@@ -83,5 +83,5 @@ def test_images_reach_the_critic_in_their_own_shape():
 def test_bad_input_is_named(clouds):
     with pytest.raises(ValueError, match="at most 800"):
         kantorovich_rubinstein(np.zeros((500, 2)), np.zeros((500, 2)))
-    with pytest.raises(ValueError, match=r"one score an example, \[65\]"):
+    with pytest.raises(ValueError, match=r"scores \[65\], one per example"):
         kantorovich_rubinstein(*clouds, critic=lambda x: x)

@@ -125,10 +125,10 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
         (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
         (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
         (FLOATS * 1.0011, r"lie in \[-1, 1\], these in \[-1\.0011, 1\.0011\]"),
-        (FLOATS * 1e39, "images: numbers up to 1e\\+39 in size, beyond the range of float32"),
+        (FLOATS * 1e39, "images: numbers of magnitude up to 1e\\+39, beyond the range of float32"),
         (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
-        (FLOATS * 127.5 + 127.5, r"float images lie in \[-1, 1\], these in \[0, 255\]"),
+        (FLOATS * 127.5 + 127.5, r"float images must lie in \[-1, 1\], but these lie in \[0, 255\]"),
         (np.where(FLOATS > 0.9, np.nan, FLOATS), "NaN"),
         (np.zeros((0, 4, 4, 1)), "N > 0"),
     ],
@@ -141,7 +141,7 @@ def test_bad_images_are_named(images, message):
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [
-        ((FLOATS + 1) / 2, FLOATS, {}, r"real images are nowhere below 0.*2 x - 1"),
+        ((FLOATS + 1) / 2, FLOATS, {}, r"real images have no value below 0.*2 x - 1"),
         (FLOATS, FLOATS, {"which": ["fid"]}, r"Unknown metrics \['fid'\]"),
         (FLOATS, FLOATS[:1], {"which": ["frechet"]}, "fake: needs at least 2 samples, got 1"),
         (FLOATS, np.full((5, 8, 8, 1), -1.0), {"which": ["frechet"]}, "differ in a sample's shape"),
@@ -169,8 +169,8 @@ def test_bytes_and_floats_of_one_range_are_compared_as_they_are(digits):
     ("images", "message"),
     [
         ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\], .* multiply by 255"),
-        (FLOATS > 0, "images: boolean images are taken as black and white, 0 and 255"),
-        ((FLOATS + 1) / 2, r"images: float images in \[0, 1\], nowhere below 0.*2 x - 1"),
+        (FLOATS > 0, "images: boolean images are converted to 0 \\(black\\) and 255"),
+        ((FLOATS + 1) / 2, r"images: float images in \[0, 1\] have no value below 0.*2 x - 1"),
         (((FLOATS + 1) / 4 + 0.1).astype(np.float16), r"images: float images in \[0\.1, 0\.6\]"),
     ],
 )
@@ -229,9 +229,9 @@ def test_coverage_stands_beside_what_real_images_reach_and_k_in_the_fingerprint(
 def test_features_that_are_not_finite_or_not_a_matrix_are_named():
     with pytest.raises(ValueError, match="features of images by 'log'"):
         metrics.extract(metrics.from_callable("log", lambda x: jax.numpy.log(x.mean((1, 2)) - 5)), FLOATS)
-    with pytest.raises(ValueError, match=r"makes features \[B, D\], got \(5, 4, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"must return features \[B, D\], got \(5, 4, 4, 1\)"):
         metrics.extract(metrics.from_callable("same", lambda x: x), FLOATS)
-    with pytest.raises(ValueError, match="has no logits"):
+    with pytest.raises(ValueError, match="returns no logits"):
         metrics.classify(metrics.pixels(), FLOATS)
 
 

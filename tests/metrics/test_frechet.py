@@ -245,7 +245,7 @@ def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
     scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues are 1e10 apart
     assert frechet_interval(scaled, scaled + 1, method="linear").value == pytest.approx(3.0, rel=1e-3)
     singular = np.pad(rng.normal(size=(50, 2)), ((0, 0), (0, 1)))
-    with pytest.raises(ValueError, match="take method='full'"):
+    with pytest.raises(ValueError, match="use method='full'"):
         frechet_interval(singular, singular + 1, method="linear")
     with pytest.raises(ValueError, match="'auto', 'full' or 'linear', got 'fast'"):
         frechet_interval(x, y, method="fast")

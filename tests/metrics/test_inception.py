@@ -130,10 +130,10 @@ def test_wrong_files_and_weights_are_named(arrays, tmp_path):
         metrics.inception_extractor(tmp_path / "none.npz")
     objects = tmp_path / "objects.npz"
     np.savez(objects, a=np.array([{"code": 1}], dtype=object))
-    with pytest.raises(ValueError, match=r"not a whole \.npz file"):
+    with pytest.raises(ValueError, match=r"not a complete \.npz file"):
         read_arrays(objects)
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    with pytest.raises(ValueError, match=r"not a whole \.safetensors file"):
+    with pytest.raises(ValueError, match=r"not a complete \.safetensors file"):
         read_arrays(tmp_path / "cut.safetensors")
     (tmp_path / "weights.pth").write_bytes(b"x")
     with pytest.raises(ValueError, match="can run code"):

@@ -67,7 +67,7 @@ def test_the_interval_is_students(blocks, t):
 
 def test_one_block_has_no_interval():
     x = np.zeros((20, 2))
-    with pytest.raises(ValueError, match="two blocks or more, but block_size 1000 makes one"):
+    with pytest.raises(ValueError, match="at least two blocks, but block_size 1000 makes one"):
         kernel_interval(x, x)
     with pytest.raises(ValueError, match=r"in \(0, 1\), got 95"):
         kernel_interval(x, x, level=95)

@@ -95,7 +95,7 @@ def test_sliced_standard_error_is_the_spread_over_seeds():
             {},
             "real: 6 entries in 3 of 3 samples are NaN or infinite",
         ),
-        (np.zeros((3, 2), np.uint8), np.zeros((3, 2)), {}, "not on one scale"),
+        (np.zeros((3, 2), np.uint8), np.zeros((3, 2)), {}, "have different scales"),
         (np.zeros((3, 2)), np.zeros((3, 2)), {"order": 0.5}, "order >= 1"),
         (np.zeros((3, 2)), np.zeros((3, 2)), {"solver": "sinkhorn"}, "Unknown solver"),
         (np.zeros((3, 2)), np.zeros((2, 2)), {"solver": "assignment"}, "as many samples"),

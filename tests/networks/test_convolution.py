@@ -343,10 +343,13 @@ def test_vmap_over_kernels_is_a_loop_over_them():
         ),
         (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=(1, 1, 1)), "pair of numbers"),
         (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding=1), "pairs of numbers, got 1"),
-        (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=0), "strides are 1 or more"),
+        (
+            lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=0),
+            "strides must be at least 1",
+        ),
         (
             lambda: conv_transpose(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), strides=(1, 0)),
-            "strides are 1 or more",
+            "strides must be at least 1",
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gan_jax.networks import MLPCritic, describe, from_linen, parameter_rows
+from gan_jax.networks import MLPCritic, describe_network, from_linen, parameter_rows
 
 
 def test_rows_name_every_array_and_count_it():
@@ -20,7 +20,9 @@ def test_rows_name_every_array_and_count_it():
 
 
 def test_a_networks_table_has_totals_bytes_and_statistics():
-    table = describe(from_linen(MLPCritic(widths=(1024,), norm="spectral"), jnp.ones((1, 2))), "critic")
+    table = describe_network(
+        from_linen(MLPCritic(widths=(1024,), norm="spectral"), jnp.ones((1, 2))), "critic"
+    )
     parameters, statistics = table.split("\n\n")
     # 3 * 1024 in the hidden layer and 1024 + 1 in the last; one vector of 1024 and one of 1.
     assert parameters.splitlines()[-1].split() == ["total", "4,097", "(16", "KiB)"]

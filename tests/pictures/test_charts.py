@@ -266,7 +266,7 @@ def test_points_outside_are_counted_and_drawn_nowhere():
 def test_points_that_are_no_pairs_and_limits_that_do_not_rise_are_refused():
     with pytest.raises(ValueError, match=r"points \[N, 2\], got generated of shape \(3, 3\)"):
         scatter(np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="Limits are finite and rise"):
+    with pytest.raises(ValueError, match="Limits must be finite and ascending"):
         scatter([[0.0, 0.0]], limits=((1, 1), (0, 1)))
 
 

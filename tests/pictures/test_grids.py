@@ -51,5 +51,5 @@ def test_a_png_decodes_to_the_same_pixels():
         picture = rng.integers(0, 256, (5, 7, channels), dtype=np.uint8)
         decoded = np.asarray(Image.open(io.BytesIO(to_png(picture)))).reshape(picture.shape)
         np.testing.assert_array_equal(decoded, picture)
-    with pytest.raises(ValueError, match="A picture is uint8"):
+    with pytest.raises(ValueError, match="A picture must be uint8"):
         to_png(np.zeros((2, 2, 3)))

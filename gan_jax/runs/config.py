@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.strict_json import dumps, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
@@ -119,7 +119,7 @@ def read_config(workdir: Workdir) -> SavedConfig:
             f"Work directory {workdir.root} does not exist: train there first, or mend the path."
         )
     try:
-        content = json.loads(workdir.config.read_bytes())
+        content = json.loads(read_regular(workdir.config))
         saved = SavedConfig(**content)
         well_formed = isinstance(saved.config, dict) and isinstance(saved.versions, dict)
     except FileNotFoundError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.files import read_regular, reason, write_atomically
 from gan_jax.runs.strict_json import dumps, from_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
@@ -104,5 +105,4 @@ def truncate_metrics(workdir: Workdir, step: int, lines_at_step: int | None = No
 
 
 def _lines(path: epath.Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file
+    yield from io.BytesIO(read_regular(path))

@@ -73,9 +73,11 @@ FILES_IN_ORDER = {
         "metrics_log",
         "progress",
         "config",
+        "provenance",
         "lock",
         "workdir",
         "files",
+        "terminal",
         "strict_json",
     ],
     "gan_jax.evaluation": [

@@ -262,8 +262,8 @@ class Checkpoints:
           shardings: a sharding, or a tree prefix of them, in place of the target's.
 
         Raises:
-          CheckpointError: if there is none, none is valid, the newest is not to be touched (`sealing.ProtectedError`), or it does not
-            fit `target` (leaves are named).
+          CheckpointError: if there is none, none is valid, the newest is not to be touched, or
+            it does not fit `target` (leaves are named).
 
         Warns:
           CheckpointWarning: naming each damaged checkpoint passed over, and why.

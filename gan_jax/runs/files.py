@@ -36,7 +36,9 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
         return
     # A name that nobody can guess, and a file that is new: whatever lies there already is not followed.
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
+    )
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -52,8 +52,8 @@ def refuse_link(path: epath.Path, name: str = "") -> None:
     """
     if is_link(path / name if name else path):
         raise ProtectedError(
-            f"{'leads elsewhere by ' + name if name else 'is a link'}, and no link is followed. Nothing was changed: "
-            "put there what it leads to, or remove the link"
+            f"{'leads elsewhere by ' + name if name else 'is a link'}, and no link is followed. Nothing was "
+            "changed: put there what it leads to, or remove the link"
         )
 
 
@@ -162,8 +162,8 @@ def read_manifest(path: epath.Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") not in READ_FORMATS:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise ProtectedError(
-            f"is of format {found}, and this version reads {known}. Nothing was changed: go on with the version that "
-            "wrote it, or move it elsewhere"
+            f"is of format {found}, and this version reads {known}. Nothing was changed: go on with the version "
+            "that wrote it, or move it elsewhere"
         )
     if not _is_well_formed(manifest):
         raise DamagedError(f"has a malformed {MANIFEST}")

@@ -41,11 +41,11 @@ def test_a_linked_step_is_neither_pruned_nor_read_nor_replaced(tmp_path):
         checkpoints.save(8, STATE)
         checkpoints.wait()
         assert checkpoints.steps() == [5, 8]
-        with pytest.raises(CheckpointError, match="Checkpoint 5 in .* is a link, and no link is followed"):
+        with pytest.raises(CheckpointError, match=r"Checkpoint 5 in .* is a link, and no link is followed"):
             checkpoints.restore(STATE, 5)
-        with pytest.raises(CheckpointError, match="Checkpoint 5 in .* is a link"):
+        with pytest.raises(CheckpointError, match=r"Checkpoint 5 in .* is a link"):
             checkpoints.save(5, STATE)
-        with pytest.raises(CheckpointError, match="Checkpoint 5 in .* is a link"):
+        with pytest.raises(CheckpointError, match=r"Checkpoint 5 in .* is a link"):
             checkpoints.discard_after(4)
         checkpoints._steps.remove(5)
     assert (ours / "5").is_symlink()
@@ -131,7 +131,9 @@ def test_a_step_that_cannot_be_read_now_is_neither_passed_over_nor_deleted(tmp_p
     monkeypatch.setattr("gan_jax.runs.sealing.read_regular", read)
     with Checkpoints(ours, keep=1) as checkpoints:
         for action in (checkpoints.latest_valid, lambda: checkpoints.discard_after(3)):
-            with pytest.raises(CheckpointError, match=f"Checkpoint 5 .* cannot be read \\({name}: Input/output"):
+            with pytest.raises(
+                CheckpointError, match=f"Checkpoint 5 .* cannot be read \\({name}: Input/output"
+            ):
                 action()
         assert content(ours) == before
         checkpoints.save(9, STATE)
@@ -141,7 +143,7 @@ def test_a_step_that_cannot_be_read_now_is_neither_passed_over_nor_deleted(tmp_p
 def test_a_file_of_a_step_that_cannot_be_read_now(tmp_path, monkeypatch):
     ours = saved(tmp_path, 3, 5)
     monkeypatch.setattr("gan_jax.runs.sealing.hash_file", failing)
-    with pytest.raises(CheckpointError, match="Checkpoint 5 in .* cannot be read .*Nothing was changed"):
+    with pytest.raises(CheckpointError, match=r"Checkpoint 5 in .* cannot be read .*Nothing was changed"):
         Checkpoints(ours).restore(STATE)
 
 
@@ -149,5 +151,5 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypat
     """Or a run would begin again in it."""
     ours = saved(tmp_path, 5)
     monkeypatch.setattr(os, "lstat", failing)
-    with pytest.raises(CheckpointError, match="Cannot read .*Input/output error"):
+    with pytest.raises(CheckpointError, match=r"Cannot read .*Input/output error"):
         Checkpoints(ours).steps()

@@ -45,6 +45,7 @@ FILES_IN_ORDER = {
         "opened_run",
         "building",
         "request",
+        "finding",
         "errors",
     ],
     "gan_jax.runs": [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from gan_jax.data.errors import DataError, DataTimeoutError
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.experiment import ExperimentError, closest
 
@@ -38,17 +40,13 @@ def user_errors() -> tuple[type[BaseException], ...]:
     )
 
 
-def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
+def explain(error: BaseException) -> str:
     """An error in one line for the user.
 
-    >>> explain(AttributeError("'objectiv'"), ["objective", "rounds"])
-    "unknown field --config.objectiv (did you mean 'objective'?); the fields are objective, rounds."
+    >>> explain(UsageError("one\\nof  two"))
+    'one of two'
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, AttributeError | KeyError) and fields:
-        name = re.findall(r"[A-Za-z_]\w*", text)[0]
-        known = ", ".join(sorted(fields))
-        return f"unknown field --config.{name}{closest(name, fields)}; the fields are {known}."
     unknown = re.match(r"Unknown command line flag '(.+?)'", text)
     if unknown:
         from absl import flags
@@ -58,9 +56,31 @@ def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
     return text
 
 
-def fail(error: BaseException, fields: Sequence[str] = ()) -> None:
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Makes usage errors of what a user causes, and other libraries report as their own.
+
+    Raises:
+      UsageError: if JAX has no such device here, or a path begins with the home of somebody unknown.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if re.search(r"[Uu]nable to initialize backend|Unknown backend|no supported devices found", text):
+            asked = os.environ.get("JAX_PLATFORMS", "")
+            raise UsageError(
+                f"JAX_PLATFORMS={asked} asks for a device that JAX does not find here ({text[:200]}): unset it, or "
+                "install JAX for that device (see BUILD.md)."
+            ) from error
+        if "Could not determine home directory" in text:
+            raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
+        raise
+
+
+def fail(error: BaseException) -> None:
     """Prints the error's line to stderr and exits with 2."""
-    print(f"launch.py: {explain(error, fields)}", file=sys.stderr)
+    tell(f"launch.py: {explain(error)}", sys.stderr)
     if isinstance(error, DataTimeoutError):
         sys.stdout.flush()
         sys.stderr.flush()

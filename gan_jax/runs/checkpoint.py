@@ -390,7 +390,7 @@ class Checkpoints:
                 f"Checkpoint {step} in {self.directory} is of another structure: "
                 + "; ".join(faults[:_NAMED_IN_ERRORS])
                 + (f"; and {more} more" if more > 0 else "")
-                + ". Was it saved with another configuration?"
+                + _why(here, there)
             )
 
     def _payload(self, step: int, manifest: dict[str, Any]) -> bytes | None:
@@ -404,6 +404,22 @@ class Checkpoints:
             )
         index = jax.process_index() if count > 1 else 0
         return (self._steps.path(step) / "payload" / str(index)).read_bytes()
+
+
+def _why(here: Mapping[str, dict[str, Any]], there: Mapping[str, dict[str, Any]]) -> str:
+    """What may have made the difference between two structures."""
+    narrow = lambda leaves: {  # noqa: E731
+        name: (leaf["dtype"].replace("64", "32"), leaf["shape"]) for name, leaf in leaves.items()
+    }
+    if narrow(here) == narrow(there):
+        with_64 = any(
+            "64" in leaf["dtype"] for name, leaf in there.items() if leaf["dtype"] != here[name]["dtype"]
+        )
+        return (
+            f". It was saved with{'' if with_64 else 'out'} 64-bit numbers: launch with "
+            f"JAX_ENABLE_X64={int(with_64)} to go on."
+        )
+    return ". Was it saved with another configuration?"
 
 
 def _quietly(action: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 
 def clean(text: str) -> str:
@@ -55,13 +57,14 @@ def _stop_writing(stream: TextIO) -> None:
 
 def guard() -> None:
     """Cleans warnings and tracebacks too, which quote names and contents of files."""
-    formatted = warnings.formatwarning
+    if sys.excepthook is not _print_error:
+        warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
+        sys.excepthook = _print_error
 
-    def format_warning(*arguments: object, **named: object) -> str:
-        return clean(formatted(*arguments, **named))  # type: ignore[arg-type]
 
-    def print_error(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-        tell("".join(traceback.format_exception(kind, error, where)).rstrip("\n"), sys.stderr)
+def _format_warning(formatted: Callable[..., str], *arguments: Any, **named: Any) -> str:
+    return clean(formatted(*arguments, **named))
 
-    warnings.formatwarning = format_warning
-    sys.excepthook = print_error
+
+def _print_error(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    tell("".join(traceback.format_exception(kind, error, where)).rstrip("\n"), sys.stderr)

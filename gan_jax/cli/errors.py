@@ -65,17 +65,31 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
-        if re.search(r"[Uu]nable to initialize backend|Unknown backend|no supported devices found", text):
-            asked = os.environ.get("JAX_PLATFORMS", "")
-            raise UsageError(
-                f"JAX_PLATFORMS={asked} asks for a device that JAX does not find here ({text[:200]}): unset it, or "
-                "install JAX for that device (see BUILD.md)."
-            ) from error
-        if "Could not determine home directory" in text:
-            raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
+    except user_errors():
         raise
+    except Exception as error:
+        if "Could not determine home directory" in str(error):
+            raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
+        if missing := _missing_device():
+            raise UsageError(missing) from error
+        raise
+
+
+def _missing_device() -> str:
+    """Why JAX cannot begin here, or nothing; it reports a device that it lacks in many ways, asserts among them."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        what = f"JAX_PLATFORMS={asked} asks for a device that" if asked else "the device"
+        why = " ".join(str(error).split())[:200]
+        return (
+            f"{what} JAX does not find here{f' ({why})' if why else ''}: unset the variable, or install JAX for "
+            "that device (see BUILD.md)."
+        )
+    return ""
 
 
 def fail(error: BaseException) -> None:

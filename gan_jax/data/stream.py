@@ -231,7 +231,7 @@ def _from_json(kept: Any) -> Any:
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -142,16 +142,15 @@ def read_config(workdir: Workdir) -> SavedConfig:
         )
     try:
         content = json.loads(read_regular(workdir.config))
-        saved = SavedConfig(**content)
-        launches = [Launch(**launch) for launch in saved.launches]
-        saved = dataclasses.replace(saved, launches=launches)
+        launches = [Launch(**launch) for launch in content.pop("launches", [])]
+        saved = SavedConfig(**content, launches=launches)
     except FileNotFoundError:
         raise WorkdirError(
             f"{workdir.root} holds no run (there is no config.json): train there first, or mend the path."
         ) from None
     except OSError as error:
         raise WorkdirError(f"Cannot read {workdir.config}: {reason(error)}.") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WorkdirError(f"{workdir.config} is damaged ({reason(error)}).") from error
     if wrong := _wrong_types(saved):
         raise WorkdirError(f"{workdir.config} is damaged ({wrong}).")
@@ -166,12 +165,14 @@ def _wrong_types(saved: SavedConfig) -> str:
         "experiment": isinstance(saved.experiment, str),
         "source": isinstance(saved.source, str),
         "data": texts(saved.data),
-        **{
-            name: texts(made.versions) and isinstance(made.commit, str | None)
-            for name, made in (("versions", saved), *(("launches", launch) for launch in saved.launches))
-        },
+        "versions": texts(saved.versions),
+        "commit": isinstance(saved.commit, str | None),
         "launches": all(
-            type(launch.step) is int and isinstance(launch.time, str) and isinstance(launch.overridden, list)
+            type(launch.step) is int
+            and isinstance(launch.time, str)
+            and isinstance(launch.overridden, list)
+            and isinstance(launch.commit, str | None)
+            and texts(launch.versions)
             for launch in saved.launches
         ),
     }

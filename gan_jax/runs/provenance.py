@@ -125,5 +125,5 @@ def data_fingerprint(source: Source) -> dict[str, Any]:
 
 def described(array: np.ndarray) -> str:
     """An array as `uint8[1797, 8, 8, 1] sha256:...`."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
     return f"{array.dtype}{list(array.shape)} sha256:{digest}"

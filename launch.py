@@ -79,13 +79,9 @@ def define_config() -> None:
     config = load_module(request.experiment_of(sys.argv)).get_config()
     arguments = request.without(sys.argv, "config")
     request.check_fields(arguments, config)
-    config_flags.DEFINE_config_dict(
-        "config",
-        config,
-        "The experiment: the name of one in experiments/, or a Python file. Its fields, set by --config.x=...: "
-        f"{', '.join(config.keys())}.",
-        sys_argv=arguments,
-    )
+    names = ", ".join(config.keys())
+    text = f"A name in experiments/, or a Python file. Its fields, set by --config.x=...: {names}."
+    config_flags.DEFINE_config_dict("config", config, text, sys_argv=arguments)
 
 
 def parse(argv: list[str]) -> list[str]:

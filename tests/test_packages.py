@@ -26,15 +26,20 @@ def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_i
     for name in tracked:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_bytes((ROOT / name).read_bytes())
-    build = "from setuptools import build_meta as b; print(b.build_sdist('.'), b.build_wheel('.'))"
-    sdist = run(sys.executable, "-c", build, cwd=checkout).split()[-2]
+    run(sys.executable, "-m", "venv", tmp_path / "builder", cwd=tmp_path)
+    builder = tmp_path / "builder" / "bin" / "python"
+    run(builder, "-m", "pip", "install", "-q", "setuptools>=77", cwd=tmp_path)
+    build = "from setuptools import build_meta as b; b.build_{}('.')"
+    run(builder, "-c", build.format("sdist"), cwd=checkout)
+    (sdist,) = (path.name for path in checkout.glob("*.tar.gz"))
     with tarfile.open(checkout / sdist) as packed:
         packed.extractall(tmp_path, filter="data")
     sources = tmp_path / sdist.removesuffix(".tar.gz")
     assert {"launch.py", "experiments", "tests", "README.md", "LICENSE"} <= {
         p.name for p in sources.iterdir()
     }
-    wheel = run(sys.executable, "-c", build, cwd=sources).split()[-1]
+    run(builder, "-c", build.format("wheel"), cwd=sources)
+    (wheel,) = (path.name for path in sources.glob("*.whl"))
     with zipfile.ZipFile(sources / wheel) as packed:
         packed.extractall(tmp_path / "installed")
     ours = {name for name in tracked if name.startswith("gan_jax/")}

@@ -189,6 +189,7 @@ def test_a_full_disk_leaves_no_half_line(workdir, monkeypatch):
 def test_the_systems_own_full_disk(workdir, monkeypatch):
     monkeypatch.setattr(Workdir, "metrics", property(lambda self: epath.Path("/dev/full")))
     monkeypatch.setattr(module, "truncate_metrics", lambda *_: 0)
+    monkeypatch.setattr(module, "count_lines", lambda *_: 0)
     monkeypatch.setattr(os, "ftruncate", lambda *_: None)
     writer = Writer(workdir, tensorboard=False)
     writer.scalars(1, {"loss": 1.0})

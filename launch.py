@@ -5,7 +5,7 @@
     python launch.py --mode=evaluate --workdir=runs/ring --checkpoints=all
     python launch.py --mode=describe --config=experiments/ring.py
 
-Without --config, a work directory that holds a run brings its own experiment and configuration.
+A work directory that holds a run brings its configuration; and its experiment, if that is one of experiments/.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from gan_jax.cli import command_line, errors, request  # noqa: E402
+from gan_jax.runs import terminal  # noqa: E402
 from gan_jax.training.experiment import load_module  # noqa: E402
 
 MODE = flags.DEFINE_enum("mode", "train", list(command_line.MODES), "What to do.")
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> None:
     command_line.run(
         MODE.value,
         request.Request(
-            experiment=config_flags.get_config_filename(holder),
+            experiment=str(request.experiment_of(sys.argv)),
+            program=sys.argv[0],
             config=holder.value,
             overrides=tuple(config_flags.get_override_values(holder)),
             config_given=request.given(sys.argv, "config") is not None,
@@ -74,24 +76,21 @@ def main(argv: list[str]) -> None:
 
 def define_config() -> None:
     """Defines --config; its library reads the overrides' types off the experiment at once."""
-    default = request.default_experiment(sys.argv, str(HERE / "experiments" / "digits.py"))
-    fields = load_module(request.given(sys.argv, "config") or default).get_config().keys()
-    try:
-        config_flags.DEFINE_config_file(
-            "config",
-            default,
-            f"The experiment's file. Its fields, set by --config.x=...: {', '.join(fields)}.",
-        )
-    except (AttributeError, KeyError) as error:
-        errors.fail(error, fields)
+    config = load_module(request.experiment_of(sys.argv)).get_config()
+    arguments = request.without(sys.argv, "config")
+    request.check_fields(arguments, config)
+    names = ", ".join(config.keys())
+    text = f"A name in experiments/, or a Python file. Its fields, set by --config.x=...: {names}."
+    config_flags.DEFINE_config_dict("config", config, text, sys_argv=arguments)
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; an error is raised rather than printed with the usage."""
-    return flags.FLAGS(argv)
+    return flags.FLAGS(request.without(argv, "config"))
 
 
 if __name__ == "__main__":
+    terminal.guard()
     try:
         define_config()
         app.run(main, flags_parser=parse)

@@ -11,7 +11,7 @@ from gan_jax.diagnostics import DIAGNOSTICS, PROBES
 from gan_jax.diagnostics.dynamics import check_small
 from gan_jax.game import Game
 from gan_jax.network import parameter_count
-from gan_jax.training.experiment import best_by, choose
+from gan_jax.training.experiment import ExperimentError, best_by, choose
 from gan_jax.training.step import init_state
 
 DEFAULT = -1.0
@@ -73,6 +73,28 @@ def image_config(**fields: Any) -> ml_collections.ConfigDict:
     and [-1, 1] in floats; nothing recognises it, with a warning where it is another.
     """
     return base_config(value_range="", **fields)
+
+
+AT_LEAST_1 = ("batch_size", "width", "latent", "modes", "microbatches")
+"""Sizes that cannot be 0; the other whole numbers cannot be negative."""
+
+
+def check_sizes(config: Any) -> None:
+    """Checks the whole numbers of a configuration before anything is made of them.
+
+    Raises:
+      ExperimentError: naming the field that is too small, or microbatches that do not divide a batch.
+    """
+    for name, value in config.items():
+        if type(value) is int and name not in RUN_FIELDS:
+            least = 1 if name in AT_LEAST_1 else 0
+            if value < least:
+                raise ExperimentError(f"{name} is {least} or more, got {value}.")
+    if config.batch_size % config.microbatches:
+        raise ExperimentError(
+            f"microbatches divide a batch, and {config.microbatches} does not divide batch_size="
+            f"{config.batch_size}."
+        )
 
 
 def run_fields(config: Any) -> dict[str, Any]:

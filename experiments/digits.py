@@ -18,7 +18,7 @@ from typing import Any
 import ml_collections
 
 from experiments.batches import load_square, source_of
-from experiments.configuration import image_config, logging_fields, run_fields
+from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
 from experiments.games import (
     Blocks,
     Data,
@@ -60,6 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images, MLPs or DCGANs."""
+    check_sizes(config)
     arrays = load_square(config)
     data = data_of(config.data, arrays)
     objective = objective_of(config, data, gaussian(config.latent), r1_default=1.0)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from experiments.batches import load_square, source_of
-from experiments.configuration import image_config, logging_fields, run_fields
+from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
 from experiments.games import (
     Blocks,
     Data,
@@ -83,6 +83,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
+    check_sizes(config)
     arrays = load_square(config)
     data = data_of(config.data, arrays)
     objective = image_objective(config, data)

@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 
 from experiments.batches import labels_by_share, labels_in_turn, repeated_to
-from experiments.configuration import base_config, logging_fields, run_fields
+from experiments.configuration import base_config, check_sizes, logging_fields, run_fields
 from experiments.games import (
     Blocks,
     Data,
@@ -70,6 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """The ring, a generator of points and a critic that sees them divided by 4."""
+    check_sizes(config)
     ring = toy.ring(modes=config.modes)
     assert ring.means is not None
     assert isinstance(ring.sigma, float)

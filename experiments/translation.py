@@ -21,7 +21,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.configuration import DEFAULT, image_config, logging_fields, run_fields
+from experiments.configuration import (
+    DEFAULT,
+    check_sizes,
+    image_config,
+    logging_fields,
+    run_fields,
+)
 from experiments.games import Blocks, Struct, data_of, game_of, objective_of
 from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
@@ -61,6 +67,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """U-Nets against critics of patches, in one direction (pix2pix) or in both (CycleGAN)."""
+    check_sizes(config)
     pairs = load_pairs(config)
     training, held = split_off(pairs, min(HELD_OUT, len(pairs["x"]) // 5), seed=0)
     data = data_of(config.data, {name: pairs[name] for name in ("x", "condition")})

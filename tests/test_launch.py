@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -178,6 +179,35 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
 MISTAKES = {
     "unknown flag": (["--wrkdir=x"], r"unknown flag --wrkdir \(did you mean 'workdir'\?\)"),
     "unknown field": (["--config.objectiv=gan"], r"--config.objectiv \(did you mean 'objective'\?\)"),
+    "unknown field of a named experiment": (
+        ["--config=experiments/ring.py", "--config.objectiv=gan"],
+        r"unknown field --config.objectiv \(did you mean 'objective'\?\)",
+    ),
+    "a keyword for a field": (["--config=experiments/ring.py", "--config.class=3"], r"--config\.class"),
+    "a field of a number": (["--config.width.x=3"], r"unknown field --config\.width\.x"),
+    "a negative seed": (["--config.seed=-1"], r"seed is 0 to 4294967295; got -1"),
+    "a seed that is too large": (["--mode=describe", "--config.seed=4294967296"], r"seed is 0 to 4294967295"),
+    "a last seed that is too large": (
+        ["--config.seed=4294967290", "--config.seeds=8"],
+        r"the last of 8, seed \+ 7; got 4294967290",
+    ),
+    "microbatches that do not divide": (
+        ["--config.microbatches=3", "--workdir={tmp}/new"],
+        r"3 does not divide batch_size=64",
+    ),
+    "a negative width": (["--config.width=-2", "--workdir={tmp}/new"], r"width is 1 or more, got -2"),
+    "no width": (["--config.width=0", "--workdir={tmp}/new"], r"width is 1 or more, got 0"),
+    "a negative latent": (
+        ["--config=ring", "--config.latent=-2", "--workdir={tmp}/new"],
+        r"latent is 1 or more",
+    ),
+    "a negative number of turns": (["--config.n_critic=-1", "--workdir={tmp}/new"], r"n_critic is 0 or more"),
+    "no batch": (
+        ["--config=ring", "--config.batch_size=-3", "--workdir={tmp}/new"],
+        r"batch_size is 1 or more",
+    ),
+    "the home of nobody": (["--mode=sample", "--workdir=~nobody-of-this-name/run"], r"~nobody"),
+    "data in the home of nobody": (["--config.data=~nobody-of-this-name/x.npz"], r"~|nobody"),
     "wrong type": (["--config.rounds=abc"], r"--config.rounds=abc"),
     "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|describe"),
     "stray word": (["ring"], r"unexpected argument 'ring'"),
@@ -215,6 +245,7 @@ def test_a_mistake_is_one_line_and_a_non_zero_exit(mistake, finished, tmp_path, 
     assert len(err.strip().splitlines()) == 1, err
     assert re.search(expected, err), err
     assert sorted(finished[0].rglob("*")) == before, "nothing lost, nothing added"
+    assert [path.name for path in tmp_path.iterdir()] == ["text.npz"], "nothing made"
 
 
 @pytest.mark.full
@@ -269,3 +300,139 @@ def test_the_cpu_becomes_several_devices_for_several_seeds(seeds, flags_given, d
     command = [sys.executable, "-c", DEVICES, str(seeds)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert done.stdout.split() == [str(devices)], done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A work directory of a stranger's
+
+
+def stranger(folder, experiment, **fields):
+    """A work directory whose experiment leaves a trace where it is run."""
+    folder.mkdir(parents=True)
+    (folder / "evil.py").write_text(
+        f"import pathlib\npathlib.Path({str(folder / 'ran')!r}).touch()\n"
+        "from experiments.digits import get_config, build\n"
+    )
+    content = {"config": {}, "experiment": experiment, "versions": {}, "commit": None}
+    (folder / "config.json").write_text(json.dumps({**content, **fields}))
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate", "sample", "describe", "replay", "help"])
+@pytest.mark.parametrize("name", ["{folder}/evil.py", "evil.py", "./evil", "experiments/../evil.py", ""])
+def test_the_code_of_a_work_directory_is_not_run(mode, name, tmp_path, monkeypatch, capsys):
+    """From its own folder too."""
+    folder = stranger(tmp_path / "dl", name.format(folder=tmp_path / "dl"))
+    monkeypatch.chdir(folder)
+    flag = "--help" if mode == "help" else f"--mode={mode}"
+    code, _, err = launch_here(monkeypatch, capsys, flag, f"--workdir={folder}")
+    assert not (folder / "ran").exists()
+    if mode != "help":
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1, err
+        assert "If you trust that file, give it: --config=" in err
+    assert {path.name for path in folder.iterdir()} == {"evil.py", "config.json"}
+
+
+def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tmp_path, monkeypatch, capsys):
+    """From another folder, with the configuration of the work directory."""
+    mine = tmp_path / "of mine.py"
+    mine.write_text("from experiments.digits import get_config, build\n")
+    workdir = tmp_path / "a run"
+    process = start(
+        f"--config={mine}",
+        *TINY,
+        "--config.rounds=1000000",
+        "--config.log_every=1000000",
+        f"--workdir={workdir}",
+    )
+    deadline = time.monotonic() + 200
+    while not (workdir / "checkpoints" / "50" / "manifest.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "SIGHUP: stopping after this dispatch" in err
+    command = shlex.split(out.partition("Go on with: ")[2].splitlines()[0])
+    assert command == ["python", LAUNCH, f"--config={mine}", f"--workdir={workdir}"]
+    saved = Checkpoints(workdir / "checkpoints").latest_valid()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = launch_here(monkeypatch, capsys, *command[2:], f"--config.rounds={saved + 10}")
+    assert code == 0, err
+    assert f"Resuming {workdir} at round {saved}" in out
+    assert json.loads((workdir / "config.json").read_text())["config"]["width"] == 16
+    mine.write_text("from experiments.digits import get_config, build\nPRIOR = 'another'\n")
+    code, _, err = launch_here(monkeypatch, capsys, *command[2:])
+    assert code == 2
+    assert "the experiment's code" in err
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", *command[2:], "--num_samples=3")
+    assert code == 0, err
+
+
+def test_an_installed_experiment_is_found_from_any_folder_and_no_other_is_taken_for_it(
+    finished, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for given in ("ring", "experiments/ring.py"):
+        code, _, err = launch_here(monkeypatch, capsys, "--mode=describe", f"--config={given}")
+        assert code == 0, err
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={finished[0]}")
+    assert code == 0, err
+    other = tmp_path / "experiments" / "ring.py"
+    other.parent.mkdir()
+    other.write_text("raise SystemExit('the code of another checkout')")
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=describe", "--config=experiments/ring.py")
+    assert code == 2
+    assert "give --config=./experiments/ring.py or --config=/" in err
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("width", "wide", "width is 'wide', and the experiment has a int"),
+        ("width", [16], "width is"),
+        ("rounds", True, "rounds is True"),
+        ("objective", 3, "objective is 3"),
+        ("ema", "x", "ema is 'x'"),
+        ("remat", 1, "remat is 1"),
+    ],
+)
+def test_a_configuration_that_was_edited_by_hand(field, value, expected, tmp_path, monkeypatch, capsys):
+    folder = stranger(tmp_path / "dl", "experiments/digits.py", config={field: value})
+    for mode in ("train", "describe"):
+        code, _, err = launch_here(monkeypatch, capsys, f"--mode={mode}", f"--workdir={folder}")
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1, err
+        assert expected in err
+
+
+def test_no_escape_sequence_reaches_the_terminal(tmp_path, monkeypatch, capsys):
+    folder = stranger(tmp_path / "dl\x1b[2J", "evil\x1b]0;owned\x07.py")
+    code, out, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={folder}")
+    assert code == 2
+    assert "\x1b" not in out + err
+    assert "\x07" not in out + err
+    assert r"evil\x1b]0;owned\x07.py" in err
+    code, out, err = launch_here(monkeypatch, capsys, "--config.objective=gan\x1b[2J")
+    assert code == 2
+    assert "\x1b" not in out + err
+
+
+def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
+    """One line each; the second names the variable."""
+    for variables, expected in (
+        ({"JAX_PLATFORMS": "cuda"}, "JAX_PLATFORMS=cuda asks for a device that JAX does not find here"),
+        ({"JAX_ENABLE_X64": "1"}, "saved without 64-bit numbers: launch with JAX_ENABLE_X64=0"),
+    ):
+        done = subprocess.run(
+            [sys.executable, LAUNCH, "--mode=sample", f"--workdir={finished[0]}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "XLA_FLAGS": "", **variables},
+            cwd=ROOT,
+        )
+        assert done.returncode == 2, done.stderr
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr

@@ -45,6 +45,7 @@ FILES_IN_ORDER = {
         "opened_run",
         "building",
         "request",
+        "finding",
         "errors",
     ],
     "gan_jax.runs": [
@@ -73,9 +74,11 @@ FILES_IN_ORDER = {
         "metrics_log",
         "progress",
         "config",
+        "provenance",
         "lock",
         "workdir",
         "files",
+        "terminal",
         "strict_json",
     ],
     "gan_jax.evaluation": [

@@ -12,6 +12,9 @@ from gan_jax.cli.request import Request
 from gan_jax.data.errors import DataError
 from gan_jax.training.experiment import Experiment, ExperimentError, load_module
 
+MAX_SEED = 2**32 - 1
+"""Seeds are 32 bits wide in the programs."""
+
 
 def build(request: Request, config: Any) -> Experiment:
     """The experiment; whatever its file refuses is the user's to correct.
@@ -54,11 +57,10 @@ def build_seeds(request: Request, config: Any) -> Experiment:
     """The experiment, with the data of all its seeds where the configuration asks for several.
 
     Raises:
-      UsageError: if the number of seeds is below 1; and as `build`.
+      UsageError: if the number of seeds is below 1, or a seed is out of range; and as `build`.
     """
+    check_seeds(config)
     seeds = config.get("seeds", 1)
-    if seeds < 1:
-        raise UsageError(f"seeds is 1 or more, got {seeds}.")
     if seeds == 1:
         return build(request, config)
     split_cpu(seeds)
@@ -68,6 +70,20 @@ def build_seeds(request: Request, config: Any) -> Experiment:
         seed_config.seed = config.seed + place
         built.append(build(request, seed_config))
     return dataclasses.replace(built[0], extra_sources=tuple(extra.source for extra in built[1:]))
+
+
+def check_seeds(config: Any) -> None:
+    """Checks how many seeds there are, and that each is one.
+
+    Raises:
+      UsageError: if there is none, or one is out of range.
+    """
+    seeds, first = config.get("seeds", 1), config.get("seed", 0)
+    if seeds < 1:
+        raise UsageError(f"seeds is 1 or more, got {seeds}.")
+    if not 0 <= first <= MAX_SEED - (seeds - 1):
+        last = f", and so is the last of {seeds}, seed + {seeds - 1}" if seeds > 1 else ""
+        raise UsageError(f"seed is 0 to {MAX_SEED}{last}; got {first}.")
 
 
 def split_cpu(seeds: int) -> None:

@@ -8,14 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
-from gan_jax.cli.building import build
-from gan_jax.cli.errors import UsageError, explain, user_errors
+from gan_jax.cli.building import build, check_seeds
+from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
 from gan_jax.cli.sampling import sample
 from gan_jax.cli.training import train
 from gan_jax.runs.config import read_config
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
 
@@ -25,7 +26,9 @@ def describe(request: Request) -> None:
 
     if request.workdir is not None and not request.config_given:
         read_config(Workdir(request.workdir))
-    print(describe_run(build(request, resolve(request))))
+    config = resolve(request)
+    check_seeds(config)
+    tell(describe_run(build(request, config)))
 
 
 def replay(request: Request) -> None:
@@ -53,7 +56,8 @@ def run(mode: str, request: Request) -> None:
 
     keep_compiled_programs()
     if not hosts.join(request.coordinator, request.num_processes, request.process_id):
-        MODES[mode](request)
+        with translated():
+            MODES[mode](request)
         return
     try:
         if mode != "train":
@@ -65,9 +69,9 @@ def run(mode: str, request: Request) -> None:
         # Not by an orderly end: that would wait for processes which may be gone.
         known = hosts.explained(error)
         if not isinstance(known, user_errors()):
-            traceback.print_exc()
+            tell(traceback.format_exc(), sys.stderr)
             hosts.leave(1)
-        print(f"launch.py (process {jax.process_index()}): {explain(known)}", file=sys.stderr)
+        tell(f"launch.py (process {jax.process_index()}): {explain(known)}", sys.stderr)
         hosts.leave(2)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from gan_jax.data.errors import DataError, DataTimeoutError
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.experiment import ExperimentError, closest
 
@@ -38,17 +40,13 @@ def user_errors() -> tuple[type[BaseException], ...]:
     )
 
 
-def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
+def explain(error: BaseException) -> str:
     """An error in one line for the user.
 
-    >>> explain(AttributeError("'objectiv'"), ["objective", "rounds"])
-    "unknown field --config.objectiv (did you mean 'objective'?); the fields are objective, rounds."
+    >>> explain(UsageError("one\\nof  two"))
+    'one of two'
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, AttributeError | KeyError) and fields:
-        name = re.findall(r"[A-Za-z_]\w*", text)[0]
-        known = ", ".join(sorted(fields))
-        return f"unknown field --config.{name}{closest(name, fields)}; the fields are {known}."
     unknown = re.match(r"Unknown command line flag '(.+?)'", text)
     if unknown:
         from absl import flags
@@ -58,9 +56,45 @@ def explain(error: BaseException, fields: Sequence[str] = ()) -> str:
     return text
 
 
-def fail(error: BaseException, fields: Sequence[str] = ()) -> None:
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Makes usage errors of what a user causes, and other libraries report as their own.
+
+    Raises:
+      UsageError: if JAX has no such device here, or a path begins with the home of somebody unknown.
+    """
+    try:
+        yield
+    except user_errors():
+        raise
+    except Exception as error:
+        if "Could not determine home directory" in str(error):
+            raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
+        if missing := _missing_device():
+            raise UsageError(missing) from error
+        raise
+
+
+def _missing_device() -> str:
+    """Why JAX cannot begin here, or nothing; it reports a device that it lacks in many ways, asserts among them."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        what = f"JAX_PLATFORMS={asked} asks for a device that" if asked else "the device"
+        why = " ".join(str(error).split())[:200]
+        return (
+            f"{what} JAX does not find here{f' ({why})' if why else ''}: unset the variable, or install JAX for "
+            "that device (see BUILD.md)."
+        )
+    return ""
+
+
+def fail(error: BaseException) -> None:
     """Prints the error's line to stderr and exits with 2."""
-    print(f"launch.py: {explain(error, fields)}", file=sys.stderr)
+    tell(f"launch.py: {explain(error)}", sys.stderr)
     if isinstance(error, DataTimeoutError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -13,6 +13,7 @@ from gan_jax.cli.request import Request
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.strict_json import dumps
+from gan_jax.runs.terminal import tell
 from gan_jax.training.experiment import Experiment
 
 
@@ -40,8 +41,8 @@ def evaluate(request: Request) -> None:
     text = dumps({"checkpoints": found}, indent=2, name="evaluation") + "\n"
     path = run.workdir.root / "evaluation.json"
     write_atomically(path, text.encode())
-    print(scoring.tables(found))
-    print(f"Written to {path}")
+    tell(scoring.tables(found))
+    tell(f"Written to {path}")
 
 
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:

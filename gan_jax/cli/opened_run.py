@@ -11,6 +11,7 @@ from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError, explain
 from gan_jax.cli.request import Request, resolve
 from gan_jax.runs.config import read_config
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment
 
@@ -47,7 +48,7 @@ class OpenedRun:
                 except CheckpointError as error:
                     if len(steps) == 1:
                         raise
-                    print(f"Left out: {explain(error)}", file=sys.stderr)
+                    tell(f"Left out: {explain(error)}", sys.stderr)
 
     def generators(self, player: str | None) -> tuple[str, ...]:
         """The players that make samples, or the one named.

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from gan_jax.cli import finding
+from gan_jax.cli.errors import UsageError
 from gan_jax.runs.config import read_config
 from gan_jax.runs.strict_json import from_json
-from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.training.experiment import closest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,6 +24,7 @@ class Request:
 
     Attributes:
       experiment: the experiment's file.
+      program: how the launcher was called.
       config: its configuration with the command line's overrides.
       overrides: the names that the command line set.
       config_given: whether `--config` named the experiment.
@@ -39,6 +47,7 @@ class Request:
     override: bool
     checkpoint: int | None
     num_samples: int | None
+    program: str = "launch.py"
     checkpoints: str | None = None
     data: str | None = None
     extractor: str | None = None
@@ -77,21 +86,105 @@ def given(argv: Sequence[str], name: str) -> str | None:
     return value
 
 
-def default_experiment(argv: Sequence[str], default: str) -> str:
-    """The experiment's file where `--config` does not name one: the work directory's, else `default`."""
+def without(argv: Sequence[str], name: str) -> list[str]:
+    """`argv` without a string flag and its value.
+
+    >>> without(["launch.py", "--config=ring", "--config.rounds=3", "--config", "digits"], "config")
+    ['launch.py', '--config.rounds=3']
+    """
+    kept: list[str] = []
+    skip = False
+    for argument in argv:
+        flag, equals, _ = argument.lstrip("-").partition("=")
+        named_here = argument.startswith("-") and flag == name
+        if not skip and not named_here:
+            kept.append(argument)
+        skip = named_here and not equals
+    return kept
+
+
+def experiment_of(argv: Sequence[str]) -> pathlib.Path:
+    """The experiment's file: the one that `--config` names, else the work directory's, else the default.
+
+    Raises:
+      UsageError: if the work directory's is none of the installation's, or what `--config` names is ambiguous.
+    """
+    named_by_flag = given(argv, "config")
+    if named_by_flag is not None:
+        return finding.named(named_by_flag)
+    default = finding.EXPERIMENTS / f"{finding.DEFAULT}.py"
     workdir = given(argv, "workdir")
-    if workdir is None or not Workdir(workdir).config.exists():
+    asks_for_help = any(argument.lstrip("-") in _HELP for argument in argv[1:] if argument.startswith("-"))
+    if workdir is None or asks_for_help or not Workdir(workdir).config.exists():
         return default
-    return read_config(Workdir(workdir)).experiment or default
+    return finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+
+
+_HELP = ("help", "helpshort", "helpfull", "helpxml", "h", "?")
+
+
+def check_fields(argv: Sequence[str], config: Any) -> None:
+    """Checks that the configuration has every field that `argv` sets.
+
+    Raises:
+      UsageError: naming the one that it has not, and those that it has.
+
+    >>> check_fields(["launch.py", "--config.objectiv=gan"], {"objective": "gan", "rounds": 3})
+    Traceback (most recent call last):
+    gan_jax.cli.errors.UsageError: unknown field --config.objectiv (did you mean 'objective'?); the fields are
+    objective, rounds.
+    """
+    for argument in argv[1:]:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        fields = config
+        for name in match[1].split(".") if match else ():
+            plain = re.sub(r"\[\d+\]$", "", name)
+            if not hasattr(fields, "keys") or plain not in fields:
+                known = sorted(fields.keys()) if hasattr(fields, "keys") else sorted(config.keys())
+                raise UsageError(
+                    f"unknown field --config.{match[1] if match else ''}{closest(name, known)}; the fields are "
+                    f"{', '.join(known)}."
+                )
+            fields = fields[plain]
 
 
 def resolve(request: Request) -> Any:
-    """The configuration (the work directory's if `--config` was not given) with the command line's overrides."""
+    """The work directory's configuration with the command line's overrides; without a run there, the experiment's.
+
+    Where `--config` names the experiment and `--override` is given, the experiment's is asked for.
+
+    Raises:
+      WorkdirError: if the work directory's configuration cannot be that of this experiment.
+    """
     config = request.config
-    if request.workdir is None or request.config_given or not Workdir(request.workdir).config.exists():
+    if request.workdir is None or not Workdir(request.workdir).config.exists():
         return config
-    for name, value in read_config(Workdir(request.workdir)).config.items():
-        if name in config and name not in request.overrides:
-            value = from_json(value) if isinstance(config[name], float) else value
-            config[name] = tuple(value) if isinstance(config[name], tuple) else value
+    if not (request.config_given and request.override):
+        workdir = Workdir(request.workdir)
+        _take(config, read_config(workdir).config, request.overrides, workdir)
     return config
+
+
+def _take(
+    config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
+) -> None:
+    """Takes over the saved values that the command line does not override, each of the type that the field has."""
+    for name, value in saved.items():
+        if name not in config or prefix + name in overrides:
+            continue
+        now = config[name]
+        if isinstance(now, Mapping | ConfigDict) and isinstance(value, dict):
+            _take(now, value, overrides, workdir, f"{prefix}{name}.")
+            continue
+        if isinstance(now, float) or isinstance(value, list):
+            value = from_json(value)
+        if isinstance(now, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if now is not None and value is not None and type(value) is not type(now):
+            raise WorkdirError(
+                f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
+                f"{type(now).__name__} there, {now!r}."
+            )
+        config[name] = value

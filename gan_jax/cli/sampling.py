@@ -11,6 +11,7 @@ from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request
 from gan_jax.runs.files import write_atomically
+from gan_jax.runs.terminal import tell
 
 
 def sample(request: Request) -> None:
@@ -45,4 +46,4 @@ def sample(request: Request) -> None:
             packed = io.BytesIO()
             np.savez_compressed(packed, x=samples)
             write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
-            print(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
+            tell(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 
+from gan_jax.cli import finding
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
+from gan_jax.runs.provenance import source_digest
 from gan_jax.runs.workdir import Workdir
 
 
@@ -18,14 +21,20 @@ def train(request: Request) -> None:
         raise UsageError(f"--profile is the first round to trace, 0 or more, got {request.profile}.")
     config = resolve(request)
     experiment = build_seeds(request, config)
-    workdir = Workdir(request.workdir or new_workdir(pathlib.Path(request.experiment).stem))
+    path = pathlib.Path(request.experiment)
+    workdir = Workdir(request.workdir or new_workdir(path.stem))
+    command = ["python", request.program]
+    if not finding.is_installed(path):  # a work directory does not bring code
+        command.append(f"--config={finding.name_of(path)}")
     loop.train(
         experiment,
         workdir,
         config=config,
-        name=_portable(request.experiment),
+        name=finding.name_of(path),
+        code=source_digest(path),
         override=request.override,
         profile=request.profile,
+        command=shlex.join(command),
     )
 
 
@@ -35,10 +44,3 @@ def new_workdir(name: str) -> str:
     while (pathlib.Path("runs") / f"{name}-{number}").exists():
         number += 1
     return f"runs/{name}-{number}"
-
-
-def _portable(path: str) -> str:
-    """A path below the working directory is recorded relative to it, so that the run can be moved with the code."""
-    absolute = pathlib.Path(path).resolve()
-    here = pathlib.Path.cwd()
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Source:
         processes read their own. `None` where the whole batch is no burden.
       epoch_batches: where `host_batches` draws with replacement, the same without it: the first batches that hold
         `size` examples hold each of them once. `None` where `host_batches` is of this kind.
+      fingerprint: what identifies data that are not in `device_data`, by name, read cheaply: a run that goes on
+        with other data is refused. `None` where there are none, or nothing cheap identifies them.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
       close: releases workers and files; training does so at its end.
     """
@@ -40,6 +42,7 @@ class Source:
     size: int | None = None
     host_batch_shards: Callable[[int, int, Sequence[int], int], Any] | None = None
     epoch_batches: Callable[[int, int], Any] | None = None
+    fingerprint: Callable[[], Mapping[str, str]] | None = None
     state: Callable[[], bytes] | None = None
     restore: Callable[[bytes], None] | None = None
     close: Callable[[], None] = lambda: None

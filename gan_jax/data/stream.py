@@ -6,6 +6,7 @@ import base64
 import collections
 import concurrent.futures
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from gan_jax.functional.batch import over_batch
 from gan_jax.types import Batch, Tree
 
 _REMEMBERED = 4
+_IDENTIFYING = 16
+"""How many examples, evenly spread, identify data that are too many to be read whole."""
 
 Reader = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """`indices [n] -> {x [n, ...], y [n]}`; called from several threads."""
@@ -102,6 +105,14 @@ def from_reader(
     def epoch_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
         return _stacked([checked(read(rows)) for rows in in_order(cursor, count)])
 
+    def fingerprint() -> dict[str, str]:
+        rows = np.unique(np.linspace(0, size - 1, _IDENTIFYING).astype(np.int32))
+        some = check_arrays(read(rows), "what was read")
+        return {
+            f"{name} (of {size} examples)": f"{array.dtype}{list(array.shape[1:])} sha256:{_digest(array)}"
+            for name, array in some.items()
+        }
+
     def close() -> None:
         nonlocal pool
         pending.clear()
@@ -116,6 +127,7 @@ def from_reader(
         batch_size=batch_size,
         size=size,
         epoch_batches=epoch_batches if replace else None,
+        fingerprint=fingerprint,
         close=close,
     )
 
@@ -243,6 +255,10 @@ def _to_json(inner: Any) -> Any:
 
 def _from_json(kept: Any) -> Any:
     return base64.b64decode(kept["bytes"]) if "bytes" in kept else kept["tree"]
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

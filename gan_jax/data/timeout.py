@@ -23,12 +23,12 @@ def within(source: Source, seconds: float) -> Source:
     """
 
     def limited(read: Callable[..., Any]) -> Callable[..., Any]:
-        def call(cursor: int, count: int, *further: Any) -> Any:
+        def call(*place: Any) -> Any:
             answer: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
             def work() -> None:
                 try:
-                    answer.put((True, read(cursor, count, *further)))
+                    answer.put((True, read(*place)))
                 except BaseException as error:
                     answer.put((False, error))
 
@@ -36,9 +36,10 @@ def within(source: Source, seconds: float) -> Source:
             try:
                 fine, value = answer.get(timeout=seconds)
             except queue.Empty:
+                asked = f"batches {place[0]} to {place[0] + place[1] - 1}" if place else "a few examples"
                 raise DataTimeoutError(
                     f"The data source gave nothing for {seconds:g} s (the experiment's data_timeout) when asked "
-                    f"for batches {cursor} to {cursor + count - 1}: see whether its disk or network answers."
+                    f"for {asked}: see whether its disk or network answers."
                 ) from None
             if not fine:
                 raise value
@@ -46,10 +47,11 @@ def within(source: Source, seconds: float) -> Source:
 
         return call
 
-    parts, epochs = source.host_batch_shards, source.epoch_batches
+    parts, epochs, fingerprint = source.host_batch_shards, source.epoch_batches, source.fingerprint
     return dataclasses.replace(
         source,
         host_batches=limited(source.host_batches),
         host_batch_shards=None if parts is None else limited(parts),
         epoch_batches=None if epochs is None else limited(epochs),
+        fingerprint=None if fingerprint is None else limited(fingerprint),
     )

@@ -7,8 +7,10 @@ through which the others find one another.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -63,8 +65,15 @@ def join(
     if num_processes == 1 and process_id in (None, 0):
         return False
     if any(value is not None for value in given):
-        _check(coordinator, num_processes, process_id)
+        address, count, this = _check(coordinator, num_processes, process_id)
+        if this == 0:
+            _wait_for_others(address, count, seconds)
+        else:
+            _report_to_first(address, this, seconds)
     elif any(os.environ.get(name) == "1" for name in _COUNTS):
+        return False
+    elif "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec("kubernetes") is None:
+        _refuse_unknown_pods()
         return False
     # Its handler of SIGTERM would be in the way of the loop's.
     jax.config.update("jax_enable_preemption_service", False)
@@ -88,7 +97,9 @@ def join(
     return several()
 
 
-def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def _check(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> tuple[str, int, int]:
     if coordinator is None or num_processes is None or process_id is None:
         raise HostsError(
             "Several processes need --coordinator=HOST:PORT, --num_processes and --process_id, all three (or none, "
@@ -98,6 +109,87 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
         raise HostsError(f"--coordinator is HOST:PORT of process 0, got {coordinator!r}.")
     if not 0 <= process_id < num_processes:
         raise HostsError(f"--process_id is 0 to {num_processes - 1}, got {process_id}.")
+    return coordinator, num_processes, process_id
+
+
+def _refuse_unknown_pods() -> None:
+    """Checks that a pod is not one of a job's, where these cannot find one another without Kubernetes' client.
+
+    Raises:
+      HostsError: if it is: each would train by itself, all in one work directory.
+    """
+    if "JOB_COMPLETION_INDEX" in os.environ:
+        raise HostsError(
+            "This pod is one of a Kubernetes job, and the package that lets its pods find one another is not "
+            "installed: pip install kubernetes; or give --coordinator, --num_processes and --process_id; or "
+            "--num_processes=1 if it trains by itself."
+        )
+
+
+# Where a process never comes, JAX's runtime ends the others by an abort, so they meet here first. Process 0 is the
+# only one to listen, on the port that JAX's service takes over once all have come.
+
+
+def _wait_for_others(coordinator: str, count: int, seconds: float) -> None:
+    """Process 0 waits until all others have come, and lets them go on.
+
+    Raises:
+      HostsError: naming who has not come.
+    """
+    port = int(coordinator.rpartition(":")[2])
+    until = time.monotonic() + seconds
+    come: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as held:
+        try:
+            listening = held.enter_context(socket.create_server(("", port), backlog=count))
+        except (OSError, OverflowError) as error:
+            raise HostsError(f"Process 0 cannot listen on port {port} ({error}): give another.") from error
+        while missing := set(range(1, count)) - come.keys():
+            if time.monotonic() > until:
+                who = f"Process {min(missing)}" if len(missing) == 1 else f"Processes {sorted(missing)}"
+                raise HostsError(
+                    f"{who} of {count} did not join the others at {coordinator} within {seconds:g} s: start all "
+                    f"{count}, with an address of process 0 that all can reach."
+                )
+            with contextlib.suppress(OSError):
+                listening.settimeout(1.0)
+                connection = held.enter_context(listening.accept()[0])
+                connection.settimeout(1.0)
+                greeting, _, number = connection.recv(64).partition(b" ")
+                if greeting == _GREETING and number.isdigit():
+                    come[int(number)] = connection
+        for connection in come.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(_GREETING)
+
+
+def _report_to_first(coordinator: str, process_id: int, seconds: float) -> None:
+    """Another process reports to process 0 that it has come, and waits for the rest.
+
+    Raises:
+      HostsError: if process 0 is not there, or not all have come.
+    """
+    host, _, port = coordinator.rpartition(":")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=5.0) as connection:
+                connection.sendall(_GREETING + b" %d" % process_id)
+                connection.settimeout(until - time.monotonic() + _GRACE_SECONDS)
+                if connection.recv(64) == _GREETING:
+                    return
+                break  # process 0 has given up
+        except (OSError, OverflowError):
+            time.sleep(0.2)
+    raise HostsError(
+        f"Process {process_id} could not join the others at {coordinator} within {seconds:g} s: start all of them, "
+        "with an address of process 0 that all can reach."
+    )
+
+
+_GREETING = b"gan_jax"
+_GRACE_SECONDS = 5.0
+"""How much longer than process 0 the others wait, so that it is process 0 that names who is missing."""
 
 
 def several() -> bool:

@@ -25,7 +25,7 @@ from etils import epath
 from jax.sharding import Sharding
 
 from gan_jax.runs.across_processes import from_process_0, gather_bytes
-from gan_jax.runs.files import reason, root_reason, write_atomically
+from gan_jax.runs.files import is_there, reason, root_reason, write_atomically
 from gan_jax.runs.leaves import describe, load, new_saver, orbax, shown, targets, to_save
 from gan_jax.runs.retention import ranked
 from gan_jax.runs.sealing import (
@@ -145,7 +145,7 @@ class Checkpoints:
         payloads = gather_bytes(payload)
         try:
             if jax.process_index() == 0:
-                self._steps.refuse_unknown(step)
+                self._steps.refuse_protected(step)
                 self._steps.remove(step)
                 self._steps.path(step).mkdir(parents=True, exist_ok=True)
             self._saver = self._saver or new_saver()
@@ -231,7 +231,7 @@ class Checkpoints:
         """The newest step that is undamaged, every file's hash checked; `None` if there is none.
 
         Raises:
-          CheckpointError: if another version has written a newer one.
+          CheckpointError: if a newer one is not to be touched (`sealing.ProtectedError`).
 
         Warns:
           CheckpointWarning: naming each newer one passed over, and why.
@@ -262,8 +262,8 @@ class Checkpoints:
           shardings: a sharding, or a tree prefix of them, in place of the target's.
 
         Raises:
-          CheckpointError: if there is none, none is valid, another version has written the newest, or it does not
-            fit `target` (leaves are named).
+          CheckpointError: if there is none, none is valid, the newest is not to be touched, or
+            it does not fit `target` (leaves are named).
 
         Warns:
           CheckpointWarning: naming each damaged checkpoint passed over, and why.
@@ -278,8 +278,7 @@ class Checkpoints:
                 manifest, leaves, payload = self._read(chosen, wanted)
             except CheckpointError:
                 # A run that trains here meanwhile may have deleted it since: then there is a newer one.
-                gone = not (self._steps.path(chosen) / MANIFEST).exists()
-                if step is None and gone and jax.process_count() == 1:
+                if step is None and chosen not in self.steps() and jax.process_count() == 1:
                     continue
                 raise
             self._current = chosen
@@ -293,7 +292,7 @@ class Checkpoints:
           The steps deleted.
 
         Raises:
-          CheckpointError: if one cannot be deleted, or another version has written it: then none is.
+          CheckpointError: if one cannot be deleted, or is not to be touched: then none is.
         """
         return self._steps.discard_after(step)
 
@@ -307,13 +306,13 @@ class Checkpoints:
         path = self._steps.path(step)
         for index, payload in enumerate(payloads):
             (path / "payload").mkdir(parents=True, exist_ok=True)
-            (path / "payload" / str(index)).write_bytes(payload)
+            write_atomically(path / "payload" / str(index), payload)
         write_atomically(path / MANIFEST, seal({**manifest, "files": hash_files(path)}))
         self._prune_or_complain(step)
 
     def _amend(self, step: int, content: dict[str, Any]) -> None:
         path = self._steps.path(step)
-        if jax.process_index() != 0 or not (path / MANIFEST).exists():  # its save has failed, and is reported
+        if jax.process_index() != 0 or not is_there(path / MANIFEST):  # its save has failed, and is reported
             return
         try:
             write_amendment(path, content)
@@ -332,7 +331,7 @@ class Checkpoints:
     def _choose(self, step: int | None) -> int | None:
         if step is None:
             return self.latest_valid()
-        if not self._steps.path(step).exists():
+        if step not in self._steps.numbered():
             raise CheckpointError(
                 f"There is no checkpoint {step} in {self.directory}: there are {self.steps() or 'none'}."
             )
@@ -367,8 +366,11 @@ class Checkpoints:
             _quietly(saver.close)
         if jax.process_index() == 0:
             _quietly(lambda: self._steps.remove(step))
-        good = self.steps() if self.directory.exists() else []
-        left = f"the last one saved is {good[-1]}" if good else "there is no earlier one"
+        try:
+            good = self.steps()
+            left = f"the last one saved is {good[-1]}" if good else "there is no earlier one"
+        except CheckpointError:
+            left = "nor can the earlier ones be read"
         return CheckpointError(
             f"Cannot save checkpoint {step} in {self.directory}: {root_reason(error)}; {left}."
         )
@@ -388,7 +390,7 @@ class Checkpoints:
                 f"Checkpoint {step} in {self.directory} is of another structure: "
                 + "; ".join(faults[:_NAMED_IN_ERRORS])
                 + (f"; and {more} more" if more > 0 else "")
-                + ". Was it saved with another configuration?"
+                + _why(here, there)
             )
 
     def _payload(self, step: int, manifest: dict[str, Any]) -> bytes | None:
@@ -402,6 +404,22 @@ class Checkpoints:
             )
         index = jax.process_index() if count > 1 else 0
         return (self._steps.path(step) / "payload" / str(index)).read_bytes()
+
+
+def _why(here: Mapping[str, dict[str, Any]], there: Mapping[str, dict[str, Any]]) -> str:
+    """What may have made the difference between two structures."""
+    narrow = lambda leaves: {  # noqa: E731
+        name: (leaf["dtype"].replace("64", "32"), leaf["shape"]) for name, leaf in leaves.items()
+    }
+    if narrow(here) == narrow(there):
+        with_64 = any(
+            "64" in leaf["dtype"] for name, leaf in there.items() if leaf["dtype"] != here[name]["dtype"]
+        )
+        return (
+            f". It was saved with{'' if with_64 else 'out'} 64-bit numbers: launch with "
+            f"JAX_ENABLE_X64={int(with_64)} to go on."
+        )
+    return ". Was it saved with another configuration?"
 
 
 def _quietly(action: Any) -> None:

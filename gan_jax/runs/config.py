@@ -1,42 +1,60 @@
-"""`config.json`: what a run was asked for, with which libraries, and how a relaunch is held to it."""
+"""`config.json`: what a run was asked for and made with, and how a relaunch is held to it."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from etils import epath
-
-from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
+from gan_jax.runs.provenance import git_commit, library_versions
 from gan_jax.runs.strict_json import dumps, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
-VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gan_jax")
 _ABSENT = object()
 
 
 @dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a run was gone on with from some round.
+
+    Attributes:
+      step: the round.
+      time: when, as `2026-01-31 12:00:00`.
+      versions: library name -> version.
+      commit: the code's git commit, with `-dirty` behind it if files were changed; `None` outside git.
+      overridden: what was another than before, and let pass by `--override`.
+    """
+
+    step: int
+    time: str
+    versions: dict[str, str]
+    commit: str | None
+    overridden: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
 class SavedConfig:
-    """What `config.json` says of the run that wrote it.
+    """What `config.json` says of its run.
 
     Attributes:
       config: the resolved configuration as JSON values.
       experiment: the experiment's name or file.
-      versions: library name -> version.
-      commit: the source's git commit, with `-dirty` behind it if files were changed; `None` outside git.
+      versions, commit: those of the first launch.
+      source: the sha256 of the experiment's code; empty where that is not known.
+      data: the data's fingerprint; empty where that is not known.
+      launches: the first launch, and every one that changed something.
     """
 
     config: dict[str, Any]
     experiment: str
     versions: dict[str, str]
     commit: str | None
+    source: str = ""
+    data: dict[str, str] = dataclasses.field(default_factory=dict)
+    launches: list[Launch] = dataclasses.field(default_factory=list)
 
 
 def jsonable(config: Any) -> dict[str, Any]:
@@ -54,58 +72,62 @@ def jsonable(config: Any) -> dict[str, Any]:
         ) from error
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that decide a run's numbers."""
-    versions = {"python": platform.python_version()}
-    for name in VERSIONED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def git_commit(source: epath.PathLike = ".") -> str | None:
-    """The commit of the working tree that holds `source`, `-dirty` behind it if tracked files were changed."""
-    command = [
-        "git",
-        "-C",
-        os.fspath(source),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
-
-
 def write_config(
-    workdir: Workdir, config: Any, *, experiment: str = "", source: epath.PathLike = "."
-) -> SavedConfig:
-    """Writes `config.json`, making the directory if it is not there.
+    workdir: Workdir,
+    config: Any,
+    *,
+    experiment: str = "",
+    source: str = "",
+    data: Mapping[str, str] | None = None,
+    step: int = 0,
+    overridden: Sequence[str] = (),
+) -> str:
+    """Writes `config.json`, making the directory if it is not there; earlier launches stay in it.
 
     Args:
       workdir: the work directory.
       config: the resolved configuration, a mapping or a `ConfigDict`.
       experiment: the experiment's name or file.
-      source: a path inside the source tree whose commit is recorded.
+      source: the sha256 of the experiment's code.
+      data: the data's fingerprint.
+      step: the round that the launch begins at.
+      overridden: what is another than before, and was let pass.
+
+    Returns:
+      What of the libraries and the code is another than at the last launch, in one line; empty if nothing is.
 
     Raises:
-      WorkdirError: where a value has no JSON form, or the directory cannot be written.
+      WorkdirError: where a value has no JSON form, or the directory cannot be read or written.
     """
-    saved = SavedConfig(jsonable(config), experiment, library_versions(), git_commit(source))
+    now = Launch(step, time.strftime("%F %T"), library_versions(), git_commit(), list(overridden))
+    before = read_config(workdir) if is_there(workdir.config) else None
+    launches = list(before.launches) if before is not None else []
+    if before is not None and not launches:  # written before launches were recorded
+        launches = [Launch(0, "", before.versions, before.commit)]
+    changed = _changed(launches[-1], now) if launches else []
+    if changed or overridden or not launches:
+        launches.append(now)
+    first = launches[0]
+    saved = SavedConfig(
+        jsonable(config), experiment, first.versions, first.commit, source, dict(data or {}), launches
+    )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
     try:
         workdir.root.mkdir(parents=True, exist_ok=True)
         write_atomically(workdir.config, text.encode())
     except OSError as error:
         raise WorkdirError(f"Cannot write {workdir.config}: {reason(error)}.") from error
-    return saved
+    return ", ".join(changed)
+
+
+def _changed(before: Launch, now: Launch) -> list[str]:
+    there = {**before.versions, "commit": before.commit}
+    here = {**now.versions, "commit": now.commit}
+    return [
+        f"{name} {there.get(name)} -> {here.get(name)}"
+        for name in (*here, *(there.keys() - here.keys()))
+        if there.get(name) != here.get(name)
+    ]
 
 
 def read_config(workdir: Workdir) -> SavedConfig:
@@ -119,20 +141,42 @@ def read_config(workdir: Workdir) -> SavedConfig:
             f"Work directory {workdir.root} does not exist: train there first, or mend the path."
         )
     try:
-        content = json.loads(workdir.config.read_bytes())
-        saved = SavedConfig(**content)
-        well_formed = isinstance(saved.config, dict) and isinstance(saved.versions, dict)
+        content = json.loads(read_regular(workdir.config))
+        launches = [Launch(**launch) for launch in content.pop("launches", [])]
+        saved = SavedConfig(**content, launches=launches)
     except FileNotFoundError:
         raise WorkdirError(
             f"{workdir.root} holds no run (there is no config.json): train there first, or mend the path."
         ) from None
     except OSError as error:
         raise WorkdirError(f"Cannot read {workdir.config}: {reason(error)}.") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WorkdirError(f"{workdir.config} is damaged ({reason(error)}).") from error
-    if not well_formed:
-        raise WorkdirError(f"{workdir.config} is damaged (it holds no configuration).")
+    if wrong := _wrong_types(saved):
+        raise WorkdirError(f"{workdir.config} is damaged ({wrong}).")
     return saved
+
+
+def _wrong_types(saved: SavedConfig) -> str:
+    """Which field is of another type than it is written with, or nothing."""
+    texts = lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values())  # noqa: E731
+    fields = {
+        "config": isinstance(saved.config, dict),
+        "experiment": isinstance(saved.experiment, str),
+        "source": isinstance(saved.source, str),
+        "data": texts(saved.data),
+        "versions": texts(saved.versions),
+        "commit": isinstance(saved.commit, str | None),
+        "launches": all(
+            type(launch.step) is int
+            and isinstance(launch.time, str)
+            and isinstance(launch.overridden, list)
+            and isinstance(launch.commit, str | None)
+            and texts(launch.versions)
+            for launch in saved.launches
+        ),
+    }
+    return next((f"its {name} is of another type" for name, fine in fields.items() if not fine), "")
 
 
 def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list[str]:
@@ -157,9 +201,17 @@ def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list
 
 
 def check_config(
-    workdir: Workdir, config: Any, *, may_change: Iterable[str] = (), override: bool = False
+    workdir: Workdir,
+    config: Any,
+    *,
+    source: str = "",
+    data: Mapping[str, str] | None = None,
+    may_change: Iterable[str] = (),
+    override: bool = False,
 ) -> list[str]:
-    """Checks that a relaunch has the configuration that its work directory was made with.
+    """Checks that a relaunch has the configuration, the experiment and the data that its run was made with.
+
+    What is empty, here or in `config.json`, is not compared.
 
     Returns:
       The differences that `override` let pass; the empty list where there are none, or no `config.json` yet.
@@ -167,15 +219,34 @@ def check_config(
     Raises:
       WorkdirError: listing the differences, unless `override`.
     """
-    if not workdir.config.exists():
+    if not is_there(workdir.config):
         return []
-    changed = differences(read_config(workdir).config, config, may_change=may_change)
+    saved = read_config(workdir)
+    changed = differences(saved.config, config, may_change=may_change)
+    if source and saved.source and source != saved.source:
+        changed.append(
+            f"the experiment's code: {saved.experiment} sha256:{saved.source[:12]} in the work directory, "
+            f"sha256:{source[:12]} now"
+        )
+    if data and saved.data:
+        changed += [
+            f"the data {name}: {_short(saved.data.get(name))} in the work directory, {_short(data.get(name))} now"
+            for name in sorted({*saved.data, *data})
+            if saved.data.get(name) != data.get(name)
+        ]
     if changed and not override:
         raise WorkdirError(
-            f"{workdir.root} was made with another configuration ({'; '.join(changed)}): restore it, choose "
-            "another --workdir, or pass --override to go on with the new one."
+            f"{workdir.root} was made with another configuration, experiment or data ({'; '.join(changed)}): "
+            "restore it, choose another --workdir, or pass --override to go on with the new one."
         )
     return changed
+
+
+def _short(fingerprint: str | None) -> str:
+    if fingerprint is None:
+        return "absent"
+    what, sha256, digest = fingerprint.partition("sha256:")
+    return what + sha256 + digest[:12]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import time
 from collections.abc import Mapping
@@ -11,10 +12,15 @@ from typing import Any
 import numpy as np
 
 from gan_jax.pictures.grids import Picture
-from gan_jax.runs.files import Appended
+from gan_jax.runs.files import Appended, is_link
 from gan_jax.runs.workdir import Workdir
 
 _FLUSH_SECONDS = 30.0
+FILE_BYTES, ALL_BYTES = 32 << 20, 256 << 20
+"""A full event file is followed by another; the oldest go as soon as all of a run hold more."""
+
+
+_NAME = re.compile(r"events\.out\.tfevents\.\d+\.\d+(\.\d+)?\.gan_jax")
 
 
 def is_histogram(name: str, array: np.ndarray) -> bool:
@@ -34,13 +40,32 @@ class Events:
 
         self._event, self._summary, self._checksum = event_pb2.Event, summary_pb2.Summary, masked_crc32c
         self._summary_histogram = summary_pb2.HistogramProto
-        # The process id distinguishes two launches within one second.
-        name = f"events.out.tfevents.{int(time.time())}.{os.getpid()}.gan_jax"
-        self._file = Appended(workdir.events / name)
-        self._flushed = time.monotonic()
-        self._write(step=purge_step, file_version="brain.Event:2")
+        self._folder, self._files = workdir.events, 0
+        self._open(purge_step)
         started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(step=purge_step, session_log=started)  # hides the rounds that a resumed run plays again
+
+    def _open(self, step: int) -> None:
+        # The process id distinguishes two launches within one second.
+        name = f"events.out.tfevents.{int(time.time())}.{os.getpid()}.{self._files:04d}.gan_jax"
+        self._file, self._size = Appended(self._folder / name), 0
+        self._files += 1
+        self._flushed = time.monotonic()
+        self._write(step=step, file_version="brain.Event:2")
+        self._bound(name)
+
+    def _bound(self, newest: str) -> None:
+        """Deletes the oldest event files of this project while there are more bytes than are kept."""
+        sizes = {
+            path: path.stat().length
+            for path in sorted(self._folder.iterdir(), key=lambda path: path.name)
+            if _NAME.fullmatch(path.name) and path.name != newest and not is_link(path)
+        }
+        for path in list(sizes):
+            if sum(sizes.values()) <= ALL_BYTES - FILE_BYTES:
+                return
+            path.unlink(missing_ok=True)
+            del sizes[path]
 
     def scalars(self, step: int, seconds: float, metrics: Mapping[str, Any]) -> None:
         values = []
@@ -92,3 +117,7 @@ class Events:
         length = struct.pack("<Q", len(data))
         checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
         self._file.append(length + checksums[0] + data + checksums[1])
+        self._size += len(data) + 16
+        if self._size >= FILE_BYTES:
+            self._file.close()
+            self._open(fields.get("step", 0))

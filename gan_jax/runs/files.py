@@ -1,9 +1,15 @@
-"""Files: written completely or not at all, appended to, and what an error of theirs means for the user."""
+"""Files: written completely or not at all, appended to, and what an error of theirs means for the user.
+
+What lies in a work directory may come from anybody: nothing is written, read or deleted through a link there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
+import stat
 
 from etils import epath
 
@@ -28,9 +34,13 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
     if not is_local(path):
         path.write_bytes(data)
         return
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    # A name that nobody can guess, and a file that is new: whatever lies there already is not followed.
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
+    )
     try:
-        with open(temporary, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -39,6 +49,43 @@ def write_atomically(path: epath.Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def read_regular(path: epath.Path) -> bytes:
+    """The content of a regular file; a link is not followed, and nothing that could block is opened.
+
+    Raises:
+      OSError: the file system's own error; or if the path is a link, or no file.
+    """
+    if not is_local(path):
+        return path.read_bytes()
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", os.fspath(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        return file.read()
+
+
+def is_there(path: epath.Path) -> bool:
+    """Whether there is something at `path`, be it a link to nothing.
+
+    Raises:
+      OSError: if that cannot be found out: a disk that does not answer is no empty disk.
+    """
+    if not is_local(path):
+        return path.exists()
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_link(path: epath.Path) -> bool:
+    """Whether `path` itself is a link; object stores have none."""
+    return is_local(path) and os.path.islink(path)
 
 
 def reason(error: BaseException) -> str:

@@ -39,6 +39,7 @@ class Lock:
             )
             return
         path = os.path.join(workdir.root, ".lock")
+        self._made = None if os.path.isdir(workdir.root) else path
         try:
             os.makedirs(workdir.root, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
@@ -75,10 +76,21 @@ class Lock:
             self._descriptor = None
         _HELD.discard(self)
 
+    def _clear(self) -> None:
+        """Removes the directory if this lock has made it and nothing has come into it: no run has begun."""
+        if self._descriptor is None or self._made is None:
+            return
+        folder = os.path.dirname(self._made)
+        with contextlib.suppress(OSError):
+            if os.listdir(folder) == [".lock"]:
+                os.unlink(self._made)
+                os.rmdir(folder)
+
     def __enter__(self) -> Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._clear()
         self.release()
 
 

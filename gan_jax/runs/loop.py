@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from gan_jax.data.timeout import within
 from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.sampling import generators_of, picture_name
@@ -24,8 +26,10 @@ from gan_jax.runs.opening import closing, first_state, layout_of, restore
 from gan_jax.runs.part import Part, Played
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
+from gan_jax.runs.provenance import data_fingerprint
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.state import TrainState
@@ -41,9 +45,11 @@ def train(
     *,
     config: Any = None,
     name: str = "",
+    code: str = "",
     override: bool = False,
     profile: int | None = None,
-    log: Callable[[str], None] = print,
+    command: str = "python launch.py",
+    log: Callable[[str], None] = tell,
 ) -> TrainState:
     """Trains until `experiment.rounds`, from the newest checkpoint of the work directory if it has one.
 
@@ -51,9 +57,11 @@ def train(
       experiment: what is trained.
       workdir: where everything is written.
       config: the resolved configuration, compared with the one that the directory was made with.
-      name: the experiment's file, for `config.json`.
-      override: go on with a changed configuration.
+      name: the experiment's name or file, for `config.json`.
+      code: the sha256 of its code, compared with that of the launches before; see `provenance.source_digest`.
+      override: go on with a changed configuration, experiment or data.
       profile: the first round of a profiler trace; see `profiling.Profile`.
+      command: what launches the experiment again, but for `--workdir`.
       log: prints a line for the user.
 
     Returns:
@@ -65,6 +73,7 @@ def train(
     log = log if hosts.first() else lambda line: None
     layout = layout_of(experiment)
     layout.local_source(experiment.source)  # refuses a batch that the devices do not divide
+    record = _Record(workdir, config, name, code)
     with contextlib.ExitStack() as held:
         held.enter_context(closing(experiment))
         interrupt = held.enter_context(Interrupt().handling_signals())
@@ -72,16 +81,63 @@ def train(
             if hosts.first():
                 refuse_links(workdir)
                 held.enter_context(Lock(workdir))
-                if config is not None:
-                    check_config(workdir, config, may_change=MAY_CHANGE, override=override)
-                    write_config(workdir, config, experiment=name)
+                record.check(experiment, override)
         checkpoints = held.enter_context(
             Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best)
         )
         trace = held.enter_context(contextlib.closing(Profile(workdir.profile, profile)))
-        state = _play(experiment, workdir, layout, checkpoints, interrupt, trace, log)
-        _report(experiment, workdir, checkpoints, interrupt, int(state.step), log)
+        state = _play(experiment, workdir, layout, checkpoints, interrupt, trace, record, log)
+        go_on = f"{command} --workdir={shlex.quote(str(workdir.root))}"
+        _report(experiment, workdir, checkpoints, interrupt, int(state.step), go_on, log)
         return state
+
+
+class _Record:
+    """`config.json`: checked before anything is done, and written once what it says holds.
+
+    Args:
+      workdir: the work directory.
+      config: the configuration; `None` leaves no record.
+      name: the experiment's name or file.
+      code: the sha256 of its code.
+    """
+
+    def __init__(self, workdir: Workdir, config: Any, name: str, code: str):
+        self._workdir, self._config, self._name, self._code = workdir, config, name, code
+        self._data: dict[str, str] = {}
+        self._overridden: list[str] = []
+
+    def check(self, experiment: Experiment, override: bool) -> None:
+        """Compares what is to be trained with what was."""
+        if self._config is None:
+            return
+        self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
+        self._overridden = check_config(
+            self._workdir,
+            self._config,
+            source=self._code,
+            data=self._data,
+            may_change=MAY_CHANGE,
+            override=override,
+        )
+
+    def write(self, step: int, log: Callable[[str], None]) -> None:
+        """Writes what is trained from round `step` on."""
+        if self._config is None:
+            return
+        changed = write_config(
+            self._workdir,
+            self._config,
+            experiment=self._name,
+            source=self._code,
+            data=self._data,
+            step=step,
+            overridden=self._overridden,
+        )
+        if self._overridden:
+            log(f"Going on with what is another than before: {'; '.join(self._overridden)}.")
+        if changed:
+            log(f"Since the last launch: {changed}.")
 
 
 def _play(
@@ -91,6 +147,7 @@ def _play(
     checkpoints: Checkpoints,
     interrupt: Interrupt,
     trace: Profile,
+    record: _Record,
     log: Callable[[str], None],
 ) -> TrainState:
     restored = restore(checkpoints, experiment, layout) if checkpoints.steps() else None
@@ -100,6 +157,9 @@ def _play(
         checkpoints.discard_after(restored.step)
         interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         log(f"Resuming {workdir.root} at round {restored.step}.")
+    with hosts.all_succeed():
+        if hosts.first():
+            record.write(0 if restored is None else restored.step, log)
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
     if layout.message:
@@ -181,14 +241,12 @@ def _report(
     checkpoints: Checkpoints,
     interrupt: Interrupt,
     step: int,
+    go_on: str,
     log: Callable[[str], None],
 ) -> None:
     """Says what there is to see, or how to go on."""
     if interrupt.by is not None:
-        log(
-            f"Stopped by {interrupt.by} at round {step}, saved. Go on with: "
-            f"python launch.py --workdir={workdir.root}"
-        )
+        log(f"Stopped by {interrupt.by} at round {step}, saved. Go on with: {go_on}")
         return
     log(f"Trained {step} rounds. Work directory: {workdir.root}")
     generators = generators_of(experiment.game)

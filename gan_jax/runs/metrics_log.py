@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.files import read_regular, reason, write_atomically
 from gan_jax.runs.strict_json import dumps, from_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
@@ -103,6 +104,32 @@ def truncate_metrics(workdir: Workdir, step: int, lines_at_step: int | None = No
     return dropped
 
 
+def count_lines(workdir: Workdir) -> int:
+    """How many lines `metrics.jsonl` has; 0 where there is none.
+
+    Raises:
+      WorkdirError: if it cannot be read.
+    """
+    try:
+        return sum(1 for _ in _lines(workdir.metrics))
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise WorkdirError(f"Cannot read {workdir.metrics}: {reason(error)}.") from error
+
+
+def thin_metrics(workdir: Workdir, oldest: int) -> int:
+    """Drops every second of the `oldest` first lines, and returns how many lines are left.
+
+    It is a function of the lines only: a run that was killed and gone on with thins as one that was left alone.
+
+    Raises:
+      OSError: if the file cannot be rewritten; it is then as it was.
+    """
+    kept = [line for place, line in enumerate(_lines(workdir.metrics)) if place >= oldest or place % 2 == 0]
+    write_atomically(workdir.metrics, b"".join(kept))
+    return len(kept)
+
+
 def _lines(path: epath.Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file
+    yield from io.BytesIO(read_regular(path))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TextIO
 
+from gan_jax.runs.terminal import clean, tell
+
 
 class Progress(Protocol):
     """How far a run is, shown on the terminal."""
@@ -104,7 +106,7 @@ class _Bar:
 
     def note(self, text: str) -> None:
         with _even_if_nobody_reads():
-            self._bar.write(text, file=self._bar.fp)
+            self._bar.write(clean(text), file=self._bar.fp)
 
     def close(self) -> None:
         self._draw()
@@ -142,8 +144,7 @@ class _PlainLines:
             self._shown, self._shown_step = now, step
 
     def note(self, text: str) -> None:
-        with _even_if_nobody_reads():
-            print(text, file=self._stream, flush=True)
+        tell(text, self._stream)
 
     def close(self) -> None:
         played = self._last[0] - self._start

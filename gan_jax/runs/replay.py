@@ -16,6 +16,7 @@ from gan_jax.runs.metrics_log import json_line, read_metrics
 from gan_jax.runs.opening import first_state, layout_of, restore
 from gan_jax.runs.part import Played
 from gan_jax.runs.rounds import Rounds, dispatches
+from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment, ExperimentError
 
@@ -54,7 +55,7 @@ def replay(
     *,
     checkpoint: int | None = None,
     until: int | None = None,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = tell,
 ) -> Replayed:
     """Plays on from a checkpoint, a round at a time, until something is not finite.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from gan_jax.runs.files import is_local, reason, write_atomically
+from gan_jax.runs.files import is_link, is_local, read_regular, reason, write_atomically
 from gan_jax.runs.strict_json import dumps, from_json
 
 MANIFEST = "manifest.json"
@@ -31,8 +31,30 @@ class DamagedError(Exception):
     """Why a step does not count; a predicate for a sentence about it."""
 
 
-class UnknownFormatError(Exception):
-    """A checkpoint that another version has written: it must be neither passed over nor deleted."""
+class ProtectedError(Exception):
+    """A step that may be good: it must be neither passed over nor deleted; a predicate, and what to do about it.
+
+    Another version has written it, it cannot be read now (a disk that does not answer), or it lies behind a link.
+    """
+
+
+def _unreadable(name: str, error: OSError) -> ProtectedError:
+    return ProtectedError(
+        f"cannot be read ({name}: {reason(error)}). Nothing was changed: make it readable, or move it elsewhere"
+    )
+
+
+def refuse_link(path: epath.Path, name: str = "") -> None:
+    """Checks that a step's directory, or a file of it, is no link.
+
+    Raises:
+      ProtectedError: if it is.
+    """
+    if is_link(path / name if name else path):
+        raise ProtectedError(
+            f"{'leads elsewhere by ' + name if name else 'is a link'}, and no link is followed. Nothing was "
+            "changed: put there what it leads to, or remove the link"
+        )
 
 
 def verify(path: epath.Path) -> dict[str, Any]:
@@ -40,22 +62,24 @@ def verify(path: epath.Path) -> dict[str, Any]:
 
     Raises:
       DamagedError: saying what is wrong.
-      UnknownFormatError: if another version has written it.
+      ProtectedError: if it is not to be touched.
     """
     manifest = read_manifest(path)
-    root = _resolved(path)
+    if is_local(path):
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                refuse_link(path, os.path.relpath(os.path.join(folder, name), path))
 
     def check(item: tuple[str, dict[str, Any]]) -> None:
         name, entry = item
-        file = path / name
-        if is_local(path) and not _resolved(file).startswith(root + os.sep):
+        if is_local(path) and (os.path.isabs(name) or ".." in name.split("/")):
             raise DamagedError(f"leads outside by {name}")
         try:
-            size, digest = hash_file(file)
-        except FileNotFoundError:
+            size, digest = hash_file(path / name)
+        except (FileNotFoundError, NotADirectoryError):
             raise DamagedError(f"lacks the file {name}") from None
         except OSError as error:
-            raise DamagedError(f"cannot be read ({name}: {reason(error)})") from error
+            raise _unreadable(name, error) from error
         if size != entry["bytes"]:
             raise DamagedError(f"has {size} bytes in {name} where {entry['bytes']} were written")
         if digest != entry["sha256"]:
@@ -96,10 +120,6 @@ def hash_file(path: epath.Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _resolved(path: epath.Path) -> str:
-    return os.path.realpath(path) if is_local(path) else os.fspath(path)
-
-
 def seal(content: dict[str, Any]) -> bytes:
     """A manifest or an amendment as bytes, with its sha256 in front."""
     return _with_digest(dumps(content, indent=1, name="checkpoint")[1:].encode())
@@ -125,21 +145,26 @@ def read_manifest(path: epath.Path) -> dict[str, Any]:
 
     Raises:
       DamagedError: saying what is wrong.
-      UnknownFormatError: if another version has written it.
+      ProtectedError: if it is not to be touched.
     """
+    refuse_link(path)
+    refuse_link(path, MANIFEST)
     try:
-        data = (path / MANIFEST).read_bytes()
-    except FileNotFoundError:
+        data = read_regular(path / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
         raise DamagedError("has no manifest (its save did not finish)") from None
     except OSError as error:
-        raise DamagedError(f"cannot be read ({MANIFEST}: {reason(error)})") from error
+        raise _unreadable(MANIFEST, error) from error
     manifest = _unsealed(data)
     if manifest is None:
         raise DamagedError(f"has a damaged {MANIFEST}")
     known = " and ".join(map(str, READ_FORMATS))
     if not isinstance(manifest, dict) or manifest.get("format") not in READ_FORMATS:
         found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise UnknownFormatError(f"is of format {found}, and this version reads {known}")
+        raise ProtectedError(
+            f"is of format {found}, and this version reads {known}. Nothing was changed: go on with the version "
+            "that wrote it, or move it elsewhere"
+        )
     if not _is_well_formed(manifest):
         raise DamagedError(f"has a malformed {MANIFEST}")
     if str(manifest["step"]) != path.name:
@@ -199,11 +224,18 @@ def write_amendment(path: epath.Path, content: dict[str, Any]) -> None:
 
 
 def _read_amendment(path: epath.Path) -> dict[str, Any]:
-    """The amendment, empty if there is none or it is damaged: then what was due is done again."""
+    """The amendment, empty if there is none or it is damaged: then what was due is done again.
+
+    Raises:
+      ProtectedError: if it is there and cannot be read.
+    """
+    refuse_link(path, AMENDMENT)
     try:
-        amendment = _unsealed((path / AMENDMENT).read_bytes())
-    except OSError:
+        amendment = _unsealed(read_regular(path / AMENDMENT))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise _unreadable(AMENDMENT, error) from error
     if not isinstance(amendment, dict) or not _are_names(amendment.get("due")):
         return {}
     if not all(isinstance(amendment.get(name), dict) for name in ("metadata", "metrics")):

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 from etils import epath
 
-from gan_jax.runs.files import is_local, reason
+from gan_jax.runs.files import is_link, is_local, is_there, reason
 from gan_jax.runs.retention import steps_to_keep
-from gan_jax.runs.sealing import MANIFEST, DamagedError, UnknownFormatError, read_manifest, verify
+from gan_jax.runs.sealing import MANIFEST, DamagedError, ProtectedError, read_manifest, verify
 from gan_jax.training.experiment import Best
 
 
@@ -25,7 +25,7 @@ class CheckpointWarning(UserWarning):
 
 
 class StepDirectory:
-    """The steps in one directory. A step that another version has written is never deleted or passed over.
+    """The steps in one directory. A step that is not to be touched is never deleted or passed over.
 
     Args:
       directory: which need not be there yet.
@@ -40,28 +40,41 @@ class StepDirectory:
         return self.directory / str(int(step))
 
     def numbered(self) -> list[int]:
-        """All steps, those of cut saves too, ascending."""
-        if not self.directory.exists():
-            return []
-        names = [path.name for path in self.directory.iterdir()]
+        """All steps, those of cut saves too, ascending.
+
+        Raises:
+          CheckpointError: if the directory cannot be read: that is not the same as its being empty.
+        """
+        try:
+            there = is_there(self.directory)
+            names = [path.name for path in self.directory.iterdir()] if there else []
+        except OSError as error:
+            raise CheckpointError(f"Cannot read {self.directory}: {reason(error)}.") from error
         return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
     def saved(self) -> list[int]:
-        """The steps whose manifest is there, ascending."""
-        return [step for step in self.numbered() if (self.path(step) / MANIFEST).exists()]
+        """The steps whose manifest is there, ascending.
+
+        Raises:
+          CheckpointError: if that cannot be found out.
+        """
+        try:
+            return [step for step in self.numbered() if is_there(self.path(step) / MANIFEST)]
+        except OSError as error:
+            raise CheckpointError(f"Cannot read {self.directory}: {reason(error)}.") from error
 
     def manifest(self, step: int) -> dict[str, Any]:
         """The manifest of a step, see `sealing.read_manifest`.
 
         Raises:
-          CheckpointError: if the step is not there, its manifest is damaged, or another version has written it.
+          CheckpointError: if the step is not there, its manifest is damaged, or it is not to be touched.
         """
         try:
             return read_manifest(self.path(step))
         except DamagedError as damage:
             raise CheckpointError(f"Checkpoint {step} in {self.directory} {damage}.") from None
-        except UnknownFormatError as error:
-            raise self._unknown(step, error) from None
+        except ProtectedError as error:
+            raise self._protected(step, error) from None
 
     def metrics(self) -> dict[int, dict[str, float]]:
         """The metrics of every step that has a readable manifest."""
@@ -69,7 +82,7 @@ class StepDirectory:
         for step in self.numbered():
             try:
                 found[step] = read_manifest(self.path(step))["metrics"]
-            except (DamagedError, UnknownFormatError):
+            except (DamagedError, ProtectedError):
                 continue
         return found
 
@@ -77,20 +90,20 @@ class StepDirectory:
         """Checks every file of a step.
 
         Raises:
-          CheckpointError: if it is damaged, or another version has written it.
+          CheckpointError: if it is damaged, or it is not to be touched.
         """
         try:
             verify(self.path(step))
         except DamagedError as damage:
             raise CheckpointError(f"Checkpoint {step} in {self.directory} {damage}.") from None
-        except UnknownFormatError as error:
-            raise self._unknown(step, error) from None
+        except ProtectedError as error:
+            raise self._protected(step, error) from None
 
     def valid(self) -> Iterator[int]:
         """The undamaged steps, the newest first.
 
         Raises:
-          CheckpointError: at a step that another version has written.
+          CheckpointError: at a step that is not to be touched.
 
         Warns:
           CheckpointWarning: naming each damaged one, and why it is passed over.
@@ -98,37 +111,34 @@ class StepDirectory:
         for step in reversed(self.numbered()):
             try:
                 verify(self.path(step))
-            except UnknownFormatError as error:
-                raise self._unknown(step, error) from None
+            except ProtectedError as error:
+                raise self._protected(step, error) from None
             except DamagedError as damage:
                 message = f"Checkpoint {step} in {self.directory} is passed over: it {damage}."
                 warnings.warn(message, CheckpointWarning, stacklevel=3)
             else:
                 yield step
 
-    def refuse_unknown(self, step: int) -> None:
-        """Checks that no other version has written a step.
+    def refuse_protected(self, step: int) -> None:
+        """Checks that a step may be replaced or deleted: see `sealing.ProtectedError`.
 
         Raises:
-          CheckpointError: if one has.
+          CheckpointError: if it may not.
         """
         try:
             read_manifest(self.path(step))
         except DamagedError:
             return
-        except UnknownFormatError as error:
-            raise self._unknown(step, error) from None
+        except ProtectedError as error:
+            raise self._protected(step, error) from None
 
-    def _unknown(self, step: int, error: UnknownFormatError) -> CheckpointError:
-        return CheckpointError(
-            f"Checkpoint {step} in {self.directory} {error}. Nothing was changed: go on with the version that "
-            "wrote it, or move it elsewhere."
-        )
+    def _protected(self, step: int, error: ProtectedError) -> CheckpointError:
+        return CheckpointError(f"Checkpoint {step} in {self.directory} {error}.")
 
     def remove(self, step: int) -> None:
-        """Deletes a step, if it is there."""
+        """Deletes a step, if it is there; a link to another is left as it is."""
         path = self.path(step)
-        if not path.exists():
+        if is_link(path) or not is_there(path):
             return
         (path / MANIFEST).unlink(missing_ok=True)  # first: half a deletion must not look like a checkpoint
         path.rmtree(missing_ok=True)
@@ -140,12 +150,12 @@ class StepDirectory:
         """
         kept = steps_to_keep(self.metrics(), keep, best)
         for step in self.numbered():
-            if step < newest and step not in kept and not self._is_unknown(step):
+            if step < newest and step not in kept and not self._is_protected(step):
                 self.remove(step)
 
-    def _is_unknown(self, step: int) -> bool:
+    def _is_protected(self, step: int) -> bool:
         try:
-            self.refuse_unknown(step)
+            self.refuse_protected(step)
         except CheckpointError:
             return True
         return False
@@ -157,12 +167,12 @@ class StepDirectory:
           These steps.
 
         Raises:
-          CheckpointError: if one cannot be deleted, or another version has written it: then none is.
+          CheckpointError: if one cannot be deleted, or it is not to be touched: then none is.
         """
         later = [other for other in self.numbered() if other > step]
         if jax.process_index() == 0:
             for other in later:
-                self.refuse_unknown(other)
+                self.refuse_protected(other)
             try:
                 for other in later:
                     self.remove(other)

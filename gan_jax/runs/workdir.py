@@ -72,16 +72,16 @@ class Workdir:
 
 
 def refuse_links(workdir: Workdir) -> None:
-    """Checks that no part of a work directory is a link that leads out of it, so that nothing is written elsewhere.
+    """Checks that nothing is written, read or deleted through a link in a work directory.
 
-    The directory itself may be a link, and its parts may be links to one another.
+    The directory itself may be a link; its parts, and what lies in its checkpoints and traces, may not. Links among
+    its pictures and event files are harmless: they are not followed.
 
     Raises:
       WorkdirError: naming the link.
     """
     if not is_local(workdir.root):
         return
-    root = os.path.realpath(workdir.root)
     parts = (
         workdir.config,
         workdir.metrics,
@@ -90,10 +90,15 @@ def refuse_links(workdir: Workdir) -> None:
         workdir.samples,
         workdir.profile,
     )
-    for part in parts:
-        there = os.path.realpath(part)
-        if os.path.islink(part) and os.path.commonpath([root, there]) != root:
+    inside = (
+        os.path.join(folder, name)
+        for entered in (workdir.checkpoints, workdir.profile)
+        for folder, folders, files in os.walk(entered)
+        for name in (*folders, *files)
+    )
+    for path in (*parts, *inside):
+        if os.path.islink(path):
             raise WorkdirError(
-                f"{part} is a link that leads out of the work directory, to {there}: remove it, or make the work "
-                "directory itself the link."
+                f"{path} is a link, to {os.readlink(path)}: nothing is followed out of a work directory. Put there "
+                "what it leads to, remove it, or make the work directory itself the link."
             )

@@ -21,10 +21,12 @@ from etils import epath
 from gan_jax.pictures.grids import Picture, to_png
 from gan_jax.runs.events import Events
 from gan_jax.runs.files import Appended, reason, write_atomically
-from gan_jax.runs.metrics_log import check_names, json_line, truncate_metrics
+from gan_jax.runs.metrics_log import check_names, count_lines, json_line, thin_metrics, truncate_metrics
 from gan_jax.runs.workdir import Workdir
 
 _QUEUE = 64
+MOST_LINES = 20_000
+"""As soon as `metrics.jsonl` has so many lines, every second of its older half is dropped."""
 
 
 class WriterError(RuntimeError):
@@ -70,6 +72,7 @@ class Writer:
             return
         first = -1 if resumed_from is None else resumed_from
         truncate_metrics(workdir, first, resumed_lines)
+        self._count = count_lines(workdir)
         try:
             self._lines = Appended(workdir.metrics)
         except OSError as error:
@@ -181,6 +184,13 @@ class Writer:
         arrays = {name: value for name, value in metrics.items() if isinstance(value, jax.Array)}
         metrics = metrics | jax.device_get(arrays)
         self._lines.append(json_line(step, seconds, metrics).encode() + b"\n")
+        self._count += 1
+        if self._count >= MOST_LINES:
+            self._lines.close()
+            try:
+                self._count = thin_metrics(self._workdir, MOST_LINES // 2)
+            finally:
+                self._lines = Appended(self._workdir.metrics)
         if self._tensorboard:
             self._events().scalars(step, seconds, metrics)
 

@@ -1,5 +1,6 @@
 """A tiny run for several processes: a stream that notes what it reads, SGD, batch normalisation."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -48,11 +49,10 @@ def build(config):
         objective=gan(gaussian(3)),
         schedule=alternating(),
     )
+    source = from_reader(functools.partial(read, notes=config.notes), SIZE, BATCH, seed=1, ahead=0, workers=1)
     return Experiment(
         game=game,
-        source=from_reader(
-            functools.partial(read, notes=config.notes), SIZE, BATCH, seed=1, ahead=0, workers=1
-        ),
+        source=dataclasses.replace(source, fingerprint=None),  # only what is trained on is noted
         seed=0,
         rounds=config.rounds,
         log_every=3,

@@ -213,3 +213,42 @@ def test_the_processes_play_as_many_rounds_as_the_slowest_and_stop_together(monk
     monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (9, signal.SIGTERM)]))
     assert interrupt.agree(7) == (7, True)
     assert interrupt.by == "SIGTERM"
+
+
+JOIN = """
+import sys
+from gan_jax.distributed import hosts
+try:
+    print(hosts.join(sys.argv[1], 3, int(sys.argv[2]), seconds=int(sys.argv[3])))
+except hosts.HostsError as error:
+    print(error)
+"""
+
+
+def test_a_process_that_never_comes_is_named():
+    """Process 2 of 3; each of the others ends with a line, and JAX's runtime aborts none of them."""
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOIN, address, str(i), "10"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    codes, said = finish(processes, timeout=120)
+    assert codes == [0, 0], said
+    assert said[0][0].startswith(f"Process 2 of 3 did not join the others at {address} within 10 s"), said
+    assert said[1][0].startswith(f"Process 1 could not join the others at {address} within 10 s"), said
+    assert not any(err for _, err in said), said
+
+
+def test_a_pod_of_a_job_without_the_client_package_does_not_train_by_itself(monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
+    assert not hosts.join(), "a pod of no job is a single process"
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    with pytest.raises(HostsError, match="pip install kubernetes"):
+        hosts.join()
+    assert not hosts.join(num_processes=1)

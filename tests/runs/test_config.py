@@ -1,3 +1,5 @@
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -5,7 +7,12 @@ import ml_collections
 import numpy as np
 import pytest
 
+from gan_jax.data import from_arrays
+from gan_jax.data.arrays import load_digits
+from gan_jax.data.stream import array_reader, from_reader
+from gan_jax.runs import config
 from gan_jax.runs.config import check_config, differences, jsonable, read_config, write_config
+from gan_jax.runs.provenance import data_fingerprint, git_commit, library_versions, source_digest
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
 
@@ -15,17 +22,19 @@ def workdir(tmp_path):
 
 
 def test_a_configuration_comes_back_with_versions(workdir):
-    config = ml_collections.ConfigDict({"lr": 2e-4, "betas": (0.5, 0.9), "net": {"width": 64}, "y": None})
-    write_config(workdir, config, experiment="experiments/ring.py")
+    asked = ml_collections.ConfigDict({"lr": 2e-4, "betas": (0.5, 0.9), "net": {"width": 64}, "y": None})
+    write_config(workdir, asked, experiment="experiments/ring.py")
     saved = read_config(workdir)
     assert saved.config == {"lr": 2e-4, "betas": [0.5, 0.9], "net": {"width": 64}, "y": None}
     assert saved.experiment == "experiments/ring.py"
     assert saved.versions["numpy"] == np.__version__
     assert saved.versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert differences(saved.config, config) == []
+    assert differences(saved.config, asked) == []
 
 
-def test_the_commit_is_gits_own(workdir, tmp_path):
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    """Not of the directory that a launch begins in, nor of the tree that an untracked file lies in."""
+
     def git(*words):
         who = ["-c", "user.name=n", "-c", "user.email=e"]
         done = subprocess.run(
@@ -33,15 +42,107 @@ def test_the_commit_is_gits_own(workdir, tmp_path):
         )
         return done.stdout.strip()
 
-    assert write_config(workdir, {}, source="/").commit is None
     git("init", "-q")
     (tmp_path / "file").write_text("one")
+    (tmp_path / "installed").write_text("by somebody else")
     git("add", "file")
     git("commit", "-qm", "first")
     head = git("rev-parse", "HEAD")
-    assert write_config(workdir, {}, source=tmp_path).commit == head
+    assert git_commit(tmp_path / "file") == head
+    assert git_commit(tmp_path / "installed") is None
+    here = git_commit()
+    monkeypatch.chdir(tmp_path)
+    assert git_commit() == here != head
     (tmp_path / "file").write_text("two")
-    assert write_config(workdir, {}, source=tmp_path).commit == head + "-dirty"
+    assert git_commit(tmp_path / "file") == head + "-dirty"
+    assert git_commit("/nowhere/file") is None
+
+
+CODE = '''"""A module."""
+import os  # for paths
+
+
+def build(config):
+    """Builds."""
+    é = "é"; prior = "gaussian"  # the prior
+    return prior
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("gaussian", "uniform", False),
+        ("return prior", "return  prior", False),
+        ("A module.", "Another text\n# with two lines.", True),
+        ('"""Builds."""', "'Builds it.'", True),
+        ("  # the prior", "", True),
+        ("\n\n\n", "\n", True),
+        ('"gaussian"', '"#gaussian"', False),
+    ],
+)
+def test_an_experiments_code_is_compared_and_not_its_texts(tmp_path, before, after, same):
+    assert before in CODE
+    (tmp_path / "a.py").write_text(CODE)
+    (tmp_path / "b.py").write_text(CODE.replace(before, after, 1))
+    assert (source_digest(tmp_path / "a.py") == source_digest(tmp_path / "b.py")) == same
+
+
+def test_data_are_known_by_their_content():
+    digits = load_digits()["x"]
+    white = np.full((100, 28, 28, 1), 255, np.uint8)
+    found = [data_fingerprint(from_arrays({"x": x}, 16)) for x in (digits, digits.copy(), white)]
+    expected = "uint8[1797, 8, 8, 1] sha256:" + hashlib.sha256(digits.tobytes()).hexdigest()
+    assert found[0] == found[1] == {"all.x": expected}
+    assert found[2]["all.x"].startswith("uint8[100, 28, 28, 1] sha256:")
+    streams = [
+        data_fingerprint(from_reader(array_reader({"x": x}), len(x), 16)) for x in (digits, 255 - digits)
+    ]
+    assert streams[0].keys() == {"x (of 1797 examples)"}
+    assert streams[0] != streams[1]
+
+
+def test_other_data_and_another_experiment_are_refused_unless_overridden(workdir):
+    write_config(workdir, {}, experiment="a.py", source="1" * 64, data={"x": "uint8[9] sha256:" + "a" * 64})
+    changed = {"source": "2" * 64, "data": {"x": "uint8[9] sha256:" + "b" * 64, "y": "int32[9]"}}
+    with pytest.raises(WorkdirError) as raised:
+        check_config(workdir, {}, **changed)
+    message = str(raised.value)
+    for expected in (
+        "the experiment's code: a.py sha256:111111111111 in the work directory, sha256:222222222222 now",
+        "the data x: uint8[9] sha256:aaaaaaaaaaaa in the work directory, uint8[9] sha256:bbbbbbbbbbbb now",
+        "the data y: absent in the work directory, int32[9] now",
+    ):
+        assert expected in message
+    assert len(check_config(workdir, {}, **changed, override=True)) == 3
+    assert check_config(workdir, {}) == [], "what is not known is not compared"
+
+
+def test_every_launch_that_changes_something_stays_on_record(workdir, monkeypatch):
+    """A version or a commit is no reason to refuse; it is reported in one line."""
+    assert write_config(workdir, {}) == ""
+    assert write_config(workdir, {}, step=10) == ""
+    monkeypatch.setattr(config, "library_versions", lambda: {**library_versions(), "gan_jax": "9.9"})
+    monkeypatch.setattr(config, "git_commit", lambda: "abc")
+    assert check_config(workdir, {}) == []
+    message = write_config(workdir, {}, step=20)
+    assert f"gan_jax {library_versions()['gan_jax']} -> 9.9" in message
+    assert message.endswith("-> abc")
+    write_config(workdir, {}, step=30, overridden=["lr: 1 in the work directory, 2 now"])
+    saved = read_config(workdir)
+    assert [launch.step for launch in saved.launches] == [0, 20, 30]
+    assert saved.versions == saved.launches[0].versions == library_versions()
+    assert saved.commit == git_commit()
+    assert saved.launches[2].overridden == ["lr: 1 in the work directory, 2 now"]
+
+
+def test_a_configuration_of_before_launches_were_recorded_is_read(workdir):
+    workdir.root.mkdir(parents=True)
+    old = {"config": {"lr": 1}, "experiment": "ring.py", "versions": {"jax": "0.1"}, "commit": None}
+    workdir.config.write_text(json.dumps(old))
+    assert check_config(workdir, {"lr": 1}, source="1" * 64, data={"x": "a"}) == []
+    assert "jax 0.1 -> " in write_config(workdir, {"lr": 1}, step=7)
+    assert [launch.step for launch in read_config(workdir).launches] == [0, 7]
 
 
 def test_what_json_cannot_hold_is_named():
@@ -86,8 +187,33 @@ def test_a_changed_configuration_is_refused_unless_overridden(workdir):
     ]
 
 
+GOOD = {"config": {}, "experiment": "", "versions": {}, "commit": None}
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b'"x"', b"\xff\xfe", b"[" * 20000, b'{"config": 1, "versions": {}}']
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 20000,
+        *(
+            json.dumps({**GOOD, **wrong}).encode()
+            for wrong in (
+                {"config": 1},
+                {"experiment": 3},
+                {"versions": {"jax": 3}},
+                {"commit": []},
+                {"data": ["x"]},
+                {"source": None},
+                {"launches": [3]},
+                {"launches": [{"step": "x", "time": "", "versions": {}, "commit": None}]},
+            )
+        ),
+    ],
 )
 def test_a_damaged_configuration_is_one_clear_line(workdir, content):
     workdir.root.mkdir(parents=True)

@@ -12,19 +12,19 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.data import from_toy, toy
+from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.runs import loop
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.finite import NonFiniteError, check_losses
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.rounds import rounds_until, schedule_at
-from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.schedule import alternating, simultaneous
 from gan_jax.training.experiment import Experiment, ExperimentError
 from tests import helpers
@@ -214,3 +214,55 @@ def test_pictures_are_drawn_off_the_training_thread(tmp_path):
     loop.train(experiment(sample_every=10, picture=picture), Workdir(tmp_path))
     assert len(threads) == 2
     assert all(name.startswith("writer") for name in threads)
+
+
+def with_critic(made, **changes):
+    """The experiment with another network of its critic."""
+    critic = made.game.players["critic"]
+    network = changes.get("network") or dataclasses.replace(critic.network, **changes)
+    players = {**made.game.players, "critic": dataclasses.replace(critic, network=network)}
+    return dataclasses.replace(made, game=dataclasses.replace(made.game, players=players))
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_refused_override_leaves_the_run_as_it_was(tmp_path):
+    """Another network cannot be restored, whatever is overridden; then config.json has not changed."""
+    workdir = Workdir(tmp_path)
+    loop.train(experiment(rounds=10), workdir, config={"width": 8}, log=quiet)
+    before = files_of(tmp_path)
+    other = with_critic(experiment(), network=from_linen(MLPCritic(widths=(9,)), jnp.zeros((2, 2))))
+    with pytest.raises(CheckpointError, match="another structure"):
+        loop.train(other, workdir, config={"width": 9}, override=True, log=quiet)
+    assert files_of(tmp_path) == before
+    assert int(loop.train(experiment(), workdir, config={"width": 8}, log=quiet).step) == 20
+
+
+def test_a_run_that_cannot_begin_leaves_no_record(tmp_path):
+    """Its first state fails: there is no run, and so no config.json."""
+
+    def broken(*arguments):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop.train(with_critic(experiment(), init=broken), Workdir(tmp_path / "run"), config={}, log=quiet)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
+    def run(value, rounds=8, log=quiet, **options):
+        source = from_arrays({"x": np.full((32, 2), value, np.float32)}, 8)
+        made = experiment(rounds=rounds, source=source)
+        return loop.train(made, Workdir(tmp_path), config={}, log=log, **options)
+
+    run(0.0, rounds=4)
+    before = files_of(tmp_path)
+    with pytest.raises(WorkdirError, match=r"the data all\.x: float32\[32, 2\] sha256:.* now.*--override"):
+        run(1.0)
+    assert files_of(tmp_path) == before
+    lines = []
+    run(1.0, override=True, log=lines.append)
+    assert any("Going on with what is another than before: the data all.x" in line for line in lines)
+    run(1.0)

@@ -69,8 +69,11 @@ def test_another_number_of_devices_goes_on_within_rounding(tmp_path, monkeypatch
 
     def run(rounds):
         made = experiment(rounds=rounds)
-        sgd = {name: optax.sgd(0.05) for name in made.game.players}
-        return dataclasses.replace(made, game=dataclasses.replace(made.game, optimizers=sgd))
+        players = {
+            name: dataclasses.replace(player, optimizer=optax.sgd(0.05))
+            for name, player in made.game.players.items()
+        }
+        return dataclasses.replace(made, game=dataclasses.replace(made.game, players=players))
 
     loop.train(run(10), Workdir(tmp_path / "moved"), log=quiet)
     two = jax.devices()[:2]

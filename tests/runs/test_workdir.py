@@ -54,21 +54,17 @@ def test_files_obey_the_umask(workdir):
 @pytest.mark.parametrize(
     "part", ["samples", "checkpoints", "tensorboard", "profile", "metrics.jsonl", "config.json"]
 )
-def test_a_part_that_leads_out_of_the_directory_is_refused(workdir, tmp_path, part):
-    """A link to elsewhere, or to nothing; the directory itself may be one, and a link may stay inside."""
+def test_a_part_that_is_a_link_is_refused(workdir, tmp_path, part):
+    """To elsewhere, to nothing, or to the same directory; the directory itself may be one."""
     workdir.root.mkdir(parents=True)
     (workdir.root / "here").mkdir()
     (tmp_path / "link").symlink_to(workdir.root, target_is_directory=True)
-    link = pathlib.Path(workdir.root / part)
-    link.symlink_to("here")
     refuse_links(workdir)
     refuse_links(Workdir(tmp_path / "link"))
-    for elsewhere in (tmp_path, "../run-2", "/nowhere"):
-        link.unlink()
+    link = pathlib.Path(workdir.root / part)
+    for elsewhere in ("here", tmp_path, "../run-2", "/nowhere"):
         link.symlink_to(elsewhere)
-        with pytest.raises(
-            WorkdirError, match=f"{part} is a link that leads out of the work directory, to /"
-        ):
-            refuse_links(workdir)
-        with pytest.raises(WorkdirError, match="leads out"):
-            refuse_links(Workdir(tmp_path / "link"))
+        for path in (workdir, Workdir(tmp_path / "link")):
+            with pytest.raises(WorkdirError, match=f"{part} is a link, to {elsewhere}: nothing is followed"):
+                refuse_links(path)
+        link.unlink()

@@ -11,6 +11,7 @@ from etils import epath
 from PIL import Image
 
 from gan_jax.pictures import figure, image_grid, scatter, to_array
+from gan_jax.runs import events as event_files
 from gan_jax.runs import files
 from gan_jax.runs import writer as module
 from gan_jax.runs.metrics_log import read_metrics
@@ -30,6 +31,47 @@ def strict(line):
         raise AssertionError(f"{name} is no JSON")
 
     return json.loads(line, parse_constant=refuse)
+
+
+def long_log(workdir, until, monkeypatch, killed_at=(), every=5):
+    """Logs rounds up to `until`; killed at some, it goes on from the checkpoint before, of every fifth round."""
+    monkeypatch.setattr(module, "MOST_LINES", 40)
+    step = 0
+    for end in (*killed_at, until):
+        begin = None if step == 0 else step - step % every
+        with Writer(workdir, resumed_from=begin, tensorboard=False) as writer:
+            for step in range((begin or 0) + 1, end + 1):
+                writer.scalars(step, {"loss": step / 2})
+    return [line["step"] for line in read_metrics(workdir)]
+
+
+def test_a_long_log_is_thinned_where_it_is_old(workdir, tmp_path, monkeypatch):
+    """At 40 lines every second of the first 20 goes; a log of kills is thinned as one without."""
+    assert long_log(workdir, 39, monkeypatch) == list(range(1, 40))
+    alone = Workdir(tmp_path / "alone")
+    assert long_log(alone, 45, monkeypatch) == [*range(1, 20, 2), *range(21, 46)]
+    bounded = long_log(Workdir(tmp_path / "long"), 1000, monkeypatch)
+    assert len(bounded) < 40
+    assert bounded[0] == 1
+    assert bounded[-20:] == list(range(981, 1001))
+    killed = Workdir(tmp_path / "killed")
+    assert long_log(killed, 1000, monkeypatch, killed_at=(7, 38, 41, 44, 52, 61, 503, 999)) == bounded
+
+
+def test_event_files_are_followed_by_others_and_the_oldest_go(workdir, monkeypatch):
+    monkeypatch.setattr(event_files, "FILE_BYTES", 1000)
+    monkeypatch.setattr(event_files, "ALL_BYTES", 5000)
+    workdir.events.mkdir(parents=True)
+    (workdir.events / "notes.txt").write_text("mine" * 5000)
+    with Writer(workdir) as writer:
+        for step in range(400):
+            writer.scalars(step, {"loss": float(step)})
+    found = sorted(path for path in workdir.events.iterdir() if path.name != "notes.txt")
+    assert (workdir.events / "notes.txt").exists()
+    assert 2 < len(found) <= 6
+    assert sum(path.stat().length for path in found) <= 5000 + 100
+    last = found[-1].read_bytes()
+    assert b"brain.Event:2" in last[:60], "each file can be read by itself"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -147,6 +189,7 @@ def test_a_full_disk_leaves_no_half_line(workdir, monkeypatch):
 def test_the_systems_own_full_disk(workdir, monkeypatch):
     monkeypatch.setattr(Workdir, "metrics", property(lambda self: epath.Path("/dev/full")))
     monkeypatch.setattr(module, "truncate_metrics", lambda *_: 0)
+    monkeypatch.setattr(module, "count_lines", lambda *_: 0)
     monkeypatch.setattr(os, "ftruncate", lambda *_: None)
     writer = Writer(workdir, tensorboard=False)
     writer.scalars(1, {"loss": 1.0})

@@ -58,7 +58,7 @@ def stop(process, number=signal.SIGTERM):
     process.send_signal(number)
     began = time.monotonic()
     said = process.communicate(timeout=60)[0]
-    if process.returncode or "Go on with" not in said:
+    if process.returncode or "Go on with" not in said or "stopping after this dispatch" not in said:
         raise SystemExit(said)
     return time.monotonic() - began
 

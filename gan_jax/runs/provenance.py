@@ -1,0 +1,129 @@
+"""What a run was made with: its data, its experiment's source, the package and the libraries."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import os
+import pathlib
+import platform
+import subprocess
+import tokenize
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+import gan_jax
+from gan_jax.data.source import Source
+
+VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gan_jax")
+PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that decide a run's numbers."""
+    versions = {"python": platform.python_version()}
+    for name in VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def git_commit(file: epath.PathLike = PACKAGE / "__init__.py") -> str | None:
+    """The commit of the working tree that tracks `file`, `-dirty` behind it if tracked files were changed.
+
+    A file that merely lies inside a working tree, in a virtual environment there, is not of its commit.
+
+    Args:
+      file: this package's by default: the code that runs, wherever it is run.
+    """
+    folder, name = os.path.split(os.path.abspath(file))
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", folder, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() or None if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "--", name) is None:
+        return None
+    return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def source_digest(path: epath.PathLike) -> str:
+    """The sha256 of a Python file's code: comments, docstrings and blank lines do not count.
+
+    Raises:
+      OSError, SyntaxError, ValueError: if the file cannot be read or is no Python.
+    """
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    starts = np.cumsum([0, *(len(line) for line in lines)])
+    cuts = []
+    for node in ast.walk(ast.parse(text)):
+        text_node = _docstring(node)
+        if text_node is not None:
+            assert text_node.end_lineno is not None
+            assert text_node.end_col_offset is not None
+            places = (
+                (text_node.lineno, text_node.col_offset),
+                (text_node.end_lineno, text_node.end_col_offset),
+            )
+            # `ast` counts columns in bytes of UTF-8.
+            begin, end = (
+                starts[line - 1] + len(lines[line - 1].encode()[:column].decode()) for line, column in places
+            )
+            cuts.append((begin, end))
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            begin = starts[token.start[0] - 1] + token.start[1]
+            cuts.append((begin, begin + len(token.string)))
+    kept, at = [], 0
+    for begin, end in sorted(cuts):
+        kept.append(text[at:begin])
+        at = max(at, end)
+    code = "".join([*kept, text[at:]])
+    significant = "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
+    return hashlib.sha256(significant.encode()).hexdigest()
+
+
+def _docstring(node: ast.AST) -> ast.expr | None:
+    """The docstring of a module, class or function."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    first = node.body[0] if node.body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return first.value if isinstance(first.value.value, str) else None
+    return None
+
+
+def data_fingerprint(source: Source) -> dict[str, Any]:
+    """What identifies a source's data: every array on the device, and the source's own fingerprint.
+
+    >>> from gan_jax.data.toy import from_toy, ring
+    >>> list(data_fingerprint(from_toy(ring(), batch_size=4, seed=3)).values())[0].partition(" sha256:")[0]
+    'uint32[]'
+    """
+    found = {
+        jax.tree_util.keystr(path, simple=True, separator=".") or "data": described(np.asarray(array))
+        for path, array in jax.tree.leaves_with_path(source.device_data)
+    }
+    return found | (dict(source.fingerprint()) if source.fingerprint is not None else {})
+
+
+def described(array: np.ndarray) -> str:
+    """An array as `uint8[1797, 8, 8, 1] sha256:...`."""
+    digest = hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+    return f"{array.dtype}{list(array.shape)} sha256:{digest}"

@@ -1,0 +1,166 @@
+"""Opens work directories that somebody has prepared: nothing outside is touched, no code of theirs is run, and the
+terminal is sent nothing but text.
+
+    python -m tests.stress.hostile --times=40
+
+Each is a good run with a few of: links for parts, steps, files of steps and temporary names; code beside the
+configuration; escape sequences in names and values; values of other types; pipes for files. It is launched in every
+mode: it ends by itself, with 0 or one line.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from tests.stress.record import record
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+MODES = ("train", "sample", "describe", "replay", "evaluate")
+TINY = (
+    "--config=ring",
+    "--config.rounds=4",
+    "--config.batch_size=8",
+    "--config.latent=2",
+    "--config.checkpoint_every=2",
+)
+VALUES = (
+    "\x1b]0;owned\x07",
+    "\x1b[2J\u202e",
+    [],
+    {},
+    -1,
+    2**40,
+    True,
+    None,
+    0.5,
+    "~nobody-of-this-name/x",
+    ["a"],
+)
+
+
+def launch(*arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=environment, check=False)
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def replaced(path, make):
+    """Something else where a file or a folder lies, or nothing does."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path)
+
+
+def link_part(rng, run, outside):
+    part = rng.choice(
+        ["checkpoints", "samples", "tensorboard", "profile", "metrics.jsonl", "config.json", ".lock"]
+    )
+    replaced(run / part, lambda path: path.symlink_to(outside / part))
+
+
+def link_step(rng, run, outside):
+    step = rng.choice(["2", "4", "9", "2/manifest.json", "4/state", "4/amendment.json"])
+    replaced(run / "checkpoints" / step, lambda path: path.symlink_to(outside / "checkpoints" / step))
+
+
+def link_temporary(rng, run, outside):
+    name = rng.choice(["config.json", "evaluation.json", "replay.jsonl"])
+    for pid in range(1, 400):
+        (run / f".{name}.{pid}.tmp").symlink_to(outside / "config.json")
+
+
+def pipe(rng, run, outside):
+    name = rng.choice(["config.json", "metrics.jsonl", "checkpoints/4/manifest.json"])
+    replaced(run / name, os.mkfifo)
+
+
+def edit(rng, run, change):
+    try:
+        saved = json.loads((run / "config.json").read_text()) if (run / "config.json").is_file() else None
+    except ValueError:
+        return
+    if isinstance(saved, dict) and not (run / "config.json").is_symlink():
+        change(saved)
+        (run / "config.json").write_text(json.dumps(saved))
+
+
+def other_value(rng, run, outside):
+    def change(saved):
+        fields = saved if rng.random() < 0.3 else saved.get("config")
+        if isinstance(fields, dict) and fields:
+            fields[rng.choice(sorted(fields))] = rng.choice(VALUES)
+
+    edit(rng, run, change)
+
+
+def code(rng, run, outside):
+    evil = run / "evil.py"
+    evil.write_text(
+        f"import pathlib\npathlib.Path({str(outside / 'ran')!r}).touch()\n"
+        "from experiments.ring import get_config, build\n"
+    )
+    name = rng.choice([str(evil), "evil.py", "./evil.py", "experiments/../evil.py", "evil\x1b[2J.py"])
+    edit(rng, run, lambda saved: saved.update(experiment=name))
+
+
+KINDS = (link_part, link_step, link_temporary, pipe, other_value, other_value, code)
+
+
+def attack(good, folder, rng):
+    """One prepared work directory and one launch.
+
+    Raises:
+      AssertionError: if it had an effect.
+    """
+    run, outside = folder / "run\x1b[2J", folder / "outside"
+    shutil.copytree(good, run)
+    shutil.copytree(good, outside)
+    kinds = rng.sample(KINDS, rng.randint(1, 3))
+    for kind in kinds:
+        kind(rng, run, outside)
+    before, mode = content(outside), rng.choice(MODES)
+    done = launch(f"--mode={mode}", f"--workdir={run}", "--num_samples=8", cwd=rng.choice([ROOT, run]))
+    what = f"{[kind.__name__ for kind in kinds]}, {mode}: {done.returncode}, {done.stderr.decode()[-600:]}"
+    assert content(outside) == before, what
+    assert done.returncode in (0, 2), what
+    assert b"Traceback" not in done.stderr, what
+    assert not {b"\x1b", b"\x07"} & {bytes([byte]) for byte in done.stdout + done.stderr}, what
+    return done.returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--times", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rng, refused = random.Random(given.seed), 0
+    with tempfile.TemporaryDirectory() as folder:
+        good = pathlib.Path(folder) / "good"
+        first = launch(*TINY, f"--workdir={good}")
+        assert first.returncode == 0, first.stderr.decode()
+        for number in range(given.times):
+            place = pathlib.Path(folder) / str(number)
+            place.mkdir()
+            refused += attack(good, place, rng) != 0
+            shutil.rmtree(place)
+    found = {"work directories": given.times, "refused in a line": refused, "with an effect": 0}
+    print(json.dumps(found))
+    record("hostile", "work directories", found, "python -m tests.stress.hostile")
+
+
+if __name__ == "__main__":
+    main()

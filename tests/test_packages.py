@@ -1,0 +1,59 @@
+"""The source distribution and the wheel: what is in them works from them."""
+
+import pathlib
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run(*command, cwd):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.full
+def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_is(tmp_path):
+    """Sources are packed from what git tracks, the wheel from the sources; both are used from an empty folder."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")[:-1]
+    for name in tracked:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_bytes((ROOT / name).read_bytes())
+    run(sys.executable, "-m", "venv", tmp_path / "builder", cwd=tmp_path)
+    builder = tmp_path / "builder" / "bin" / "python"
+    run(builder, "-m", "pip", "install", "-q", "setuptools>=77", cwd=tmp_path)
+    build = "from setuptools import build_meta as b; b.build_{}('.')"
+    run(builder, "-c", build.format("sdist"), cwd=checkout)
+    (sdist,) = (path.name for path in checkout.glob("*.tar.gz"))
+    with tarfile.open(checkout / sdist) as packed:
+        packed.extractall(tmp_path, filter="data")
+    sources = tmp_path / sdist.removesuffix(".tar.gz")
+    assert {"launch.py", "experiments", "tests", "README.md", "LICENSE"} <= {
+        p.name for p in sources.iterdir()
+    }
+    run(builder, "-c", build.format("wheel"), cwd=sources)
+    (wheel,) = (path.name for path in sources.glob("*.whl"))
+    with zipfile.ZipFile(sources / wheel) as packed:
+        packed.extractall(tmp_path / "installed")
+    ours = {name for name in tracked if name.startswith("gan_jax/")}
+    found = {
+        str(p.relative_to(tmp_path / "installed")) for p in (tmp_path / "installed").rglob("*") if p.is_file()
+    }
+    assert ours <= found
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); import gan_jax; print(gan_jax.__file__);"
+        "from gan_jax.metrics.classifier import load_classifier; import pathlib;"
+        "load_classifier(pathlib.Path(gan_jax.__file__).parent / 'metrics/weights/digits.npz')"
+    )
+    assert str(tmp_path / "installed") in run(sys.executable, "-P", "-c", code, cwd=empty)
+    run(sys.executable, sources / "launch.py", "--config.rounds=2", f"--workdir={empty / 'run'}", cwd=empty)
+    assert (empty / "run" / "checkpoints" / "2").exists()

@@ -140,7 +140,7 @@ COUPLED = {
 
 
 @pytest.mark.parametrize("name", PER_EXAMPLE)
-def test_rows_that_are_apart(name):
+def test_rows_that_are_independent(name):
     assert is_per_example(PER_EXAMPLE[name], X)
 
 
@@ -264,7 +264,7 @@ def test_labels_are_examples(function):
     assert is_per_example(function, X, LABELS, argnums=(0, 1))
 
 
-def test_labels_alone_and_together():
+def test_labels_with_and_without_other_conditions():
     assert rows(lambda x, y: W[y] + 0 * x[:, :3], X, LABELS, argnums=1) == EACH
     assert rows(lambda x, y: W[y[::-1]], X, LABELS, argnums=1) == [8, 4, 2, 1]
     assert rows(lambda x, y: x[y], X, LABELS, argnums=1) == EACH

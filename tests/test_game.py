@@ -29,7 +29,7 @@ def build(**changes):
     return Game(**{**options, **changes})
 
 
-def test_a_right_game_is_built_in_the_objectives_order_with_its_roles():
+def test_a_game_has_the_objectives_order_and_roles():
     game = build(players=dict(reversed(players().items())))
     assert list(game.players) == ["critic", "generator"]
     assert game.players["critic"].role == CriticRole()

@@ -104,7 +104,7 @@ def test_features_keep_the_extractors_numbers():
     np.testing.assert_array_equal(metrics.extract(counts, images).features - 2**24, [[0], [1], [2]])
 
 
-def test_points_are_compared_in_their_own_dtype():
+def test_points_are_compared_in_their_dtype():
     x, y = (side.astype(np.float64) for side in integers(np.int64))
     compare = scoring.against(x, split="points", which=("frechet",))
     assert compare(y).values["frechet"] == pytest.approx(metrics.frechet_distance(x - OFFSET, y - OFFSET))

@@ -173,7 +173,7 @@ def test_two_processes_get_the_same_moments_in_float64():
 
 
 @pytest.mark.parametrize("method", ["full", "linear"])
-def test_the_interval_covers_and_the_value_alone_does_not(method, monkeypatch):
+def test_the_interval_covers_although_the_value_is_biased(method, monkeypatch):
     """Normal sets in four dimensions, a shift of 1: the truth is 1; nominal 90 %, 100 repetitions."""
     monkeypatch.setattr("gan_jax.metrics.frechet._CHEAP_DRAWS", 300)
     rng = np.random.default_rng(4)

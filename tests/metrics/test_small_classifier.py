@@ -15,8 +15,8 @@ def test_the_stored_classifiers_read_their_held_out_images(name, least):
     arrays = data.load(name)
     order = np.random.default_rng(0).permutation(len(arrays["x"]))
     held_out = order[: round(0.2 * len(order))]
-    seen = metrics.classify(stored, arrays["x"][held_out])
-    accuracy = (seen == arrays["y"][held_out]).mean()
+    classes = metrics.classify(stored, arrays["x"][held_out])
+    accuracy = (classes == arrays["y"][held_out]).mean()
     assert accuracy > least
     assert accuracy == pytest.approx(stored.details["held_out_accuracy"], abs=1e-3)
     assert (WEIGHTS / f"{name}.npz").stat().st_size < 1_000_000
@@ -47,11 +47,11 @@ def test_stacked_digits_count_the_classifiers_combinations():
     assert found["samples"] == 200
     assert abs(found["modes_covered"] - truth["modes_covered"]) <= 6
     assert found["reverse_kl"] == pytest.approx(truth["reverse_kl"], abs=0.05)
-    one = metrics.stacked_digit_statistics(
+    single = metrics.stacked_digit_statistics(
         np.repeat(stacked[:1], 4, axis=0), metrics.classifier_for("mnist5k")
     )
-    assert one["modes_covered"] == 1
-    assert one["reverse_kl"] == pytest.approx(np.log(1000))
+    assert single["modes_covered"] == 1
+    assert single["reverse_kl"] == pytest.approx(np.log(1000))
 
 
 def test_bad_input_is_named(tmp_path):

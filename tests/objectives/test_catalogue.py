@@ -18,7 +18,7 @@ def test_the_page_is_not_stale():
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_has_a_formula_a_source_and_a_test_of_its_own(name):
+def test_every_objective_has_a_formula_a_source_and_a_test(name):
     section = page.section(name)
     assert "arXiv:" in section
     assert page.importing_tests(name), f"no test imports {name}"

@@ -22,7 +22,7 @@ def channel_programs(x):
 
 @pytest.mark.parametrize("function", [kernel_programs, channel_programs])
 def test_barriers_stay_in_programs_for_a_cpu(function):
-    """Without them XLA computes tanh anew for each entry that it transposes."""
+    """Without them XLA computes tanh again for each entry that it transposes."""
     x = jnp.ones((4, 8, 8, 16))
     kept = jax.jit(function, compiler_options=compiler_options()).lower(x).compile().as_text()
     assert "opt-barrier(" in kept

@@ -141,7 +141,7 @@ def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_
 
 
 def test_what_is_not_finite_names_its_seed(tmp_path):
-    """The critic's loss of the second seed is made NaN from round 3 on: its key tells it apart."""
+    """The critic's loss of the second seed is NaN from round 3 on; it is recognised by its key."""
     bad = several_seeds(rounds=8, log_every=4)
     base = bad.game.objective
     marked = jax.random.key_data(jax.random.key(4))

@@ -490,7 +490,7 @@ def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_pa
     loop.train(logging_fields(rounds=9), Workdir(tmp_path / "cut"), log=quiet)
     capsys.readouterr()
     loop.train(logging_fields(), Workdir(tmp_path / "cut"), log=quiet)
-    assert "Alarm" not in capsys.readouterr().err, "it was told by the first launch"
+    assert "Alarm" not in capsys.readouterr().err, "the first launch showed it"
     complete, cut = (
         [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(Workdir(tmp_path / name))]
         for name in ("whole", "cut")

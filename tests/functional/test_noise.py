@@ -1,4 +1,4 @@
-"""Instance noise: unit variance, the stated bounds, a schedule of its own."""
+"""Instance noise: unit variance, the stated bounds, and a schedule."""
 
 import jax
 import jax.numpy as jnp

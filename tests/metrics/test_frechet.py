@@ -240,7 +240,7 @@ def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2, 600, 256))
     assert frechet_interval(x, y) == frechet_interval(x, y, method="linear")
-    scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues are 1e10 apart
+    scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues differ by a factor of 1e10
     assert frechet_interval(scaled, scaled + 1, method="linear").value == pytest.approx(3.0, rel=1e-3)
     singular = np.pad(rng.normal(size=(50, 2)), ((0, 0), (0, 1)))
     with pytest.raises(ValueError, match="use method='full'"):

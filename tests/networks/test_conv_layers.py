@@ -36,7 +36,7 @@ def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
 
 @pytest.mark.parametrize("kernel", [1, 3, (5, 3)])
 @pytest.mark.parametrize(
-    ("fused", "apart"),
+    ("fused", "unfused"),
     [
         (UpsampleConv, lambda layer: lambda params, x: layer.apply(params, upsample(x))),
         (ConvMeanPool, lambda layer: lambda params, x: downsample(layer.apply(params, x))),

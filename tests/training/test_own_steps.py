@@ -1,4 +1,4 @@
-"""Terms with an optimiser step of their own: lazy regularisation as StyleGAN2 has it."""
+"""Terms with a separate optimiser step: lazy regularisation as in StyleGAN2."""
 
 import jax
 import jax.numpy as jnp

@@ -60,7 +60,7 @@ def test_features_extracted_once_give_the_same_scores(digits):
         metrics.image_scores(kept, fake, extractor).values
         == metrics.image_scores(real, fake, extractor).values
     )
-    with pytest.raises(ValueError, match="features by 'classifier of digits'"):
+    with pytest.raises(ValueError, match="features are those of 'classifier of digits'"):
         metrics.image_scores(kept, fake, metrics.pixels())
 
 
@@ -124,7 +124,7 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
         (np.zeros((5, 3, 16, 16)), r"may be \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
         (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
         (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
-        (FLOATS * 1.0011, r"lie in \[-1, 1\], these in \[-1\.0011, 1\.0011\]"),
+        (FLOATS * 1.0011, r"must lie in \[-1, 1\], but these lie in \[-1\.0011, 1\.0011\]"),
         (FLOATS * 1e39, "images: numbers of magnitude up to 1e\\+39, beyond the range of float32"),
         (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),

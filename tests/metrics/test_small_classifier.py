@@ -57,7 +57,7 @@ def test_stacked_digits_count_the_classifiers_combinations():
 def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="Labels must be integers"):
         metrics.train_classifier(np.zeros((300, 8, 8, 1), np.uint8), np.zeros(299, int), name="x")
-    with pytest.raises(ValueError, match="128 images or more"):
+    with pytest.raises(ValueError, match="at least 128 images"):
         metrics.train_classifier(np.zeros((100, 8, 8, 1), np.uint8), np.zeros(100, int), name="x")
     with pytest.raises(ValueError, match="There is no file"):
         metrics.load_classifier(tmp_path / "none.npz")

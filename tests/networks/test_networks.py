@@ -337,7 +337,7 @@ def test_the_clipping_studys_critic_has_twelve_layers():
 
 
 def test_residual_layers_need_one_width():
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(ValueError, match="equal widths"):
         shapes(MLPCritic(widths=(4, 5), residual=True), images(4))
 
 

@@ -168,7 +168,7 @@ def test_bytes_and_floats_of_one_range_are_compared_as_they_are(digits):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\], .* multiply by 255"),
+        ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\] .* multiply by 255"),
         (FLOATS > 0, "images: boolean images are converted to 0 \\(black\\) and 255"),
         ((FLOATS + 1) / 2, r"images: float images in \[0, 1\] have no value below 0.*2 x - 1"),
         (((FLOATS + 1) / 4 + 0.1).astype(np.float16), r"images: float images in \[0\.1, 0\.6\]"),

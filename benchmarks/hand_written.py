@@ -160,7 +160,7 @@ def distances(x: Array, y: Array) -> Array:
 
 
 def rational_quadratic(x: Array, y: Array) -> Array:
-    """The sum of (1 + d^2 / 2a)^-a for a of .2, .5, 1, 2 and 5; real powers are slow, so only .2 takes one."""
+    """The sum of (1 + d^2 / 2a)^-a for a of .2, .5, 1, 2 and 5, with fast forms of the powers."""
     squared = squared_distances(x, y)
     a02, a05, a1, a2, a5 = (1 + squared / (2 * a) for a in (0.2, 0.5, 1.0, 2.0, 5.0))
     return jnp.exp(-0.2 * jnp.log(a02)) + jax.lax.rsqrt(a05) + 1 / a1 + 1 / a2**2 + 1 / a5**5
@@ -373,7 +373,7 @@ def cycle_generator(
     return loss
 
 
-# --- all objectives --------------------------------------------------------------------------------------------
+# --- all objectives -----------------------------------------------------------------------------------------
 
 GAN = score_losses(MINIMAX, lambda r, f: -softplus(f))
 NON_SATURATING = score_losses(MINIMAX, lambda r, f: softplus(-f))

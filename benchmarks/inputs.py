@@ -6,7 +6,7 @@
 `digits` is the default experiment, `images` a DCGAN of width 16 on 60,000 grey images on the device, `stream` the
 same with the images left on disk. The bar is 1 / 1.05 of the constant batch's rate. `load` times 60,000 images of
 `tfds:fashion_mnist` to the device in processes of their own, with an empty cache (bar: 15 s) and from the cache
-(1 s); it is left out where that data set is not prepared.
+(1 s); it is left out if that data set is not available.
 """
 
 from __future__ import annotations

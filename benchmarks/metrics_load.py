@@ -8,7 +8,7 @@ Every measurement runs in a process of its own; the memory is that process's pea
 Processor seconds stand beside the wall's, and what else the machine did; a run beside other load is not judged.
 The other Frechet distance is pytorch-fid's computation (numpy's covariance, scipy's matrix root), the other PRDC
 is the `prdc` package. `wasserstein` is solved by POT (the `metrics` extra), `wasserstein_assignment` by scipy, as
-it is where POT is not installed. The bootstrap of 50,000 x 2,048 features is stated apart: its limit is our own.
+it is where POT is not installed. The bootstrap of 50,000 x 2,048 features has a limit set by this project.
 """
 
 from __future__ import annotations

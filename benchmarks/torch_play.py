@@ -167,7 +167,7 @@ def parameter_counts(game: Any) -> dict[str, int]:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Adds up PyTorch's own counts; its `FlopCounterMode` cannot look into `torch.autograd.grad`."""
+    """Sums the counts of PyTorch's operations; its `FlopCounterMode` ignores `torch.autograd.grad`."""
 
     total = 0
 

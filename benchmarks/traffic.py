@@ -61,10 +61,10 @@ class Machine:
     """Published figures of one device.
 
     Attributes:
-      flops: a second, bf16.
-      group_bandwidth: bytes a second that it sends to the others of its group.
-      group: how many those are.
-      outer_bandwidth: bytes a second that it sends out of the group.
+      flops: bf16 operations per second.
+      group_bandwidth: the bytes per second that it sends to other devices of its group.
+      group: the number of devices in a group.
+      outer_bandwidth: the bytes per second that it sends to other groups.
     """
 
     name: str
@@ -74,16 +74,11 @@ class Machine:
     outer_bandwidth: float
 
     def seconds(self, size: float, devices: int) -> float:
-        """To all-reduce `size` bytes: within the groups, and each device its share between them."""
+        """The time to all-reduce `size` bytes: within groups, then between them with a part for each device."""
         inside, groups = min(devices, self.group), max(1, devices // self.group)
-        return (
-            2
-            * size
-            * (
-                (inside - 1) / inside / self.group_bandwidth
-                + (groups - 1) / groups / inside / self.outer_bandwidth
-            )
-        )
+        within = (inside - 1) / inside / self.group_bandwidth
+        between = (groups - 1) / groups / inside / self.outer_bandwidth
+        return 2 * size * (within + between)
 
 
 MACHINES = (
@@ -134,7 +129,7 @@ def pairs() -> list[Pair]:
 
 
 def lower_turn(pair: Pair, turn: Turn, devices: int) -> Any:
-    """The lowered program of one round of this turn alone, on so many devices."""
+    """The lowered program of a round of only this turn, on this number of devices."""
     layout = make_layout("jit", jax.devices()[:devices])
     state = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0)))
     replicated, sharded = layout.replicated, NamedSharding(layout.mesh, PartitionSpec(None, "data"))
@@ -148,7 +143,7 @@ def lower_turn(pair: Pair, turn: Turn, devices: int) -> Any:
 
 
 def collectives(program: str) -> tuple[collections.Counter[str], int]:
-    """How many collectives of each kind a compiled program has, and the bytes that they hand over."""
+    """The number of collectives of each kind in a compiled program, and the bytes that they transfer."""
     counts: collections.Counter[str] = collections.Counter()
     size = 0
     for shapes, kind in _COLLECTIVE.findall(program):

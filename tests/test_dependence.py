@@ -89,7 +89,7 @@ PER_EXAMPLE = {
     ),
     "reversed scan over rows": lambda x: lax.scan(lambda h, r: (h, r + h), jnp.ones(6), x, reverse=True)[1],
     "counted loop": lambda x: lax.fori_loop(0, 5, lambda i, h: jnp.tanh(h) + i, x),
-    "while of its own counter": lambda x: lax.while_loop(
+    "while with a separate counter": lambda x: lax.while_loop(
         lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, x)
     )[1],
     "cond of a constant": lambda x: lax.cond(jnp.sum(W) > 0, jnp.sin, jnp.cos, x),
@@ -140,7 +140,7 @@ COUPLED = {
 
 
 @pytest.mark.parametrize("name", PER_EXAMPLE)
-def test_rows_that_are_apart(name):
+def test_rows_that_are_independent(name):
     assert is_per_example(PER_EXAMPLE[name], X)
 
 
@@ -237,7 +237,7 @@ def test_sets_of_image_operations(function, expected):
 
 
 def test_groups_of_features_are_followed():
-    """Examples laid out as channels stay apart in a depthwise convolution and mix in a full one."""
+    """Examples laid out as channels stay independent in a depthwise convolution and mix in a full one."""
     depthwise = functools.partial(conv, w=KERNEL[:, :, :1], feature_group_count=4)
 
     def by_channel(function, x):
@@ -264,7 +264,7 @@ def test_labels_are_examples(function):
     assert is_per_example(function, X, LABELS, argnums=(0, 1))
 
 
-def test_labels_alone_and_together():
+def test_labels_with_and_without_other_conditions():
     assert rows(lambda x, y: W[y] + 0 * x[:, :3], X, LABELS, argnums=1) == EACH
     assert rows(lambda x, y: W[y[::-1]], X, LABELS, argnums=1) == [8, 4, 2, 1]
     assert rows(lambda x, y: x[y], X, LABELS, argnums=1) == EACH

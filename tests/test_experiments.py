@@ -315,7 +315,7 @@ def test_zero_centred_takes_gamma_from_r1():
         ("ring", {"microbatches": 2, "objective": "began"}, "['critic'] keep objective state"),
         ("ring", {"microbatches": 3}, "cannot be split into 3 microbatches"),
         ("ring", {"ema": 1.0}, "must lie in [0, 1), got ema=1.0."),
-        ("ring", {"objective": "zero_centred", "r1": 0.0}, "zero_centred without a penalty"),
+        ("ring", {"objective": "zero_centred", "r1": 0.0}, "zero_centred needs a penalty"),
         ("ring", {"diagnostics": "helth"}, "Unknown diagnostic 'helth' (did you mean 'health'?)"),
         ("ring", {"keep_best": "modes_covered"}, "set evaluate_every"),
         ("digits", {"microbatches": 2}, "['generator'] couple their batch"),

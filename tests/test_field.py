@@ -1,5 +1,8 @@
 """The gradient field and its modifiers against derivatives of small games written out by hand."""
 
+import operator
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +88,7 @@ def test_corrections_use_everyone_and_return_the_turns_player(name):
     np.testing.assert_allclose(evaluate(field, turn("x")), expected[:1], rtol=1e-5)
 
 
-def test_extragradient_on_one_players_turn_looks_ahead_for_that_player_only():
+def test_extragradient_on_a_single_players_turn_extrapolates_that_player_only():
     ahead = POINT - H * np.array([V[0], 0.0])
     np.testing.assert_allclose(evaluate(fields.extragradient(), turn("x")), (JACOBIAN @ ahead)[:1], rtol=1e-5)
 
@@ -115,7 +118,7 @@ def test_runge_kutta_has_two_orders():
         fields.runge_kutta(3)
 
 
-def test_plain_field_differentiates_each_loss_by_its_own_player_only():
+def test_plain_field_differentiates_each_loss_by_its_player_only():
     """The minimax generator's loss is minus the fake part of the critic's: each sees only its own gradient."""
     game = dirac_game(gan(PRIOR), lr=0.1, schedule=simultaneous())
     state = helpers.dirac_train_state(jnp.array(0.8), jnp.array(0.6))
@@ -146,18 +149,16 @@ def test_replica_mean_is_the_mean_of_the_replicas_fields():
         return grads, {n: (a.model_state, a.metrics) for n, a in out.items()}, latents
 
     *found, latents = jax.pmap(replica, axis_name="data", devices=jax.devices()[:4])(batches)
-    each = [single(jax.tree.map(lambda x, i=i: x[i], batches), i) for i in range(4)]
+    each = [single(jax.tree.map(operator.itemgetter(i), batches), i) for i in range(4)]
     expected = jax.tree.map(lambda *parts: np.mean(np.stack(parts), 0), *each)
     for replica_index in range(4):
-        jax.tree.map(
-            lambda f, e, i=replica_index: np.testing.assert_allclose(f[i], e, rtol=1e-5, atol=1e-7),
-            tuple(found),
-            expected,
+        chex.assert_trees_all_close(
+            jax.tree.map(operator.itemgetter(replica_index), tuple(found)), expected, rtol=1e-5, atol=1e-7
         )
     assert len(np.unique(np.asarray(latents).reshape(4, -1), axis=0)) == 4
 
 
-def test_unrolling_under_replica_mean_is_the_whole_batchs_gradient():
+def test_unrolling_under_replica_mean_is_the_full_batchs_gradient():
     """The looked-ahead critic steps along all replicas' mean, and the generator's gradient runs through it: the
     result is that of one device with the whole batch. Nothing here is random, so the keys do not matter."""
 
@@ -180,7 +181,7 @@ def test_unrolling_under_replica_mean_is_the_whole_batchs_gradient():
     assert not np.allclose(found, players["generator"].params)
 
 
-def test_mean_over_replicas_leaves_integers_alone():
+def test_mean_over_replicas_does_not_change_integers():
     def replica(x):
         return fields.mean_over_replicas({"count": jnp.int32(3), "x": x})
 

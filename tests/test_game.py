@@ -29,7 +29,7 @@ def build(**changes):
     return Game(**{**options, **changes})
 
 
-def test_a_right_game_is_built_in_the_objectives_order_with_its_roles():
+def test_a_game_has_the_objectives_order_and_roles():
     game = build(players=dict(reversed(players().items())))
     assert list(game.players) == ["critic", "generator"]
     assert game.players["critic"].role == CriticRole()
@@ -51,7 +51,7 @@ def test_a_game_is_hashed_by_identity():
             r"players are given for \['critic', 'encoder', 'generator'\]",
         ),
         ({"schedule": (turn("critic"), turn("discriminator"))}, r"A turn names \['discriminator'\]"),
-        ({"schedule": ()}, "one turn or more"),
+        ({"schedule": ()}, "at least one turn"),
         ({"schedule": ("critic", "generator")}, r"a tuple of turns.*got 'critic'"),
         ({"schedule": (turn("critic", fresh=False),)}, "must be fresh"),
         ({"phases": ((lambda step: True, (turn("encoder"),)),)}, r"A turn names \['encoder'\]"),

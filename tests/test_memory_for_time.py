@@ -1,5 +1,8 @@
 """Microbatches and rematerialisation: the batch's own gradients, with less memory."""
 
+import functools
+import operator
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -38,7 +41,7 @@ def evaluated(objective, field, networks_=None, batch=None):
 
 
 @pytest.mark.parametrize("objective", [gan(PRIOR), full(zero_centred(PRIOR))], ids=["gan", "zero_centred"])
-def test_microbatches_give_the_batches_own_field(objective):
+def test_microbatches_give_the_field_of_the_batch(objective):
     """Gradients, statistics and metrics of 3 x 4 examples are those of 12; scores and latents stand in order."""
     whole, whole_aux = evaluated(objective, fields.gradient_field)
     parts, parts_aux = evaluated(objective, fields.accumulated(3))
@@ -110,21 +113,21 @@ def test_what_is_no_mean_over_microbatches_is_refused_unless_asked_for(why):
     assert set(grads) == set(BOTH.players)
 
 
-def test_a_game_is_refused_when_it_is_built():
+def test_a_wrong_game_is_refused_when_it_is_constructed():
     with pytest.raises(ValueError, match=r"\['critic'\] keep objective state"):
         helpers.game(began(PRIOR), networks_=cases.autoencoders(), field=fields.accumulated(2))
     with pytest.raises(ValueError, match="the field is not the plain gradient"):
         helpers.game(gan(PRIOR), field=fields.accumulated(2, field=fields.consensus(0.1)))
 
 
-def test_the_approximation_is_the_mean_of_single_fields_with_noise_of_their_own():
+def test_the_approximation_is_the_mean_of_single_fields_with_separate_noise():
     objective, batch = wgan_gp(PRIOR), helpers.batch(n=12)
     found, _ = evaluated(objective, fields.accumulated(3, approximate=True), batch=batch)
     game = helpers.game(objective)
     each = [
         fields.gradient_field(
             BOTH,
-            context(game, batch_=jax.tree.map(lambda x, i=i: x[i::3], batch)).with_key(
+            context(game, batch_=jax.tree.map(operator.itemgetter(slice(i, None, 3)), batch)).with_key(
                 jax.random.fold_in(context(game).turn_key, i)
             ),
         )[0]
@@ -164,6 +167,16 @@ def deep_game(wrap=lambda network: network, dtype=jnp.float32, widths=6 * (64,))
     )
 
 
+def critic_loss_at(game, players, batch, params):
+    moved = {**players, "critic": players["critic"]._replace(params=params)}
+    return game.objective.players["critic"].loss(context(game, moved, batch))[0]
+
+
+def residuals(loss, params):
+    """What the backward pass of a loss keeps."""
+    return jax.vjp(loss, params)[1]
+
+
 @pytest.mark.full
 def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_their_inputs():
     """What the critic's loss keeps for its backward pass: no activations, 6 layers of 64 x 512 and more."""
@@ -171,13 +184,9 @@ def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_th
     found = {}
     for name, game in {"kept": deep_game(), "again": deep_game(rematerialized)}.items():
         players = helpers.players_of(game)
-
-        def loss(params, game=game, players=players):
-            own = {**players, "critic": players["critic"]._replace(params=params)}
-            return game.objective.players["critic"].loss(context(game, own, batch))[0]
-
+        loss = functools.partial(critic_loss_at, game, players, batch)
         params = players["critic"].params
-        kept = jax.eval_shape(lambda p, loss=loss: jax.vjp(loss, p)[1], params)
+        kept = jax.eval_shape(functools.partial(residuals, loss), params)
         found[name] = jax.jit(jax.grad(loss))(params), sum(x.size for x in jax.tree.leaves(kept))
     chex.assert_trees_all_close(found["kept"][0], found["again"][0], rtol=1e-5, atol=1e-6)
     assert found["kept"][1] - found["again"][1] > 6 * 64 * 512

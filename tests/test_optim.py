@@ -29,7 +29,7 @@ class ClipParams(chex.TestCase):
         np.testing.assert_allclose(after["b"], -0.3, rtol=1e-6)
 
 
-def test_large_updates_inside_the_bound_are_left_alone():
+def test_large_updates_inside_the_bound_are_unchanged():
     """optax.clip(0.5) would cut this update of 0.9."""
     updates, _ = clip_params(0.5).update(jnp.array([0.9]), optax.EmptyState(), jnp.array([-0.45]))
     np.testing.assert_allclose(updates, [0.9], rtol=1e-6)

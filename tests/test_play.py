@@ -34,7 +34,7 @@ def test_the_others_stay_as_they_are():
     assert after["critic"].model_state["calls"] == before["critic"].model_state["calls"] + 2
 
 
-def test_diagnostics_see_before_and_after():
+def test_diagnostics_read_the_players_before_and_after():
     game = helpers.game(gan(PRIOR), lr=0.5)
 
     def moved(played):

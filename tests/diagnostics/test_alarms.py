@@ -41,7 +41,7 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_each_alarm_is_raised_by_its_own_trouble_and_when_it_comes(name):
+def test_each_alarm_is_raised_by_its_failure_when_it_occurs(name):
     found = look(TROUBLE[name])
     assert found == [[]] * (len(found) - 1) + [[name]]
 
@@ -79,7 +79,7 @@ def test_var_d_that_falls_below_that_of_the_data_is_a_collapse():
     assert found == [[], [], ["collapse"]]
 
 
-def test_samples_that_never_were_apart_have_five_logs_time():
+def test_samples_that_were_never_diverse_raise_an_alarm_after_five_logs():
     found = look(changing("critic/relative_spread", *[0.01] * 6))
     assert found == [[], [], [], [], ["collapse"], ["collapse"]]
 
@@ -89,7 +89,7 @@ def test_a_gradient_below_adams_epsilon_needs_no_history():
     assert look(changing("critic/gradient_norm", 1e-9)) == [[]], "a perfect critic's gradient may vanish"
 
 
-def test_every_generator_and_critic_is_watched_by_its_own_history():
+def test_every_generator_and_critic_is_compared_with_its_history():
     log = {
         f"{player}/{metric}": 0.9 for player in ("critic_a", "critic_b") for metric in ("relative_spread",)
     }

@@ -1,5 +1,7 @@
 """Scores against numbers made by hand, and divergences at their optimal critics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,11 +92,8 @@ def test_a_turn_reports_its_critics_scores_only():
     game = helpers.game(gan(PRIOR))
     both = [diagnostics.scores, diagnostics.health]
     for player, expected in (("critic", True), ("generator", False)):
-        _, metrics = jax.eval_shape(
-            lambda player=player: apply_turn(
-                turn(player), context(game, helpers.players_of(game), helpers.batch()), both
-            )
-        )
+        turn_context = context(game, helpers.players_of(game), helpers.batch())
+        _, metrics = jax.eval_shape(functools.partial(apply_turn, turn(player), turn_context, both))
         assert ("critic/jsd_estimate" in metrics) is expected
         assert f"{player}/gradient_norm" in metrics
 

@@ -52,7 +52,7 @@ def test_a_turn_costs_one_all_reduce_of_the_gradients_and_an_eighth_of_the_work(
     players = jax.eval_shape(lambda: init_state(game, jax.random.key(0))).players
     for player in game.players:
         program = programs.lowered(game, (turn(player),), DEVICES, batch)
-        whole, eight = program.cost_analysis()["flops"], program.compile(programs.UNOPTIMISED)
+        full, eight = program.cost_analysis()["flops"], program.compile(programs.UNOPTIMISED)
         text, parameters = eight.as_text(), parameter_count(players[player].params)
         allowed = EXEMPT.get(name, {}).get(player)
         if allowed is None:
@@ -62,11 +62,11 @@ def test_a_turn_costs_one_all_reduce_of_the_gradients_and_an_eighth_of_the_work(
         else:
             assert programs.collectives(text) <= collections.Counter(allowed), player
         # The optimiser's and the reduction's own work is the same on every device.
-        assert eight.cost_analysis()["flops"] < 1.5 * whole / DEVICES + 20 * parameters, player
+        assert eight.cost_analysis()["flops"] < 1.5 * full / DEVICES + 20 * parameters, player
 
 
 def test_every_exemption_is_of_an_objective():
     """A module that is gone, or a player it does not have, is no reason for an exemption."""
-    assert {(n, p) for n, of in EXEMPT.items() for p in of} <= {
+    assert {(n, p) for n, players in EXEMPT.items() for p in players} <= {
         (n, p) for n in EXEMPT if n in cases.MODULES for p in cases.game(n).players
     }

@@ -68,7 +68,7 @@ def play(parallelism, devices, rounds=3):
 
 
 @pytest.mark.full
-def test_divided_parameters_give_the_plain_result_in_a_quarter_of_the_memory():
+def test_sharded_parameters_give_the_plain_result_in_a_quarter_of_the_memory():
     plain, plain_metrics = play("jit", 1)
     state, metrics = play("data:2,fsdp:4", 8)
     for name, expected in plain.players.items():
@@ -85,13 +85,13 @@ def test_divided_parameters_give_the_plain_result_in_a_quarter_of_the_memory():
     assert len(large) == 2 * 2 + 1, "parameters and momenta of two players, one average"
     for x in large:
         assert {shard.data.shape for shard in x.addressable_shards} == {(WIDTH, WIDTH // 4)}
-    whole = sum(x.nbytes for x in jax.tree.leaves(state._replace(key=None)))
+    replicated = sum(x.nbytes for x in jax.tree.leaves(state._replace(key=None)))
     held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state._replace(key=None)))
-    assert held < 0.3 * whole
+    assert held < 0.3 * replicated
 
 
 @pytest.mark.full
-def test_a_divided_state_is_saved_and_restored_on_other_devices(tmp_path):
+def test_a_sharded_state_is_saved_and_restored_on_other_devices(tmp_path):
     """Large arrays go to disk in parts; four devices, then one, take up what eight have written, bit for bit."""
     eight, four = make_layout("fsdp"), make_layout("fsdp", jax.devices()[:4])
     state = eight.begin(begin, jax.random.key(0))
@@ -133,5 +133,5 @@ def test_other_meshes_are_refused(parallelism, said):
         ((), 8, PartitionSpec()),
     ],
 )
-def test_the_largest_dimension_that_divides_is_divided(shape, parts, spec):
+def test_the_largest_divisible_dimension_is_sharded(shape, parts, spec):
     assert sharded_spec(shape, parts) == spec

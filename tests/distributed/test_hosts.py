@@ -38,10 +38,10 @@ def start(count, *arguments):
     """`count` processes of one launch, a device each."""
     port = free_port()
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    together = ("launch.py", f"--config={EXPERIMENT}", f"--coordinator=127.0.0.1:{port}")
+    joint = ("launch.py", f"--config={EXPERIMENT}", f"--coordinator=127.0.0.1:{port}")
     return [
         subprocess.Popen(
-            [sys.executable, *together, f"--num_processes={count}", f"--process_id={i}", *arguments],
+            [sys.executable, *joint, f"--num_processes={count}", f"--process_id={i}", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -67,14 +67,14 @@ def launch(count, *arguments):
     return said
 
 
-def built(rounds):
+def make_experiment(rounds):
     config = hosts_experiment.get_config()
     config.rounds = rounds
     return hosts_experiment.build(config)
 
 
 def restored(workdir, step):
-    game = built(1).game
+    game = make_experiment(1).game
     target = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -91,7 +91,7 @@ def test_two_processes_then_four_play_the_run_of_one(tmp_path):
     arguments = (f"--workdir={workdir}", f"--config.notes={notes}")
     first = launch(2, *arguments, "--config.rounds=3")
     second = launch(4, *arguments, "--config.rounds=6")
-    single = loop.train(built(6), Workdir(tmp_path / "alone"), log=lambda line: None)
+    single = loop.train(make_experiment(6), Workdir(tmp_path / "alone"), log=lambda line: None)
 
     for place, (found, expected) in enumerate(
         zip(jax.tree.leaves(restored(workdir, 6)), jax.tree.leaves(jax.device_get(single)), strict=True)
@@ -136,7 +136,7 @@ def test_a_lost_process_ends_the_others_and_is_named(tmp_path):
     processes = start(2, *arguments)
     wait_for(tmp_path / "checkpoints" / "20" / "manifest.json", processes)
     with pytest.raises(WorkdirError, match="in use by process"):
-        loop.train(built(1), Workdir(tmp_path), log=lambda line: None)
+        loop.train(make_experiment(1), Workdir(tmp_path), log=lambda line: None)
     processes[1].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     codes, said = finish(processes, timeout=60)
@@ -186,7 +186,7 @@ def test_half_a_description_of_processes_is_refused(given, said):
         hosts.join(*given)
 
 
-def test_one_process_stays_alone(monkeypatch):
+def test_a_single_process_does_not_join_others(monkeypatch):
     """Whatever the environment says of a job; nothing is waited for."""
     monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **kwargs: pytest.fail("joined"))
     monkeypatch.setenv("SLURM_NTASKS", "4")
@@ -206,7 +206,7 @@ def test_processes_that_a_job_has_started_find_one_another(monkeypatch):
     assert called == [(None, None, None)]
 
 
-def test_the_processes_play_as_many_rounds_as_the_slowest_and_stop_together(monkeypatch):
+def test_the_processes_play_as_many_rounds_as_the_slowest_and_stop_at_the_same_round(monkeypatch):
     interrupt = Interrupt()
     monkeypatch.setattr(hosts, "agree", lambda *mine: np.array([mine, (3, 0)]))
     assert interrupt.agree(7) == (3, False)

@@ -1,4 +1,4 @@
-"""Many seeds in one program: each is its own run, told together and apart."""
+"""Many seeds in one program: each seed is the run of that seed, and logs hold means and single values."""
 
 import dataclasses
 import json
@@ -34,13 +34,13 @@ from tests.test_launch import launch_here
 SEEDS = 4
 
 
-def of_seed(seed, **changes):
+def single_seed(seed, **changes):
     return experiment(seed=seed, source=from_toy(toy.ring(), 8, seed=seed), **changes)
 
 
-def together(**changes):
+def several_seeds(**changes):
     extra_sources = tuple(from_toy(toy.ring(), 8, seed=3 + i) for i in range(1, SEEDS))
-    return dataclasses.replace(of_seed(3, **changes), extra_sources=extra_sources)
+    return dataclasses.replace(single_seed(3, **changes), extra_sources=extra_sources)
 
 
 @pytest.fixture(scope="module")
@@ -50,36 +50,36 @@ def runs(tmp_path_factory):
     devices = jax.devices()[:2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda: devices)
-        said = []
-        loop.train(together(rounds=10), Workdir(folder / "all"), log=said.append)
-        state = loop.train(together(rounds=20), Workdir(folder / "all"), log=said.append)
+        messages = []
+        loop.train(several_seeds(rounds=10), Workdir(folder / "all"), log=messages.append)
+        state = loop.train(several_seeds(rounds=20), Workdir(folder / "all"), log=messages.append)
         patch.setattr(jax, "devices", lambda: devices[:1])
-        single = loop.train(of_seed(5, rounds=20), Workdir(folder / "alone"), log=quiet)
-    return folder, state, single, said
+        single = loop.train(single_seed(5, rounds=20), Workdir(folder / "alone"), log=quiet)
+    return folder, state, single, messages
 
 
-def test_each_seed_is_its_own_run_bit_for_bit(runs):
-    _, state, single, said = runs
-    own = state_of(state, 2)
+def test_each_seed_equals_a_single_run_bit_for_bit(runs):
+    _, state, single, messages = runs
+    separate = state_of(state, 2)
     chex.assert_trees_all_equal(
-        jax.device_get((own.players, own.ema, own.step, own.cursor)),
+        jax.device_get((separate.players, separate.ema, separate.step, separate.cursor)),
         jax.device_get((single.players, single.ema, single.step, single.cursor)),
     )
-    np.testing.assert_array_equal(jax.random.key_data(own.key), jax.random.key_data(single.key))
+    np.testing.assert_array_equal(jax.random.key_data(separate.key), jax.random.key_data(single.key))
     kernel = state.players["critic"].params["trunk"]["Dense_0"]["kernel"]
     assert [shard.data.shape[0] for shard in kernel.addressable_shards] == [2, 2]
-    assert "Training 4 seeds, 2 on each of 2 devices, one after the other" in said[0]
+    assert "Training 4 seeds, 2 on each of 2 devices, one after the other" in messages[0]
 
 
-def test_metrics_are_means_intervals_and_each_seeds_own(runs):
+def test_metrics_are_means_intervals_and_each_seeds_values(runs):
     folder, *_ = runs
-    together_, single = (read_metrics(Workdir(folder / name)) for name in ("all", "alone"))
-    assert [line["step"] for line in together_] == [line["step"] for line in single] == [4, 8, 12, 16, 20]
-    for line, own in zip(together_, single, strict=True):
+    joint_lines, single = (read_metrics(Workdir(folder / name)) for name in ("all", "alone"))
+    assert [line["step"] for line in joint_lines] == [line["step"] for line in single] == [4, 8, 12, 16, 20]
+    for line, separate in zip(joint_lines, single, strict=True):
         for name in ("critic/loss", "generator/loss"):
             each = line[f"{name}/seeds"]
             assert len(each) == SEEDS
-            assert each[2] == pytest.approx(own[name], rel=1e-6)
+            assert each[2] == pytest.approx(separate[name], rel=1e-6)
             assert line[name] == pytest.approx(np.mean(each))
             low, high = stats.t.interval(0.95, SEEDS - 1, np.mean(each), stats.sem(each))
             assert line[f"{name}/interval"] == pytest.approx([low, high])
@@ -93,7 +93,7 @@ def test_every_seed_has_its_picture(runs):
 
 @pytest.mark.full
 def test_side_by_side_agrees_within_rounding():
-    game = together().game
+    game = several_seeds().game
     sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]
     layout = make_seeds_layout(sources, devices=jax.devices()[:1], side_by_side=True)
     source = layout.local_source(sources[0])
@@ -101,20 +101,22 @@ def test_side_by_side_agrees_within_rounding():
     state = layout.begin(make, [jax.random.key(seed) for seed in range(3)])
     host_batches = stack_rounds(source, 0, 2, 5, 5)
     state, metrics = layout.compile(game, source)(state, layout.place(source.device_data), host_batches, 5)
-    one = make_layout("jit", jax.devices()[:1])
+    single_layout = make_layout("jit", jax.devices()[:1])
     for seed in range(3):
-        single, own = one.compile(game, sources[seed])(
-            one.begin(make, jax.random.key(seed)),
-            one.place(sources[seed].device_data),
+        single, separate = single_layout.compile(game, sources[seed])(
+            single_layout.begin(make, jax.random.key(seed)),
+            single_layout.place(sources[seed].device_data),
             stack_rounds(sources[seed], 0, 2, 5, 5),
             5,
         )
         chex.assert_trees_all_close(state_of(state, seed).players, single.players, atol=1e-5, rtol=1e-4)
-        np.testing.assert_allclose(metrics["critic/loss"][:, seed], own["critic/loss"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            metrics["critic/loss"][:, seed], separate["critic/loss"], rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.full
-def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit():
+def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_bit():
     """Indices, augmentation and latents all depend on the seed; the images are kept once."""
     images = {"x": np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)}
     sources = [augmented(from_arrays(images, 8, seed=s), "flip", seed=s) for s in range(2)]
@@ -122,7 +124,7 @@ def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit()
         "critic": from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))),
         "generator": from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, 4))),
     }
-    game = dataclasses.replace(together().game, networks=networks)
+    game = dataclasses.replace(several_seeds().game, networks=networks)
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
     source = layout.local_source(sources[0])
@@ -131,29 +133,29 @@ def test_a_seed_on_convolutions_with_augmented_data_is_its_own_run_bit_for_bit()
     state, _ = layout.compile(game, source)(
         state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2
     )
-    one = make_layout("jit", jax.devices()[:1])
-    single, _ = one.compile(game, sources[1])(
-        one.begin(make, jax.random.key(1)),
-        one.place(sources[1].device_data),
+    single_layout = make_layout("jit", jax.devices()[:1])
+    single, _ = single_layout.compile(game, sources[1])(
+        single_layout.begin(make, jax.random.key(1)),
+        single_layout.place(sources[1].device_data),
         stack_rounds(sources[1], 0, 2, 2, 2),
         2,
     )
-    own = state_of(state, 1)
-    chex.assert_trees_all_equal(jax.device_get(own.players), jax.device_get(single.players))
+    separate = state_of(state, 1)
+    chex.assert_trees_all_equal(jax.device_get(separate.players), jax.device_get(single.players))
 
 
 @pytest.mark.full
 def test_what_is_not_finite_names_its_seed(tmp_path):
-    """The critic's loss of the second seed is made NaN from round 3 on: its key tells it apart."""
-    bad = together(rounds=8, log_every=4)
+    """The critic's loss of the second seed is NaN from round 3 on; it is recognised by its key."""
+    bad = several_seeds(rounds=8, log_every=4)
     base = bad.game.objective
     marked = jax.random.key_data(jax.random.key(4))
 
     def broken(context, output):
-        own = jax.random.key_data(
+        marked_key = jax.random.key_data(
             jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(marked), context.step), 0)
         )
-        hit = (context.step >= 3) & jnp.all(jax.random.key_data(context.turn_key) == own)
+        hit = (context.step >= 3) & jnp.all(jax.random.key_data(context.turn_key) == marked_key)
         return helpers.valued(output, jnp.where(hit, jnp.nan, output.value))
 
     objective = helpers.changed_loss(base, "critic", broken)
@@ -164,13 +166,13 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
 
 def test_an_alarm_is_of_the_seed_that_gave_it():
     """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
-    log = Log(together(), Interval(), None, None)
-    shares, said = np.array([0.1, 0.1, 0.99, 0.1]), []
-    line = log.alarms(summary({"critic/saturation": shares}), 40, said.append)
+    log = Log(several_seeds(), Interval(), None, None)
+    shares, messages = np.array([0.1, 0.1, 0.99, 0.1]), []
+    line = log.alarms(summary({"critic/saturation": shares}), 40, messages.append)
     text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."
     assert line == {"alarm/saturated_critic": text}
-    assert len(said) == 1
-    assert said[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
+    assert len(messages) == 1
+    assert messages[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
 
 
 def test_probes_are_compiled_once_for_each_seed(tmp_path):
@@ -180,7 +182,7 @@ def test_probes_are_compiled_once_for_each_seed(tmp_path):
         traced.append(True)
         return {"critic/probe": jnp.mean(batch["x"])}
 
-    loop.train(together(rounds=12, probes=[probe]), Workdir(tmp_path), log=quiet)
+    loop.train(several_seeds(rounds=12, probes=[probe]), Workdir(tmp_path), log=quiet)
     lines = read_metrics(Workdir(tmp_path))
     assert [len(line["critic/probe/seeds"]) for line in lines] == [SEEDS] * 3
     assert len(traced) == SEEDS
@@ -202,9 +204,9 @@ def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_pat
     (found,) = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
     assert "round 20, raw, mean of 2 seeds" in out
     assert found["seeds"] == [0, 1]
-    own = [one["samples"]["raw"]["mean"] for one in found["each"]]
-    assert own[0] != own[1]
-    assert found["samples"]["raw"]["mean"] == pytest.approx(np.mean(own))
+    separate = [result["samples"]["raw"]["mean"] for result in found["each"]]
+    assert separate[0] != separate[1]
+    assert found["samples"]["raw"]["mean"] == pytest.approx(np.mean(separate))
     launched("--mode=sample", "--num_samples=5")
     drawn = [np.load(tmp_path / "samples" / f"sampled_00000020_seed_{seed}.npz")["x"] for seed in (0, 1)]
     assert drawn[0].shape == drawn[1].shape == (5, 2)
@@ -225,20 +227,20 @@ def test_evaluations_are_combined():
     both = combined(each)
     assert both["samples"]["raw"]["frechet"] == both["players"]["critic/loss"] == 1.5
     assert both["seeds"] == [0, 1]
-    assert [one["samples"]["raw"]["frechet"] for one in both["each"]] == [1.0, 2.0]
+    assert [single_layout["samples"]["raw"]["frechet"] for single_layout in both["each"]] == [1.0, 2.0]
     expected = stats.t.interval(0.95, 1, 1.5, stats.sem([1.0, 2.0]))
     assert both["intervals"]["samples"]["raw"]["frechet"] == pytest.approx(expected)
     json.dumps(both)
 
 
 def test_summary_of_vectors_is_element_by_element():
-    told = summary({"share": np.array([[0.0, 1.0], [1.0, 1.0]])})
-    assert told["share"] == [0.5, 1.0]
-    assert told["share/seeds"] == [[0.0, 1.0], [1.0, 1.0]]
-    np.testing.assert_allclose(np.array(told["share/interval"])[:, 1], 1.0)
+    line = summary({"share": np.array([[0.0, 1.0], [1.0, 1.0]])})
+    assert line["share"] == [0.5, 1.0]
+    assert line["share/seeds"] == [[0.0, 1.0], [1.0, 1.0]]
+    np.testing.assert_allclose(np.array(line["share/interval"])[:, 1], 1.0)
 
 
-def test_what_cannot_be_trained_together_is_refused():
+def test_seeds_that_cannot_be_stacked_are_refused():
     class Iterator:
         def __next__(self):
             return {"x": np.zeros((2, 1))}
@@ -255,7 +257,7 @@ def test_what_cannot_be_trained_together_is_refused():
     with pytest.raises(LayoutError, match="same shapes"):
         make_seeds_layout([a, b])
     with pytest.raises(ExperimentError, match="parallelism=jit, got 'pmap'"):
-        together(parallelism="pmap")
+        several_seeds(parallelism="pmap")
 
 
 def test_one_line_of_the_log_has_no_seeds_of_a_single_run(runs):

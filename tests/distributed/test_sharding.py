@@ -1,6 +1,7 @@
 """Eight simulated devices give the single device's result, at one all-reduce a turn and 1/8 of its FLOPs."""
 
 import dataclasses
+import operator
 
 import chex
 import jax
@@ -59,10 +60,10 @@ def play(game, source, parallelism, devices, rounds=5):
 @pytest.mark.parametrize("source", [points(), full(from_toy(toy.ring(), 32))], ids=["arrays", "drawn"])
 def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     game = points_game(wgan_gp(gaussian(LATENT)))
-    one, metrics_one = play(game, source, "jit", 1)
+    single_device, metrics_one = play(game, source, "jit", 1)
     eight, metrics_eight = play(game, source, "jit", DEVICES)
     chex.assert_trees_all_close(
-        jax.device_get(one.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
+        jax.device_get(single_device.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
     )
     chex.assert_trees_all_close(jax.device_get(metrics_one), jax.device_get(metrics_eight), atol=1e-5)
     assert int(eight.cursor) == 15
@@ -85,16 +86,30 @@ def test_eight_devices_equal_one_on_convolutions():
         objective=wgan_gp(gaussian(LATENT)),
         schedule=alternating(1),
     )
-    one, _ = play(game, source, "jit", 1, rounds=2)
+    single_device, _ = play(game, source, "jit", 1, rounds=2)
     eight, _ = play(game, source, "jit", DEVICES, rounds=2)
     chex.assert_trees_all_close(
-        jax.device_get(one.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
+        jax.device_get(single_device.players), jax.device_get(eight.players), atol=1e-6, rtol=1e-5
     )
+
+
+def mean_of_replicas(played, context):
+    """The mean of the fields of the shards of four examples, each with its key."""
+    fields = []
+    for r in range(DEVICES):
+        shard = jax.tree.map(operator.itemgetter(slice(4 * r, 4 * r + 4)), context.batch)
+        key = jax.random.fold_in(context.turn_key, r)
+        fields.append(gradient_field(played, dataclasses.replace(context, batch=shard, turn_key=key)))
+    grads = jax.tree.map(lambda *g: sum(g) / DEVICES, *[f[0] for f in fields])
+    model_state = jax.tree.map(
+        lambda *s: sum(s) / DEVICES, *[{n: a.model_state for n, a in f[1].items()} for f in fields]
+    )
+    return grads, {n: a._replace(model_state=model_state[n]) for n, a in fields[0][1].items()}
 
 
 @pytest.mark.full
 def test_pmap_is_the_mean_of_the_replicas_fields():
-    """One round by hand: every replica its share of the batch, its own key; gradients and statistics averaged."""
+    """A round by hand: each replica has its shard and its key; gradients and statistics are averaged."""
     game, source = points_game(wgan_gp(gaussian(LATENT)), schedule=alternating(1)), points()
     state, _ = play(game, source, "pmap", DEVICES, rounds=1)
 
@@ -102,26 +117,9 @@ def test_pmap_is_the_mean_of_the_replicas_fields():
     players = init_state(game, jax.random.key(0)).players
     round_key = jax.random.fold_in(jax.random.key(0), 0)
     for place, played in enumerate(game.schedule):
-        batch = source.get_batch(source.device_data, jax.tree.map(lambda x, p=place: x[0, p], host_batches))
-
-        def mean_field(played, context, batch=batch):
-            shares = [jax.tree.map(lambda x, r=r: x[4 * r : 4 * r + 4], batch) for r in range(DEVICES)]
-            fields = [
-                gradient_field(
-                    played,
-                    dataclasses.replace(
-                        context, batch=share, turn_key=jax.random.fold_in(context.turn_key, r)
-                    ),
-                )
-                for r, share in enumerate(shares)
-            ]
-            grads = jax.tree.map(lambda *g: sum(g) / DEVICES, *[f[0] for f in fields])
-            model_state = jax.tree.map(
-                lambda *s: sum(s) / DEVICES, *[{n: a.model_state for n, a in f[1].items()} for f in fields]
-            )
-            return grads, {n: a._replace(model_state=model_state[n]) for n, a in fields[0][1].items()}
-
-        by_hand = dataclasses.replace(game, field=Field(mean_field))
+        host_batch = jax.tree.map(operator.itemgetter((0, place)), host_batches)
+        batch = source.get_batch(source.device_data, host_batch)
+        by_hand = dataclasses.replace(game, field=Field(mean_of_replicas))
         key = jax.random.fold_in(round_key, place)
         players, _ = apply_turn(played, TurnContext(by_hand, players, batch, jnp.int32(0), key))
     chex.assert_trees_all_close(jax.device_get(state.players), jax.device_get(players), atol=1e-6, rtol=1e-5)
@@ -146,11 +144,15 @@ def test_a_turn_costs_one_all_reduce_and_an_eighth_of_the_flops(objective, playe
     game = points_game(objective(gaussian(LATENT)), norm="none")
     eight = compiled(game, player, DEVICES)
     assert programs.collectives(eight.as_text()) == {"all-reduce": 1}
-    one = compiled(game, player, 1).cost_analysis()["flops"]
+    single_device = compiled(game, player, 1).cost_analysis()["flops"]
     # What is not 1/8 is the optimiser's and the reduction's work on the parameters, the same on every device.
     parameters = sum(x.size for x in jax.tree.leaves(init_state(game, jax.random.key(0)).players))
-    assert one / DEVICES * 0.9 < eight.cost_analysis()["flops"] < one / DEVICES + 20 * parameters
-    assert 20 * parameters < one / 4
+    assert (
+        single_device / DEVICES * 0.9
+        < eight.cost_analysis()["flops"]
+        < single_device / DEVICES + 20 * parameters
+    )
+    assert 20 * parameters < single_device / 4
 
 
 def test_a_global_batch_norm_adds_one_reduction_forward_and_one_where_it_is_differentiated():

@@ -1,5 +1,6 @@
 """Evaluation: the same on one device and on eight, nothing lost by looking, and the best kept."""
 
+import functools
 import json
 import re
 
@@ -79,12 +80,12 @@ def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
     monkeypatch.setattr(evaluate, "CHUNK", 5)
     monkeypatch.setattr(evaluate, "BLOCK", 3)
     made = experiment()
-    one, eight = (
+    single, eight = (
         sampling.sample(made.game, state_of(made, devices), jax.random.key(1), 13) for devices in (1, 8)
     )
-    assert one.shape == (13, 2)
-    assert len(np.unique(one, axis=0)) == 13
-    np.testing.assert_array_equal(one, eight)
+    assert single.shape == (13, 2)
+    assert len(np.unique(single, axis=0)) == 13
+    np.testing.assert_array_equal(single, eight)
 
 
 def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monkeypatch):
@@ -96,20 +97,20 @@ def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monk
 
     generator = Network(init=lambda key: (jnp.ones(()), ()), apply=apply)
     made = experiment(game=make_game(networks_={"critic": helpers.critic(1), "generator": generator}))
-    one, eight = (
+    single, eight = (
         sampling.sample(made.game, state_of(made, devices), jax.random.key(1), 10) for devices in (1, 8)
     )
-    assert len(np.unique(one)) == 10
-    np.testing.assert_array_equal(one, eight)
+    assert len(np.unique(single)) == 10
+    np.testing.assert_array_equal(single, eight)
 
 
 def test_the_same_key_draws_the_same_latents_whatever_the_number_in_the_last_chunk(monkeypatch):
     made = experiment()
     state = state_of(made)
-    whole = sampling.sample(made.game, state, jax.random.key(1), 6)
+    complete = sampling.sample(made.game, state, jax.random.key(1), 6)
     monkeypatch.setattr(evaluate, "CHUNK", 6)
     longer = sampling.sample(made.game, state, jax.random.key(1), 9)
-    np.testing.assert_allclose(whole, longer[:6], atol=1e-6)
+    np.testing.assert_allclose(complete, longer[:6], atol=1e-6)
 
 
 @pytest.mark.full
@@ -129,11 +130,11 @@ def test_an_evaluation_is_the_same_on_eight_devices():
             evaluation_samples=50,
         )
         found.append(evaluate.evaluate(made, state_of(made, devices)))
-    one, eight = found
-    assert one["fingerprints"] == eight["fingerprints"]
-    assert {"frechet", "kernel", "precision", "sliced_wasserstein"} <= set(one["samples"]["ema"])
+    single, eight = found
+    assert single["fingerprints"] == eight["fingerprints"]
+    assert {"frechet", "kernel", "precision", "sliced_wasserstein"} <= set(single["samples"]["ema"])
     for part in ("samples", "players"):
-        chex.assert_trees_all_close(one[part], eight[part], rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_close(single[part], eight[part], rtol=1e-5, atol=1e-6)
 
 
 def image_generator():
@@ -147,10 +148,10 @@ def image_generator():
 
 
 @pytest.mark.full
-def test_a_batch_that_the_devices_do_not_divide_is_evaluated_whole():
+def test_a_batch_whose_size_the_devices_do_not_divide_is_replicated():
     made = experiment(source=from_toy(toy.ring(), 6))
-    one, eight = (evaluate.losses_and_scores(made, state_of(made, devices)) for devices in (1, 8))
-    chex.assert_trees_all_close(one, eight, rtol=1e-5, atol=1e-6)
+    single, eight = (evaluate.losses_and_scores(made, state_of(made, devices)) for devices in (1, 8))
+    chex.assert_trees_all_close(single, eight, rtol=1e-5, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -191,9 +192,9 @@ def test_scores_keep_their_fingerprint_to_the_log_and_the_table():
     assert "round 0, ema" in table
     assert "round 7, raw [1]" in table
     assert "fake: 13 against 99" in table
-    own = table.split("\n\n")[0]
-    assert own.split()[0] == "center"
-    assert "frechet" not in own
+    first_table = table.split("\n\n")[0]
+    assert first_table.split()[0] == "center"
+    assert "frechet" not in first_table
 
 
 def test_a_shift_has_its_length_as_distance():
@@ -264,7 +265,7 @@ def test_a_metric_that_was_left_out_is_named_in_the_evaluation_and_its_table():
     assert "left_out" in evaluate.log_of(found)["evaluation/fingerprint/scores"]
 
 
-def test_data_to_compare_with_are_the_runs_own_a_folder_or_a_file(tmp_path, monkeypatch):
+def test_reference_data_are_the_runs_data_a_folder_or_a_file(tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1), np.uint8)
     source = from_arrays({"x": images}, 3)
@@ -273,8 +274,8 @@ def test_data_to_compare_with_are_the_runs_own_a_folder_or_a_file(tmp_path, monk
         Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{k}.png")
     np.savez(tmp_path / "file.npz", x=images[:5])
     for data, number in (("own", 9), (str(tmp_path / "folder"), 9), (str(tmp_path / "file.npz"), 5)):
-        real, words = scoring.reference(data, (4, 4, 1), source, 3)
-        same = scoring.against(real, split=words, which=("frechet",))(images[:number])
+        real, description = scoring.reference(data, (4, 4, 1), source, 3)
+        same = scoring.against(real, split=description, which=("frechet",))(images[:number])
         # The same images, whether they came as bytes or as floats.
         np.testing.assert_allclose(same.values["frechet"], 0.0, atol=1e-5)
         assert same.fingerprint.value_range == "uint8 [0, 255]"
@@ -292,9 +293,9 @@ def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
         return {"x": np.zeros((5, 4, 4, 3), np.uint8)}
 
     monkeypatch.setattr(scoring, "load", load)
-    real, words = scoring.reference("tfds:flowers@test", (4, 4, 3), from_toy(toy.ring(), 8), 3)
+    real, description = scoring.reference("tfds:flowers@test", (4, 4, 3), from_toy(toy.ring(), 8), 3)
     assert asked == {"tfds:flowers@test": {"size": 4, "channels": 3}}
-    assert (len(real), words) == (5, "tfds:flowers@test")
+    assert (len(real), description) == (5, "tfds:flowers@test")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +439,7 @@ def test_a_best_that_no_evaluation_gives_is_named(tmp_path):
         ("", None),
     ],
 )
-def test_which_is_best_is_known_or_said(text, expected):
+def test_the_direction_of_best_is_known_or_given(text, expected):
     assert best_by(text) == expected
     with pytest.raises(ExperimentError, match=r"needs a direction, min:mystery or max:mystery"):
         best_by("mystery")
@@ -494,15 +495,15 @@ def test_probes_and_histograms_are_in_the_log_and_the_same_after_a_resume(tmp_pa
     loop.train(logging_fields(rounds=9), Workdir(tmp_path / "cut"), log=quiet)
     capsys.readouterr()
     loop.train(logging_fields(), Workdir(tmp_path / "cut"), log=quiet)
-    assert "Alarm" not in capsys.readouterr().err, "it was told by the first launch"
-    whole, cut = (
+    assert "Alarm" not in capsys.readouterr().err, "the first launch showed it"
+    complete, cut = (
         [{k: v for k, v in line.items() if k != "time"} for line in read_metrics(Workdir(tmp_path / name))]
         for name in ("whole", "cut")
     )
-    assert whole == cut
-    last = whole[-1]
+    assert complete == cut
+    last = complete[-1]
     assert len(last["critic/score_real_histogram"][1]) == 65
-    assert last["generator/distance_to_start"] > whole[0]["generator/distance_to_start"] > 0
+    assert last["generator/distance_to_start"] > complete[0]["generator/distance_to_start"] > 0
     assert {
         "generator/distance_to_average",
         "critic/spectral_norm/score",
@@ -534,7 +535,7 @@ def test_diagnostics_are_the_same_on_eight_devices(tmp_path):
         layout = make_layout("jit", jax.devices()[:devices])
         critics = (Turn(("critic",)),)
         run = layout.compile(made.game, made.source, schedule=critics, diagnostics=made.diagnostics)
-        state = layout.begin(lambda key, made=made: init_state(made.game, key), jax.random.key(0))
+        state = layout.begin(functools.partial(init_state, made.game), jax.random.key(0))
         host_batches = stack_rounds(made.source, 0, 1, 2, 2)
         _, metrics = run(state, layout.place(made.source.device_data), host_batches, 2)
         lines.append(jax.device_get(metrics))

@@ -61,7 +61,7 @@ def test_translation_is_one_of_the_shifts_with_zeros_coming_in():
     assert {i for i, _ in shifts} == {j for _, j in shifts} == {-2, -1, 0, 1, 2}
 
 
-def test_translation_of_uneven_images_moves_each_axis_by_its_own_size():
+def test_translation_of_uneven_images_moves_each_axis_by_its_size():
     x = jnp.ones((200, 8, 24, 1))
     zeros = 1 - np.asarray(apply(augment.translation, x))[..., 0]
     assert set(zeros[:, :, 12].sum(1)) == {0, 1}
@@ -108,7 +108,7 @@ def test_the_gradient_is_the_adjoint(change):
     np.testing.assert_allclose(jnp.sum(x * pulled), value, rtol=1e-4, atol=1e-4)
 
 
-def prepare(policy, inputs, probability=1.0, objective_state=None, key=KEY):
+def transform(policy, inputs, probability=1.0, objective_state=None, key=KEY):
     made = augment.diff_augment(policy, probability)
     return jax.jit(lambda *args: made(args[0], key=args[1], step=0, objective_state=args[2]))(
         inputs, key, objective_state or {}
@@ -118,16 +118,16 @@ def prepare(policy, inputs, probability=1.0, objective_state=None, key=KEY):
 def test_policies_are_applied_in_order_and_read_from_a_string():
     """What is cut out last is 0; what is cut out first takes on a colour."""
     x = 1 + images()
-    (last,) = prepare("color, cutout", (x,))
-    (first,) = prepare(("cutout", "color"), (x,))
+    (last,) = transform("color, cutout", (x,))
+    (first,) = transform(("cutout", "color"), (x,))
     assert (np.asarray(last) == 0).any((1, 2, 3)).all()
     assert not (np.asarray(first) == 0).any()
 
 
 def test_draws_differ_between_keys_and_examples_and_agree_for_one_key():
     x = jnp.broadcast_to(images(1), (64, 8, 8, 3))
-    (first,), (again,) = prepare("color", (x,)), prepare("color", (x,))
-    (other,) = prepare("color", (x,), key=jax.random.key(1))
+    (first,), (again,) = transform("color", (x,)), transform("color", (x,))
+    (other,) = transform("color", (x,), key=jax.random.key(1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
     assert len(np.unique(np.asarray(first)[:, 0, 0, 0])) > 60
@@ -135,22 +135,22 @@ def test_draws_differ_between_keys_and_examples_and_agree_for_one_key():
 
 def test_an_image_condition_moves_with_its_image_and_keeps_its_colours():
     x, labels = images(), jnp.arange(64)
-    seen, condition, kept = prepare("translation,cutout", (x, x, labels))
-    np.testing.assert_array_equal(seen, condition)
+    transformed, condition, kept = transform("translation,cutout", (x, x, labels))
+    np.testing.assert_array_equal(transformed, condition)
     np.testing.assert_array_equal(kept, labels)
-    colored, condition = prepare("color", (x, x))
+    colored, condition = transform("color", (x, x))
     np.testing.assert_array_equal(condition, x)
     assert not np.array_equal(colored, x)
 
 
-def test_probability_from_a_number_or_from_memory():
+def test_probability_from_a_number_or_from_the_objective_state():
     x = images(1000, side=4)
-    np.testing.assert_array_equal(prepare("color,translation", (x,), 0.0)[0], x)
-    for seen in (
-        prepare("flip", (x,), 0.3)[0],
-        prepare("flip", (x,), "ada", objective_state={"ada": jnp.array(0.3)})[0],
+    np.testing.assert_array_equal(transform("color,translation", (x,), 0.0)[0], x)
+    for transformed in (
+        transform("flip", (x,), 0.3)[0],
+        transform("flip", (x,), "ada", objective_state={"ada": jnp.array(0.3)})[0],
     ):
-        changed = (np.asarray(seen) != np.asarray(x)).any((1, 2, 3)).sum()
+        changed = (np.asarray(transformed) != np.asarray(x)).any((1, 2, 3)).sum()
         # Chosen with .3, mirrored with 1/2: Binomial(1000, .15), 5 standard deviations are 57.
         assert abs(changed - 150) < 57
 
@@ -159,13 +159,13 @@ def test_devices_share_the_work_and_draw_as_one_does():
     x, made = images(16), augment.diff_augment("color,translation", 0.5)
     program = jax.jit(lambda x: made((x,), key=KEY, step=0, objective_state={})[0])
     single = program(x)
-    whole = program.lower(x).compile().cost_analysis()["flops"]
+    full_flops = program.lower(x).compile().cost_analysis()["flops"]
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
         shared = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
         compiled = program.lower(shared).compile()
         np.testing.assert_allclose(compiled(shared), single, atol=1e-6)
-    assert compiled.cost_analysis()["flops"] < 1.2 * whole / 8
+    assert compiled.cost_analysis()["flops"] < 1.2 * full_flops / 8
     assert "all-reduce" not in compiled.as_text()
 
 
@@ -173,10 +173,10 @@ def test_it_compiles_and_differentiates_twice():
     x = images(4)
     made = augment.diff_augment("color,translation,cutout")
 
-    def seen(x):
+    def transformed(x):
         return jnp.sum(made((x,), key=KEY, step=0, objective_state={})[0] ** 2)
 
-    penalty = jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(seen)(x) ** 2)))(x)
+    penalty = jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(transformed)(x) ** 2)))(x)
     assert np.isfinite(penalty).all()
     assert np.abs(penalty).max() > 0
 
@@ -196,6 +196,6 @@ def test_adaptive_probability_climbs_when_the_critic_knows_the_data():
     ("policy", "probability", "said"),
     [("colour", 1.0, r"knows the policies .* got \['colour'\]"), ("color", 1.5, r"in \[0, 1\], got 1.5")],
 )
-def test_mistakes_say_what_was_expected(policy, probability, said):
+def test_errors_name_what_was_expected(policy, probability, said):
     with pytest.raises(ValueError, match=said):
         augment.diff_augment(policy, probability)

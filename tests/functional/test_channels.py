@@ -1,5 +1,7 @@
 """Sums over all but the channels, against numpy's and against the plain operations' derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ def test_derivatives_of_every_order_and_mode_are_the_plain_operations():
         ours, theirs = penalty(channel_sum, over_channels), penalty(plain_sum, jnp.broadcast_to)
         np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-9, atol=1e-12)
         forward = [
-            jax.jvp(lambda x, t=total, s=spread: normed(x, t, s), (x,), (along,))[1]
+            jax.jvp(functools.partial(normed, total=total, spread=spread), (x,), (along,))[1]
             for total, spread in ((channel_sum, over_channels), (plain_sum, jnp.broadcast_to))
         ]
         np.testing.assert_allclose(*forward, rtol=1e-9, atol=1e-12)

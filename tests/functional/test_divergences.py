@@ -106,14 +106,14 @@ def test_gaussian_closed_forms_add_over_independent_coordinates():
     mean_p, mean_q = (rotation @ np.array([m for m, _ in law]) for law in (p, q))
     cov_p, cov_q = (rotation @ np.diag([s**2 for _, s in law]) @ rotation.T for law in (p, q))
     axes = [(a, s**2, b, t**2) for (a, s), (b, t) in zip(p, q, strict=True)]
-    whole = (mean_p, cov_p, mean_q, cov_q)
-    np.testing.assert_allclose(dv.gaussian_kl(*whole), sum(dv.gaussian_kl(*axis) for axis in axes))
+    joint = (mean_p, cov_p, mean_q, cov_q)
+    np.testing.assert_allclose(dv.gaussian_kl(*joint), sum(dv.gaussian_kl(*axis) for axis in axes))
     product = np.prod([1 + dv.gaussian_pearson(*axis) for axis in axes])
-    np.testing.assert_allclose(1 + dv.gaussian_pearson(*whole), product)
+    np.testing.assert_allclose(1 + dv.gaussian_pearson(*joint), product)
     affinity = np.prod([1 - dv.gaussian_squared_hellinger(*axis) / 2 for axis in axes])
-    np.testing.assert_allclose(1 - dv.gaussian_squared_hellinger(*whole) / 2, affinity)
+    np.testing.assert_allclose(1 - dv.gaussian_squared_hellinger(*joint) / 2, affinity)
     squares = sum(dv.gaussian_wasserstein_2(*axis) ** 2 for axis in axes)
-    np.testing.assert_allclose(dv.gaussian_wasserstein_2(*whole) ** 2, squares)
+    np.testing.assert_allclose(dv.gaussian_wasserstein_2(*joint) ** 2, squares)
 
 
 def test_pearson_of_equal_variances_and_where_it_is_infinite():
@@ -171,9 +171,9 @@ def test_equal_distributions_have_none_and_a_cell_without_mass_keeps_the_gradien
     masked = jax.grad(
         lambda t: dv.discrete(divergence, jnp.array([t, 1 - t, 0.0]), jnp.array([0.3, 0.7, 0.0]))
     )
-    whole = jax.grad(lambda t: dv.discrete(divergence, jnp.array([t, 1 - t]), jnp.array([0.3, 0.7])))
+    joint = jax.grad(lambda t: dv.discrete(divergence, jnp.array([t, 1 - t]), jnp.array([0.3, 0.7])))
     point = jnp.array(0.5)
-    np.testing.assert_allclose(jax.jit(masked)(point), jax.jit(whole)(point), rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(masked)(point), jax.jit(joint)(point), rtol=1e-12)
 
 
 def test_gradient_by_the_mean_follows_the_closed_form():

@@ -67,5 +67,5 @@ def test_gradients_where_points_agree_are_finite():
 
 
 def test_unbiased_needs_two_points():
-    with pytest.raises(ValueError, match="2 points or more"):
+    with pytest.raises(ValueError, match="at least 2 points"):
         kernels.squared_mmd(kernels.linear_kernel, X[:1], Y)

@@ -17,7 +17,7 @@ def test_pack_puts_neighbours_side_by_side():
 
 
 def test_packing_refuses():
-    with pytest.raises(ValueError, match="1 or more samples"):
+    with pytest.raises(ValueError, match="a degree of at least 1"):
         packing(0)
-    with pytest.raises(ValueError, match="a batch that 3 divides, got 8"):
+    with pytest.raises(ValueError, match="a batch size divisible by 3, got 8"):
         pack(jnp.zeros((8, 2)), 3)

@@ -1,5 +1,7 @@
 """Penalties against critics whose gradients are known."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -39,10 +41,9 @@ class Linear(chex.TestCase):
             (3.0, 2.0, False, 1.0),
             (3.0, 0.0, False, 9.0),
         ]:
-
-            def penalty(x, norm=norm, target=target, one_sided=one_sided):
-                return penalties.norm_penalty(linear(norm * UNIT), x, target, one_sided)
-
+            penalty = functools.partial(
+                penalties.norm_penalty, linear(norm * UNIT), target=target, one_sided=one_sided
+            )
             np.testing.assert_allclose(self.variant(penalty)(IMAGES), expected, rtol=1e-5, atol=1e-7)
 
     @chex.variants(with_jit=True, without_jit=True)
@@ -102,7 +103,7 @@ def test_interpolates_lie_on_the_segments_with_one_weight_an_example():
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
-def test_mixture_takes_whole_samples(t):
+def test_mixture_takes_unblended_samples(t):
     real, fake = jnp.zeros((2000, 3)), jnp.ones((2000, 3))
     points = np.asarray(penalties.mixture(KEY, real, fake, t))
     assert set(np.unique(points)) <= {0.0, 1.0}

@@ -98,13 +98,13 @@ def test_a_critic_is_given_no_other_points():
 
 
 def test_features_keep_the_extractors_numbers():
-    """Counts beyond 2^24 are whole numbers of the extractor's: they stay apart."""
+    """Integers beyond 2^24 that an extractor returns remain distinct."""
     counts = metrics.from_callable("counts", lambda x: (x[:, 0, 0] + 1).astype(jnp.int32) + 2**24)
     images = np.array([-1.0, 0.0, 1.0]).reshape(3, 1, 1, 1)
     np.testing.assert_array_equal(metrics.extract(counts, images).features - 2**24, [[0], [1], [2]])
 
 
-def test_points_are_compared_in_their_own_dtype():
+def test_points_are_compared_in_their_dtype():
     x, y = (side.astype(np.float64) for side in integers(np.int64))
     compare = scoring.against(x, split="points", which=("frechet",))
     assert compare(y).values["frechet"] == pytest.approx(metrics.frechet_distance(x - OFFSET, y - OFFSET))

@@ -60,7 +60,7 @@ def test_features_extracted_once_give_the_same_scores(digits):
         metrics.image_scores(kept, fake, extractor).values
         == metrics.image_scores(real, fake, extractor).values
     )
-    with pytest.raises(ValueError, match="features by 'classifier of digits'"):
+    with pytest.raises(ValueError, match="features are those of 'classifier of digits'"):
         metrics.image_scores(kept, fake, metrics.pixels())
 
 
@@ -71,15 +71,15 @@ def fingerprint(**changes):
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(metrics.Fingerprint)])
 def test_every_field_changes_the_key_and_marks_the_table(field):
-    one = fingerprint()
+    base = fingerprint()
     other = fingerprint(**{field: 11 if field in ("real", "fake", "seed") else "another"})
-    assert one.key == fingerprint().key != other.key
+    assert base.key == fingerprint().key != other.key
     table = metrics.score_table(
-        {"a": metrics.Scores({"m": 1.0}, one), "b": metrics.Scores({"m": 2.0}, other)}
+        {"a": metrics.Scores({"m": 1.0}, base), "b": metrics.Scores({"m": 2.0}, other)}
     )
     assert "b [1]" in table
     assert f"[1] {field}:" in table
-    same = metrics.score_table({"a": metrics.Scores({"m": 1.0}, one), "b": metrics.Scores({"n": 2.0}, one)})
+    same = metrics.score_table({"a": metrics.Scores({"m": 1.0}, base), "b": metrics.Scores({"n": 2.0}, base)})
     assert "[" not in same
     assert " - " in same or same.rstrip().endswith("2")  # a number that one row has not is a dash
 
@@ -91,7 +91,7 @@ def test_scores_survive_json():
     assert stored["key"] == scores.fingerprint.key
 
 
-def test_a_digest_sees_every_number_name_and_dtype():
+def test_a_digest_depends_on_every_number_name_and_dtype():
     tree = {"a": {"w": np.arange(4, dtype=np.float32)}, "b": np.ones(2)}
     digests = {
         tree_digest(tree),
@@ -124,7 +124,7 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
         (np.zeros((5, 3, 16, 16)), r"may be \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
         (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
         (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
-        (FLOATS * 1.0011, r"lie in \[-1, 1\], these in \[-1\.0011, 1\.0011\]"),
+        (FLOATS * 1.0011, r"must lie in \[-1, 1\], but these lie in \[-1\.0011, 1\.0011\]"),
         (FLOATS * 1e39, "images: numbers of magnitude up to 1e\\+39, beyond the range of float32"),
         (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
@@ -168,13 +168,13 @@ def test_bytes_and_floats_of_one_range_are_compared_as_they_are(digits):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\], .* multiply by 255"),
+        ((FLOATS > 0).astype(np.uint8), r"images: uint8 images in \[0, 1\] .* multiply by 255"),
         (FLOATS > 0, "images: boolean images are converted to 0 \\(black\\) and 255"),
         ((FLOATS + 1) / 2, r"images: float images in \[0, 1\] have no value below 0.*2 x - 1"),
         (((FLOATS + 1) / 4 + 0.1).astype(np.float16), r"images: float images in \[0\.1, 0\.6\]"),
     ],
 )
-def test_a_range_that_looks_like_another_is_said_in_one_line(images, message):
+def test_a_probable_other_range_is_a_one_line_warning(images, message):
     with pytest.warns(UserWarning, match=message) as said:
         check_images(images, "images")
     assert len(said) == 1
@@ -253,13 +253,13 @@ def test_what_a_function_carries_is_its_weights():
         return x.reshape(x.shape[0], -1) @ matrix
 
     for make in (closure, lambda m: Owner(m).features, lambda m: functools.partial(given, m)):
-        one, same, other = (metrics.from_callable("mine", make(m)) for m in (first, first.copy(), second))
-        assert one.weights == same.weights != other.weights
-        assert "none" not in (one.weights, other.weights)
+        base, same, other = (metrics.from_callable("mine", make(m)) for m in (first, first.copy(), second))
+        assert base.weights == same.weights != other.weights
+        assert "none" not in (base.weights, other.weights)
     assert metrics.from_callable("mine", lambda x: x.mean((1, 2))).weights == "none"
 
 
-def test_two_sets_of_one_name_are_told_apart_and_one_set_in_another_order_is_not():
+def test_two_sets_with_the_same_name_differ_and_a_set_in_another_order_does_not():
     real, fake = np.random.default_rng(0).uniform(-1, 1, size=(2, 20, 4, 4, 1))
     found = {
         name: metrics.image_scores(images, fake, which=("sliced",), split="test")

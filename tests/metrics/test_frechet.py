@@ -174,7 +174,7 @@ def test_two_processes_get_the_same_moments_in_float64():
 
 @pytest.mark.full
 @pytest.mark.parametrize("method", ["full", "linear"])
-def test_the_interval_covers_and_the_value_alone_does_not(method, monkeypatch):
+def test_the_interval_covers_although_the_value_is_biased(method, monkeypatch):
     """Normal sets in four dimensions, a shift of 1: the truth is 1; nominal 90 %, 100 repetitions."""
     monkeypatch.setattr("gan_jax.metrics.frechet._CHEAP_DRAWS", 300)
     rng = np.random.default_rng(4)
@@ -242,7 +242,7 @@ def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2, 600, 256))
     assert frechet_interval(x, y) == frechet_interval(x, y, method="linear")
-    scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues are 1e10 apart
+    scaled = x[:, :3] * [1e5, 1, 1]  # regular, though its eigenvalues differ by a factor of 1e10
     assert frechet_interval(scaled, scaled + 1, method="linear").value == pytest.approx(3.0, rel=1e-3)
     singular = np.pad(rng.normal(size=(50, 2)), ((0, 0), (0, 1)))
     with pytest.raises(ValueError, match="use method='full'"):

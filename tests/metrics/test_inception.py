@@ -72,7 +72,7 @@ def test_antialiased_resizing_is_pillows(size):
             np.testing.assert_allclose(found[:, :, channel], 2 * np.asarray(pillows) - 1, atol=1e-4)
 
 
-def test_grey_images_are_repeated_and_whole_ones_pass():
+def test_grey_images_are_repeated_and_images_of_full_size_pass():
     grey = jnp.ones((1, 299, 299, 1))
     assert resized(grey, "bilinear").shape == (1, 299, 299, 3)
 

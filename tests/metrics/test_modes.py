@@ -31,9 +31,9 @@ def test_the_mixture_itself_has_the_rayleigh_share_and_no_reverse_kl():
     means, number = ring(), 40_000
     samples = means[rng.integers(8, size=number)] + 0.02 * rng.normal(size=(number, 2))
     found = mode_statistics(samples, means, sigma=0.02)
-    share = 1 - np.exp(-4.5)  # P(a two-dimensional Gaussian lies within three standard deviations)
+    fraction = 1 - np.exp(-4.5)  # P(a two-dimensional Gaussian lies within three standard deviations)
     assert found["modes_covered"] == 8
-    assert abs(found["high_quality_share"] - share) < 4 * np.sqrt(share * (1 - share) / number)
+    assert abs(found["high_quality_share"] - fraction) < 4 * np.sqrt(fraction * (1 - fraction) / number)
     # 2 N KL of an empirical histogram is chi-squared with K - 1 degrees of freedom.
     assert 2 * number * found["reverse_kl"] < stats.chi2(7).ppf(0.9999)
 

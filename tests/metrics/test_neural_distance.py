@@ -34,7 +34,7 @@ def test_disjoint_sets_are_at_one_for_a_wide_family_and_nearer_for_a_bounded_one
 
 
 @pytest.mark.full
-def test_more_capacity_sees_more():
+def test_more_capacity_detects_more():
     """Arora et al.'s point: the distance depends on the family.
 
     One sigmoid is monotone, so it sees at most the best half-line; between N(0, 1) and N(0, 16) that is half of the

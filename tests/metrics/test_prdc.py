@@ -99,7 +99,7 @@ def test_the_expected_coverage_is_what_real_samples_reach():
     error = np.std(found) / np.sqrt(200)
     assert np.mean(found) == pytest.approx(expected_coverage(60, 20, neighbors=3), abs=4 * error)
     assert expected_coverage(3, 1, neighbors=1) == pytest.approx(1 - 2 / 3)
-    with pytest.raises(ValueError, match="more than k reals"):
+    with pytest.raises(ValueError, match="more than that many reals"):
         expected_coverage(5, 5)
 
 

@@ -16,8 +16,8 @@ def test_the_stored_classifiers_read_their_held_out_images(name, least):
     arrays = data.load(name)
     order = np.random.default_rng(0).permutation(len(arrays["x"]))
     held_out = order[: round(0.2 * len(order))]
-    seen = metrics.classify(stored, arrays["x"][held_out])
-    accuracy = (seen == arrays["y"][held_out]).mean()
+    classes = metrics.classify(stored, arrays["x"][held_out])
+    accuracy = (classes == arrays["y"][held_out]).mean()
     assert accuracy > least
     assert accuracy == pytest.approx(stored.details["held_out_accuracy"], abs=1e-3)
     assert (WEIGHTS / f"{name}.npz").stat().st_size < 1_000_000
@@ -50,17 +50,17 @@ def test_stacked_digits_count_the_classifiers_combinations():
     assert found["samples"] == 200
     assert abs(found["modes_covered"] - truth["modes_covered"]) <= 6
     assert found["reverse_kl"] == pytest.approx(truth["reverse_kl"], abs=0.05)
-    one = metrics.stacked_digit_statistics(
+    single = metrics.stacked_digit_statistics(
         np.repeat(stacked[:1], 4, axis=0), metrics.classifier_for("mnist5k")
     )
-    assert one["modes_covered"] == 1
-    assert one["reverse_kl"] == pytest.approx(np.log(1000))
+    assert single["modes_covered"] == 1
+    assert single["reverse_kl"] == pytest.approx(np.log(1000))
 
 
 def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="Labels must be integers"):
         metrics.train_classifier(np.zeros((300, 8, 8, 1), np.uint8), np.zeros(299, int), name="x")
-    with pytest.raises(ValueError, match="128 images or more"):
+    with pytest.raises(ValueError, match="at least 128 images"):
         metrics.train_classifier(np.zeros((100, 8, 8, 1), np.uint8), np.zeros(100, int), name="x")
     with pytest.raises(ValueError, match="There is no file"):
         metrics.load_classifier(tmp_path / "none.npz")

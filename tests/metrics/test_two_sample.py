@@ -136,7 +136,7 @@ class Halves:
 
 
 @pytest.mark.parametrize("size", [4, 8, 20, 40])
-def test_a_classifier_that_halves_what_it_sees_keeps_the_promise(size):
+def test_a_classifier_that_calls_half_fake_has_valid_p_values(size):
     """Of 2 + 2 held out it is right on all with probability 1 / 6, where four fair coins are so with 1 / 16."""
     rng = np.random.default_rng(11)
     found = np.array(

@@ -37,13 +37,13 @@ def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
 
 @pytest.mark.parametrize("kernel", [full(1), 3, full((5, 3))])
 @pytest.mark.parametrize(
-    ("fused", "apart"),
+    ("fused", "unfused"),
     [
         (UpsampleConv, lambda layer: lambda params, x: layer.apply(params, upsample(x))),
         (ConvMeanPool, lambda layer: lambda params, x: downsample(layer.apply(params, x))),
     ],
 )
-def test_fused_with_resampling_a_convolution_and_its_derivatives_are_the_same(fused, apart, kernel):
+def test_fused_with_resampling_a_convolution_and_its_derivatives_are_the_same(fused, unfused, kernel):
     random = np.random.default_rng(0)
     x = jnp.asarray(random.normal(size=(2, 6, 4, 3)), jnp.float32)
     params = jax.jit(fused(2, kernel, bias_init=nn.initializers.ones_init()).init)(jax.random.key(0), x)
@@ -55,7 +55,7 @@ def test_fused_with_resampling_a_convolution_and_its_derivatives_are_the_same(fu
 
         return jax.jit(lambda params, x: (apply(params, x), jax.grad(penalty, (0, 1))(params, x)))
 
-    ours, theirs = (curved(apply)(params, x) for apply in (fused(2, kernel).apply, apart(Conv(2, kernel))))
+    ours, theirs = (curved(apply)(params, x) for apply in (fused(2, kernel).apply, unfused(Conv(2, kernel))))
     assert float(jnp.std(ours[0])) > 0.05
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 

@@ -1,5 +1,7 @@
 """Initialisers against Flax's own numbers and their prescribed scales."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -21,7 +23,7 @@ def test_kernels_are_flaxs(name, scale, flax):
     shape = (3, 2, 5, 4)
     quick = {"xla_backend_optimization_level": 0}
     ours, theirs = (
-        jax.jit(lambda key, draw=draw: draw(key, shape), compiler_options=quick)(jax.random.key(3))
+        jax.jit(functools.partial(draw, shape=shape), compiler_options=quick)(jax.random.key(3))
         for draw in (initializer(name, scale), flax)
     )
     assert ours.shape == shape

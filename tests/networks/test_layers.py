@@ -1,5 +1,7 @@
 """Norms, weights, noise and minibatch layers against numpy, Flax and numbers computed by hand."""
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
@@ -120,13 +122,9 @@ def test_batch_norm_of_one_group_is_flaxs():
     variables = {"params": affine, "batch_stats": model_state}
     for train in (True, False):
         out, written = run_batch_norm(BatchNorm(), variables, x, train)
-        expected, reference = quick(
-            lambda v, x, average=not train: nn.BatchNorm(average, momentum=0.9).apply(
-                v, x, mutable=["batch_stats"]
-            ),
-            variables,
-            x,
-        )
+        reference_layer = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+        apply_reference = functools.partial(reference_layer.apply, mutable=["batch_stats"])
+        expected, reference = quick(apply_reference, variables, x)
         np.testing.assert_allclose(out, expected, atol=1e-5)
         chex.assert_trees_all_close(written, reference, atol=1e-6)
 
@@ -209,9 +207,9 @@ def test_batch_norm_over_an_axis_is_the_global_one():
     def replica(part):
         return BatchNorm(axis_name="data").apply(variables, part, train=True, mutable=["batch_stats"])[0]
 
-    whole, _ = run_batch_norm(BatchNorm(), variables, x)
+    full, _ = run_batch_norm(BatchNorm(), variables, x)
     parts = quick(jax.vmap(replica, axis_name="data"), x.reshape(4, 2, 3))
-    np.testing.assert_allclose(parts.reshape(8, 3), whole, atol=1e-5)
+    np.testing.assert_allclose(parts.reshape(8, 3), full, atol=1e-5)
 
 
 def test_conditional_batch_norm_starts_plain_and_learns_a_scale_for_each_class():
@@ -234,7 +232,7 @@ def test_conditional_batch_norm_starts_plain_and_learns_a_scale_for_each_class()
 @pytest.mark.parametrize(
     ("norm", "axes"), [("batch", (0, 1, 2)), ("layer", (1, 2, 3)), ("instance", (1, 2)), ("none", None)]
 )
-def test_norms_standardize_over_their_own_axes(norm, axes):
+def test_norms_standardize_over_their_axes(norm, axes):
     x = normal(4, 5, 5, 8) * 3 + 2
     out = np.asarray(quick(lambda x: Normalize(norm).init_with_output(KEY, x, train=True)[0], x))
     if axes is None:
@@ -273,7 +271,7 @@ def test_instance_norm_of_vectors_is_refused():
         Normalize("instance").init(KEY, jnp.ones((2, 3)), train=True)
 
 
-def test_maxout_takes_the_largest_piece_and_needs_whole_ones():
+def test_maxout_takes_the_largest_piece_and_needs_a_divisible_width():
     np.testing.assert_array_equal(maxout(jnp.array([[1, 5, -3, -1, 0, 2]]), 3), [[5, 2]])
     with pytest.raises(ValueError, match="multiple of 4"):
         maxout(jnp.ones((1, 6)), 4)

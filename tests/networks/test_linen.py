@@ -76,7 +76,7 @@ def test_statistics_chain_and_change_only_in_training():
     np.testing.assert_allclose(evaluated, [[5.0 - 0.39]], rtol=1e-4)
 
 
-def test_parameters_are_kept_apart_from_all_other_collections():
+def test_parameters_are_separate_from_all_other_collections():
     params, model_state = from_linen(MLPCritic(widths=(4,), norm="batch+spectral"), jnp.ones((2, 3))).init(
         KEY
     )

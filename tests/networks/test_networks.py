@@ -249,7 +249,7 @@ def test_patches_are_pix2pixs(layers, size, patches):
 
 @pytest.mark.full
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_patch_sees_its_receptive_field_and_no_more(layers):
+def test_a_patch_depends_on_its_receptive_field_only(layers):
     """The pixels that one logit's gradient reaches form a square of exactly the stated side."""
     side = receptive_field(layers)
     x = normal(1, side + 13, side + 13, 1)
@@ -342,7 +342,7 @@ def test_the_clipping_studys_critic_has_twelve_layers():
 
 
 def test_residual_layers_need_one_width():
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(ValueError, match="equal widths"):
         shapes(MLPCritic(widths=(4, 5), residual=True), images(4))
 
 

@@ -98,7 +98,7 @@ def test_statistics_chain_and_change_only_in_training():
     np.testing.assert_allclose(evaluated, [[5.0 - 0.39]], rtol=1e-4)
 
 
-def test_parameters_are_plain_dicts_apart_from_other_state():
+def test_parameters_are_plain_dicts_separate_from_other_state():
     params, model_state = from_nnx(Critic).init(KEY)
     chex.assert_trees_all_equal_shapes(
         params,
@@ -189,7 +189,7 @@ def test_a_missing_key_is_named_where_something_draws(jit):
         (jax.jit(apply) if jit else apply)({}, {}, jnp.ones((1, 4)))
 
 
-def test_layers_in_a_scan_draw_by_keys_of_their_own():
+def test_layers_in_a_scan_draw_with_separate_keys():
     class Layers(nnx.Module):
         def __init__(self, rngs):
             @nnx.split_rngs(splits=3)

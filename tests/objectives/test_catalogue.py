@@ -22,7 +22,7 @@ def test_what_the_page_says_is_what_the_code_says():
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_has_a_formula_a_source_and_a_test_of_its_own(name):
+def test_every_objective_has_a_formula_a_source_and_a_test(name):
     section = page.section(name)
     assert "arXiv:" in section
     assert page.importing_tests(name) or ">>> " in inspect.getsource(_catalogue.module(name)), (

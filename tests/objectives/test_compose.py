@@ -101,7 +101,7 @@ def test_a_weight_may_follow_the_round():
     np.testing.assert_allclose(values[1] - values[0], 0.5, rtol=1e-5)
 
 
-def test_memory_is_kept_under_the_terms_name_and_written_on_its_own_turn():
+def test_state_is_kept_under_the_terms_name_and_updated_on_its_players_turn():
     def count(c):
         return Outcome(0.0, c.state + 1.0)
 
@@ -115,7 +115,7 @@ def test_memory_is_kept_under_the_terms_name_and_written_on_its_own_turn():
     assert after["critic"].objective_state == {"constant": 1.0}
 
 
-def test_two_terms_remember_apart():
+def test_two_terms_have_separate_states():
     def value(step):
         return lambda c: Outcome(0.0, c.state + step)
 
@@ -128,7 +128,7 @@ def test_two_terms_remember_apart():
     assert after["critic"].objective_state == {"a": 1.0, "b": 2.0}
 
 
-def test_a_lazy_term_keeps_its_memory_while_it_rests():
+def test_a_lazy_term_keeps_its_state_between_evaluations():
     def count(c):
         return Outcome(1.0, c.state + 1.0)
 
@@ -189,7 +189,7 @@ def test_wgan_gp_penalty_by_hand():
 # --- preparations -------------------------------------------------------------------------------------------
 
 
-def test_real_and_fake_are_prepared_with_different_draws():
+def test_real_and_fake_are_transformed_with_different_draws():
     draws = []
 
     def add_noise(inputs, key, step, objective_state):
@@ -257,7 +257,7 @@ def test_unrolled_refuses(arguments, message):
         "one that is not known",
     ],
 )
-def test_unrolling_through_an_optimiser_without_a_derivative_is_refused_when_the_game_is_built(
+def test_unrolling_through_an_optimiser_without_a_derivative_is_refused_when_the_game_is_constructed(
     optimizer, taken
 ):
     build = functools.partial(helpers.game, unrolled(gan(PRIOR), 1), optimizer=optimizer)
@@ -308,9 +308,7 @@ def test_unrolled_gradient_against_finite_differences_of_the_explicit_compositio
         key = jax.random.key(5)
         direction = jax.tree.map(lambda p: jax.random.normal(key, p.shape, p.dtype), params)
         h = 1e-5
-        ends = [
-            written_out(jax.tree.map(lambda p, d, s=s: p + s * h * d, params, direction)) for s in (1, -1)
-        ]
+        ends = [written_out(optax.tree.add_scale(params, step, direction)) for step in (h, -h)]
         slope = (ends[0] - ends[1]) / (2 * h)
         along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), grad, direction)))
         np.testing.assert_allclose(along, slope, rtol=1e-6)
@@ -327,7 +325,7 @@ def test_unrolled_dirac_by_hand():
     np.testing.assert_array_equal(after["critic"].params, psi)
 
 
-def test_unrolling_leaves_the_critics_own_turn_alone():
+def test_unrolling_does_not_change_the_critics_turn():
     base, ahead = gan(PRIOR), unrolled(gan(PRIOR), 3)
     assert losses(base, "critic")[0] == losses(ahead, "critic")[0]
 

@@ -154,7 +154,7 @@ def test_a_round(name):
 
 
 @pytest.mark.parametrize("name", full_except(["gan"], REPRESENTATIVES))
-def test_a_seed_among_seeds_is_the_seed_alone(name):
+def test_a_seed_among_several_equals_a_single_seed(name):
     """`vmap` changes nothing but rounding; nor does leaving out `jit`, for the minimax game."""
     game = cases.game(name)
     batches = cases.case(name).batch(shape=(len(game.schedule),))

@@ -148,8 +148,8 @@ def test_class_critic_is_the_softmax_with_an_extra_class():
         Network(init=None, apply=lambda params, model_state, x, train, key: (x, model_state))
     )
     out, _ = network.apply((), (), jnp.asarray(logits), train=True, key=None)
-    whole = np.exp(np.c_[logits, np.zeros(2)])
-    real = 1 - whole[:, -1] / whole.sum(1)
+    exponentials = np.exp(np.c_[logits, np.zeros(2)])
+    real = 1 - exponentials[:, -1] / exponentials.sum(1)
     np.testing.assert_allclose(jax.nn.sigmoid(out["score"]), real, rtol=1e-6)
 
 
@@ -192,7 +192,7 @@ def test_non_saturating_generator_and_smoothing():
     np.testing.assert_allclose(total - plain, 0.1 * np.mean(out.outputs.real.score), rtol=1e-4, atol=1e-6)
 
 
-def test_labelled_examples_are_prepared_as_the_others_are_with_draws_of_their_own():
+def test_labelled_examples_are_transformed_like_the_others_with_separate_draws():
     """Augmentation and noise reach real, fake and labelled examples; each draws from another key."""
     calls = []
 
@@ -275,7 +275,7 @@ def test_autoencoder_power_is_one_or_two():
         autoencoder_critic(helpers.critic(), 3)
 
 
-def test_began_remembers_k():
+def test_began_keeps_k_in_its_state():
     """k starts at 0, moves by lambda (gamma L(x) - L(G(z))), and weighs L(G(z)) at the next turn."""
     game = cases.game("began", lr=0.0)
     players = helpers.players_of(game)

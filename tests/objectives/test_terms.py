@@ -1,6 +1,7 @@
 """Terms against their formulas on scores and features that the loss itself reports, and against known optima."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -57,7 +58,7 @@ def losses(objective, player, step=0, networks=None, batch=None, objective_state
     return helpers.loss(player, game, players, batch or helpers.batch(), step)
 
 
-def of_scores(critic_scores):
+def networks_with_scores(critic_scores):
     """Networks whose critic gives fixed scores: the first call's, then the second's (real, then fake)."""
     calls = itertools.cycle(critic_scores)
 
@@ -73,7 +74,7 @@ def of_scores(critic_scores):
 
 def test_label_smoothing_by_hand():
     """D(x) = sigmoid(log 3) = 3/4, target .9: -.9 log(3/4) - .1 log(1/4); D(G(z)) = 1/2: log 2."""
-    networks = of_scores([[np.log(3)] * 8, [0.0] * 8])
+    networks = networks_with_scores([[np.log(3)] * 8, [0.0] * 8])
     total, _ = losses(add_terms(gan(PRIOR), label_smoothing(0.1)), "critic", networks=networks)
     expected = -0.9 * np.log(3 / 4) - 0.1 * np.log(1 / 4) + np.log(2)
     np.testing.assert_allclose(total, expected, rtol=1e-6)
@@ -116,15 +117,17 @@ def test_top_k_learns_from_the_best_scored_samples_only():
     """Half of (3, 1, -1, 2, 0, -2, 5, -5) are 3, 2, 5 and 1."""
     fake = [3.0, 1.0, -1.0, 2.0, 0.0, -2.0, 5.0, -5.0]
     total, _ = losses(
-        add_terms(non_saturating(PRIOR), top_k(0.5)), "generator", networks=of_scores([[0.0] * 8, fake])
+        add_terms(non_saturating(PRIOR), top_k(0.5)),
+        "generator",
+        networks=networks_with_scores([[0.0] * 8, fake]),
     )
     np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -np.array([3.0, 2.0, 5.0, 1.0]))), rtol=1e-5)
 
 
 def test_top_k_of_all_is_the_base_and_its_share_may_anneal():
     base, _ = losses(gan(PRIOR), "generator")
-    whole, _ = losses(add_terms(gan(PRIOR), top_k(1.0)), "generator")
-    np.testing.assert_allclose(whole, base, rtol=1e-6, atol=1e-6)
+    full, _ = losses(add_terms(gan(PRIOR), top_k(1.0)), "generator")
+    np.testing.assert_allclose(full, base, rtol=1e-6, atol=1e-6)
     annealed = add_terms(gan(PRIOR), top_k(optax.linear_schedule(1.0, 0.5, 10)))
     np.testing.assert_allclose(losses(annealed, "generator", step=0)[0], base, rtol=1e-6, atol=1e-6)
     half, _ = losses(add_terms(gan(PRIOR), top_k(0.5)), "generator")
@@ -190,8 +193,8 @@ def test_latent_consistency_and_diversity_by_hand():
         objective = add_terms(gan(PRIOR), term(1.0, sigma=sigma))
         _, out = losses(objective, player, networks=linear_networks(scale))
         name = "latent_consistency" if player == "critic" else "latent_diversity"
-        own = named_key(named_key(jax.random.key(7), f"term/{name}"), "delta")
-        d = sigma * np.asarray(jax.random.normal(own, (helpers.B, helpers.Z_DIM)))[:, :2]
+        term_key = named_key(named_key(jax.random.key(7), f"term/{name}"), "delta")
+        d = sigma * np.asarray(jax.random.normal(term_key, (helpers.B, helpers.Z_DIM)))[:, :2]
         if player == "critic":
             expected = np.mean((scale * (d[:, 0] + 2 * d[:, 1])) ** 2)
         else:
@@ -212,7 +215,7 @@ def test_terms_on_scores_refuse_losses_on_features(term):
 
 def test_lecam_by_hand():
     """Anchors a_R = 1, a_F = -1: E (D(x) + 1)^2 + E (D(G(z)) - 1)^2; then they move by a tenth."""
-    networks = of_scores([[2.0] * 8, [0.5] * 8])
+    networks = networks_with_scores([[2.0] * 8, [0.5] * 8])
     objective_state = {"lecam": {"real": jnp.array(1.0), "fake": jnp.array(-1.0)}}
     total, out = losses(
         add_terms(wgan(PRIOR), lecam(2.0, decay=0.9)),
@@ -233,15 +236,16 @@ def test_lecam_anchors_are_not_differentiated():
     memories = [{"lecam": {"real": jnp.array(v), "fake": jnp.array(v)}} for v in (0.0, 0.0)]
     grads = []
     for objective_state, decay in zip(memories, (0.0, 0.99), strict=True):
-        own = dataclasses.replace(game, objective=add_terms(wgan(PRIOR), lecam(1.0, decay=decay)))
-        here = {**players, "critic": players["critic"]._replace(objective_state=objective_state)}
-
-        def loss(params, own=own, here=here):
-            moved = {**here, "critic": here["critic"]._replace(params=params)}
-            return helpers.loss("critic", own, moved, helpers.batch())[0]
-
+        with_decay = dataclasses.replace(game, objective=add_terms(wgan(PRIOR), lecam(1.0, decay=decay)))
+        before = {**players, "critic": players["critic"]._replace(objective_state=objective_state)}
+        loss = functools.partial(critic_loss_at, with_decay, before)
         grads.append(jax.grad(loss)(players["critic"].params))
     jax.tree.map(np.testing.assert_array_equal, *grads)
+
+
+def critic_loss_at(game, players, params):
+    moved = {**players, "critic": players["critic"]._replace(params=params)}
+    return helpers.loss("critic", game, moved, helpers.batch())[0]
 
 
 def test_historical_averaging_by_hand():
@@ -274,7 +278,7 @@ def test_adaptive_augmentation_follows_the_overfitting():
     """All real scores positive: r_t = 1 > .6, p rises by B / images; all negative: it falls, and stays at 0."""
     objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
     for sign, start, expected in ((1.0, 0.3, 0.4), (-1.0, 0.3, 0.2), (-1.0, 0.0, 0.0), (1.0, 0.95, 1.0)):
-        networks = of_scores([[sign] * 8, [0.0] * 8])
+        networks = networks_with_scores([[sign] * 8, [0.0] * 8])
         total, out = losses(objective, "critic", networks=networks, objective_state={"ada": jnp.array(start)})
         np.testing.assert_allclose(out.objective_state["ada"], expected, rtol=1e-5)
         np.testing.assert_allclose(out.metrics["ada/probability"], start)
@@ -325,8 +329,8 @@ def test_max_penalty_is_the_steepest_example():
 
     networks = {**helpers.networks(), "critic": scalar_network(apply)}
     _, out = losses(add_terms(wgan(PRIOR), max_penalty()), "critic", networks=networks)
-    own = named_key(named_key(jax.random.key(7), "term/max_penalty"), "point")
-    e = np.asarray(jax.random.uniform(own, (helpers.B, 1)))
+    term_key = named_key(named_key(jax.random.key(7), "term/max_penalty"), "point")
+    e = np.asarray(jax.random.uniform(term_key, (helpers.B, 1)))
     x = e * np.asarray(out.outputs.real.inputs[0]) + (1 - e) * np.asarray(out.outputs.fake.inputs[0])
     np.testing.assert_allclose(out.metrics["max_penalty"], np.max(np.sum(x**2, 1)), rtol=1e-5)
 

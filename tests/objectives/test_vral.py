@@ -78,15 +78,15 @@ def test_meta_fake_judges_fakes_against_the_standard_normal_and_meta_real_reals_
     batch = helpers.batch(n=n)
     for name, mean, kind in (("meta_fake", 0.0, "fake"), ("meta_real", 1.0, "real")):
         total, out = helpers.loss(name, game, players, batch)
-        own = np.mean(np.logaddexp(0, getattr(out.outputs, kind).score))
+        base_loss = np.mean(np.logaddexp(0, getattr(out.outputs, kind).score))
         # E softplus(-y), y ~ N(mean, 1), by quadrature.
         y = np.linspace(-10, 12, 20001)
         density = np.exp(-((y - mean) ** 2) / 2) / np.sqrt(2 * np.pi)
         expected = np.sum(np.logaddexp(0, -y) * density) * (y[1] - y[0])
-        np.testing.assert_allclose(total - own, expected, atol=5 * 0.7 / np.sqrt(n))
+        np.testing.assert_allclose(total - base_loss, expected, atol=5 * 0.7 / np.sqrt(n))
 
 
-def test_whole_batch_meta_networks_see_all_scores_and_say_one_thing():
+def test_whole_batch_meta_networks_map_all_scores_to_a_single_logit():
     metas = {name: helpers.critic(helpers.B) for name in ("meta_real", "meta_fake")}
     game, players = zero_meta(vral.vral(PRIOR, whole_batch=True), {**helpers.networks(), **metas})
     np.testing.assert_allclose(loss_of(game, players, "meta_real")[0], 2 * LOG2, rtol=1e-6)
@@ -96,7 +96,7 @@ def test_whole_batch_meta_networks_see_all_scores_and_say_one_thing():
     assert after["meta_real"].model_state["calls"] == 2
 
 
-def test_the_critic_learns_through_the_meta_networks_alone():
+def test_the_critic_learns_only_through_the_meta_networks():
     """At zero meta-parameters the critic has no gradient: its loss is of F and R, not of scores."""
     game, players = zero_meta(vral.vral(PRIOR))
     after, _ = apply_turn(turn("critic"), context(game, players, helpers.batch()))

@@ -1,4 +1,4 @@
-"""Terms with an optimiser step of their own: lazy regularisation as StyleGAN2 has it."""
+"""Terms with a separate optimiser step: lazy regularisation as in StyleGAN2."""
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def test_every_round_by_sgd_is_the_term_in_the_loss_but_for_the_point_it_is_take
     )
 
 
-def test_a_term_of_its_own_step_that_no_turn_plays_is_refused_and_the_other_way_round():
+def test_a_term_with_a_separate_step_needs_a_turn_and_vice_versa():
     objective = add_terms(gan(PRIOR), r1(own_step=True))
     with pytest.raises(ValueError, match=r"\('critic', 'r1'\).*no turn plays them"):
         helpers.game(objective, schedule=(C, G))

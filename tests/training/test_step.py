@@ -1,6 +1,7 @@
 """A round: the same turns whether folded or written out, fresh draws for every use, averages by hand."""
 
 import dataclasses
+import operator
 
 import chex
 import jax
@@ -31,9 +32,9 @@ def played_out(game, state, batches):
     players, index = state.players, -1
     for place, played in enumerate(game.schedule):
         index += played.fresh
-        batch = jax.tree.map(lambda x, i=index: x[i], batches)
-        here = TurnContext(game, players, batch, state.step, jax.random.fold_in(key, place))
-        players, _ = apply_turn(played, here)
+        batch = jax.tree.map(operator.itemgetter(index), batches)
+        turn_context = TurnContext(game, players, batch, state.step, jax.random.fold_in(key, place))
+        players, _ = apply_turn(played, turn_context)
     return players
 
 
@@ -171,7 +172,7 @@ def test_no_network_call_of_two_rounds_repeats_a_key():
     assert len(set(log)) == len(log)
 
 
-def test_unrolled_steps_have_keys_of_their_own():
+def test_unrolled_steps_have_separate_keys():
     log = keys_of_a_round(unrolled(gan(PRIOR), 2), (G,))
     # Two critic steps of three calls, then the generator's own three.
     assert len(log) == len(set(log)) == 9
@@ -264,9 +265,9 @@ def test_metrics_are_means_over_the_turns_that_report_them():
     key = jax.random.fold_in(state.key, 0)
     losses = []
     for place in range(3):
-        batch = jax.tree.map(lambda x, i=place: x[i], batches)
-        here = TurnContext(game, state.players, batch, state.step, jax.random.fold_in(key, place))
-        losses.append(apply_turn(C, here)[1]["critic/loss"])
+        batch = jax.tree.map(operator.itemgetter(place), batches)
+        turn_context = TurnContext(game, state.players, batch, state.step, jax.random.fold_in(key, place))
+        losses.append(apply_turn(C, turn_context)[1]["critic/loss"])
     np.testing.assert_allclose(metrics["critic/loss"], np.mean(losses), rtol=1e-6, atol=1e-6)
 
 

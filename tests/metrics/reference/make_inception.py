@@ -3,7 +3,7 @@
     pip install torch==2.14.1 torchvision==0.29.1 pytorch-fid==0.3.0 scipy
     python tests/metrics/reference/make_inception.py
 
-The weights themselves (24 million) are drawn anew by the test, from the same seeds: see `seeded_arrays`.
+The weights themselves (24 million) are drawn again by the test, from the same seeds: see `seeded_arrays`.
 """
 
 import pathlib

@@ -77,8 +77,8 @@ def state_of(made, devices=1):
 
 def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
     """13 samples in blocks of 3; on the way to 256 levels an error in the last bit becomes a level."""
-    monkeypatch.setattr(evaluate, "CHUNK", 5)
-    monkeypatch.setattr(evaluate, "BLOCK", 3)
+    monkeypatch.setattr(sampling, "CHUNK", 5)
+    monkeypatch.setattr(sampling, "BLOCK", 3)
     made = experiment()
     single, eight = (
         sampling.sample(made.game, state_of(made, devices), jax.random.key(1), 13) for devices in (1, 8)
@@ -90,7 +90,7 @@ def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
 
 def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monkeypatch):
     """A generator that draws when it is evaluated too, as pix2pix's dropout may."""
-    monkeypatch.setattr(evaluate, "BLOCK", 3)
+    monkeypatch.setattr(sampling, "BLOCK", 3)
 
     def apply(params, model_state, z, train, key):
         return params * jax.random.normal(key, (z.shape[0], 1)), model_state
@@ -108,7 +108,7 @@ def test_the_same_key_draws_the_same_latents_whatever_the_number_in_the_last_chu
     made = experiment()
     state = state_of(made)
     complete = sampling.sample(made.game, state, jax.random.key(1), 6)
-    monkeypatch.setattr(evaluate, "CHUNK", 6)
+    monkeypatch.setattr(sampling, "CHUNK", 6)
     longer = sampling.sample(made.game, state, jax.random.key(1), 9)
     np.testing.assert_allclose(complete, longer[:6], atol=1e-6)
 

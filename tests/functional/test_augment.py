@@ -110,7 +110,7 @@ def test_the_gradient_is_the_adjoint(change):
 
 def transform(policy, inputs, probability=1.0, objective_state=None, key=KEY):
     made = augment.diff_augment(policy, probability)
-    return jax.jit(lambda *args: made(args[0], key=args[1], step=0, objective_state=args[2]))(
+    return jax.jit(lambda *args: made.apply(args[0], args[1], jnp.int32(0), args[2]))(
         inputs, key, objective_state or {}
     )
 
@@ -157,7 +157,7 @@ def test_probability_from_a_number_or_from_the_objective_state():
 
 def test_devices_share_the_work_and_draw_as_one_does():
     x, made = images(16), augment.diff_augment("color,translation", 0.5)
-    program = jax.jit(lambda x: made((x,), key=KEY, step=0, objective_state={})[0])
+    program = jax.jit(lambda x: made.apply((x,), KEY, jnp.int32(0), {})[0])
     single = program(x)
     full_flops = program.lower(x).compile().cost_analysis()["flops"]
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -174,7 +174,7 @@ def test_it_compiles_and_differentiates_twice():
     made = augment.diff_augment("color,translation,cutout")
 
     def transformed(x):
-        return jnp.sum(made((x,), key=KEY, step=0, objective_state={})[0] ** 2)
+        return jnp.sum(made.apply((x,), KEY, jnp.int32(0), {})[0] ** 2)
 
     penalty = jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(transformed)(x) ** 2)))(x)
     assert np.isfinite(penalty).all()

@@ -37,6 +37,6 @@ def test_conditions_are_unchanged_and_the_schedule_is_read():
     transform = instance_noise(optax.linear_schedule(1.0, 0.0, 4))
     x, y = jnp.zeros((3, 2)), jnp.arange(3)
     for step, scale in ((0, 1.0), (2, 0.5), (4, 0.0)):
-        noisy, labels = transform((x, y), key=jax.random.key(0), step=jnp.int32(step), objective_state={})
+        noisy, labels = transform.apply((x, y), jax.random.key(0), jnp.int32(step), {})
         np.testing.assert_array_equal(labels, y)
         np.testing.assert_allclose(noisy, scale * NOISES["gaussian"](jax.random.key(0), x), rtol=1e-6)

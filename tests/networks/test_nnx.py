@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from gan_jax.functional import priors
-from gan_jax.game import Game
+from gan_jax.game import Game, Player
 from gan_jax.keys import named_key
 from gan_jax.network import rematerialized
 from gan_jax.networks import from_linen, from_nnx
@@ -273,9 +273,8 @@ def test_initialised_modules_and_other_functions_are_refused():
 
 def game(critic, generator):
     return Game(
-        networks={"critic": critic, "generator": generator},
+        players={"critic": Player(critic, optax.sgd(0.1)), "generator": Player(generator, optax.sgd(0.1))},
         objective=non_saturating(priors.gaussian(3)),
-        optimizers={"critic": optax.sgd(0.1), "generator": optax.sgd(0.1)},
         schedule=alternating(),
     )
 
@@ -318,9 +317,11 @@ def test_rounds_are_those_of_the_same_networks_in_linen():
 
 def test_a_game_needs_no_input_specification():
     made = Game(
-        networks={"critic": from_nnx(Critic), "generator": from_nnx(Generator)},
+        players={
+            "critic": Player(from_nnx(Critic), optax.adam(1e-3)),
+            "generator": Player(from_nnx(Generator), optax.adam(1e-3)),
+        },
         objective=hinge(priors.gaussian(3)),
-        optimizers={"critic": optax.adam(1e-3), "generator": optax.adam(1e-3)},
         schedule=alternating(),
     )
     state, metrics = make_train_step(made)(init_state(made, KEY), {"x": jnp.ones((2, 4, 2))})

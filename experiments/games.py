@@ -35,7 +35,15 @@ from gan_jax.game import (
 from gan_jax.keys import named_key
 from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, from_linen
-from gan_jax.objectives import Term, add_terms, autoencoder_critic, label_condition, unrolled, with_transforms
+from gan_jax.objectives import (
+    MissingEntryError,
+    Term,
+    add_terms,
+    autoencoder_critic,
+    label_condition,
+    unrolled,
+    with_transforms,
+)
 from gan_jax.objectives import r1 as r1_term
 from gan_jax.objectives import r2 as r2_term
 from gan_jax.objectives._catalogue import OBJECTIVES, factory
@@ -288,12 +296,22 @@ def labelled_per_class(config: Any, data: Data) -> int:
 
 def entries_of(objective: Objective, data: Data) -> tuple[str, ...]:
     """Which of the data's entries an objective's generators imitate or are conditional on, in the data's order."""
-    read: list[Any] = []
+    needed: set[str] = set()
     for name in objective.with_role(GeneratorRole):
         role = objective.players[name].role
         assert isinstance(role, GeneratorRole)
-        read += [data.examples[role.target], *role.condition(data.examples)]
-    return tuple(entry for entry, example in data.examples.items() if any(example is given for given in read))
+        try:
+            given = role.condition(data.examples)
+            needed |= {
+                entry for entry, leaf in data.examples.items() if any(leaf is other for other in given)
+            }
+            needed |= {role.target} if data.examples[role.target] is not None else set()
+        except (KeyError, MissingEntryError) as missing:
+            wanted = missing.entry if isinstance(missing, MissingEntryError) else missing.args[0]
+            raise ExperimentError(
+                f"The {name} reads {wanted!r} of every batch, and {data.name!r} has only {sorted(data.examples)}."
+            ) from missing
+    return tuple(entry for entry in data.examples if entry in needed)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from gan_jax.game import unconditional
 from gan_jax.objectives._compose import two_player, unrolled, with_transforms
 from gan_jax.objectives._critics import autoencoder_critic, class_critic, with_score
-from gan_jax.objectives._forward import forward, generate, judge, label_condition, view
+from gan_jax.objectives._forward import MissingEntryError, forward, generate, judge, label_condition, view
 from gan_jax.objectives._penalties import (
     critic_penalty,
     dragan_penalty,
@@ -30,6 +30,7 @@ from gan_jax.objectives._terms import (
 )
 
 __all__ = [
+    "MissingEntryError",
     "Outcome",
     "Term",
     "TermContext",

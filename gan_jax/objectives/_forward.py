@@ -41,6 +41,14 @@ def features(outputs: Mapping[str, Array]) -> Array:
     return flatten(outputs["features"] if "features" in outputs else score(outputs))
 
 
+class MissingEntryError(ValueError):
+    """A batch lacks what a loss reads of it, `entry`."""
+
+    def __init__(self, entry: str, message: str) -> None:
+        super().__init__(message)
+        self.entry = entry
+
+
 def label_condition(batch: Batch) -> tuple[Array, ...]:
     """The label y `[B]`, given to generator and critic."""
     return (entry(batch, "y"),)
@@ -50,17 +58,17 @@ def entry(batch: Batch, name: str) -> Any:
     """One of a batch's entries, `[B, ...]`.
 
     Raises:
-      ValueError: if the batch is no mapping, has no such entry, or the entry has no examples.
+      MissingEntryError: if the batch has no such entry.
+      ValueError: if it is no mapping, or the entry has no examples.
 
-    >>> entry({"y": jnp.array([3])}, "x")
-    Traceback (most recent call last):
-    ValueError: The game needs a batch's real examples under 'x'; this batch has ['y'].
+    >>> entry({"x": jnp.array([3])}, "x").shape
+    (1,)
     """
     what = f"{_ENTRIES[name]} under {name!r}" if name in _ENTRIES else f"entry {name!r}"
     if not isinstance(batch, Mapping):
         raise ValueError(f"A batch is a mapping, {{'x': [B, ...]}}; got {type(batch).__name__}.")
     if name not in batch:
-        raise ValueError(f"The game needs a batch's {what}; this batch has {sorted(batch)}.")
+        raise MissingEntryError(name, f"The game needs a batch's {what}; this batch has {sorted(batch)}.")
     if any(leaf.shape[:1] == (0,) for leaf in jax.tree.leaves(batch[name])):
         raise ValueError(f"A batch has one example or more, but its {what} have shape {batch[name].shape}.")
     return batch[name]

@@ -155,6 +155,7 @@ def test_every_objective_is_launched_killed_resumed_and_sampled(name, objective,
     loop.train(built(name, objective=objective, rounds=2, **fields), Workdir(tmp_path / "cut"), **quiet())
     again = built(name, objective=objective, rounds=4, **fields)
     resumed = loop.train(again, Workdir(tmp_path / "cut"), **quiet())
+    assert int(uninterrupted.step) == int(resumed.step) == 4
     chex.assert_trees_all_equal(
         jax.device_get((uninterrupted.players, uninterrupted.ema, uninterrupted.cursor)),
         jax.device_get((resumed.players, resumed.ema, resumed.cursor)),

@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
+from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import check_config, write_config
 from gan_jax.runs.drawing import Draw
@@ -190,9 +191,11 @@ def _report(
         )
         return
     log(f"Trained {step} rounds. Work directory: {workdir.root}")
-    single = experiment.seeds == 1
-    name = "samples" if single else f"samples_seed_{experiment.seed}"
-    others = "" if single else ", one beside it for each other seed"
+    generators = generators_of(experiment.game)
+    name = picture_name(generators, generators[0])
+    others = "" if len(generators) == 1 else ", one beside it for each other generator"
+    if experiment.seeds > 1:
+        name, others = f"{name}_seed_{experiment.seed}", f"{others}, one beside it for each other seed"
     log(f"Sample grid: {workdir.samples}/{name}_{step:08d}.png (open it with any image viewer{others})")
     if experiment.best is not None and (best := checkpoints.best()) is not None:
         log(f"Best by {experiment.best.metric}: round {best} (--checkpoint={best})")

@@ -33,13 +33,13 @@ NAMES = {
     "gan_jax/evaluation/probing.py": ["probe"],
     "gan_jax/evaluation/sampling.py": ["latent", "picture"],
     "gan_jax/functional/codes.py": ["category/{}", "code", "continuous", "noise"],
+    "gan_jax/functional/penalties.py": ["alpha"],
     "gan_jax/networks/layers.py": ["dropout", "noise", "params"],
     "gan_jax/networks/linen.py": ["params"],
     "gan_jax/networks/nnx.py": ["/", "params"],
     "gan_jax/objectives/_catalogue.py": ["fake"],
     "gan_jax/objectives/_compose.py": ["unrolled"],
     "gan_jax/objectives/_forward.py": [
-        "closure",
         "critic",
         "fake",
         "generator",
@@ -52,12 +52,14 @@ NAMES = {
         "closure",
         "critic",
         "dragan_penalty",
+        "fake",
         "gradient_penalty",
         "max_penalty",
         "mixture_penalty",
         "point",
         "r1",
         "r2",
+        "real",
     ],
     "gan_jax/objectives/_term.py": ["term/{}"],
     "gan_jax/objectives/_terms.py": [
@@ -81,12 +83,21 @@ NAMES = {
     ],
     "gan_jax/objectives/began.py": ["balance"],
     "gan_jax/objectives/cramer.py": ["surrogate_penalty"],
-    "gan_jax/objectives/cycle_gan.py": ["fake", "real", "{}/fake", "{}/real"],
+    "gan_jax/objectives/cycle_gan.py": ["fake", "real"],
     "gan_jax/objectives/ebgan.py": ["pulling_away"],
     "gan_jax/objectives/mmd_gan.py": ["witness_penalty"],
     "gan_jax/objectives/semi_supervised.py": ["labelled", "supervised"],
     "gan_jax/objectives/vral.py": ["meta_fake", "meta_real", "normal", "scores", "{}/normal"],
 }
+
+# The functions that draw by a name or make one, with the parameter that it comes by and its place.
+STARTS = {
+    "named_key": ("name", 1),
+    "Term": ("name", 0),
+    "make_rng": ("name", 0),
+    "transform_name": ("kind", 2),
+}
+MAKERS = ("transform_name",)
 
 PLAYERS = {
     "critic generator": set(cases.MODULES) - {"cycle_gan", "vral"},
@@ -158,7 +169,7 @@ def names_by_file():
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     ]
-    takes_names, before = {"named_key": {"name": 1}, "Term": {"name": 0}, "make_rng": {"name": 0}}, None
+    takes_names, before = {function: {name: place} for function, (name, place) in STARTS.items()}, None
     while before != (before := sum(map(len, takes_names.values()))):
         for _, function in functions:
             own, loops = parameters(function), iterated(function)
@@ -169,6 +180,9 @@ def names_by_file():
                         takes_names.setdefault(function.name, {})[name] = own[name][0]
     found = {file: set().union(*map(strings, given(tree, takes_names))) for file, tree in trees.items()}
     for file, function in functions:
+        if function.name in MAKERS:
+            made = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+            found[file] |= set().union(*map(strings, made))
         for name, (_, default) in parameters(function).items():
             if name in takes_names.get(function.name, {}) and default is not None:
                 found[file] |= strings(default)

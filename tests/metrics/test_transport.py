@@ -98,7 +98,7 @@ def test_sliced_standard_error_is_the_spread_over_seeds():
         (np.zeros((3, 2), np.uint8), np.zeros((3, 2)), {}, "have different scales"),
         (np.zeros((3, 2)), np.zeros((3, 2)), {"order": 0.5}, "order >= 1"),
         (np.zeros((3, 2)), np.zeros((3, 2)), {"solver": "sinkhorn"}, "Unknown solver"),
-        (np.zeros((3, 2)), np.zeros((2, 2)), {"solver": "assignment"}, "as many samples"),
+        (np.zeros((3, 2)), np.zeros((2, 2)), {"solver": "assignment"}, "equally many samples"),
         (np.zeros((3, 2)), np.zeros((3, 2)), {"real_weights": [1, 1]}, "weights are 3 numbers"),
         (np.zeros((20_000, 2)), np.zeros((20_000, 2)), {}, "sliced_wasserstein"),
     ],

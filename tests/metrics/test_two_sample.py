@@ -296,7 +296,7 @@ def test_duplicates_within_a_tolerance_and_by_verdict():
         (lambda: energy_test(np.zeros((9000, 1)), np.zeros((9000, 1))), "random subset keeps the test valid"),
         (lambda: classifier_test(np.zeros((9, 2), np.uint8), np.zeros((9, 2))), "have different scales"),
         (lambda: classifier_test(np.eye(4), np.eye(4), classifier="forest"), "Unknown classifier 'forest'"),
-        (lambda: interval_distance(np.zeros((9, 2)), np.zeros((9, 2))), "on the line"),
+        (lambda: interval_distance(np.zeros((9, 2)), np.zeros((9, 2))), "one dimension"),
         (lambda: support_size(np.zeros((9, 2)), 10), "2 to 9 samples"),
         (lambda: neural_distance(np.zeros((3, 2)), np.zeros((9, 2))), "at least 4 samples, got 3"),
     ],

@@ -86,12 +86,12 @@ def test_a_score_that_is_none_is_refused_with_the_players_name(change, given):
         return change(out["score"]), model_state
 
     networks = {**helpers.networks(), "critic": dataclasses.replace(base, apply=apply)}
-    with pytest.raises(ValueError, match=rf"score of 'critic' is floating.*2 examples.*{given}"):
+    with pytest.raises(ValueError, match=rf"score of 'critic' must be floating.*2 examples.*{given}"):
         build(players=players(networks))
     # Without a specification of its inputs the network is judged where it is traced.
     networks["critic"] = dataclasses.replace(networks["critic"], inputs=None)
     game = build(players=players(networks))
-    with pytest.raises(ValueError, match="score of 'critic' is floating"):
+    with pytest.raises(ValueError, match="score of 'critic' must be floating"):
         helpers.loss("critic", game)
 
 
@@ -134,7 +134,7 @@ def test_a_turn_names_different_players(players):
 
 
 def test_counts_start_at_one():
-    with pytest.raises(ValueError, match="start at 1"):
+    with pytest.raises(ValueError, match="at least one turn of each"):
         alternating(0)
 
 

@@ -178,9 +178,9 @@ def test_an_alarm_is_of_the_seed_that_gave_it():
 def test_probes_are_compiled_once_for_each_seed(tmp_path):
     traced = []
 
-    def probe(game, start, state, batch, moment):
+    def probe(context):
         traced.append(True)
-        return {"critic/probe": jnp.mean(batch["x"])}
+        return {"critic/probe": jnp.mean(context.batch["x"])}
 
     loop.train(several_seeds(rounds=12, probes=[probe]), Workdir(tmp_path), log=quiet)
     lines = read_metrics(Workdir(tmp_path))

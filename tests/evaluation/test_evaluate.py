@@ -318,7 +318,7 @@ def test_too_few_samples_and_bad_ones_are_named():
     compare = scoring.against(images, split="zeros", which=("neighbors",))
     with pytest.raises(ExperimentError, match="at least 6 samples, got 3"):
         compare(np.zeros((3, 4, 4, 1), np.float32))
-    with pytest.raises(ExperimentError, match="finite"):
+    with pytest.raises(ExperimentError, match="NaN or infinity"):
         compare(np.full((9, 4, 4, 1), np.nan, np.float32))
     with pytest.raises(ExperimentError, match=r"did you mean 'frechet'"):
         scoring.against(images, split="zeros", which=("freshet",))

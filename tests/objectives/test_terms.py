@@ -91,7 +91,7 @@ def test_label_smoothing_moves_the_optimum():
 
 def test_label_smoothing_needs_logits():
     with pytest.raises(
-        ValueError, match=r"'label_smoothing' needs an objective with a critic's loss softplus"
+        ValueError, match=r"'label_smoothing' needs an objective with the critic's loss softplus"
     ):
         add_terms(wgan(PRIOR), label_smoothing())
 

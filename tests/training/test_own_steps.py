@@ -110,8 +110,8 @@ def test_a_term_with_a_separate_step_needs_a_turn_and_vice_versa():
     ("make", "message"),
     [
         (lambda: regularization_turn("critic", every=4), "needs the name of at least one term"),
-        (lambda: regularization_turn("critic", "r1", every=0), "n >= 1 rounds, got 0"),
-        (lambda: lazy_adam(1e-3, every=0), "n >= 1 rounds, got 0"),
+        (lambda: regularization_turn("critic", "r1", every=0), "n >= 1 rounds, got every=0"),
+        (lambda: lazy_adam(1e-3, every=0), "n >= 1 rounds, got every=0"),
     ],
 )
 def test_what_makes_no_sense_is_named(make, message):

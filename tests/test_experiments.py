@@ -320,7 +320,7 @@ def test_zero_centred_takes_gamma_from_r1():
         ("ring", {"approximate": True}, "approximate=true is about microbatches, and microbatches is 1"),
         ("ring", {"microbatches": 2, "objective": "vral_parzen"}, "is not a mean over independent examples"),
         ("ring", {"microbatches": 2, "objective": "began"}, "['critic'] keep objective state"),
-        ("ring", {"microbatches": 3}, "cannot be split into 3 microbatches"),
+        ("ring", {"microbatches": 3}, "microbatches divide a batch, and 3 does not divide batch_size=16"),
         ("ring", {"ema": 1.0}, "must lie in [0, 1), got ema=1.0."),
         ("ring", {"objective": "zero_centred", "r1": 0.0}, "zero_centred needs a penalty"),
         ("ring", {"diagnostics": "helth"}, "Unknown diagnostic 'helth' (did you mean 'health'?)"),
@@ -382,7 +382,7 @@ def test_penalised_critics_of_images_are_not_normalised_by_their_batch_unless_as
 
 
 def test_experiments_agree_with_the_loop_about_what_may_change():
-    assert set(loop.LOOKS) <= set(images.get_config())
+    assert set(loop.MAY_CHANGE) <= set(images.get_config())
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from gan_jax.training.experiment import Experiment
 class Draw:
     """Draws a picture of every generator, of several seeds one each.
 
+    A picture is drawn here and not on the writer's thread, which encodes and writes it: one that fails has to be
+    noticed while its round is the newest, so that the state of that round is saved with what is still due.
+
     Args:
       experiment: what is trained.
       writer: where the pictures are written.
@@ -32,9 +35,9 @@ class Draw:
         """Writes `samples/samples_<step>.png`, of several generators `samples/samples_<player>_<step>.png`."""
         if self._experiment.seeds == 1:
             for name, draw in pictures(self._experiment, played.state).items():
-                self._writer.picture(played.step, name, draw)
+                self._writer.picture(played.step, name, draw())
             return
         for place in range(self._experiment.seeds):
             experiment = self._experiment.for_seed(place)
             for name, draw in pictures(experiment, state_of(played.state, place)).items():
-                self._writer.picture(played.step, f"{name}_seed_{experiment.seed}", draw)
+                self._writer.picture(played.step, f"{name}_seed_{experiment.seed}", draw())

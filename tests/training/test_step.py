@@ -155,7 +155,8 @@ def keys_of_a_round(objective, schedule, rounds=1):
     state = init_state(game, jax.random.key(0))
     step = jax.jit(make_train_step(game))
     for _ in range(rounds):
-        state, _ = step(state, helpers.batch(shape=(len(schedule),)))
+        shape = () if len(schedule) == 1 else (len(schedule),)
+        state, _ = step(state, helpers.batch(shape=shape))
     jax.block_until_ready(state)
     jax.effects_barrier()
     return log

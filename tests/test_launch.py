@@ -176,6 +176,27 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
 
 
+def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
+    workdir = finished[0]
+    drawn = []
+    for weights in ("ema", "raw"):
+        code, _, err = launch_here(
+            monkeypatch,
+            capsys,
+            "--mode=sample",
+            f"--workdir={workdir}",
+            "--num_samples=4",
+            "--checkpoint=200",
+            f"--weights={weights}",
+        )
+        assert code == 0, err
+        drawn.append(np.load(workdir / "samples" / "sampled_00000200.npz", allow_pickle=False)["x"])
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={workdir}", "--weights=mean")
+    assert code != 0
+    assert "--weights is one of ema, raw, got 'mean'" in err
+
+
 MISTAKES = {
     "unknown flag": (["--wrkdir=x"], r"unknown flag --wrkdir \(did you mean 'workdir'\?\)"),
     "unknown field": (["--config.objectiv=gan"], r"--config.objectiv \(did you mean 'objective'\?\)"),

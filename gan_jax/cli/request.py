@@ -32,7 +32,7 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, player: see `EVALUATION`.
+      checkpoints, data, extractor, metrics, player, weights: see `EVALUATION`.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
       prepare: download and prepare the configuration's TFDS data set before anything else.
@@ -53,6 +53,7 @@ class Request:
     extractor: str | None = None
     metrics: str | None = None
     player: str | None = None
+    weights: str | None = None
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -61,6 +62,7 @@ class Request:
     profile: int | None = None
 
 
+WEIGHTS = ("ema", "raw")
 EVALUATION = {
     "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
     "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
@@ -68,8 +70,9 @@ EVALUATION = {
     "extractor": "--mode=evaluate: pixels, classifier:DATA, or inception:FILE; the experiment's by default.",
     "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; all by default.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
+    "weights": "--mode=sample: ema (the moving average, where there is one; the default) or raw.",
 }
-"""Flags of `--mode=evaluate`, each a string, and their help texts; `--mode=sample` reads `player` too."""
+"""Flags of `--mode=evaluate`, each a string, and their help texts; `--mode=sample` reads `player` and `weights`."""
 
 
 def given(argv: Sequence[str], name: str) -> str | None:

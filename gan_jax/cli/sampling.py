@@ -9,7 +9,7 @@ from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import Request
+from gan_jax.cli.request import WEIGHTS, Request
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
 
@@ -26,6 +26,8 @@ def sample(request: Request) -> None:
     n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
+    if request.weights not in (None, *WEIGHTS):
+        raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
     (state,) = run.states([request.checkpoint])
     for experiment, seed_state in run.per_seed(state):
         key = named_key(jax.random.key(experiment.seed), "picture")
@@ -37,6 +39,7 @@ def sample(request: Request) -> None:
                 key,
                 n,
                 player=player,
+                ema=request.weights != "raw",
                 condition_batch=experiment.condition_batch,
             )
             name = f"_{player}" if len(run.generators(None)) > 1 else ""

@@ -43,7 +43,7 @@ def _finite(leaves: list[Array], kept_axes: int) -> list[Array]:
 
 
 def broken_leaf(state: TrainState, first_seed: int | None = None) -> BrokenLeaf | None:
-    """The first of the players' parameters, model states and objective states that is not finite.
+    """The first of the players' parameters, states and moving averages that is not finite.
 
     Args:
       state: of one seed, or of several.
@@ -59,6 +59,8 @@ def broken_leaf(state: TrainState, first_seed: int | None = None) -> BrokenLeaf 
             "model_state": player.model_state,
             "objective_state": player.objective_state,
         }
+        if name in state.ema:
+            trees["ema"] = state.ema[name]
         leaves = {
             leaf: x
             for leaf, x in zip(leaf_names(trees), jax.tree.leaves(trees), strict=True)

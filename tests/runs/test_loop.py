@@ -266,3 +266,15 @@ def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     run(1.0, override=True, log=lines.append)
     assert any("Going on with what is another than before: the data all.x" in line for line in lines)
     run(1.0)
+
+
+def test_an_average_that_is_not_finite_is_never_saved(tmp_path):
+    """Only the average is broken: parameters and losses are finite in every round."""
+    run = experiment(rounds=20)
+    generator = dataclasses.replace(
+        run.game.players["generator"], ema=lambda step: jnp.where(step >= 12, jnp.nan, 0.5)
+    )
+    game = dataclasses.replace(run.game, players={**run.game.players, "generator": generator})
+    with pytest.raises(NonFiniteError, match=r"generator's ema.* not finite after round 19"):
+        loop.train(dataclasses.replace(run, game=game), Workdir(tmp_path), log=quiet)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [10]

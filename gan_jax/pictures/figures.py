@@ -51,13 +51,14 @@ def figure(*rows: Row | Chart, width: float = 10.0) -> Figure:
     """Makes a figure of rows of charts.
 
     Args:
-      rows: from top to bottom; a chart that is not in a `Row` fills a row.
+      rows: from top to bottom; a chart that is not in a `Row` fills a row; a `Row` without charts is left out.
       width: the width in inches; the height is the sum of the rows' heights.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     lines = [row if isinstance(row, Row) else Row((row,)) for row in rows]
+    lines = [line for line in lines if line.charts]
     heights = [line.height for line in lines]
     page = Figure(figsize=(width, sum(heights)), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(page)

@@ -23,7 +23,7 @@ class Network:
 
     Attributes:
       init: `key -> (params, model_state)`.
-      apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state comes
+      apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state
         is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
         and extra heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a

@@ -30,7 +30,8 @@ def compile_jit(
     replicated = NamedSharding(mesh, PartitionSpec())
     parts = mesh.shape.get(FSDP_AXIS, 1)
     if parts > 1:
-        game = gather_parameters(game, parts)
+        with jax.set_mesh(mesh):  # a game's checks trace its networks, which have sharding constraints now
+            game = gather_parameters(game, parts)
     rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
 
     @functools.cache

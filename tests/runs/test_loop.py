@@ -18,7 +18,8 @@ from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.runs import loop
+from gan_jax.pictures import grids
+from gan_jax.runs import loop, writer
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.finite import NonFiniteError, check_losses
 from gan_jax.runs.interval import Interval
@@ -203,17 +204,23 @@ def test_an_experiment_without_rounds_is_refused(field):
         experiment(**{field: 0})
 
 
-def test_pictures_are_drawn_off_the_training_thread(tmp_path):
-    """The samples are made by the training thread, the picture by the writer's."""
-    threads = []
+def test_pictures_are_encoded_off_the_training_thread(tmp_path, monkeypatch):
+    """The picture is drawn by the training thread, encoded and written by the writer's."""
+    drawn, encoded = [], []
 
     def picture(samples):
-        threads.append(threading.current_thread().name)
+        drawn.append(threading.current_thread())
         return np.zeros((4, 4, 1), np.uint8)
 
+    def to_png(picture):
+        encoded.append(threading.current_thread().name)
+        return grids.to_png(picture)
+
+    monkeypatch.setattr(writer, "to_png", to_png)
     loop.train(experiment(sample_every=10, picture=picture), Workdir(tmp_path))
-    assert len(threads) == 2
-    assert all(name.startswith("writer") for name in threads)
+    assert drawn == [threading.main_thread()] * 2
+    assert len(encoded) == 2
+    assert all(name.startswith("writer") for name in encoded)
 
 
 def with_critic(made, **changes):

@@ -372,10 +372,10 @@ def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tm
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "SIGHUP: stopping after this dispatch" in err
+    assert "SIGTERM: stopping after this dispatch" in err
     command = shlex.split(out.partition("Go on with: ")[2].splitlines()[0])
     assert command == ["python", LAUNCH, f"--config={mine}", f"--workdir={workdir}"]
     saved = Checkpoints(workdir / "checkpoints").latest_valid()

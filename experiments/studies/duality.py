@@ -187,7 +187,7 @@ STUDY = Study(
             effect=lambda r: abs(r["penalty"]["critic"] / r["penalty"]["primal"] - 1), at_most=0.2, quick=0.4
         ),
         Claim(effect=lambda r: r["penalty"]["bound"] / r["penalty"]["primal"], at_least=0.6, quick=0.4),
-        Claim(effect=lambda r: r["spectral"]["slope"], at_most=1.02, quick=1.05, every_seed=True),
+        Claim(effect=lambda r: r["spectral"]["slope"], at_most=1.02, quick=1.1, every_seed=True),
         Claim(effect=factor, at_least=5.0, quick=3.0),
         Claim(effect=lambda r: r["clipping"]["bound"] / r["penalty"]["bound"], at_most=0.9, quick=1.0),
     ),

@@ -124,7 +124,11 @@ def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_
         "critic": from_linen(DCGANCritic(width=4, norm="none"), jnp.zeros((2, 8, 8, 1))),
         "generator": from_linen(DCGANGenerator(size=8, channels=1, width=4), jnp.zeros((2, 4))),
     }
-    game = dataclasses.replace(several_seeds().game, networks=networks)
+    game = several_seeds().game
+    players = {
+        name: dataclasses.replace(player, network=networks[name]) for name, player in game.players.items()
+    }
+    game = dataclasses.replace(game, players=players)
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
     source = layout.local_source(sources[0])
@@ -200,14 +204,16 @@ def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_pat
     grid = tmp_path / "samples" / "samples_seed_0_00000020.png"
     assert f"Sample grid: {grid} " in out
     assert grid.exists()
-    out = launched("--mode=evaluate", "--num_samples=64", "--metrics=sliced")
+    out = launched(
+        "--config=tests/stress/experiment.py", "--mode=evaluate", "--num_samples=64", "--metrics=sliced"
+    )
     (found,) = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
     assert "round 20, raw, mean of 2 seeds" in out
     assert found["seeds"] == [0, 1]
     separate = [result["samples"]["raw"]["mean"] for result in found["each"]]
     assert separate[0] != separate[1]
     assert found["samples"]["raw"]["mean"] == pytest.approx(np.mean(separate))
-    launched("--mode=sample", "--num_samples=5")
+    launched("--config=tests/stress/experiment.py", "--mode=sample", "--num_samples=5")
     drawn = [np.load(tmp_path / "samples" / f"sampled_00000020_seed_{seed}.npz")["x"] for seed in (0, 1)]
     assert drawn[0].shape == drawn[1].shape == (5, 2)
     assert not np.array_equal(*drawn)

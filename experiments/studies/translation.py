@@ -67,7 +67,7 @@ def l1_alone() -> Objective:
         None,
         condition=image_condition,
         read=patches,
-        scores=lambda real, fake: (jnp.mean(real, axis=(1, 2)), jnp.mean(fake, axis=(1, 2))),
+        realness=lambda real, fake: (jnp.mean(real, axis=(1, 2)), jnp.mean(fake, axis=(1, 2))),
     )
     return add_terms(nothing, reconstruction(1.0))
 

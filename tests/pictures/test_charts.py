@@ -50,6 +50,13 @@ def test_matplotlib_waits_for_the_first_figure(module):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_row_without_charts_is_left_out():
+    """1.5 inches at 150 dots: only the row that shows something has a height."""
+    page, axes = drawn(Row((), height=2.0), Row((scatter([[0.0, 0.0]]),), height=1.5), width=2.0)
+    assert to_array(page).shape == (225, 300, 3)
+    assert len(axes) == 1
+
+
 def test_a_figure_needs_no_pyplot_and_no_main_thread():
     code = """
 import sys, threading

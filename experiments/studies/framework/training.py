@@ -85,10 +85,3 @@ def critic_of(game: Game, state: TrainState) -> Callable[[Array], Array]:
         return out["score"] if isinstance(out, dict) else out
 
     return score
-
-
-def thinned(values: Any, count: int = 100) -> np.ndarray:
-    """Every n-th value, so that at most `count` remain, the last among them."""
-    array = np.asarray(values)
-    step = max(1, -(-len(array) // count))
-    return array[::-1][::step][::-1]

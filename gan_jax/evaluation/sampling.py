@@ -16,8 +16,9 @@ from jax.sharding import Mesh, PartitionSpec
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.pictures.grids import side_by_side
 from gan_jax.state import TrainState
-from gan_jax.training.experiment import Experiment
+from gan_jax.training.experiment import Experiment, Picture
 from gan_jax.types import Array, Batch, Key, Tree
 
 CHUNK = 1000
@@ -173,26 +174,36 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(
-    experiment: Experiment, state: TrainState, *, ema: bool = True
-) -> dict[str, Callable[[], np.ndarray]]:
+def pictures(experiment: Experiment, state: TrainState) -> dict[str, Callable[[], np.ndarray]]:
     """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
 
     The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
-    with a single generator has the picture `samples`; with several, each has `samples_<player>`.
+    with a single generator has the picture `samples`; with several, each has `samples_<player>`. Where a generator
+    keeps a moving average, its samples are on the left and those of the weights themselves on the right, unless the
+    two are equal.
     """
     key = named_key(jax.random.key(experiment.seed), "picture")
     drawn: dict[str, Callable[[], np.ndarray]] = {}
     names = generators_of(experiment.game)
     for name in names:
-        samples = sample(
-            experiment.game,
-            state,
-            key,
-            experiment.picture_samples,
-            player=name,
-            ema=ema,
-            condition_batch=experiment.condition_batch,
-        )
-        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
+        samples = [
+            sample(
+                experiment.game,
+                state,
+                key,
+                experiment.picture_samples,
+                player=name,
+                ema=ema,
+                condition_batch=experiment.condition_batch,
+            )
+            for ema in ((True, False) if name in state.ema else (False,))
+        ]
+        drawn[picture_name(names, name)] = functools.partial(_drawn, experiment.picture_of(name), samples)
     return drawn
+
+
+def _drawn(picture: Picture, samples: list[np.ndarray]) -> np.ndarray:
+    """One picture of all samples; of equal ones only the first."""
+    if all(np.array_equal(other, samples[0]) for other in samples[1:]):
+        return picture(samples[0])
+    return side_by_side([picture(drawn) for drawn in samples])

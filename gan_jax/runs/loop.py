@@ -12,6 +12,7 @@ import numpy as np
 from gan_jax.data.timeout import within
 from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
+from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import check_config, write_config
@@ -254,7 +255,13 @@ def _report(
     others = "" if len(generators) == 1 else ", one beside it for each other generator"
     if experiment.seeds > 1:
         name, others = f"{name}_seed_{experiment.seed}", f"{others}, one beside it for each other seed"
-    log(f"Sample grid: {workdir.samples}/{name}_{step:08d}.png (open it with any image viewer{others})")
+    averaged = any(experiment.game.players[player].ema is not None for player in generators)
+    halves = ", the moving average on the left and the weights themselves on the right" if averaged else ""
+    log(
+        f"Sample grid: {workdir.samples}/{name}_{step:08d}.png (open it with any image viewer{halves}{others})"
+    )
+    if note := young_average(experiment.game, step):
+        log(note)
     if experiment.best is not None and (best := checkpoints.best()) is not None:
         log(f"Best by {experiment.best.metric}: round {best} (--checkpoint={best})")
     log(

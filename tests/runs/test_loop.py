@@ -218,7 +218,7 @@ def test_pictures_are_encoded_off_the_training_thread(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writer, "to_png", to_png)
     loop.train(experiment(sample_every=10, picture=picture), Workdir(tmp_path))
-    assert drawn == [threading.main_thread()] * 2
+    assert drawn == [threading.main_thread()] * 4, "the moving average's and the weights', twice"
     assert len(encoded) == 2
     assert all(name.startswith("writer") for name in encoded)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
+from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game
 from gan_jax.schedule import fresh_turns
 from gan_jax.state import TrainState
@@ -50,10 +51,11 @@ def rollout(
       The state after them, and every metric as an array `[rounds]`.
 
     Raises:
-      ValueError: if `rounds` or `per_dispatch` is below 1.
+      ValueError: if `rounds` or `per_dispatch` is no whole number of 1 or more, or the call is traced.
     """
-    if rounds < 1 or per_dispatch < 1:
-        raise ValueError(f"rollout plays 1 or more rounds, got rounds={rounds}, per_dispatch={per_dispatch}.")
+    check_on_host("rollout", "call it outside, or make_train_step(game) on batches of your own there", state)
+    check_count("rollout", "rounds", rounds)
+    check_count("rollout", "per_dispatch", per_dispatch)
     program, turns = _compiled(game, source), fresh_turns(game.schedule)
     device_data = _on_device(source)
     cursor, histories = int(state.cursor), []

@@ -173,6 +173,7 @@ def test_what_still_fails_fails_again_and_still_loses_nothing(uninterrupted, tmp
     assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
 
 
+@pytest.mark.full
 def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path, monkeypatch):
     """The sums since the log before are saved with the state: the means are those of all their rounds."""
     run = loop.Log.run
@@ -224,6 +225,7 @@ def test_the_batch_before_a_checkpoint_is_read_again_from_a_stream(iterator, tmp
 
 
 @pytest.mark.parametrize("fails_at", [1, full(2)])
+@pytest.mark.full
 def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, tmp_path):
     """Evaluations at 5, 10, 15, 20 with the distances 3, 1, 2, 4; the next launch evaluates what had failed."""
     distances = {5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0}
@@ -251,6 +253,7 @@ def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, 
         assert checkpoints.manifest(10)["metrics"]["samples/raw/distance"] == 1.0
 
 
+@pytest.mark.full
 def test_an_evaluation_that_fails_after_its_line_is_logged_has_one_line(uninterrupted, tmp_path):
     """`keep_best` names a number that the evaluations do not give; the next launch has it corrected."""
     with pytest.raises(ExperimentError, match="keep_best names men"):
@@ -282,6 +285,7 @@ KILLED = """
     ("call", "function", "changes"),
     [full(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
 )
+@pytest.mark.full
 def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninterrupted, tmp_path):
     """While the last picture is drawn, or in the middle of the last evaluation."""
     script = textwrap.dedent(

@@ -156,6 +156,7 @@ def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [10]
 
 
+@pytest.mark.full
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
     """A step of infinite length: the loss of the last round is still finite, the parameters are not."""
     with pytest.raises(NonFiniteError, match=r"critic's params\.scores.* was not finite after round 0"):
@@ -256,6 +257,7 @@ def test_a_run_that_cannot_begin_leaves_no_record(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     def run(value, rounds=8, log=quiet, **options):
         source = from_arrays({"x": np.full((32, 2), value, np.float32)}, 8)
@@ -273,6 +275,7 @@ def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     run(1.0)
 
 
+@pytest.mark.full
 def test_an_average_that_is_not_finite_is_never_saved(tmp_path):
     """Only the average is broken: parameters and losses are finite in every round."""
     run = experiment(rounds=20)

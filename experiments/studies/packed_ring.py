@@ -12,9 +12,10 @@ quality within 3 sigma of its nearest mean, a mode counts with one such sample. 
 numbers are means over the second half of the rounds.
 
 What was expected is a ratio of at most one half over the last five snapshots, in three seeds. The means over five
-seeds are .107 and .039, a ratio of .37; but single seeds have from .1 to 1.3, so that the interval of the mean ratio
-does not exclude one half. The second half of the snapshots and the logarithm were taken then, for less noise. With
-half the paper's widths the game without packing finds all eight modes too, in unequal shares: less is left to mend.
+seeds are .107 and .039, a ratio of .37; but single seeds have from .1 to 1.3, so that the interval of the mean
+ratio does not exclude one half. The second half of the snapshots and the logarithm were taken then, for less
+noise. With half the paper's widths the game without packing finds all eight modes too, in unequal shares: less is
+left to mend.
 
 Paper: Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1
 (arXiv:1712.04086).

@@ -135,7 +135,7 @@ def test_a_picture_that_fails_while_training_goes_on_is_drawn_by_the_next_launch
         names, options = ["samples"], {}
     else:
         names = ["samples_seed_3", "samples_seed_4"]
-        options = {"seeds": 2, "extra_sources": (from_toy(toy.ring(), 8, seed=4),)}
+        options = {"extra_sources": (from_toy(toy.ring(), 8, seed=4),)}
     messages = []
     picture = failing(draw, range(seeds, 2 * seeds))
     with pytest.raises(BrokenError):

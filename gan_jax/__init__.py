@@ -35,6 +35,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
 from gan_jax.evaluation.sampling import sample
+from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.network import Network
@@ -116,6 +117,7 @@ __all__ = [
     "sample",
     "semi_supervised",
     "simultaneous",
+    "standing_statistics",
     "term",
     "toy",
     "turn",

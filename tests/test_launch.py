@@ -180,7 +180,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
-    for weights in ("ema", "raw"):
+    for options in (["--weights=ema"], ["--weights=raw"], ["--weights=raw", "--standing_statistics=3"]):
         code, _, err = launch_here(
             monkeypatch,
             capsys,
@@ -188,14 +188,13 @@ def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monke
             f"--workdir={workdir}",
             "--num_samples=4",
             "--checkpoint=200",
-            f"--weights={weights}",
+            *options,
         )
         assert code == 0, err
+        assert ("is young" in err) == ("--weights=ema" in options)
         drawn.append(np.load(workdir / "samples" / "sampled_00000200.npz", allow_pickle=False)["x"])
-    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={workdir}", "--weights=mean")
-    assert code != 0
-    assert "--weights is one of ema, raw, got 'mean'" in err
+    for one, other in ((0, 1), (1, 2)):
+        assert np.abs(drawn[one] - drawn[other]).max() > 1e-3
 
 
 MISTAKES = {
@@ -238,6 +237,18 @@ MISTAKES = {
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "a profile before the first round": (["--profile=-1"], r"--profile is .* 0 or more, got -1"),
+    "unknown weights": (
+        ["--mode=sample", "--workdir={run}", "--weights=mean"],
+        r"--weights is one of ema, raw, got 'mean'",
+    ),
+    "unknown weights to evaluate": (
+        ["--mode=evaluate", "--workdir={run}", "--weights=both"],
+        r"--weights is one of ema, raw, got 'both'",
+    ),
+    "no batches for statistics": (
+        ["--mode=sample", "--workdir={run}", "--standing_statistics=0"],
+        r"--standing_statistics is a number of batches, 1 or more, got '0'",
+    ),
     "no workdir": (["--mode=sample"], r"--workdir="),
     "missing workdir to describe": (["--mode=describe", "--workdir={tmp}/none"], r"does not exist"),
     "missing workdir": (["--mode=evaluate", "--workdir={tmp}/none"], r"does not exist"),

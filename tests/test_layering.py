@@ -86,6 +86,8 @@ FILES_IN_ORDER = {
         "scoring",
         "evaluate",
         "probing",
+        "standing",
+        "averages",
         "sampling",
         "batches",
         "seed_statistics",

@@ -55,7 +55,8 @@ def run(mode: str, request: Request) -> None:
     from gan_jax.distributed import hosts
 
     keep_compiled_programs()
-    if not hosts.join(request.coordinator, request.num_processes, request.process_id):
+    given = request.coordinator, request.num_processes, request.process_id
+    if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
             MODES[mode](request)
         return

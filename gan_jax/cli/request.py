@@ -32,7 +32,7 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, player, weights: see `EVALUATION`.
+      checkpoints, data, extractor, metrics, player, weights, standing_statistics: see `EVALUATION`.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
       prepare: download and prepare the configuration's TFDS data set before anything else.
@@ -54,6 +54,7 @@ class Request:
     metrics: str | None = None
     player: str | None = None
     weights: str | None = None
+    standing_statistics: str | None = None
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -70,9 +71,12 @@ EVALUATION = {
     "extractor": "--mode=evaluate: pixels, classifier:DATA, or inception:FILE; the experiment's by default.",
     "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; all by default.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
-    "weights": "--mode=sample: ema (the moving average, where there is one; the default) or raw.",
+    "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
+    "average, where there is one, and evaluations of both.",
+    "standing_statistics": "--mode=sample and --mode=evaluate: compute the generators' running statistics again, "
+    "from so many batches (16, say); by default those of the training are taken.",
 }
-"""Flags of `--mode=evaluate`, each a string, and their help texts; `--mode=sample` reads `player` and `weights`."""
+"""Flags of `--mode=evaluate`, each a string, and their help texts; `--mode=sample` reads the last three."""
 
 
 def given(argv: Sequence[str], name: str) -> str | None:

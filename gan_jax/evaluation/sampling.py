@@ -173,16 +173,23 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def picture_samples(
-    experiment: Experiment, state: TrainState, player: str, *, ema: bool = True
-) -> np.ndarray:
-    """The samples that a generator's pictures show, `[picture_samples, ...]`: always those of the same latents."""
-    return sample(
-        experiment.game,
-        state,
-        named_key(jax.random.key(experiment.seed), "picture"),
-        experiment.picture_samples,
-        player=player,
-        ema=ema,
-        condition_batch=experiment.condition_batch,
-    )
+def picture_samples(experiment: Experiment, state: TrainState, player: str) -> list[np.ndarray]:
+    """The samples that a generator's pictures show, each `[picture_samples, ...]`, always of the same latents.
+
+    Where the generator keeps a moving average, its samples are first and those of the weights themselves second,
+    unless the two are equal.
+    """
+    samples = [
+        sample(
+            experiment.game,
+            state,
+            named_key(jax.random.key(experiment.seed), "picture"),
+            experiment.picture_samples,
+            player=player,
+            ema=ema,
+            condition_batch=experiment.condition_batch,
+        )
+        for ema in ((True, False) if player in state.ema else (False,))
+    ]
+    equal = all(np.array_equal(other, samples[0]) for other in samples[1:])
+    return samples[:1] if equal else samples

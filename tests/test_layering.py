@@ -83,11 +83,14 @@ FILES_IN_ORDER = {
     ],
     "gan_jax.evaluation": [
         "describe",
+        "compare",
         "scoring",
         "evaluate",
         "probing",
         "sampling",
         "batches",
+        "comparison",
+        "sides",
         "seed_statistics",
     ],
     "gan_jax.distributed": [

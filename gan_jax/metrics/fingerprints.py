@@ -159,13 +159,25 @@ def score_table(rows: Mapping[str, Scores]) -> str:
     """
     if not rows:
         raise ValueError("A table needs at least one row.")
-    first = next(iter(rows.values())).fingerprint
+    labels, notes = marked({label: scores.fingerprint for label, scores in rows.items()})
+    table = number_table({labels[label]: scores.values for label, scores in rows.items()})
+    return "\n".join([table, *(["Not comparable with the first row:", *notes] if notes else [])])
+
+
+def marked(fingerprints: Mapping[str, Fingerprint]) -> tuple[dict[str, str], list[str]]:
+    """Labels with a mark where a fingerprint differs from the first, and a note for each mark.
+
+    Args:
+      fingerprints: by label, one or more.
+
+    Returns:
+      The label to show, by label; and a line `[1] field: first against this` for each mark.
+    """
+    first = next(iter(fingerprints.values()))
     marks: dict[Fingerprint, str] = {}
     labels = {}
-    for label, scores in rows.items():
-        if scores.fingerprint != first:
-            marks.setdefault(scores.fingerprint, f"[{len(marks) + 1}]")
-        labels[label] = f"{label} {marks[scores.fingerprint]}" if scores.fingerprint in marks else label
-    table = number_table({labels[label]: scores.values for label, scores in rows.items()})
-    notes = [f"{mark} {'; '.join(first.differences(fingerprint))}" for fingerprint, mark in marks.items()]
-    return "\n".join([table, *(["Not comparable with the first row:", *notes] if notes else [])])
+    for label, fingerprint in fingerprints.items():
+        if fingerprint != first:
+            marks.setdefault(fingerprint, f"[{len(marks) + 1}]")
+        labels[label] = f"{label} {marks[fingerprint]}" if fingerprint in marks else label
+    return labels, [f"{mark} {'; '.join(first.differences(other))}" for other, mark in marks.items()]

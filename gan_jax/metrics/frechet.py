@@ -8,14 +8,12 @@ It is a FID only of the standard Inception features; of any other extractor, cal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from gan_jax.metrics._check import as_pair, as_samples
-from gan_jax.metrics.estimate import Interval
+from gan_jax.metrics.estimate import Bootstrap, Interval
 from gan_jax.metrics.gaussians import ROWS, Gaussian, Moments, Weighted, check_ddof, moments, weighted_moments
 
 _WIDE = 256
@@ -205,29 +203,6 @@ def frechet_interval(
     return Interval(value, max(low, 0.0), max(high, 0.0), level)
 
 
-class Bootstrap(NamedTuple):
-    """Distances of F sets of fakes from one set of real samples, and their bootstrap.
-
-    Attributes:
-      values: `[F]`, the distances.
-      draws: `[F, R]`, the distances of R resamples, the real samples of a resample being the same for all F.
-      freedom: the degrees of freedom of Student's t, the size of the smallest set less one.
-    """
-
-    values: np.ndarray
-    draws: np.ndarray
-    freedom: int
-
-    def interval(self, which: int, level: float, against: int | None = None) -> tuple[float, float, float]:
-        """The value and bounds of a distance, or of its difference from that of `against`; bias is corrected."""
-        value, draws = self.values[which], self.draws[which]
-        if against is not None:
-            value, draws = value - self.values[against], draws - self.draws[against]
-        center = 2 * value - draws.mean()
-        reach = special.stdtrit(self.freedom, (1 + level) / 2) * draws.std(ddof=1)
-        return float(value), float(center - reach), float(center + reach)
-
-
 def frechet_bootstrap(
     real: ArrayLike,
     fakes: Sequence[ArrayLike],
@@ -272,6 +247,32 @@ def frechet_bootstrap(
     return Bootstrap(values, draws, smallest - 1)
 
 
+def gaussian_bootstrap(
+    real: Gaussian, fakes: Sequence[ArrayLike], *, resamples: int = 10, seed: int = 0, ddof: int = 1
+) -> Bootstrap:
+    """The bootstrap of the distances of sets of fakes from a fixed Gaussian, as a statistics file holds it.
+
+    Only the fakes are resampled, each set by draws that are independent of the others'.
+
+    Args:
+      real: the Gaussian.
+      fakes: features `[M, D]` of each set.
+      resamples, seed, ddof: as in `frechet_interval`.
+
+    Raises:
+      ValueError: as `frechet_distance`.
+    """
+    others = [as_samples(fake, "fake", at_least=2, dtype=None) for fake in fakes]
+    values = np.array([frechet_distance(real, other, ddof=ddof) for other in others])
+    rng = np.random.default_rng(seed)
+    draws = np.empty((len(others), resamples))
+    for place, other in enumerate(others):
+        for draw in range(resamples):
+            drawn = weighted_moments(_drawn(other, _counts(other, rng)))
+            draws[place, draw] = gaussian_distance(real, drawn.gaussian(ddof))
+    return Bootstrap(values, draws, min(map(len, others)) - 1)
+
+
 def _full_draws(
     first: np.ndarray, others: Sequence[np.ndarray], number: int, rng: np.random.Generator, ddof: int
 ) -> np.ndarray:
@@ -303,8 +304,10 @@ def _linear_draws(
     for draw in range(_CHEAP_DRAWS):
         rows = rng.integers(len(first), size=len(first))
         cheap[:, draw] = [part[rows].mean() for part, _ in parts]
-    for place, (_, part) in enumerate(parts):
-        cheap[place] += [part[rng.integers(len(part), size=len(part))].mean() for _ in range(_CHEAP_DRAWS)]
+    for place, (_, of_fake) in enumerate(parts):
+        cheap[place] += [
+            of_fake[rng.integers(len(of_fake), size=len(of_fake))].mean() for _ in range(_CHEAP_DRAWS)
+        ]
     return (cheap[:, :, None] + remainders[:, None, :]).reshape(len(others), -1)
 
 

@@ -74,7 +74,9 @@ def kernel_distance(
     >>> found.value > 10 * found.standard_error
     True
     """
-    values = block_estimates(real, fake, block_size, degree, scale, offset, seed)
+    first, second = as_pair(real, fake, at_least=2, dtype=None)
+    blocks = _blocks(first, second, block_size)
+    values = block_estimates(first, second, blocks, degree=degree, scale=scale, offset=offset, seed=seed)
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
     return Estimate(float(np.mean(values)), error)
 
@@ -114,7 +116,8 @@ def kernel_subsets(
         raise ValueError(f"One subset or more of two samples or more, got {subsets} of {size}.")
     rng = np.random.RandomState(seed)
     values = []
-    for _ in range(subsets):
+    all_alike = size == len(first) == len(second)
+    for _ in range(1 if all_alike else subsets):
         x, y = (
             side[rng.choice(len(side), size, replace=False)].astype(np.float64) for side in (first, second)
         )
@@ -156,7 +159,9 @@ def kernel_interval(
     """
     if not 0 < level < 1:
         raise ValueError(f"A confidence level must lie in (0, 1), got {level}.")
-    values = block_estimates(real, fake, block_size, degree, scale, offset, seed)
+    first, second = as_pair(real, fake, at_least=2, dtype=None)
+    blocks = _blocks(first, second, block_size)
+    values = block_estimates(first, second, blocks, degree=degree, scale=scale, offset=offset, seed=seed)
     if len(values) < 2:
         raise ValueError(
             f"An interval needs at least two blocks, but block_size {block_size} makes one: use smaller blocks."
@@ -165,20 +170,8 @@ def kernel_interval(
     return Interval(mean, low, high, level)
 
 
-def block_estimates(
-    real: ArrayLike,
-    fake: ArrayLike,
-    block_size: int,
-    degree: int,
-    scale: float | None,
-    offset: float,
-    seed: int,
-) -> np.ndarray:
-    """The unbiased squared MMD of each pair of blocks, `[blocks]`; the arguments are those of `kernel_distance`.
-
-    Sets of equal size have the same real blocks with the same seed, whatever the fake samples are.
-    """
-    first, second = as_pair(real, fake, at_least=2, dtype=None)
+def _blocks(first: np.ndarray, second: np.ndarray, block_size: int) -> int:
+    """The number of blocks of at most `block_size` samples."""
     if block_size < 2:
         raise ValueError(f"A block needs at least two samples, got block_size {block_size}.")
     blocks = -(-max(len(first), len(second)) // block_size)
@@ -187,6 +180,23 @@ def block_estimates(
             f"{len(first)} real and {len(second)} fake samples in {blocks} blocks of {block_size} leave a block "
             "with fewer than two: use sets of similar size, or larger blocks."
         )
+    return blocks
+
+
+def block_estimates(
+    first: np.ndarray,
+    second: np.ndarray,
+    blocks: int,
+    *,
+    degree: int = 3,
+    scale: float | None = None,
+    offset: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """The unbiased squared MMD of each pair of blocks, `[blocks]`.
+
+    With the same seed and number of blocks the blocks of the first set are the same, whatever the second is.
+    """
     rng = np.random.default_rng(seed)
     pieces = [np.array_split(rng.permutation(len(side)), blocks) for side in (first, second)]
 

@@ -162,7 +162,7 @@ def write_statistics(
         **features.computation._asdict(),
     }
     packed = io.BytesIO()
-    np.savez(packed, mu=gaussian.mean, sigma=gaussian.covariance, **{RECORD: np.array([json.dumps(record)])})
+    np.savez(packed, mu=gaussian.mean, sigma=gaussian.covariance, gan_jax=np.array([json.dumps(record)]))
     try:
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         temporary.write_bytes(packed.getvalue())

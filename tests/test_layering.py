@@ -41,6 +41,7 @@ FILES_IN_ORDER = {
         "command_line",
         "training",
         "evaluating",
+        "comparing",
         "sampling",
         "opened_run",
         "building",

@@ -34,6 +34,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 """
 
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
+from gan_jax.evaluation.compare import compare
 from gan_jax.evaluation.sampling import sample
 from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
@@ -90,6 +91,7 @@ __all__ = [
     "bgan",
     "cat_gan",
     "clip_params",
+    "compare",
     "cramer",
     "cycle_gan",
     "dragan",

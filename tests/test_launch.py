@@ -18,6 +18,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from gan_jax.data import load
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.workdir import Workdir
@@ -177,6 +178,28 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
 
 
+def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_path, monkeypatch, capsys):
+    """The run's samples are those of its evaluation; a second set makes a figure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    digits = load("digits")["x"]
+    np.savez(tmp_path / "digits.npz", digits[:400])
+    arguments = ["--mode=compare", "--real=digits", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
+    arguments += ["--metrics=frechet", "--num_samples=300", "--extractor=classifier:digits"]
+    code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz")
+    assert code == 0, err
+    assert re.search(r"fake images\s+300\s+400\s+300\s+400\n", out), out
+    assert re.search(r"frechet .*digits\.npz .* yes", out), out
+    assert "Written to comparison.png" in out
+    assert {"comparison.png", "stats.npz"} <= {path.name for path in tmp_path.iterdir()}
+    again = [a for a in arguments if "--real" not in a]
+    code, second, err = launch_here(monkeypatch, capsys, "--real=stats.npz", "--plot=", *again)
+    assert code == 0, err
+    assert "statistics of 1,797 images by classifier of digits" in second
+    value = re.compile(r"frechet\s+([\d.]+)")
+    assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
+
+
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
@@ -230,7 +253,7 @@ MISTAKES = {
     "the home of nobody": (["--mode=sample", "--workdir=~nobody-of-this-name/run"], r"~nobody"),
     "data in the home of nobody": (["--config.data=~nobody-of-this-name/x.npz"], r"~|nobody"),
     "wrong type": (["--config.rounds=abc"], r"--config.rounds=abc"),
-    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|describe"),
+    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|compare\|describe"),
     "stray word": (["ring"], r"unexpected argument 'ring'"),
     "unknown experiment": (["--config=experiments/rng.py"], r"did you mean 'ring'\?"),
     "unknown objective": (["--config.objective=wgann"], r"did you mean 'wgan'\?"),
@@ -259,6 +282,12 @@ MISTAKES = {
     "undivided batch": (["--config.batch_size=63", "--workdir={tmp}/b"], r"63 examples.*8 devices"),
     "workdir is a file": (["--workdir={tmp}/text.npz"], r"text\.npz"),
     "no samples": (["--mode=sample", "--workdir={run}", "--num_samples=0"], r"--num_samples is 1 or more"),
+    "nothing to compare": (["--mode=compare", "--real={tmp}"], r"--real=A --fake=B"),
+    "an empty folder to compare": (["--mode=compare", "--real=digits", "--fake={tmp}"], r"has no images"),
+    "a bad number to compare": (
+        ["--mode=compare", "--real=digits", "--fake=digits", "--neighbors=many"],
+        r"--neighbors is 1 or more, got 'many'",
+    ),
     "no such checkpoint": (["--mode=sample", "--workdir={run}", "--checkpoint=7"], r"7.*(150|200)"),
     "changed configuration": (
         ["--workdir={run}", "--config.width=17"],

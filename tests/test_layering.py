@@ -41,6 +41,7 @@ FILES_IN_ORDER = {
         "command_line",
         "training",
         "evaluating",
+        "comparing",
         "sampling",
         "opened_run",
         "building",
@@ -83,6 +84,7 @@ FILES_IN_ORDER = {
     ],
     "gan_jax.evaluation": [
         "describe",
+        "compare",
         "scoring",
         "evaluate",
         "probing",
@@ -90,6 +92,8 @@ FILES_IN_ORDER = {
         "averages",
         "sampling",
         "batches",
+        "comparison",
+        "sides",
         "seed_statistics",
     ],
     "gan_jax.distributed": [

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from gan_jax.cli.building import build, check_seeds
+from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
 from gan_jax.cli.opened_run import open_run
@@ -43,6 +44,7 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
+    "compare": compare,
     "describe": describe,
     "replay": replay,
 }

@@ -1,6 +1,8 @@
 """Samples against samples: how far, how many modes, and whether the difference is real."""
 
 from gan_jax.metrics.classifier import classifier_for, load_classifier, save_classifier, train_classifier
+from gan_jax.metrics.clip import clip_extractor
+from gan_jax.metrics.dinov2 import dinov2_extractor
 from gan_jax.metrics.duality import critic_gap, kantorovich_rubinstein, lipschitz_violation
 from gan_jax.metrics.estimate import Estimate, Interval
 from gan_jax.metrics.features import (
@@ -46,6 +48,7 @@ from gan_jax.metrics.two_sample import (
     interval_test,
     mmd_test,
 )
+from gan_jax.metrics.vgg16 import lpips_distance, vgg16_extractor
 
 __all__ = [
     "CriticFamily",
@@ -64,8 +67,10 @@ __all__ = [
     "classifier_score",
     "classifier_test",
     "classify",
+    "clip_extractor",
     "collision_probability",
     "critic_gap",
+    "dinov2_extractor",
     "energy_test",
     "expected_coverage",
     "extract",
@@ -82,6 +87,7 @@ __all__ = [
     "kernel_interval",
     "lipschitz_violation",
     "load_classifier",
+    "lpips_distance",
     "merge_across_processes",
     "merge_moments",
     "mmd_test",
@@ -100,6 +106,7 @@ __all__ = [
     "support_for_collision",
     "support_size",
     "train_classifier",
+    "vgg16_extractor",
     "wasserstein",
     "wasserstein_1d",
 ]

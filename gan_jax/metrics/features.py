@@ -30,6 +30,7 @@ from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
+_EXTRACTED = ("features", "logits", "spatial")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +40,14 @@ class Extractor:
     Attributes:
       name: its name in fingerprints.
       apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, with `"logits": [B, K]` for a
-        classifier. Each example is processed independently, without batch statistics.
+        classifier and `"spatial": [B, S]` for one with features of places; other results are not extracted. Each
+        example is processed independently, without batch statistics.
       params: its weights; `()` if it has none.
       resize: a description of how `apply` resizes images.
+      protocol: the name of the published protocol that `resize` follows, see `PROTOCOLS`; empty if there is none.
       inception: whether this is the standard Inception network for FID; no other extractor's scores are called FID.
+      stable: whether the name, the protocol and the weights determine the features, so that they may be kept on
+        disk; not so for any function of a user's.
       details: extra information by name, such as a classifier's held-out accuracy.
     """
 
@@ -50,7 +55,9 @@ class Extractor:
     apply: Callable[[Tree, Array], Mapping[str, Array]]
     params: Tree = ()
     resize: str = "none"
+    protocol: str = ""
     inception: bool = False
+    stable: bool = False
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -129,6 +136,7 @@ class Features(NamedTuple):
       value_range: a description of the images' dtype and range.
       extractor: the extractor that made them.
       data: `set_digest` of the images.
+      spatial: `[N, S]`, features of places in the image, for sFID; or `None`.
     """
 
     features: np.ndarray
@@ -136,6 +144,7 @@ class Features(NamedTuple):
     value_range: str
     extractor: Extractor
     data: str = ""
+    spatial: np.ndarray | None = None
 
 
 def set_digest(samples: np.ndarray) -> str:
@@ -232,7 +241,7 @@ def extract(
     params, run = _compiled(extractor)
     place: Any = None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     size = batch_size if mesh is not None else min(batch_size, len(given))
-    outputs: dict[str, list[np.ndarray]] = {"features": [], "logits": []}
+    outputs: dict[str, list[np.ndarray]] = {kind: [] for kind in _EXTRACTED}
     for start in range(0, len(given), size):
         part = given[start : start + size]
         filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
@@ -244,17 +253,22 @@ def extract(
     if features.ndim != 2:
         raise ValueError(f"Extractor {extractor.name!r} must return features [B, D], got {features.shape}.")
     features = as_floats(features, f"features of {name} by {extractor.name!r}")
-    logits = None
-    if outputs["logits"]:
-        logits = as_floats(np.concatenate(outputs["logits"]), f"logits of {name} by {extractor.name!r}")
+    logits, spatial = (
+        as_floats(np.concatenate(outputs[kind]), f"{kind} of {name} by {extractor.name!r}")
+        if outputs[kind]
+        else None
+        for kind in ("logits", "spatial")
+    )
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
-    return Features(features, logits, value_range, extractor, set_digest(given))
+    return Features(features, logits, value_range, extractor, set_digest(given), spatial)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
-        return extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+        made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+        # What is not extracted is left out here, so that the compiler drops it.
+        return {kind: made[kind] for kind in _EXTRACTED if kind in made}
 
     return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 

@@ -34,8 +34,7 @@ def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
     """The feature extractor that a command line names.
 
     Args:
-      name: `pixels`; `coordinates`, for points; `classifier:DATA`, the small classifier of a labelled data set;
-        `inception:FILE`, the standard FID network with its weights in a file; or empty for pixels or coordinates.
+      name: as in `gan_jax.metrics.named`, or empty for pixels or coordinates.
       shape: the shape of a sample.
 
     Raises:
@@ -44,26 +43,12 @@ def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
-    from gan_jax import metrics
+    from gan_jax.metrics import named
 
-    kind, _, argument = name.partition(":")
-    default = "pixels" if is_image(shape) else "coordinates"
-    makers: dict[str, Callable[[], Extractor]] = {
-        "pixels": metrics.pixels,
-        "coordinates": lambda: metrics.from_callable("coordinates", lambda x: x.reshape(x.shape[0], -1)),
-        "classifier": lambda: metrics.classifier_for(argument),
-        "inception": lambda: metrics.inception_extractor(argument),
-    }
-    make = choose("extractor", kind or default, makers)
-    if bool(argument) != (kind in ("classifier", "inception")):
-        raise ExperimentError(
-            f"The extractor {name!r} is not understood: expected pixels, coordinates, classifier:DATA (digits, "
-            "mnist5k, ...) or inception:FILE."
-        )
-    if not is_image(shape) and kind not in ("", "coordinates"):
+    if not is_image(shape) and name not in ("", "coordinates"):
         raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
     try:
-        return make()
+        return named.extractor_named(name or ("pixels" if is_image(shape) else "coordinates"))
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 

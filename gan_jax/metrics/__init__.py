@@ -29,7 +29,9 @@ from gan_jax.metrics.images import image_scores, stacked_digit_statistics
 from gan_jax.metrics.inception import inception_extractor
 from gan_jax.metrics.kernel import kernel_distance, kernel_interval
 from gan_jax.metrics.modes import class_statistics, mode_counts, mode_statistics, stacked_classes
+from gan_jax.metrics.named import extractor_named
 from gan_jax.metrics.neural import CriticFamily, NeuralDistance, neural_distance
+from gan_jax.metrics.onnx import onnx_extractor
 from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
 from gan_jax.metrics.score import classifier_score
 from gan_jax.metrics.support import (
@@ -74,6 +76,7 @@ __all__ = [
     "energy_test",
     "expected_coverage",
     "extract",
+    "extractor_named",
     "frechet_distance",
     "frechet_extrapolated",
     "frechet_interval",
@@ -95,6 +98,7 @@ __all__ = [
     "mode_statistics",
     "moments",
     "neural_distance",
+    "onnx_extractor",
     "pixels",
     "precision_recall_density_coverage",
     "samples_for_collision",

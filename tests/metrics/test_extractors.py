@@ -13,6 +13,7 @@ from gan_jax import metrics
 from gan_jax.metrics import inception
 from gan_jax.metrics.clip import clip_network
 from gan_jax.metrics.dinov2 import dinov2_network
+from gan_jax.metrics.named import extractor_named
 from gan_jax.metrics.vgg16 import VGG16, vgg16_params
 from gan_jax.metrics.vision_inputs import CLIP, IMAGENET, RULES, VisionInput, resized, torch_bicubic
 
@@ -297,3 +298,63 @@ def test_statistics_and_unknown_rules():
     assert set(RULES) == {"pillow", "bicubic", "tf", "none"}
     with pytest.raises(ValueError, match="Unknown resize 'area'"):
         VisionInput("area", 4, CLIP)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# ONNX, functions, names
+
+
+def test_an_onnx_file_makes_features_and_logits():
+    pytest.importorskip("onnxruntime")
+    extractor = metrics.onnx_extractor(REFERENCE / "state_dicts" / "channels.onnx", value_range="bytes")
+    images = np.random.default_rng(0).integers(256, size=(5, 4, 4, 3), dtype=np.uint8)
+    found = metrics.extract(extractor, images, batch_size=2)
+    np.testing.assert_allclose(found.features, images.mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found.logits, 2 * images.mean(axis=(1, 2)), rtol=1e-5)
+    grey = metrics.extract(
+        extractor, np.full((2, 9, 9, 1), 51, np.uint8)
+    )  # resized, and repeated to three channels
+    np.testing.assert_allclose(grey.features, 51, rtol=1e-5)
+    assert extractor.weights != "none"
+
+
+def test_files_that_are_no_onnx_network_are_named(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "w.onnx").write_bytes(b"no network")
+    with pytest.raises(ValueError, match=r"w\.onnx' is not read as an ONNX network"):
+        metrics.onnx_extractor(tmp_path / "w.onnx")
+    with pytest.raises(ValueError, match="Unknown range 'wide'"):
+        metrics.onnx_extractor(tmp_path / "w.onnx", value_range="wide")
+
+
+def brightness(images):
+    return images.mean(axis=(1, 2))
+
+
+def test_names_of_extractors(stored, tmp_path):
+    """A name, its file, and options after commas; commas in a file's name stay in it."""
+    file = tmp_path / "a,b.npz"
+    np.savez(file, **weights(stored, "dinov2"))
+    extractor = extractor_named(f"dinov2:{file},resize=bicubic,positions=transformers")
+    assert extractor.resize == "antialiased bicubic of floats to 224 (EDM2), positions as transformers"
+    assert extractor_named(f"dinov2:{file}", resize="tf").protocol == "tf, authors"
+    images = np.random.default_rng(0).uniform(-1, 1, size=(3, 4, 4, 3))
+    by_name = extractor_named(f"function:{brightness.__module__}.brightness")
+    np.testing.assert_allclose(metrics.extract(by_name, images).features, brightness(images), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("resnet:w.pth", "Unknown extractor 'resnet': expected one of pixels, classifier:DATA"),
+        ("clip", "'clip' is not understood"),
+        ("pixels:w.pth", "'pixels:w.pth' is not understood"),
+        ("clip:none.npz", "There is no file 'none.npz'"),
+        ("clip:none.npz,side=3", r"'clip' does not take the options \['side'\]"),
+        ("function:nothing.here", "There is no function 'nothing.here'"),
+        ("function:gan_jax.metrics", "'gan_jax.metrics' is no function"),
+    ],
+)
+def test_names_that_are_wrong_are_explained(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        extractor_named(name)

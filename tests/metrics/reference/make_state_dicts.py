@@ -1,10 +1,11 @@
 """Makes the small files of PyTorch that the tests read.
 
-    pip install torch==2.13.0 safetensors numpy
+    pip install torch==2.13.0 safetensors onnx numpy
     python tests/metrics/reference/make_state_dicts.py
 
 `named_tensors()` says what is in them: `zipped.pth` in the layout since PyTorch 1.6, `streamed.pth` in that before,
 `tensors.safetensors` with both 16-bit types; `module.pth`, `script.pt` and `nested.pth` are to be refused.
+`channels.onnx` is a network of two operations.
 """
 
 import pathlib
@@ -48,6 +49,26 @@ def main():
     torch.jit.trace(torch.nn.Linear(2, 1), torch.zeros(1, 2)).save(str(HERE / "script.pt"))
     contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     safetensors.torch.save_file(contiguous, HERE / "tensors.safetensors")
+    make_onnx()
+
+
+def make_onnx():
+    """`channels.onnx`: the mean of each channel over places, and as logits twice that, of any batch of images."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 4, 4])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 1, 1])
+        for name in ("mean", "logits")
+    ]
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
+        helper.make_node("Add", ["mean", "mean"], ["logits"]),
+    ]
+    graph = helper.make_graph(nodes, "channels", [images], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, HERE / "channels.onnx")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics._torch_names import check_arrays, linear
 from gan_jax.metrics.features import Extractor
+from gan_jax.metrics.path_length import LPIPS_NAME
 from gan_jax.metrics.vision_inputs import IMAGENET, VisionInput
 from gan_jax.types import Array, Tree
 
@@ -163,6 +164,7 @@ def lpips_distance(vgg16: str | pathlib.Path, heads: str | pathlib.Path) -> Call
             total += jnp.mean((u - v) ** 2 @ weight, axis=(1, 2))
         return total
 
+    distance.__name__ = LPIPS_NAME
     return distance
 
 

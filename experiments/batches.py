@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.games import Data, entries_of, labelled_per_class
 from gan_jax.data import from_arrays, load
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.game import Objective
 from gan_jax.training.experiment import ExperimentError
+
+from .games import Data, entries_of, labelled_per_class
 
 
 def load_square(config: Any) -> dict[str, np.ndarray]:

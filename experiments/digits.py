@@ -17,9 +17,15 @@ from typing import Any
 
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
+from gan_jax.functional.priors import gaussian
+from gan_jax.network import Network
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
+from gan_jax.pictures.grids import image_grid
+from gan_jax.training.experiment import Experiment, choose
+
+from .batches import load_square, source_of
+from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .games import (
     Blocks,
     Data,
     Struct,
@@ -28,12 +34,7 @@ from experiments.games import (
     game_of,
     objective_of,
 )
-from experiments.image_scores import conditional_fields, extractor_of
-from gan_jax.functional.priors import gaussian
-from gan_jax.network import Network
-from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
-from gan_jax.pictures.grids import image_grid
-from gan_jax.training.experiment import Experiment, choose
+from .image_scores import conditional_fields, extractor_of
 
 
 def get_config() -> ml_collections.ConfigDict:

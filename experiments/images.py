@@ -20,18 +20,6 @@ from typing import Any
 import jax.numpy as jnp
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
-    Blocks,
-    Data,
-    Struct,
-    coder,
-    data_of,
-    game_of,
-    objective_of,
-)
-from experiments.image_scores import conditional_fields, extractor_of
 from gan_jax.data.augment import augmented
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.priors import gaussian
@@ -48,6 +36,19 @@ from gan_jax.networks.resnet import critic_sizes, generator_sizes
 from gan_jax.objectives import adaptive_augmentation
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
+
+from .batches import load_square, source_of
+from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    data_of,
+    game_of,
+    objective_of,
+)
+from .image_scores import conditional_fields, extractor_of
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 

@@ -21,15 +21,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.configuration import (
-    DEFAULT,
-    check_sizes,
-    image_config,
-    logging_fields,
-    run_fields,
-)
-from experiments.games import Blocks, Struct, data_of, game_of, objective_of
-from experiments.image_scores import evaluations_of, extractor_of
 from gan_jax.data import decode, from_arrays, load
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
@@ -40,6 +31,16 @@ from gan_jax.network import Network
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Evaluation, Experiment, ExperimentError, Picture
+
+from .configuration import (
+    DEFAULT,
+    check_sizes,
+    image_config,
+    logging_fields,
+    run_fields,
+)
+from .games import Blocks, Struct, data_of, game_of, objective_of
+from .image_scores import evaluations_of, extractor_of
 
 HELD_OUT = 1000
 

@@ -24,7 +24,6 @@ class Request:
 
     Attributes:
       experiment: the experiment's file.
-      program: how the launcher was called.
       config: its configuration with the command line's overrides.
       overrides: the names that the command line set.
       config_given: whether `--config` named the experiment.
@@ -47,7 +46,6 @@ class Request:
     override: bool
     checkpoint: int | None
     num_samples: int | None
-    program: str = "launch.py"
     checkpoints: str | None = None
     data: str | None = None
     extractor: str | None = None

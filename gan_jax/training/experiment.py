@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -223,15 +224,23 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        experiments = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
-        hint = f"; {path.parent} has {', '.join(experiments)}" if experiments else ""
-        raise ExperimentError(f"No experiment at {path}{closest(path.stem, experiments)}{hint}.")
+        raise ExperimentError(f"No experiment at {path}.")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
     spec.loader.exec_module(module)
+    check_experiment(module, path)
+    return module
+
+
+def check_experiment(module: ModuleType, path: pathlib.Path) -> None:
+    """Checks that a module has `get_config` and `build`.
+
+    Raises:
+      ExperimentError: naming the one that it lacks.
+    """
     for name in ("get_config", "build"):
         if not hasattr(module, name):
             raise ExperimentError(f"{path} is not an experiment: it has no function {name}.")
-    return module

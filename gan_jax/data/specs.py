@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data import arrays, derive, encoded, images, pairs, stream, tfds_images
+from gan_jax.data import arrays, derive, encoded, images, pairs, parquet, stream, tfds_images
 from gan_jax.data.augment import augmented
 from gan_jax.data.conversion import Size, sides
 from gan_jax.data.errors import DataError
@@ -19,8 +19,9 @@ from gan_jax.data.value_range import STANDARD, ValueRange, check_layout
 from gan_jax.functional.augment import Augment
 
 KINDS = (
-    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip "
-    "of images, 'pairs:FOLDER', or 'stacked:', 'edges:' or 'masks:' before any of these"
+    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip of "
+    "images, a .parquet file or a folder of them (FOLDER@SPLIT), 'pairs:FOLDER', or 'stacked:', 'edges:' or 'masks:' "
+    "before any of these"
 )
 FOLDER_SIZE = 64
 """What the images of a folder or an archive are resized to where no size is given."""
@@ -66,9 +67,9 @@ def load_dataset(
     """The examples that `spec` names, with the names of their classes; what was skipped is logged in one line.
 
     Args:
-      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder, a
-        `.zip` of images, `pairs:folder`; before any but the last `stacked:` (1,000 modes), `edges:` or `masks:`
-        (derived pairs).
+      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder,
+        a `.zip` of images, a `.parquet` file of images or a folder of them (`folder@test`), `pairs:folder`; before
+        any but the last `stacked:` (1,000 modes), `edges:` or `masks:` (derived pairs).
       size: the side, or (height, width), that images from files and TFDS are cropped and resized to; where `None`,
         those of a folder or an archive become squares of `FOLDER_SIZE` and TFDS's keep their own. Arrays are not
         resized and must have it.
@@ -129,17 +130,33 @@ def _read(spec: str, size: Size | None, *, labels: str, prepare: bool, **made: A
 
 
 def _has_files(spec: str) -> bool:
+    """Whether a spec names files of encoded images: a folder, an archive, parquet files."""
     path = pathlib.Path(spec).expanduser()
-    return path.is_dir() or path.suffix == ".zip"
+    return path.is_dir() or path.suffix in (".zip", ".parquet") or _folder_and_split(spec) is not None
+
+
+def _folder_and_split(spec: str) -> tuple[pathlib.Path, str] | None:
+    """The folder of parquet files and the split that `FOLDER@SPLIT` or `FOLDER` names, else `None`."""
+    path = pathlib.Path(spec).expanduser()
+    if path.is_dir():
+        return (path, "") if parquet.has_parquet(path) else None
+    folder, at, split = spec.rpartition("@")
+    path = pathlib.Path(folder).expanduser()
+    return (path, split) if at and split and path.is_dir() and parquet.has_parquet(path) else None
 
 
 def open_files(spec: str, labels: str = "") -> encoded.EncodedImages:
-    """The images of a folder or of a ZIP archive, not decoded yet.
+    """The images of a folder, of a ZIP archive or of parquet files, not decoded yet.
 
     Raises:
-      DataError: if it cannot be opened.
+      DataError: if they cannot be opened.
     """
-    is_archive = pathlib.Path(spec).suffix == ".zip" and not pathlib.Path(spec).expanduser().is_dir()
+    path, folder = pathlib.Path(spec).expanduser(), _folder_and_split(spec)
+    if folder is not None or path.suffix == ".parquet":
+        if labels:
+            raise DataError(f"A file of labels, {labels!r}, is for files with names; parquet has its own.")
+        return parquet.in_parquet(*(folder or (path, "")))
+    is_archive = path.suffix == ".zip" and not path.is_dir()
     return (encoded.in_archive if is_archive else encoded.in_folder)(spec, labels)
 
 

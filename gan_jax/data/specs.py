@@ -19,9 +19,9 @@ from gan_jax.data.value_range import STANDARD, ValueRange, check_layout
 from gan_jax.functional.augment import Augment
 
 KINDS = (
-    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip of "
-    "images, a .parquet file or a folder of them (FOLDER@SPLIT), 'pairs:FOLDER', or 'stacked:', 'edges:' or 'masks:' "
-    "before any of these"
+    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip "
+    "of images, a .parquet file or a folder of them (FOLDER@SPLIT), 'pairs:FOLDER', or 'stacked:', 'edges:' or "
+    "'masks:' before any of these"
 )
 FOLDER_SIZE = 64
 """What the images of a folder or an archive are resized to where no size is given."""

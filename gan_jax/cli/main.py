@@ -12,6 +12,7 @@ A work directory that holds a run brings its configuration, and its experiment i
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -98,6 +99,7 @@ def launch(argv: list[str]) -> None:
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     holder = values["config"]
+    plain: dict[str, Any] = {name: values[name].value for name in (*PLAIN, *request.EVALUATION)}
     command_line.run(
         values.mode,
         request.Request(
@@ -105,6 +107,6 @@ def launch(argv: list[str]) -> None:
             config=holder.value,
             overrides=tuple(config_flags.get_override_values(holder)),
             config_given=request.given(sys.argv, "config") is not None,
-            **{name: values[name].value for name in (*PLAIN, *request.EVALUATION)},
+            **plain,
         ),
     )

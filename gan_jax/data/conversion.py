@@ -8,11 +8,12 @@ import io
 import pathlib
 import warnings
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from gan_jax.data.errors import DataError
+from gan_jax.types import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,9 +27,6 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by the number of channels; 2 and 4 keep transparency."""
 ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps metadata that may say how an image is turned."""
-
-Size: TypeAlias = int | tuple[int, int]
-"""The side of a square, or (height, width)."""
 
 
 def sides(size: Size) -> tuple[int, int]:

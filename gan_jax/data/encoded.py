@@ -47,12 +47,12 @@ class EncodedImages:
     table: LabelTable | None = None
 
 
-def in_folder(folder: str | pathlib.Path, labels: str = "") -> EncodedImages:
+def in_folder(folder: str | pathlib.Path, label_file: str = "") -> EncodedImages:
     """The files under a folder.
 
     Args:
       folder: images, or sub-folders of images.
-      labels: a CSV file of labels; empty for one at the top of the folder, if there is one, else the sub-folders.
+      label_file: a CSV file of labels; empty for one at the top of the folder, else its sub-folders.
 
     Raises:
       DataError: if there is no such folder, or its file of labels cannot be read.
@@ -62,8 +62,8 @@ def in_folder(folder: str | pathlib.Path, labels: str = "") -> EncodedImages:
     at_top = [name for name in NAMES if name in files]
     candidates = [name for name in files if name not in NAMES]
     table = None
-    if labels or at_top:
-        path = labels or str(root / at_top[0])
+    if label_file or at_top:
+        path = label_file or str(root / at_top[0])
         table = read_label_file(path)
     openers = [(name, functools.partial(pathlib.Path, root, name)) for name in candidates]
     return EncodedImages(
@@ -76,12 +76,12 @@ def in_folder(folder: str | pathlib.Path, labels: str = "") -> EncodedImages:
     )
 
 
-def in_archive(path: str | pathlib.Path, labels: str = "") -> EncodedImages:
+def in_archive(path: str | pathlib.Path, label_file: str = "") -> EncodedImages:
     """The files of a ZIP archive, those of the StyleGAN tools among them.
 
     Args:
       path: the archive.
-      labels: as in `in_folder`.
+      label_file: as in `in_folder`.
 
     Raises:
       DataError: if there is no such file, it is no ZIP archive, or its file of labels cannot be read.
@@ -106,8 +106,8 @@ def in_archive(path: str | pathlib.Path, labels: str = "") -> EncodedImages:
         if entries[name].file_size > MAX_BYTES
     }
     table = None
-    if labels:
-        table = read_label_file(labels)
+    if label_file:
+        table = read_label_file(label_file)
     elif at_top:
         table = read_label_file(at_top[0], functools.partial(_unpacked, archive, entries[at_top[0]]))
     openers = [

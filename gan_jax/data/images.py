@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.cache import Stored, Write, cached
-from gan_jax.data.conversion import MAX_PIXELS, Conversion, Size, is_color, is_transparent, quiet
+from gan_jax.data.conversion import MAX_PIXELS, Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, printable
 from gan_jax.data.errors import DAMAGED, DataError
+from gan_jax.types import Size
 
 _CHUNK, _PART = 1024, 32
 
@@ -66,7 +67,7 @@ def load_images(folder: str | pathlib.Path, size: Size, **options: Any) -> dict[
 
 
 def read_folder(
-    folder: str | pathlib.Path, size: Size | None, *, labels: str = "", **options: Any
+    folder: str | pathlib.Path, size: Size | None, *, label_file: str = "", **options: Any
 ) -> Dataset:
     """Every image under `folder`, as `read_images`.
 
@@ -74,22 +75,24 @@ def read_folder(
       folder: images, or sub-folders of images: the first folder of a path is the class, unless there is a file of
         labels, see `encoded`.
       size: see `read_images`.
-      labels: a CSV file of labels.
+      label_file: a CSV file of labels.
       **options: those of `read_images`.
 
     Raises:
       DataError: if there is no such folder, and as `read_images`.
     """
-    return read_images(in_folder(folder, labels), size, **options)
+    return read_images(in_folder(folder, label_file), size, **options)
 
 
-def read_archive(path: str | pathlib.Path, size: Size | None, *, labels: str = "", **options: Any) -> Dataset:
+def read_archive(
+    path: str | pathlib.Path, size: Size | None, *, label_file: str = "", **options: Any
+) -> Dataset:
     """Every image in a ZIP archive, as `read_folder` reads a folder; nothing is unpacked to disk.
 
     Raises:
       DataError: if it is no ZIP archive, and as `read_images`.
     """
-    return read_images(in_archive(path, labels), size, **options)
+    return read_images(in_archive(path, label_file), size, **options)
 
 
 def read_images(
@@ -161,11 +164,6 @@ def dataset(stored: Stored, conversion: Conversion) -> Dataset:
         skipped=stored.record["skipped"],
         record=conversion.record(),
     )
-
-
-def is_any_transparent(encoded: EncodedImages) -> bool:
-    """Whether any image may have transparency, by the headers."""
-    return _any(encoded, is_transparent)
 
 
 def _any(encoded: EncodedImages, test: Callable[[Any], bool]) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.conversion import Size
 from gan_jax.data.encoded import existing_folder
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset, read_folder
+from gan_jax.types import Size
 
 DIRECTIONS = ("AtoB", "BtoA")
 

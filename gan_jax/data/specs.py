@@ -11,12 +11,13 @@ import numpy as np
 
 from gan_jax.data import arrays, derive, encoded, images, pairs, parquet, stream, tfds_images
 from gan_jax.data.augment import augmented
-from gan_jax.data.conversion import Size, sides
+from gan_jax.data.conversion import sides
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, ValueRange, check_layout
 from gan_jax.functional.augment import Augment
+from gan_jax.types import Size
 
 KINDS = (
     "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip "
@@ -39,7 +40,7 @@ _DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = 
 
 
 def load(spec: str, **options: Any) -> dict[str, np.ndarray]:
-    """The arrays of `load_dataset`, which has the options: `size`, `channels`, `labels`, `value_range` and others.
+    """The arrays of `load_dataset`, whose options these are: `size`, `channels`, `value_range` and others.
 
     Returns:
       `x [N, ...]`, `y [N]` where there are labels, `condition` for pairs; in the standard range, uint8 in [0, 255]
@@ -60,7 +61,7 @@ def load_dataset(
     size: Size | None = None,
     channels: int | None = None,
     method: str = "lanczos",
-    labels: str = "",
+    label_file: str = "",
     prepare: bool = False,
     value_range: ValueRange = None,
 ) -> Dataset:
@@ -76,7 +77,7 @@ def load_dataset(
       channels: of images from files and TFDS: 1, 3, with transparency 2 or 4, or `None` for 1 where all are grey,
         else 3. Arrays must have it, and may have any number if it is given; `None` allows 1 and 3.
       method: how they are resized, one of `conversion.METHODS`.
-      labels: a CSV file of labels for a folder or an archive, as `FILE.csv` or `FILE.csv:COLUMN`.
+      label_file: a CSV file of labels for a folder or an archive, as `FILE.csv` or `FILE.csv:COLUMN`.
       prepare: download and prepare a TFDS data set that is not there.
       value_range: `(low, high)`, which values are black and white; `standard` for [0, 255] in integers and [-1, 1]
         in floats; `None` recognises images of 0 and 1 and floats in [0, 1], with a warning.
@@ -89,7 +90,12 @@ def load_dataset(
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     kind, rest = _kind_and_rest(spec)
-    made: dict[str, Any] = {"channels": channels, "method": method, "labels": labels, "prepare": prepare}
+    made: dict[str, Any] = {
+        "channels": channels,
+        "method": method,
+        "label_file": label_file,
+        "prepare": prepare,
+    }
     if kind in _DERIVED:
         found = load_dataset(rest, size=size, value_range=value_range, **made)
         derived = _DERIVED[kind](found.arrays)
@@ -110,12 +116,12 @@ def load_dataset(
     return found
 
 
-def _read(spec: str, size: Size | None, *, labels: str, prepare: bool, **made: Any) -> Dataset:
+def _read(spec: str, size: Size | None, *, label_file: str, prepare: bool, **made: Any) -> Dataset:
     """A data set that is neither derived nor a file of arrays, as it is stored."""
     kind, rest = _kind_and_rest(spec)
-    if labels and not _has_files(spec):
+    if label_file and not has_files(spec):
         raise DataError(
-            f"A file of labels, {labels!r}, is for a folder or an archive of images; got {spec!r}."
+            f"A file of labels, {label_file!r}, is for a folder or an archive of images; got {spec!r}."
         )
     if spec in ("digits", "mnist5k"):
         digits = arrays.load_digits() if spec == "digits" else arrays.load_mnist5k()
@@ -124,12 +130,12 @@ def _read(spec: str, size: Size | None, *, labels: str, prepare: bool, **made: A
         return tfds_images.read_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
     if kind == "pairs":
         return pairs.read_pairs(rest, size or FOLDER_SIZE, **made)
-    if _has_files(spec):
-        return images.read_images(open_files(spec, labels), size or FOLDER_SIZE, **made)
+    if has_files(spec):
+        return images.read_images(open_files(spec, label_file), size or FOLDER_SIZE, **made)
     raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
 
 
-def _has_files(spec: str) -> bool:
+def has_files(spec: str) -> bool:
     """Whether a spec names files of encoded images: a folder, an archive, parquet files."""
     path = pathlib.Path(spec).expanduser()
     return path.is_dir() or path.suffix in (".zip", ".parquet") or _folder_and_split(spec) is not None
@@ -145,7 +151,7 @@ def _folder_and_split(spec: str) -> tuple[pathlib.Path, str] | None:
     return (path, split) if at and split and path.is_dir() and parquet.has_parquet(path) else None
 
 
-def open_files(spec: str, labels: str = "") -> encoded.EncodedImages:
+def open_files(spec: str, label_file: str = "") -> encoded.EncodedImages:
     """The images of a folder, of a ZIP archive or of parquet files, not decoded yet.
 
     Raises:
@@ -153,11 +159,13 @@ def open_files(spec: str, labels: str = "") -> encoded.EncodedImages:
     """
     path, folder = pathlib.Path(spec).expanduser(), _folder_and_split(spec)
     if folder is not None or path.suffix == ".parquet":
-        if labels:
-            raise DataError(f"A file of labels, {labels!r}, is for files with names; parquet has its own.")
+        if label_file:
+            raise DataError(
+                f"A file of labels, {label_file!r}, is for files with names; parquet has its own."
+            )
         return parquet.in_parquet(*(folder or (path, "")))
     is_archive = path.suffix == ".zip" and not path.is_dir()
-    return (encoded.in_archive if is_archive else encoded.in_folder)(spec, labels)
+    return (encoded.in_archive if is_archive else encoded.in_folder)(spec, label_file)
 
 
 def _check_size(found: dict[str, np.ndarray], spec: str, size: Size | None) -> None:
@@ -192,7 +200,7 @@ def open_source(
     size: Size | None = None,
     channels: int | None = None,
     method: str = "lanczos",
-    labels: str = "",
+    label_file: str = "",
     prepare: bool = False,
     replace: bool = False,
     augment: Sequence[str | Augment] = (),
@@ -211,7 +219,7 @@ def open_source(
       size: as in `load_dataset`.
       channels: as in `load_dataset`.
       method: as in `load_dataset`.
-      labels: as in `load_dataset`.
+      label_file: as in `load_dataset`.
       prepare: as in `load_dataset`.
       replace: sample with replacement instead of epochs.
       augment: names or functions for `augmented`.
@@ -225,9 +233,11 @@ def open_source(
     1797
     """
     made: dict[str, Any] = {"channels": channels, "method": method}
-    large = _large(spec, size, resident_limit, prepare, labels, made)
+    large = _large(spec, size, resident_limit, prepare, label_file, made)
     if large is None:
-        loaded = load(spec, size=size, prepare=prepare, labels=labels, value_range=value_range, **made)
+        loaded = load(
+            spec, size=size, prepare=prepare, label_file=label_file, value_range=value_range, **made
+        )
         source = arrays.from_arrays(loaded, batch_size, seed, replace=replace, value_range=STANDARD)
     else:
         read, count = large
@@ -240,7 +250,7 @@ def open_source(
 
 
 def _large(
-    spec: str, size: Size | None, limit: int, prepare: bool, labels: str, made: dict[str, Any]
+    spec: str, size: Size | None, limit: int, prepare: bool, label_file: str, made: dict[str, Any]
 ) -> tuple[stream.Reader, int] | None:
     """A reader and the number of examples where the set is larger than `limit`, else `None`."""
     kind, rest = _kind_and_rest(spec)
@@ -249,8 +259,8 @@ def _large(
         name, split = _name_and_split(rest)
         if tfds_images.decoded_bytes(name, split, size=size, prepare=prepare) > limit:
             return tfds_images.record_reader(name, split, size=size, prepare=prepare, **made)
-    elif _has_files(spec):
-        files = open_files(spec, labels)
+    elif has_files(spec):
+        files = open_files(spec, label_file)
         height, width = sides(size or FOLDER_SIZE)
         if files.count * (made["channels"] or 3) * height * width > limit:
             read = images.read_images(files, size or FOLDER_SIZE, memory_map=True, **made)

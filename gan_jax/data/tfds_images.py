@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.cache import Write, cached
-from gan_jax.data.conversion import MAX_PIXELS, Conversion, Size, decode_bytes, sides
+from gan_jax.data.conversion import MAX_PIXELS, Conversion, decode_bytes, sides
 from gan_jax.data.encoded import listing
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset, convert_all, dataset
 from gan_jax.data.tfds_builders import builder, is_prepared, quiet
+from gan_jax.types import Size
 
 _CHUNK = 4096
 

@@ -200,7 +200,9 @@ def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -
 
 
 def resized(images: Array, resize: str, size: int = SIZE) -> Array:
-    """`[B, H, W, C]` to `[B, size, size, 3]`; images of that size pass unchanged."""
+    """`[B, H, W, 1 or 3]` to `[B, size, size, 3]`; images of that size pass unchanged."""
+    if images.shape[3] not in (1, 3):
+        raise ValueError(f"The Inception network takes images with 1 or 3 channels, got {images.shape[3]}.")
     if images.shape[3] == 1:
         images = jnp.repeat(images, 3, axis=3)
     shape = (images.shape[0], size, size, 3)

@@ -11,7 +11,7 @@ from gan_jax.pictures.charts import (
     table,
 )
 from gan_jax.pictures.figures import Row, figure, save, to_array
-from gan_jax.pictures.grids import Picture, image_grid, to_png, to_uint8
+from gan_jax.pictures.grids import Picture, image_grid, opaque, to_png, to_uint8
 
 __all__ = [
     "Chart",
@@ -23,6 +23,7 @@ __all__ = [
     "histogram",
     "image",
     "image_grid",
+    "opaque",
     "save",
     "scatter",
     "surface",

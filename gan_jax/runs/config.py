@@ -45,6 +45,7 @@ class SavedConfig:
       versions, commit: those of the first launch.
       source: the sha256 of the experiment's code; empty where that is not known.
       data: the data's fingerprint; empty where that is not known.
+      classes: the names of the classes that labels number; empty where they have none.
       launches: the first launch, and every one that changed something.
     """
 
@@ -54,6 +55,7 @@ class SavedConfig:
     commit: str | None
     source: str = ""
     data: dict[str, str] = dataclasses.field(default_factory=dict)
+    classes: list[str] = dataclasses.field(default_factory=list)
     launches: list[Launch] = dataclasses.field(default_factory=list)
 
 
@@ -79,6 +81,7 @@ def write_config(
     experiment: str = "",
     source: str = "",
     data: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
     step: int = 0,
     overridden: Sequence[str] = (),
 ) -> str:
@@ -90,6 +93,7 @@ def write_config(
       experiment: the experiment's name or file.
       source: the sha256 of the experiment's code.
       data: the data's fingerprint.
+      classes: the names of the classes.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
 
@@ -109,7 +113,14 @@ def write_config(
         launches.append(now)
     first = launches[0]
     saved = SavedConfig(
-        jsonable(config), experiment, first.versions, first.commit, source, dict(data or {}), launches
+        config=jsonable(config),
+        experiment=experiment,
+        versions=first.versions,
+        commit=first.commit,
+        source=source,
+        data=dict(data or {}),
+        classes=list(classes),
+        launches=launches,
     )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
     try:
@@ -167,6 +178,7 @@ def _wrong_types(saved: SavedConfig) -> str:
         "data": texts(saved.data),
         "versions": texts(saved.versions),
         "commit": isinstance(saved.commit, str | None),
+        "classes": isinstance(saved.classes, list) and all(isinstance(c, str) for c in saved.classes),
         "launches": all(
             type(launch.step) is int
             and isinstance(launch.time, str)

@@ -105,10 +105,12 @@ class _Record:
     def __init__(self, workdir: Workdir, config: Any, name: str, code: str):
         self._workdir, self._config, self._name, self._code = workdir, config, name, code
         self._data: dict[str, str] = {}
+        self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
 
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
+        self._classes = experiment.classes
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -131,6 +133,7 @@ class _Record:
             experiment=self._name,
             source=self._code,
             data=self._data,
+            classes=self._classes,
             step=step,
             overridden=self._overridden,
         )

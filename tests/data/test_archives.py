@@ -76,9 +76,9 @@ def test_labels_of_a_csv_file(tmp_path):
     assert (found.classes, found.arrays["y"].tolist(), found.skipped) == (("boot", "dress"), [0, 1, 1], {})
     other = tmp_path / "mine.csv"
     other.write_text('"Filename","age","sex"\npart/0.png,31,f\npart/1.png,7,m\npart/2.png,8,f\n')
-    found = load_dataset(str(tmp_path / "images"), labels=f"{other}:age", **read)
+    found = load_dataset(str(tmp_path / "images"), label_file=f"{other}:age", **read)
     assert (found.classes, found.arrays["y"].tolist()) == ((), [31, 7, 8])
-    found = load_dataset(str(tmp_path / "images"), labels=f"{other}:sex", **read)
+    found = load_dataset(str(tmp_path / "images"), label_file=f"{other}:sex", **read)
     assert (found.classes, found.arrays["y"].tolist()) == (("f", "m"), [0, 1, 0])
 
 

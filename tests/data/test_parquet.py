@@ -88,7 +88,7 @@ def test_mistakes_say_what_was_expected(tmp_path, monkeypatch):
         load(str(tmp_path / "none.parquet"))
     whole = write(tmp_path / "whole.parquet", [90, 91], [0, 1])
     with pytest.raises(DataError, match="is for files with names"):
-        load(whole, labels="labels.csv")
+        load(whole, label_file="labels.csv")
     content = bytearray((tmp_path / "whole.parquet").read_bytes())
     content[8:40] = b"\xff" * 32
     (tmp_path / "damaged.parquet").write_bytes(content)

@@ -132,7 +132,7 @@ def test_every_objective_of_latents_has_a_game_on_the_ring(objective):
     assert set(state.players) == set(experiment.game.players)
 
 
-@pytest.mark.parametrize("objective", full_except(["semi_supervised"], STRUCTURES))
+@pytest.mark.parametrize("objective", full_except([], STRUCTURES))
 def test_games_of_every_structure_move_their_generator(objective):
     experiment = built("digits", objective=objective)
     initial, state, metrics = played(experiment)
@@ -147,6 +147,7 @@ def test_games_of_every_structure_move_their_generator(objective):
     ("name", "objective"),
     [pytest.param(*case, marks=tier_of(*case), id="-".join(case)) for case in CASES],
 )
+@pytest.mark.full
 def test_every_objective_is_launched_killed_resumed_and_sampled(name, objective, tmp_path):
     """To the same bits as without the stop; its samples are finite, and not those of the initial generators."""
     fields = {"log_every": 2, "checkpoint_every": 2, "sample_every": 0}
@@ -214,6 +215,7 @@ def test_semi_supervised_batches_have_as_many_labelled_examples_of_each_class_an
     assert batch["labelled"]["x"].shape == (32, 8, 8, 1)
 
 
+@pytest.mark.full
 def test_the_few_labelled_points_of_a_ring_lie_at_their_modes_and_fill_a_batch():
     experiment = built("ring", objective="cat_gan", labelled=8, modes=8, batch_size=20)
     labelled = experiment.source.device_data["labelled"]
@@ -226,6 +228,7 @@ def test_the_few_labelled_points_of_a_ring_lie_at_their_modes_and_fill_a_batch()
     )
 
 
+@pytest.mark.full
 def test_an_autoencoder_codes_and_gives_back_what_its_parts_do():
     encoder = games.from_linen(
         games.MLPCritic(widths=(3,), heads={"code": 2}, score_from="code"), Struct((2, 4), jnp.float32)
@@ -350,6 +353,7 @@ def first_losses(name, **fields):
 
 
 @pytest.mark.parametrize("objective", ["vral", "wgan", "info_gan"])
+@pytest.mark.full
 def test_a_generator_looks_ahead_through_turns_of_its_critic(objective):
     """Looking one turn ahead changes its loss at the start, not the critic's."""
     plain, ahead = (first_losses("ring", objective=objective, unroll=unroll) for unroll in (0, 1))
@@ -357,11 +361,13 @@ def test_a_generator_looks_ahead_through_turns_of_its_critic(objective):
     assert ahead["generator/loss"] != pytest.approx(plain["generator/loss"], rel=1e-6)
 
 
+@pytest.mark.full
 def test_the_turns_that_are_looked_ahead_have_the_critics_penalty():
     free, held = (first_losses("ring", unroll=2, r1=gamma)["generator/loss"] for gamma in (0.0, 1000.0))
     assert free != pytest.approx(held, rel=1e-6)
 
 
+@pytest.mark.full
 def test_the_weight_of_l1_reaches_the_generators_loss():
     """Of the same initial players on the same batch, once with half of the paper's weight."""
 
@@ -568,6 +574,7 @@ def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_
     assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
 
 
+@pytest.mark.full
 def test_cycle_gan_is_pictured_and_evaluated_in_both_directions():
     experiment = built("translation", objective="cycle_gan")
     assert experiment.game.schedule == (

@@ -157,6 +157,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert f"at round {saved}" in out
 
 
+@pytest.mark.full
 def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypatch, capsys):
     workdir = finished[0]
     code, _, err = launch_here(
@@ -283,6 +284,7 @@ def test_eight_devices_train_the_same_launch(tmp_path):
         assert Checkpoints(workdir / "checkpoints").steps() == [20]
 
 
+@pytest.mark.full
 def test_a_profile_is_written_on_request(tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "run"
     code, _, err = launch_here(
@@ -355,6 +357,7 @@ def test_the_code_of_a_work_directory_is_not_run(mode, name, tmp_path, monkeypat
     assert {path.name for path in folder.iterdir()} == {"evil.py", "config.json"}
 
 
+@pytest.mark.full
 def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tmp_path, monkeypatch, capsys):
     """From another folder, with the configuration of the work directory."""
     mine = tmp_path / "of mine.py"
@@ -392,6 +395,7 @@ def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tm
     assert code == 0, err
 
 
+@pytest.mark.full
 def test_an_installed_experiment_is_found_from_any_folder_and_no_other_is_taken_for_it(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -441,6 +445,7 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path, monkeypatch, capsys):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.full
 def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
     """One line each; the second names the variable."""
     for variables, expected in (

@@ -173,26 +173,16 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(
-    experiment: Experiment, state: TrainState, *, ema: bool = True
-) -> dict[str, Callable[[], np.ndarray]]:
-    """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
-
-    The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
-    with a single generator has the picture `samples`; with several, each has `samples_<player>`.
-    """
-    key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn: dict[str, Callable[[], np.ndarray]] = {}
-    names = generators_of(experiment.game)
-    for name in names:
-        samples = sample(
-            experiment.game,
-            state,
-            key,
-            experiment.picture_samples,
-            player=name,
-            ema=ema,
-            condition_batch=experiment.condition_batch,
-        )
-        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
-    return drawn
+def picture_samples(
+    experiment: Experiment, state: TrainState, player: str, *, ema: bool = True
+) -> np.ndarray:
+    """The samples that a generator's pictures show, `[picture_samples, ...]`: always those of the same latents."""
+    return sample(
+        experiment.game,
+        state,
+        named_key(jax.random.key(experiment.seed), "picture"),
+        experiment.picture_samples,
+        player=player,
+        ema=ema,
+        condition_batch=experiment.condition_batch,
+    )

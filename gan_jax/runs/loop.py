@@ -182,15 +182,16 @@ def _play(
         bar = progress(experiment.rounds, start=begun.step, enabled=hosts.first())
         log_part = Log(experiment, interval, writer, bar.note)
         evaluate = Evaluate(experiment, writer)
-        draw = Draw(experiment, writer)
-        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate)
-        due = Due((log_part, evaluate, draw), save, interrupt, log)
+        draw = Draw(experiment, workdir, writer)
+        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw)
+        due = Due((log_part, evaluate, draw), save, draw, interrupt, log)
 
         left: list[Part] = []
         if restored is not None:
             if hosts.first():
                 log_part.recall(workdir)
             save.resume(restored.step, restored.due)
+            draw.resume(restored.step, restored.due)
             # A run that has been at its end already draws its last picture again.
             at_end = [draw] if begun.step >= experiment.rounds else []
             left = due.run(begun, due.named(restored.due) or at_end)
@@ -202,7 +203,7 @@ def _play(
             bar.update(played.step, _losses(played.history))
             left = due.run(played)
         bar.close()
-        save.run(played, left, blocking=True)
+        due.end(played, left)
     return played.state
 
 

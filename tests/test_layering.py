@@ -41,6 +41,8 @@ FILES_IN_ORDER = {
     "gan_jax.cli": [
         "main",
         "new_experiment",
+        "sweeping",
+        "sweep_report",
         "command_line",
         "training",
         "evaluating",

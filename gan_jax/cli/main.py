@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from gan_jax.cli import command_line, errors, finding, new_experiment, program, request
+from gan_jax.cli import command_line, errors, finding, new_experiment, program, request, sweeping
 from gan_jax.runs import terminal
 
 PLAIN = (
@@ -62,6 +62,13 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "until", None, "The round --mode=replay stops at; by default the round that the log names."
     )
+    flags.DEFINE_multi_string(
+        "sweep",
+        None,
+        "config.FIELD=VALUE,VALUE: train and evaluate a run for every combination, then compare them.",
+    )
+    flags.DEFINE_integer("jobs", 1, "--sweep: how many runs at a time.")
+    flags.DEFINE_string("slurm", None, "--sweep: write an array job for SLURM to this file, and run nothing.")
     flags.DEFINE_integer("profile", None, "Trace three rounds from this one on, into WORKDIR/profile.")
     flags.DEFINE_bool("prepare", False, "First download and prepare --config.data=tfds:NAME.")
     flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
@@ -99,6 +106,9 @@ def launch(argv: list[str]) -> None:
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     holder = values["config"]
+    if values.sweep:
+        _sweep(holder.value)
+        return
     plain: dict[str, Any] = {name: values[name].value for name in (*PLAIN, *request.EVALUATION)}
     command_line.run(
         values.mode,
@@ -109,4 +119,21 @@ def launch(argv: list[str]) -> None:
             config_given=request.given(sys.argv, "config") is not None,
             **plain,
         ),
+    )
+
+
+def _sweep(config: Any) -> None:
+    values = flags.FLAGS
+    if values.mode != "train" or values.num_processes or values.coordinator or values.profile is not None:
+        raise errors.UsageError(
+            "--sweep trains and evaluates runs of one process each: leave out --mode, --profile and the flags of "
+            "several processes."
+        )
+    sweeping.sweep(
+        sys.argv,
+        values.sweep,
+        config=config,
+        workdir=values.workdir,
+        jobs=values.jobs,
+        slurm=values.slurm,
     )

@@ -286,10 +286,8 @@ def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]
     """Writes an array job, an element a run; launched again, finished runs train nothing."""
     launcher, cases = shlex.join(_launcher()), ""
     for number, point in enumerate(points):
-        train, evaluate = (
-            shlex.join([*arguments, f"--workdir={root / point.name}"])
-            for arguments in (point.train, point.evaluate)
-        )
+        workdir = f"--workdir={root / point.name}"
+        train, evaluate = (shlex.join([*flags, workdir]) for flags in (point.train, point.evaluate))
         cases += f"  {number}) {launcher} {train}\n     {launcher} {evaluate} ;;\n"
     again = shlex.join(
         [*program.command(), *request.without(request.without(sys.argv[1:], "slurm"), "workdir")]

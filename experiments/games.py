@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.configuration import DEFAULT
 from gan_jax.data.source import Source
 from gan_jax.field import accumulated
 from gan_jax.functional.codes import Code
@@ -52,6 +51,8 @@ from gan_jax.schedule import Schedule, fresh_turns, turn
 from gan_jax.training.experiment import ExperimentError, choose
 from gan_jax.training.step import init_state, make_train_step
 from gan_jax.types import Array, Key, Tree
+
+from .configuration import DEFAULT
 
 FEATURES = 16
 """Dimensions of the feature space in which MMD-GAN and the Cramer GAN compare distributions."""

@@ -1,4 +1,4 @@
-r"""Square images: DCGANs and residual networks, conditional on labels where asked.
+r"""Images: DCGANs and residual networks, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
@@ -9,7 +9,8 @@ r"""Square images: DCGANs and residual networks, conditional on labels where ask
 
 The first command makes TFDS's Fashion-MNIST of its raw files (Debian's package `dataset-fashion-mnist`); where
 there is a network `--prepare` downloads any TFDS data set instead. An image folder (its sub-folders are the
-labels), an `.npz` or any other `--config.data` is trained the same way.
+labels), a `.zip`, parquet files, an `.npz` or any other `--config.data` is trained the same way;
+`python -m gan_jax.data.check PATH` says beforehand what is found there.
 """
 
 from __future__ import annotations
@@ -20,18 +21,6 @@ from typing import Any
 import jax.numpy as jnp
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
-    Blocks,
-    Data,
-    Struct,
-    coder,
-    data_of,
-    game_of,
-    objective_of,
-)
-from experiments.image_scores import conditional_fields, extractor_of
 from gan_jax.data.augment import augmented
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.priors import gaussian
@@ -49,6 +38,19 @@ from gan_jax.objectives import adaptive_augmentation
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
+from .batches import load_images, size_of, source_of
+from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    data_of,
+    game_of,
+    objective_of,
+)
+from .image_scores import conditional_fields, extractor_of
+
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -64,7 +66,6 @@ def get_config() -> ml_collections.ConfigDict:
     """
     return image_config(
         data="tfds:fashion_mnist",
-        size=0,
         flip=False,
         network="dcgan",
         width=32,
@@ -84,7 +85,8 @@ def get_config() -> ml_collections.ConfigDict:
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     check_sizes(config)
-    arrays = load_square(config)
+    images = load_images(config)
+    arrays = images.arrays
     data = data_of(config.data, arrays)
     objective = image_objective(config, data)
     networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})
@@ -97,6 +99,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
         **conditional_fields(config, arrays, data, objective),
+        classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
@@ -152,7 +155,7 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
     Raises:
       ExperimentError: if neither has.
     """
-    size = data.examples["x"].shape[1]
+    size = min(data.examples["x"].shape[1:3])
     sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
     if config.attention and not any(config.attention in blocks for blocks in sizes.values()):
         raise ExperimentError(
@@ -208,7 +211,7 @@ def blocks_of(
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = generator_module(
-            size=x.shape[1],
+            size=size_of(x),
             channels=x.shape[3],
             norm=norm,
             num_classes=data.classes("A conditional generator") if labels else None,

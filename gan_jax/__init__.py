@@ -33,6 +33,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
+from gan_jax._version import __version__
 from gan_jax.data import Source, from_arrays, from_toy, load, toy
 from gan_jax.evaluation.compare import compare
 from gan_jax.evaluation.sampling import sample
@@ -84,6 +85,7 @@ __all__ = [
     "Term",
     "TrainState",
     "Turn",
+    "__version__",
     "ac_gan",
     "add_terms",
     "alternating",

@@ -61,8 +61,8 @@ def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Ex
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tells whether a sample of this shape is an image `[H, W, C]` with one or three channels."""
-    return len(shape) == 3 and shape[2] in (1, 3)
+    """Tells whether a sample of this shape is an image `[H, W, C]` with one to four channels."""
+    return len(shape) == 3 and shape[2] in (1, 2, 3, 4)
 
 
 def reference(
@@ -96,8 +96,7 @@ def reference(
         real = source_examples(source, most, host_batch_iterator, entry)
         description = "the run's own data"
     else:
-        square = is_image(shape) and shape[0] == shape[1]
-        made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
+        made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:

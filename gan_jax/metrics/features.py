@@ -196,9 +196,9 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
       ValueError: if the shape, the dtype or the range is another, or entries are not finite.
     """
     given = np.asarray(images)
-    if given.ndim != 4 or given.shape[3] not in (1, 3) or not len(given):
+    if given.ndim != 4 or given.shape[3] not in (1, 2, 3, 4) or not len(given):
         raise ValueError(
-            f"{name}: expected images [N, H, W, C], C = 1 or 3, N > 0; got shape {given.shape}"
+            f"{name}: expected images [N, H, W, C], C = 1 to 4, N > 0; got shape {given.shape}"
             f"{_layout(given.shape)}."
         )
     if given.dtype == np.bool_:
@@ -284,7 +284,7 @@ def extract_batches(
     mesh: Mesh | None = None,
     name: str = "images",
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the `features` `[B, D]` of each batch and, where there are any, `logits` `[B, K]` and `spatial` `[B, S]`.
+    """Yields each batch's `features` `[B, D]` and, where there are any, `logits` `[B, K]` and `spatial` `[B, S]`.
 
     Args:
       extractor: the extractor.

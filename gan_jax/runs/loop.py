@@ -112,11 +112,13 @@ class _Record:
         self._workdir, self._config, self._name = workdir, config, name
         self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
+        self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
         self._written = False
 
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
+        self._classes = experiment.classes
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -150,6 +152,7 @@ class _Record:
             source=self._code,
             modules=self._modules,
             data=self._data,
+            classes=self._classes,
             step=step,
             overridden=self._overridden,
         )

@@ -92,6 +92,12 @@ def test_a_new_objective_is_one_file(tmp_path):
     assert list((tmp_path / "runs" / "margin" / "checkpoints").iterdir())
 
 
+def test_the_page_on_experiments_shows_what_the_command_writes():
+    page = ROOT / "docs" / "how_to" / "experiment.md"
+    template = (ROOT / "experiments" / "template.py").read_text()
+    assert pages.blocks(page, "python")[0].text == template
+
+
 def code_lines(text):
     """How many lines of a program hold code: no comments, docstrings, blank lines."""
     tree = ast.parse(text)

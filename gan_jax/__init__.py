@@ -37,6 +37,7 @@ from gan_jax.data import Source, from_arrays, from_toy, load, toy
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
+from gan_jax.image_schedules import ImageSchedules, cosine_ramp
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -56,6 +57,7 @@ from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.mmd_gan import mmd_gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.objectives.r3gan import r3gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.semi_supervised import semi_supervised
 from gan_jax.objectives.vral import vral
@@ -73,6 +75,7 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "Game",
+    "ImageSchedules",
     "MLPCritic",
     "MLPGenerator",
     "Network",
@@ -89,6 +92,7 @@ __all__ = [
     "bgan",
     "cat_gan",
     "clip_params",
+    "cosine_ramp",
     "cramer",
     "cycle_gan",
     "dragan",
@@ -110,6 +114,7 @@ __all__ = [
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "r3gan",
     "regularization_turn",
     "relativistic",
     "rollout",

@@ -158,7 +158,8 @@ POLICIES: dict[str, tuple[Augment, ...]] = {
 
 
 def diff_augment(
-    policy: str | Sequence[str] = ("color", "translation", "cutout"), probability: float | str = 1.0
+    policy: str | Sequence[str] = ("color", "translation", "cutout"),
+    probability: float | str | Callable[[Array], Array] = 1.0,
 ) -> InputTransform:
     """DiffAugment: augments the critic's real and fake inputs, with gradients through the augmentation.
 
@@ -168,8 +169,8 @@ def diff_augment(
     Args:
       policy: some of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order
         in which they are applied: a sequence of names, or one string with commas.
-      probability: the probability of applying each augmentation to an image, in [0, 1]; or the name under which the
-        critic's objective state holds it (adaptive augmentation, see `adapt_probability`).
+      probability: the probability of applying each augmentation to an image, in [0, 1]; `round -> probability`; or
+        the name under which the critic's objective state holds it (adaptive augmentation, see `adapt_probability`).
 
     Raises:
       ValueError: if a policy is unknown, or the probability is outside [0, 1].
@@ -187,13 +188,16 @@ def diff_augment(
     names = [name.strip() for name in policy.split(",")] if isinstance(policy, str) else list(policy)
     if unknown := [name for name in names if name not in POLICIES]:
         raise ValueError(f"diff_augment knows the policies {sorted(POLICIES)}, got {unknown}.")
-    if not isinstance(probability, str) and not 0 <= probability <= 1:
+    if not (isinstance(probability, str) or callable(probability)) and not 0 <= probability <= 1:
         raise ValueError(f"A probability must lie in [0, 1], got {probability}.")
 
     def apply(
         inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
-        chance = objective_state[probability] if isinstance(probability, str) else probability
+        if isinstance(probability, str):
+            chance = objective_state[probability]
+        else:
+            chance = probability(step) if callable(probability) else probability
         moves = [leaf.ndim == 4 and leaf.shape[:3] == inputs[0].shape[:3] for leaf in inputs]
         changes = [(name, sometimes(augment, chance)) for name in names for augment in POLICIES[name]]
 

@@ -13,6 +13,7 @@ Images are square with a side of 4 to 7 times a power of two.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +35,35 @@ SLOPE = 0.2
 """Of the leaky ReLU for negative numbers."""
 LINEAR: Initializer = initializer("fan_in")
 """N(0, 1 / fan in): of layers without an activation after them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preset:
+    """The sizes of a pair of networks of the paper.
+
+    Attributes:
+      size: the side of the images in pixels.
+      width: channels of all stages, or of each, from the smallest image to the largest.
+      blocks: residual blocks of a stage.
+      group_size: channels in a group of the 3 x 3 convolutions.
+      latent: the size of z.
+    """
+
+    size: int
+    width: int | tuple[int, ...] = 768
+    blocks: int = 2
+    group_size: int = 16
+    latent: int = 64
+
+
+PRESETS: Mapping[str, Preset] = {
+    "cifar10": Preset(size=32),
+    "ffhq64": Preset(size=64),
+    "ffhq256": Preset(size=256, width=(768, 768, 768, 768, 384, 192, 96)),
+    "imagenet32": Preset(size=32, width=1536, group_size=32),
+    "imagenet64": Preset(size=64, width=1536, group_size=32),
+}
+"""The paper's networks by data set; `image_schedules.SCHEDULES` has how each is trained."""
 
 
 def stage_sizes(size: int) -> tuple[int, ...]:

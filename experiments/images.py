@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import ml_collections
 
 from gan_jax.data.augment import augmented
-from gan_jax.functional.augment import diff_augment
+from gan_jax.functional.ada import ada
+from gan_jax.functional.augment import Chance, diff_augment
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Objective
+from gan_jax.game import InputTransform, Objective
 from gan_jax.network import Network
 from gan_jax.networks import (
     DCGANCritic,
@@ -59,7 +60,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
     `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
-    (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors the data.
+    (`color,translation,cutout`), or the initials of ADA's categories (`bgc`), always or with ADA's probability
+    (`adaptive`); `flip` mirrors the data.
     `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
     `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
     many as the labels have.
@@ -115,7 +117,7 @@ def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
     if config.adaptive and not config.augment:
         raise ExperimentError(
             "adaptive=true adapts how often images are augmented, and augment is empty: set "
-            "--config.augment=color,translation,cutout."
+            "--config.augment=bgc, or color,translation,cutout."
         )
     probability = "ada" if config.adaptive else 1.0
     return objective_of(
@@ -124,8 +126,17 @@ def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
         gaussian(config.latent),
         conditional=config.conditional,
         terms=[adaptive_augmentation()] if config.adaptive else [],
-        transforms=[diff_augment(config.augment, probability)] if config.augment else [],
+        transforms=[augmentation(config.augment, probability)] if config.augment else [],
     )
+
+
+def augmentation(names: str, probability: Chance) -> InputTransform:
+    """DiffAugment's policies by name, or ADA's categories by their initials.
+
+    >>> augmentation("bgc", 0.5).name, augmentation("color,cutout", 1.0).name
+    ('ada', 'diff_augment')
+    """
+    return ada(names, probability) if set(names) <= set("bgcfn") else diff_augment(names, probability)
 
 
 def norm_of_critic(config: ml_collections.ConfigDict, objective: Objective) -> str:

@@ -40,6 +40,7 @@ from gan_jax.evaluation.sampling import sample
 from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
+from gan_jax.image_schedules import ImageSchedules, cosine_ramp
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -59,6 +60,7 @@ from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.mmd_gan import mmd_gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.objectives.r3gan import r3gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.semi_supervised import semi_supervised
 from gan_jax.objectives.vral import vral
@@ -76,6 +78,7 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "Game",
+    "ImageSchedules",
     "MLPCritic",
     "MLPGenerator",
     "Network",
@@ -94,6 +97,7 @@ __all__ = [
     "cat_gan",
     "clip_params",
     "compare",
+    "cosine_ramp",
     "cramer",
     "cycle_gan",
     "dragan",
@@ -115,6 +119,7 @@ __all__ = [
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "r3gan",
     "regularization_turn",
     "relativistic",
     "rollout",

@@ -74,14 +74,16 @@ def lazy_adam(
     return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)
 
 
-def ema_half_life(images: float, batch_size: int, *, ramp: float | None = 0.05) -> Callable[[Array], Array]:
+def ema_half_life(
+    images: float | Callable[[Array], Array], batch_size: int, *, ramp: float | None = 0.05
+) -> Callable[[Array], Array]:
     """The decay of a moving average whose weights halve every so many images, for `Player.ema`.
 
     In round t, after t `batch_size` images, the half-life is min(`images`, `ramp` t `batch_size`), so that a young
     average is not held by the initial weights; the decay is 0.5 ** (batch_size / half-life).
 
     Args:
-      images: the half-life, more than 0.
+      images: the half-life, more than 0; or `round -> half-life`, 0 where the average is to be the parameters.
       batch_size: images a round.
       ramp: the half-life's share of the images seen so far; `None` has no ramp.
 
@@ -96,13 +98,13 @@ def ema_half_life(images: float, batch_size: int, *, ramp: float | None = 0.05) 
     >>> [round(float(decay(jnp.array(t))), 4) for t in (0, 100, 1000)]  # 0, half-lives of 500 and 1,000 images
     [0.0, 0.8706, 0.933]
     """
-    if not images > 0 or batch_size < 1:
+    if batch_size < 1 or not (callable(images) or images > 0):
         raise ValueError(
             f"A half-life is of more than 0 images, got {images} at a batch size of {batch_size}."
         )
 
     def decay(step: Array) -> Array:
-        half_life = jnp.asarray(images, jnp.float32)
+        half_life = jnp.asarray(images(step) if callable(images) else images, jnp.float32)
         if ramp is not None:
             half_life = jnp.minimum(half_life, ramp * batch_size * jnp.asarray(step, jnp.float32))
         return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))

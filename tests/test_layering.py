@@ -21,6 +21,7 @@ ROOMS = [
     "gan_jax.data",
     "gan_jax.networks",
     "gan_jax.objectives",
+    "gan_jax.image_schedules",
     "gan_jax.functional",
     "gan_jax.play",
     "gan_jax.field",

@@ -33,6 +33,7 @@ NAMES = {
     "gan_jax/evaluation/probing.py": ["probe"],
     "gan_jax/evaluation/sampling.py": ["latent", "picture"],
     "gan_jax/evaluation/standing.py": ["latent", "standing"],
+    "gan_jax/functional/ada.py": ["ada/noise"],
     "gan_jax/functional/codes.py": ["category/{}", "code", "continuous", "noise"],
     "gan_jax/functional/penalties.py": ["alpha"],
     "gan_jax/networks/layers.py": ["dropout", "noise", "params"],

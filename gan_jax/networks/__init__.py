@@ -26,6 +26,7 @@ from gan_jax.networks.nnx import from_nnx
 from gan_jax.networks.patchgan import PatchCritic
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
+from gan_jax.networks.stylegan2 import StyleGAN2Critic, StyleGAN2Generator, modulated_conv
 from gan_jax.networks.unet import UNet
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "SemiSupervisedCritic",
     "SemiSupervisedGenerator",
     "SpectralWeight",
+    "StyleGAN2Critic",
+    "StyleGAN2Generator",
     "UNet",
     "UpsampleConv",
     "conv",
@@ -65,5 +68,6 @@ __all__ = [
     "from_nnx",
     "initializer",
     "maxout",
+    "modulated_conv",
     "parameter_rows",
 ]

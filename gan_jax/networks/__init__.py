@@ -24,6 +24,8 @@ from gan_jax.networks.linen import from_linen
 from gan_jax.networks.mlp import MLPCritic, MLPGenerator
 from gan_jax.networks.nnx import from_nnx
 from gan_jax.networks.patchgan import PatchCritic
+from gan_jax.networks.r3gan import R3GANBlock, R3GANCritic, R3GANGenerator
+from gan_jax.networks.resampling import fir_downsample, fir_resample, fir_upsample
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
 from gan_jax.networks.stylegan2 import StyleGAN2Critic, StyleGAN2Generator, modulated_conv
@@ -49,6 +51,9 @@ __all__ = [
     "Normalize",
     "NormalizedWeight",
     "PatchCritic",
+    "R3GANBlock",
+    "R3GANCritic",
+    "R3GANGenerator",
     "ResNetCritic",
     "ResNetGenerator",
     "ScoreHead",
@@ -63,6 +68,9 @@ __all__ = [
     "conv",
     "conv_transpose",
     "describe_network",
+    "fir_downsample",
+    "fir_resample",
+    "fir_upsample",
     "forward_mode",
     "from_linen",
     "from_nnx",

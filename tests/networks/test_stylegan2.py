@@ -19,6 +19,7 @@ from gan_jax.networks.stylegan2 import (
     scaled_leaky_relu,
     stage_sizes,
 )
+from tests.networks import torch_stylegan2
 
 KEY = jax.random.key(0)
 
@@ -38,9 +39,9 @@ def generator(**options):
 @functools.cache
 def initial():
     """Parameters and model state; noise strengths are not 0, and the average of w is not either."""
-    params, state = generator().init(KEY)
     params = jax.tree.map_with_path(
-        lambda path, leaf: leaf + 0.5 if "strength" in jax.tree_util.keystr(path) else leaf, params
+        lambda path, leaf: leaf + 0.5 if "strength" in jax.tree_util.keystr(path) else leaf,
+        generator().init(KEY)[0],
     )
     return params, {"w_average": {"w": jnp.linspace(-1.0, 1.0, 6)}}
 
@@ -68,15 +69,15 @@ def test_modulation_is_that_of_each_examples_kernel(up):
             expected = conv(x[example : example + 1], jnp.asarray(weights))[0]
             np.testing.assert_allclose(found[example], expected, rtol=1e-4, atol=1e-5)
             continue
-        # Zeros between the pixels, the kernel spread by each pixel, then [1, 3, 3, 1] with a gain of 2 an axis.
+        # Zeros between the pixels, the kernel's correlation, then [1, 3, 3, 1] with a gain of 2 an axis.
         fir = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
         for out in range(4):
-            spread = np.zeros((11, 9))
+            filtered = np.zeros((11, 9))
             for i in range(2):
                 zeros = np.zeros((9, 7))
                 zeros[::2, ::2] = x[example, :, :, i]
-                spread += convolve2d(zeros, weights[:, :, i, out])
-            expected = convolve2d(np.pad(spread, 1), fir, mode="valid")
+                filtered += convolve2d(zeros, weights[::-1, ::-1, i, out])
+            expected = convolve2d(np.pad(filtered, 1), fir, mode="valid")
             np.testing.assert_allclose(found[example, :, :, out], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -105,6 +106,33 @@ def test_a_convolution_that_doubles_keeps_a_constant_inside():
     out = modulated(x, kernel, jnp.ones((1, 1)), demodulate=False, up=True)[0, :, :, 0]
     np.testing.assert_allclose(out[2:-2, 2:-2], 3.0, rtol=1e-6)
     np.testing.assert_allclose(out[0, 4], 3.0 * 3 / 4, rtol=1e-6)
+
+
+def test_gradients_of_both_orders_are_pytorchs():
+    """The numbers that `torch_stylegan2` prints: the loss sum sin(y) g, and the squared slope by the scales."""
+    x, kernel, scales, direction = (jnp.asarray(array, jnp.float32) for array in torch_stylegan2.inputs())
+
+    def loss(x, kernel, scales):
+        return jnp.sum(jnp.sin(modulated_conv(x, kernel, scales, up=True)) * direction)
+
+    def squared_slope(x, kernel):
+        return jnp.sum(jax.grad(loss, 2)(x, kernel, scales) ** 2)
+
+    value, (by_x, by_kernel, by_scales) = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(x, kernel, scales)
+    second_x, second_kernel = jax.jit(jax.grad(squared_slope, (0, 1)))(x, kernel)
+    np.testing.assert_allclose(value, 5.548048647842133, rtol=1e-5)
+    np.testing.assert_allclose(
+        by_scales,
+        [[3.464526641379872, 1.252955382438595], [-0.6924960610357286, 0.11716104714679727]],
+        rtol=1e-4,
+    )
+    squares = [float(jnp.sum(grad**2)) for grad in (by_x, by_kernel, second_kernel, second_x)]
+    expected = [110.02473406975234, 88.4505080562194, 27857.334360925135, 12196.505743205715]
+    np.testing.assert_allclose(squares, expected, rtol=1e-4)
+    entries = [jnp.sum(by_x), by_kernel[0, 1, 1, 2], second_kernel[2, 0, 1, 1]]
+    np.testing.assert_allclose(
+        entries, [-5.600177046239107, -2.0826618740423593, 12.41973059460257], rtol=1e-3
+    )
 
 
 # --- the mapping network ----------------------------------------------------------------------------------
@@ -237,7 +265,7 @@ def critic(**options):
 
 
 def test_the_critic_compares_groups_of_four():
-    """The score of an example depends on the three others of its group, and on no other; of a single one on none."""
+    """The score of an example depends on the three others of its group, and on no other."""
     network, x = critic(), normal(8, 8, 8, 2)
     params, state = network.init(KEY)
     score = jax.jit(lambda x: network.apply(params, state, x, train=True)[0])
@@ -266,7 +294,7 @@ def test_a_label_is_projected():
 
 @pytest.mark.full
 def test_residual_blocks_keep_the_variance():
-    """Unit inputs through both ways and sqrt .5: at the start scores have a deviation near 1, not 2^(blocks / 2)."""
+    """Unit inputs through both ways and sqrt .5: at the start scores deviate by about 1, not 2^(blocks / 2)."""
     network = from_linen(StyleGAN2Critic(width=8, most=16, minibatch="none"), jnp.zeros((2, 32, 32, 3)))
     x = normal(64, 32, 32, 3)
     scores = jax.jit(jax.vmap(lambda key: network.apply(*network.init(key), x, train=True)[0]))

@@ -337,7 +337,7 @@ class StyleGAN2Generator(nn.Module):
         shared = {"random": train or not self.constant_noise, "dtype": self.dtype}
         learned = self.param("constant", initializer("normal"), (*sizes[0], widths[0]))
         h = jnp.broadcast_to(learned.astype(self.dtype or learned.dtype), (len(styles[0]), *learned.shape))
-        image = None
+        image: Array | None = None
         for stage, features in enumerate(widths):
             layer = 2 * stage - 1
             if stage > 0:
@@ -345,6 +345,7 @@ class StyleGAN2Generator(nn.Module):
             h = StyledConv(features, layer + 1, name=f"conv_{stage}", **shared)(h, styles[layer + 1])
             shown = self._to_image(h, styles[layer + 2], stage)
             image = shown if image is None else fir_upsample(image) + shown
+        assert image is not None
         return image
 
     def _to_image(self, h: Array, w: Array, stage: int) -> Array:
@@ -394,7 +395,7 @@ class StyleGAN2Critic(BaseCritic):
             raise ValueError(f"StyleGAN2's critic takes images [B, H, W, C], got {x.shape}.")
         if self.norm != "none":
             raise ValueError(f"StyleGAN2's critic has no normalisation, got norm={self.norm!r}.")
-        widths = stage_widths(self.width, self.most, len(stage_sizes(x.shape[1:3])))
+        widths = stage_widths(self.width, self.most, len(stage_sizes((x.shape[1], x.shape[2]))))
         projects = self.num_classes is not None and self.projects()
         h = x if projects else with_conditions(x, conditions, self.num_classes)
         h = scaled_leaky_relu(self._conv(widths[0], 1, name="image")(h))

@@ -21,7 +21,7 @@ from gan_jax.schedule import turn
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
-PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs" / "how_to").glob("*.md")), ROOT / "docs" / "stylegan2.md"]
 
 
 @functools.cache

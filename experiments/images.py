@@ -1,8 +1,10 @@
-r"""Images: DCGANs and residual networks, conditional on labels where asked.
+r"""Images: DCGANs, residual networks and StyleGAN2, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
     python launch.py --config=experiments/images.py --config.objective=wgan_gp
+    python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
+        --config.augment=bgc --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
         --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
@@ -32,6 +34,8 @@ from gan_jax.networks import (
     DCGANGenerator,
     ResNetCritic,
     ResNetGenerator,
+    StyleGAN2Critic,
+    StyleGAN2Generator,
     from_linen,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
@@ -91,7 +95,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     arrays = images.arrays
     data = data_of(config.data, arrays)
     objective = image_objective(config, data)
-    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})
+    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets, "stylegan2": stylegans})
     blocks = networks(config, data, norm_of_critic(config, objective))
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=2e-4)
@@ -186,6 +190,37 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
         {"attention": attention["generator"]},
         {"conditioning": "projection"},
     )
+
+
+def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Karras et al. (2020); with labels, a projection critic.
+
+    The critic compares the examples of its batch unless a term forbids that.
+
+    Raises:
+      ExperimentError: if they are to have attention or another norm.
+    """
+    if config.attention or config.critic_norm not in ("", "none"):
+        raise ExperimentError(
+            f"attention={config.attention} and critic_norm={config.critic_norm!r} are for "
+            "--config.network=resnet; StyleGAN2's networks have neither."
+        )
+    shared = {"width": config.width, "dtype": choose("precision", config.precision, PRECISIONS)}
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        classes = data.classes("A conditional critic") if labels else None
+        minibatch = "none" if norm == "none" else "stddev"
+        module = StyleGAN2Critic(minibatch=minibatch, num_classes=classes, **shared, **heads)
+        return from_linen(module, x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct) -> Network:
+        classes = data.classes("A conditional generator") if labels else None
+        module = StyleGAN2Generator(
+            size=x.shape[1:3], channels=x.shape[3], style=config.latent, num_classes=classes, **shared
+        )
+        return from_linen(module, latent, *labels)
+
+    return Blocks(critic, generator, coder(critic, generator, config.latent))
 
 
 def blocks_of(

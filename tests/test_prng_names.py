@@ -39,6 +39,7 @@ NAMES = {
     "gan_jax/networks/layers.py": ["dropout", "noise", "params"],
     "gan_jax/networks/linen.py": ["params"],
     "gan_jax/networks/nnx.py": ["/", "params"],
+    "gan_jax/networks/stylegan2.py": ["constant_noise/{}", "noise"],
     "gan_jax/objectives/_catalogue.py": ["fake"],
     "gan_jax/objectives/_compose.py": ["unrolled"],
     "gan_jax/objectives/_forward.py": [
@@ -62,6 +63,16 @@ NAMES = {
         "r1",
         "r2",
         "real",
+    ],
+    "gan_jax/objectives/_regularizers.py": [
+        "approximate_penalty_{}",
+        "critic",
+        "direction",
+        "orthogonal",
+        "path_length",
+        "perturbation",
+        "real",
+        "synthesis",
     ],
     "gan_jax/objectives/_term.py": ["term/{}"],
     "gan_jax/objectives/_terms.py": [

@@ -22,8 +22,8 @@ from tests.docs import pages
 from tests.docs.pages import ROOT
 from tests.tiers import full_except
 
-PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
-LONG = {"three_players", "parallelism"}
+PAGES = [*sorted((ROOT / "docs" / "how_to").glob("*.md")), ROOT / "docs" / "stylegan2.md"]
+LONG = {"three_players", "parallelism", "stylegan2"}
 """Pages whose code takes long to compile."""
 
 

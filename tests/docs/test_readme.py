@@ -23,6 +23,7 @@ DOCUMENTS = [
         for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/GLOSSARY.md")
     ),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
+    ROOT / "docs" / "stylegan2.md",
 ]
 BY_NAME = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 ROOMS = sorted(path.stem for path in (ROOT / "gan_jax").iterdir() if not path.name.startswith(("_", ".")))

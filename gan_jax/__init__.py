@@ -33,10 +33,14 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
-from gan_jax.data import Source, from_arrays, from_toy, load, toy
+from gan_jax.cli.loading import load_model
+from gan_jax.data import Source, from_arrays, from_toy, toy
+from gan_jax.data import load as load_data
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
+from gan_jax.models.model import Model
+from gan_jax.models.projection import project
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -69,12 +73,26 @@ from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneou
 from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
 
+
+def __getattr__(name: str) -> object:
+    if name == "load":
+        import warnings
+
+        message = (
+            "gan_jax.load reads data and is called load_data; a trained generator is read by load_model."
+        )
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return load_data
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "Game",
     "MLPCritic",
     "MLPGenerator",
+    "Model",
     "Network",
     "Objective",
     "Player",
@@ -105,11 +123,13 @@ __all__ = [
     "init_state",
     "lazy_adam",
     "least_squares",
-    "load",
+    "load_data",
+    "load_model",
     "make_train_step",
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "project",
     "regularization_turn",
     "relativistic",
     "rollout",

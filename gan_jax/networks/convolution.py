@@ -19,8 +19,8 @@ the zeros between the pixels of a dilated image: one product gives the contribut
 the taps' positions. If these contributions are too large for the caches, each phase of the strides is a plain
 convolution with the taps that reach it.
 
-Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`. Groups and kernel dilation are not supported: use
-`flax.linen.Conv` for those. A mesh must have automatic axes (`AxisType.Auto`), or be used through `shard_map`. The
+Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`; B may be symbolic, as in `jax.export`. Groups and
+kernel dilation are not supported: use `flax.linen.Conv` for those. A mesh must have automatic axes (`AxisType.Auto`), or be used through `shard_map`. The
 three operations have no forward mode; inside `with forward_mode():` they are the native ones, which have it.
 """
 
@@ -47,6 +47,8 @@ COLUMNS_LIMIT = 2**24
 """The largest size in bytes of the contributions of all taps; beyond it they do not fit into caches."""
 FEW_CHANNELS = 4
 """Up to this number of channels the limit does not apply, since plain convolutions with few channels are slow."""
+TYPICAL_BATCH = 64
+"""The batch by which the form of an operation is chosen where its own is symbolic, as in `jax.export`."""
 
 _native_everywhere = jax.make_user_context(default_value=False)
 
@@ -189,7 +191,8 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
             g, flipped, (1, 1), dilated, lhs_dilation=strides, dimension_numbers=dimensions
         )
 
-    columns = math.prod(g.shape[:3]) * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
+    positions = _known(g.shape[0]) * math.prod(g.shape[1:3])
+    columns = positions * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
     strided = max(strides) > 1 and (columns <= COLUMNS_LIMIT or w.shape[2] <= FEW_CHANNELS)
     small = _is_small(g.shape[0], g.shape[1:3], w.shape[:2])
     return lax.platform_dependent(g, w, cpu=product if strided or small else phases, default=native)
@@ -250,13 +253,18 @@ def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -
     return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=_PLAIN)
 
 
-def _is_small(batch: int, size: Sequence[int], kernel: Sequence[int]) -> bool:
+def _is_small(batch: Any, size: Sequence[int], kernel: Sequence[int]) -> bool:
     """Tells whether the output of a convolution is so small that a matrix product is faster on a CPU.
 
     With fewer pixels than taps XLA's convolution leaves its fast path; with few rows the kernel dominates the cost.
     """
     pixels = math.prod(size)
-    return pixels < math.prod(kernel) or batch * pixels <= 64
+    return pixels < math.prod(kernel) or _known(batch) * pixels <= 64
+
+
+def _known(batch: Any) -> int:
+    """A batch's size, or a typical one where it is symbolic: the forms differ in speed and rounding only."""
+    return batch if isinstance(batch, int) else TYPICAL_BATCH
 
 
 def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair, Pair]) -> Array:

@@ -14,7 +14,7 @@ from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.config import check_config, write_config
+from gan_jax.runs.config import check_config, jsonable, write_config
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
@@ -24,9 +24,10 @@ from gan_jax.runs.lock import Lock
 from gan_jax.runs.logging import Log
 from gan_jax.runs.opening import closing, first_state, layout_of, restore
 from gan_jax.runs.part import Part, Played
+from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint
+from gan_jax.runs.provenance import data_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -107,6 +108,13 @@ class _Record:
         self._data: dict[str, str] = {}
         self._overridden: list[str] = []
 
+    def portable(self, experiment: Experiment) -> PortableWriter | None:
+        """Begins to write the networks' programs beside the checkpoints; `None` where no record is left."""
+        if self._config is None:
+            return None
+        made_with = {"config": jsonable(self._config), "source": self._code, "versions": library_versions()}
+        return PortableWriter(self._workdir, experiment, made_with)
+
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
         if self._config is None:
@@ -160,6 +168,7 @@ def _play(
     with hosts.all_succeed():
         if hosts.first():
             record.write(0 if restored is None else restored.step, log)
+    portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
     if layout.message:
@@ -195,6 +204,11 @@ def _play(
             check_losses(
                 played.history, played.start, save.last_saved, save.first_seed, _leaf(played, save.first_seed)
             )
+            if (
+                portable is not None
+            ):  # written while the first dispatch was compiled, before anything is saved
+                portable.finish(log)
+                portable = None
             interval.add(played.history)
             bar.update(played.step, _losses(played.history))
             left = due.run(played)

@@ -59,6 +59,8 @@ class Experiment:
         `y`, images `condition`.
       evaluation_batch: the same for evaluations, whose samples are compared with the data: labels by the shares
         that they have there. `condition_batch` where it is `None`.
+      classes: the names of the classes that the labels of `condition_batch` number, 0, 1, ...; where it is empty
+        they are called by their numbers.
       evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint. The
         comparison that `--mode=evaluate` is asked for replaces the one named `scores`. With several generators an
         evaluation is named after its generator, `generator_ab/scores`.
@@ -87,6 +89,7 @@ class Experiment:
     extra_sources: tuple[Source, ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
     evaluation_batch: Callable[[int], Batch] | None = None
+    classes: tuple[str, ...] = ()
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""

@@ -1,0 +1,118 @@
+"""The programs of a run's networks beside its checkpoints: `model/`, written once and read without any Python.
+
+The weights stay in the checkpoints. `model.json` says by which names they are there, and what the programs were
+made with: a launch with another configuration, code or version writes them again.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from gan_jax.models.portable import PortableError, from_files, to_files
+from gan_jax.models.programs import Programs, programs_of, weight_names
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
+from gan_jax.runs.leaves import leaf_names
+from gan_jax.runs.strict_json import dumps
+from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.state import TrainState
+from gan_jax.training.experiment import Experiment
+from gan_jax.training.step import init_state
+
+DESCRIPTION = "model.json"
+Stored = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""The names of weights in checkpoints: player -> `raw` or `ema` -> the program's name -> the checkpoint's."""
+
+
+class PortableWriter:
+    """Writes `model/` on a thread of its own, while the first round is compiled.
+
+    Args:
+      workdir: the work directory.
+      experiment: what is trained.
+      made_with: what the programs depend on, JSON values; where `model.json` has the same, nothing is done.
+    """
+
+    def __init__(self, workdir: Workdir, experiment: Experiment, made_with: Mapping[str, Any]):
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="portable")
+        self._written = self._thread.submit(_write, workdir, experiment, made_with)
+        self._thread.shutdown(wait=False)
+
+    def finish(self, log: Callable[[str], None]) -> None:
+        """Returns once the programs are written, or logs why they cannot be: a run does not end by that."""
+        if (failure := self._written.result()) is not None:
+            log(f"The run is not readable without its code, its checkpoints are: {failure}.")
+
+
+def _write(workdir: Workdir, experiment: Experiment, made_with: Mapping[str, Any]) -> str | None:
+    """Writes the programs; returns why that was not possible."""
+    try:
+        if is_there(workdir.model / DESCRIPTION):
+            before = json.loads(read_regular(workdir.model / DESCRIPTION))
+            if before.get("made_with") == json.loads(dumps(made_with, name="made_with")):
+                return None
+        description, files = to_files(programs_of(experiment))
+        content = {**description, "weights": stored_names(experiment), "made_with": made_with}
+        write_model(workdir.model, content, files)
+    except OSError as error:
+        return f"{workdir.model} cannot be written ({reason(error)})"
+    except Exception as error:  # a network that cannot be traced without its turn, whatever it raises
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    return None
+
+
+def write_model(directory: epath.Path, description: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Writes programs into a directory, `model.json` last.
+
+    Raises:
+      OSError: the file system's error.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(directory / name, content)
+    write_atomically(directory / DESCRIPTION, (dumps(description, indent=1, name="model") + "\n").encode())
+
+
+def stored_names(experiment: Experiment) -> Stored:
+    """By which names the weights of every player's program are in checkpoints."""
+    state: TrainState = jax.eval_shape(lambda key: init_state(experiment.game, key), jax.random.key(0))
+    names = jax.tree.unflatten(jax.tree.structure(state), leaf_names(state))
+    stored: dict[str, dict[str, dict[str, str]]] = {}
+    for player, part in names.players.items():
+        weights = {"raw": (part.params, part.model_state)}
+        if player in names.ema:
+            weights["ema"] = tuple(names.ema[player])
+        shapes = (state.players[player].params, state.players[player].model_state)
+        stored[player] = {
+            kind: dict(zip(weight_names(shapes), jax.tree.leaves(tree), strict=True))
+            for kind, tree in weights.items()
+        }
+    return stored
+
+
+def read_model(directory: epath.Path) -> tuple[Programs, dict[str, Any]]:
+    """The programs of a directory, and what `model.json` says of them.
+
+    Raises:
+      WorkdirError: if there is no model, or it cannot be used.
+    """
+
+    def read(name: str) -> bytes:
+        return read_regular(directory / name)
+
+    try:
+        description = json.loads(read(DESCRIPTION))
+        return from_files(description, read), description
+    except FileNotFoundError as error:
+        raise WorkdirError(f"{directory} lacks {epath.Path(error.filename).name}.") from error
+    except OSError as error:
+        raise WorkdirError(f"Cannot read {directory}: {reason(error)}.") from error
+    except PortableError as error:
+        raise WorkdirError(f"The model in {directory} cannot be used: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise WorkdirError(f"{directory / DESCRIPTION} is damaged ({reason(error)}).") from error

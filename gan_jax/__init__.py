@@ -36,6 +36,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 from gan_jax.cli.loading import load_model
 from gan_jax.data import Source, from_arrays, from_toy, toy
 from gan_jax.data import load as load_data
+from gan_jax.distributed.seeds import state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
@@ -68,7 +69,7 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params, lazy_adam
-from gan_jax.runs.notebook import rollout
+from gan_jax.runs.notebook import plot, restore, rollout, save, show
 from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneous, turn
 from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
@@ -129,13 +130,18 @@ __all__ = [
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "plot",
     "project",
     "regularization_turn",
     "relativistic",
+    "restore",
     "rollout",
     "sample",
+    "save",
     "semi_supervised",
+    "show",
     "simultaneous",
+    "state_of",
     "term",
     "toy",
     "turn",

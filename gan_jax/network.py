@@ -32,8 +32,8 @@ class Network:
         of the network averages those; the rest of its model state (power-iteration vectors, counters, keys,
         quantised values) has no meaningful average and is the network's own.
       halves: for a generator with a mapping network, its two parts: `(params, model_state, z, *conditions, train,
-        key) -> (w, model_state)` and `(params, model_state, w, train, key) -> (out, model_state)`. The first followed by
-        the second is `apply`; truncation pulls w towards its mean.
+        key) -> (w, model_state)` and `(params, model_state, w, train, key) -> (out, model_state)`. The first
+        followed by the second is `apply`; truncation pulls w towards its mean.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]

@@ -57,8 +57,8 @@ def project(
 
     As StyleGAN2's projector: the learning rate rises over the first 5 % of the steps and falls by a cosine over
     the last quarter, and noise is added to the latent until three quarters of them; it keeps the search from the
-    first minimum. The starts are the nearest of 1,000 latents of the prior. For a generator with a mapping network the
-    search is in w, else in z.
+    first minimum. The starts are the nearest of 1,000 latents of the prior. For a generator with a mapping network
+    the search is in w, else in z.
 
     Args:
       model: the generator, whose programs must have derivatives: rebuilt by `load_model(..., config=FILE)`, or read

@@ -20,8 +20,9 @@ the taps' positions. If these contributions are too large for the caches, each p
 convolution with the taps that reach it.
 
 Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`; B may be symbolic, as in `jax.export`. Groups and
-kernel dilation are not supported: use `flax.linen.Conv` for those. A mesh must have automatic axes (`AxisType.Auto`), or be used through `shard_map`. The
-three operations have no forward mode; inside `with forward_mode():` they are the native ones, which have it.
+kernel dilation are not supported: use `flax.linen.Conv` for those. A mesh must have automatic axes
+(`AxisType.Auto`), or be used through `shard_map`. The three operations have no forward mode; inside
+`with forward_mode():` they are the native ones, which have it.
 """
 
 from __future__ import annotations

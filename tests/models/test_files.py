@@ -201,6 +201,7 @@ def test_projection_recovers_the_latent_of_a_generated_sample():
     assert found.history[-1] < 0.01 * found.history[0]
 
 
+@pytest.mark.full
 def test_projection_by_features_compares_features():
     halves = Program(
         lambda weights, key, x: {"score": x[:, 0, 0, 0], "features": x.reshape(-1, 4)[:, :2]},

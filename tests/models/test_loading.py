@@ -121,6 +121,7 @@ def test_no_python_of_the_directory_is_run(run, tmp_path, capsys):
         gj.load_model(copy)
 
 
+@pytest.mark.full
 def test_a_run_from_before_is_rebuilt_by_its_experiment(run, tmp_path):
     path, _, _ = run
     copy = tmp_path / "old"
@@ -131,6 +132,7 @@ def test_a_run_from_before_is_rebuilt_by_its_experiment(run, tmp_path):
         np.testing.assert_allclose(gj.load_model(copy, config=config).sample(3), expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_one_of_several_seeds_is_loaded(run, tmp_path):
     _, experiment, state = run
     several, config = experiment_of(2, ema=0.9)

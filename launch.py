@@ -1,9 +1,9 @@
-"""Train, evaluate, sample, describe or replay a GAN.
+"""Train, evaluate, sample, describe or replay a GAN, or compare sets of images.
 
     python launch.py
     python launch.py --config=experiments/ring.py --config.objective=wgan_gp --workdir=runs/ring
     python launch.py --mode=evaluate --workdir=runs/ring --checkpoints=all
-    python launch.py --mode=describe --config=experiments/ring.py
+    python launch.py --mode=compare --real=FOLDER --fake=FOLDER
 
 A work directory that holds a run brings its configuration; and its experiment, if that is one of experiments/.
 """
@@ -38,11 +38,10 @@ UNTIL = flags.DEFINE_integer(
 PROFILE = flags.DEFINE_integer("profile", None, "Trace three rounds from this one on, into WORKDIR/profile.")
 PREPARE = flags.DEFINE_bool("prepare", False, "First download and prepare --config.data=tfds:NAME.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
-NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Several processes: how many; 1 is a single process."
-)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 is a single one.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
 EVALUATION = {name: flags.DEFINE_string(name, None, text) for name, text in request.EVALUATION.items()}
+COMPARISON = {name: flags.DEFINE_string(name, None, text) for name, text in request.COMPARISON.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -69,6 +68,7 @@ def main(argv: list[str]) -> None:
             until=UNTIL.value,
             prepare=PREPARE.value,
             profile=PROFILE.value,
+            comparison={name: flag.value for name, flag in COMPARISON.items()},
             **{name: flag.value for name, flag in EVALUATION.items()},
         ),
     )

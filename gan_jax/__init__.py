@@ -37,7 +37,9 @@ from gan_jax.cli.loading import load_model
 from gan_jax.data import Source, from_arrays, from_toy, toy
 from gan_jax.data import load as load_data
 from gan_jax.distributed.seeds import state_of
+from gan_jax.evaluation.compare import compare
 from gan_jax.evaluation.sampling import sample
+from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.models.model import Model
@@ -108,6 +110,7 @@ __all__ = [
     "bgan",
     "cat_gan",
     "clip_params",
+    "compare",
     "cramer",
     "cycle_gan",
     "dragan",
@@ -141,6 +144,7 @@ __all__ = [
     "semi_supervised",
     "show",
     "simultaneous",
+    "standing_statistics",
     "state_of",
     "term",
     "toy",

@@ -24,8 +24,8 @@ class Network:
     Attributes:
       init: `key -> (params, model_state)`.
       apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state
-        is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
-        and extra heads.
+        is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`; `[B, 1]` is
+        refused), or a mapping with `score` and extra heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a
         game checks on construction what the network returns and whether it couples the examples of its batch.
       running_statistics: `model_state -> tree of bools`, true for running means and variances. A moving average

@@ -33,6 +33,7 @@ NAMES = {
     "gan_jax/evaluation/evaluate.py": ["evaluation"],
     "gan_jax/evaluation/probing.py": ["probe"],
     "gan_jax/evaluation/sampling.py": ["latent", "picture"],
+    "gan_jax/evaluation/standing.py": ["latent", "standing"],
     "gan_jax/functional/codes.py": ["category/{}", "code", "continuous", "noise"],
     "gan_jax/functional/penalties.py": ["alpha"],
     "gan_jax/models/model.py": ["latent", "picture", "truncation"],

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from gan_jax.cli.building import build, check_seeds
+from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
 from gan_jax.cli.exporting import export
@@ -45,6 +46,7 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
+    "compare": compare,
     "describe": describe,
     "replay": replay,
     "interpolate": interpolate,
@@ -60,7 +62,8 @@ def run(mode: str, request: Request) -> None:
     from gan_jax.distributed import hosts
 
     keep_compiled_programs()
-    if not hosts.join(request.coordinator, request.num_processes, request.process_id):
+    given = request.coordinator, request.num_processes, request.process_id
+    if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
             MODES[mode](request)
         return

@@ -30,8 +30,9 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, player, weights, sample_seeds, label, truncation, out, walk,
-        walk_steps, image, distance, format, license: see `EVALUATION`.
+      checkpoints, data, extractor, metrics, player, weights, standing_statistics, sample_seeds, label, truncation,
+        out, walk, walk_steps, image, distance, format, license: see `EVALUATION`.
+      comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
       prepare: download and prepare the configuration's TFDS data set before anything else.
@@ -53,6 +54,7 @@ class Request:
     metrics: str | None = None
     player: str | None = None
     weights: str | None = None
+    standing_statistics: str | None = None
     sample_seeds: str | None = None
     label: str | None = None
     truncation: str | None = None
@@ -63,6 +65,7 @@ class Request:
     distance: str | None = None
     format: str | None = None
     license: str | None = None
+    comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -76,10 +79,15 @@ EVALUATION = {
     "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
     "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
     "a .npz.",
-    "extractor": "--mode=evaluate: pixels, classifier:DATA, or inception:FILE; the experiment's by default.",
-    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; all by default.",
+    "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, or inception:FILE; the experiment's "
+    "(pixels without a run) by default.",
+    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
+    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
-    "weights": "--mode=sample: ema (the moving average, where there is one; the default) or raw.",
+    "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
+    "average, where there is one, and evaluations of both.",
+    "standing_statistics": "--mode=sample and --mode=evaluate: compute the generators' running statistics again, "
+    "from so many batches (16, say); by default those of the training are taken.",
     "sample_seeds": "--mode=sample and --mode=interpolate: seeds as in 0-499 or 0,3,7; one sample of each.",
     "label": "--mode=sample, interpolate, project: the class of the samples, by number or name.",
     "truncation": "--mode=sample and --mode=interpolate: how far samples may lie from the typical one, as .7.",
@@ -95,6 +103,22 @@ EVALUATION = {
 USES = ("interpolate", "project", "export")
 """Modes that use a model rather than an experiment; `--mode=sample` does with one of `SAMPLE_FLAGS`."""
 SAMPLE_FLAGS = ("sample_seeds", "label", "truncation", "out")
+
+COMPARISON = {
+    "real": "--mode=compare: the real images: a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, a statistics "
+    "file (.npz with mu and sigma), or a work directory, whose samples are drawn.",
+    "fake": "--mode=compare: what is compared with them, the same or several with commas between them.",
+    "protocol": "--mode=compare: how Inception's input is made: pytorch (pytorch-fid; the default), tf (NVIDIA, "
+    "torch-fidelity, ADM) or clean (clean-fid).",
+    "covariance": "--mode=compare: covariances are divided by N-1 (the default) or N (StyleGAN2-ADA).",
+    "neighbors": "--mode=compare: k of precision, recall, density and coverage; 5 by default.",
+    "size": "--mode=compare: crop encoded images to a square and resize them to this size first.",
+    "channels": "--mode=compare: read encoded images with 1 or 3 channels.",
+    "damaged": "--mode=compare: refuse (the default) or skip images that cannot be read.",
+    "save_stats": "--mode=compare: a .npz into which the statistics of the real images are written.",
+    "plot": "--mode=compare: a .png, .svg or .pdf for the figure; comparison.png where there are several fakes.",
+}
+"""Flags of `--mode=compare`, each a string, and their help texts; it reads `metrics` and `extractor` too."""
 
 
 def given(argv: Sequence[str], name: str) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import SAMPLE_FLAGS, WEIGHTS, Request
+from gan_jax.cli.request import SAMPLE_FLAGS, Request
 from gan_jax.cli.using import sample_files
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
@@ -25,6 +26,7 @@ def sample(request: Request) -> None:
     import jax
 
     from gan_jax.evaluation import sampling
+    from gan_jax.evaluation.averages import young_average
     from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
@@ -32,10 +34,11 @@ def sample(request: Request) -> None:
     n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
-    if request.weights not in (None, *WEIGHTS):
-        raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
+    weights, standing = run.weights(request), run.standing(request)
     (state,) = run.states([request.checkpoint])
-    for experiment, seed_state in run.per_seed(state):
+    if weights != "raw" and (note := young_average(run.experiment.game, int(state.step))):
+        tell(note, sys.stderr)
+    for experiment, seed_state in run.per_seed(state, standing):
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
@@ -45,7 +48,7 @@ def sample(request: Request) -> None:
                 key,
                 n,
                 player=player,
-                ema=request.weights != "raw",
+                ema=weights != "raw",
                 condition_batch=experiment.condition_batch,
             )
             name = f"_{player}" if len(run.generators(None)) > 1 else ""

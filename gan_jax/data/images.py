@@ -230,7 +230,7 @@ def read_folder(
     root = existing_folder(folder)
     files, links = find_files(root)
     if channels is None:
-        with _quiet():
+        with quiet():
             channels = 3 if any(is_color(root / name) for name in files) else 1
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
@@ -344,6 +344,23 @@ def convert_all(
       The items that could not be converted, each with the reason.
     """
     failed: list[tuple[Any, str]] = []
+    for pairs in converted(items, convert):
+        failed += [(item, result) for item, result in pairs if isinstance(result, str)]
+        good = [(item, result) for item, result in pairs if not isinstance(result, str)]
+        if good:
+            write([item for item, _ in good], np.stack([array for _, array in good]))
+    return failed
+
+
+def converted(
+    items: Sequence[Any], convert: Callable[[Any], np.ndarray], chunk_size: int = _CHUNK
+) -> Iterator[list[tuple[Any, np.ndarray | str]]]:
+    """Yields items in chunks, each with what it was converted to, or with the reason why it could not be.
+
+    Args:
+      items, convert: as in `convert_all`; the shapes may differ.
+      chunk_size: the number of items that are converted at a time, by as many threads as there are cores.
+    """
 
     def attempt(part: Sequence[Any]) -> list[np.ndarray | str]:
         # Many at a time: for small images handing over to a thread costs as much as decoding.
@@ -356,21 +373,17 @@ def convert_all(
         return results
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), _CHUNK):
-            chunk = items[start : start + _CHUNK]
+        for start in range(0, len(items), chunk_size):
+            chunk = items[start : start + chunk_size]
             parts = [chunk[k : k + _PART] for k in range(0, len(chunk), _PART)]
-            with _quiet():
+            with quiet():
                 results = list(itertools.chain.from_iterable(pool.map(attempt, parts)))
-            pairs = list(zip(chunk, results, strict=True))
-            failed += [(item, result) for item, result in pairs if isinstance(result, str)]
-            good = [(item, result) for item, result in pairs if not isinstance(result, str)]
-            if good:
-                write([item for item, _ in good], np.stack([array for _, array in good]))
-    return failed
+            yield list(zip(chunk, results, strict=True))
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings."""
     # Pillow warns of bombs and of odd metadata; max_pixels decides, and what can be read is data.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

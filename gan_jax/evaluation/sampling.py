@@ -173,26 +173,23 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(
-    experiment: Experiment, state: TrainState, *, ema: bool = True
-) -> dict[str, Callable[[], np.ndarray]]:
-    """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
+def picture_samples(experiment: Experiment, state: TrainState, player: str) -> list[np.ndarray]:
+    """The samples that a generator's pictures show, each `[picture_samples, ...]`, always of the same latents.
 
-    The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
-    with a single generator has the picture `samples`; with several, each has `samples_<player>`.
+    Where the generator keeps a moving average, its samples are first and those of the weights themselves second,
+    unless the two are equal.
     """
-    key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn: dict[str, Callable[[], np.ndarray]] = {}
-    names = generators_of(experiment.game)
-    for name in names:
-        samples = sample(
+    samples = [
+        sample(
             experiment.game,
             state,
-            key,
+            named_key(jax.random.key(experiment.seed), "picture"),
             experiment.picture_samples,
-            player=name,
+            player=player,
             ema=ema,
             condition_batch=experiment.condition_batch,
         )
-        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
-    return drawn
+        for ema in ((True, False) if player in state.ema else (False,))
+    ]
+    equal = all(np.array_equal(other, samples[0]) for other in samples[1:])
+    return samples[:1] if equal else samples

@@ -3,32 +3,25 @@
 from gan_jax.metrics.classifier import classifier_for, load_classifier, save_classifier, train_classifier
 from gan_jax.metrics.duality import critic_gap, kantorovich_rubinstein, lipschitz_violation
 from gan_jax.metrics.estimate import Estimate, Interval
+from gan_jax.metrics.extrapolation import frechet_extrapolated
 from gan_jax.metrics.features import (
     Extractor,
     Features,
-    Fingerprint,
-    Scores,
     classify,
     extract,
     from_callable,
     pixels,
-    score_table,
 )
-from gan_jax.metrics.frechet import (
-    Moments,
-    frechet_distance,
-    frechet_extrapolated,
-    frechet_interval,
-    merge_across_processes,
-    merge_moments,
-    moments,
-)
+from gan_jax.metrics.fingerprints import Fingerprint, Scores, score_table
+from gan_jax.metrics.frechet import frechet_distance, frechet_interval
+from gan_jax.metrics.gaussians import Gaussian, Moments, merge_across_processes, merge_moments, moments
 from gan_jax.metrics.images import image_scores, stacked_digit_statistics
 from gan_jax.metrics.inception import inception_extractor
-from gan_jax.metrics.kernel import kernel_distance, kernel_interval
+from gan_jax.metrics.kernel import kernel_distance, kernel_interval, kernel_subsets
 from gan_jax.metrics.modes import class_statistics, mode_counts, mode_statistics, stacked_classes
 from gan_jax.metrics.neural import CriticFamily, NeuralDistance, neural_distance
 from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
+from gan_jax.metrics.resize import PROTOCOLS, Protocol
 from gan_jax.metrics.score import classifier_score
 from gan_jax.metrics.support import (
     birthday_test,
@@ -48,14 +41,17 @@ from gan_jax.metrics.two_sample import (
 )
 
 __all__ = [
+    "PROTOCOLS",
     "CriticFamily",
     "Estimate",
     "Extractor",
     "Features",
     "Fingerprint",
+    "Gaussian",
     "Interval",
     "Moments",
     "NeuralDistance",
+    "Protocol",
     "Scores",
     "TwoSampleResult",
     "birthday_test",
@@ -80,6 +76,7 @@ __all__ = [
     "kantorovich_rubinstein",
     "kernel_distance",
     "kernel_interval",
+    "kernel_subsets",
     "lipschitz_violation",
     "load_classifier",
     "merge_across_processes",

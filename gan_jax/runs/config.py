@@ -44,6 +44,7 @@ class SavedConfig:
       experiment: the experiment's name or file.
       versions, commit: those of the first launch.
       source: the sha256 of the experiment's code; empty where that is not known.
+      modules: those of the modules beside it that it imports, by their paths.
       data: the data's fingerprint; empty where that is not known.
       launches: the first launch, and every one that changed something.
     """
@@ -53,6 +54,7 @@ class SavedConfig:
     versions: dict[str, str]
     commit: str | None
     source: str = ""
+    modules: dict[str, str] = dataclasses.field(default_factory=dict)
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     launches: list[Launch] = dataclasses.field(default_factory=list)
 
@@ -78,6 +80,7 @@ def write_config(
     *,
     experiment: str = "",
     source: str = "",
+    modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
     step: int = 0,
     overridden: Sequence[str] = (),
@@ -89,6 +92,7 @@ def write_config(
       config: the resolved configuration, a mapping or a `ConfigDict`.
       experiment: the experiment's name or file.
       source: the sha256 of the experiment's code.
+      modules: those of the modules beside it that it imports.
       data: the data's fingerprint.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
@@ -109,7 +113,14 @@ def write_config(
         launches.append(now)
     first = launches[0]
     saved = SavedConfig(
-        jsonable(config), experiment, first.versions, first.commit, source, dict(data or {}), launches
+        config=jsonable(config),
+        experiment=experiment,
+        versions=first.versions,
+        commit=first.commit,
+        source=source,
+        modules=dict(modules or {}),
+        data=dict(data or {}),
+        launches=launches,
     )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
     try:
@@ -164,6 +175,7 @@ def _wrong_types(saved: SavedConfig) -> str:
         "config": isinstance(saved.config, dict),
         "experiment": isinstance(saved.experiment, str),
         "source": isinstance(saved.source, str),
+        "modules": texts(saved.modules),
         "data": texts(saved.data),
         "versions": texts(saved.versions),
         "commit": isinstance(saved.commit, str | None),
@@ -241,11 +253,12 @@ def check_config(
     config: Any,
     *,
     source: str = "",
+    modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
     may_change: Iterable[str] = (),
     override: bool = False,
 ) -> list[str]:
-    """Checks that a relaunch has the configuration, the experiment and the data that its run was made with.
+    """Checks that a relaunch has the configuration, code and data of its run, and this package's version.
 
     What is empty, here or in `config.json`, is not compared.
 
@@ -264,18 +277,34 @@ def check_config(
             f"the experiment's code: {saved.experiment} sha256:{saved.source[:12]} in the work directory, "
             f"sha256:{source[:12]} now"
         )
+    if modules and saved.modules:
+        changed += _different("the experiment's module", _as_digests(saved.modules), _as_digests(modules))
+    if saved.launches:
+        before, now = (
+            versions.get("gan_jax") for versions in (saved.launches[-1].versions, library_versions())
+        )
+        if before and now and before != now:
+            changed.append(f"the version of gan_jax: {before} in the work directory, {now} now")
     if data and saved.data:
-        changed += [
-            f"the data {name}: {_short(saved.data.get(name))} in the work directory, {_short(data.get(name))} now"
-            for name in sorted({*saved.data, *data})
-            if saved.data.get(name) != data.get(name)
-        ]
+        changed += _different("the data", saved.data, data)
     if changed and not override:
         raise WorkdirError(
-            f"{workdir.root} was made with another configuration, experiment or data ({'; '.join(changed)}): "
+            f"{workdir.root} was made with another configuration, code or data ({'; '.join(changed)}): "
             "restore it, choose another --workdir, or pass --override to go on with the new one."
         )
     return changed
+
+
+def _as_digests(modules: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"sha256:{digest}" for name, digest in modules.items()}
+
+
+def _different(what: str, saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [
+        f"{what} {name}: {_short(saved.get(name))} in the work directory, {_short(now.get(name))} now"
+        for name in sorted({*saved, *now})
+        if saved.get(name) != now.get(name)
+    ]
 
 
 def _short(fingerprint: str | None) -> str:

@@ -7,6 +7,7 @@ made with: a launch with another configuration, code or version writes them agai
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +31,7 @@ Stored = Mapping[str, Mapping[str, Mapping[str, str]]]
 
 
 class PortableWriter:
-    """Writes `model/` on a thread of its own, while the first round is compiled.
+    """Makes the programs of `model/` on a thread of its own, while the first round is compiled.
 
     Args:
       workdir: the work directory.
@@ -39,31 +40,36 @@ class PortableWriter:
     """
 
     def __init__(self, workdir: Workdir, experiment: Experiment, made_with: Mapping[str, Any]):
+        self._directory = workdir.model
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="portable")
-        self._written = self._thread.submit(_write, workdir, experiment, made_with)
+        self._made = self._thread.submit(_make, self._directory, experiment, made_with)
         self._thread.shutdown(wait=False)
 
     def finish(self, log: Callable[[str], None]) -> None:
-        """Returns once the programs are written, or logs why they cannot be: a run does not end by that."""
-        if (failure := self._written.result()) is not None:
-            log(f"The run is not readable without its code, its checkpoints are: {failure}.")
+        """Writes the programs; if that is not possible, logs why: a run does not end by it."""
+        try:
+            made = self._made.result()
+            if made is not None:
+                write_model(self._directory, *made)
+            return
+        except OSError as error:
+            why = f"{self._directory} cannot be written ({reason(error)})"
+        except Exception as error:  # a network that cannot be traced outside of a turn raises anything
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+        log(f"Without its code this run can be trained and not sampled: {why}.")
 
 
-def _write(workdir: Workdir, experiment: Experiment, made_with: Mapping[str, Any]) -> str | None:
-    """Writes the programs; returns why that was not possible."""
-    try:
-        if is_there(workdir.model / DESCRIPTION):
-            before = json.loads(read_regular(workdir.model / DESCRIPTION))
+def _make(
+    directory: epath.Path, experiment: Experiment, made_with: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """The description and the files of the programs; `None` where they are there."""
+    if is_there(directory / DESCRIPTION):
+        with contextlib.suppress(ValueError, AttributeError):  # a damaged one is made again
+            before = json.loads(read_regular(directory / DESCRIPTION))
             if before.get("made_with") == json.loads(dumps(made_with, name="made_with")):
                 return None
-        description, files = to_files(programs_of(experiment))
-        content = {**description, "weights": stored_names(experiment), "made_with": made_with}
-        write_model(workdir.model, content, files)
-    except OSError as error:
-        return f"{workdir.model} cannot be written ({reason(error)})"
-    except Exception as error:  # a network that cannot be traced without its turn, whatever it raises
-        return " ".join(str(error).split())[:300] or type(error).__name__
-    return None
+    description, files = to_files(programs_of(experiment))
+    return {**description, "weights": stored_names(experiment), "made_with": made_with}, files
 
 
 def write_model(directory: epath.Path, description: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

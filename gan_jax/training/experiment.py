@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -219,7 +220,7 @@ def closest(name: str, among: Any) -> str:
 
 
 def load_module(path: str | pathlib.Path) -> ModuleType:
-    """Loads an experiment's file as a module with `get_config` and `build`.
+    """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
       ExperimentError: if the file is missing or lacks one of them.
@@ -233,6 +234,8 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # behind all others: it replaces no installed module
     spec.loader.exec_module(module)
     for name in ("get_config", "build"):
         if not hasattr(module, name):

@@ -18,6 +18,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+import gan_jax as gj
 from gan_jax.data import load
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.metrics_log import read_metrics
@@ -169,6 +170,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert drawn.shape == (7, 8, 8, 1)
     assert abs(drawn).max() <= 1
     assert width_of(workdir / "samples" / "sampled_00000150.png") > 100
+    np.testing.assert_allclose(gj.load_model(workdir, round=150).sample(7), drawn, atol=1e-5)
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}")
     assert code == 0, err
     (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]

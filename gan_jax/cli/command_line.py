@@ -13,10 +13,12 @@ from gan_jax.cli.building import build, check_seeds
 from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
+from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
 from gan_jax.cli.sampling import sample
 from gan_jax.cli.training import train
+from gan_jax.cli.using import interpolate, project
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
@@ -48,6 +50,9 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "compare": compare,
     "describe": describe,
     "replay": replay,
+    "interpolate": interpolate,
+    "project": project,
+    "export": export,
 }
 
 

@@ -128,7 +128,7 @@ def sample(
     step = block_size * devices
     parts = []
     for start in range(0, n, step):
-        block_inputs = jax.tree.map(functools.partial(_padded_rows, start=start, size=step), inputs)
+        block_inputs = jax.tree.map(functools.partial(padded_rows, start=start, size=step), inputs)
         indices = np.arange(devices, dtype=np.int32) + start // block_size
         parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, block_inputs)))
     return np.concatenate(parts)[:n]
@@ -158,7 +158,7 @@ def sample_shape(experiment: Experiment, state: TrainState, player: str | None =
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
 
-def _padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
+def padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
     """`size` rows of `x` from `start` on, where the last row of `x` is repeated beyond its end."""
     rows = x[start : start + size]
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])

@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.provenance import git_commit, library_versions
-from gan_jax.runs.strict_json import dumps, to_json
+from gan_jax.runs.strict_json import dumps, from_json, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
 _ABSENT = object()
@@ -195,6 +195,42 @@ def _wrong_types(saved: SavedConfig) -> str:
         ),
     }
     return next((f"its {name} is of another type" for name, fine in fields.items() if not fine), "")
+
+
+def take_saved(
+    config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
+) -> None:
+    """Takes a work directory's values over into an experiment's configuration, each of the type that its field has.
+
+    Args:
+      config: the experiment's configuration, changed here; fields that it has not are left out.
+      saved: the values of `config.json`.
+      overrides: names of fields that keep the value that they have.
+      workdir: the work directory, for messages.
+      prefix: of the names, within a nested configuration.
+
+    Raises:
+      WorkdirError: if a value is of another type.
+    """
+    for name, value in saved.items():
+        if name not in config or prefix + name in overrides:
+            continue
+        now = config[name]
+        if hasattr(now, "keys") and isinstance(value, dict):
+            take_saved(now, value, overrides, workdir, f"{prefix}{name}.")
+            continue
+        if isinstance(now, float) or isinstance(value, list):
+            value = from_json(value)
+        if isinstance(now, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if now is not None and value is not None and type(value) is not type(now):
+            raise WorkdirError(
+                f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
+                f"{type(now).__name__} there, {now!r}."
+            )
+        config[name] = value
 
 
 def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list[str]:

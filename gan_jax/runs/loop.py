@@ -15,7 +15,7 @@ from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.config import check_config, write_config
+from gan_jax.runs.config import check_config, jsonable, write_config
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
@@ -25,9 +25,10 @@ from gan_jax.runs.lock import Lock
 from gan_jax.runs.logging import Log
 from gan_jax.runs.opening import closing, first_state, layout_of, restore
 from gan_jax.runs.part import Played
+from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint
+from gan_jax.runs.provenance import data_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -116,6 +117,18 @@ class _Record:
         self._overridden: list[str] = []
         self._written = False
 
+    def portable(self, experiment: Experiment) -> PortableWriter | None:
+        """Begins to make the networks' programs kept beside the checkpoints; `None` where no record is left."""
+        if self._config is None:
+            return None
+        made_with = {
+            "config": jsonable(self._config),
+            "source": self._code,
+            "modules": dict(self._modules or {}),
+            "versions": library_versions(),
+        }
+        return PortableWriter(self._workdir, experiment, made_with)
+
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
         self._classes = experiment.classes
@@ -179,6 +192,7 @@ def _play(
         checkpoints.discard_after(restored.step)
         interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         log(f"Resuming {workdir.root} at round {restored.step}.")
+    portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
     if layout.message:
@@ -213,6 +227,9 @@ def _play(
                 due.run(begun, due.named(restored.due) or at_end)
             for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
                 record.write(begun.step, log)
+                if portable is not None:  # made while the first dispatch was compiled
+                    portable.finish(log)
+                    portable = None
                 check_losses(
                     played.history,
                     played.start,
@@ -225,6 +242,8 @@ def _play(
                 due.run(played)
             bar.close()
             record.write(begun.step, log)  # where no round was played
+            if portable is not None:
+                portable.finish(log)
             due.end(played)
         except WriterError as error:
             raise save.without_log(played, due.left, error) from error

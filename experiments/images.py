@@ -1,15 +1,18 @@
-r"""Square images: DCGANs and residual networks, conditional on labels where asked.
+r"""Images: DCGANs, residual networks and StyleGAN2, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
     python launch.py --config=experiments/images.py --config.objective=wgan_gp
+    python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
+        --config.augment=bgc --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
         --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
 
 The first command makes TFDS's Fashion-MNIST of its raw files (Debian's package `dataset-fashion-mnist`); where
 there is a network `--prepare` downloads any TFDS data set instead. An image folder (its sub-folders are the
-labels), an `.npz` or any other `--config.data` is trained the same way.
+labels), a `.zip`, parquet files, an `.npz` or any other `--config.data` is trained the same way;
+`python -m gan_jax.data.check PATH` says beforehand what is found there.
 """
 
 from __future__ import annotations
@@ -20,9 +23,29 @@ from typing import Any
 import jax.numpy as jnp
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
+from gan_jax.data.augment import augmented
+from gan_jax.functional.ada import ada
+from gan_jax.functional.augment import Chance, diff_augment
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import InputTransform, Objective
+from gan_jax.network import Network
+from gan_jax.networks import (
+    DCGANCritic,
+    DCGANGenerator,
+    ResNetCritic,
+    ResNetGenerator,
+    StyleGAN2Critic,
+    StyleGAN2Generator,
+    from_linen,
+)
+from gan_jax.networks.resnet import critic_sizes, generator_sizes
+from gan_jax.objectives import adaptive_augmentation
+from gan_jax.pictures.grids import image_grid
+from gan_jax.training.experiment import Experiment, ExperimentError, choose
+
+from .batches import load_images, size_of, source_of
+from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .games import (
     Blocks,
     Data,
     Struct,
@@ -31,23 +54,7 @@ from experiments.games import (
     game_of,
     objective_of,
 )
-from experiments.image_scores import conditional_fields, extractor_of
-from gan_jax.data.augment import augmented
-from gan_jax.functional.augment import diff_augment
-from gan_jax.functional.priors import gaussian
-from gan_jax.game import Objective
-from gan_jax.network import Network
-from gan_jax.networks import (
-    DCGANCritic,
-    DCGANGenerator,
-    ResNetCritic,
-    ResNetGenerator,
-    from_linen,
-)
-from gan_jax.networks.resnet import critic_sizes, generator_sizes
-from gan_jax.objectives import adaptive_augmentation
-from gan_jax.pictures.grids import image_grid
-from gan_jax.training.experiment import Experiment, ExperimentError, choose
+from .image_scores import conditional_fields, extractor_of
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -57,14 +64,14 @@ def get_config() -> ml_collections.ConfigDict:
 
     `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
     `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
-    (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors the data.
+    (`color,translation,cutout`), or the initials of ADA's categories (`bgc`), always or with ADA's probability
+    (`adaptive`); `flip` mirrors the data.
     `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
     `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
     many as the labels have.
     """
     return image_config(
         data="tfds:fashion_mnist",
-        size=0,
         flip=False,
         network="dcgan",
         width=32,
@@ -84,10 +91,11 @@ def get_config() -> ml_collections.ConfigDict:
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     check_sizes(config)
-    arrays = load_square(config)
+    images = load_images(config)
+    arrays = images.arrays
     data = data_of(config.data, arrays)
     objective = image_objective(config, data)
-    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})
+    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets, "stylegan2": stylegans})
     blocks = networks(config, data, norm_of_critic(config, objective))
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=2e-4)
@@ -97,6 +105,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
         **conditional_fields(config, arrays, data, objective),
+        classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
@@ -112,7 +121,7 @@ def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
     if config.adaptive and not config.augment:
         raise ExperimentError(
             "adaptive=true adapts how often images are augmented, and augment is empty: set "
-            "--config.augment=color,translation,cutout."
+            "--config.augment=bgc, or color,translation,cutout."
         )
     probability = "ada" if config.adaptive else 1.0
     return objective_of(
@@ -121,8 +130,17 @@ def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
         gaussian(config.latent),
         conditional=config.conditional,
         terms=[adaptive_augmentation()] if config.adaptive else [],
-        transforms=[diff_augment(config.augment, probability)] if config.augment else [],
+        transforms=[augmentation(config.augment, probability)] if config.augment else [],
     )
+
+
+def augmentation(names: str, probability: Chance) -> InputTransform:
+    """DiffAugment's policies by name, or ADA's categories by their initials.
+
+    >>> augmentation("bgc", 0.5).name, augmentation("color,cutout", 1.0).name
+    ('ada', 'diff_augment')
+    """
+    return ada(names, probability) if set(names) <= set("bgcfn") else diff_augment(names, probability)
 
 
 def norm_of_critic(config: ml_collections.ConfigDict, objective: Objective) -> str:
@@ -152,7 +170,7 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
     Raises:
       ExperimentError: if neither has.
     """
-    size = data.examples["x"].shape[1]
+    size = min(data.examples["x"].shape[1:3])
     sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
     if config.attention and not any(config.attention in blocks for blocks in sizes.values()):
         raise ExperimentError(
@@ -172,6 +190,37 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
         {"attention": attention["generator"]},
         {"conditioning": "projection"},
     )
+
+
+def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Karras et al. (2020); with labels, a projection critic.
+
+    The critic compares the examples of its batch unless a term forbids that.
+
+    Raises:
+      ExperimentError: if they are to have attention or another norm.
+    """
+    if config.attention or config.critic_norm not in ("", "none"):
+        raise ExperimentError(
+            f"attention={config.attention} and critic_norm={config.critic_norm!r} are for "
+            "--config.network=resnet; StyleGAN2's networks have neither."
+        )
+    shared = {"width": config.width, "dtype": choose("precision", config.precision, PRECISIONS)}
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        classes = data.classes("A conditional critic") if labels else None
+        minibatch = "none" if norm == "none" else "stddev"
+        module = StyleGAN2Critic(minibatch=minibatch, num_classes=classes, **shared, **heads)
+        return from_linen(module, x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct) -> Network:
+        classes = data.classes("A conditional generator") if labels else None
+        module = StyleGAN2Generator(
+            size=x.shape[1:3], channels=x.shape[3], style=config.latent, num_classes=classes, **shared
+        )
+        return from_linen(module, latent, *labels)
+
+    return Blocks(critic, generator, coder(critic, generator, config.latent))
 
 
 def blocks_of(
@@ -208,7 +257,7 @@ def blocks_of(
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = generator_module(
-            size=x.shape[1],
+            size=size_of(x),
             channels=x.shape[3],
             norm=norm,
             num_classes=data.classes("A conditional generator") if labels else None,

@@ -6,29 +6,21 @@ from gan_jax.metrics.clip import clip_extractor
 from gan_jax.metrics.dinov2 import dinov2_extractor
 from gan_jax.metrics.duality import critic_gap, kantorovich_rubinstein, lipschitz_violation
 from gan_jax.metrics.estimate import Estimate, Interval
+from gan_jax.metrics.extrapolation import frechet_extrapolated
 from gan_jax.metrics.features import (
     Extractor,
     Features,
-    Fingerprint,
-    Scores,
     classify,
     extract,
     from_callable,
     pixels,
-    score_table,
 )
-from gan_jax.metrics.frechet import (
-    Moments,
-    frechet_distance,
-    frechet_extrapolated,
-    frechet_interval,
-    merge_across_processes,
-    merge_moments,
-    moments,
-)
+from gan_jax.metrics.fingerprints import Fingerprint, Scores, score_table
+from gan_jax.metrics.frechet import frechet_distance, frechet_interval
+from gan_jax.metrics.gaussians import Gaussian, Moments, merge_across_processes, merge_moments, moments
 from gan_jax.metrics.images import image_scores, stacked_digit_statistics
 from gan_jax.metrics.inception import inception_extractor
-from gan_jax.metrics.kernel import kernel_distance, kernel_interval
+from gan_jax.metrics.kernel import kernel_distance, kernel_interval, kernel_subsets
 from gan_jax.metrics.memorization import Memorization, duplicate_pairs, memorization_test, nearest
 from gan_jax.metrics.modes import class_statistics, mode_counts, mode_statistics, stacked_classes
 from gan_jax.metrics.monge import monge_distance
@@ -38,6 +30,7 @@ from gan_jax.metrics.onnx import onnx_extractor
 from gan_jax.metrics.path_length import PathLength, feature_distance, perceptual_path_length
 from gan_jax.metrics.per_class import ClassFrechet, class_frechet_distances
 from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
+from gan_jax.metrics.resize import PROTOCOLS, Protocol
 from gan_jax.metrics.score import classifier_score
 from gan_jax.metrics.spatial import spatial_frechet_distance
 from gan_jax.metrics.support import (
@@ -59,6 +52,7 @@ from gan_jax.metrics.two_sample import (
 from gan_jax.metrics.vgg16 import lpips_distance, vgg16_extractor
 
 __all__ = [
+    "PROTOCOLS",
     "ClassFrechet",
     "ClassificationAccuracy",
     "CriticFamily",
@@ -66,11 +60,13 @@ __all__ = [
     "Extractor",
     "Features",
     "Fingerprint",
+    "Gaussian",
     "Interval",
     "Memorization",
     "Moments",
     "NeuralDistance",
     "PathLength",
+    "Protocol",
     "Scores",
     "TwoSampleResult",
     "birthday_test",
@@ -102,6 +98,7 @@ __all__ = [
     "kantorovich_rubinstein",
     "kernel_distance",
     "kernel_interval",
+    "kernel_subsets",
     "lipschitz_violation",
     "load_classifier",
     "lpips_distance",

@@ -20,13 +20,9 @@ import numpy as np
 
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics.features import Extractor
+from gan_jax.metrics.resize import protocol_named
 from gan_jax.types import Array, Tree
 
-SIZE = 299
-RESIZES = {
-    "bilinear": "bilinear to 299, no antialiasing (as pytorch-fid)",
-    "bicubic": "antialiased bicubic to 299",
-}
 SPATIAL_CHANNELS = 7
 _BATCH_NORM_EPSILON = 1e-3
 
@@ -178,13 +174,13 @@ class InceptionV3(nn.Module):
         return {"features": features, "logits": logits, "unbiased_logits": unbiased, "spatial": spatial}
 
 
-def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -> Extractor:
+def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") -> Extractor:
     """The standard FID extractor with the weights in a file.
 
     Args:
       path: the `.pth` file of pytorch-fid or torch-fidelity, or a `.npz` or `.safetensors` file of its arrays.
-      resize: `"bilinear"`, as pytorch-fid and nearly every published FID of that port, or `"bicubic"`,
-        antialiased (Parmar et al., 2022); the fingerprint records it.
+      protocol: how images are resized and scaled, a name of `PROTOCOLS`: `pytorch` (pytorch-fid), `tf` (NVIDIA,
+        torch-fidelity, ADM) or `clean` (clean-fid). Their scores are not comparable; the fingerprint records it.
 
     Returns:
       An `Extractor` with 2,048 features and 1,008 logits; images of one channel are repeated to three.
@@ -192,32 +188,21 @@ def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -
     Raises:
       ValueError: if the file is no such file, or arrays are missing, unknown or of another shape.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"Unknown resize {resize!r}: one of {sorted(RESIZES)}.")
+    prepare = protocol_named(protocol)
 
     def apply(params: Tree, x: Array) -> dict[str, Array]:
-        made: Any = InceptionV3().apply({"params": params}, resized(x, resize))
+        made: Any = InceptionV3().apply({"params": params}, prepare(x))
         return made
 
     return Extractor(
         name="Inception-V3 (FID)",
         apply=apply,
         params=to_params(read_arrays(path)),
-        resize=RESIZES[resize],
+        resize=prepare.resize,
+        protocol=prepare.name,
         inception=True,
+        stable=True,
     )
-
-
-def resized(images: Array, resize: str, size: int = SIZE) -> Array:
-    """`[B, H, W, C]` to `[B, size, size, 3]`; images of that size pass unchanged."""
-    if images.shape[3] == 1:
-        images = jnp.repeat(images, 3, axis=3)
-    shape = (images.shape[0], size, size, 3)
-    if images.shape == shape:
-        return images
-    if resize == "bilinear":
-        return jax.image.resize(images, shape, "bilinear", antialias=False)
-    return jnp.clip(jax.image.resize(images, shape, "cubic", antialias=True), -1.0, 1.0)
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:

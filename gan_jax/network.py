@@ -31,12 +31,16 @@ class Network:
       running_statistics: `model_state -> tree of bools`, true for running means and variances. A moving average
         of the network averages those; the rest of its model state (power-iteration vectors, counters, keys,
         quantised values) has no meaningful average and is the network's own.
+      halves: for a generator with a mapping network, its two parts: `(params, model_state, z, *conditions, train,
+        key) -> (w, model_state)` and `(params, model_state, w, train, key) -> (out, model_state)`. The first
+        followed by the second is `apply`; truncation pulls w towards its mean.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
     inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
     running_statistics: Callable[[Tree], Tree] = _no_statistics
+    halves: tuple[Callable[..., tuple[Any, Tree]], Callable[..., tuple[Any, Tree]]] | None = None
 
     @functools.cached_property
     def couples_batch(self) -> bool | None:

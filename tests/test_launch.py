@@ -18,6 +18,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
+import gan_jax as gj
+from gan_jax.data import load
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.workdir import Workdir
@@ -157,6 +159,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert f"at round {saved}" in out
 
 
+@pytest.mark.full
 def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypatch, capsys):
     workdir = finished[0]
     code, _, err = launch_here(
@@ -167,6 +170,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert drawn.shape == (7, 8, 8, 1)
     assert abs(drawn).max() <= 1
     assert width_of(workdir / "samples" / "sampled_00000150.png") > 100
+    np.testing.assert_allclose(gj.load_model(workdir, round=150).sample(7), drawn, atol=1e-5)
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}")
     assert code == 0, err
     (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
@@ -174,6 +178,28 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert set(said["samples"]) == {"ema", "raw"}
     assert said["fingerprints"]["scores"]["extractor"] == "classifier of digits"
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
+
+
+def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_path, monkeypatch, capsys):
+    """The run's samples are those of its evaluation; a second set makes a figure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    digits = load("digits")["x"]
+    np.savez(tmp_path / "digits.npz", digits[:400])
+    arguments = ["--mode=compare", "--real=digits", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
+    arguments += ["--metrics=frechet", "--num_samples=300", "--extractor=classifier:digits"]
+    code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz")
+    assert code == 0, err
+    assert re.search(r"fake images\s+300\s+400\s+300\s+400\n", out), out
+    assert re.search(r"frechet .*digits\.npz .* yes", out), out
+    assert "Written to comparison.png" in out
+    assert {"comparison.png", "stats.npz"} <= {path.name for path in tmp_path.iterdir()}
+    again = [a for a in arguments if "--real" not in a]
+    code, second, err = launch_here(monkeypatch, capsys, "--real=stats.npz", "--plot=", *again)
+    assert code == 0, err
+    assert "statistics of 1,797 images by classifier of digits" in second
+    value = re.compile(r"frechet\s+([\d.]+)")
+    assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
 
 
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
@@ -229,7 +255,7 @@ MISTAKES = {
     "the home of nobody": (["--mode=sample", "--workdir=~nobody-of-this-name/run"], r"~nobody"),
     "data in the home of nobody": (["--config.data=~nobody-of-this-name/x.npz"], r"~|nobody"),
     "wrong type": (["--config.rounds=abc"], r"--config.rounds=abc"),
-    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|describe"),
+    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|compare\|describe"),
     "stray word": (["ring"], r"unexpected argument 'ring'"),
     "unknown experiment": (["--config=experiments/rng.py"], r"did you mean 'ring'\?"),
     "unknown objective": (["--config.objective=wgann"], r"did you mean 'wgan'\?"),
@@ -258,6 +284,12 @@ MISTAKES = {
     "undivided batch": (["--config.batch_size=63", "--workdir={tmp}/b"], r"63 examples.*8 devices"),
     "workdir is a file": (["--workdir={tmp}/text.npz"], r"text\.npz"),
     "no samples": (["--mode=sample", "--workdir={run}", "--num_samples=0"], r"--num_samples is 1 or more"),
+    "nothing to compare": (["--mode=compare", "--real={tmp}"], r"--real=A --fake=B"),
+    "an empty folder to compare": (["--mode=compare", "--real=digits", "--fake={tmp}"], r"has no images"),
+    "a bad number to compare": (
+        ["--mode=compare", "--real=digits", "--fake=digits", "--neighbors=many"],
+        r"--neighbors is 1 or more, got 'many'",
+    ),
     "no such checkpoint": (["--mode=sample", "--workdir={run}", "--checkpoint=7"], r"7.*(150|200)"),
     "changed configuration": (
         ["--workdir={run}", "--config.width=17"],
@@ -294,6 +326,7 @@ def test_eight_devices_train_the_same_launch(tmp_path):
         assert Checkpoints(workdir / "checkpoints").steps() == [20]
 
 
+@pytest.mark.full
 def test_a_profile_is_written_on_request(tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "run"
     code, _, err = launch_here(
@@ -366,6 +399,7 @@ def test_the_code_of_a_work_directory_is_not_run(mode, name, tmp_path, monkeypat
     assert {path.name for path in folder.iterdir()} == {"evil.py", "config.json"}
 
 
+@pytest.mark.full
 def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tmp_path, monkeypatch, capsys):
     """From another folder, with the configuration of the work directory."""
     mine = tmp_path / "of mine.py"
@@ -403,6 +437,7 @@ def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tm
     assert code == 0, err
 
 
+@pytest.mark.full
 def test_an_installed_experiment_is_found_from_any_folder_and_no_other_is_taken_for_it(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -452,6 +487,7 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path, monkeypatch, capsys):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.full
 def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
     """One line each; the second names the variable."""
     for variables, expected in (

@@ -10,13 +10,19 @@ from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import Request
+from gan_jax.cli.request import SAMPLE_FLAGS, Request
+from gan_jax.cli.using import sample_files
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
 
 
 def sample(request: Request) -> None:
-    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each."""
+    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each.
+
+    With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead.
+    """
+    if any(getattr(request, flag) is not None for flag in SAMPLE_FLAGS):
+        return sample_files(request)
     import jax
 
     from gan_jax.evaluation import sampling

@@ -193,7 +193,7 @@ def from_iterator(
         while position < cursor:
             draw()
 
-    def own(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+    def local_batches(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
         if len(parts) * processes != total:
             raise DataError(
                 f"The stream is one of {processes}, but this process has {len(parts)} of {total} devices: give "
@@ -224,7 +224,7 @@ def from_iterator(
 
     return Source(
         host_batches=host_batches,
-        host_batch_shards=own if processes > 1 else None,
+        host_batch_shards=local_batches if processes > 1 else None,
         get_batch=_decoded,
         batch_size=batch_size,
         state=state if resumable else None,

@@ -17,9 +17,8 @@ from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
-from gan_jax.pictures.grids import side_by_side
 from gan_jax.state import TrainState
-from gan_jax.training.experiment import Experiment, Picture
+from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
 
 CHUNK = 1000
@@ -131,7 +130,7 @@ def sample(
     step = block_size * devices
     parts = []
     for start in range(0, n, step):
-        block_inputs = jax.tree.map(functools.partial(_padded_rows, start=start, size=step), inputs)
+        block_inputs = jax.tree.map(functools.partial(padded_rows, start=start, size=step), inputs)
         indices = np.arange(devices, dtype=np.int32) + start // block_size
         parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, block_inputs)))
     return np.concatenate(parts)[:n]
@@ -161,7 +160,7 @@ def sample_shape(experiment: Experiment, state: TrainState, player: str | None =
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
 
-def _padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
+def padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
     """`size` rows of `x` from `start` on, where the last row of `x` is repeated beyond its end."""
     rows = x[start : start + size]
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
@@ -176,36 +175,23 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(experiment: Experiment, state: TrainState) -> dict[str, Callable[[], np.ndarray]]:
-    """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
+def picture_samples(experiment: Experiment, state: TrainState, player: str) -> list[np.ndarray]:
+    """The samples that a generator's pictures show, each `[picture_samples, ...]`, always of the same latents.
 
-    The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
-    with a single generator has the picture `samples`; with several, each has `samples_<player>`. Where a generator
-    keeps a moving average, its samples are on the left and those of the weights themselves on the right, unless the
-    two are equal.
+    Where the generator keeps a moving average, its samples are first and those of the weights themselves second,
+    unless the two are equal.
     """
-    key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn: dict[str, Callable[[], np.ndarray]] = {}
-    names = generators_of(experiment.game)
-    for name in names:
-        samples = [
-            sample(
-                experiment.game,
-                state,
-                key,
-                experiment.picture_samples,
-                player=name,
-                ema=ema,
-                condition_batch=experiment.condition_batch,
-            )
-            for ema in ((True, False) if name in state.ema else (False,))
-        ]
-        drawn[picture_name(names, name)] = functools.partial(_drawn, experiment.picture_of(name), samples)
-    return drawn
-
-
-def _drawn(picture: Picture, samples: list[np.ndarray]) -> np.ndarray:
-    """One picture of all samples; of equal ones only the first."""
-    if all(np.array_equal(other, samples[0]) for other in samples[1:]):
-        return picture(samples[0])
-    return side_by_side([picture(drawn) for drawn in samples])
+    samples = [
+        sample(
+            experiment.game,
+            state,
+            named_key(jax.random.key(experiment.seed), "picture"),
+            experiment.picture_samples,
+            player=player,
+            ema=ema,
+            condition_batch=experiment.condition_batch,
+        )
+        for ema in ((True, False) if player in state.ema else (False,))
+    ]
+    equal = all(np.array_equal(other, samples[0]) for other in samples[1:])
+    return samples[:1] if equal else samples

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+_ROUNDING = 1e-3
+"""The tolerance for float images beyond [-1, 1]."""
 Matrix = np.ndarray
 """A float array `[N, D]` on the host."""
 
@@ -137,10 +139,13 @@ def as_pair(
 ) -> tuple[Matrix, Matrix]:
     """Converts both sets of samples as `as_samples` does, and checks that they match.
 
+    Images `[N, H, W, C]` as bytes against images as floats in [-1, 1] are brought to [-1, 1].
+
     Raises:
       ValueError: as for `as_samples`, and if the sample shapes differ, or one set holds bytes and the other floats
-        (uint8 in [0, 255] against floats in [-1, 1]).
+        and they are no images in these ranges.
     """
+    real, fake = _one_range(real, fake), _one_range(fake, real)
     check_same_kind(real, fake)
     first = as_samples(real, "real", at_least=at_least, dtype=dtype)
     second = as_samples(fake, "fake", at_least=at_least, dtype=dtype)
@@ -151,6 +156,16 @@ def as_pair(
             "Compare sets that went through the same resizing and the same extractor."
         )
     return first, second
+
+
+def _one_range(side: ArrayLike, other: ArrayLike) -> ArrayLike:
+    """`side` in [-1, 1] if it holds uint8 images and `other` float images in [-1, 1]; else as it is."""
+    ours, theirs = np.asarray(side), np.asarray(other)
+    images = all(array.ndim == 4 and array.size and array.shape[3] in (1, 3) for array in (ours, theirs))
+    if not images or ours.dtype != np.uint8 or theirs.dtype.kind != "f":
+        return side
+    low, high = float(theirs.min()), float(theirs.max())
+    return ours / np.float32(127.5) - 1 if -1 - _ROUNDING <= low < 0 and high <= 1 + _ROUNDING else side
 
 
 def check_same_kind(real: ArrayLike, fake: ArrayLike) -> None:

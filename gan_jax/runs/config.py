@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.provenance import git_commit, library_versions
-from gan_jax.runs.strict_json import dumps, to_json
+from gan_jax.runs.strict_json import dumps, from_json, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
 _ABSENT = object()
@@ -46,6 +46,7 @@ class SavedConfig:
       source: the sha256 of the experiment's code; empty where that is not known.
       modules: those of the modules beside it that it imports, by their paths.
       data: the data's fingerprint; empty where that is not known.
+      classes: the names of the classes that labels number; empty where they have none.
       launches: the first launch, and every one that changed something.
     """
 
@@ -56,6 +57,7 @@ class SavedConfig:
     source: str = ""
     modules: dict[str, str] = dataclasses.field(default_factory=dict)
     data: dict[str, str] = dataclasses.field(default_factory=dict)
+    classes: list[str] = dataclasses.field(default_factory=list)
     launches: list[Launch] = dataclasses.field(default_factory=list)
 
 
@@ -82,6 +84,7 @@ def write_config(
     source: str = "",
     modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
     step: int = 0,
     overridden: Sequence[str] = (),
 ) -> str:
@@ -94,6 +97,7 @@ def write_config(
       source: the sha256 of the experiment's code.
       modules: those of the modules beside it that it imports.
       data: the data's fingerprint.
+      classes: the names of the classes.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
 
@@ -120,6 +124,7 @@ def write_config(
         source=source,
         modules=dict(modules or {}),
         data=dict(data or {}),
+        classes=list(classes),
         launches=launches,
     )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
@@ -179,6 +184,7 @@ def _wrong_types(saved: SavedConfig) -> str:
         "data": texts(saved.data),
         "versions": texts(saved.versions),
         "commit": isinstance(saved.commit, str | None),
+        "classes": isinstance(saved.classes, list) and all(isinstance(c, str) for c in saved.classes),
         "launches": all(
             type(launch.step) is int
             and isinstance(launch.time, str)
@@ -189,6 +195,42 @@ def _wrong_types(saved: SavedConfig) -> str:
         ),
     }
     return next((f"its {name} is of another type" for name, fine in fields.items() if not fine), "")
+
+
+def take_saved(
+    config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
+) -> None:
+    """Takes a work directory's values over into an experiment's configuration, each of the type that its field has.
+
+    Args:
+      config: the experiment's configuration, changed here; fields that it has not are left out.
+      saved: the values of `config.json`.
+      overrides: names of fields that keep the value that they have.
+      workdir: the work directory, for messages.
+      prefix: of the names, within a nested configuration.
+
+    Raises:
+      WorkdirError: if a value is of another type.
+    """
+    for name, value in saved.items():
+        if name not in config or prefix + name in overrides:
+            continue
+        now = config[name]
+        if hasattr(now, "keys") and isinstance(value, dict):
+            take_saved(now, value, overrides, workdir, f"{prefix}{name}.")
+            continue
+        if isinstance(now, float) or isinstance(value, list):
+            value = from_json(value)
+        if isinstance(now, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if now is not None and value is not None and type(value) is not type(now):
+            raise WorkdirError(
+                f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
+                f"{type(now).__name__} there, {now!r}."
+            )
+        config[name] = value
 
 
 def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list[str]:

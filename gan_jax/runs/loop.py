@@ -15,7 +15,7 @@ from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.config import check_config, write_config
+from gan_jax.runs.config import check_config, jsonable, write_config
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
@@ -25,9 +25,10 @@ from gan_jax.runs.lock import Lock
 from gan_jax.runs.logging import Log
 from gan_jax.runs.opening import closing, first_state, layout_of, restore
 from gan_jax.runs.part import Played
+from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint
+from gan_jax.runs.provenance import data_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -112,11 +113,25 @@ class _Record:
         self._workdir, self._config, self._name = workdir, config, name
         self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
+        self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
         self._written = False
 
+    def portable(self, experiment: Experiment) -> PortableWriter | None:
+        """Begins to make the networks' programs kept beside the checkpoints; `None` where no record is left."""
+        if self._config is None:
+            return None
+        made_with = {
+            "config": jsonable(self._config),
+            "source": self._code,
+            "modules": dict(self._modules or {}),
+            "versions": library_versions(),
+        }
+        return PortableWriter(self._workdir, experiment, made_with)
+
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
+        self._classes = experiment.classes
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -150,6 +165,7 @@ class _Record:
             source=self._code,
             modules=self._modules,
             data=self._data,
+            classes=self._classes,
             step=step,
             overridden=self._overridden,
         )
@@ -176,10 +192,12 @@ def _play(
         checkpoints.discard_after(restored.step)
         interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         log(f"Resuming {workdir.root} at round {restored.step}.")
+    portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
-    if layout.message:
-        log(layout.message)
+    for note in (layout.message, *experiment.notes):
+        if note:
+            log(note)
     if trace.cuts and begun.step > trace.cuts[0]:
         log(f"Nothing is traced: round {trace.cuts[0]} has been played already.")
 
@@ -195,20 +213,24 @@ def _play(
         bar = progress(experiment.rounds, start=begun.step, enabled=hosts.first())
         log_part = Log(experiment, interval, writer, bar.note)
         evaluate = Evaluate(experiment, writer)
-        draw = Draw(experiment, writer)
-        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate)
-        due = Due((log_part, evaluate, draw), save, interrupt, log)
+        draw = Draw(experiment, workdir, writer)
+        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw)
+        due = Due((log_part, evaluate, draw), save, draw, interrupt, log)
 
         try:
             if restored is not None:
                 if hosts.first():
                     log_part.recall(workdir)
                 save.resume(restored.step, restored.due)
+                draw.resume(restored.step, restored.due)
                 # A run that has been at its end already draws its last picture again.
                 at_end = [draw] if begun.step >= experiment.rounds else []
                 due.run(begun, due.named(restored.due) or at_end)
             for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
                 record.write(begun.step, log)
+                if portable is not None:  # made while the first dispatch was compiled
+                    portable.finish(log)
+                    portable = None
                 check_losses(
                     played.history,
                     played.start,
@@ -221,7 +243,9 @@ def _play(
                 due.run(played)
             bar.close()
             record.write(begun.step, log)  # where no round was played
-            save.run(played, due.left, blocking=True)
+            if portable is not None:
+                portable.finish(log)
+            due.end(played)
         except WriterError as error:
             raise save.without_log(played, due.left, error) from error
     return played.state

@@ -227,6 +227,7 @@ except hosts.HostsError as error:
 """
 
 
+@pytest.mark.full
 def test_a_process_that_never_comes_is_named():
     """Process 2 of 3; each of the others ends with a line, and JAX's runtime aborts none of them."""
     address = f"127.0.0.1:{free_port()}"

@@ -12,6 +12,7 @@ from gan_jax.evaluation import evaluate, sampling
 from gan_jax.evaluation.averages import young_average
 from gan_jax.objectives.wgan import wgan
 from gan_jax.optim import ema_half_life
+from gan_jax.pictures.grids import side_by_side
 from tests import helpers
 from tests.evaluation.test_evaluate import experiment, make_game, state_of
 from tests.helpers import PRIOR
@@ -48,12 +49,16 @@ def test_an_average_is_young_while_it_is_warmed_up_or_holds_the_initial_weights(
     assert not found if not said else re.search(said, found), found
 
 
+def picture_of(made, state):
+    return side_by_side([made.picture(part) for part in sampling.picture_samples(made, state, "generator")])
+
+
 def test_raw_and_averaged_samples_are_both_in_the_picture_while_they_differ():
     """A picture of 4 x 4 pixels, whose brightness is the samples' mean; the gap between the two is white."""
     draw = lambda x: np.full((4, 4, 1), np.clip(100 + 50 * x.mean(), 0, 254), np.uint8)  # noqa: E731
     made = experiment(picture=draw, picture_samples=5)
     state = state_of(made)
-    picture = sampling.pictures(made, state)["samples"]()
+    picture = picture_of(made, state)
     assert picture.shape == (4, 16, 1)
     key = jax.random.fold_in(jax.random.key(made.seed), np.uint32(zlib.crc32(b"picture")))
     shown = functools.partial(sampling.sample, made.game, state, key, 5)
@@ -63,9 +68,9 @@ def test_raw_and_averaged_samples_are_both_in_the_picture_while_they_differ():
     assert np.all(picture[:, 4:12] == 255)
     player = state.players["generator"]
     equal = state._replace(ema={"generator": (player.params, player.model_state)})
-    assert sampling.pictures(made, equal)["samples"]().shape == (4, 4, 1)
+    assert picture_of(made, equal).shape == (4, 4, 1)
     without = experiment(game=make_game(), picture=draw)
-    assert sampling.pictures(without, state_of(without))["samples"]().shape == (4, 4, 1)
+    assert picture_of(without, state_of(without)).shape == (4, 4, 1)
 
 
 @pytest.mark.parametrize("weights", ["ema", "raw"])

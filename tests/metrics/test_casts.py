@@ -116,3 +116,17 @@ def test_points_are_compared_in_their_dtype():
     x, y = (side.astype(np.float64) for side in integers(np.int64))
     compare = scoring.against(x, split="points", which=("frechet",))
     assert compare(y).values["frechet"] == pytest.approx(metrics.frechet_distance(x - OFFSET, y - OFFSET))
+
+
+def test_images_as_bytes_and_as_floats_are_simply_compared():
+    """uint8 against [-1, 1] is the pair that people have: real files and a generator's samples."""
+    images = np.random.default_rng(3).integers(256, size=(2, 30, 3, 3, 1), dtype=np.uint8)
+    real, fake = images
+    as_floats = fake / np.float32(127.5) - 1
+    both = real / np.float32(127.5) - 1, as_floats
+    assert metrics.frechet_distance(real, as_floats) == pytest.approx(metrics.frechet_distance(*both))
+    assert metrics.frechet_distance(as_floats, real) == pytest.approx(metrics.frechet_distance(*both))
+    with pytest.raises(ValueError, match="different scales"):
+        metrics.frechet_distance(real, fake / np.float32(255))  # in [0, 1]
+    with pytest.raises(ValueError, match="different scales"):
+        metrics.frechet_distance(real.reshape(30, 9), as_floats.reshape(30, 9))  # vectors

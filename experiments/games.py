@@ -31,6 +31,7 @@ from gan_jax.game import (
     Objective,
     Player,
 )
+from gan_jax.image_schedules import ImageSchedules
 from gan_jax.keys import named_key
 from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, from_linen
@@ -62,6 +63,9 @@ CODE_NUMBERS = 2
 """Continuous parts of InfoGAN's code, beside its categories."""
 META_WIDTHS = (28,)
 """Hidden layers of VRAL's meta-discriminators, which see one score at a time."""
+
+USUAL_EMA = 0.999
+"""The decay of moving averages where the configuration has `ema=-1` and nothing else says."""
 
 Struct: TypeAlias = jax.ShapeDtypeStruct
 
@@ -181,6 +185,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mmd_gan": Recipe(make=factory("mmd_gan"), critic=_features, play=Play(5, 1e-4, 0.5, 0.9)),
     "pix2pix": Recipe(make=factory("pix2pix"), translates=True, options={"l1": "l1"}),
+    "r3gan": Recipe(make=factory("r3gan"), options={"r1": "gamma"}, play=Play(1, None, 0.0, 0.99)),
     "semi_supervised": Recipe(
         make=factory("semi_supervised"),
         classes="labels",
@@ -341,6 +346,7 @@ def objective_of(
     r1_default: float = 0.0,
     terms: Sequence[Term] = (),
     transforms: Sequence[InputTransform] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Objective:
     """The configuration's objective with its penalties, unrolled by `config.unroll` turns.
 
@@ -353,6 +359,7 @@ def objective_of(
         critic's gradient.
       terms: further ones.
       transforms: of what critics see.
+      options: further ones of the factory, in place of those that the configuration's fields set.
 
     Raises:
       ExperimentError: if there is no such objective, the experiment or the data do not suit it, or it cannot take
@@ -362,23 +369,23 @@ def objective_of(
     recipe = recipe_of(config)
     _check_options(config, recipe, prior, conditional)
     shape = data.examples["x"].shape[1:]
-    options: dict[str, Any] = {
+    given: dict[str, Any] = {
         option: weight(shape, config.batch_size) for option, weight in recipe.weights.items()
     }
-    options |= {
+    given |= {
         option: config[field]
         for field, option in recipe.options.items()
         if config.get(field, DEFAULT) != DEFAULT
     }
     if conditional:
         data.classes("conditional=true")
-        options["condition"] = label_condition
+        given["condition"] = label_condition
     k = count_classes(config, data)
     if recipe.code:
-        options["code"] = code_of(k)
+        given["code"] = code_of(k)
     if recipe.labelled is not None and labelled_per_class(config, data):
-        options |= recipe.labelled_options
-    objective = recipe.make(*([] if recipe.translates else [prior]), **options)
+        given |= recipe.labelled_options
+    objective = recipe.make(*([] if recipe.translates else [prior]), **{**given, **(options or {})})
     objective = add_terms(objective, *_penalties(config, recipe, objective, r1_default), *terms)
     objective = with_transforms(objective, *transforms)
     for critic in objective.with_role(CriticRole):
@@ -624,7 +631,14 @@ def play_of(config: Any, learning_rate: float) -> Play:
 
 
 def game_of(
-    config: Any, objective: Objective, data: Data, blocks: Blocks, source: Source, *, learning_rate: float
+    config: Any,
+    objective: Objective,
+    data: Data,
+    blocks: Blocks,
+    source: Source,
+    *,
+    learning_rate: float,
+    schedules: ImageSchedules | None = None,
 ) -> Game:
     """The game of an objective with its optimisers, its schedule and its phases.
 
@@ -635,6 +649,7 @@ def game_of(
       blocks: what networks are built with.
       source: of the batches.
       learning_rate: the experiment's, for objectives without one of their own.
+      schedules: of the optimisers and, where `ema` is -1, of the moving averages, by images seen.
 
     Raises:
       ValueError: if networks, objective and options do not go together.
@@ -648,8 +663,8 @@ def game_of(
         players={
             name: Player(
                 network,
-                _optimizer(config, recipe, play, objective, name),
-                ema=(config.ema or None) if name in generators else None,
+                _optimizer(config, recipe, play, objective, name, schedules),
+                ema=_average(config, schedules) if name in generators else None,
             )
             for name, network in networks.items()
         },
@@ -665,13 +680,27 @@ def game_of(
     return game
 
 
+def _average(config: Any, schedules: ImageSchedules | None) -> float | Callable[[Array], Array] | None:
+    if config.ema != DEFAULT:
+        return config.ema or None
+    return USUAL_EMA if schedules is None else schedules.average()
+
+
 def _optimizer(
-    config: Any, recipe: Recipe, play: Play, objective: Objective, player: str
+    config: Any,
+    recipe: Recipe,
+    play: Play,
+    objective: Objective,
+    player: str,
+    schedules: ImageSchedules | None,
 ) -> optax.GradientTransformation:
     assert play.learning_rate is not None
+    critic = player in objective.with_role(CriticRole)
+    if schedules is not None:
+        return schedules.optimizer(play.n_critic if critic else 1)
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
-        clip = recipe.clip if player in objective.with_role(CriticRole) else None
+        clip = recipe.clip if critic else None
         return optimizer(play.learning_rate, clip=clip, differentiable=config.unroll > 0)
     adam = optax.adam
     own = [recipe.intervals[term.name] for term in objective.terms if term.own_step and term.player == player]

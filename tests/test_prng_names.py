@@ -26,6 +26,7 @@ CHANGED = (
 # By file, the strings that reach `named_key` or name a term, directly or through the parameters of functions.
 NAMES = {
     "experiments/games.py": ["decoder", "encoder"],
+    "gan_jax/cli/comparing.py": ["evaluation"],
     "gan_jax/cli/exporting.py": ["picture"],
     "gan_jax/cli/sampling.py": ["picture"],
     "gan_jax/data/augment.py": ["labelled", "x"],

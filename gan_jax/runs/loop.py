@@ -195,8 +195,9 @@ def _play(
     portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
-    if layout.message:
-        log(layout.message)
+    for note in (layout.message, *experiment.notes):
+        if note:
+            log(note)
     if trace.cuts and begun.step > trace.cuts[0]:
         log(f"Nothing is traced: round {trace.cuts[0]} has been played already.")
 

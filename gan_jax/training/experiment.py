@@ -73,6 +73,7 @@ class Experiment:
       keep: the number of newest checkpoints to keep.
       keep_pictures: the number of newest pictures of each name to keep; 0 keeps all.
       best: a rule for extra checkpoints to keep, by a number of the evaluations; see `best_by`.
+      notes: lines to be printed when training begins, such as how an option was chosen.
     """
 
     game: Game
@@ -100,6 +101,7 @@ class Experiment:
     keep: int = 3
     keep_pictures: int = 500
     best: Best | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):

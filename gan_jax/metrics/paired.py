@@ -17,6 +17,7 @@ from gan_jax.metrics.features import names_of
 from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
 from gan_jax.metrics.gaussians import Gaussian
 from gan_jax.metrics.kernel import block_estimates, kernel_subsets
+from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import ball_membership
 from gan_jax.metrics.score import split_scores
 from gan_jax.metrics.summaries import Summary
@@ -30,6 +31,12 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
     score             the classifier score by 10 shuffled splits; Student's t of the splits
     score_contiguous  the same by contiguous splits of 5,000
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
+"""
+BY_NAME = ("spatial", "monge")
+"""What is measured where it is asked for by name:
+
+    spatial           the Frechet distance of spatial features (sFID); resamples of both sides
+    monge             the Monge distance (MIND) over 1,000 directions: without an interval
 """
 _FRACTION_DRAWS = 1000
 _BLOCKS = 10
@@ -73,10 +80,12 @@ class Real(NamedTuple):
     Attributes:
       summary: the features of images; `None` if there are only statistics.
       gaussian: statistics that the Frechet distance is computed from in place of the images'; `None` without.
+      spatial: the same of spatial features.
     """
 
     summary: Summary | None
     gaussian: Gaussian | None = None
+    spatial: Gaussian | None = None
 
 
 class Measured(NamedTuple):
@@ -111,7 +120,7 @@ def paired_scores(
     Args:
       real: the real side.
       fakes: the sets of fakes, their features by the same extractor.
-      which: some of `METRICS`.
+      which: some of `METRICS` and `BY_NAME`.
       settings: how; see `Settings`.
     """
     chosen = settings or Settings()
@@ -130,6 +139,8 @@ def paired_scores(
             f"{name} {balls}": measured
             for name, measured in _neighbors(_features(real), fakes, chosen).items()
         },
+        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
+        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
     }
     found = Paired({}, {})
     for name in which:
@@ -178,6 +189,27 @@ def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measur
         return float(values[i] - values[j]), low, high
 
     return Measured(bounds, difference)
+
+
+def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
+    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+
+
+def _of_places(summary: Summary) -> Summary:
+    """The summary with the spatial features in place of the others."""
+    features = summary.features
+    if features.spatial is None:
+        raise ValueError(f"{features.extractor.name!r} has no spatial features")
+    return summary._replace(features=features._replace(features=features.spatial), moments=None)
+
+
+def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
 
 
 def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:

@@ -111,6 +111,8 @@ def test_only_the_standard_inception_gives_an_fid():
         "frechet": "fid",
         "kernel": "kid",
         "score": "inception_score",
+        "spatial": "sfid",
+        "monge": "mind",
     }
 
 

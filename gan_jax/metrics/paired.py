@@ -32,6 +32,8 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
 """
 _FRACTION_DRAWS = 1000
+_RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
+"""The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10
 """The smallest number of blocks of the kernel distance, if there are enough samples."""
 
@@ -63,7 +65,7 @@ class Settings:
         covariance = "N" if self.ddof == 0 else "N-1"
         return (
             f"covariance={covariance} neighbors={self.neighbors} neighbors_samples<={self.pairs} "
-            f"block_size={self.block_size} level={self.level:g}"
+            f"block_size<={self.block_size} subset_size<=1000 level={self.level:g}"
         )
 
 
@@ -122,7 +124,7 @@ def paired_scores(
         "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
         "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
         "kernel_subsets": lambda: {
-            f"{names['kernel']} (100 subsets of 1,000)": _subsets(_features(real), fakes, chosen)
+            f"{names['kernel']} (100 subsets)": _subsets(_features(real), fakes, chosen)
         },
         "score": lambda: {names["score"]: _splits(fakes, chosen, None)},
         "score_contiguous": lambda: {f"{names['score']} (splits of 5,000)": _splits(fakes, chosen, 5000)},
@@ -149,7 +151,7 @@ def _features(real: Real) -> Summary:
 def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
     features = [fake.features.features for fake in fakes]
     number = min(features[0].shape[1], *map(len, features))
-    resamples = 100 if number <= 128 else 40 if number <= 512 else 10
+    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
     if real.gaussian is not None:
         drawn = gaussian_bootstrap(
             real.gaussian, features, resamples=resamples, seed=settings.seed, ddof=settings.ddof

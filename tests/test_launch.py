@@ -18,6 +18,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+import gan_jax as gj
 from gan_jax.data import load
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.metrics_log import read_metrics
@@ -169,6 +170,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert drawn.shape == (7, 8, 8, 1)
     assert abs(drawn).max() <= 1
     assert width_of(workdir / "samples" / "sampled_00000150.png") > 100
+    np.testing.assert_allclose(gj.load_model(workdir, round=150).sample(7), drawn, atol=1e-5)
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}")
     assert code == 0, err
     (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
@@ -205,7 +207,7 @@ def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_pat
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
-    for weights in ("ema", "raw"):
+    for options in (["--weights=ema"], ["--weights=raw"], ["--weights=raw", "--standing_statistics=3"]):
         code, _, err = launch_here(
             monkeypatch,
             capsys,
@@ -213,14 +215,13 @@ def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monke
             f"--workdir={workdir}",
             "--num_samples=4",
             "--checkpoint=200",
-            f"--weights={weights}",
+            *options,
         )
         assert code == 0, err
+        assert ("is young" in err) == ("--weights=ema" in options)
         drawn.append(np.load(workdir / "samples" / "sampled_00000200.npz", allow_pickle=False)["x"])
-    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={workdir}", "--weights=mean")
-    assert code != 0
-    assert "--weights is one of ema, raw, got 'mean'" in err
+    for one, other in ((0, 1), (1, 2)):
+        assert np.abs(drawn[one] - drawn[other]).max() > 1e-3
 
 
 MISTAKES = {
@@ -263,6 +264,18 @@ MISTAKES = {
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "a profile before the first round": (["--profile=-1"], r"--profile is .* 0 or more, got -1"),
+    "unknown weights": (
+        ["--mode=sample", "--workdir={run}", "--weights=mean"],
+        r"--weights is one of ema, raw, got 'mean'",
+    ),
+    "unknown weights to evaluate": (
+        ["--mode=evaluate", "--workdir={run}", "--weights=both"],
+        r"--weights is one of ema, raw, got 'both'",
+    ),
+    "no batches for statistics": (
+        ["--mode=sample", "--workdir={run}", "--standing_statistics=0"],
+        r"--standing_statistics is a number of batches, 1 or more, got '0'",
+    ),
     "no workdir": (["--mode=sample"], r"--workdir="),
     "missing workdir to describe": (["--mode=describe", "--workdir={tmp}/none"], r"does not exist"),
     "missing workdir": (["--mode=evaluate", "--workdir={tmp}/none"], r"does not exist"),

@@ -108,10 +108,21 @@ def _network_simplex(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     ot = _pot()
     if ot is None:
         raise ValueError("solver='pot' needs the POT package: pip install POT, or solver='assignment'.")
-    value, log = ot.emd2(p, q, cost, numItermax=100_000_000, log=True)
+    scale = cost_scale(cost, p, q)
+    value, log = ot.emd2(p, q, cost / scale, numItermax=100_000_000, log=True)
     if log["warning"]:
         raise RuntimeError(f"POT did not reach the optimum: {log['warning']}")
-    return float(value)
+    return float(value) * scale
+
+
+def cost_scale(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
+    """What costs are divided by before they are given to a solver, whose tolerances are absolute numbers.
+
+    It is a lower bound of the optimum, where that is not lost in rounding: the mean cost of the nearest partners.
+    """
+    largest = float(cost.max())
+    lower = max(float(p @ cost.min(axis=1)), float(q @ cost.min(axis=0)))
+    return lower if lower > 1e-15 * largest else largest or 1.0
 
 
 def solve_primal(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
@@ -127,8 +138,9 @@ def solve_primal(cost: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     columns = sparse.kron(np.ones((1, n)), sparse.eye(m))
     constraints = sparse.vstack([rows, columns], format="csr")
     # One constraint follows from the others, and rounding of the weights must not contradict it.
-    solution = linprog(cost.ravel(), A_eq=constraints[:-1], b_eq=np.concatenate([p, q])[:-1], method="highs")
-    return optimum(solution, "primal")
+    marginals, scale = np.concatenate([p, q])[:-1], cost_scale(cost, p, q)
+    solution = linprog(cost.ravel() / scale, A_eq=constraints[:-1], b_eq=marginals, method="highs")
+    return optimum(solution, "primal") * scale
 
 
 def optimum(solution: Any, name: str) -> float:

@@ -179,6 +179,8 @@ MANIFEST = sealing.seal(
 LINES = b"".join(json.dumps({"step": i, "time": 1.0, "loss": i / 3}).encode() + b"\n" for i in range(8))
 IDX = b"\0\0\x08\x03" + np.array([3, 4, 4], ">u4").tobytes() + PIXELS.tobytes()
 
+STATE_DICTS = pathlib.Path(__file__).resolve().parents[1] / "metrics" / "reference" / "state_dicts"
+
 READERS = {
     # name: (reader of bytes, good contents, what it may raise)
     "npz": (
@@ -208,6 +210,11 @@ READERS = {
             + header
             + PIXELS.tobytes()
         ],
+        ValueError,
+    ),
+    "weights pth": (
+        from_file("w.pth", read_arrays),
+        [STATE_DICTS.joinpath(name).read_bytes() for name in ("zipped.pth", "streamed.pth")],
         ValueError,
     ),
     "classifier": (

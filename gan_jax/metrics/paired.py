@@ -17,16 +17,28 @@ from gan_jax.metrics.features import names_of
 from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
 from gan_jax.metrics.gaussians import Gaussian
 from gan_jax.metrics.kernel import block_estimates, kernel_subsets
+from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import ball_membership
 from gan_jax.metrics.score import split_scores
 from gan_jax.metrics.summaries import Summary
 
-METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "neighbors")
+METRICS = (
+    "frechet",
+    "spatial",
+    "kernel",
+    "kernel_subsets",
+    "monge",
+    "score",
+    "score_contiguous",
+    "neighbors",
+)
 """What can be measured:
 
     frechet           the Frechet distance; resamples of both sides
+    spatial           the same of spatial features, sFID of Inception's
     kernel            the kernel distance by disjoint blocks; Student's t of the blocks
     kernel_subsets    the same by 100 random subsets of 1,000, which overlap: without an interval
+    monge             the Monge distance over 1,000 directions, MIND of Inception's features; without an interval
     score             the classifier score by 10 shuffled splits; Student's t of the splits
     score_contiguous  the same by contiguous splits of 5,000
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
@@ -75,10 +87,12 @@ class Real(NamedTuple):
     Attributes:
       summary: the features of images; `None` if there are only statistics.
       gaussian: statistics that the Frechet distance is computed from in place of the images'; `None` without.
+      spatial: the same of spatial features.
     """
 
     summary: Summary | None
     gaussian: Gaussian | None = None
+    spatial: Gaussian | None = None
 
 
 class Measured(NamedTuple):
@@ -122,6 +136,8 @@ def paired_scores(
     balls = f"(k={chosen.neighbors}, {extractor.name})"
     measures: dict[str, Callable[[], dict[str, Measured]]] = {
         "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
+        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
+        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
         "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
         "kernel_subsets": lambda: {
             f"{names['kernel']} (100 subsets)": _subsets(_features(real), fakes, chosen)
@@ -149,27 +165,41 @@ def _features(real: Real) -> Summary:
 
 
 def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    features = [fake.features.features for fake in fakes]
-    number = min(features[0].shape[1], *map(len, features))
-    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
-    if real.gaussian is not None:
-        drawn = gaussian_bootstrap(
-            real.gaussian, features, resamples=resamples, seed=settings.seed, ddof=settings.ddof
-        )
-    else:
-        drawn = frechet_bootstrap(
-            _features(real).features.features,
-            features,
-            resamples=resamples,
-            seed=settings.seed,
-            ddof=settings.ddof,
-        )
+    first = real.gaussian if real.gaussian is not None else _features(real).features.features
+    drawn = _bootstrap(first, [fake.features.features for fake in fakes], settings)
     values = drawn.values.copy()
     for place, fake in enumerate(fakes):
-        first = real.gaussian if real.gaussian is not None else _features(real).moments
+        fitted = real.gaussian if real.gaussian is not None else _features(real).moments
         whole = fake.complete and (real.gaussian is not None or _features(real).complete)
-        if not whole and first is not None and fake.moments is not None:
-            values[place] = frechet_distance(first, fake.moments, ddof=settings.ddof)
+        if not whole and fitted is not None and fake.moments is not None:
+            values[place] = frechet_distance(fitted, fake.moments, ddof=settings.ddof)
+    return _distances(values, drawn, settings)
+
+
+def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    """The Frechet distance of the spatial features that are kept, or from their statistics."""
+
+    def spatial(summary: Summary) -> np.ndarray:
+        if summary.features.spatial is None:
+            raise ValueError(f"{summary.features.extractor.name!r} has no spatial features")
+        return summary.features.spatial
+
+    first = real.spatial if real.spatial is not None else spatial(_features(real))
+    drawn = _bootstrap(first, [spatial(fake) for fake in fakes], settings)
+    return _distances(drawn.values, drawn, settings)
+
+
+def _bootstrap(first: np.ndarray | Gaussian, others: Sequence[np.ndarray], settings: Settings) -> Bootstrap:
+    number = min(others[0].shape[1], *map(len, others))
+    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
+    seed, ddof = settings.seed, settings.ddof
+    if isinstance(first, Gaussian):
+        return gaussian_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+    return frechet_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+
+
+def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measured:
+    """Distances with the bootstrap's intervals, which do not reach below 0."""
     bounds = []
     for place, value in enumerate(values):
         _, low, high = drawn.interval(place, settings.level)
@@ -205,6 +235,14 @@ def _student(values: np.ndarray, level: float) -> Bounds:
 def _subsets(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
     values = [
         kernel_subsets(real.features.features, fake.features.features, seed=settings.seed).mean
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
+
+
+def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
         for fake in fakes
     ]
     return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)

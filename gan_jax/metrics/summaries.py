@@ -123,6 +123,7 @@ def summarize(
         extractor,
         record["data"],
         made_by,
+        arrays.get("spatial"),
     )
     found = None
     if "scatter" in arrays:

@@ -110,7 +110,9 @@ def test_only_the_standard_inception_gives_an_fid():
     assert names_of(custom)["frechet"] == "frechet"
     assert names_of(dataclasses.replace(custom, inception=True)) == {
         "frechet": "fid",
+        "spatial": "sfid",
         "kernel": "kid",
+        "monge": "mind",
         "score": "inception_score",
     }
 

@@ -63,8 +63,9 @@ def compare(
       protocol: how Inception's input is made: `pytorch` (pytorch-fid; the default), `tf` (NVIDIA, torch-fidelity,
         ADM) or `clean` (clean-fid). It has to be named for a statistics file of another tool, which does not record
         it.
-      metrics: some of `gan_jax.metrics.paired.METRICS`; by default all that the extractor's results allow.
-      extractor: an extractor or its name, see `gan_jax.metrics.named`; `pixels` by default.
+      metrics: some of `gan_jax.metrics.paired.METRICS`, by default all that the extractor's results allow, and of
+        `gan_jax.metrics.paired.BY_NAME`.
+      extractor: an extractor, or its name as in `gan_jax.metrics.named`; `pixels` by default.
       covariance: what covariances are divided by: `N-1` (pytorch-fid, clean-fid, torch-fidelity, ADM) or `N`
         (StyleGAN2-ADA).
       neighbors: k of precision, recall, density and coverage.
@@ -90,10 +91,10 @@ def compare(
     [('noise', 'dark', True)]
     """
     from gan_jax.metrics import PROTOCOLS
-    from gan_jax.metrics.paired import METRICS, Settings
+    from gan_jax.metrics.paired import BY_NAME, METRICS, Settings
 
     for name in metrics:
-        choose("metric", name, dict.fromkeys(METRICS))
+        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
     if protocol:
         choose("protocol", protocol, PROTOCOLS)
     ddof = choose("covariance", covariance, {"N-1": 1, "N": 0})
@@ -121,8 +122,7 @@ def compare(
 
 def _applying(names: Sequence[str], features: Features) -> tuple[str, ...]:
     """The metrics for which the extractor's results suffice."""
-    lacking = [] if features.logits is not None else ["score", "score_contiguous"]
-    lacking += [] if features.spatial is not None else ["spatial"]
+    lacking = () if features.logits is not None else ("score", "score_contiguous")
     return tuple(name for name in names if name not in lacking)
 
 
@@ -368,6 +368,6 @@ def _drawn(summary: Summary, rows: np.ndarray) -> Summary:
     """A part of a summary's images, complete by itself."""
     features = summary.features
     rows = np.sort(rows)
-    logits, spatial = (None if made is None else made[rows] for made in (features.logits, features.spatial))
+    logits, spatial = (None if part is None else part[rows] for part in (features.logits, features.spatial))
     part = features._replace(features=features.features[rows], logits=logits, spatial=spatial)
     return summary._replace(number=len(rows), features=part, moments=None)

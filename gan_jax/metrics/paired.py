@@ -22,26 +22,21 @@ from gan_jax.metrics.prdc import ball_membership
 from gan_jax.metrics.score import split_scores
 from gan_jax.metrics.summaries import Summary
 
-METRICS = (
-    "frechet",
-    "spatial",
-    "kernel",
-    "kernel_subsets",
-    "monge",
-    "score",
-    "score_contiguous",
-    "neighbors",
-)
+METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "neighbors")
 """What can be measured:
 
     frechet           the Frechet distance; resamples of both sides
-    spatial           the same of spatial features, sFID of Inception's
     kernel            the kernel distance by disjoint blocks; Student's t of the blocks
     kernel_subsets    the same by 100 random subsets of 1,000, which overlap: without an interval
-    monge             the Monge distance over 1,000 directions, MIND of Inception's features; without an interval
     score             the classifier score by 10 shuffled splits; Student's t of the splits
     score_contiguous  the same by contiguous splits of 5,000
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
+"""
+BY_NAME = ("spatial", "monge")
+"""What is measured where it is asked for by name:
+
+    spatial           the Frechet distance of spatial features (sFID); resamples of both sides
+    monge             the Monge distance (MIND) over 1,000 directions: without an interval
 """
 _FRACTION_DRAWS = 1000
 _RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
@@ -127,7 +122,7 @@ def paired_scores(
     Args:
       real: the real side.
       fakes: the sets of fakes, their features by the same extractor.
-      which: some of `METRICS`.
+      which: some of `METRICS` and `BY_NAME`.
       settings: how; see `Settings`.
     """
     chosen = settings or Settings()
@@ -136,8 +131,6 @@ def paired_scores(
     balls = f"(k={chosen.neighbors}, {extractor.name})"
     measures: dict[str, Callable[[], dict[str, Measured]]] = {
         "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
-        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
-        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
         "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
         "kernel_subsets": lambda: {
             f"{names['kernel']} (100 subsets)": _subsets(_features(real), fakes, chosen)
@@ -148,6 +141,8 @@ def paired_scores(
             f"{name} {balls}": measured
             for name, measured in _neighbors(_features(real), fakes, chosen).items()
         },
+        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
+        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
     }
     found = Paired({}, {})
     for name in which:
@@ -176,19 +171,6 @@ def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measur
     return _distances(values, drawn, settings)
 
 
-def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    """The Frechet distance of the spatial features that are kept, or from their statistics."""
-
-    def spatial(summary: Summary) -> np.ndarray:
-        if summary.features.spatial is None:
-            raise ValueError(f"{summary.features.extractor.name!r} has no spatial features")
-        return summary.features.spatial
-
-    first = real.spatial if real.spatial is not None else spatial(_features(real))
-    drawn = _bootstrap(first, [spatial(fake) for fake in fakes], settings)
-    return _distances(drawn.values, drawn, settings)
-
-
 def _bootstrap(first: np.ndarray | Gaussian, others: Sequence[np.ndarray], settings: Settings) -> Bootstrap:
     number = min(others[0].shape[1], *map(len, others))
     resamples = next(draws for most, draws in _RESAMPLES if number <= most)
@@ -210,6 +192,27 @@ def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Meas
         return float(values[i] - values[j]), low, high
 
     return Measured(bounds, difference)
+
+
+def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
+    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+
+
+def _of_places(summary: Summary) -> Summary:
+    """The summary with the spatial features in place of the others."""
+    features = summary.features
+    if features.spatial is None:
+        raise ValueError(f"{features.extractor.name!r} has no spatial features")
+    return summary._replace(features=features._replace(features=features.spatial), moments=None)
+
+
+def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
 
 
 def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
@@ -235,14 +238,6 @@ def _student(values: np.ndarray, level: float) -> Bounds:
 def _subsets(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
     values = [
         kernel_subsets(real.features.features, fake.features.features, seed=settings.seed).mean
-        for fake in fakes
-    ]
-    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
-
-
-def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    values = [
-        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
         for fake in fakes
     ]
     return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)

@@ -162,7 +162,7 @@ def test_spatial_and_monge_distances_and_the_spatial_statistics_of_adm(tmp_path)
         apply=lambda _, x: {"features": x.mean(axis=(1, 2)), "spatial": x[:, ::2, 0, 0]},
     )
     real, fake = drawn(60), drawn(40, 1)
-    (column,) = compare(real, fake, extractor=places, metrics=[]).fakes.values()
+    (column,) = compare(real, fake, extractor=places, metrics=["spatial", "monge"]).fakes.values()
     first, second = (metrics.extract(places, side) for side in (real, fake))
     expected = metrics.frechet_distance(first.spatial, second.spatial)
     assert column.bounds["spatial_frechet"][0] == pytest.approx(expected)

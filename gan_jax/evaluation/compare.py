@@ -63,7 +63,8 @@ def compare(
       protocol: how Inception's input is made: `pytorch` (pytorch-fid; the default), `tf` (NVIDIA, torch-fidelity,
         ADM) or `clean` (clean-fid). It has to be named for a statistics file of another tool, which does not record
         it.
-      metrics: some of `gan_jax.metrics.paired.METRICS`, all by default, and of `gan_jax.metrics.paired.BY_NAME`.
+      metrics: some of `gan_jax.metrics.paired.METRICS`, by default all that the extractor's results allow, and of
+        `gan_jax.metrics.paired.BY_NAME`.
       extractor: an extractor, or its name as in `gan_jax.metrics.named`; `pixels` by default.
       covariance: what covariances are divided by: `N-1` (pytorch-fid, clean-fid, torch-fidelity, ADM) or `N`
         (StyleGAN2-ADA).
@@ -113,9 +114,16 @@ def compare(
         _save(save_stats, first, fitting.summary, settings)
     notes = [note for side in (first, *others) for note in _notes_of(side, extraction)]
     try:
-        return _compared(first, others, fitting, summaries, tuple(metrics) or METRICS, settings, notes)
+        which = tuple(metrics) or _applying(METRICS, summaries[0].features)
+        return _compared(first, others, fitting, summaries, which, settings, notes)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
+
+
+def _applying(names: Sequence[str], features: Features) -> tuple[str, ...]:
+    """The metrics for which the extractor's results suffice."""
+    lacking = () if features.logits is not None else ("score", "score_contiguous")
+    return tuple(name for name in names if name not in lacking)
 
 
 def _check_sides(real: Side, fakes: Sequence[Side]) -> None:

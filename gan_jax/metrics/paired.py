@@ -39,6 +39,8 @@ BY_NAME = ("spatial", "monge")
     monge             the Monge distance (MIND) over 1,000 directions: without an interval
 """
 _FRACTION_DRAWS = 1000
+_RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
+"""The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10
 """The smallest number of blocks of the kernel distance, if there are enough samples."""
 
@@ -70,7 +72,7 @@ class Settings:
         covariance = "N" if self.ddof == 0 else "N-1"
         return (
             f"covariance={covariance} neighbors={self.neighbors} neighbors_samples<={self.pairs} "
-            f"block_size={self.block_size} level={self.level:g}"
+            f"block_size<={self.block_size} subset_size<=1000 level={self.level:g}"
         )
 
 
@@ -131,7 +133,7 @@ def paired_scores(
         "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
         "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
         "kernel_subsets": lambda: {
-            f"{names['kernel']} (100 subsets of 1,000)": _subsets(_features(real), fakes, chosen)
+            f"{names['kernel']} (100 subsets)": _subsets(_features(real), fakes, chosen)
         },
         "score": lambda: {names["score"]: _splits(fakes, chosen, None)},
         "score_contiguous": lambda: {f"{names['score']} (splits of 5,000)": _splits(fakes, chosen, 5000)},
@@ -158,27 +160,28 @@ def _features(real: Real) -> Summary:
 
 
 def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    features = [fake.features.features for fake in fakes]
-    number = min(features[0].shape[1], *map(len, features))
-    resamples = 100 if number <= 128 else 40 if number <= 512 else 10
-    if real.gaussian is not None:
-        drawn = gaussian_bootstrap(
-            real.gaussian, features, resamples=resamples, seed=settings.seed, ddof=settings.ddof
-        )
-    else:
-        drawn = frechet_bootstrap(
-            _features(real).features.features,
-            features,
-            resamples=resamples,
-            seed=settings.seed,
-            ddof=settings.ddof,
-        )
+    first = real.gaussian if real.gaussian is not None else _features(real).features.features
+    drawn = _bootstrap(first, [fake.features.features for fake in fakes], settings)
     values = drawn.values.copy()
     for place, fake in enumerate(fakes):
-        first = real.gaussian if real.gaussian is not None else _features(real).moments
+        fitted = real.gaussian if real.gaussian is not None else _features(real).moments
         whole = fake.complete and (real.gaussian is not None or _features(real).complete)
-        if not whole and first is not None and fake.moments is not None:
-            values[place] = frechet_distance(first, fake.moments, ddof=settings.ddof)
+        if not whole and fitted is not None and fake.moments is not None:
+            values[place] = frechet_distance(fitted, fake.moments, ddof=settings.ddof)
+    return _distances(values, drawn, settings)
+
+
+def _bootstrap(first: np.ndarray | Gaussian, others: Sequence[np.ndarray], settings: Settings) -> Bootstrap:
+    number = min(others[0].shape[1], *map(len, others))
+    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
+    seed, ddof = settings.seed, settings.ddof
+    if isinstance(first, Gaussian):
+        return gaussian_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+    return frechet_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+
+
+def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measured:
+    """Distances with the bootstrap's intervals, which do not reach below 0."""
     bounds = []
     for place, value in enumerate(values):
         _, low, high = drawn.interval(place, settings.level)

@@ -20,9 +20,10 @@ from gan_jax.game import TurnContext
 from gan_jax.schedule import turn
 from tests.docs import pages
 from tests.docs.pages import ROOT
-from tests.tiers import full_except
+from tests.tiers import full, full_except
 
-PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
+HOW_TO, TUTORIALS = (sorted((ROOT / "docs" / folder).glob("*.md")) for folder in ("how_to", "tutorials"))
+PAGES = [*HOW_TO, *(full(page) for page in TUTORIALS)]
 LONG = {"three_players", "parallelism"}
 """Pages whose code takes long to compile."""
 
@@ -30,7 +31,7 @@ LONG = {"three_players", "parallelism"}
 @functools.cache
 def names_of(page):
     """What a page's code defines, after it has run."""
-    return pages.run(page, {"__name__": "page"})
+    return pages.run(page, {"__name__": "page"}, rounds=3)
 
 
 @pytest.fixture
@@ -61,6 +62,12 @@ def overlay(tmp_path, monkeypatch):
 def test_the_code_of_a_page_runs(page, overlay):
     overlay(page)
     assert names_of(page)
+
+
+@pytest.mark.full
+def test_the_toy_tutorial_sees_what_it_says():
+    found = pages.run(ROOT / "docs" / "tutorials" / "toy_game.md", {"__name__": "page"})
+    assert found["covered"]["modes_covered"] > found["collapsed"]["modes_covered"]
 
 
 @pytest.mark.full

@@ -83,7 +83,7 @@ def image_config(**fields: Any) -> ml_collections.ConfigDict:
     )
 
 
-AT_LEAST_1 = ("batch_size", "width", "latent", "modes", "microbatches")
+AT_LEAST_1 = ("batch_size", "width", "latent", "modes", "microbatches", "blocks", "ramp")
 """Sizes that cannot be 0; the other whole numbers cannot be negative."""
 
 

@@ -73,7 +73,7 @@ class Generator(nn.Module):
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """The game and its data."""
-    images = gj.load(config.data)["x"]
+    images = gj.load_data(config.data)["x"]
     shape = images.shape[1:]
     critic = gj.from_linen(Critic(config.width), jnp.zeros((2, *shape)))
     generator = gj.from_linen(Generator(config.width, shape), jnp.zeros((2, config.latent)))

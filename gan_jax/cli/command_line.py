@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 
 from gan_jax.cli import program
 from gan_jax.cli.building import build, check_seeds
+from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
+from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
 from gan_jax.cli.sampling import sample
 from gan_jax.cli.training import train
+from gan_jax.cli.using import interpolate, project
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
@@ -44,8 +47,12 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
+    "compare": compare,
     "describe": describe,
     "replay": replay,
+    "interpolate": interpolate,
+    "project": project,
+    "export": export,
 }
 
 
@@ -56,7 +63,8 @@ def run(mode: str, request: Request) -> None:
     from gan_jax.distributed import hosts
 
     keep_compiled_programs()
-    if not hosts.join(request.coordinator, request.num_processes, request.process_id):
+    given = request.coordinator, request.num_processes, request.process_id
+    if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
             MODES[mode](request)
         return

@@ -27,6 +27,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
     from gan_jax.distributed.mesh import LayoutError
     from gan_jax.runs.checkpoint import CheckpointError
     from gan_jax.runs.finite import NonFiniteError
+    from gan_jax.runs.writer import WriterError
 
     return (
         HostsError,
@@ -38,6 +39,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
         CheckpointError,
         LayoutError,
         NonFiniteError,
+        WriterError,
     )
 
 

@@ -1,9 +1,10 @@
-"""Train, evaluate, sample, describe or replay a GAN; or begin an experiment of your own.
+"""Train, evaluate, sample, describe or replay a GAN, or compare sets of images; or begin your own experiment.
 
     {program}
     {program} --config=ring --config.objective=wgan_gp --workdir=runs/ring
     {program} --mode=evaluate --workdir=runs/ring --checkpoints=all
     {program} --mode=describe --config=ring
+    {program} --mode=compare --real=FOLDER --fake=FOLDER
     {program} new my.py
 
 A work directory that holds a run brings its configuration, and its experiment if that is one of the installation.
@@ -74,7 +75,7 @@ def define_flags() -> None:
     flags.DEFINE_string("coordinator", None, "Several processes: HOST:PORT of process 0.")
     flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 is a single process.")
     flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
-    for name, text in request.EVALUATION.items():
+    for name, text in (request.EVALUATION | request.COMPARISON).items():
         flags.DEFINE_string(name, None, text)
     for name in set(flags.FLAGS) - known:  # --help lists the flags of the main program only
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
@@ -117,6 +118,7 @@ def launch(argv: list[str]) -> None:
             config=holder.value,
             overrides=tuple(config_flags.get_override_values(holder)),
             config_given=request.given(sys.argv, "config") is not None,
+            comparison={name: values[name].value for name in request.COMPARISON},
             **plain,
         ),
     )

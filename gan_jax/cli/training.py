@@ -9,7 +9,7 @@ from gan_jax.cli import finding, program
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
-from gan_jax.runs.provenance import source_digest
+from gan_jax.runs.provenance import modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
 
 
@@ -32,6 +32,7 @@ def train(request: Request) -> None:
         config=config,
         name=finding.name_of(path),
         code=source_digest(path),
+        modules=modules_beside(path),
         override=request.override,
         profile=request.profile,
         command=shlex.join(command),

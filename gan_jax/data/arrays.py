@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.errors import DAMAGED, DataError
+from gan_jax.data.errors import DAMAGED, DataError, check_batch_size
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, ValueRange, check_range, in_standard_range, recognise
 from gan_jax.functional.batch import over_batch
@@ -72,8 +72,7 @@ def index_feed(
     """
     if size < 1:
         raise DataError("The data set is empty: it needs one example or more.")
-    if batch_size < 1:
-        raise DataError(f"batch_size is 1 or more, got {batch_size}.")
+    check_batch_size(batch_size)
     if seed < 0:
         raise DataError(f"The seed of a data order is 0 or more, got {seed}.")
     if batch_size > size and not replace:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,6 +234,24 @@ def convert_all(
       The items that could not be converted, each with the reason.
     """
     failed: list[tuple[Any, str]] = []
+    for pairs in converted(items, convert):
+        failed += [(item, result) for item, result in pairs if isinstance(result, str)]
+        good = [(item, result) for item, result in pairs if not isinstance(result, str)]
+        for _, same in itertools.groupby(good, key=lambda pair: pair[1].shape):
+            run = list(same)
+            write([item for item, _ in run], np.stack([array for _, array in run]))
+    return failed
+
+
+def converted(
+    items: Sequence[Any], convert: Callable[[Any], np.ndarray], chunk_size: int = _CHUNK
+) -> Iterator[list[tuple[Any, np.ndarray | str]]]:
+    """Yields items in chunks, each with what it was converted to, or with the reason why it could not be.
+
+    Args:
+      items, convert: as in `convert_all`; the shapes may differ.
+      chunk_size: the number of items that are converted at a time, by as many threads as there are cores.
+    """
 
     def attempt(part: Sequence[Any]) -> list[np.ndarray | str]:
         # Many at a time: for small images handing over to a thread costs as much as decoding.
@@ -246,15 +264,9 @@ def convert_all(
         return results
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), _CHUNK):
-            chunk = items[start : start + _CHUNK]
+        for start in range(0, len(items), chunk_size):
+            chunk = items[start : start + chunk_size]
             parts = [chunk[k : k + _PART] for k in range(0, len(chunk), _PART)]
             with quiet():
                 results = list(itertools.chain.from_iterable(pool.map(attempt, parts)))
-            pairs = list(zip(chunk, results, strict=True))
-            failed += [(item, result) for item, result in pairs if isinstance(result, str)]
-            good = [(item, result) for item, result in pairs if not isinstance(result, str)]
-            for _, same in itertools.groupby(good, key=lambda pair: pair[1].shape):
-                run = list(same)
-                write([item for item, _ in run], np.stack([array for _, array in run]))
-    return failed
+            yield list(zip(chunk, results, strict=True))

@@ -32,6 +32,8 @@ RESIDENT_LIMIT = 2**31
 PROBED = 256
 """Examples of a set that streams by which its range of values is recognised."""
 
+IN_MEMORY = ("digits", "mnist5k")
+"""Data sets that come with a package."""
 _DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
     "stacked": derive.stack_digits,
     "edges": derive.with_edges,

@@ -81,9 +81,13 @@ def recognise(name: str, array: np.ndarray) -> ValueRange:
     # uint8 vectors are pixels by their type, and floats are numbers.
     if not array.size or (not is_image and (array.dtype == np.uint8 or array.dtype.kind == "f")):
         return STANDARD
-    low, high = array.min(), array.max()
+    return recognise_bounds(name, array.dtype, is_image, array.min(), array.max())
+
+
+def recognise_bounds(name: str, dtype: np.dtype, is_image: bool, low: float, high: float) -> ValueRange:
+    """What `recognise` takes numbers of a dtype for whose smallest is `low` and whose largest is `high`."""
     found = f"{name!r} has values in [{low:g}, {high:g}]"
-    if array.dtype.kind == "f":
+    if dtype.kind == "f":
         if 0 <= low < high <= 1:
             _warn(f"{found}: float images in [0, 1] are brought to [-1, 1]; {_HINT}.")
             return 0.0, 1.0

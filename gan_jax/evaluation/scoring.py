@@ -30,40 +30,32 @@ MOST_REAL = 50_000
 _TRANSPORTED = 2048
 
 
-def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
+def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Extractor:
     """The feature extractor that a command line names.
 
     Args:
-      name: `pixels`; `coordinates`, for points; `classifier:DATA`, the small classifier of a labelled data set;
-        `inception:FILE`, the standard FID network with its weights in a file; or empty for pixels or coordinates.
+      name: as in `gan_jax.metrics.named`, or empty for pixels or coordinates.
       shape: the shape of a sample.
+      protocol: how Inception's input is made, one of `metrics.PROTOCOLS`; empty for `pytorch`.
 
     Raises:
-      ExperimentError: if there is no such extractor, or it cannot be loaded.
+      ExperimentError: if there is no such extractor, it cannot be loaded, or it has no protocol and one is given.
 
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
-    from gan_jax import metrics
+    from gan_jax.metrics import named
 
-    kind, _, argument = name.partition(":")
-    default = "pixels" if is_image(shape) else "coordinates"
-    makers: dict[str, Callable[[], Extractor]] = {
-        "pixels": metrics.pixels,
-        "coordinates": lambda: metrics.from_callable("coordinates", lambda x: x.reshape(x.shape[0], -1)),
-        "classifier": lambda: metrics.classifier_for(argument),
-        "inception": lambda: metrics.inception_extractor(argument),
-    }
-    make = choose("extractor", kind or default, makers)
-    if bool(argument) != (kind in ("classifier", "inception")):
-        raise ExperimentError(
-            f"The extractor {name!r} is not understood: expected pixels, coordinates, classifier:DATA (digits, "
-            "mnist5k, ...) or inception:FILE."
-        )
-    if not is_image(shape) and kind not in ("", "coordinates"):
+    if not is_image(shape) and name not in ("", "coordinates"):
         raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
+    chosen = name or ("pixels" if is_image(shape) else "coordinates")
+    if protocol and not chosen.startswith("inception:"):
+        raise ExperimentError(
+            f"The protocol {protocol!r} says how Inception's input is made, but the extractor is "
+            f"{chosen!r}: give --extractor=inception:FILE, or no protocol."
+        )
     try:
-        return make()
+        return named.extractor_named(chosen, **({"protocol": protocol} if protocol else {}))
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 
@@ -182,7 +174,7 @@ def _features(
     if not is_image(samples.shape[1:]):
         points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
-    mesh = _mesh(jax.local_devices() if devices is None else devices)
+    mesh = mesh_over(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images contain NaN or infinity.")
     images = samples if samples.dtype == np.uint8 else encode(samples)
@@ -195,7 +187,8 @@ def _features(
     )
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh over which batches are sharded for extraction."""
     return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 

@@ -19,14 +19,13 @@ from gan_jax.metrics._check import as_pair
 from gan_jax.metrics.features import (
     Extractor,
     Features,
-    Fingerprint,
-    Scores,
     channel_classes,
     check_same_range,
     features_of,
     names_of,
     pixels,
 )
+from gan_jax.metrics.fingerprints import Scores, fingerprint_of
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.modes import class_statistics, stacked_classes
@@ -47,11 +46,15 @@ def image_scores(
     split: str = "unnamed",
     neighbors: int = 5,
     block_size: int = 1000,
+    ddof: int = 1,
     seed: int = 0,
     batch_size: int = 256,
     mesh: Mesh | None = None,
 ) -> Scores:
     """Frechet and kernel distance, classifier score, precision, recall, density, coverage, sliced Wasserstein.
+
+    Both sets and their features are in memory; `gan_jax.compare` streams them. Time and memory are those of the
+    metrics, of which precision and recall grow with the square of the number of images: O((N + M)^2 D).
 
     Args:
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
@@ -61,6 +64,7 @@ def image_scores(
       split: a description of the real data, for the fingerprint.
       neighbors: k of precision and recall.
       block_size: the block size of the kernel distance.
+      ddof: covariances of the Frechet distance divide by N - ddof.
       seed: the seed of shuffles and directions.
       batch_size: images extracted at once.
       mesh: devices to extract on.
@@ -91,23 +95,11 @@ def image_scores(
     first = features_of(real, chosen, "real", options)
     second = features_of(fake, chosen, "fake", options)
     as_pair(first.features, second.features, dtype=None)
-    values, left_out = _measure(first, second, names_of(chosen), which, neighbors, block_size, seed)
+    values, left_out = _measure(first, second, names_of(chosen), which, neighbors, block_size, ddof, seed)
     if left_out and not values:
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
-    ranges = dict.fromkeys((first.value_range, second.value_range))
-    fingerprint = Fingerprint(
-        extractor=chosen.name,
-        weights=chosen.weights,
-        resize=chosen.resize,
-        value_range=" and ".join(ranges),
-        real=len(first.features),
-        fake=len(second.features),
-        split=split,
-        seed=seed,
-        settings=f"neighbors={neighbors} block_size={block_size}",
-        data=first.data,
-    )
-    return Scores(values, fingerprint, left_out)
+    settings = f"neighbors={neighbors} block_size={block_size} covariance=N-{ddof}"
+    return Scores(values, fingerprint_of(first, second, split=split, seed=seed, settings=settings), left_out)
 
 
 def _measure(
@@ -117,6 +109,7 @@ def _measure(
     which: Sequence[str],
     neighbors: int,
     block_size: int,
+    ddof: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """The metrics by name, and the reasons for those that could not be computed."""
@@ -141,7 +134,7 @@ def _measure(
         return {"sliced_wasserstein": distance.value, "sliced_wasserstein_error": distance.standard_error}
 
     measures = {
-        names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake)}),
+        names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake, ddof=ddof)}),
         names["kernel"]: ("kernel", kernel),
         names["score"]: ("score", score),
         "neighbors": ("neighbors", prdc),

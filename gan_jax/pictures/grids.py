@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -93,6 +94,25 @@ def _enlarged(tiles: np.ndarray, scale: int) -> np.ndarray:
         for tile in tiles.transpose(0, 3, 1, 2)
     ]
     return np.asarray(planes).transpose(0, 2, 3, 1)
+
+
+def side_by_side(pictures: Sequence[Picture], gap: int = 8) -> Picture:
+    """Pictures in a row, on white.
+
+    >>> side_by_side([np.zeros((5, 4, 1), np.uint8), np.zeros((6, 3, 3), np.uint8)], gap=2).shape
+    (6, 9, 3)
+
+    Args:
+      pictures: uint8 `[H, W, C]`, C 1 or 3.
+      gap: white pixels between two.
+    """
+    height, channels = (max(picture.shape[axis] for picture in pictures) for axis in (0, 2))
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    row, left = np.full((height, width, channels), 255, np.uint8), 0
+    for picture in pictures:
+        row[: picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + gap
+    return row
 
 
 def to_png(picture: Picture) -> bytes:

@@ -12,7 +12,7 @@ from etils import epath
 from gan_jax.distributed import hosts
 from gan_jax.distributed.seeds import state_of
 from gan_jax.evaluation.sampling import generators_of, picture_name, picture_samples
-from gan_jax.pictures.grids import Picture
+from gan_jax.pictures.grids import Picture, side_by_side
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.part import Played, every
 from gan_jax.runs.workdir import Workdir
@@ -24,6 +24,9 @@ _UNDRAWN = re.compile(r"undrawn_(.+)_(\d{8,})\.npy")
 
 class Draw:
     """Draws a picture of every generator, of several seeds one each.
+
+    Where a generator keeps a moving average, its samples are on the left and those of the weights themselves on the
+    right, unless the two are equal.
 
     The samples are computed by the training thread, since the next dispatch takes the state's buffers; the writer's
     thread draws, encodes and writes the picture while training goes on. If a picture cannot be drawn, its samples
@@ -82,7 +85,7 @@ class Draw:
             if of_step > step or (of_step == step and self.name in due) or name not in functions:
                 path.unlink()
             else:
-                samples = np.load(io.BytesIO(path.read_bytes()))
+                samples = list(np.load(io.BytesIO(path.read_bytes())))
                 self._draw(of_step, name, samples, functions[name])
 
     def _of_seed(self, place: int) -> Experiment:
@@ -93,12 +96,12 @@ class Draw:
         return name if self._experiment.seeds == 1 else f"{name}_seed_{self._experiment.seed + place}"
 
     def _draw(
-        self, step: int, name: str, samples: np.ndarray, function: Callable[[np.ndarray], Picture]
+        self, step: int, name: str, samples: Sequence[np.ndarray], function: Callable[[np.ndarray], Picture]
     ) -> None:
         def picture() -> Picture | None:
             kept = self._undrawn(name, step)
             try:
-                drawn = function(samples)
+                drawn = side_by_side([function(part) for part in samples])
             except Exception as error:
                 if self.failure is None:
                     self.failure, self.failed_at = error, step
@@ -112,8 +115,8 @@ class Draw:
     def _undrawn(self, name: str, step: int) -> epath.Path:
         return self._workdir.samples / f"undrawn_{name}_{step:08d}.npy"
 
-    def _keep(self, path: epath.Path, samples: np.ndarray) -> None:
+    def _keep(self, path: epath.Path, samples: Sequence[np.ndarray]) -> None:
         buffer = io.BytesIO()
-        np.save(buffer, samples, allow_pickle=False)
+        np.save(buffer, np.stack(samples), allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())

@@ -11,7 +11,7 @@ from gan_jax.distributed import hosts
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
-from gan_jax.runs.finite import check_state
+from gan_jax.runs.finite import NonFiniteError, check_state
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.part import Part, Played, every
@@ -78,24 +78,51 @@ class Save:
           NonFiniteError: if the state is not finite.
           WriterError, CheckpointError: if the log or the state cannot be written.
         """
-        step = played.step
         self._writer.flush()
         self._record_drawn()
-        if self._saved[0] != step:
-            names = tuple(part.name for part in due)
-            check_state(played.state, self.last_saved, self.first_seed)
-            source = self._experiment.source
-            self._checkpoints.save(
-                step,
-                played.state,
-                metadata=self._metadata(step),
-                metrics=self._evaluate.numbers_at(step),
-                due=names,
-                payload=None if source.state is None else source.state(),
-            )
-            self._saved = step, names
+        if self._saved[0] != played.step:
+            self._save(played, due)
         if blocking:
             self._checkpoints.wait()
+
+    def _save(self, played: Played, due: Sequence[Part]) -> None:
+        step, names = played.step, tuple(part.name for part in due)
+        check_state(played.state, self.last_saved, self.first_seed)
+        source = self._experiment.source
+        self._checkpoints.save(
+            step,
+            played.state,
+            metadata=self._metadata(step),
+            metrics=self._evaluate.numbers_at(step),
+            due=names,
+            payload=None if source.state is None else source.state(),
+        )
+        self._saved = step, names
+
+    def without_log(self, played: Played, due: Sequence[Part], error: WriterError) -> WriterError:
+        """Saves the state although the log could not be written: lines of a log are lost rather than rounds.
+
+        Of several processes only the first writes the log, and no state is saved by one of them.
+
+        Returns:
+          The error, with what has been saved and what is lost.
+        """
+        go_on = "make room or mend the directory, and launch again"
+        try:
+            if self._saved[0] != played.step and not hosts.several():
+                self._save(played, due)
+            self._checkpoints.wait()
+        except (CheckpointError, NonFiniteError):
+            pass  # what is saved is found below
+        if self._saved[0] == played.step and played.step in self._checkpoints.steps():
+            return WriterError(
+                f"{error} Round {played.step} is saved, and lines of the log are lost: {go_on}."
+            )
+        steps = self._checkpoints.steps()
+        saved = f"the last checkpoint is round {steps[-1]}" if steps else "no checkpoint had been saved"
+        return WriterError(
+            f"{error} The state of round {played.step} could not be saved either and is lost, {saved}: {go_on}."
+        )
 
     def complete(self, step: int, due: Sequence[Part], *, in_background: bool = False) -> None:
         """Records what is still due at a round that is saved, now that something has been done.
@@ -163,6 +190,9 @@ class Due:
     does what is due before it goes on. Where the run is asked to stop, what can wait is left to the next
     launch.
 
+    Attributes:
+      left: what has been due at the last round, and has not been done or not been written.
+
     Args:
       parts: what may be due, in order; those that can wait are last.
       save: saves the state.
@@ -184,6 +214,7 @@ class Due:
         self._draw = draw
         self._interrupt = interrupt
         self._log = log
+        self.left: list[Part] = []
 
     def named(self, names: Sequence[str]) -> list[Part]:
         """The parts that a checkpoint records as due."""
@@ -193,60 +224,56 @@ class Due:
         """Does what is due, or `pending`, and returns what is left to the next launch."""
         if pending is None:
             pending = [part for part in self._parts if part.due(played.step)]
-        left = list(pending)
-        self._check_pictures(played, left)
-        while left and not left[0].can_wait:
-            self._try(played, left)
-            left.pop(0)
-            self._save.complete(played.step, left)
+        self.left = list(pending)
+        self._check_pictures(played)
+        while self.left and not self.left[0].can_wait:
+            self._do_first(played)
         if self._save.due(played.step):
-            self._save.run(played, left)
-        while left:
+            self._save.run(played, self.left)
+        while self.left:
             if self._interrupt.agree()[1]:
                 break
-            self._try(played, left)
-            part = left.pop(0)
-            self._save.complete(played.step, left, in_background=part.in_background)
-        return left
+            self._do_first(played)
+        return self.left
 
-    def end(self, played: Played, left: Sequence[Part]) -> None:
+    def end(self, played: Played) -> None:
         """Saves the last state, once everything is written.
 
         Raises:
           Exception: the error of a picture that could not be drawn.
         """
-        self._save.run(played, left, blocking=True)
-        self._check_pictures(played, left, at_end=True)
+        self._save.run(played, self.left, blocking=True)
+        self._check_pictures(played, at_end=True)
 
-    def _check_pictures(self, played: Played, left: Sequence[Part], *, at_end: bool = False) -> None:
+    def _check_pictures(self, played: Played, *, at_end: bool = False) -> None:
         """Ends the run, with its state saved, if a picture of an earlier round could not be drawn.
 
         Several processes ask each other, which they do only where something is due.
         """
-        if hosts.several() and not left and not at_end:
+        if hosts.several() and not self.left and not at_end:
             return
         try:
             with hosts.all_succeed():
                 if self._draw.failure is not None:
                     raise self._draw.failure
         except Exception:
-            with contextlib.suppress(
-                WriterError, CheckpointError
-            ):  # the picture's error is the one to report
-                self._save.run(played, left, blocking=True)
+            # The picture's error is the one to report.
+            with contextlib.suppress(WriterError, CheckpointError):
+                self._save.run(played, self.left, blocking=True)
                 self._log(
                     f"Round {played.step} is saved, and the picture of round {self._draw.failed_at}, which could "
                     "not be drawn, is still due: correct it and launch again."
                 )
             raise
 
-    def _try(self, played: Played, left: Sequence[Part]) -> None:
+    def _do_first(self, played: Played) -> None:
         """Does the first part that is left; if it fails, saves the state with all that is left."""
+        left = self.left
         try:
             with hosts.all_succeed():
                 left[0].run(played)
         except WriterError:
-            raise  # the log lacks something before this round: a state from here on would lose it
+            raise  # the loop saves the state without the log
         except Exception:
             with contextlib.suppress(WriterError, CheckpointError):  # the part's error is the one to report
                 self._save.run(played, left, blocking=True)
@@ -255,3 +282,5 @@ class Due:
                     "it and launch again."
                 )
             raise
+        self._save.complete(played.step, left[1:], in_background=left[0].in_background)
+        self.left = left[1:]

@@ -73,6 +73,7 @@ class Experiment:
       keep: the number of newest checkpoints to keep.
       keep_pictures: the number of newest pictures of each name to keep; 0 keeps all.
       best: a rule for extra checkpoints to keep, by a number of the evaluations; see `best_by`.
+      notes: lines to be printed when training begins, such as how an option was chosen.
     """
 
     game: Game
@@ -100,6 +101,7 @@ class Experiment:
     keep: int = 3
     keep_pictures: int = 500
     best: Best | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
@@ -220,7 +222,7 @@ def closest(name: str, among: Any) -> str:
 
 
 def load_module(path: str | pathlib.Path) -> ModuleType:
-    """Loads an experiment's file as a module with `get_config` and `build`.
+    """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
       ExperimentError: if the file is missing or lacks one of them.
@@ -232,6 +234,8 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # behind all others: it replaces no installed module
     sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
     spec.loader.exec_module(module)
     check_experiment(module, path)

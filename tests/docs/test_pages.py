@@ -20,11 +20,12 @@ from gan_jax.game import TurnContext
 from gan_jax.schedule import turn
 from tests.docs import pages
 from tests.docs.pages import ROOT
-from tests.tiers import full, full_except
+from tests.tiers import full_except
 
-HOW_TO, TUTORIALS = (sorted((ROOT / "docs" / folder).glob("*.md")) for folder in ("how_to", "tutorials"))
-PAGES = [*HOW_TO, *(full(page) for page in TUTORIALS)]
-LONG = {"three_players", "parallelism"}
+FOLDERS = ("how_to", "tutorials")
+PAGES = [page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+PAGES.append(ROOT / "docs" / "stylegan2.md")
+LONG = {"three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
 """Pages whose code takes long to compile."""
 
 

@@ -24,6 +24,7 @@ DOCUMENTS = [
     ),
     *(ROOT / "docs" / name for name in ("index.md", "first_hour.md", "troubleshooting.md", "migration.md")),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
+    ROOT / "docs" / "stylegan2.md",
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
 BY_NAME = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)

@@ -1,7 +1,9 @@
 """What is due at a round and fails: the state is safe, and the next launch does it as if nothing had happened."""
 
 import dataclasses
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,14 +14,17 @@ import jax
 import numpy as np
 import pytest
 
+from gan_jax.cli.errors import user_errors
 from gan_jax.data import from_toy, toy
 from gan_jax.data.stream import from_iterator
 from gan_jax.diagnostics import health_of_state
 from gan_jax.runs import loop
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.files import Appended
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.saving import Due
 from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.writer import WriterError
 from gan_jax.training.experiment import Best, ExperimentError
 from tests.evaluation.test_evaluate import Counted, Endless
 from tests.runs.test_loop import experiment, lines_of, quiet
@@ -69,7 +74,8 @@ def evaluation_failing_at(*evaluations):
 
 
 def picture_failing_at(*pictures):
-    return failing(draw, set(pictures))
+    """A picture that fails at some of its rounds (two calls each: averaged, raw)."""
+    return failing(draw, {2 * number for number in pictures})
 
 
 def pictures_of(folder):
@@ -135,9 +141,9 @@ def test_a_picture_that_fails_while_training_goes_on_is_drawn_by_the_next_launch
         names, options = ["samples"], {}
     else:
         names = ["samples_seed_3", "samples_seed_4"]
-        options = {"seeds": 2, "extra_sources": (from_toy(toy.ring(), 8, seed=4),)}
+        options = {"extra_sources": (from_toy(toy.ring(), 8, seed=4),)}
     messages = []
-    picture = failing(draw, range(seeds, 2 * seeds))
+    picture = failing(draw, range(2 * seeds, 3 * seeds))
     with pytest.raises(BrokenError):
         loop.train(made(picture=picture, **options), Workdir(tmp_path / "cut"), log=messages.append)
     with Checkpoints(tmp_path / "cut" / "checkpoints") as checkpoints:
@@ -164,9 +170,9 @@ def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
 
 
 def test_what_still_fails_fails_again_and_still_loses_nothing(uninterrupted, tmp_path):
-    for calls in ([3], [0], [0]):
+    for number in (3, 0, 0):
         with pytest.raises(BrokenError):
-            loop.train(made(picture=failing(draw, calls)), Workdir(tmp_path), log=quiet)
+            loop.train(made(picture=picture_failing_at(number)), Workdir(tmp_path), log=quiet)
     state = loop.train(made(), Workdir(tmp_path), log=quiet)
     chex.assert_trees_all_equal(arrays_of(state), uninterrupted[1])
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
@@ -196,6 +202,60 @@ def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path,
         shutil.rmtree(path)
     loop.train(made(), Workdir(tmp_path), log=quiet)
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+
+
+def full_disk(monkeypatch, from_record):
+    """From this record on, `metrics.jsonl` finds the disk full."""
+    append, records = Appended.append, iter(range(1000))
+
+    def fails(self, record):
+        if str(self._path).endswith("metrics.jsonl") and next(records) >= from_record:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(self, record)
+
+    monkeypatch.setattr(Appended, "append", fails)
+
+
+def test_a_full_disk_loses_lines_of_the_log_and_no_round(uninterrupted, tmp_path, monkeypatch):
+    """The third line, of round 8, cannot be written; the next launch goes on from where that was noticed."""
+    folder, expected = uninterrupted
+    with monkeypatch.context() as patch:
+        full_disk(patch, 2)
+        with pytest.raises(WriterError) as raised:
+            loop.train(made(checkpoint_every=0), Workdir(tmp_path), log=quiet)
+    found = re.fullmatch(
+        r"Cannot write .*metrics\.jsonl: the disk is full \(No space left on device\)\. Round (\d+) is saved, and "
+        r"lines of the log are lost: make room or mend the directory, and launch again\.",
+        str(raised.value),
+    )
+    assert found, raised.value
+    assert 8 <= int(found[1]) <= 12
+    assert isinstance(raised.value, user_errors())
+    messages = []
+    state = loop.train(made(checkpoint_every=0), Workdir(tmp_path), log=messages.append)
+    assert f"at round {found[1]}" in messages[0]
+    chex.assert_trees_all_equal(arrays_of(state), expected)
+    lines, whole = (lines_of(Workdir(run)) for run in (tmp_path, folder))
+    assert [line for line in lines if line["step"] > 12] == [line for line in whole if line["step"] > 12]
+    assert len({(line["step"], *line) for line in lines}) == len(lines), "no line twice"
+
+
+def test_a_full_disk_that_does_not_take_the_state_either_says_what_is_lost(tmp_path, monkeypatch):
+    full_disk(monkeypatch, 2)
+    save, saved = Checkpoints.save, []
+
+    def fails(self, step, *arguments, **options):
+        if saved:
+            raise CheckpointError(f"Cannot save checkpoint {step}.")
+        saved.append(step)
+        save(self, step, *arguments, **options)
+
+    monkeypatch.setattr(Checkpoints, "save", fails)
+    lost = r"disk is full .* The state of round \d+ could not be saved either and is lost, "
+    with pytest.raises(WriterError, match=f"{lost}the last checkpoint is round 5: make room"):
+        loop.train(made(checkpoint_every=5), Workdir(tmp_path), log=quiet)
+    with pytest.raises(WriterError, match=f"{lost}no checkpoint had been saved: make room"):
+        loop.train(made(checkpoint_every=0), Workdir(tmp_path / "other"), log=quiet)
 
 
 @pytest.mark.full
@@ -283,7 +343,7 @@ KILLED = """
 
 @pytest.mark.parametrize(
     ("call", "function", "changes"),
-    [full(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
+    [full(6, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
 )
 @pytest.mark.full
 def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninterrupted, tmp_path):

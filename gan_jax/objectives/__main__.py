@@ -53,11 +53,7 @@ def formula(doc: str) -> str:
 
 
 def references(doc: str) -> str:
-    """The paragraph under `References:` in a factory's docstring, on one line.
-
-    >>> references("One.\\n\\nReferences:\\n  A paper,\\n  2014.\\n\\n>>> 1 + 1\\n2")
-    'A paper, 2014.'
-    """
+    """The paragraph under `References:` in a factory's docstring, on one line."""
     _, _, text = doc.partition("References:\n")
     return " ".join(text.split("\n\n")[0].split())
 

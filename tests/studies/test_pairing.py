@@ -14,7 +14,7 @@ GAMMA = 0.5
 
 @pytest.mark.full
 def test_the_rows_differ_in_their_loss_and_their_penalties_only():
-    """Of one first round: R2 adds gamma times itself to either loss, and pairing is one softplus in place of two."""
+    """Of one first round: R2 adds gamma times itself to either loss, and pairing is one softplus for two."""
     source, metrics = stacked(8), {}
     host_batches = source.host_batches(0, 2)
     batches = jax.vmap(lambda number: source.get_batch(source.device_data, number))(host_batches)

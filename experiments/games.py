@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.configuration import DEFAULT
 from gan_jax.data.source import Source
 from gan_jax.field import accumulated
 from gan_jax.functional.codes import Code
@@ -32,6 +31,7 @@ from gan_jax.game import (
     Objective,
     Player,
 )
+from gan_jax.image_schedules import ImageSchedules
 from gan_jax.keys import named_key
 from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, from_linen
@@ -41,6 +41,7 @@ from gan_jax.objectives import (
     add_terms,
     autoencoder_critic,
     label_condition,
+    stylegan2,
     unrolled,
     with_transforms,
 )
@@ -48,10 +49,13 @@ from gan_jax.objectives import r1 as r1_term
 from gan_jax.objectives import r2 as r2_term
 from gan_jax.objectives._catalogue import OBJECTIVES, factory
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up
-from gan_jax.schedule import Schedule, fresh_turns, turn
+from gan_jax.optim import lazy_adam
+from gan_jax.schedule import Schedule, fresh_turns, regularization_turn, turn
 from gan_jax.training.experiment import ExperimentError, choose
 from gan_jax.training.step import init_state, make_train_step
 from gan_jax.types import Array, Key, Tree
+
+from .configuration import DEFAULT
 
 FEATURES = 16
 """Dimensions of the feature space in which MMD-GAN and the Cramer GAN compare distributions."""
@@ -59,6 +63,9 @@ CODE_NUMBERS = 2
 """Continuous parts of InfoGAN's code, beside its categories."""
 META_WIDTHS = (28,)
 """Hidden layers of VRAL's meta-discriminators, which see one score at a time."""
+
+USUAL_EMA = 0.999
+"""The decay of moving averages where the configuration has `ema=-1` and nothing else says."""
 
 Struct: TypeAlias = jax.ShapeDtypeStruct
 
@@ -101,6 +108,8 @@ class Recipe:
       play: the paper's schedule and optimiser.
       clip: weights of critics are clipped to [-clip, clip], and RMSProp takes Adam's place; `None` clips nothing.
       phases: of the game.
+      intervals: the rounds from one step to the next of each term that has an optimiser step of its own.
+      weights: the factory's options by default, each a function of an example's shape and of the batch size.
     """
 
     make: Callable[..., Objective]
@@ -116,6 +125,8 @@ class Recipe:
     play: Play = Play()
     clip: float | None = None
     phases: tuple[tuple[Callable[[int], bool], Schedule], ...] = ()
+    intervals: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, Callable[[Sequence[int], int], float]] = dataclasses.field(default_factory=dict)
 
 
 def _plain() -> dict[str, Recipe]:
@@ -174,11 +185,19 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mmd_gan": Recipe(make=factory("mmd_gan"), critic=_features, play=Play(5, 1e-4, 0.5, 0.9)),
     "pix2pix": Recipe(make=factory("pix2pix"), translates=True, options={"l1": "l1"}),
+    "r3gan": Recipe(make=factory("r3gan"), options={"r1": "gamma"}, play=Play(1, None, 0.0, 0.99)),
     "semi_supervised": Recipe(
         make=factory("semi_supervised"),
         classes="labels",
         critic=lambda k: {**_classes(k), "features": True},
         labelled=10,
+    ),
+    "stylegan2": Recipe(
+        make=factory("stylegan2"),
+        options={"r1": "gamma"},
+        play=Play(1, stylegan2.LEARNING_RATE, stylegan2.B1, stylegan2.B2),
+        intervals=stylegan2.INTERVALS,
+        weights={"gamma": stylegan2.gamma_for},
     ),
     "wgan": Recipe(
         make=factory("wgan"), play=Play(N_CRITIC, LEARNING_RATE, 0.0, 0.0), clip=CLIP, phases=warm_up()
@@ -327,6 +346,7 @@ def objective_of(
     r1_default: float = 0.0,
     terms: Sequence[Term] = (),
     transforms: Sequence[InputTransform] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Objective:
     """The configuration's objective with its penalties, unrolled by `config.unroll` turns.
 
@@ -339,6 +359,7 @@ def objective_of(
         critic's gradient.
       terms: further ones.
       transforms: of what critics see.
+      options: further ones of the factory, in place of those that the configuration's fields set.
 
     Raises:
       ExperimentError: if there is no such objective, the experiment or the data do not suit it, or it cannot take
@@ -347,20 +368,24 @@ def objective_of(
     """
     recipe = recipe_of(config)
     _check_options(config, recipe, prior, conditional)
-    options: dict[str, Any] = {
+    shape = data.examples["x"].shape[1:]
+    given: dict[str, Any] = {
+        option: weight(shape, config.batch_size) for option, weight in recipe.weights.items()
+    }
+    given |= {
         option: config[field]
         for field, option in recipe.options.items()
         if config.get(field, DEFAULT) != DEFAULT
     }
     if conditional:
         data.classes("conditional=true")
-        options["condition"] = label_condition
+        given["condition"] = label_condition
     k = count_classes(config, data)
     if recipe.code:
-        options["code"] = code_of(k)
+        given["code"] = code_of(k)
     if recipe.labelled is not None and labelled_per_class(config, data):
-        options |= recipe.labelled_options
-    objective = recipe.make(*([] if recipe.translates else [prior]), **options)
+        given |= recipe.labelled_options
+    objective = recipe.make(*([] if recipe.translates else [prior]), **{**given, **(options or {})})
     objective = add_terms(objective, *_penalties(config, recipe, objective, r1_default), *terms)
     objective = with_transforms(objective, *transforms)
     for critic in objective.with_role(CriticRole):
@@ -566,8 +591,12 @@ def coder(
 # The game
 
 
-def schedule_of(objective: Objective, n_critic: int = 1) -> Schedule:
+def schedule_of(
+    objective: Objective, n_critic: int = 1, intervals: Mapping[str, int] | None = None
+) -> Schedule:
     """A round: `n_critic` times the auxiliary players and then the critics, then the generators, each at once.
+
+    Critics and generators are followed by the steps of their terms that have one, at their `intervals`.
 
     >>> from gan_jax.functional.priors import gaussian
     >>> [t.players for t in schedule_of(factory("vral")(gaussian(2)))]
@@ -575,7 +604,15 @@ def schedule_of(objective: Objective, n_critic: int = 1) -> Schedule:
     """
     groups = [objective.with_role(role) for role in (AuxiliaryRole, CriticRole, GeneratorRole)]
     *judging, making = [(turn(*names),) if names else () for names in groups]
-    return n_critic * (judging[0] + judging[1]) + making
+    steps = {
+        role: tuple(
+            regularization_turn(term.player, term.name, every=(intervals or {}).get(term.name, 1))
+            for term in objective.terms
+            if term.own_step and term.player in objective.with_role(role)
+        )
+        for role in (CriticRole, GeneratorRole)
+    }
+    return n_critic * (judging[0] + judging[1]) + steps[CriticRole] + making + steps[GeneratorRole]
 
 
 def play_of(config: Any, learning_rate: float) -> Play:
@@ -594,7 +631,14 @@ def play_of(config: Any, learning_rate: float) -> Play:
 
 
 def game_of(
-    config: Any, objective: Objective, data: Data, blocks: Blocks, source: Source, *, learning_rate: float
+    config: Any,
+    objective: Objective,
+    data: Data,
+    blocks: Blocks,
+    source: Source,
+    *,
+    learning_rate: float,
+    schedules: ImageSchedules | None = None,
 ) -> Game:
     """The game of an objective with its optimisers, its schedule and its phases.
 
@@ -605,6 +649,7 @@ def game_of(
       blocks: what networks are built with.
       source: of the batches.
       learning_rate: the experiment's, for objectives without one of their own.
+      schedules: of the optimisers and, where `ema` is -1, of the moving averages, by images seen.
 
     Raises:
       ValueError: if networks, objective and options do not go together.
@@ -618,13 +663,13 @@ def game_of(
         players={
             name: Player(
                 network,
-                _optimizer(config, recipe, play, critic=name in objective.with_role(CriticRole)),
-                ema=(config.ema or None) if name in generators else None,
+                _optimizer(config, recipe, play, objective, name, schedules),
+                ema=_average(config, schedules) if name in generators else None,
             )
             for name, network in networks.items()
         },
         objective=objective,
-        schedule=schedule_of(objective, play.n_critic),
+        schedule=schedule_of(objective, play.n_critic, recipe.intervals),
         phases=recipe.phases,
         field=None
         if config.microbatches == 1
@@ -635,13 +680,33 @@ def game_of(
     return game
 
 
-def _optimizer(config: Any, recipe: Recipe, play: Play, *, critic: bool) -> optax.GradientTransformation:
+def _average(config: Any, schedules: ImageSchedules | None) -> float | Callable[[Array], Array] | None:
+    if config.ema != DEFAULT:
+        return config.ema or None
+    return USUAL_EMA if schedules is None else schedules.average()
+
+
+def _optimizer(
+    config: Any,
+    recipe: Recipe,
+    play: Play,
+    objective: Objective,
+    player: str,
+    schedules: ImageSchedules | None,
+) -> optax.GradientTransformation:
     assert play.learning_rate is not None
+    critic = player in objective.with_role(CriticRole)
+    if schedules is not None:
+        return schedules.optimizer(play.n_critic if critic else 1)
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
         clip = recipe.clip if critic else None
         return optimizer(play.learning_rate, clip=clip, differentiable=config.unroll > 0)
-    return optax.adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
+    adam = optax.adam
+    own = [recipe.intervals[term.name] for term in objective.terms if term.own_step and term.player == player]
+    if own:
+        adam = functools.partial(lazy_adam, every=min(own))
+    return adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
 
 
 def _trace(game: Game, source: Source) -> None:

@@ -1,15 +1,18 @@
-r"""Square images: DCGANs and residual networks, conditional on labels where asked.
+r"""Images: DCGANs, residual networks and StyleGAN2, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
     python launch.py --config=experiments/images.py --config.objective=wgan_gp
+    python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
+        --config.augment=bgc --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
         --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
 
 The first command makes TFDS's Fashion-MNIST of its raw files (Debian's package `dataset-fashion-mnist`); where
 there is a network `--prepare` downloads any TFDS data set instead. An image folder (its sub-folders are the
-labels), an `.npz` or any other `--config.data` is trained the same way.
+labels), a `.zip`, parquet files, an `.npz` or any other `--config.data` is trained the same way;
+`python -m gan_jax.data.check PATH` says beforehand what is found there.
 """
 
 from __future__ import annotations
@@ -17,12 +20,30 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
+from gan_jax.data.augment import augmented
+from gan_jax.functional.priors import gaussian
+from gan_jax.game import Objective
+from gan_jax.image_schedules import ImageSchedules
+from gan_jax.network import Network
+from gan_jax.networks import (
+    DCGANCritic,
+    DCGANGenerator,
+    ResNetCritic,
+    ResNetGenerator,
+    StyleGAN2Critic,
+    StyleGAN2Generator,
+    from_linen,
+)
+from gan_jax.networks.resnet import critic_sizes, generator_sizes
+from gan_jax.objectives import adaptive_augmentation
+from gan_jax.pictures.grids import image_grid
+from gan_jax.training.experiment import Experiment, ExperimentError, choose
+
+from .batches import load_images, size_of, source_of
+from .configuration import DEFAULT, check_sizes, image_config, logging_fields, run_fields
+from .games import (
     Blocks,
     Data,
     Struct,
@@ -31,97 +52,111 @@ from experiments.games import (
     game_of,
     objective_of,
 )
-from experiments.image_scores import conditional_fields, extractor_of
-from gan_jax.data.augment import augmented
-from gan_jax.functional.augment import diff_augment
-from gan_jax.functional.priors import gaussian
-from gan_jax.game import Objective
-from gan_jax.network import Network
-from gan_jax.networks import (
-    DCGANCritic,
-    DCGANGenerator,
-    ResNetCritic,
-    ResNetGenerator,
-    from_linen,
+from .image_recipe import (
+    augmentation,
+    compute_type,
+    notes_of,
+    r3gans,
+    resolved,
+    schedules_of,
 )
-from gan_jax.networks.resnet import critic_sizes, generator_sizes
-from gan_jax.objectives import adaptive_augmentation
-from gan_jax.pictures.grids import image_grid
-from gan_jax.training.experiment import Experiment, ExperimentError, choose
-
-PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
+from .image_scores import conditional_fields, extractor_of
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The fields of `image_config`, and those of this experiment.
 
-    `critic_norm` is `none`, `batch`, `spectral`, `layer` and so on, see `networks.Critic`; by default `batch`, and
-    `none` where a term penalises the critic's gradient. `augment` is what DiffAugment does
-    (`color,translation,cutout`), always or with ADA's probability (`adaptive`); `flip` mirrors the data.
-    `labelled` is how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
-    `semi_supervised` and none for `cat_gan`. `categories` is how many classes CatGAN and InfoGAN look for; 0 is as
-    many as the labels have.
+    Networks:
+      network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `stylegan2` (Karras et al., 2020) or
+        `r3gan` (Huang et al., 2024).
+      width, blocks: channels, and residual blocks of each stage of `r3gan`. A width of 0 is one that fits the
+        device: 32, and 768 for `r3gan` on an accelerator.
+      critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`; by default `batch`, and `none`
+        where a term penalises the critic's gradient. `r3gan` has none.
+      attention: the size at which a `resnet` has self-attention.
+      conditional: generator and critic are given the label.
+      precision: `float32`, `bfloat16`, or `auto`: bfloat16 on an accelerator, float32 on a CPU.
+      latent: the size of z.
+    Data and augmentation:
+      size: to which images are resized; 0 keeps theirs.
+      flip: mirrors half of the data.
+      augment: what DiffAugment does (`color,translation,cutout`), or the initials of ADA's categories (`bgcc`).
+      probability: of augmentation. By default 1, and with `objective=r3gan` a schedule that ramps from 0 to .3; a
+        number is where it ends.
+      adaptive: ADA's controller finds the probability, for objectives whose critic is calibrated.
+      labelled: how many labelled examples semi-supervised objectives are given; 0 is ten of each class for
+        `semi_supervised` and none for `cat_gan`.
+      categories: how many classes CatGAN and InfoGAN look for; 0 is as many as the labels have.
+    With `objective=r3gan`:
+      ramp: the images over which gamma, the learning rate, beta2, the moving average and the augmentation follow
+        half a cosine. The paper has 20 million. It does not follow `rounds`, so that a run can be continued.
+      r1: gamma of both penalties at first, a tenth of it after the ramp; by default by the images' size.
+      ema: by default a half-life that ramps up; a number in [0, 1) is a decay for a round, as elsewhere.
     """
     return image_config(
         data="tfds:fashion_mnist",
-        size=0,
         flip=False,
         network="dcgan",
-        width=32,
+        width=0,
+        blocks=2,
         critic_norm="",
         attention=0,
         conditional=False,
-        precision="float32",
+        precision="auto",
         latent=128,
         labelled=0,
         categories=0,
         augment="",
+        probability=DEFAULT,
         adaptive=False,
-        ema=0.999,
+        ramp=512_000,
+        ema=DEFAULT,
     )
 
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
+    config = resolved(config)
     check_sizes(config)
-    arrays = load_square(config)
-    data = data_of(config.data, arrays)
-    objective = image_objective(config, data)
-    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets})
+    images = load_images(config)
+    arrays = images.arrays
+    data, size = data_of(config.data, arrays), arrays["x"].shape[1]
+    schedules = schedules_of(config, size)
+    objective = image_objective(config, data, schedules)
+    networks = choose(
+        "network",
+        config.network,
+        {"dcgan": dcgans, "resnet": resnets, "r3gan": r3gans, "stylegan2": stylegans},
+    )
     blocks = networks(config, data, norm_of_critic(config, objective))
     source = source_of(config, arrays, data, objective)
-    game = game_of(config, objective, data, blocks, source, learning_rate=2e-4)
-    scale = max(1, 56 // arrays["x"].shape[1])
+    game = game_of(config, objective, data, blocks, source, learning_rate=2e-4, schedules=schedules)
+    scale = max(1, 56 // size)
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
         **conditional_fields(config, arrays, data, objective),
+        classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
+        notes=notes_of(config, size, schedules),
     )
 
 
-def image_objective(config: ml_collections.ConfigDict, data: Data) -> Objective:
-    """The objective with the augmentation that is asked for.
-
-    Raises:
-      ExperimentError: if nothing is there to adapt.
-    """
-    if config.adaptive and not config.augment:
-        raise ExperimentError(
-            "adaptive=true adapts how often images are augmented, and augment is empty: set "
-            "--config.augment=color,translation,cutout."
-        )
-    probability = "ada" if config.adaptive else 1.0
+def image_objective(
+    config: ml_collections.ConfigDict, data: Data, schedules: ImageSchedules | None = None
+) -> Objective:
+    """The objective with the augmentation that is asked for, and R3GAN's with the gamma of its schedules."""
     return objective_of(
         config,
         data,
         gaussian(config.latent),
         conditional=config.conditional,
         terms=[adaptive_augmentation()] if config.adaptive else [],
-        transforms=[diff_augment(config.augment, probability)] if config.augment else [],
+        transforms=augmentation(config, schedules),
+        options={} if schedules is None else {"gamma": schedules.weight()},
     )
 
 
@@ -152,7 +187,7 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
     Raises:
       ExperimentError: if neither has.
     """
-    size = data.examples["x"].shape[1]
+    size = min(data.examples["x"].shape[1:3])
     sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
     if config.attention and not any(config.attention in blocks for blocks in sizes.values()):
         raise ExperimentError(
@@ -172,6 +207,37 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
         {"attention": attention["generator"]},
         {"conditioning": "projection"},
     )
+
+
+def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Karras et al. (2020); with labels, a projection critic.
+
+    The critic compares the examples of its batch unless a term forbids that.
+
+    Raises:
+      ExperimentError: if they are to have attention or another norm.
+    """
+    if config.attention or config.critic_norm not in ("", "none"):
+        raise ExperimentError(
+            f"attention={config.attention} and critic_norm={config.critic_norm!r} are for "
+            "--config.network=resnet; StyleGAN2's networks have neither."
+        )
+    shared = {"width": config.width, "dtype": compute_type(config)}
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        classes = data.classes("A conditional critic") if labels else None
+        minibatch = "none" if norm == "none" else "stddev"
+        module = StyleGAN2Critic(minibatch=minibatch, num_classes=classes, **shared, **heads)
+        return from_linen(module, x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct) -> Network:
+        classes = data.classes("A conditional generator") if labels else None
+        module = StyleGAN2Generator(
+            size=x.shape[1:3], channels=x.shape[3], style=config.latent, num_classes=classes, **shared
+        )
+        return from_linen(module, latent, *labels)
+
+    return Blocks(critic, generator, coder(critic, generator, config.latent))
 
 
 def blocks_of(
@@ -196,7 +262,7 @@ def blocks_of(
     """
     shared: dict[str, Any] = {
         "width": config.width,
-        "dtype": choose("precision", config.precision, PRECISIONS),
+        "dtype": compute_type(config),
     }
 
     def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
@@ -208,7 +274,7 @@ def blocks_of(
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = generator_module(
-            size=x.shape[1],
+            size=size_of(x),
             channels=x.shape[3],
             norm=norm,
             num_classes=data.classes("A conditional generator") if labels else None,

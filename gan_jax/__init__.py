@@ -33,6 +33,7 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
+from gan_jax._version import __version__
 from gan_jax.cli.loading import load_model
 from gan_jax.data import Source, from_arrays, from_toy, toy
 from gan_jax.data import load as load_data
@@ -42,6 +43,7 @@ from gan_jax.evaluation.sampling import sample
 from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
+from gan_jax.image_schedules import ImageSchedules, cosine_ramp
 from gan_jax.models.model import Model
 from gan_jax.models.projection import project
 from gan_jax.network import Network
@@ -63,6 +65,7 @@ from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.mmd_gan import mmd_gan
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.objectives.r3gan import r3gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.semi_supervised import semi_supervised
 from gan_jax.objectives.vral import vral
@@ -93,6 +96,7 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "Game",
+    "ImageSchedules",
     "MLPCritic",
     "MLPGenerator",
     "Model",
@@ -103,6 +107,7 @@ __all__ = [
     "Term",
     "TrainState",
     "Turn",
+    "__version__",
     "ac_gan",
     "add_terms",
     "alternating",
@@ -111,6 +116,7 @@ __all__ = [
     "cat_gan",
     "clip_params",
     "compare",
+    "cosine_ramp",
     "cramer",
     "cycle_gan",
     "dragan",
@@ -135,6 +141,7 @@ __all__ = [
     "pix2pix",
     "plot",
     "project",
+    "r3gan",
     "regularization_turn",
     "relativistic",
     "restore",

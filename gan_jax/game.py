@@ -313,8 +313,10 @@ class Player:
     role: Role = dataclasses.field(default=AuxiliaryRole(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.ema is not None and not callable(self.ema) and not 0 <= self.ema < 1:
-            raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema}.")
+        if self.ema is None or callable(self.ema):
+            return
+        if isinstance(self.ema, bool | str) or not 0 <= self.ema < 1:
+            raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -49,7 +49,13 @@ def clip_params(bound: float) -> optax.GradientTransformation:
 
 
 def lazy_adam(
-    learning_rate: float, b1: float = 0.0, b2: float = 0.99, *, every: int, eps: float = 1e-8
+    learning_rate: float,
+    b1: float = 0.0,
+    b2: float = 0.99,
+    *,
+    every: int,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam for a player whose regularisation is a separate step once every `every` rounds.
 
@@ -60,7 +66,7 @@ def lazy_adam(
       learning_rate: the rate of an optimiser without such steps.
       b1, b2: the betas of an optimiser without such steps; the defaults are StyleGAN2's.
       every: the interval of the regularisation in rounds, see `schedule.regularization_turn`.
-      eps: added to the root of the second moment.
+      eps, eps_root: added to the root of the second moment, and to the moment under it.
 
     Raises:
       ValueError: if `every` is below 1.
@@ -71,17 +77,19 @@ def lazy_adam(
     if every < 1:
         raise ValueError(f"A regularisation step is taken every n >= 1 rounds, got every={every}.")
     c = every / (every + 1)
-    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)
+    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps, eps_root=eps_root)
 
 
-def ema_half_life(images: float, batch_size: int, *, ramp: float | None = 0.05) -> Callable[[Array], Array]:
+def ema_half_life(
+    images: float | Callable[[Array], Array], batch_size: int, *, ramp: float | None = 0.05
+) -> Callable[[Array], Array]:
     """The decay of a moving average whose weights halve every so many images, for `Player.ema`.
 
     In round t, after t `batch_size` images, the half-life is min(`images`, `ramp` t `batch_size`), so that a young
     average is not held by the initial weights; the decay is 0.5 ** (batch_size / half-life).
 
     Args:
-      images: the half-life, more than 0.
+      images: the half-life, more than 0; or `round -> half-life`, 0 where the average is to be the parameters.
       batch_size: images a round.
       ramp: the half-life's share of the images seen so far; `None` has no ramp.
 
@@ -96,13 +104,13 @@ def ema_half_life(images: float, batch_size: int, *, ramp: float | None = 0.05) 
     >>> [round(float(decay(jnp.array(t))), 4) for t in (0, 100, 1000)]  # 0, half-lives of 500 and 1,000 images
     [0.0, 0.8706, 0.933]
     """
-    if not images > 0 or batch_size < 1:
+    if batch_size < 1 or not (callable(images) or images > 0):
         raise ValueError(
             f"A half-life is of more than 0 images, got {images} at a batch size of {batch_size}."
         )
 
     def decay(step: Array) -> Array:
-        half_life = jnp.asarray(images, jnp.float32)
+        half_life = jnp.asarray(images(step) if callable(images) else images, jnp.float32)
         if ramp is not None:
             half_life = jnp.minimum(half_life, ramp * batch_size * jnp.asarray(step, jnp.float32))
         return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))

@@ -16,7 +16,7 @@ from experiments.image_scores import asked_for, class_shares, extractor_of
 from gan_jax.data import load
 from gan_jax.data.derive import split_off
 from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
-from gan_jax.evaluation.sampling import generators_of, sample
+from gan_jax.evaluation.sampling import generators_of, sample, sample_shape
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives.wgan import CLIP
 from gan_jax.runs import loop
@@ -520,13 +520,27 @@ def test_labels_that_are_none_are_refused(tmp_path, labels, message):
 def test_data_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "vectors.npz", x=np.zeros((20, 5), np.float32))
     said = refusal("images", data=str(tmp_path / "vectors.npz"))
-    assert "square images [N, H, H, C]" in said
+    assert "images [N, H, W, C]" in said
     assert said.endswith("has examples (5,).")
     x = load("digits")["x"][:20]
     np.savez(tmp_path / "pairs.npz", x=x, condition=x.repeat(2, 1).repeat(2, 2))
     assert "(8, 8) for x and (16, 16) for the condition" in refusal(
         "translation", data=str(tmp_path / "pairs.npz")
     )
+
+
+def test_images_of_any_shape_are_trained_on(tmp_path):
+    """Rectangles with five channels, by their networks; the names of their classes are the experiment's."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (20, 8, 16, 5), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(20) % 2, classes=["boot", "dress"])
+    fields = {"data": str(tmp_path / "a.npz"), "channels": 5, "conditional": True, "objective": "hinge"}
+    for network in ("dcgan", "resnet"):
+        experiment = built("images", **{**fields, "network": network})
+        assert experiment.classes == ("boot", "dress")
+        assert sample_shape(experiment, jax.eval_shape(lambda e=experiment: traced(e))[0]) == (8, 16, 5)
+    assert "set --config.size" in refusal("images", **{**fields, "height": 8})
+    assert "8 x 16 x 5 where 16 x 8 is asked for" in refusal("images", **{**fields, "height": 16, "size": 8})
 
 
 def test_attention_follows_the_blocks_of_its_size_in_whichever_player():
@@ -605,7 +619,7 @@ def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back()
 def test_the_two_domains_of_cycle_gan_are_shuffled_apart_and_pairs_are_not():
     for objective, paired in (("pix2pix", True), ("cycle_gan", False)):
         data = built("translation", objective=objective).source.device_data["all"]
-        edges = translation.load("edges:digits")
+        edges = load("edges:digits")
         training, _ = split_off(edges, 359, seed=0)
         np.testing.assert_array_equal(data["x"], training["x"])
         assert np.array_equal(data["condition"], training["condition"]) == paired

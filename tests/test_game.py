@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_named(changes, message):
         build(**changes)
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5, float("nan"), False, "0.9"])
 def test_the_decay_of_an_average_lies_below_one(decay):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got ema="):
         Player(helpers.generator(), optax.sgd(0.1), ema=decay)

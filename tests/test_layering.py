@@ -22,6 +22,7 @@ ROOMS = [
     "gan_jax.data",
     "gan_jax.networks",
     "gan_jax.objectives",
+    "gan_jax.image_schedules",
     "gan_jax.functional",
     "gan_jax.play",
     "gan_jax.field",
@@ -36,9 +37,14 @@ ROOMS = [
     "gan_jax.keys",
     "gan_jax.types",
     "gan_jax.tables",
+    "gan_jax._version",
 ]
 FILES_IN_ORDER = {
     "gan_jax.cli": [
+        "main",
+        "new_experiment",
+        "sweeping",
+        "sweep_report",
         "command_line",
         "training",
         "evaluating",
@@ -52,6 +58,7 @@ FILES_IN_ORDER = {
         "request",
         "finding",
         "errors",
+        "program",
     ],
     "gan_jax.runs": [
         "notebook",
@@ -169,8 +176,10 @@ def imports(tree: ast.AST, top_level: bool = False) -> set[str]:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # Relative imports are the experiments': the wheel has them in a package of another name.
+            base = f"experiments.{node.module}" if node.level else node.module
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         else:
             found |= imports(node, top_level)
     return found

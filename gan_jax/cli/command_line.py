@@ -1,4 +1,4 @@
-"""What `launch.py` does with its flags: one of the modes, in one process or several."""
+"""What the launcher does with its flags: one of the modes, in one process or several."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+from gan_jax.cli import program
 from gan_jax.cli.building import build, check_seeds
 from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
@@ -79,7 +80,7 @@ def run(mode: str, request: Request) -> None:
         if not isinstance(known, user_errors()):
             tell(traceback.format_exc(), sys.stderr)
             hosts.leave(1)
-        tell(f"launch.py (process {jax.process_index()}): {explain(known)}", sys.stderr)
+        tell(f"{program.name()} (process {jax.process_index()}): {explain(known)}", sys.stderr)
         hosts.leave(2)
 
 

@@ -22,7 +22,6 @@ class Request:
 
     Attributes:
       experiment: the experiment's file.
-      program: how the launcher was called.
       config: its configuration with the command line's overrides.
       overrides: the names that the command line set.
       config_given: whether `--config` named the experiment.
@@ -47,7 +46,6 @@ class Request:
     override: bool
     checkpoint: int | None
     num_samples: int | None
-    program: str = "launch.py"
     checkpoints: str | None = None
     data: str | None = None
     extractor: str | None = None
@@ -80,8 +78,8 @@ EVALUATION = {
     "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
     "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
     "a .npz.",
-    "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, or inception:FILE; the experiment's "
-    "(pixels without a run) by default.",
+    "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, inception:FILE, vgg16:FILE, "
+    "clip:FILE, dinov2:FILE, onnx:FILE or function:MODULE.NAME; the experiment's by default, pixels without a run.",
     "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
     "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import shlex
 
-from gan_jax.cli import finding
+from gan_jax.cli import finding, program
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
@@ -32,7 +32,7 @@ def train(request: Request) -> None:
     experiment = build_seeds(request, config)
     path = pathlib.Path(request.experiment)
     workdir = Workdir(request.workdir or new_workdir(path.stem))
-    command = ["python", request.program]
+    command = program.command()
     if not finding.is_installed(path):  # a work directory does not bring code
         command.append(f"--config={finding.name_of(path)}")
     loop.train(

@@ -20,24 +20,15 @@ import numpy as np
 from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
 from gan_jax.data.arrays import encode
+from gan_jax.data.conversion import Conversion, is_color, quiet
+from gan_jax.data.encoded import MAX_BYTES, existing_folder, find_files, is_hidden, listing, printable
 from gan_jax.data.errors import DAMAGED, DataError
-from gan_jax.data.images import (
-    Conversion,
-    converted,
-    existing_folder,
-    find_files,
-    is_color,
-    listing,
-    printable,
-    quiet,
-)
+from gan_jax.data.images import converted
 from gan_jax.data.value_range import check_layout, recognise_bounds
 
 NAMES = ("arr_0", "x", "samples", "images")
 """The names under which `.npz` files of others and of ours hold images, in the order of preference."""
 DAMAGED_FILES = ("refuse", "skip")
-_MOST_BYTES = 2**28
-"""The largest encoded image in an archive."""
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
 
@@ -147,8 +138,8 @@ def _archive(path: pathlib.Path, size: int | None, channels: int | None, damaged
     note = f"{others} files that are no images were left out" if others else ""
 
     def read(name: str) -> io.BytesIO:
-        if opened.getinfo(name).file_size > _MOST_BYTES:
-            raise DataError(f"more than {_MOST_BYTES} bytes")
+        if opened.getinfo(name).file_size > MAX_BYTES:
+            raise DataError(f"more than {MAX_BYTES} bytes")
         try:
             return io.BytesIO(opened.read(name))
         except DAMAGED as error:
@@ -166,10 +157,7 @@ def _extensions() -> frozenset[str]:
 
 
 def _is_image(name: str) -> bool:
-    path = pathlib.PurePosixPath(name)
-    return path.suffix.lower() in _extensions() and not any(
-        part.startswith((".", "__")) for part in path.parts
-    )
+    return pathlib.PurePosixPath(name).suffix.lower() in _extensions() and not is_hidden(name)
 
 
 class _Files(NamedTuple):

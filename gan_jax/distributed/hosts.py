@@ -351,8 +351,9 @@ class _Beats(threading.Thread):
             if lost:
                 seconds = round(_BEAT_SECONDS * _MISSED_BEATS)
                 print(
-                    f"launch.py: {_named(lost)} gave no sign of life for {seconds} s, and the run cannot go on "
-                    "without it. Launch again on all hosts: it goes on from the last checkpoint.",
+                    f"{os.path.basename(sys.argv[0])}: {_named(lost)} gave no sign of life for {seconds} s, and "
+                    "the run cannot go on without it. Launch again on all hosts: it goes on from the last "
+                    "checkpoint.",
                     file=sys.stderr,
                 )
                 leave(1)

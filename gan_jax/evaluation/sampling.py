@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
+from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.state import TrainState
@@ -108,10 +109,11 @@ def sample(
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is below 1, or `player` does not name a generator of the game.
+      ValueError: if `n` is no whole number of 1 or more, `player` does not name a generator of the game, or the
+        call is traced.
     """
-    if n < 1:
-        raise ValueError(f"The number of samples must be at least 1, got {n}.")
+    check_on_host("sample", "call it outside, or the generator's network.apply there", state, key)
+    check_count("sample", "n", n)
     names = generators_of(game, player)
     if len(names) > 1:
         raise ValueError(f"The game has several generators: pass player={' or '.join(map(repr, names))}.")

@@ -34,8 +34,7 @@ def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Ex
     """The feature extractor that a command line names.
 
     Args:
-      name: `pixels`; `coordinates`, for points; `classifier:DATA`, the small classifier of a labelled data set;
-        `inception:FILE`, the standard FID network with its weights in a file; or empty for pixels or coordinates.
+      name: as in `gan_jax.metrics.named`, or empty for pixels or coordinates.
       shape: the shape of a sample.
       protocol: how Inception's input is made, one of `metrics.PROTOCOLS`; empty for `pytorch`.
 
@@ -45,38 +44,25 @@ def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Ex
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
-    from gan_jax import metrics
+    from gan_jax.metrics import named
 
-    kind, _, argument = name.partition(":")
-    default = "pixels" if is_image(shape) else "coordinates"
-    makers: dict[str, Callable[[], Extractor]] = {
-        "pixels": metrics.pixels,
-        "coordinates": lambda: metrics.from_callable("coordinates", lambda x: x.reshape(x.shape[0], -1)),
-        "classifier": lambda: metrics.classifier_for(argument),
-        "inception": lambda: metrics.inception_extractor(argument, protocol=protocol or "pytorch"),
-    }
-    make = choose("extractor", kind or default, makers)
-    if bool(argument) != (kind in ("classifier", "inception")):
-        raise ExperimentError(
-            f"The extractor {name!r} is not understood: expected pixels, coordinates, classifier:DATA (digits, "
-            "mnist5k, ...) or inception:FILE."
-        )
-    if not is_image(shape) and kind not in ("", "coordinates"):
+    if not is_image(shape) and name not in ("", "coordinates"):
         raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
-    if protocol and kind != "inception":
+    chosen = name or ("pixels" if is_image(shape) else "coordinates")
+    if protocol and not chosen.startswith("inception:"):
         raise ExperimentError(
             f"The protocol {protocol!r} says how Inception's input is made, but the extractor is "
-            f"{kind or default!r}: give --extractor=inception:FILE, or no protocol."
+            f"{chosen!r}: give --extractor=inception:FILE, or no protocol."
         )
     try:
-        return make()
+        return named.extractor_named(chosen, **({"protocol": protocol} if protocol else {}))
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tells whether a sample of this shape is an image `[H, W, C]` with one or three channels."""
-    return len(shape) == 3 and shape[2] in (1, 3)
+    """Tells whether a sample of this shape is an image `[H, W, C]` with one to four channels."""
+    return len(shape) == 3 and shape[2] in (1, 2, 3, 4)
 
 
 def reference(
@@ -110,8 +96,7 @@ def reference(
         real = source_examples(source, most, host_batch_iterator, entry)
         description = "the run's own data"
     else:
-        square = is_image(shape) and shape[0] == shape[1]
-        made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
+        made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:

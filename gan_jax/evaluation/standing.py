@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.evaluation.sampling import generator_variables, generators_of
+from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.state import TrainState, with_player
@@ -69,8 +70,8 @@ def standing_statistics(
       The state with other running statistics, from which `sample` samples; a generator without them is as it was.
 
     Raises:
-      ValueError: if a number is below 1, or a network's running statistics are not averages of its batches'
-        statistics, `m old + (1 - m) new`.
+      ValueError: if a number is no whole number of 1 or more, the call is traced, or a network's running statistics
+        are not averages of its batches' statistics, `m old + (1 - m) new`.
 
     References:
       Brock et al., Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2019, section 4.1 and
@@ -90,10 +91,9 @@ def standing_statistics(
       >>> mean.shape
       (8,)
     """
-    if batches < 1 or batch_size < 1:
-        raise ValueError(
-            f"Statistics need batches and a batch_size of 1 or more, got {batches} and {batch_size}."
-        )
+    check_on_host("standing_statistics", "call it outside", state, key)
+    check_count("standing_statistics", "batches", batches)
+    check_count("standing_statistics", "batch_size", batch_size)
     for player in generators_of(game):
         inputs = functools.partial(
             _inputs, game, player, named_key(key, "standing"), batches, batch_size, condition_batch

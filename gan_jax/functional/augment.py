@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import over_batch
+from gan_jax.functional.options import check_number
 from gan_jax.game import InputTransform
 from gan_jax.types import Array, Key, Tree
 
@@ -148,6 +150,31 @@ def _span(u: Array, size: int, ratio: float) -> Array:
     return (place >= 0) & (place < length)
 
 
+Chance: TypeAlias = float | str | Callable[[Array], Array]
+"""A probability: a number, the name of the objective state that holds it, or `round -> probability`."""
+
+
+def check_chance(function: str, probability: Chance) -> None:
+    """Checks that a probability that is a number lies in [0, 1].
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not isinstance(probability, str):
+        check_number(function, "probability", probability, least=0, most=1)
+
+
+def chance_at(probability: Chance, step: Array, objective_state: Mapping[str, Tree]) -> float | Array:
+    """The probability in round `step`.
+
+    >>> float(chance_at("ada", jnp.array(0), {"ada": {"probability": jnp.array(0.25)}}))
+    0.25
+    """
+    if callable(probability):
+        return probability(step)
+    return objective_state[probability]["probability"] if isinstance(probability, str) else probability
+
+
 POLICIES: dict[str, tuple[Augment, ...]] = {
     "color": (brightness(), saturation(), contrast()),
     "translation": (translation(),),
@@ -158,7 +185,7 @@ POLICIES: dict[str, tuple[Augment, ...]] = {
 
 
 def diff_augment(
-    policy: str | Sequence[str] = ("color", "translation", "cutout"), probability: float | str = 1.0
+    policy: str | Sequence[str] = ("color", "translation", "cutout"), probability: Chance = 1.0
 ) -> InputTransform:
     """DiffAugment: augments the critic's real and fake inputs, with gradients through the augmentation.
 
@@ -168,8 +195,8 @@ def diff_augment(
     Args:
       policy: some of `color` (brightness, saturation, contrast), `translation`, `cutout` and `flip`, in the order
         in which they are applied: a sequence of names, or one string with commas.
-      probability: the probability of applying each augmentation to an image, in [0, 1]; or the name under which the
-        critic's objective state holds it (adaptive augmentation, see `adapt_probability`).
+      probability: the probability of applying each augmentation to an image, in [0, 1]; `round -> probability`; or
+        the name under which the critic's objective state holds it, that of `adaptive_augmentation`.
 
     Raises:
       ValueError: if a policy is unknown, or the probability is outside [0, 1].
@@ -187,13 +214,12 @@ def diff_augment(
     names = [name.strip() for name in policy.split(",")] if isinstance(policy, str) else list(policy)
     if unknown := [name for name in names if name not in POLICIES]:
         raise ValueError(f"diff_augment knows the policies {sorted(POLICIES)}, got {unknown}.")
-    if not isinstance(probability, str) and not 0 <= probability <= 1:
-        raise ValueError(f"A probability must lie in [0, 1], got {probability}.")
+    check_chance("diff_augment", probability)
 
     def apply(
         inputs: tuple[Array, ...], key: Key, step: Array, objective_state: Mapping[str, Tree]
     ) -> tuple[Array, ...]:
-        chance = objective_state[probability] if isinstance(probability, str) else probability
+        chance = chance_at(probability, step, objective_state)
         moves = [leaf.ndim == 4 and leaf.shape[:3] == inputs[0].shape[:3] for leaf in inputs]
         changes = [(name, sometimes(augment, chance)) for name in names for augment in POLICIES[name]]
 
@@ -218,16 +244,22 @@ def diff_augment(
 
 
 def adapt_probability(
-    probability: Array, real_scores: Array, *, target: float = 0.6, images: float = 500_000.0
+    probability: Array,
+    overfitting: Array,
+    count: Array | float,
+    *,
+    target: float = 0.6,
+    images: float = 500_000.0,
 ) -> Array:
     """ADA's controller: one step of the probability of augmentation towards an overfitting of `target`.
 
-    Overfitting is measured by r_t = E sign(D(x)) over real scores `[B]`: 0 for a critic that guesses, 1 for one
-    that recognises every real image. The probability moves by B / `images` up or down, and stays in [0, 1].
+    The probability moves by `count` / `images` up or down, and stays in [0, 1].
 
     Args:
       probability: the current probability.
-      real_scores: the critic's logits on (augmented) real images, `[B]`.
+      overfitting: r_t = E sign(D(x)) over the scores of real images: 0 for a critic that guesses, 1 for one that
+        recognises every real image.
+      count: the number of images since the last step.
       target: the desired r_t.
       images: the number of images after which the probability can have risen from 0 to 1.
 
@@ -235,11 +267,10 @@ def adapt_probability(
       The next probability, a scalar in [0, 1].
 
     References:
-      Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3, equation (1).
+      Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3, equation (1)
+      (arXiv:2006.06676).
 
-    >>> float(adapt_probability(jnp.array(0.5), jnp.full(100, 3.0), images=1000.0))
+    >>> float(adapt_probability(jnp.array(0.5), jnp.array(1.0), 100, images=1000.0))
     0.6...
     """
-    overfitting = jnp.mean(jnp.sign(jax.lax.stop_gradient(real_scores)))
-    step = jnp.sign(overfitting - target) * real_scores.shape[0] / images
-    return jnp.clip(probability + step, 0.0, 1.0)
+    return jnp.clip(probability + jnp.sign(overfitting - target) * count / images, 0.0, 1.0)

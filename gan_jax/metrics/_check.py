@@ -41,11 +41,25 @@ def as_samples(
     flat = as_floats(given.reshape(len(given), -1), name, dtype)
     if flat.shape[1] == 0:
         raise ValueError(f"{name}: samples have no dimension (shape {given.shape}).")
+    _check_magnitude(flat, name)
     return flat
 
 
+def _check_magnitude(samples: Matrix, name: str) -> None:
+    """Raises a ValueError where squares and cubes of the numbers would be infinite, or zero, in float64."""
+    largest = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+    if largest and not 1 / _LARGEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"{name}: numbers of magnitude up to {largest:.2g}, whose powers float64 cannot represent: divide both "
+            "sets by a common scale first."
+        )
+
+
+_LARGEST = 1e50
+
+
 def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.ndarray:
-    """Converts numbers to finite float32 or float64; floats may be rounded, but integers are kept exactly.
+    """Converts numbers to finite float32 or float64; integers are kept exactly, floats rounded within their spread.
 
     Args:
       given: integers, booleans or floats of any width.
@@ -53,7 +67,8 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
       dtype: see `as_samples`.
 
     Raises:
-      ValueError: if entries are not finite, integers are not exact in the dtype, or floats are beyond its range.
+      ValueError: if entries are not finite, integers are not exact in the dtype, or floats are beyond its range or
+        differ by less than it represents.
     """
     if dtype is None:
         exact = given.dtype.name == "bfloat16" or np.can_cast(given.dtype, np.float32)
@@ -65,7 +80,22 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
         _check_holds(np.dtype(dtype), given, name)
     floats: np.ndarray = given.astype(dtype, copy=False)
     check_finite(floats, name)
+    if given.dtype.kind == "f" and given.dtype.itemsize > floats.dtype.itemsize:
+        _check_rounding(given, floats, name)
     return floats
+
+
+def _check_rounding(given: np.ndarray, floats: np.ndarray, name: str) -> None:
+    """Raises a ValueError where rounding changes the differences between samples."""
+    if not len(given):
+        return
+    error = np.abs(given - floats).max(axis=0)
+    spread = given.max(axis=0) - given.min(axis=0)
+    if np.any((error > 1e-3 * spread) & (spread > 0)):
+        raise ValueError(
+            f"{name}: {given.dtype} numbers that differ by less than {floats.dtype} represents: subtract a common "
+            "offset first."
+        )
 
 
 def _check_holds(dtype: np.dtype[Any], given: np.ndarray, name: str) -> None:

@@ -44,7 +44,8 @@ def frechet_extrapolated(
     """The Frechet distance extrapolated to infinitely many samples (Chong and Forsyth, 2020).
 
     Distances of random subsets lie on a line in 1 / N, whose intercept is unbiased to first order. If both sides
-    are features, both are subsampled in proportion; `Moments` of the real side are fixed, and keep their bias.
+    are features, both are subsampled in proportion; `Moments` of the real side are fixed, and keep their bias. Time
+    is that of `frechet_distance` for each point, memory that of one.
 
     Args:
       real: features `[N, D]`, or fixed `Moments`.

@@ -23,6 +23,7 @@ from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
+_EXTRACTED = ("features", "logits", "spatial")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +33,8 @@ class Extractor:
     Attributes:
       name: its name in fingerprints.
       apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, with `"logits": [B, K]` for a
-        classifier. Each example is processed independently, without batch statistics.
+        classifier and `"spatial": [B, S]` for one with features of places; other results are not extracted. Each
+        example is processed independently, without batch statistics.
       params: its weights; `()` if it has none.
       resize: a description of how `apply` resizes images.
       protocol: the name of the published protocol that `resize` follows, see `PROTOCOLS`; empty if there is none.
@@ -152,6 +154,7 @@ class Features(NamedTuple):
       extractor: the extractor that made them.
       data: `set_digest` of the images.
       computation: the device and the precision; empty if nothing was computed.
+      spatial: `[N, S]`, features of places in the image, for sFID; or `None`.
     """
 
     features: np.ndarray
@@ -160,6 +163,7 @@ class Features(NamedTuple):
     extractor: Extractor
     data: str = ""
     computation: Computation = Computation()
+    spatial: np.ndarray | None = None
 
 
 def set_digest(samples: np.ndarray) -> str:
@@ -192,9 +196,9 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
       ValueError: if the shape, the dtype or the range is another, or entries are not finite.
     """
     given = np.asarray(images)
-    if given.ndim != 4 or given.shape[3] not in (1, 3) or not len(given):
+    if given.ndim != 4 or given.shape[3] not in (1, 2, 3, 4) or not len(given):
         raise ValueError(
-            f"{name}: expected images [N, H, W, C], C = 1 or 3, N > 0; got shape {given.shape}"
+            f"{name}: expected images [N, H, W, C], C = 1 to 4, N > 0; got shape {given.shape}"
             f"{_layout(given.shape)}."
         )
     if given.dtype == np.bool_:
@@ -264,9 +268,12 @@ def extract(
     batches = (given[start : start + size] for start in range(0, len(given), size))
     outputs = list(extract_batches(extractor, batches, size, mesh=mesh, name=name))
     features = np.concatenate([made["features"] for made in outputs])
-    logits = np.concatenate([made["logits"] for made in outputs]) if "logits" in outputs[0] else None
+    logits, spatial = (
+        np.concatenate([made[kind] for made in outputs]) if kind in outputs[0] else None
+        for kind in ("logits", "spatial")
+    )
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
-    return Features(features, logits, value_range, extractor, set_digest(given), computation(mesh))
+    return Features(features, logits, value_range, extractor, set_digest(given), computation(mesh), spatial)
 
 
 def extract_batches(
@@ -277,7 +284,7 @@ def extract_batches(
     mesh: Mesh | None = None,
     name: str = "images",
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the `features` `[B, D]` and, of a classifier, the `logits` `[B, K]` of each batch.
+    """Yields each batch's `features` `[B, D]` and, where there are any, `logits` `[B, K]` and `spatial` `[B, S]`.
 
     Args:
       extractor: the extractor.
@@ -294,7 +301,7 @@ def extract_batches(
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
         outputs = run(params, jax.device_put(filled, place))
         made = {}
-        for kind in ("features", "logits"):
+        for kind in _EXTRACTED:
             if kind in outputs:
                 rows = np.asarray(outputs[kind])[: len(batch)]
                 made[kind] = as_floats(rows, f"{kind} of {name} by {extractor.name!r}")
@@ -308,7 +315,11 @@ def extract_batches(
 def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
         with jax.default_matmul_precision(PRECISION):
-            return extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+            made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+        # What is not extracted is left out here, so that the compiler drops it. Scores of the Inception network are
+        # of its logits without the bias, as in torch-fidelity and ADM.
+        made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
+        return {kind: made[kind] for kind in _EXTRACTED if kind in made}
 
     return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 

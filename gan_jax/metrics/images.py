@@ -53,6 +53,9 @@ def image_scores(
 ) -> Scores:
     """Frechet and kernel distance, classifier score, precision, recall, density, coverage, sliced Wasserstein.
 
+    Both sets and their features are in memory; `gan_jax.compare` streams them. Time and memory are those of the
+    metrics, of which precision and recall grow with the square of the number of images: O((N + M)^2 D).
+
     Args:
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
       fake: images `[M, H, W, C]`, uint8 or floats independently of the real ones; or `Features`.

@@ -2,13 +2,9 @@
 
 The standard FID network differs from torchvision's: its average pools exclude the padding, its last block uses a
 maximum pool, and it has 1,008 classes. The weights are those of the original TensorFlow graph of 2015 as ported to
-PyTorch (`pt_inception-2015-12-05-6726825d.pth` of the pytorch-fid project), converted once where torch is
-installed:
-
-    weights = torch.load("pt_inception-2015-12-05-6726825d.pth", weights_only=True)
-    numpy.savez("inception.npz", **{name: array.numpy() for name, array in weights.items()})
-
-A `.safetensors` file with the same names is read as well.
+PyTorch: `pt_inception-2015-12-05-6726825d.pth` of pytorch-fid, which torch-fidelity publishes byte for byte as
+`weights-inception-2015-12-05-6726825d.pth`. The file is read as it is, without PyTorch; a `.npz` or `.safetensors`
+file of the same arrays too.
 """
 
 from __future__ import annotations
@@ -27,6 +23,7 @@ from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.resize import protocol_named
 from gan_jax.types import Array, Tree
 
+SPATIAL_CHANNELS = 7
 _BATCH_NORM_EPSILON = 1e-3
 
 
@@ -144,7 +141,13 @@ class BlockE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """`[B, H, W, 3]` in [-1, 1], sides of 75 or more, to 2,048 features and 1,008 logits; torchvision's names."""
+    """`[B, H, W, 3]` in [-1, 1], sides of 75 or more; torchvision's names.
+
+    Returns:
+      `features`, the last pool, `[B, 2048]`; `logits`, `[B, 1008]`, and `unbiased_logits`, the same without the
+      last layer's bias, as in published Inception scores; `spatial`, the first 7 channels of the 1 x 1 branch of
+      TensorFlow's `mixed_6`, `[B, h w 7]`, 2,023 of an image of 299 pixels (Nash et al., 2021).
+    """
 
     @nn.compact
     def __call__(self, x: Array) -> dict[str, Array]:
@@ -158,18 +161,24 @@ class InceptionV3(nn.Module):
         x = BlockB(name="Mixed_6a")(x)
         for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
             x = BlockC(width, name=name)(x)
+            if name == "Mixed_6d":
+                # The block's first 192 channels are its 1 x 1 branch.
+                spatial = x[..., :SPATIAL_CHANNELS].reshape(x.shape[0], -1)
         x = BlockD(name="Mixed_7a")(x)
         x = BlockE(max_pooled=False, name="Mixed_7b")(x)
         x = BlockE(max_pooled=True, name="Mixed_7c")(x)
         features = x.mean(axis=(1, 2))
-        return {"features": features, "logits": nn.Dense(1008, name="fc")(features)}
+        last = nn.Dense(1008, name="fc")
+        logits = last(features)
+        unbiased = features @ last.variables["params"]["kernel"]
+        return {"features": features, "logits": logits, "unbiased_logits": unbiased, "spatial": spatial}
 
 
 def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") -> Extractor:
     """The standard FID extractor with the weights in a file.
 
     Args:
-      path: a `.npz` or `.safetensors` file with the arrays of the PyTorch port, by its names.
+      path: the `.pth` file of pytorch-fid or torch-fidelity, or a `.npz` or `.safetensors` file of its arrays.
       protocol: how images are resized and scaled, a name of `PROTOCOLS`: `pytorch` (pytorch-fid), `tf` (NVIDIA,
         torch-fidelity, ADM) or `clean` (clean-fid). Their scores are not comparable; the fingerprint records it.
 

@@ -24,8 +24,11 @@ from gan_jax.networks.linen import from_linen
 from gan_jax.networks.mlp import MLPCritic, MLPGenerator
 from gan_jax.networks.nnx import from_nnx
 from gan_jax.networks.patchgan import PatchCritic
+from gan_jax.networks.r3gan import R3GANBlock, R3GANCritic, R3GANGenerator
+from gan_jax.networks.resampling import fir_downsample, fir_resample, fir_upsample
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
+from gan_jax.networks.stylegan2 import StyleGAN2Critic, StyleGAN2Generator, modulated_conv
 from gan_jax.networks.unet import UNet
 
 __all__ = [
@@ -48,6 +51,9 @@ __all__ = [
     "Normalize",
     "NormalizedWeight",
     "PatchCritic",
+    "R3GANBlock",
+    "R3GANCritic",
+    "R3GANGenerator",
     "ResNetCritic",
     "ResNetGenerator",
     "ScoreHead",
@@ -55,15 +61,21 @@ __all__ = [
     "SemiSupervisedCritic",
     "SemiSupervisedGenerator",
     "SpectralWeight",
+    "StyleGAN2Critic",
+    "StyleGAN2Generator",
     "UNet",
     "UpsampleConv",
     "conv",
     "conv_transpose",
     "describe_network",
+    "fir_downsample",
+    "fir_resample",
+    "fir_upsample",
     "forward_mode",
     "from_linen",
     "from_nnx",
     "initializer",
     "maxout",
+    "modulated_conv",
     "parameter_rows",
 ]

@@ -45,7 +45,8 @@ class _Convolution(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """`[B, H, W, I]` to `[B, H', W', features]`."""
-        shape = (*pair(self.kernel_size, "kernel_size"), inputs.shape[-1], self.features)
+        size = pair(self.kernel_size, "kernel_size")
+        shape = (*size, self._inputs_of_each_output(inputs.shape[-1]), self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = (
             self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
@@ -56,12 +57,20 @@ class _Convolution(nn.Module):
         out = self._convolve(inputs, kernel)
         return out if bias is None else out + over_channels(bias, out.shape)
 
+    @nn.nowrap
+    def _inputs_of_each_output(self, channels: int) -> int:
+        return channels
+
     def _convolve(self, x: Array, w: Array) -> Array:
         raise NotImplementedError
 
 
 class Conv(_Convolution):
     """A strided convolution; parameters and outputs are `flax.linen.Conv`'s.
+
+    Attributes:
+      groups: runs of neighbouring channels that are convolved independently, `feature_group_count` in Flax; a
+        divisor of the channels in and out. With as many as channels in, the convolution is depthwise.
 
     >>> import jax
     >>> layer, x = Conv(8, (3, 3), strides=2), jnp.ones((1, 7, 7, 3))
@@ -70,8 +79,20 @@ class Conv(_Convolution):
     ((1, 4, 4, 8), (3, 3, 3, 8))
     """
 
+    groups: int = 1
+
+    @nn.nowrap
+    def _inputs_of_each_output(self, channels: int) -> int:
+        if self.groups < 1 or channels % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"Conv(groups={self.groups}): groups must divide the channels in, {channels}, and out, "
+                f"{self.features}."
+            )
+        return channels // self.groups
+
     def _convolve(self, x: Array, w: Array) -> Array:
-        return conv(x, w, strides=pair(self.strides, "strides"), padding=self.padding)
+        strides = pair(self.strides, "strides")
+        return conv(x, w, strides=strides, padding=self.padding, groups=self.groups)
 
 
 class ConvTranspose(_Convolution):

@@ -19,10 +19,13 @@ the zeros between the pixels of a dilated image: one product gives the contribut
 the taps' positions. If these contributions are too large for the caches, each phase of the strides is a plain
 convolution with the taps that reach it.
 
-Arrays are `x [B, H, W, I]`, `w [h, w, I, O]`, `g [B, H', W', O]`; B may be symbolic, as in `jax.export`. Groups and
-kernel dilation are not supported: use `flax.linen.Conv` for those. A mesh must have automatic axes
-(`AxisType.Auto`), or be used through `shard_map`. The three operations have no forward mode; inside
-`with forward_mode():` they are the native ones, which have it.
+Arrays are `x [B, H, W, I]`, `w [h, w, I / groups, O]`, `g [B, H', W', O]`; B may be symbolic, as in `jax.export`.
+With groups, each of `groups` runs of neighbouring output channels reads the run of input channels in the same
+place; with as many groups as channels the convolution is depthwise. XLA's own are slow on a CPU, the kernel's
+gradient a hundred times: there each group is a convolution as above, and a depthwise one is a sum over taps.
+Kernel dilation is not supported: use `flax.linen.Conv` for that. A mesh must have automatic axes
+(`AxisType.Auto`), or be used through `shard_map`. The three operations have no forward mode; inside `with
+forward_mode():` they are the native ones, which have it.
 """
 
 from __future__ import annotations
@@ -43,11 +46,14 @@ Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = str | Sequence[Pair]
 Taps: TypeAlias = list[tuple[int, Pair]]
 """Taps along an axis, each with the padding that aligns its contributions."""
+Operation: TypeAlias = Callable[[Array, Array], Array]
 _PLAIN = ("NHWC", "HWIO", "NHWC")
 COLUMNS_LIMIT = 2**24
 """The largest size in bytes of the contributions of all taps; beyond it they do not fit into caches."""
 FEW_CHANNELS = 4
 """Up to this number of channels the limit does not apply, since plain convolutions with few channels are slow."""
+UNROLLED_GROUPS = 16
+"""Up to this number of groups a grouped convolution is written out on a CPU; more are computed in a loop."""
 TYPICAL_BATCH = 64
 """The batch by which the form of an operation is chosen where its own is symbolic, as in `jax.export`."""
 
@@ -69,25 +75,33 @@ def forward_mode() -> Any:
     return _native_everywhere(True)
 
 
-def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
+def forward_mode_is_on() -> bool:
+    """Tells whether this is called inside `forward_mode`."""
+    return bool(_native_everywhere.value)
+
+
+def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAME", groups: int = 1) -> Array:
     """The strided convolution (cross-correlation) of `flax.linen.Conv`.
 
     Args:
       x: `[B, H, W, I]`.
-      w: `[h, w, I, O]`, of x's dtype.
+      w: `[h, w, I / groups, O]`, of x's dtype.
       strides: the strides of the window.
       padding: `"SAME"`, `"VALID"` or `((top, bottom), (left, right))`.
+      groups: a divisor of I and O; I for a depthwise convolution.
 
     Returns:
       `[B, H', W', O]`.
 
     Raises:
-      ValueError: if the shapes do not match.
+      ValueError: if the shapes do not match, or the groups do not divide the channels.
 
     >>> conv(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), strides=2, padding="VALID").shape
     (1, 2, 2, 2)
+    >>> conv(jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 6)), groups=2).shape
+    (1, 5, 5, 6)
     """
-    _check_operands(x, w)
+    _check_operands(x, w, groups)
     strides = _positive(pair(strides, "strides"))
     padding = _explicit_padding(x.shape[1:3], w.shape[:2], strides, padding)
     if min(_conv_size(x.shape[1:3], w.shape[:2], strides, padding)) < 1:
@@ -96,8 +110,8 @@ def conv(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAM
             "use a smaller kernel or padding='SAME'."
         )
     if _native_everywhere.value:
-        return _plain_conv(x, w, strides, padding)
-    return _conv(*_varying_alike(x, w), strides, padding)
+        return _plain_conv(x, w, strides, padding, groups)
+    return _conv(*_varying_alike(x, w), strides, padding, groups)
 
 
 def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padding = "SAME") -> Array:
@@ -132,48 +146,59 @@ def conv_transpose(x: Array, w: Array, *, strides: int | Pair = 1, padding: Padd
         for n, s, k, (low, high) in zip(x.shape[1:3], strides, w.shape, outer, strict=False)
     )
     forward = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    return _input_grad(*_varying_alike(x, forward), strides, inner, size)
+    return _input_grad(*_varying_alike(x, forward), strides, inner, size, 1)
 
 
-def input_grad(g: Array, w: Array, *, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
+def input_grad(
+    g: Array, w: Array, *, strides: Pair, padding: tuple[Pair, Pair], size: Pair, groups: int = 1
+) -> Array:
     """The gradient of `sum(g * conv(x, w))` by x, where x is `[B, *size, I]` and padding is explicit."""
-    return _input_grad(*_varying_alike(g, w), strides, padding, size)
+    return _input_grad(*_varying_alike(g, w), strides, padding, size, groups)
 
 
-def kernel_grad(x: Array, g: Array, *, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair) -> Array:
-    """The gradient of `sum(g * conv(x, w))` by w, where w is `[*kernel, I, O]` and padding is explicit."""
-    return _kernel_grad(*_varying_alike(x, g), strides, padding, kernel)
+def kernel_grad(
+    x: Array, g: Array, *, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair, groups: int = 1
+) -> Array:
+    """The gradient of `sum(g * conv(x, w))` by w, where w is `[*kernel, I / groups, O]` and padding is explicit."""
+    return _kernel_grad(*_varying_alike(x, g), strides, padding, kernel, groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], groups: int) -> Array:
     plain = functools.partial(_plain_conv, strides=strides, padding=padding)
     size = _conv_size(x.shape[1:3], w.shape[:2], strides, padding)
-    if not _is_small(x.shape[0], size, w.shape[:2]):
+    small = _is_small(x.shape[0], size, w.shape[:2])
+    if not small and groups == 1:
         return plain(x, w)
 
     def product(x: Array, w: Array) -> Array:
         return jnp.einsum("bhwkli,klio->bhwo", _patches(x, w.shape[:2], strides, padding), w)
 
-    return lax.platform_dependent(x, w, cpu=product, default=plain)
+    def depthwise(x: Array, w: Array) -> Array:
+        return jnp.sum(_patches(x, w.shape[:2], strides, padding) * w[:, :, 0], (3, 4))
+
+    on_cpu = _by_group(product if small else plain, depthwise, groups, _is_depthwise(w, groups))
+    return lax.platform_dependent(x, w, cpu=on_cpu, default=functools.partial(plain, groups=groups))
 
 
-def _conv_forward(x, w, strides, padding):
-    return _conv(x, w, strides, padding), (x, w)
+def _conv_forward(x, w, strides, padding, groups):
+    return _conv(x, w, strides, padding, groups), (x, w)
 
 
-def _conv_backward(strides, padding, operands, g):
+def _conv_backward(strides, padding, groups, operands, g):
     x, w = operands
-    return _input_grad(g, w, strides, padding, x.shape[1:3]), _kernel_grad(
-        x, g, strides, padding, w.shape[:2]
+    return _input_grad(g, w, strides, padding, x.shape[1:3], groups), _kernel_grad(
+        x, g, strides, padding, w.shape[:2], groups
     )
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _input_grad(
+    g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], size: Pair, groups: int
+) -> Array:
     def phases(g: Array, w: Array) -> Array:
         return lax.optimization_barrier(_convolved_phases(g, w, strides, padding, size))
 
@@ -182,6 +207,9 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
         # Without the barrier XLA fuses the sums into their consumers, which compute them again.
         return lax.optimization_barrier(_sum_of_patches(columns, strides, padding, size).astype(g.dtype))
 
+    def depthwise(g: Array, w: Array) -> Array:
+        return _sum_of_patches(g[:, :, :, None, None] * w[:, :, 0], strides, padding, size)
+
     def native(g: Array, w: Array) -> Array:
         dilated = [
             (k - 1 - low, n + low - (m - 1) * s - 1)
@@ -189,30 +217,39 @@ def _input_grad(g: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], s
         ]
         flipped, dimensions = jnp.flip(w, (0, 1)), ("NHWC", "HWOI", "NHWC")
         return lax.conv_general_dilated(
-            g, flipped, (1, 1), dilated, lhs_dilation=strides, dimension_numbers=dimensions
+            g,
+            _exchanged(flipped, groups),
+            (1, 1),
+            dilated,
+            lhs_dilation=strides,
+            dimension_numbers=dimensions,
+            feature_group_count=groups,
         )
 
     positions = _known(g.shape[0]) * math.prod(g.shape[1:3])
     columns = positions * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
     strided = max(strides) > 1 and (columns <= COLUMNS_LIMIT or w.shape[2] <= FEW_CHANNELS)
     small = _is_small(g.shape[0], g.shape[1:3], w.shape[:2])
-    return lax.platform_dependent(g, w, cpu=product if strided or small else phases, default=native)
+    on_cpu = _by_group(product if strided or small else phases, depthwise, groups, _is_depthwise(w, groups))
+    return lax.platform_dependent(g, w, cpu=on_cpu, default=native)
 
 
-def _input_grad_forward(g, w, strides, padding, size):
-    return _input_grad(g, w, strides, padding, size), (g, w)
+def _input_grad_forward(g, w, strides, padding, size, groups):
+    return _input_grad(g, w, strides, padding, size, groups), (g, w)
 
 
-def _input_grad_backward(strides, padding, size, operands, c):
+def _input_grad_backward(strides, padding, size, groups, operands, c):
     g, w = operands
-    return _conv(c, w, strides, padding), _kernel_grad(c, g, strides, padding, w.shape[:2])
+    return _conv(c, w, strides, padding, groups), _kernel_grad(c, g, strides, padding, w.shape[:2], groups)
 
 
 _input_grad.defvjp(_input_grad_forward, _input_grad_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _kernel_grad(
+    x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], kernel: Pair, groups: int
+) -> Array:
     exact = [
         (low, k - n - low + (m - 1) * s)
         for n, m, k, s, (low, _) in zip(x.shape[1:3], g.shape[1:3], kernel, strides, padding, strict=True)
@@ -231,27 +268,68 @@ def _kernel_grad(x: Array, g: Array, strides: Pair, padding: tuple[Pair, Pair], 
         patches = _patches(x, kernel, strides, padding)
         return jnp.einsum("bhwkli,bhwo->klio", patches, g)
 
+    def depthwise(x: Array, g: Array) -> Array:
+        patches = _patches(x, kernel, strides, padding)
+        return jnp.sum(patches * g[:, :, :, None, None], (0, 1, 2))[:, :, None]
+
     def native(x: Array, g: Array) -> Array:
-        return convolve(x, g, dimension_numbers=("CHWN", "IHWO", "HWNC"))
+        return convolve(x, g, dimension_numbers=("CHWN", "IHWO", "HWNC"), batch_group_count=groups)
 
     small = _is_small(x.shape[0], g.shape[1:3], kernel)
-    return lax.platform_dependent(x, g, cpu=product if small else transposed, default=native)
+    single = x.shape[3] == g.shape[3] == groups
+    on_cpu = _by_group(product if small else transposed, depthwise, groups, single)
+    return lax.platform_dependent(x, g, cpu=on_cpu, default=native)
 
 
-def _kernel_grad_forward(x, g, strides, padding, kernel):
-    return _kernel_grad(x, g, strides, padding, kernel), (x, g)
+def _kernel_grad_forward(x, g, strides, padding, kernel, groups):
+    return _kernel_grad(x, g, strides, padding, kernel, groups), (x, g)
 
 
-def _kernel_grad_backward(strides, padding, kernel, operands, v):
+def _kernel_grad_backward(strides, padding, kernel, groups, operands, v):
     x, g = operands
-    return _input_grad(g, v, strides, padding, x.shape[1:3]), _conv(x, v, strides, padding)
+    return _input_grad(g, v, strides, padding, x.shape[1:3], groups), _conv(x, v, strides, padding, groups)
 
 
 _kernel_grad.defvjp(_kernel_grad_forward, _kernel_grad_backward)
 
 
-def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
-    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=_PLAIN)
+def _by_group(operation: Operation, depthwise: Operation, groups: int, is_depthwise: bool) -> Operation:
+    """A grouped form of one of the three operations: on a CPU XLA's grouped convolutions are slow.
+
+    The last axes of the operands and of the result have the groups in turn. A few groups are computed one by one,
+    many in a loop, which compiles in the time of one.
+    """
+    if groups == 1 or is_depthwise:
+        return depthwise if groups > 1 else operation
+
+    def in_turn(a: Array, b: Array) -> Array:
+        if groups <= UNROLLED_GROUPS:
+            parts = zip(jnp.split(a, groups, axis=-1), jnp.split(b, groups, axis=-1), strict=True)
+            return jnp.concatenate([operation(*part) for part in parts], axis=-1)
+        stacked = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0) for x in (a, b))
+        out = jnp.moveaxis(lax.map(lambda part: operation(*part), stacked), 0, -2)
+        return out.reshape(*out.shape[:-2], -1)
+
+    return in_turn
+
+
+def _is_depthwise(w: Array, groups: int) -> bool:
+    return w.shape[2] == 1 and w.shape[3] == groups
+
+
+def _plain_conv(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], groups: int = 1) -> Array:
+    return lax.conv_general_dilated(
+        x, w, strides, padding, dimension_numbers=_PLAIN, feature_group_count=groups
+    )
+
+
+def _exchanged(w: Array, groups: int) -> Array:
+    """A kernel `[h, w, I / G, O]` as `[h, w, I, O / G]`: that of a convolution from O channels to I, "HWOI"."""
+    if groups == 1:
+        return w
+    height, width, inputs, outputs = w.shape
+    grouped = w.reshape(height, width, inputs, groups, outputs // groups).swapaxes(2, 3)
+    return grouped.reshape(height, width, groups * inputs, outputs // groups)
 
 
 def _is_small(batch: Any, size: Sequence[int], kernel: Sequence[int]) -> bool:
@@ -427,8 +505,14 @@ def _positive(strides: Pair) -> Pair:
     return strides
 
 
-def _check_operands(x: Array, w: Array) -> None:
-    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
+def _check_operands(x: Array, w: Array, groups: int = 1) -> None:
+    if groups < 1 or (x.ndim == 4 and x.shape[3] % groups) or (w.ndim == 4 and w.shape[3] % groups):
         raise ValueError(
-            f"Expected images [B, H, W, I] and a kernel [h, w, I, O], got {x.shape} and {w.shape}."
+            f"groups={groups} must divide the channels of images [B, H, W, I] and of a kernel "
+            f"[h, w, I / groups, O], got {x.shape} and {w.shape}."
+        )
+    if x.ndim != 4 or w.ndim != 4 or x.shape[3] != groups * w.shape[2]:
+        raise ValueError(
+            f"Expected images [B, H, W, I] and a kernel [h, w, {'I' if groups == 1 else 'I / groups'}, O], got "
+            f"{x.shape} and {w.shape}{'' if groups == 1 else f' with {groups} groups'}."
         )

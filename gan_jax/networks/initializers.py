@@ -24,8 +24,8 @@ def initializer(name: str, scale: float = 1.0) -> Initializer:
 
     Args:
       name: `normal`, N(0, scale^2); `lecun`, truncated normal of variance scale^2 / fan in (Flax's default);
-        `he`, N(0, 2 scale^2 / fan in); `glorot`, uniform of variance 2 scale^2 / (fan in + fan out);
-        `orthogonal`, orthogonal rows or columns times `scale`.
+        `fan_in`, N(0, scale^2 / fan in); `he`, N(0, 2 scale^2 / fan in); `glorot`, uniform of variance
+        2 scale^2 / (fan in + fan out); `orthogonal`, orthogonal rows or columns times `scale`.
       scale: the factor in these formulas.
 
     Raises:
@@ -39,6 +39,7 @@ def initializer(name: str, scale: float = 1.0) -> Initializer:
     by_name: dict[str, Initializer] = {
         "normal": _as_matrix(nn.initializers.normal(scale)),
         "lecun": _as_matrix(nn.initializers.variance_scaling(square, "fan_in", "truncated_normal")),
+        "fan_in": _as_matrix(nn.initializers.variance_scaling(square, "fan_in", "normal")),
         "he": _as_matrix(nn.initializers.variance_scaling(2.0 * square, "fan_in", "normal")),
         "glorot": _glorot(scale),
         "orthogonal": _as_matrix(nn.initializers.orthogonal(scale)),

@@ -194,6 +194,42 @@ def forward(
     Raises:
       ValueError: if the batch has no `x`.
     """
+    examples, made, generator_state = _made(context, condition)
+    assert made.samples is not None
+    conditions = (critic_condition or condition)(context.batch)
+    views, critic_state = _views(context, conditions, read, examples, made.samples)
+    outputs = made._replace(real=views[0], fake=views[1])
+    return outputs, {"generator": generator_state, "critic": critic_state}
+
+
+def forward_with_slopes(
+    context: TurnContext,
+    condition: Condition = unconditional,
+    critic_condition: Condition | None = None,
+) -> tuple[ForwardOutputs, dict[str, Tree], tuple[Array, Array]]:
+    """`forward`, and the gradients of the critic's scores by the raw real and fake examples, `[B, ...]` each.
+
+    The scores and the slopes are of the same calls, with the same draws: one forward and one backward pass. Where
+    the critic couples the examples of its batch, the slopes are of the sum of the scores.
+
+    Raises:
+      ValueError: if the batch has no `x`.
+    """
+    examples, made, generator_state = _made(context, condition)
+    conditions = (critic_condition or condition)(context.batch)
+
+    def judged(real: Array, fake: Array) -> tuple[tuple[Array, Array], Any]:
+        views, critic_state = _views(context, conditions, score, real, fake)
+        return (views[0].score, views[1].score), (views, critic_state)
+
+    scores, slopes_of, (views, critic_state) = jax.vjp(judged, examples, made.samples, has_aux=True)
+    slopes = slopes_of(jax.tree.map(jnp.ones_like, scores))
+    outputs = made._replace(real=views[0], fake=views[1])
+    return outputs, {"generator": generator_state, "critic": critic_state}, slopes
+
+
+def _made(context: TurnContext, condition: Condition) -> tuple[Array, ForwardOutputs, Tree]:
+    """The real examples, the outputs of a generator's call, and its model state after the call."""
     batch, prior = context.batch, context.game.objective.prior
     examples = entry(batch, "x")
     latent = None
@@ -201,13 +237,19 @@ def forward(
     if prior is not None:
         latent = prior(context.key("latent"), batch_size(batch))
         generator_inputs = (latent, *generator_inputs)
-    samples, generator_state = generate(context, generator_inputs, context.players["generator"].model_state)
-    conditions = (critic_condition or condition)(batch)
+    samples, state = generate(context, generator_inputs, context.players["generator"].model_state)
+    made = ForwardOutputs(samples=samples, latent=latent, generator_inputs=generator_inputs)
+    return examples, made, state
+
+
+def _views(
+    context: TurnContext, conditions: tuple[Array, ...], read: Read, real: Array, fake: Array
+) -> tuple[tuple[CriticView, CriticView], Tree]:
+    """The critic's views of real and fake examples, and its model state after both calls."""
     state = context.players["critic"].model_state
-    real, state = view(context, examples, conditions, state, "real", read=read)
-    fake, state = view(context, samples, conditions, state, "fake", read=read)
-    outputs = ForwardOutputs(real, fake, samples, latent, generator_inputs)
-    return outputs, {"generator": generator_state, "critic": state}
+    of_real, state = view(context, real, conditions, state, "real", read=read)
+    of_fake, state = view(context, fake, conditions, state, "fake", read=read)
+    return (of_real, of_fake), state
 
 
 def check_uncoupled(context: TurnContext, critic: str, inputs: tuple[Array, ...], term: str) -> None:

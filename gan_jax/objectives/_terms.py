@@ -11,7 +11,7 @@ import optax
 from gan_jax.functional.augment import adapt_probability
 from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.codes import Code
-from gan_jax.functional.options import check_number
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.objectives._forward import entry, generate, judge, score, transform_inputs
 from gan_jax.objectives._term import Outcome, Term, TermContext, Weight
 from gan_jax.types import Array, Key, Tree
@@ -375,20 +375,22 @@ def top_k(fraction: float | Callable[[Array], Array] = 0.5) -> Term:
     )
 
 
-def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Term:
-    """ADA's controller: the probability of augmentation, in the critic's objective state as `ada`, follows its
-    overfitting.
+def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0, *, every: int = 4) -> Term:
+    """ADA's controller: the probability of augmentation, in the critic's objective state, follows its overfitting.
 
-    Goes with `with_transforms(..., diff_augment(policy, probability="ada"))`. The probability and the overfitting
-    r_t = E sign(D(x)) are logged; the term itself adds nothing to the loss. Under `pmap` every replica sees its own
-    part of the batch: divide `images` by their number.
+    Goes with `with_transforms(..., ada("bgc"))` or `diff_augment(policy, probability="ada")`, which read the
+    probability of the state `ada`. It and the overfitting r_t = E sign(D(x)), the mean since the last step, are
+    logged; the term itself adds nothing to the loss. Under `pmap` every replica counts its own part of the batch:
+    divide `images` by their number.
 
     Args:
       target: of r_t.
       images: how many it takes to go from 0 to 1.
+      every: the critic's turns from one step of the probability to the next.
 
     Raises:
-      ValueError: if the target is outside (-1, 1), where r_t lies, or `images` is not positive.
+      ValueError: if the target is outside (-1, 1), where r_t lies, `images` is not positive, or `every` is below 1;
+        when it is added, for losses whose critic's score has no fixed zero, as in relativistic games.
 
     References:
       Karras et al., Training Generative Adversarial Networks with Limited Data, 2020, section 3
@@ -397,17 +399,26 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0) -> Ter
 
     check_number("adaptive_augmentation", "target", target, above=-1, below=1)
     check_number("adaptive_augmentation", "images", images, above=0)
+    check_count("adaptive_augmentation", "every", every)
 
     def value(c: TermContext) -> Outcome:
-        probability, real = c.state, jax.lax.stop_gradient(c.real.score)
-        moved = adapt_probability(probability, real, target=target, images=images)
-        metrics = {"probability": probability, "overfitting": jnp.mean(jnp.sign(real))}
-        return Outcome(0.0, moved, metrics)
+        real = jax.lax.stop_gradient(c.real.score)
+        turns, signs = c.state["turns"] + 1, c.state["signs"] + jnp.mean(jnp.sign(real))
+        overfitting, due = signs / turns, turns >= every
+        moved = adapt_probability(
+            c.state["probability"], overfitting, turns * real.shape[0], target=target, images=images
+        )
+        state = {
+            "probability": jnp.where(due, moved, c.state["probability"]),
+            "signs": jnp.where(due, 0.0, signs),
+            "turns": jnp.where(due, 0.0, turns),
+        }
+        return Outcome(0.0, state, {"probability": c.state["probability"], "overfitting": overfitting})
 
     return Term(
         name="ada",
         player="critic",
         value=value,
         needs_logits=True,
-        initial_state=lambda params: jnp.zeros(()),
+        initial_state=lambda params: {name: jnp.zeros(()) for name in ("probability", "signs", "turns")},
     )

@@ -12,7 +12,7 @@ from gan_jax.pictures.charts import (
     table,
 )
 from gan_jax.pictures.figures import Row, figure, save, to_array
-from gan_jax.pictures.grids import Picture, image_grid, side_by_side, to_png, to_uint8
+from gan_jax.pictures.grids import Picture, image_grid, opaque, side_by_side, to_png, to_uint8
 
 __all__ = [
     "Chart",
@@ -25,6 +25,7 @@ __all__ = [
     "image",
     "image_grid",
     "interval_plot",
+    "opaque",
     "save",
     "scatter",
     "side_by_side",

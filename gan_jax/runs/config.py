@@ -46,6 +46,7 @@ class SavedConfig:
       source: the sha256 of the experiment's code; empty where that is not known.
       modules: those of the modules beside it that it imports, by their paths.
       data: the data's fingerprint; empty where that is not known.
+      classes: the names of the classes that labels number; empty where they have none.
       launches: the first launch, and every one that changed something.
     """
 
@@ -56,6 +57,7 @@ class SavedConfig:
     source: str = ""
     modules: dict[str, str] = dataclasses.field(default_factory=dict)
     data: dict[str, str] = dataclasses.field(default_factory=dict)
+    classes: list[str] = dataclasses.field(default_factory=list)
     launches: list[Launch] = dataclasses.field(default_factory=list)
 
 
@@ -82,6 +84,7 @@ def write_config(
     source: str = "",
     modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
     step: int = 0,
     overridden: Sequence[str] = (),
 ) -> str:
@@ -94,6 +97,7 @@ def write_config(
       source: the sha256 of the experiment's code.
       modules: those of the modules beside it that it imports.
       data: the data's fingerprint.
+      classes: the names of the classes.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
 
@@ -120,6 +124,7 @@ def write_config(
         source=source,
         modules=dict(modules or {}),
         data=dict(data or {}),
+        classes=list(classes),
         launches=launches,
     )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
@@ -179,6 +184,7 @@ def _wrong_types(saved: SavedConfig) -> str:
         "data": texts(saved.data),
         "versions": texts(saved.versions),
         "commit": isinstance(saved.commit, str | None),
+        "classes": isinstance(saved.classes, list) and all(isinstance(c, str) for c in saved.classes),
         "launches": all(
             type(launch.step) is int
             and isinstance(launch.time, str)

@@ -120,6 +120,7 @@ class _Record:
         self._workdir, self._config, self._name = workdir, config, name
         self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
+        self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
         self._written = False
 
@@ -129,7 +130,7 @@ class _Record:
         return {} if self._config is None else jsonable(self._config)
 
     def portable(self, experiment: Experiment) -> PortableWriter | None:
-        """Begins to make the programs that are kept beside the checkpoints; `None` where no record is left."""
+        """Begins to make the networks' programs kept beside the checkpoints; `None` where no record is left."""
         if self._config is None:
             return None
         made_with = {
@@ -142,6 +143,7 @@ class _Record:
 
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
+        self._classes = experiment.classes
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -175,6 +177,7 @@ class _Record:
             source=self._code,
             modules=self._modules,
             data=self._data,
+            classes=self._classes,
             step=step,
             overridden=self._overridden,
         )
@@ -205,8 +208,9 @@ def _play(
     portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
-    if layout.message:
-        log(layout.message)
+    for note in (layout.message, *experiment.notes):
+        if note:
+            log(note)
     if trace.cuts and begun.step > trace.cuts[0]:
         log(f"Nothing is traced: round {trace.cuts[0]} has been played already.")
 

@@ -15,6 +15,7 @@ from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.seeds import stacked, state_of
 from gan_jax.evaluation.sampling import sample
+from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game
 from gan_jax.keys import named_key
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
@@ -102,7 +103,8 @@ def rollout(
       one seed's.
 
     Raises:
-      ValueError: if a number is below 1, or `seeds` is given for a state that is not at its beginning.
+      ValueError: if a number is no whole number of 1 or more, the call is traced, or `seeds` is given for a state
+        that is not at its beginning.
 
     >>> from gan_jax.data.toy import from_toy, ring
     >>> import gan_jax as gj, optax
@@ -121,17 +123,15 @@ def rollout(
     >>> history["critic/loss"].shape, np.isfinite(history["spread"]).tolist()
     ((2, 4), [[False, True, False, True], [False, True, False, True]])
     """
-    for name, value in (
-        ("rounds", rounds),
-        ("per_dispatch", per_dispatch),
-        ("seeds", seeds),
-        ("every", every),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(
-                f"rollout plays 1 or more rounds, got rounds={rounds}, per_dispatch={per_dispatch}, seeds={seeds}, "
-                f"every={every}: {name} is 1 or more."
-            )
+    check_on_host(
+        "rollout",
+        "call it outside (seeds=n trains n at once), or make_train_step(game) on batches of your own there",
+        state,
+    )
+    counts = {"rounds": rounds, "per_dispatch": per_dispatch, "seeds": seeds, "every": every}
+    for name, value in counts.items():
+        if value is not None:
+            check_count("rollout", name, value)
     state = _begin(game, state, seeds)
     several = _seeds(state) is not None
     program, turns = _compiled(game, source, several), fresh_turns(game.schedule)
@@ -169,10 +169,6 @@ def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def _begin(game: Game, state: TrainState, seeds: int | None) -> TrainState:
     """The state of one seed or of several."""
-    if isinstance(state.step, jax.core.Tracer):
-        raise ValueError(
-            "rollout compiles its rounds itself: call it outside of jit, vmap and grad; seeds=n trains n at once."
-        )
     there = _seeds(state)
     if seeds is None or there == seeds:
         return state

@@ -22,13 +22,13 @@ from etils import epath
 import gan_jax
 from gan_jax.data.source import Source
 
-VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gan_jax")
+VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent
 
 
 def library_versions() -> dict[str, str]:
     """The versions of Python and of the libraries that decide a run's numbers."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "gan_jax": gan_jax.__version__}
     for name in VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -162,6 +162,7 @@ class Save:
             "sums": self._interval.sums,
             "counts": self._interval.counts,
             "lines": self._writer.lines_at(step),
+            **({"classes": list(self._experiment.classes)} if self._experiment.classes else {}),
         }
 
     @property

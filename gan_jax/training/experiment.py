@@ -75,6 +75,7 @@ class Experiment:
       keep: the number of newest checkpoints to keep.
       keep_pictures: the number of newest pictures of each name to keep; 0 keeps all.
       best: a rule for extra checkpoints to keep, by a number of the evaluations; see `best_by`.
+      notes: lines to be printed when training begins, such as how an option was chosen.
     """
 
     game: Game
@@ -103,6 +104,7 @@ class Experiment:
     keep: int = 3
     keep_pictures: int = 500
     best: Best | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
@@ -230,17 +232,25 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        experiments = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
-        hint = f"; {path.parent} has {', '.join(experiments)}" if experiments else ""
-        raise ExperimentError(f"No experiment at {path}{closest(path.stem, experiments)}{hint}.")
+        raise ExperimentError(f"No experiment at {path}.")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)  # behind all others: it replaces no installed module
+    sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
     spec.loader.exec_module(module)
+    check_experiment(module, path)
+    return module
+
+
+def check_experiment(module: ModuleType, path: pathlib.Path) -> None:
+    """Checks that a module has `get_config` and `build`.
+
+    Raises:
+      ExperimentError: naming the one that it lacks.
+    """
     for name in ("get_config", "build"):
         if not hasattr(module, name):
             raise ExperimentError(f"{path} is not an experiment: it has no function {name}.")
-    return module

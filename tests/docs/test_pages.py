@@ -22,8 +22,8 @@ from tests.docs import pages
 from tests.docs.pages import ROOT
 from tests.tiers import full_except
 
-PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
-LONG = {"three_players", "parallelism"}
+PAGES = [*sorted((ROOT / "docs" / "how_to").glob("*.md")), ROOT / "docs" / "stylegan2.md"]
+LONG = {"three_players", "parallelism", "stylegan2"}
 """Pages whose code takes long to compile."""
 
 
@@ -90,6 +90,12 @@ def test_a_new_objective_is_one_file(tmp_path):
     assert passed >= 5, done.stdout
     assert "## `margin`" in (tmp_path / "docs" / "objectives.md").read_text()
     assert list((tmp_path / "runs" / "margin" / "checkpoints").iterdir())
+
+
+def test_the_page_on_experiments_shows_what_the_command_writes():
+    page = ROOT / "docs" / "how_to" / "experiment.md"
+    template = (ROOT / "experiments" / "template.py").read_text()
+    assert pages.blocks(page, "python")[0].text == template
 
 
 def code_lines(text):

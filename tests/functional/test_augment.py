@@ -143,12 +143,13 @@ def test_an_image_condition_moves_with_its_image_and_keeps_its_colours():
     assert not np.array_equal(colored, x)
 
 
-def test_probability_from_a_number_or_from_the_objective_state():
+def test_probability_from_a_number_a_schedule_or_the_objective_state():
     x = images(1000, side=4)
     np.testing.assert_array_equal(transform("color,translation", (x,), 0.0)[0], x)
     for transformed in (
         transform("flip", (x,), 0.3)[0],
-        transform("flip", (x,), "ada", objective_state={"ada": jnp.array(0.3)})[0],
+        transform("flip", (x,), lambda step: 0.3 + step)[0],
+        transform("flip", (x,), "ada", objective_state={"ada": {"probability": jnp.array(0.3)}})[0],
     ):
         changed = (np.asarray(transformed) != np.asarray(x)).any((1, 2, 3)).sum()
         # Chosen with .3, mirrored with 1/2: Binomial(1000, .15), 5 standard deviations are 57.
@@ -182,19 +183,24 @@ def test_it_compiles_and_differentiates_twice():
 
 
 def test_adaptive_probability_climbs_when_the_critic_knows_the_data():
-    """r_t of .8 (nine in ten real scores positive) is above .6: up by B / images; of 0 below: down."""
-    knows = jnp.array([1.0] * 9 + [-1.0])
-    unsure = jnp.array([1.0, -1.0] * 5)
+    """r_t of .8 is above .6: up by the share of the images; of 0 below: down; it stays in [0, 1]."""
     step = 10 / 1000
-    assert float(augment.adapt_probability(jnp.array(0.5), knows, images=1000)) == pytest.approx(0.5 + step)
-    assert float(augment.adapt_probability(jnp.array(0.5), unsure, images=1000)) == pytest.approx(0.5 - step)
-    assert float(augment.adapt_probability(jnp.array(0.995), knows, images=1000)) == 1.0
-    assert float(augment.adapt_probability(jnp.array(0.005), unsure, images=1000)) == 0.0
+    for start, overfitting, expected in (
+        (0.5, 0.8, 0.5 + step),
+        (0.5, 0.0, 0.5 - step),
+        (0.995, 0.8, 1.0),
+        (0.005, 0.0, 0.0),
+    ):
+        moved = augment.adapt_probability(jnp.array(start), jnp.array(overfitting), 10, images=1000)
+        assert float(moved) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("policy", "probability", "said"),
-    [("colour", 1.0, r"knows the policies .* got \['colour'\]"), ("color", 1.5, r"in \[0, 1\], got 1.5")],
+    [
+        ("colour", 1.0, r"knows the policies .* got \['colour'\]"),
+        ("color", 1.5, r"probability is a finite number in \[0, 1\]"),
+    ],
 )
 def test_errors_name_what_was_expected(policy, probability, said):
     with pytest.raises(ValueError, match=said):

@@ -78,6 +78,14 @@ def test_the_dtype_that_is_computed_in_holds_what_is_given(given, expected):
             None,
             r"to 1e\+400, beyond the range of float64",
         ),
+        (
+            np.array([[2**60], [2**60 + 3]], np.longdouble),
+            None,
+            "differ by less than float64 represents: subtract",
+        ),
+        (np.array([[1e9], [1e9 + 1]]), np.float32, "differ by less than float32 represents: subtract"),
+        (np.array([[1e200], [0.0]]), None, r"magnitude up to 1e\+200, whose powers float64 cannot"),
+        (np.array([[-1e-170], [0.0]]), None, r"magnitude up to 1e-170, whose powers float64 cannot"),
         (np.array([[np.inf], [0]], np.longdouble), None, "1 entries in 1 of 2 samples are NaN or infinite"),
     ],
 )

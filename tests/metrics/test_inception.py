@@ -118,9 +118,9 @@ def test_wrong_files_and_weights_are_named(arrays, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(ValueError, match=r"not a complete \.safetensors file"):
         read_arrays(tmp_path / "cut.safetensors")
-    (tmp_path / "weights.pth").write_bytes(b"x")
+    (tmp_path / "weights.pkl").write_bytes(b"x")
     with pytest.raises(ValueError, match="can run code"):
-        read_arrays(tmp_path / "weights.pth")
+        read_arrays(tmp_path / "weights.pkl")
     with pytest.raises(ValueError, match=r"2 missing \(fc.bias, fc.weight"):
         to_params({name: array for name, array in arrays.items() if not name.startswith("fc.")})
     torchvisions = {**arrays, "fc.weight": arrays["fc.weight"][:1000], "fc.bias": arrays["fc.bias"][:1000]}

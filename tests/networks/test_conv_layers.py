@@ -35,6 +35,14 @@ def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
     np.testing.assert_allclose(out.astype(jnp.float32), expected.astype(jnp.float32), atol=1e-5)
 
 
+def test_a_grouped_layer_is_flaxs():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 4)), jnp.float32)
+    ours, flax = Conv(6, 3, groups=2), nn.Conv(6, (3, 3), feature_group_count=2)
+    mine, theirs = (jax.jit(layer.init)(jax.random.key(0), x) for layer in (ours, flax))
+    jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+    np.testing.assert_allclose(ours.apply(mine, x), flax.apply(theirs, x), atol=1e-5)
+
+
 @pytest.mark.parametrize("kernel", [full(1), 3, full((5, 3))])
 @pytest.mark.parametrize(
     ("fused", "unfused"),
@@ -77,6 +85,7 @@ def test_fused_with_resampling_a_3_x_3_convolution_is_a_4_x_4_one():
         (UpsampleConv(1, 3, strides=2), "UpsampleConv takes"),
         (ConvMeanPool(1, 3, padding="VALID"), "ConvMeanPool takes"),
         (ConvMeanPool(1, 3), "images of even size"),
+        (Conv(4, 3, groups=2), "groups must divide the channels in, 1, and out, 4"),
     ],
 )
 def test_what_cannot_be_fused_is_named(layer, message):

@@ -28,6 +28,16 @@ CONV_CASES = [
     (7, 2, 7, "VALID", 2),
     (4, 2, 4, "SAME", 3),
 ]
+# (groups, channels in, channels out, a case) as above: grouped, depthwise, with several outputs a channel, strided
+# ones with either form of the gradient by the input, and small images.
+GROUP_CASES = [
+    (2, 4, 6, (3, 1, 6, "SAME", 2)),
+    (3, 3, 3, (4, 1, 4, "VALID", 3)),
+    (3, 3, 6, (3, 2, 7, "SAME", 2)),
+    (4, 4, 4, ((3, 2), (2, 1), (6, 5), "VALID", 9)),
+    (2, 6, 2, (3, 1, 9, "SAME", 2)),
+    (18, 36, 18, (3, 1, 6, "SAME", 2)),
+]
 TRANSPOSE_CASES = [
     (2, 3, 8, "VALID", 2),
     (4, 2, 7, "SAME", 2),
@@ -49,8 +59,10 @@ def pair(value):
     return (value, value) if isinstance(value, int) else value
 
 
-def native_conv(x, w, *, strides, padding):
-    return jax.lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=PLAIN)
+def native_conv(x, w, *, strides, padding, groups=1):
+    return jax.lax.conv_general_dilated(
+        x, w, strides, padding, dimension_numbers=PLAIN, feature_group_count=groups
+    )
 
 
 def native_conv_transpose(x, w, *, strides, padding):
@@ -85,10 +97,11 @@ def curved_norm(gradient):
     return norm
 
 
-def check_case(operation, native, case, order, tolerance=1e-10):
+def check_case(operation, native, case, order, tolerance=1e-10, channels=(3, 3, 2)):
     kernel, strides, size, padding, batch = case
-    x = np.random.default_rng(0).normal(size=(batch, *pair(size), 3))
-    w = np.random.default_rng(1).normal(size=(*pair(kernel), 3, 2)) / 3
+    of_images, of_kernel, out = channels
+    x = np.random.default_rng(0).normal(size=(batch, *pair(size), of_images))
+    w = np.random.default_rng(1).normal(size=(*pair(kernel), of_kernel, out)) / 3
     with jax.enable_x64(True):
         ours, theirs = (
             jax.jit(derivatives(function, strides, padding, order), compiler_options=QUICK_TO_COMPILE)(x, w)
@@ -102,6 +115,24 @@ def check_case(operation, native, case, order, tolerance=1e-10):
 @pytest.mark.parametrize("case", full_except(CONV_CASES[1:4], CONV_CASES), ids=str)
 def test_conv_and_two_derivatives_are_the_native_ones(case):
     check_case(conv, native_conv, case, order=2)
+
+
+def check_groups(case, order=2):
+    groups, channels_in, channels_out, shape = case
+    ours, native = (functools.partial(operation, groups=groups) for operation in (conv, native_conv))
+    check_case(ours, native, shape, order, channels=(channels_in, channels_in // groups, channels_out))
+
+
+@pytest.mark.parametrize("case", full_except(GROUP_CASES[:3], GROUP_CASES), ids=str)
+def test_grouped_conv_and_two_derivatives_are_the_native_ones(case):
+    check_groups(case)
+
+
+def test_a_grouped_conv_is_a_conv_of_each_group():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 4)), jnp.float32)
+    w = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 2, 6)), jnp.float32)
+    halves = [conv(x[..., 2 * g : 2 * g + 2], w[..., 3 * g : 3 * g + 3]) for g in range(2)]
+    np.testing.assert_allclose(conv(x, w, groups=2), jnp.concatenate(halves, -1), atol=1e-5)
 
 
 @pytest.mark.parametrize("case", full_except(TRANSPOSE_CASES[1:4], TRANSPOSE_CASES), ids=str)
@@ -272,6 +303,7 @@ def test_beyond_the_columns_limit_the_gradient_by_the_input_is_a_convolution_per
     phases = math.prod(min(k, s) for k, s in zip(pair(kernel), pair(strides), strict=True))
     assert text.count("stablehlo.convolution") == 1 + phases
     check_case(conv, native_conv, case, order=2)
+    check_groups((2, 4, 6, case))
 
 
 # Batches that no other test has, so that no trace is shared with one.
@@ -288,7 +320,8 @@ def test_the_form_for_other_platforms_is_exact_too(case, monkeypatch):
     monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
     for operation, native in OPERATIONS:
         check_case(operation, native, case, order=2)
-    assert len(chosen) > 6
+    check_groups((2, 4, 6, case))
+    assert len(chosen) > 9
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -336,6 +369,9 @@ def test_vmap_over_kernels_is_a_loop_over_them():
     [
         (lambda: conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 1))), "Expected images"),
         (lambda: conv(jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2, 1))), "Expected images"),
+        (lambda: conv(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 4, 4)), groups=2), "with 2 groups"),
+        (lambda: conv(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 2, 3)), groups=2), "groups=2 must divide"),
+        (lambda: conv(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 2, 4)), groups=0), "groups=0 must divide"),
         (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((5, 5, 1, 1)), padding="VALID"), "does not fit"),
         (lambda: conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding="FULL"), "padding is"),
         (

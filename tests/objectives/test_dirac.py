@@ -23,6 +23,7 @@ from gan_jax.objectives.gan import gan
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.least_squares import least_squares
 from gan_jax.objectives.non_saturating import non_saturating
+from gan_jax.objectives.r3gan import r3gan
 from gan_jax.objectives.relativistic import relativistic
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
@@ -68,6 +69,7 @@ CLOSED_FORMS = {
     "hinge": (hinge(PRIOR), 0.0, 1.0),
     "relativistic": (relativistic(PRIOR, average=False), 0.0, 1 / 4),
     "relativistic_average": (relativistic(PRIOR), 0.0, 1.0),
+    "r3gan": (r3gan(PRIOR, gamma=GAMMA), 2 * GAMMA, 1 / 4),
     "bgan": (bgan(PRIOR), 0.0, 0.0),
     # f-GAN: both slopes are d/dv f*(g_f(v)) at 0.
     "kl": (f_gan(PRIOR, divergence="kl"), 0.0, np.exp(-2)),
@@ -97,6 +99,28 @@ def test_alternating_eigenvalues(name):
     jacobian = dirac_jacobian(dirac_game(objective, lr=H, schedule=alternating()))
     expected = quadratic_roots(-(2 - H * b - H * H * c), 1 - H * b)
     np.testing.assert_allclose(eigenvalues(jacobian), expected, atol=1e-6)
+
+
+PAIRED = relativistic(PRIOR, average=False)
+
+
+@pytest.mark.parametrize(
+    ("objective", "polynomial", "roots"),
+    [
+        (PAIRED, [1, 0, 0.25], [-0.5j, 0.5j]),
+        # A defective root moves by the square root of an error: its polynomial is compared instead.
+        (add_terms(PAIRED, r1(1.0)), [1, 1, 0.25], None),
+        (r3gan(PRIOR, gamma=1.0), [1, 2, 0.25], [-1 - np.sqrt(3) / 2, -1 + np.sqrt(3) / 2]),
+    ],
+    ids=["no penalty", "R1", "R1 and R2"],
+)
+def test_relativistic_pairing_converges_with_penalties(objective, polynomial, roots):
+    """R3GAN's theorem at the Dirac-GAN: rotation without a penalty, decay with R1, with both -.134 and -1.866."""
+    step = dirac_jacobian(dirac_game(objective, lr=H, schedule=simultaneous()))
+    field = (np.asarray(step) - np.eye(2)) / H
+    np.testing.assert_allclose(np.poly(field), polynomial, atol=1e-6)
+    if roots is not None:
+        np.testing.assert_allclose(np.sort_complex(np.linalg.eigvals(field)), roots, atol=1e-6)
 
 
 @pytest.mark.parametrize(

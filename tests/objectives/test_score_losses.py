@@ -27,6 +27,7 @@ from gan_jax.objectives import (
     least_squares,
     mmd_gan,
     non_saturating,
+    r3gan,
     relativistic,
     wgan,
     wgan_gp,
@@ -63,6 +64,8 @@ GOLDEN = [
     # real - fake: -log 2, log 4, log 4, so D = 1/3, 4/5, 4/5
     (functools.partial(relativistic.critic_loss, average=False), [LOG(3), LOG(5 / 4), LOG(5 / 4)]),
     (functools.partial(relativistic.generator_loss, average=False), [LOG(3 / 2), LOG(5), LOG(5)]),
+    (r3gan.critic_loss, [LOG(3), LOG(5 / 4), LOG(5 / 4)]),
+    (r3gan.generator_loss, [LOG(3 / 2), LOG(5), LOG(5)]),
     # E fake = 0, E real = log 2: the critic sees real as it is, fake less log 2
     (relativistic.critic_loss, [LOG(2) + LOG(2), LOG(3 / 2) + LOG(5 / 4), LOG(5 / 4) + LOG(3 / 2)]),
     # the generator: softplus(E real - fake) + softplus(real - E fake)

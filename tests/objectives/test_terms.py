@@ -274,16 +274,40 @@ def test_historical_averaging_of_the_generator():
     assert after["generator"].objective_state["historical_averaging"]["count"] == 1
 
 
+def ada_state(probability, signs=0.0, turns=0.0):
+    return {
+        "ada": {"probability": jnp.array(probability), "signs": jnp.array(signs), "turns": jnp.array(turns)}
+    }
+
+
 def test_adaptive_augmentation_follows_the_overfitting():
     """All real scores positive: r_t = 1 > .6, p rises by B / images; all negative: it falls, and stays at 0."""
-    objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
+    objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0, every=1))
     for sign, start, expected in ((1.0, 0.3, 0.4), (-1.0, 0.3, 0.2), (-1.0, 0.0, 0.0), (1.0, 0.95, 1.0)):
         networks = networks_with_scores([[sign] * 8, [0.0] * 8])
-        total, out = losses(objective, "critic", networks=networks, objective_state={"ada": jnp.array(start)})
-        np.testing.assert_allclose(out.objective_state["ada"], expected, rtol=1e-5)
+        total, out = losses(objective, "critic", networks=networks, objective_state=ada_state(start))
+        np.testing.assert_allclose(out.objective_state["ada"]["probability"], expected, rtol=1e-5)
         np.testing.assert_allclose(out.metrics["ada/probability"], start)
         np.testing.assert_allclose(out.metrics["ada/overfitting"], sign)
         np.testing.assert_allclose(total, np.logaddexp(0, -sign) + np.log(2), rtol=1e-6)
+
+
+def test_the_controller_moves_at_every_fourth_turn_by_what_it_saw_since():
+    """Three turns with r_t = 1 and one with 0: the mean .75 exceeds .6, and 4 B = 32 images move p by .4."""
+    objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))
+    state, found = ada_state(0.3), []
+    for real in ([1.0] * 8, [1.0] * 8, [-1.0, 1.0] * 4, [1.0] * 8, [1.0] * 8):
+        networks = networks_with_scores([real, [0.0] * 8])
+        _, out = losses(objective, "critic", networks=networks, objective_state=state)
+        state = out.objective_state
+        found.append([float(state["ada"][name]) for name in ("probability", "signs", "turns")])
+    expected = [[0.3, 1, 1], [0.3, 2, 2], [0.3, 2, 3], [0.7, 0, 0], [0.7, 1, 1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_controller_is_refused_where_a_score_has_no_fixed_zero():
+    with pytest.raises(ValueError, match=r"'ada' needs an objective with the critic's loss softplus"):
+        add_terms(relativistic(PRIOR, average=False), adaptive_augmentation())
 
 
 def test_adaptive_augmentation_drives_the_preparation():
@@ -300,7 +324,7 @@ def test_adaptive_augmentation_drives_the_preparation():
     base = add_terms(gan(PRIOR), adaptive_augmentation())
     objective = with_transforms(base, diff_augment("color", probability="ada"))
     for probability, same in ((0.0, True), (1.0, False)):
-        objective_state = {"ada": jnp.array(probability)}
+        objective_state = ada_state(probability)
         _, out = losses(objective, "critic", networks=networks, batch=images, objective_state=objective_state)
         assert np.array_equal(out.outputs.real.inputs[0], images["x"]) == same
 

@@ -1,0 +1,183 @@
+"""R3GAN's recipe for any images: its networks, its schedules by images seen, and how they were chosen.
+
+The networks and schedules are those of Huang et al., The GAN is dead; long live the GAN! A Modern GAN Baseline,
+2024 (arXiv:2501.05441), the augmentations ADA's (Karras et al., 2020, arXiv:2006.06676) by the former's fixed
+schedule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.functional.ada import ada, categories_of
+from gan_jax.functional.augment import Chance, diff_augment
+from gan_jax.game import InputTransform
+from gan_jax.image_schedules import SCHEDULES, ImageSchedules, gamma_for
+from gan_jax.network import Network
+from gan_jax.networks import R3GANCritic, R3GANGenerator, from_linen
+from gan_jax.training.experiment import ExperimentError, choose
+
+from .configuration import DEFAULT
+from .games import Blocks, Data, Struct, coder
+
+PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
+WIDTHS = {"r3gan": (32, 768)}
+"""Channels where the configuration has `width=0`, on a CPU and on an accelerator; 32 for other networks."""
+HALF_LIFE = 0.025
+"""The half-life of the moving average as a share of the ramp: the paper's .5 of 20 million images, for FFHQ."""
+AUGMENT = 0.3
+"""The probability of augmentation at the end of the ramp: the paper's for FFHQ."""
+COLORS = {"color": 0.5}
+"""R3GAN halves the probabilities of ADA's changes of colour."""
+
+
+def on_cpu() -> bool:
+    """Whether the run is on a CPU, which decides what `width=0` and `precision=auto` stand for."""
+    return jax.default_backend() == "cpu"
+
+
+def resolved(config: Any) -> Any:
+    """A copy of the configuration with what it leaves to the device: `width` and `precision`."""
+    config = config.copy_and_resolve_references()
+    small, large = WIDTHS.get(config.network, (32, 32))
+    config.width = config.width or (small if on_cpu() else large)
+    if config.precision == "auto":
+        config.precision = "float32" if on_cpu() else "bfloat16"
+    return config
+
+
+def compute_type(config: Any) -> Any:
+    """The dtype of the networks' computation, `None` for float32.
+
+    Raises:
+      ExperimentError: if there is no such precision.
+    """
+    return choose("precision", config.precision, PRECISIONS)
+
+
+def schedules_of(config: Any, size: int) -> ImageSchedules | None:
+    """The schedules of a configuration with `objective=r3gan`; `None` for other objectives.
+
+    Args:
+      config: `ramp` is the length of the ramps in images, `r1` gamma before the ramp, `learning_rate` Adam's.
+      size: the side of the images in pixels.
+
+    Raises:
+      ExperimentError: if gamma is 0.
+    """
+    if config.objective != "r3gan":
+        return None
+    if config.r1 == 0:
+        raise ExperimentError(
+            "objective=r3gan is a game with two penalties, and r1=0 leaves them out: set a gamma above 0, or "
+            "choose --config.objective=relativistic."
+        )
+    gamma = gamma_for(size) if config.r1 == DEFAULT else (config.r1, config.r1 / 10)
+    paper = SCHEDULES["ffhq64"]
+    rate = config.learning_rate or paper.learning_rate[0]
+    return dataclasses.replace(
+        paper,
+        batch_size=config.batch_size,
+        images=float(config.ramp),
+        gamma=gamma,
+        half_life=HALF_LIFE * config.ramp,
+        augment=AUGMENT if config.probability == DEFAULT else config.probability,
+        learning_rate=(rate, rate / 4),
+    )
+
+
+def augmentation(config: Any, schedules: ImageSchedules | None) -> list[InputTransform]:
+    """The augmentation that is asked for: of a fixed probability, by ADA's controller, or by R3GAN's schedule.
+
+    Raises:
+      ExperimentError: if nothing is there to adapt or to apply.
+    """
+    given = config.probability != DEFAULT
+    if not config.augment:
+        if config.adaptive or given:
+            field = "adaptive=true" if config.adaptive else f"probability={config.probability}"
+            raise ExperimentError(
+                f"{field} is about how often images are augmented, and augment is empty: set --config.augment=bgc, "
+                "or color,translation,cutout."
+            )
+        return []
+    if config.adaptive and given:
+        raise ExperimentError(
+            f"adaptive=true finds the probability of augmentation, and probability={config.probability} gives it: "
+            "set one of them."
+        )
+    probability: Chance = config.probability if given else 1.0
+    if config.adaptive:
+        probability = "ada"
+    elif schedules is not None:
+        probability = schedules.probability()
+    return [augment(config.augment, probability, colors=1.0 if schedules is None else COLORS["color"])]
+
+
+def augment(names: str, probability: Chance, colors: float = 1.0) -> InputTransform:
+    """DiffAugment's policies by name, or ADA's categories by their initials.
+
+    >>> augment("bgc", 0.5).name, augment("color,cutout", 1.0).name
+    ('ada', 'diff_augment')
+    """
+    if not set(names) <= set("bgcfn"):
+        return diff_augment(names, probability)
+    return ada(names, probability, multipliers={"color": colors} if "color" in categories_of(names) else {})
+
+
+def notes_of(config: Any, size: int, schedules: ImageSchedules | None) -> tuple[str, ...]:
+    """What is said at the beginning of a run about choices that the configuration left open."""
+    if schedules is None:
+        return ()
+    start, end = schedules.gamma
+    chosen = (
+        f"by the images' size, {size} pixels: a power law through the paper's 2 at 64 pixels and 150 at 256; "
+        "--config.r1 sets another"
+        if config.r1 == DEFAULT
+        else "as --config.r1 says"
+    )
+    images = config.rounds * config.batch_size
+    notes = [
+        f"R3GAN: gamma {start:.3g}, falling to {end:.3g}, {chosen}.",
+        f"R3GAN: ramps of {schedules.images:,.0f} images where the paper has 20,000,000, and a moving average "
+        f"with a half-life that grows to {schedules.half_life:,.0f} images.",
+    ]
+    if images < schedules.images:
+        notes.append(
+            f"R3GAN: the run ends after {images:,} images, before its ramps do: --config.ramp={images} fits them "
+            "to it."
+        )
+    return tuple(notes)
+
+
+def r3gans(config: Any, data: Data, norm: str) -> Blocks:
+    """The networks of Huang et al. (2024), without any normalisation.
+
+    Raises:
+      ExperimentError: for attention or a critic's norm, which they do not have.
+    """
+    for field in ("attention", "critic_norm"):
+        if config[field]:
+            raise ExperimentError(
+                f"{field}={config[field]} is for the other networks; those of --config.network=r3gan have none."
+            )
+    shared: dict[str, Any] = {
+        "width": config.width,
+        "blocks": config.blocks,
+        "dtype": compute_type(config),
+    }
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        classes = data.classes("A conditional critic") if labels else None
+        return from_linen(R3GANCritic(num_classes=classes, **shared, **heads), x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct) -> Network:
+        classes = data.classes("A conditional generator") if labels else None
+        module = R3GANGenerator(size=x.shape[1], channels=x.shape[3], num_classes=classes, **shared)
+        return from_linen(module, latent, *labels)
+
+    return Blocks(critic, generator, coder(critic, generator, config.latent))

@@ -52,6 +52,7 @@ from .games import (
     data_of,
     game_of,
     objective_of,
+    recipe_fields,
 )
 from .image_recipe import (
     augmentation,
@@ -144,6 +145,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
+        **recipe_fields(config, 2e-4, schedules),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
         notes=notes_of(config, size, schedules),
     )

@@ -38,7 +38,11 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
       unroll: how many turns of its critic a generator looks ahead.
       r1, r2: gamma of the zero-centred penalties on the critics' gradients at real and at fake examples; 0 is none,
         -1 the default.
+      decay: of the learning rate, `constant`, `linear` or `cosine`, to 0 at round `decay_rounds`.
+      warmup: rounds over which the learning rate rises first.
       ema: the decay of the moving average that generators are sampled from; 0 keeps none.
+      ema_images: its half-life in images, in place of `ema`; 0 is none.
+      ema_ramp: the half-life's largest share of the images so far; 0 has no ramp.
       batch_size: B.
     Memory for time:
       microbatches: parts of each batch that are played one after the other.
@@ -53,7 +57,12 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
         "unroll": 0,
         "r1": DEFAULT,
         "r2": DEFAULT,
+        "decay": "constant",
+        "decay_rounds": 0,
+        "warmup": 0,
         "ema": 0.0,
+        "ema_images": 0.0,
+        "ema_ramp": 0.05,
         "batch_size": 64,
         "microbatches": 1,
         "approximate": False,

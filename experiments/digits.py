@@ -33,6 +33,7 @@ from .games import (
     data_of,
     game_of,
     objective_of,
+    recipe_fields,
 )
 from .image_scores import conditional_fields, extractor_of
 
@@ -78,6 +79,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
+        **recipe_fields(config, 5e-4),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
     )
 

@@ -31,7 +31,7 @@ from gan_jax.game import (
     Objective,
     Player,
 )
-from gan_jax.image_schedules import ImageSchedules
+from gan_jax.image_schedules import ImageSchedules, cosine_ramp
 from gan_jax.keys import named_key
 from gan_jax.network import Network, rematerialized
 from gan_jax.networks import MLPCritic, from_linen
@@ -49,7 +49,7 @@ from gan_jax.objectives import r1 as r1_term
 from gan_jax.objectives import r2 as r2_term
 from gan_jax.objectives._catalogue import OBJECTIVES, factory
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up
-from gan_jax.optim import lazy_adam
+from gan_jax.optim import ema_half_life, lazy_adam, learning_rate_schedule
 from gan_jax.schedule import Schedule, fresh_turns, regularization_turn, turn
 from gan_jax.training.experiment import ExperimentError, choose
 from gan_jax.training.step import init_state, make_train_step
@@ -680,7 +680,36 @@ def game_of(
     return game
 
 
+def recipe_fields(
+    config: Any, learning_rate: float, schedules: ImageSchedules | None = None
+) -> dict[str, Any]:
+    """What of the training is logged as it is in a round: the learning rate; `recipe`, a field of `Experiment`.
+
+    Args:
+      config: the configuration.
+      learning_rate: the experiment's, for objectives without one of their own.
+      schedules: of the optimisers, by images seen.
+    """
+    if schedules is not None:
+        ramp = cosine_ramp(*schedules.learning_rate, images=schedules.images, batch_size=schedules.batch_size)
+        return {"recipe": {"learning_rate": ramp}}
+    rate = _rate(config, play_of(config, learning_rate))
+    return {"recipe": {"learning_rate": rate if callable(rate) else lambda round: rate}}
+
+
+def _rate(config: Any, play: Play) -> float | Callable[[Array], Array]:
+    """The learning rate, by round where it decays or is warmed up."""
+    assert play.learning_rate is not None
+    if config.decay == "constant" and config.warmup == 0:
+        return play.learning_rate
+    return learning_rate_schedule(
+        play.learning_rate, decay=config.decay, rounds=config.decay_rounds, warmup=config.warmup
+    )
+
+
 def _average(config: Any, schedules: ImageSchedules | None) -> float | Callable[[Array], Array] | None:
+    if config.ema_images:
+        return ema_half_life(config.ema_images, config.batch_size, ramp=config.ema_ramp or None)
     if config.ema != DEFAULT:
         return config.ema or None
     return USUAL_EMA if schedules is None else schedules.average()
@@ -697,16 +726,22 @@ def _optimizer(
     assert play.learning_rate is not None
     critic = player in objective.with_role(CriticRole)
     if schedules is not None:
+        if config.decay != "constant" or config.warmup:
+            raise ExperimentError("This objective has its own schedules: leave decay and warmup as they are.")
         return schedules.optimizer(play.n_critic if critic else 1)
+    rate = _rate(config, play)
+    if callable(rate) and critic and play.n_critic > 1:
+        by_round, turns = rate, play.n_critic
+        rate = lambda count: by_round(count // turns)  # noqa: E731  an optimiser counts its turns
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
         clip = recipe.clip if critic else None
-        return optimizer(play.learning_rate, clip=clip, differentiable=config.unroll > 0)
+        return optimizer(rate, clip=clip, differentiable=config.unroll > 0)
     adam = optax.adam
     own = [recipe.intervals[term.name] for term in objective.terms if term.own_step and term.player == player]
     if own:
         adam = functools.partial(lazy_adam, every=min(own))
-    return adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
+    return adam(rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
 
 
 def _trace(game: Game, source: Source) -> None:

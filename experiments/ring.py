@@ -43,6 +43,7 @@ from .games import (
     game_of,
     labelled_per_class,
     objective_of,
+    recipe_fields,
 )
 
 CODE_SIZE = 1
@@ -95,6 +96,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         picture_samples=1000,
         evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},
         **logging_fields(config, game),
+        **recipe_fields(config, 1e-4),
     )
 
 

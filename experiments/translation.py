@@ -40,7 +40,7 @@ from .configuration import (
     logging_fields,
     run_fields,
 )
-from .games import Blocks, Struct, data_of, game_of, objective_of
+from .games import Blocks, Struct, data_of, game_of, objective_of, recipe_fields
 from .image_scores import evaluations_of, extractor_of
 
 HELD_OUT = 1000
@@ -89,6 +89,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         evaluation_samples=len(held["x"]),
         extractor=extractor_of(config.data) if not unpaired(objective) else "",
         **logging_fields(config, game),
+        **recipe_fields(config, 2e-4),
         picture=pictures(objective, sides),
         picture_samples=40,
     )

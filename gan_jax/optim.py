@@ -49,7 +49,7 @@ def clip_params(bound: float) -> optax.GradientTransformation:
 
 
 def lazy_adam(
-    learning_rate: float,
+    learning_rate: float | Callable[[Array], Array],
     b1: float = 0.0,
     b2: float = 0.99,
     *,
@@ -77,7 +77,55 @@ def lazy_adam(
     if every < 1:
         raise ValueError(f"A regularisation step is taken every n >= 1 rounds, got every={every}.")
     c = every / (every + 1)
-    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps, eps_root=eps_root)
+    rate = (lambda count: c * learning_rate(count)) if callable(learning_rate) else c * learning_rate
+    return optax.adam(rate, b1=b1**c, b2=b2**c, eps=eps, eps_root=eps_root)
+
+
+DECAYS = ("constant", "linear", "cosine")
+
+
+def learning_rate_schedule(
+    learning_rate: float, *, decay: str = "constant", rounds: int = 0, warmup: int = 0
+) -> Callable[[Array], Array]:
+    """A learning rate by round: it rises on a line over `warmup` rounds, then stays or falls to 0 at `rounds`.
+
+    The length of the decay is a number of its own and not that of the run, so that a run that is made longer goes
+    on as it began.
+
+    Args:
+      learning_rate: the largest.
+      decay: `constant`; `linear`, to 0 at `rounds` and 0 from there on; `cosine`, half a cosine to 0.
+      rounds: the round at which a decay ends, more than `warmup`.
+      warmup: rounds of the rise; round t of them has the share (t + 1) / (warmup + 1).
+
+    Raises:
+      ValueError: for an unknown decay, or rounds that leave nothing to decay over.
+
+    >>> rate = learning_rate_schedule(1.0, decay="linear", rounds=6, warmup=1)
+    >>> [round(float(rate(jnp.array(t))), 3) for t in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 0.8, 0.0, 0.0]
+    >>> rate = learning_rate_schedule(1.0, decay="cosine", rounds=4)
+    >>> [round(float(rate(jnp.array(t))), 3) for t in (0, 1, 2, 4)]  # (1 + cos(pi t / 4)) / 2
+    [1.0, 0.854, 0.5, 0.0]
+    """
+    if decay not in DECAYS:
+        raise ValueError(f"A learning rate's decay is {', '.join(DECAYS)}, got {decay!r}.")
+    if warmup < 0 or (decay != "constant" and rounds <= warmup):
+        raise ValueError(
+            f"A {decay} decay ends after the warm-up: give the round at which it does, more than {max(warmup, 0)}; "
+            f"got rounds={rounds}, warmup={warmup}."
+        )
+
+    def rate(step: Array) -> Array:
+        t = jnp.asarray(step, jnp.float32)
+        rise = jnp.minimum(1.0, (t + 1) / (warmup + 1))
+        if decay == "constant":
+            return learning_rate * rise
+        share = jnp.clip((t - warmup) / (rounds - warmup), 0.0, 1.0)
+        fall = 1 - share if decay == "linear" else (1 + jnp.cos(jnp.pi * share)) / 2
+        return learning_rate * rise * fall
+
+    return rate
 
 
 def ema_half_life(

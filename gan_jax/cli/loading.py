@@ -20,7 +20,7 @@ from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.files import is_there
 from gan_jax.runs.portable_files import DESCRIPTION, Stored, read_model, stored_names
 from gan_jax.runs.workdir import Workdir, WorkdirError, refuse_links
-from gan_jax.training.experiment import ExperimentError, load_module
+from gan_jax.training.experiment import ExperimentError
 
 
 def load_model(
@@ -157,7 +157,7 @@ def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> tuple[Progr
             path = finding.named(str(config))
     except UsageError as error:
         raise ExperimentError(str(error).replace("--config=", "config=")) from error
-    module = load_module(path)
+    module = finding.load(path)
     fields = module.get_config()
     take_saved(fields, saved.config, (), workdir)
     if "seeds" in fields:

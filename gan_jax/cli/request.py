@@ -30,7 +30,7 @@ class Request:
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics, player, weights, standing_statistics, sample_seeds, label, truncation,
-        out, walk, walk_steps, image, distance, format, license: see `EVALUATION`.
+        out, walk, walk_steps, image, distance, format, license, track: see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -63,6 +63,7 @@ class Request:
     distance: str | None = None
     format: str | None = None
     license: str | None = None
+    track: str | None = None
     comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
     num_processes: int | None = None
@@ -80,7 +81,8 @@ EVALUATION = {
     "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, inception:FILE, vgg16:FILE, "
     "clip:FILE, dinov2:FILE, onnx:FILE or function:MODULE.NAME; the experiment's by default, pixels without a run.",
     "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
-    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default.",
+    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes "
+    "also spatial (sFID) and monge (MIND), where they are named.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
     "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
     "average, where there is one, and evaluations of both.",
@@ -95,6 +97,7 @@ EVALUATION = {
     "image": "--mode=project: the image whose latent is looked for.",
     "distance": "--mode=project: pixels (the default) or features, those of the critic.",
     "format": "--mode=export: safetensors (the default), stablehlo or onnx.",
+    "track": "--mode=train: wandb, mlflow or both with a comma, to follow the run there too.",
     "license": "--mode=export: the weights' licence for the model card, as apache-2.0; unknown by default.",
 }
 """Flags of the modes that read a run, each a string, and their help texts."""

@@ -10,7 +10,9 @@ from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
 from gan_jax.runs.provenance import modules_beside, source_digest
+from gan_jax.runs.trackers import TRACKERS, TrackerError, require
 from gan_jax.runs.workdir import Workdir
+from gan_jax.training.experiment import choose
 
 
 def train(request: Request) -> None:
@@ -19,6 +21,13 @@ def train(request: Request) -> None:
 
     if request.profile is not None and request.profile < 0:
         raise UsageError(f"--profile is the first round to trace, 0 or more, got {request.profile}.")
+    track = tuple(filter(None, (request.track or "").split(",")))
+    for name in track:
+        choose("tracker", name, TRACKERS)
+        try:
+            require(name)
+        except TrackerError as error:
+            raise UsageError(str(error)) from error
     config = resolve(request)
     experiment = build_seeds(request, config)
     path = pathlib.Path(request.experiment)
@@ -36,6 +45,7 @@ def train(request: Request) -> None:
         override=request.override,
         profile=request.profile,
         command=shlex.join(command),
+        track=track,
     )
 
 

@@ -41,7 +41,10 @@ def generator_loss(real: Array, fake: Array) -> Array:
 
 
 def optimizer(
-    learning_rate: float = LEARNING_RATE, clip: float | None = None, *, differentiable: bool = False
+    learning_rate: float | Callable[[Array], Array] = LEARNING_RATE,
+    clip: float | None = None,
+    *,
+    differentiable: bool = False,
 ) -> optax.GradientTransformation:
     """RMSProp as in the authors' code, with `clip` followed by weight clipping to [-clip, clip].
 
@@ -50,7 +53,7 @@ def optimizer(
     hardly move it.
 
     Args:
-      learning_rate: of every step.
+      learning_rate: of every step, or of the step that is counted.
       clip: c, the bound on every parameter; `None` clips nothing.
       differentiable: for `unrolled`: sqrt(v + 1e-8) in place of sqrt(v) + 1e-8, which has no derivative where a
         gradient is zero.

@@ -12,6 +12,7 @@ from gan_jax.evaluation.probing import probe
 from gan_jax.evaluation.seed_statistics import metrics_of_seed, summary
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.interval import Interval
+from gan_jax.runs.machine import Machine
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.part import Played, every
 from gan_jax.runs.workdir import Workdir
@@ -29,6 +30,7 @@ class Log:
       experiment: what is trained.
       interval: the sums since the last log.
       writer: where the log is written.
+      machine: what the run costs, which is logged beside.
       show: shows a line on the terminal.
     """
 
@@ -37,11 +39,17 @@ class Log:
     in_background = False
 
     def __init__(
-        self, experiment: Experiment, interval: Interval, writer: Writer, show: Callable[[str], None]
+        self,
+        experiment: Experiment,
+        interval: Interval,
+        writer: Writer,
+        machine: Machine,
+        show: Callable[[str], None],
     ):
         self._experiment = experiment
         self._interval = interval
         self._writer = writer
+        self._machine = machine
         self._show = show
         generators = experiment.game.objective.with_role(GeneratorRole)
         self._alarms = [Alarms(generators) for _ in range(experiment.seeds)]
@@ -61,7 +69,9 @@ class Log:
                 metrics = {name: np.stack([p[name] for p in probed]) for name in probed[0]} | metrics
         if self._experiment.seeds > 1:
             metrics = summary(metrics)
+        metrics |= {name: float(value(played.step)) for name, value in self._experiment.recipe.items()}
         self._writer.scalars(played.step, metrics | self.alarms(metrics, played.step, self._show))
+        self._writer.machine(played.step, self._machine.metrics(played.step))
         self._interval.clear()
 
     def alarms(self, metrics: Mapping[str, Any], step: int, show: Callable[[str], None]) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import check_config, jsonable, write_config
+from gan_jax.runs.described_data import described
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
@@ -23,6 +26,7 @@ from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.lock import Lock
 from gan_jax.runs.logging import Log
+from gan_jax.runs.machine import Machine
 from gan_jax.runs.opening import closing, first_state, layout_of, restore
 from gan_jax.runs.part import Played
 from gan_jax.runs.portable_files import PortableWriter
@@ -32,6 +36,7 @@ from gan_jax.runs.provenance import data_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
+from gan_jax.runs.trackers import TRACKERS
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.state import TrainState
@@ -52,6 +57,7 @@ def train(
     override: bool = False,
     profile: int | None = None,
     command: str = "python launch.py",
+    track: Sequence[str] = (),
     log: Callable[[str], None] = tell,
 ) -> TrainState:
     """Trains until `experiment.rounds`, from the newest checkpoint of the work directory if it has one.
@@ -66,6 +72,7 @@ def train(
       override: go on with a changed configuration, experiment or data.
       profile: the first round of a profiler trace; see `profiling.Profile`.
       command: what launches the experiment again, but for `--workdir`.
+      track: where everything is written too, names of `trackers.TRACKERS`.
       log: prints a line for the user.
 
     Returns:
@@ -90,7 +97,7 @@ def train(
             Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best)
         )
         trace = held.enter_context(contextlib.closing(Profile(workdir.profile, profile)))
-        state = _play(experiment, workdir, layout, checkpoints, interrupt, trace, record, log)
+        state = _play(experiment, workdir, layout, checkpoints, interrupt, trace, record, track, log)
         go_on = f"{command} --workdir={shlex.quote(str(workdir.root))}"
         _report(experiment, workdir, checkpoints, interrupt, int(state.step), go_on, log)
         return state
@@ -116,6 +123,11 @@ class _Record:
         self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
         self._written = False
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration as JSON values; empty where no record is left."""
+        return {} if self._config is None else jsonable(self._config)
 
     def portable(self, experiment: Experiment) -> PortableWriter | None:
         """Begins to make the networks' programs kept beside the checkpoints; `None` where no record is left."""
@@ -183,6 +195,7 @@ def _play(
     interrupt: Interrupt,
     trace: Profile,
     record: _Record,
+    track: Sequence[str],
     log: Callable[[str], None],
 ) -> TrainState:
     restored = restore(checkpoints, experiment, layout) if checkpoints.steps() else None
@@ -207,11 +220,13 @@ def _play(
         # What was due at the checkpoint's round is done again, and writes its lines again.
         resumed_lines=restored.metadata.get("lines") if restored is not None and restored.due else None,
         keep_pictures=experiment.keep_pictures,
+        trackers=[functools.partial(TRACKERS[name], workdir, record.config) for name in track],
         enabled=hosts.first(),
     )
     with writer, _alarm_in_log(writer):
         bar = progress(experiment.rounds, start=begun.step, enabled=hosts.first())
-        log_part = Log(experiment, interval, writer, bar.note)
+        machine = Machine(experiment.rounds)
+        log_part = Log(experiment, interval, writer, machine, bar.note)
         evaluate = Evaluate(experiment, writer)
         draw = Draw(experiment, workdir, writer)
         save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw)
@@ -226,7 +241,13 @@ def _play(
                 # A run that has been at its end already draws its last picture again.
                 at_end = [draw] if begun.step >= experiment.rounds else []
                 due.run(begun, due.named(restored.due) or at_end)
+            if begun.step < experiment.rounds:
+                log(described(within(experiment.source, experiment.data_timeout)))
+                log("Compiling: the first round takes longer than the others.")
+            waiting = time.perf_counter()
             for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
+                returned = time.perf_counter()
+                machine.played(played.step - played.start, returned - waiting)
                 record.write(begun.step, log)
                 if portable is not None:  # made while the first dispatch was compiled
                     portable.finish(log)
@@ -241,6 +262,8 @@ def _play(
                 interval.add(played.history)
                 bar.update(played.step, _losses(played.history))
                 due.run(played)
+                waiting = time.perf_counter()
+                bar.skip(waiting - returned)
             bar.close()
             record.write(begun.step, log)  # where no round was played
             if portable is not None:

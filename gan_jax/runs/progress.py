@@ -18,6 +18,9 @@ class Progress(Protocol):
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         """Shows that `step` rounds are played; `losses` are by player, on the device or not."""
 
+    def skip(self, seconds: float) -> None:
+        """Leaves out so many seconds, in which no rounds were played, of the rate and the time left."""
+
     def note(self, text: str) -> None:
         """Shows a line of text without spoiling what is there."""
 
@@ -62,6 +65,9 @@ def _can_redraw(stream: TextIO) -> bool:
 
 class _NoProgress:
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
+        pass
+
+    def skip(self, seconds: float) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -111,6 +117,10 @@ class _Bar:
             self._shown = now
             self._draw()
 
+    def skip(self, seconds: float) -> None:
+        self._bar.start_t += seconds
+        self._bar.last_print_t += seconds
+
     def note(self, text: str) -> None:
         with _even_if_nobody_reads():
             self._bar.write(clean(text), file=self._bar.fp)
@@ -156,6 +166,10 @@ class _PlainLines:
             else:
                 self._line(f"compiled in {duration(now - self._began)}")
             self._shown, self._timed = now, (step, now)
+
+    def skip(self, seconds: float) -> None:
+        if self._timed is not None:
+            self._timed = self._timed[0], self._timed[1] + seconds
 
     def note(self, text: str) -> None:
         tell(text, self._stream)

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from gan_jax.pictures.grids import Picture, to_png
 from gan_jax.runs.events import Events
 from gan_jax.runs.files import Appended, reason, write_atomically
 from gan_jax.runs.metrics_log import check_names, count_lines, json_line, thin_metrics, truncate_metrics
+from gan_jax.runs.trackers import Tracker, numbers_of
 from gan_jax.runs.workdir import Workdir
 
 _QUEUE = 64
@@ -47,6 +48,7 @@ class Writer:
       resumed_lines: how many lines of the step `resumed_from` stay; all if `None`.
       tensorboard: whether event files are written too.
       keep_pictures: how many of the newest files of each name stay in `samples/`; 0 keeps all.
+      trackers: make the further places where everything is written, when the first is.
       enabled: `False` makes every call do nothing, for processes other than the first.
 
     Raises:
@@ -61,6 +63,7 @@ class Writer:
         resumed_lines: int | None = None,
         tensorboard: bool = True,
         keep_pictures: int = 0,
+        trackers: Sequence[Callable[[], Tracker]] = (),
         enabled: bool = True,
     ):
         self._workdir = workdir
@@ -79,6 +82,8 @@ class Writer:
             raise WriterError(f"Cannot write {workdir.metrics}: {reason(error)}.") from error
         self._purge_step = first + 1
         self._tensorboard = tensorboard
+        self._make_trackers = trackers
+        self._trackers: list[Tracker] | None = None
         self._keep_pictures = keep_pictures
         self._pictures: dict[str, dict[int, epath.Path]] = {}
         self._opened: Events | None = None
@@ -104,6 +109,17 @@ class Writer:
         self._lines_at = step, self.lines_at(step) + 1
         seconds = time.time()
         self._submit(self._workdir.metrics, lambda: self._write_scalars(step, seconds, dict(metrics)))
+
+    def machine(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs numbers of the machine, which are others at every launch: not into `metrics.jsonl`.
+
+        Raises:
+          WriterError: if an earlier write failed.
+        """
+        seconds = time.time()
+        self._submit(
+            self._workdir.events, lambda: self._write_scalars(step, seconds, dict(metrics), lines=False)
+        )
 
     def lines_at(self, step: int) -> int:
         """How many lines of `metrics.jsonl` are of this step, which must be the last that was logged, or later."""
@@ -180,9 +196,22 @@ class Writer:
                 self._error = WriterError(f"Cannot write {path}: {reason(error)}.")
                 self._error.__cause__ = error
 
-    def _write_scalars(self, step: int, seconds: float, metrics: dict[str, Any]) -> None:
+    def _write_scalars(
+        self, step: int, seconds: float, metrics: dict[str, Any], *, lines: bool = True
+    ) -> None:
         arrays = {name: value for name, value in metrics.items() if isinstance(value, jax.Array)}
         metrics = metrics | jax.device_get(arrays)
+        if lines:
+            self._write_line(step, seconds, metrics)
+        if self._tensorboard:
+            self._events().scalars(step, seconds, metrics)
+        for tracker in self._started_trackers():
+            tracker.scalars(step, numbers_of(metrics))
+            for name, value in metrics.items():
+                if isinstance(value, str):
+                    tracker.text(name, value)
+
+    def _write_line(self, step: int, seconds: float, metrics: dict[str, Any]) -> None:
         self._lines.append(json_line(step, seconds, metrics).encode() + b"\n")
         self._count += 1
         if self._count >= MOST_LINES:
@@ -191,8 +220,6 @@ class Writer:
                 self._count = thin_metrics(self._workdir, MOST_LINES // 2)
             finally:
                 self._lines = Appended(self._workdir.metrics)
-        if self._tensorboard:
-            self._events().scalars(step, seconds, metrics)
 
     def _write_picture(
         self, step: int, seconds: float, name: str, picture: Picture | Callable[[], Picture | None]
@@ -208,6 +235,8 @@ class Writer:
             self._prune(name, step, path)
         if self._tensorboard:
             self._events().picture(step, seconds, name, drawn, png)
+        for tracker in self._started_trackers():
+            tracker.picture(step, name, png)
 
     def _prune(self, name: str, step: int, path: epath.Path) -> None:
         if (
@@ -220,6 +249,11 @@ class Writer:
         known[step] = path
         while len(known) > self._keep_pictures:
             known.pop(min(known)).unlink(missing_ok=True)
+
+    def _started_trackers(self) -> list[Tracker]:
+        if self._trackers is None:
+            self._trackers = [make() for make in self._make_trackers]
+        return self._trackers
 
     def _events(self) -> Events:
         if self._opened is None:
@@ -237,3 +271,5 @@ class Writer:
         finally:
             if self._opened is not None:
                 self._opened.close()
+            for tracker in self._trackers or ():
+                tracker.close()

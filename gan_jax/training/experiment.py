@@ -69,6 +69,8 @@ class Experiment:
       extractor: the features for the comparison of `--mode=evaluate`, see `scoring.extractor_named`.
       diagnostics: computed inside the jitted step, in every turn.
       probes: evaluated at each log.
+      recipe: by name, numbers of the training that are logged as they are in a round: `round -> number`, the
+        learning rate.
       data_timeout: the longest time in seconds for reading from the source before the run ends with an error.
       keep: the number of newest checkpoints to keep.
       keep_pictures: the number of newest pictures of each name to keep; 0 keeps all.
@@ -97,6 +99,7 @@ class Experiment:
     extractor: str = ""
     diagnostics: Sequence[Diagnostic] = ()
     probes: Sequence[Probe] = ()
+    recipe: Mapping[str, Callable[[int], float]] = dataclasses.field(default_factory=dict)
     data_timeout: float = 600.0
     keep: int = 3
     keep_pictures: int = 500

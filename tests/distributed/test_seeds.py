@@ -173,7 +173,7 @@ def test_what_is_not_finite_names_its_seed(tmp_path):
 
 def test_an_alarm_is_of_the_seed_that_gave_it():
     """Seeds 3 to 6, the critic of seed 5 alone saturated: one line on the terminal, one text in the log."""
-    log = Log(several_seeds(), Interval(), None, None)
+    log = Log(several_seeds(), Interval(), None, None, None)
     shares, messages = np.array([0.1, 0.1, 0.99, 0.1]), []
     line = log.alarms(summary({"critic/saturation": shares}), 40, messages.append)
     text = "Seed 5: For 99% of the examples the critic gives D(x) within .01 of 0 or 1."

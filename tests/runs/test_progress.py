@@ -67,6 +67,7 @@ def test_a_bar_does_not_count_compilation_either(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     now = [1000.0]
     monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])  # where it is imported already
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     clock = Clock()

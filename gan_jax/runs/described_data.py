@@ -1,0 +1,46 @@
+"""What a run reads, in a line for the user."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from gan_jax.data.source import Source
+
+
+def described(source: Source) -> str:
+    """What a source gives: how many examples, of which shapes, in batches of which size.
+
+    >>> from gan_jax.data import from_arrays
+    >>> described(from_arrays({"x": np.zeros((20, 8, 8, 1)), "y": np.arange(20) % 3}, batch_size=5))
+    'Data: 20 examples x [8, 8, 1], y of 3 classes; 4 batches of 5 an epoch.'
+    """
+    count = "examples without end" if source.size is None else f"{source.size:,} examples"
+    entries = []
+    if source.state is None:  # a stream with a state is not read here
+        host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
+        batch = jax.eval_shape(source.get_batch, source.device_data, host_batch)
+        for name, entry in batch.items():
+            for leaf in jax.tree.leaves(entry):
+                entries.append(_entry(name, leaf, source))
+    size = f"batches of {source.batch_size}"
+    epoch = "" if source.size is None else f"{source.size // source.batch_size:,} "
+    return f"Data: {count} {', '.join(entries)}; {epoch}{size}{' an epoch' if epoch else ''}.".replace(
+        " ;", ";"
+    )
+
+
+def _entry(name: str, leaf: jax.ShapeDtypeStruct, source: Source) -> str:
+    if np.issubdtype(leaf.dtype, np.integer) and leaf.ndim == 1:
+        return f"{name} of {classes} classes" if (classes := _classes(name, source)) else f"{name} of classes"
+    return f"{name} [{', '.join(map(str, leaf.shape[1:]))}]"
+
+
+def _classes(name: str, source: Source) -> int:
+    """How many values a label on the device has; 0 where it is not there."""
+    found = [
+        np.unique(np.asarray(leaf)).size
+        for path, leaf in jax.tree.leaves_with_path(source.device_data)
+        if jax.tree_util.keystr(path, simple=True, separator=".").split(".")[-1] == name
+    ]
+    return found[0] if found else 0

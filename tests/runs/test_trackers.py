@@ -1,0 +1,106 @@
+"""Weights & Biases offline and MLflow in a local database: what they hold is what was written."""
+
+import numpy as np
+import pytest
+
+from gan_jax.pictures.grids import to_png
+from gan_jax.runs.machine import Machine
+from gan_jax.runs.trackers import Mlflow, TrackerError, Wandb, numbers_of, require
+from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.writer import Writer
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+class Recorded:
+    """A tracker that keeps what it is given."""
+
+    def __init__(self):
+        self.lines, self.texts, self.pictures, self.closed = [], {}, [], False
+
+    def scalars(self, step, numbers):
+        self.lines.append((step, dict(numbers)))
+
+    def text(self, name, text):
+        self.texts[name] = text
+
+    def picture(self, step, name, png):
+        self.pictures.append((step, name, png[:4]))
+
+    def close(self):
+        self.closed = True
+
+
+def test_everything_is_written_to_the_trackers_too(tmp_path):
+    tracker = Recorded()
+    with Writer(Workdir(tmp_path), trackers=[lambda: tracker]) as writer:
+        writer.scalars(3, {"loss": 0.5, "evaluation/fingerprint/scores": "split digits"})
+        writer.machine(3, {"run/rounds_per_second": 10.0})
+        writer.picture(3, "samples", np.zeros((2, 2, 1), np.uint8))
+    assert tracker.lines == [(3, {"loss": 0.5}), (3, {"run/rounds_per_second": 10.0})]
+    assert tracker.texts == {"evaluation/fingerprint/scores": "split digits"}
+    assert tracker.pictures == [(3, "samples", b"\x89PNG")]
+    assert tracker.closed
+    assert "rounds_per_second" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_only_finite_numbers_are_numbers():
+    metrics = {"loss": 1, "text": "x", "nan": np.nan, "pair": np.array([1.0, np.inf]), "matrix": np.eye(2)}
+    assert numbers_of(metrics) == {"loss": 1.0, "pair/0": 1.0}
+
+
+def test_the_speed_is_that_of_the_rounds_after_the_first_dispatch():
+    machine = Machine(1000)
+    machine.played(1, 100.0)
+    assert set(machine.metrics(1)) == {"run/memory_bytes"}
+    machine.played(30, 2.0)
+    machine.played(10, 2.0)
+    numbers = machine.metrics(41)
+    assert numbers["run/rounds_per_second"] == 10.0
+    assert numbers["run/seconds_left"] == 95.9
+    assert numbers["run/memory_bytes"] > 1e6
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrackerError, match=r"pip install 'gan_jax\[wandb\]'"):
+        require("wandb")
+
+
+@pytest.mark.full
+def test_wandb_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = Wandb(Workdir(tmp_path), {"learning_rate": 0.1})
+    tracker.scalars(5, {"critic/loss": 0.25})
+    tracker.text("fingerprint", "split digits")
+    tracker.picture(5, "samples", to_png(np.zeros((2, 2, 1), np.uint8)))
+    tracker.close()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content = file.read_bytes()
+    for part in ("critic/loss", "0.25", "learning_rate", "0.1", "fingerprint", "split digits"):
+        assert part.encode() in content, part
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/samples*.png"))
+
+
+@pytest.mark.full
+def test_mlflow_in_the_work_directory(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for step in (5, 6):  # the second launch goes on with the first one's run
+        tracker = Mlflow(Workdir(tmp_path), {"learning_rate": 0.1})
+        tracker.scalars(step, {"critic/loss": step / 4})
+        tracker.text("fingerprint", "split digits")
+        tracker.picture(step, "samples", to_png(np.zeros((2, 2, 1), np.uint8)))
+        tracker.close()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("gan_jax").experiment_id])
+    assert run.data.params == {"learning_rate": "0.1"}
+    assert run.data.tags["fingerprint"] == "split digits"
+    history = client.get_metric_history(run.info.run_id, "critic/loss")
+    assert [(metric.step, metric.value) for metric in history] == [(5, 1.25), (6, 1.5)]
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == [
+        "samples_00000005.png",
+        "samples_00000006.png",
+    ]

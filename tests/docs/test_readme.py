@@ -23,8 +23,8 @@ DOCUMENTS = [
         for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/GLOSSARY.md")
     ),
     *(
-        ROOT / "docs" / name
-        for name in ("index.md", "first_hour.md", "troubleshooting.md", "migration.md", "speed.md")
+        ROOT / "docs" / f"{name}.md"
+        for name in ("index", "first_hour", "troubleshooting", "migration", "speed")
     ),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
     ROOT / "docs" / "stylegan2.md",

@@ -6,28 +6,59 @@ from typing import Any
 
 import numpy as np
 
-from experiments.games import Data, entries_of, labelled_per_class
-from gan_jax.data import from_arrays, load
+from gan_jax.data import Dataset, from_arrays, load_dataset
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.game import Objective
 from gan_jax.training.experiment import ExperimentError
+from gan_jax.types import Size
+
+from .games import Data, entries_of, labelled_per_class
 
 
-def load_square(config: Any) -> dict[str, np.ndarray]:
-    """The square images that the configuration's `data` names.
+def load_data(config: Any) -> Dataset:
+    """What the configuration's `data` names, read as its other fields say; see `configuration.image_config`.
 
     Raises:
-      ExperimentError: if they are of another shape.
+      ExperimentError: if there is a height without a size.
     """
-    arrays = load(config.data, size=config.get("size") or None, value_range=parse_range(config.value_range))
-    shape = arrays["x"].shape[1:]
-    if len(shape) != 3 or shape[0] != shape[1]:
+    if config.height and not config.size:
         raise ExperimentError(
-            f"This experiment trains on square images [N, H, H, C]; {config.data!r} has examples {shape}."
+            f"height={config.height} is for rectangles whose width is size: set --config.size."
         )
-    return arrays
+    return load_dataset(
+        config.data,
+        size=(config.height, config.size) if config.height else config.size or None,
+        channels=config.channels or None,
+        label_file=config.label_file,
+        value_range=parse_range(config.value_range),
+    )
+
+
+def load_images(config: Any) -> Dataset:
+    """The images that the configuration's `data` names.
+
+    Raises:
+      ExperimentError: if they are no images.
+    """
+    found = load_data(config)
+    shape = found.arrays["x"].shape[1:]
+    if len(shape) != 3:
+        raise ExperimentError(
+            f"This experiment trains on images [N, H, W, C]; {config.data!r} has examples {shape}."
+        )
+    return found
+
+
+def size_of(x: Any) -> Size:
+    """The side of square images `[..., H, W, C]`, or (height, width), as networks take them.
+
+    >>> size_of(np.zeros((2, 8, 8, 1))), size_of(np.zeros((2, 8, 9, 1)))
+    (8, (8, 9))
+    """
+    height, width = x.shape[-3:-1]
+    return height if height == width else (height, width)
 
 
 def source_of(config: Any, arrays: dict[str, np.ndarray], data: Data, objective: Objective) -> Source:

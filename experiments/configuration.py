@@ -69,10 +69,18 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
 def image_config(**fields: Any) -> ml_collections.ConfigDict:
     """The fields of `base_config`, and those that every experiment with images has.
 
-    value_range: `low,high`, the values of black and white in `data`, as `0,1`; `standard` for [0, 255] in integers
-    and [-1, 1] in floats; nothing recognises it, with a warning where it is another.
+    What `data` names, and how it is read:
+      size: the side that image files and TFDS are cropped and resized to; 0 is 64 for files and TFDS's own.
+      height: of rectangles, whose width is `size`; 0 makes squares.
+      channels: 1 or 3, with transparency 2 or 4; arrays may have any number. 0 is 1 where all images are grey, else
+        3.
+      label_file: a CSV file of the labels of image files, `FILE.csv` or `FILE.csv:COLUMN`.
+      value_range: `low,high`, the values of black and white, as `0,1`; `standard` for [0, 255] in integers and
+        [-1, 1] in floats; nothing recognises it, with a warning where it is another.
     """
-    return base_config(value_range="", **fields)
+    return base_config(
+        **{"value_range": "", "size": 0, "height": 0, "channels": 0, "label_file": "", **fields},
+    )
 
 
 AT_LEAST_1 = ("batch_size", "width", "latent", "modes", "microbatches", "blocks", "ramp")

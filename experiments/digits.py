@@ -3,7 +3,7 @@
     python launch.py
 
 About half a minute on two cores; all ten digits, most of them readable. The same experiment learns any small
-set of square images, by any objective that makes images of latents:
+set of images, by any objective that makes images of latents:
 
     python launch.py --config.data=mnist5k --workdir=runs/mnist            (with the extra `mnist`)
     python launch.py --config.data=path/to/images.npz --config.network=dcgan
@@ -17,9 +17,15 @@ from typing import Any
 
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
+from gan_jax.functional.priors import gaussian
+from gan_jax.network import Network
+from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
+from gan_jax.pictures.grids import image_grid
+from gan_jax.training.experiment import Experiment, choose
+
+from .batches import load_images, size_of, source_of
+from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .games import (
     Blocks,
     Data,
     Struct,
@@ -28,12 +34,7 @@ from experiments.games import (
     game_of,
     objective_of,
 )
-from experiments.image_scores import conditional_fields, extractor_of
-from gan_jax.functional.priors import gaussian
-from gan_jax.network import Network
-from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen
-from gan_jax.pictures.grids import image_grid
-from gan_jax.training.experiment import Experiment, choose
+from .image_scores import conditional_fields, extractor_of
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -61,7 +62,8 @@ def get_config() -> ml_collections.ConfigDict:
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images, MLPs or DCGANs."""
     check_sizes(config)
-    arrays = load_square(config)
+    images = load_images(config)
+    arrays = images.arrays
     data = data_of(config.data, arrays)
     objective = objective_of(config, data, gaussian(config.latent), r1_default=1.0)
     blocks = choose("network", config.network, {"mlp": mlps, "dcgan": dcgans})(config, data)
@@ -73,6 +75,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         source=source,
         **run_fields(config),
         **conditional_fields(config, arrays, data, objective),
+        classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
@@ -108,7 +111,7 @@ def dcgans(config: ml_collections.ConfigDict, data: Data) -> Blocks:
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = DCGANGenerator(
-            size=x.shape[1],
+            size=size_of(x),
             channels=x.shape[3],
             width=config.width,
             norm=norm,

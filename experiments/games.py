@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.configuration import DEFAULT
 from gan_jax.data.source import Source
 from gan_jax.field import accumulated
 from gan_jax.functional.codes import Code
@@ -42,6 +41,7 @@ from gan_jax.objectives import (
     add_terms,
     autoencoder_critic,
     label_condition,
+    stylegan2,
     unrolled,
     with_transforms,
 )
@@ -49,10 +49,13 @@ from gan_jax.objectives import r1 as r1_term
 from gan_jax.objectives import r2 as r2_term
 from gan_jax.objectives._catalogue import OBJECTIVES, factory
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up
-from gan_jax.schedule import Schedule, fresh_turns, turn
+from gan_jax.optim import lazy_adam
+from gan_jax.schedule import Schedule, fresh_turns, regularization_turn, turn
 from gan_jax.training.experiment import ExperimentError, choose
 from gan_jax.training.step import init_state, make_train_step
 from gan_jax.types import Array, Key, Tree
+
+from .configuration import DEFAULT
 
 FEATURES = 16
 """Dimensions of the feature space in which MMD-GAN and the Cramer GAN compare distributions."""
@@ -105,6 +108,8 @@ class Recipe:
       play: the paper's schedule and optimiser.
       clip: weights of critics are clipped to [-clip, clip], and RMSProp takes Adam's place; `None` clips nothing.
       phases: of the game.
+      intervals: the rounds from one step to the next of each term that has an optimiser step of its own.
+      weights: the factory's options by default, each a function of an example's shape and of the batch size.
     """
 
     make: Callable[..., Objective]
@@ -120,6 +125,8 @@ class Recipe:
     play: Play = Play()
     clip: float | None = None
     phases: tuple[tuple[Callable[[int], bool], Schedule], ...] = ()
+    intervals: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, Callable[[Sequence[int], int], float]] = dataclasses.field(default_factory=dict)
 
 
 def _plain() -> dict[str, Recipe]:
@@ -184,6 +191,13 @@ RECIPES: Mapping[str, Recipe] = {
         classes="labels",
         critic=lambda k: {**_classes(k), "features": True},
         labelled=10,
+    ),
+    "stylegan2": Recipe(
+        make=factory("stylegan2"),
+        options={"r1": "gamma"},
+        play=Play(1, stylegan2.LEARNING_RATE, stylegan2.B1, stylegan2.B2),
+        intervals=stylegan2.INTERVALS,
+        weights={"gamma": stylegan2.gamma_for},
     ),
     "wgan": Recipe(
         make=factory("wgan"), play=Play(N_CRITIC, LEARNING_RATE, 0.0, 0.0), clip=CLIP, phases=warm_up()
@@ -354,7 +368,11 @@ def objective_of(
     """
     recipe = recipe_of(config)
     _check_options(config, recipe, prior, conditional)
+    shape = data.examples["x"].shape[1:]
     given: dict[str, Any] = {
+        option: weight(shape, config.batch_size) for option, weight in recipe.weights.items()
+    }
+    given |= {
         option: config[field]
         for field, option in recipe.options.items()
         if config.get(field, DEFAULT) != DEFAULT
@@ -573,8 +591,12 @@ def coder(
 # The game
 
 
-def schedule_of(objective: Objective, n_critic: int = 1) -> Schedule:
+def schedule_of(
+    objective: Objective, n_critic: int = 1, intervals: Mapping[str, int] | None = None
+) -> Schedule:
     """A round: `n_critic` times the auxiliary players and then the critics, then the generators, each at once.
+
+    Critics and generators are followed by the steps of their terms that have one, at their `intervals`.
 
     >>> from gan_jax.functional.priors import gaussian
     >>> [t.players for t in schedule_of(factory("vral")(gaussian(2)))]
@@ -582,7 +604,15 @@ def schedule_of(objective: Objective, n_critic: int = 1) -> Schedule:
     """
     groups = [objective.with_role(role) for role in (AuxiliaryRole, CriticRole, GeneratorRole)]
     *judging, making = [(turn(*names),) if names else () for names in groups]
-    return n_critic * (judging[0] + judging[1]) + making
+    steps = {
+        role: tuple(
+            regularization_turn(term.player, term.name, every=(intervals or {}).get(term.name, 1))
+            for term in objective.terms
+            if term.own_step and term.player in objective.with_role(role)
+        )
+        for role in (CriticRole, GeneratorRole)
+    }
+    return n_critic * (judging[0] + judging[1]) + steps[CriticRole] + making + steps[GeneratorRole]
 
 
 def play_of(config: Any, learning_rate: float) -> Play:
@@ -633,13 +663,13 @@ def game_of(
         players={
             name: Player(
                 network,
-                _optimizer(config, recipe, play, schedules, critic=name in objective.with_role(CriticRole)),
+                _optimizer(config, recipe, play, objective, name, schedules),
                 ema=_average(config, schedules) if name in generators else None,
             )
             for name, network in networks.items()
         },
         objective=objective,
-        schedule=schedule_of(objective, play.n_critic),
+        schedule=schedule_of(objective, play.n_critic, recipe.intervals),
         phases=recipe.phases,
         field=None
         if config.microbatches == 1
@@ -657,16 +687,26 @@ def _average(config: Any, schedules: ImageSchedules | None) -> float | Callable[
 
 
 def _optimizer(
-    config: Any, recipe: Recipe, play: Play, schedules: ImageSchedules | None, *, critic: bool
+    config: Any,
+    recipe: Recipe,
+    play: Play,
+    objective: Objective,
+    player: str,
+    schedules: ImageSchedules | None,
 ) -> optax.GradientTransformation:
     assert play.learning_rate is not None
+    critic = player in objective.with_role(CriticRole)
     if schedules is not None:
         return schedules.optimizer(play.n_critic if critic else 1)
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
         clip = recipe.clip if critic else None
         return optimizer(play.learning_rate, clip=clip, differentiable=config.unroll > 0)
-    return optax.adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
+    adam = optax.adam
+    own = [recipe.intervals[term.name] for term in objective.terms if term.own_step and term.player == player]
+    if own:
+        adam = functools.partial(lazy_adam, every=min(own))
+    return adam(play.learning_rate, b1=play.b1, b2=play.b2, eps_root=1e-8 if config.unroll else 0.0)
 
 
 def _trace(game: Game, source: Source) -> None:

@@ -13,8 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.configuration import DEFAULT
-from experiments.games import Blocks, Data, Struct, coder
 from gan_jax.functional.ada import ada, categories_of
 from gan_jax.functional.augment import Chance, diff_augment
 from gan_jax.game import InputTransform
@@ -23,6 +21,9 @@ from gan_jax.network import Network
 from gan_jax.networks import R3GANCritic, R3GANGenerator, from_linen
 from gan_jax.networks.r3gan import stage_sizes
 from gan_jax.training.experiment import ExperimentError, choose
+
+from .configuration import DEFAULT
+from .games import Blocks, Data, Struct, coder
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
 WIDTH = 32

@@ -9,8 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.batches import labels_by_share, labels_in_turn
-from experiments.games import Data, entries_of
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.scoring import MOST_REAL, against
@@ -19,6 +17,9 @@ from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import classify
 from gan_jax.metrics.modes import class_statistics
 from gan_jax.training.experiment import ExperimentError
+
+from .batches import labels_by_share, labels_in_turn
+from .games import Data, entries_of
 
 CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
 """Data sets that the library has a trained classifier of."""

@@ -1,8 +1,10 @@
-r"""Square images: DCGANs, residual networks and R3GAN's, conditional on labels where asked.
+r"""Images: DCGANs, residual networks, StyleGAN2 and R3GAN's, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
     python launch.py --config=experiments/images.py --config.objective=wgan_gp
+    python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
+        --config.augment=bgc --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
     python launch.py --config=experiments/images.py --config.network=r3gan --config.objective=r3gan
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
@@ -10,7 +12,8 @@ r"""Square images: DCGANs, residual networks and R3GAN's, conditional on labels 
 
 The first command makes TFDS's Fashion-MNIST of its raw files (Debian's package `dataset-fashion-mnist`); where
 there is a network `--prepare` downloads any TFDS data set instead. An image folder (its sub-folders are the
-labels), an `.npz` or any other `--config.data` is trained the same way.
+labels), a `.zip`, parquet files, an `.npz` or any other `--config.data` is trained the same way;
+`python -m gan_jax.data.check PATH` says beforehand what is found there.
 """
 
 from __future__ import annotations
@@ -20,26 +23,6 @@ from typing import Any
 
 import ml_collections
 
-from experiments.batches import load_square, source_of
-from experiments.configuration import DEFAULT, check_sizes, image_config, logging_fields, run_fields
-from experiments.games import (
-    Blocks,
-    Data,
-    Struct,
-    coder,
-    data_of,
-    game_of,
-    objective_of,
-)
-from experiments.image_recipe import (
-    augmentation,
-    compute_type,
-    notes_of,
-    r3gans,
-    resolved,
-    schedules_of,
-)
-from experiments.image_scores import conditional_fields, extractor_of
 from gan_jax.data.augment import augmented
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Objective
@@ -50,6 +33,8 @@ from gan_jax.networks import (
     DCGANGenerator,
     ResNetCritic,
     ResNetGenerator,
+    StyleGAN2Critic,
+    StyleGAN2Generator,
     from_linen,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
@@ -57,12 +42,34 @@ from gan_jax.objectives import adaptive_augmentation
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
+from .batches import load_images, size_of, source_of
+from .configuration import DEFAULT, check_sizes, image_config, logging_fields, run_fields
+from .games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    data_of,
+    game_of,
+    objective_of,
+)
+from .image_recipe import (
+    augmentation,
+    compute_type,
+    notes_of,
+    r3gans,
+    resolved,
+    schedules_of,
+)
+from .image_scores import conditional_fields, extractor_of
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The fields of `image_config`, and those of this experiment.
 
     Networks:
-      network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018) or `r3gan` (Huang et al., 2024).
+      network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `stylegan2` (Karras et al., 2020) or
+        `r3gan` (Huang et al., 2024).
       width: channels next to the image; 0 is 32 and, for `r3gan`, what fits the device: 16 with `widest=64` on a
         CPU, the paper's 768 for all stages elsewhere.
       widest, blocks: for `r3gan`, the channels double with each halving up to `widest`, or stay where that is less
@@ -91,7 +98,6 @@ def get_config() -> ml_collections.ConfigDict:
     """
     return image_config(
         data="tfds:fashion_mnist",
-        size=0,
         flip=False,
         network="dcgan",
         width=0,
@@ -116,11 +122,16 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     config = resolved(config)
     check_sizes(config)
-    arrays = load_square(config)
+    images = load_images(config)
+    arrays = images.arrays
     data, size = data_of(config.data, arrays), arrays["x"].shape[1]
     schedules = schedules_of(config, size)
     objective = image_objective(config, data, schedules)
-    networks = choose("network", config.network, {"dcgan": dcgans, "resnet": resnets, "r3gan": r3gans})
+    networks = choose(
+        "network",
+        config.network,
+        {"dcgan": dcgans, "resnet": resnets, "r3gan": r3gans, "stylegan2": stylegans},
+    )
     blocks = networks(config, data, norm_of_critic(config, objective))
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=2e-4, schedules=schedules)
@@ -130,6 +141,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
         **conditional_fields(config, arrays, data, objective),
+        classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
@@ -179,7 +191,7 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
     Raises:
       ExperimentError: if neither has.
     """
-    size = data.examples["x"].shape[1]
+    size = min(data.examples["x"].shape[1:3])
     sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
     if config.attention and not any(config.attention in blocks for blocks in sizes.values()):
         raise ExperimentError(
@@ -199,6 +211,37 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
         {"attention": attention["generator"]},
         {"conditioning": "projection"},
     )
+
+
+def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """The networks of Karras et al. (2020); with labels, a projection critic.
+
+    The critic compares the examples of its batch unless a term forbids that.
+
+    Raises:
+      ExperimentError: if they are to have attention or another norm.
+    """
+    if config.attention or config.critic_norm not in ("", "none"):
+        raise ExperimentError(
+            f"attention={config.attention} and critic_norm={config.critic_norm!r} are for "
+            "--config.network=resnet; StyleGAN2's networks have neither."
+        )
+    shared = {"width": config.width, "dtype": compute_type(config)}
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        classes = data.classes("A conditional critic") if labels else None
+        minibatch = "none" if norm == "none" else "stddev"
+        module = StyleGAN2Critic(minibatch=minibatch, num_classes=classes, **shared, **heads)
+        return from_linen(module, x, *labels)
+
+    def generator(x: Struct, latent: Struct, *labels: Struct) -> Network:
+        classes = data.classes("A conditional generator") if labels else None
+        module = StyleGAN2Generator(
+            size=x.shape[1:3], channels=x.shape[3], style=config.latent, num_classes=classes, **shared
+        )
+        return from_linen(module, latent, *labels)
+
+    return Blocks(critic, generator, coder(critic, generator, config.latent))
 
 
 def blocks_of(
@@ -235,7 +278,7 @@ def blocks_of(
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = generator_module(
-            size=x.shape[1],
+            size=size_of(x),
             channels=x.shape[3],
             norm=norm,
             num_classes=data.classes("A conditional generator") if labels else None,

@@ -20,18 +20,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.batches import labels_by_share, labels_in_turn, repeated_to
-from experiments.configuration import base_config, check_sizes, logging_fields, run_fields
-from experiments.games import (
-    Blocks,
-    Data,
-    Struct,
-    coder,
-    entries_of,
-    game_of,
-    labelled_per_class,
-    objective_of,
-)
 from gan_jax.data import toy
 from gan_jax.data.arrays import gather, index_feed
 from gan_jax.data.derive import split_labelled
@@ -43,6 +31,19 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.pictures import Picture, Row, figure, scatter, to_array
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Batch, Tree
+
+from .batches import labels_by_share, labels_in_turn, repeated_to
+from .configuration import base_config, check_sizes, logging_fields, run_fields
+from .games import (
+    Blocks,
+    Data,
+    Struct,
+    coder,
+    entries_of,
+    game_of,
+    labelled_per_class,
+    objective_of,
+)
 
 CODE_SIZE = 1
 """An autoencoder's code: the ring is a line."""

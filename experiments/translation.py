@@ -21,25 +21,27 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.configuration import (
-    DEFAULT,
-    check_sizes,
-    image_config,
-    logging_fields,
-    run_fields,
-)
-from experiments.games import Blocks, Struct, data_of, game_of, objective_of
-from experiments.image_scores import evaluations_of, extractor_of
-from gan_jax.data import decode, from_arrays, load
+from gan_jax.data import decode, from_arrays
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
-from gan_jax.data.value_range import STANDARD, parse_range
+from gan_jax.data.value_range import STANDARD
 from gan_jax.evaluation.scoring import MOST_REAL, against
 from gan_jax.game import GeneratorRole, Objective
 from gan_jax.network import Network
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Evaluation, Experiment, ExperimentError, Picture
+
+from .batches import load_data
+from .configuration import (
+    DEFAULT,
+    check_sizes,
+    image_config,
+    logging_fields,
+    run_fields,
+)
+from .games import Blocks, Struct, data_of, game_of, objective_of
+from .image_scores import evaluations_of, extractor_of
 
 HELD_OUT = 1000
 
@@ -53,7 +55,6 @@ def get_config() -> ml_collections.ConfigDict:
     return image_config(
         objective="pix2pix",
         data="edges:tfds:fashion_mnist",
-        size=0,
         flip=False,
         width=32,
         layers=1,
@@ -99,7 +100,7 @@ def load_pairs(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
     Raises:
       ExperimentError: if there are none, or their two sides differ in size.
     """
-    pairs = load(config.data, size=config.size or None, value_range=parse_range(config.value_range))
+    pairs = load_data(config).arrays
     if "condition" not in pairs:
         raise ExperimentError(
             f"{config.data!r} has no pairs: put edges: or masks: before it, or name pairs:FOLDER."

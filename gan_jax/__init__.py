@@ -33,11 +33,19 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
-from gan_jax.data import Source, from_arrays, from_toy, load, toy
+from gan_jax._version import __version__
+from gan_jax.cli.loading import load_model
+from gan_jax.data import Source, from_arrays, from_toy, toy
+from gan_jax.data import load as load_data
+from gan_jax.distributed.seeds import state_of
+from gan_jax.evaluation.compare import compare
 from gan_jax.evaluation.sampling import sample
+from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.image_schedules import ImageSchedules, cosine_ramp
+from gan_jax.models.model import Model
+from gan_jax.models.projection import project
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -66,10 +74,23 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params, lazy_adam
-from gan_jax.runs.notebook import rollout
+from gan_jax.runs.notebook import plot, restore, rollout, save, show
 from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneous, turn
 from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
+
+
+def __getattr__(name: str) -> object:
+    if name == "load":
+        import warnings
+
+        message = (
+            "gan_jax.load reads data and is called load_data; a trained generator is read by load_model."
+        )
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return load_data
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "DCGANCritic",
@@ -78,6 +99,7 @@ __all__ = [
     "ImageSchedules",
     "MLPCritic",
     "MLPGenerator",
+    "Model",
     "Network",
     "Objective",
     "Player",
@@ -85,6 +107,7 @@ __all__ = [
     "Term",
     "TrainState",
     "Turn",
+    "__version__",
     "ac_gan",
     "add_terms",
     "alternating",
@@ -92,6 +115,7 @@ __all__ = [
     "bgan",
     "cat_gan",
     "clip_params",
+    "compare",
     "cosine_ramp",
     "cramer",
     "cycle_gan",
@@ -109,18 +133,26 @@ __all__ = [
     "init_state",
     "lazy_adam",
     "least_squares",
-    "load",
+    "load_data",
+    "load_model",
     "make_train_step",
     "mmd_gan",
     "non_saturating",
     "pix2pix",
+    "plot",
+    "project",
     "r3gan",
     "regularization_turn",
     "relativistic",
+    "restore",
     "rollout",
     "sample",
+    "save",
     "semi_supervised",
+    "show",
     "simultaneous",
+    "standing_statistics",
+    "state_of",
     "term",
     "toy",
     "turn",

@@ -313,8 +313,10 @@ class Player:
     role: Role = dataclasses.field(default=AuxiliaryRole(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.ema is not None and not callable(self.ema) and not 0 <= self.ema < 1:
-            raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema}.")
+        if self.ema is None or callable(self.ema):
+            return
+        if isinstance(self.ema, bool | str) or not 0 <= self.ema < 1:
+            raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -387,7 +389,10 @@ def coupled_error(term: str, critic: str) -> ValueError:
 
 
 def check_score(name: str, network: Network) -> None:
-    """Checks that a critic's score is floating, `[B]` or `[B, ...patches]`.
+    """Checks that a critic's score is floating, `[B]` or `[B, ...patches]`, and not `[B, 1]`.
+
+    The last is what a dense layer of one unit returns: read as patches it would be averaged rightly by some losses,
+    and broadcast against `[B]` to `[B, B]` by others.
 
     A network without a specification of its inputs is not checked.
 
@@ -426,4 +431,9 @@ def check_score_shape(name: str, score: Any, batch: int) -> None:
         raise ValueError(
             f"The score of {name!r} must be floating, [B] or [B, ...patches]; for {batch} examples its network "
             f"returns {score if shape is None else f'{dtype}{list(shape)}'}."
+        )
+    if shape[1:] == (1,):
+        raise ValueError(
+            f"The score of {name!r} must be [B], or [B, ...patches], but for {batch} examples its network returns "
+            f"{dtype}{list(shape)}: drop the last axis, score[:, 0]."
         )

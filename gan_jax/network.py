@@ -24,19 +24,23 @@ class Network:
     Attributes:
       init: `key -> (params, model_state)`.
       apply: `(params, model_state, *inputs, train, key) -> (out, model_state)`. With `train=False` the state
-        is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`), or a mapping with `score`
-        and extra heads.
+        is returned unchanged. A critic's `out` is its score `[B]` (or `[B, ...patches]`; `[B, 1]` is
+        refused), or a mapping with `score` and extra heads.
       inputs: shapes and dtypes of the inputs, with any batch size; `None` where they are not known. With them a
         game checks on construction what the network returns and whether it couples the examples of its batch.
       running_statistics: `model_state -> tree of bools`, true for running means and variances. A moving average
         of the network averages those; the rest of its model state (power-iteration vectors, counters, keys,
         quantised values) has no meaningful average and is the network's own.
+      halves: for a generator with a mapping network, its two parts: `(params, model_state, z, *conditions, train,
+        key) -> (w, model_state)` and `(params, model_state, w, train, key) -> (out, model_state)`. The first
+        followed by the second is `apply`; truncation pulls w towards its mean.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
     inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
     running_statistics: Callable[[Tree], Tree] = _no_statistics
+    halves: tuple[Callable[..., tuple[Any, Tree]], Callable[..., tuple[Any, Tree]]] | None = None
 
     @functools.cached_property
     def couples_batch(self) -> bool | None:

@@ -49,7 +49,13 @@ def clip_params(bound: float) -> optax.GradientTransformation:
 
 
 def lazy_adam(
-    learning_rate: float, b1: float = 0.0, b2: float = 0.99, *, every: int, eps: float = 1e-8
+    learning_rate: float,
+    b1: float = 0.0,
+    b2: float = 0.99,
+    *,
+    every: int,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam for a player whose regularisation is a separate step once every `every` rounds.
 
@@ -60,7 +66,7 @@ def lazy_adam(
       learning_rate: the rate of an optimiser without such steps.
       b1, b2: the betas of an optimiser without such steps; the defaults are StyleGAN2's.
       every: the interval of the regularisation in rounds, see `schedule.regularization_turn`.
-      eps: added to the root of the second moment.
+      eps, eps_root: added to the root of the second moment, and to the moment under it.
 
     Raises:
       ValueError: if `every` is below 1.
@@ -71,7 +77,7 @@ def lazy_adam(
     if every < 1:
         raise ValueError(f"A regularisation step is taken every n >= 1 rounds, got every={every}.")
     c = every / (every + 1)
-    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps)
+    return optax.adam(c * learning_rate, b1=b1**c, b2=b2**c, eps=eps, eps_root=eps_root)
 
 
 def ema_half_life(

@@ -17,4 +17,6 @@ Tree: TypeAlias = Any
 """Any pytree of arrays."""
 Batch: TypeAlias = Mapping[str, Any]
 """`x`, and where the data has them `y`, `condition`, `labelled: {x, y}`; each leaf `[B, ...]`."""
+Size: TypeAlias = int | tuple[int, int]
+"""Of images: the side of a square, or (height, width)."""
 Metrics: TypeAlias = dict[str, Array]

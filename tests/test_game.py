@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_named(changes, message):
         build(**changes)
 
 
-@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5, float("nan"), False, "0.9"])
 def test_the_decay_of_an_average_lies_below_one(decay):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got ema="):
         Player(helpers.generator(), optax.sgd(0.1), ema=decay)
@@ -75,8 +75,9 @@ def test_the_decay_of_an_average_lies_below_one(decay):
         (lambda score: jnp.argmax(score), r"int32\[\]"),
         (lambda score: (score > 0).astype(jnp.int32), r"int32\[2\]"),
         (lambda score: jnp.concatenate([score, score]), r"float32\[4\]"),
+        (lambda score: score[:, None], r"float32\[2, 1\]: drop the last axis, score\[:, 0\]"),
     ],
-    ids=["a scalar", "integers", "two an example"],
+    ids=["a scalar", "integers", "two an example", "a column"],
 )
 def test_a_score_that_is_none_is_refused_with_the_players_name(change, given):
     base = helpers.critic()
@@ -86,12 +87,12 @@ def test_a_score_that_is_none_is_refused_with_the_players_name(change, given):
         return change(out["score"]), model_state
 
     networks = {**helpers.networks(), "critic": dataclasses.replace(base, apply=apply)}
-    with pytest.raises(ValueError, match=rf"score of 'critic' must be floating.*2 examples.*{given}"):
+    with pytest.raises(ValueError, match=rf"score of 'critic' must be .*2 examples.*{given}"):
         build(players=players(networks))
     # Without a specification of its inputs the network is judged where it is traced.
     networks["critic"] = dataclasses.replace(networks["critic"], inputs=None)
     game = build(players=players(networks))
-    with pytest.raises(ValueError, match="score of 'critic' must be floating"):
+    with pytest.raises(ValueError, match="score of 'critic' must be "):
         helpers.loss("critic", game)
 
 

@@ -18,6 +18,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
+import gan_jax as gj
+from gan_jax.data import load
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.workdir import Workdir
@@ -157,6 +159,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert f"at round {saved}" in out
 
 
+@pytest.mark.full
 def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypatch, capsys):
     workdir = finished[0]
     code, _, err = launch_here(
@@ -167,6 +170,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert drawn.shape == (7, 8, 8, 1)
     assert abs(drawn).max() <= 1
     assert width_of(workdir / "samples" / "sampled_00000150.png") > 100
+    np.testing.assert_allclose(gj.load_model(workdir, round=150).sample(7), drawn, atol=1e-5)
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}")
     assert code == 0, err
     (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
@@ -176,10 +180,32 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
 
 
+def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_path, monkeypatch, capsys):
+    """The run's samples are those of its evaluation; a second set makes a figure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    digits = load("digits")["x"]
+    np.savez(tmp_path / "digits.npz", digits[:400])
+    arguments = ["--mode=compare", "--real=digits", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
+    arguments += ["--metrics=frechet", "--num_samples=300", "--extractor=classifier:digits"]
+    code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz")
+    assert code == 0, err
+    assert re.search(r"fake images\s+300\s+400\s+300\s+400\n", out), out
+    assert re.search(r"frechet .*digits\.npz .* yes", out), out
+    assert "Written to comparison.png" in out
+    assert {"comparison.png", "stats.npz"} <= {path.name for path in tmp_path.iterdir()}
+    again = [a for a in arguments if "--real" not in a]
+    code, second, err = launch_here(monkeypatch, capsys, "--real=stats.npz", "--plot=", *again)
+    assert code == 0, err
+    assert "statistics of 1,797 images by classifier of digits" in second
+    value = re.compile(r"frechet\s+([\d.]+)")
+    assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
+
+
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
-    for weights in ("ema", "raw"):
+    for options in (["--weights=ema"], ["--weights=raw"], ["--weights=raw", "--standing_statistics=3"]):
         code, _, err = launch_here(
             monkeypatch,
             capsys,
@@ -187,14 +213,13 @@ def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monke
             f"--workdir={workdir}",
             "--num_samples=4",
             "--checkpoint=200",
-            f"--weights={weights}",
+            *options,
         )
         assert code == 0, err
+        assert ("is young" in err) == ("--weights=ema" in options)
         drawn.append(np.load(workdir / "samples" / "sampled_00000200.npz", allow_pickle=False)["x"])
-    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    code, _, err = launch_here(monkeypatch, capsys, "--mode=sample", f"--workdir={workdir}", "--weights=mean")
-    assert code != 0
-    assert "--weights is one of ema, raw, got 'mean'" in err
+    for one, other in ((0, 1), (1, 2)):
+        assert np.abs(drawn[one] - drawn[other]).max() > 1e-3
 
 
 MISTAKES = {
@@ -230,13 +255,25 @@ MISTAKES = {
     "the home of nobody": (["--mode=sample", "--workdir=~nobody-of-this-name/run"], r"~nobody"),
     "data in the home of nobody": (["--config.data=~nobody-of-this-name/x.npz"], r"~|nobody"),
     "wrong type": (["--config.rounds=abc"], r"--config.rounds=abc"),
-    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|describe"),
+    "wrong mode": (["--mode=trian"], r"train\|evaluate\|sample\|compare\|describe"),
     "stray word": (["ring"], r"unexpected argument 'ring'"),
     "unknown experiment": (["--config=experiments/rng.py"], r"did you mean 'ring'\?"),
     "unknown objective": (["--config.objective=wgann"], r"did you mean 'wgan'\?"),
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "a profile before the first round": (["--profile=-1"], r"--profile is .* 0 or more, got -1"),
+    "unknown weights": (
+        ["--mode=sample", "--workdir={run}", "--weights=mean"],
+        r"--weights is one of ema, raw, got 'mean'",
+    ),
+    "unknown weights to evaluate": (
+        ["--mode=evaluate", "--workdir={run}", "--weights=both"],
+        r"--weights is one of ema, raw, got 'both'",
+    ),
+    "no batches for statistics": (
+        ["--mode=sample", "--workdir={run}", "--standing_statistics=0"],
+        r"--standing_statistics is a number of batches, 1 or more, got '0'",
+    ),
     "no workdir": (["--mode=sample"], r"--workdir="),
     "missing workdir to describe": (["--mode=describe", "--workdir={tmp}/none"], r"does not exist"),
     "missing workdir": (["--mode=evaluate", "--workdir={tmp}/none"], r"does not exist"),
@@ -247,6 +284,12 @@ MISTAKES = {
     "undivided batch": (["--config.batch_size=63", "--workdir={tmp}/b"], r"63 examples.*8 devices"),
     "workdir is a file": (["--workdir={tmp}/text.npz"], r"text\.npz"),
     "no samples": (["--mode=sample", "--workdir={run}", "--num_samples=0"], r"--num_samples is 1 or more"),
+    "nothing to compare": (["--mode=compare", "--real={tmp}"], r"--real=A --fake=B"),
+    "an empty folder to compare": (["--mode=compare", "--real=digits", "--fake={tmp}"], r"has no images"),
+    "a bad number to compare": (
+        ["--mode=compare", "--real=digits", "--fake=digits", "--neighbors=many"],
+        r"--neighbors is 1 or more, got 'many'",
+    ),
     "no such checkpoint": (["--mode=sample", "--workdir={run}", "--checkpoint=7"], r"7.*(150|200)"),
     "changed configuration": (
         ["--workdir={run}", "--config.width=17"],
@@ -283,6 +326,7 @@ def test_eight_devices_train_the_same_launch(tmp_path):
         assert Checkpoints(workdir / "checkpoints").steps() == [20]
 
 
+@pytest.mark.full
 def test_a_profile_is_written_on_request(tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "run"
     code, _, err = launch_here(
@@ -355,6 +399,7 @@ def test_the_code_of_a_work_directory_is_not_run(mode, name, tmp_path, monkeypat
     assert {path.name for path in folder.iterdir()} == {"evil.py", "config.json"}
 
 
+@pytest.mark.full
 def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tmp_path, monkeypatch, capsys):
     """From another folder, with the configuration of the work directory."""
     mine = tmp_path / "of mine.py"
@@ -392,6 +437,7 @@ def test_an_experiment_of_ones_own_goes_on_by_the_command_that_the_stop_names(tm
     assert code == 0, err
 
 
+@pytest.mark.full
 def test_an_installed_experiment_is_found_from_any_folder_and_no_other_is_taken_for_it(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -441,6 +487,7 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path, monkeypatch, capsys):
     assert "\x1b" not in out + err
 
 
+@pytest.mark.full
 def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
     """One line each; the second names the variable."""
     for variables, expected in (

@@ -12,6 +12,7 @@ ROOMS = [
     "gan_jax",
     "gan_jax.cli",
     "gan_jax.runs",
+    "gan_jax.models",
     "gan_jax.evaluation",
     "gan_jax.distributed",
     "gan_jax.training",
@@ -36,18 +37,28 @@ ROOMS = [
     "gan_jax.keys",
     "gan_jax.types",
     "gan_jax.tables",
+    "gan_jax._version",
 ]
 FILES_IN_ORDER = {
     "gan_jax.cli": [
+        "main",
+        "new_experiment",
+        "sweeping",
+        "sweep_report",
         "command_line",
         "training",
         "evaluating",
+        "comparing",
         "sampling",
+        "exporting",
+        "using",
+        "loading",
         "opened_run",
         "building",
         "request",
         "finding",
         "errors",
+        "program",
     ],
     "gan_jax.runs": [
         "notebook",
@@ -64,6 +75,7 @@ FILES_IN_ORDER = {
         "interval",
         "interrupts",
         "opening",
+        "portable_files",
         "checkpoint",
         "across_processes",
         "steps",
@@ -82,13 +94,28 @@ FILES_IN_ORDER = {
         "terminal",
         "strict_json",
     ],
+    "gan_jax.models": [
+        "card",
+        "onnx_export",
+        "projection",
+        "model",
+        "portable",
+        "programs",
+        "safetensors",
+        "walks",
+    ],
     "gan_jax.evaluation": [
         "describe",
+        "compare",
         "scoring",
         "evaluate",
         "probing",
+        "standing",
+        "averages",
         "sampling",
         "batches",
+        "comparison",
+        "sides",
         "seed_statistics",
     ],
     "gan_jax.distributed": [
@@ -146,8 +173,10 @@ def imports(tree: ast.AST, top_level: bool = False) -> set[str]:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # Relative imports are the experiments': the wheel has them in a package of another name.
+            base = f"experiments.{node.module}" if node.level else node.module
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         else:
             found |= imports(node, top_level)
     return found

@@ -120,6 +120,7 @@ def test_a_wrong_game_is_refused_when_it_is_constructed():
         helpers.game(gan(PRIOR), field=fields.accumulated(2, field=fields.consensus(0.1)))
 
 
+@pytest.mark.full
 def test_the_approximation_is_the_mean_of_single_fields_with_separate_noise():
     objective, batch = wgan_gp(PRIOR), helpers.batch(n=12)
     found, _ = evaluated(objective, fields.accumulated(3, approximate=True), batch=batch)

@@ -1,5 +1,6 @@
 """The source distribution and the wheel: what is in them works from them."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,7 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def run(*command, cwd):
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -47,6 +49,9 @@ def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_i
         str(p.relative_to(tmp_path / "installed")) for p in (tmp_path / "installed").rglob("*") if p.is_file()
     }
     assert ours <= found
+    shipped = {name for name in found if name.startswith("gan_jax_experiments/")}
+    launchable = {name for name in tracked if name.startswith("experiments/") and name.count("/") == 1}
+    assert shipped == {f"gan_jax_{name}" for name in launchable if name.endswith(".py")}, "and no results"
     empty = tmp_path / "empty"
     empty.mkdir()
     code = (
@@ -57,3 +62,22 @@ def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_i
     assert str(tmp_path / "installed") in run(sys.executable, "-P", "-c", code, cwd=empty)
     run(sys.executable, sources / "launch.py", "--config.rounds=2", f"--workdir={empty / 'run'}", cwd=empty)
     assert (empty / "run" / "checkpoints" / "2").exists()
+    console = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); sys.argv[0] = 'gan-jax';"
+        "from gan_jax.cli.main import main; main()"
+    )
+    for named, workdir in (("images", "by_name"), ("my.py", "of_ones_own")):
+        if named == "my.py":
+            run(sys.executable, "-P", "-c", console, "new", "my.py", cwd=empty)
+        small = ("--config.data=digits", "--config.width=4", "--config.rounds=2")
+        run(
+            sys.executable,
+            "-P",
+            "-c",
+            console,
+            f"--config={named}",
+            *small,
+            f"--workdir={workdir}",
+            cwd=empty,
+        )
+        assert (empty / workdir / "checkpoints" / "2").exists()

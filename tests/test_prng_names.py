@@ -26,18 +26,24 @@ CHANGED = (
 # By file, the strings that reach `named_key` or name a term, directly or through the parameters of functions.
 NAMES = {
     "experiments/games.py": ["decoder", "encoder"],
+    "gan_jax/cli/comparing.py": ["evaluation"],
+    "gan_jax/cli/exporting.py": ["picture"],
     "gan_jax/cli/sampling.py": ["picture"],
     "gan_jax/data/augment.py": ["labelled", "x"],
     "gan_jax/data/toy.py": ["angle", "height", "mode", "noise"],
     "gan_jax/evaluation/evaluate.py": ["evaluation"],
     "gan_jax/evaluation/probing.py": ["probe"],
     "gan_jax/evaluation/sampling.py": ["latent", "picture"],
+    "gan_jax/evaluation/standing.py": ["latent", "standing"],
     "gan_jax/functional/ada.py": ["ada/noise"],
     "gan_jax/functional/codes.py": ["category/{}", "code", "continuous", "noise"],
     "gan_jax/functional/penalties.py": ["alpha"],
+    "gan_jax/models/model.py": ["latent", "picture", "truncation"],
+    "gan_jax/models/projection.py": ["picture", "projection"],
     "gan_jax/networks/layers.py": ["dropout", "noise", "params"],
     "gan_jax/networks/linen.py": ["params"],
     "gan_jax/networks/nnx.py": ["/", "params"],
+    "gan_jax/networks/stylegan2.py": ["constant_noise/{}", "noise"],
     "gan_jax/objectives/_catalogue.py": ["fake"],
     "gan_jax/objectives/_compose.py": ["unrolled"],
     "gan_jax/objectives/_forward.py": [
@@ -61,6 +67,16 @@ NAMES = {
         "r1",
         "r2",
         "real",
+    ],
+    "gan_jax/objectives/_regularizers.py": [
+        "approximate_penalty_{}",
+        "critic",
+        "direction",
+        "orthogonal",
+        "path_length",
+        "perturbation",
+        "real",
+        "synthesis",
     ],
     "gan_jax/objectives/_term.py": ["term/{}"],
     "gan_jax/objectives/_terms.py": [
@@ -89,6 +105,7 @@ NAMES = {
     "gan_jax/objectives/mmd_gan.py": ["witness_penalty"],
     "gan_jax/objectives/semi_supervised.py": ["labelled", "supervised"],
     "gan_jax/objectives/vral.py": ["meta_fake", "meta_real", "normal", "scores", "{}/normal"],
+    "gan_jax/runs/notebook.py": ["evaluation"],
 }
 
 # The functions that draw by a name or make one, with the parameter that it comes by and its place.

@@ -43,8 +43,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the command line asks; 1 where a claim does not hold, 2 where it cannot be understood."""
     given = parse(arguments)
-    own = QUICK_RESULTS if given.quick else FULL_RESULTS if given.full else studies.RESULTS
-    folder = given.results or own
+    default = QUICK_RESULTS if given.quick else FULL_RESULTS if given.full else studies.RESULTS
+    folder = given.results or default
     known = studies.names()
     chosen = known if given.names == ["all"] else given.names
     if unknown := [name for name in chosen if name not in known]:

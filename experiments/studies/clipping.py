@@ -188,16 +188,16 @@ def figure(results: Sequence[Result]) -> Figure:
     ]
     surfaces = []
     for way in ("clipped", "penalised"):
-        own = results[0][f"surface, {way}"]
+        drawn = results[0][f"surface, {way}"]
         panels = [
             pictures.surface(
-                own["surfaces"][name],
+                drawn["surfaces"][name],
                 np.asarray(TOYS[name].sample(jax.random.key(0), 300)),
                 extent=REACH,
                 value_label="critic's value",
                 title=f"{name}, {way}: {share:.2f} of W1",
             )
-            for name, share in own["shares"].items()
+            for name, share in drawn["shares"].items()
         ]
         surfaces.append(pictures.Row(tuple(panels), height=2.8))
     return pictures.figure(*rows, *surfaces)

@@ -172,13 +172,13 @@ STUDY = Study(
     seeds=5,
     claims=(
         Claim(
-            effect=lambda r: max(abs(own["primal"] - own["dual"]) for own in r.values()),
+            effect=lambda r: max(abs(case["primal"] - case["dual"]) for case in r.values()),
             at_most=1e-6,
             quick=1e-6,
             every_seed=True,
         ),
         Claim(
-            effect=lambda r: max(own["bound"] / own["primal"] - 1 for own in r.values()),
+            effect=lambda r: max(case["bound"] / case["primal"] - 1 for case in r.values()),
             at_most=1e-4,
             quick=1e-4,
             every_seed=True,

@@ -151,7 +151,7 @@ def run(seed: int, quick: bool, name: str) -> Numbers:
         return {}
     rounds = ROUNDS // 4 if quick else ROUNDS
     game, source = game_of(name, rounds)
-    state, path = play(game, source, seed, rounds, every=rounds // 50, look=lambda _, s: fit_of(s))
+    state, path = play(game, source, seed, rounds, every=rounds // 50, snapshot=lambda _, s: fit_of(s))
     mu, sigma = path[-1]
     divergence, true = divergence_of(name)
     best_mu, best_sigma, best = optimum(name)
@@ -243,17 +243,17 @@ def alpha_case(alpha: float) -> str:
     return f"alpha_{alpha:g}"
 
 
-def relative(own: Numbers) -> tuple[float, float]:
+def relative(fit: Numbers) -> tuple[float, float]:
     """|mu - mu*| / sigma* and |sigma - sigma*| / sigma*."""
     return (
-        abs(own["mu"] - own["best_mu"]) / own["best_sigma"],
-        abs(own["sigma"] - own["best_sigma"]) / own["best_sigma"],
+        abs(fit["mu"] - fit["best_mu"]) / fit["best_sigma"],
+        abs(fit["sigma"] - fit["best_sigma"]) / fit["best_sigma"],
     )
 
 
 def narrowing(result: Result) -> float:
     """The least by which sigma falls from one member of the alpha family to the next."""
-    sigmas = [own["sigma"] for own in (result[alpha_case(alpha)] for alpha in ALPHAS) if own]
+    sigmas = [fit["sigma"] for fit in (result[alpha_case(alpha)] for alpha in ALPHAS) if fit]
     return min(first - second for first, second in itertools.pairwise(sigmas))
 
 
@@ -266,16 +266,16 @@ STUDY = Study(
     cases={name: functools.partial(run, name=name) for name in CASES},
     seeds=3,
     claims=(
-        Claim(effect=lambda r: max(relative(own)[0] for own in claimed(r)), at_most=0.02, quick=0.08),
-        Claim(effect=lambda r: max(relative(own)[1] for own in claimed(r)), at_most=0.02, quick=0.08),
+        Claim(effect=lambda r: max(relative(fit)[0] for fit in claimed(r)), at_most=0.02, quick=0.08),
+        Claim(effect=lambda r: max(relative(fit)[1] for fit in claimed(r)), at_most=0.02, quick=0.08),
         Claim(
-            effect=lambda r: max(own["bound"] - own["true"] for own in fits(r).values()),
+            effect=lambda r: max(fit["bound"] - fit["true"] for fit in fits(r).values()),
             at_most=1e-4,
             quick=1e-4,
             every_seed=True,
         ),
         Claim(
-            effect=lambda r: min(own["bound"] / own["true"] for own in claimed(r)), at_least=0.9, quick=0.7
+            effect=lambda r: min(fit["bound"] / fit["true"] for fit in claimed(r)), at_least=0.9, quick=0.7
         ),
         Claim(effect=narrowing, at_least=0.0, quick=-0.05, every_seed=True),
     ),

@@ -102,7 +102,7 @@ def perfect(seed: int, quick: bool) -> Numbers:
     gradient = jax.jit(generator_gradient(for_seed))
     real = circle().sample(jax.random.key(1000 + seed), 2000)
 
-    def look(done: int, state: TrainState) -> Numbers:
+    def snapshot(done: int, state: TrainState) -> Numbers:
         fake = jnp.asarray(sample(for_seed, state, jax.random.key(2000 + seed), 2000))
         score = critic_of(for_seed, state)
 
@@ -114,8 +114,8 @@ def perfect(seed: int, quick: bool) -> Numbers:
         norm = float(tree_norm(gradient(state, {"x": real}, jax.random.key(3))))
         return {"round": done, "accuracy": float(right) / 2, "slope": max(slopes), "gradient": norm}
 
-    _, seen = play(for_seed, source, seed, ALONE, every=ALONE // 10, look=look)
-    return {"looks": seen}
+    _, snapshots = play(for_seed, source, seed, ALONE, every=ALONE // 10, snapshot=snapshot)
+    return {"snapshots": snapshots}
 
 
 def learn(seed: int, quick: bool, noise: bool) -> Numbers:
@@ -126,20 +126,20 @@ def learn(seed: int, quick: bool, noise: bool) -> Numbers:
     state = state._replace(step=jnp.zeros((), jnp.int32))  # the noise is annealed from here
     real = np.asarray(circle().sample(jax.random.key(1000 + seed), 500))
 
-    def look(done: int, state: TrainState) -> float:
+    def snapshot(done: int, state: TrainState) -> float:
         return wasserstein(real, sample(game, state, jax.random.key(2000 + seed), 500))
 
-    state, seen = play(game, source, seed, rounds, every=rounds // 15, look=look, state=state)
+    state, snapshots = play(game, source, seed, rounds, every=rounds // 15, snapshot=snapshot, state=state)
     shown: Any = sample(game, state, jax.random.key(5), 400).round(3) if seed == 0 else []
-    return {"rounds": np.linspace(0, rounds, len(seen)), "w1": seen, "samples": shown}
+    return {"rounds": np.linspace(0, rounds, len(snapshots)), "w1": snapshots, "samples": shown}
 
 
 def figure(results: Sequence[Result]) -> Figure:
     """The critic alone, W1 with and without noise, and the generators' curves."""
-    looks = [result["perfect"]["looks"] for result in results]
-    rounds = [look["round"] for look in looks[0]]
+    snapshots = [result["perfect"]["snapshots"] for result in results]
+    rounds = [snapshot["round"] for snapshot in snapshots[0]]
     alone = {
-        name: (rounds, [[look[key] for look in seed] for seed in looks])
+        name: (rounds, [[snapshot[key] for snapshot in seed] for seed in snapshots])
         for name, key in (("generator's gradient", "gradient"), ("slope of D", "slope"))
     }
     learnt = {
@@ -168,8 +168,8 @@ def figure(results: Sequence[Result]) -> Figure:
 
 
 def end(result: Result, key: str) -> float:
-    """What the critic's last look has."""
-    return result["perfect"]["looks"][-1][key]
+    """What the critic's last snapshot has."""
+    return result["perfect"]["snapshots"][-1][key]
 
 
 STUDY = Study(
@@ -186,7 +186,9 @@ STUDY = Study(
         Claim(effect=lambda r: end(r, "accuracy"), at_least=0.999, quick=0.999, every_seed=True),
         Claim(effect=lambda r: end(r, "slope"), at_most=0.05, quick=0.05, every_seed=True),
         Claim(
-            effect=lambda r: end(r, "gradient") / max(look["gradient"] for look in r["perfect"]["looks"]),
+            effect=lambda r: (
+                end(r, "gradient") / max(snapshot["gradient"] for snapshot in r["perfect"]["snapshots"])
+            ),
             at_most=0.1,
             quick=0.1,
         ),

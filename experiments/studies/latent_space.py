@@ -222,7 +222,7 @@ def copies(game: Game, state: TrainState, draw: np.random.Generator, seed: int) 
 
 def figure(results: Sequence[Result]) -> Figure:
     """Walks, arithmetic, nearest neighbours, and how sure the classifier is along walks."""
-    own = results[0]["run"]
+    run = results[0]["run"]
 
     def grid(lines: Sequence[str], columns: int, title: str, y_label: str = "") -> pictures.Chart:
         images = pictures.image_grid(from_text(lines, 8), columns, gap=1, scale=4, smooth=True)
@@ -233,12 +233,12 @@ def figure(results: Sequence[Result]) -> Figure:
         for name in ("straight", "spherical", "fade")
     }
     walks = [
-        grid(own[name]["images"], STEPS // 2, f"{name} walks".capitalize(), "walks")
+        grid(run[name]["images"], STEPS // 2, f"{name} walks".capitalize(), "walks")
         for name in ("straight", "spherical")
     ]
-    arithmetic = grid(own["arithmetic_images"], 6, "z + another class's mean - its own")
+    arithmetic = grid(run["arithmetic_images"], 6, "z + another class's mean - its own")
     pairs = grid(
-        [*own["samples"], *own["neighbours"]], SHOWN, "Samples (top), and their nearest training images"
+        [*run["samples"], *run["neighbours"]], SHOWN, "Samples (top), and their nearest training images"
     )
     probability = pictures.curves(
         sure,

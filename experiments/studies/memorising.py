@@ -157,7 +157,7 @@ def figure(results: Sequence[Result]) -> Figure:
         f"{name} half": (SUPPORTS, [r["uniform_toys"][name] for r in results])
         for name in ("known", "unknown")
     }
-    seen = {
+    measured = {
         "W1": [r["distances"]["w1"] for r in results],
         "neural-net": [r["distances"]["neural"] for r in results],
     }
@@ -183,7 +183,7 @@ def figure(results: Sequence[Result]) -> Figure:
         pictures.Row(
             (
                 pictures.dot_plot(
-                    seen,
+                    measured,
                     x_label="distance",
                     title="N(0, I/200) against 20,000 memorised points: every seed, mean and 95 % interval",
                 ),

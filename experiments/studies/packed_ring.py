@@ -11,10 +11,11 @@ Setup of Lin et al.: eight modes on the unit circle, sigma .01; z ~ N(0, I_2), G
 quality within 3 sigma of its nearest mean, a mode counts with one such sample. Every 2,000 rounds are looked at;
 numbers are means over the second half of the rounds.
 
-What was expected is a ratio of at most one half over the last five looks, in three seeds. The means over five seeds
-are .107 and .039, a ratio of .37; but single seeds have from .1 to 1.3, so that the interval of the mean ratio does
-not exclude one half. The second half of the looks and the logarithm were taken then, for less noise. With half the
-paper's widths the game without packing finds all eight modes too, in unequal shares: less is left to mend.
+What was expected is a ratio of at most one half over the last five snapshots, in three seeds. The means over five
+seeds are .107 and .039, a ratio of .37; but single seeds have from .1 to 1.3, so that the interval of the mean
+ratio does not exclude one half. The second half of the snapshots and the logarithm were taken then, for less
+noise. With half the paper's widths the game without packing finds all eight modes too, in unequal shares: less is
+left to mend.
 
 Paper: Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1
 (arXiv:1712.04086).
@@ -37,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies.framework.setups.modes import look_at_modes
+from experiments.studies.framework.setups.modes import measure_modes
 from experiments.studies.framework.study import Claim, Numbers, Result, Study
 from experiments.studies.framework.training import late, play, seed_curves
 from gan_jax import pictures
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RING = toy.ring(radius=1.0, sigma=0.01)
-PACKS, LOOKS = 100, 20
+PACKS, SNAPSHOTS = 100, 20
 
 
 @functools.cache
@@ -86,10 +87,10 @@ def run(seed: int, quick: bool, degree: int, part: int = 2) -> Numbers:
         game_of(degree, 100, 50, 1e-3) if quick else game_of(degree, 400 // part, 200 // part, 1e-4)
     )
     rounds = 2500 if quick else 40_000
-    look = look_at_modes(game, RING, seed, quick)
-    state, seen = play(game, source, seed, rounds, every=rounds // LOOKS, look=look)
+    snapshot = measure_modes(game, RING, seed, quick)
+    state, snapshots = play(game, source, seed, rounds, every=rounds // SNAPSHOTS, snapshot=snapshot)
     shown: Any = sample(game, state, jax.random.key(99), 400).round(2) if seed == 0 else []
-    return {"looks": seen, "samples": shown}
+    return {"snapshots": snapshots, "samples": shown}
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -131,7 +132,7 @@ def figure(results: Sequence[Result]) -> Figure:
 
 def late_half(case: str, measure: str, result: Result) -> float:
     """A measure's mean over the second half of the rounds."""
-    return late(result, case, measure, looks=LOOKS // 2)
+    return late(result, case, measure, snapshots=SNAPSHOTS // 2)
 
 
 STUDY = Study(

@@ -8,7 +8,7 @@ Claims:
   epoch.
 - It falls by at least three from its largest at each, within 10,000 turns (it was first expected to fall so far
   from its first and within 4,000: the better the generator, the longer a new critic is of use to it).
-- The variance of the -log D gradient over minibatches grows, from the first look at the critic after its start
+- The variance of the -log D gradient over minibatches grows, from the first snapshot at the critic after its start
   to the last, at least tenfold at each.
 - The norm of that gradient grows at least threefold at each.
 - Under white-noise errors of D its coordinates are Cauchy: the Kolmogorov-Smirnov distance to a fitted Cauchy
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 EPOCHS = (1, 10, 25)
 ROUNDS_AN_EPOCH = 40
-LOOKS = (0, 25, 100, 250, 500, 1000, 2500, 5000, 10_000)
+SNAPSHOTS = (0, 25, 100, 250, 500, 1000, 2500, 5000, 10_000)
 LATENTS, COORDINATES, UPDATES = 16, 50, 2000
 
 
@@ -68,7 +68,7 @@ def setup() -> stopped.Setup:
 def frozen(seed: int, quick: bool, epochs: Sequence[int]) -> Numbers:
     """A critic from scratch against a generator of so many epochs, the last of a list."""
     stops = [ROUNDS_AN_EPOCH * epoch for epoch in epochs]
-    return stopped.frozen(setup(), seed, stops, LOOKS[:-3] if quick else LOOKS)
+    return stopped.frozen(setup(), seed, stops, SNAPSHOTS[:-3] if quick else SNAPSHOTS)
 
 
 def white_noise(seed: int, quick: bool) -> Numbers:

@@ -7,7 +7,7 @@ Claims:
 - It is at least .8 log 2 at each and for every seed (.98 log 2 was expected).
 - The gradient of the original cost, E log(1 - D(G(z))), falls after 1 epoch by at least one order of magnitude
   from its largest for every seed (three were expected).
-- The variance of the -log D gradient over minibatches grows, from the first look at the critic after its start
+- The variance of the -log D gradient over minibatches grows, from the first snapshot at the critic after its start
   to the last, at least tenfold at each: log10 of the growth is at least 1.
 - The norm of that gradient grows at least threefold at each.
 
@@ -78,10 +78,10 @@ def frozen(
     seed: int, quick: bool, epochs: Sequence[int], turns: Sequence[int] = TURNS, width: int = WIDTH
 ) -> Numbers:
     """A critic from scratch against a generator of so many epochs, the last of a list."""
-    of = setup("digits" if quick else "mnist5k", width)
-    rounds_an_epoch = (of.source.size or 0) // BATCH
+    made = setup("digits" if quick else "mnist5k", width)
+    rounds_an_epoch = (made.source.size or 0) // BATCH
     stops = [rounds_an_epoch * epoch for epoch in epochs]
-    return stopped.frozen(of, seed, stops, turns[:-1] if quick else turns)
+    return stopped.frozen(made, seed, stops, turns[:-1] if quick else turns)
 
 
 def figure(results: Sequence[Result]) -> Figure:

@@ -10,7 +10,7 @@ Claims:
 A Gaussian in the plane, N((1, -.5), S); G(z) = m + z L, D's score a quadratic form of x, which the optimal
 critic of two Gaussians is; -log D losses, gradient descent of step .1, batch 256, 2,000 rounds; consensus with
 gamma = .1. W2 of the generator's Gaussian to the data is in closed form; the mean of the last ten of fifty
-looks. The k:1 forms of simultaneous play, consensus and extragradient have k - 1 turns of the critic and one of
+snapshots. The k:1 forms of simultaneous play, consensus and extragradient have k - 1 turns of the critic and one of
 both. Eigenvalues are those at the last round of alternating play. Times are processor seconds.
 
 Expected and not found: at 1:1, against simultaneous play's W2, alternating play at no more than .9 of it, consensus
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 RATIOS = (1, 5, 50)
 WAYS = ("simultaneous", "alternating", "consensus", "extragradient")
-STEP, ROUNDS, LOOKS = 0.1, 2000, 50
+STEP, ROUNDS, SNAPSHOTS = 0.1, 2000, 50
 MEAN = np.array([1.0, -0.5])
 ROOT = np.array([[0.5, 0.25], [0.0, 0.4]])
 
@@ -134,15 +134,15 @@ def run(seed: int, quick: bool, way: str, ratio: int) -> Numbers:
         return {}
     game, source = game_of(way, ratio)
     rounds = ROUNDS // 4 if quick else ROUNDS
-    play(game, source, seed, rounds // LOOKS)  # compiles
+    play(game, source, seed, rounds // SNAPSHOTS)  # compiles
     began = time.process_time()
-    state, seen = play(
+    state, snapshots = play(
         game,
         source,
         seed,
         rounds,
-        every=rounds // LOOKS,
-        look=lambda _, s: distance(s),
+        every=rounds // SNAPSHOTS,
+        snapshot=lambda _, s: distance(s),
         state=start(game, seed),
     )
     seconds = time.process_time() - began
@@ -160,8 +160,8 @@ def run(seed: int, quick: bool, way: str, ratio: int) -> Numbers:
         )
     )
     return {
-        "w2": float(np.mean(seen[-10:])),
-        "path": seen,
+        "w2": float(np.mean(snapshots[-10:])),
+        "path": snapshots,
         "rounds": rounds,
         "rotation": found["field/rotation"],
         "largest_real_part": found["field/largest_real_part"],
@@ -176,7 +176,7 @@ def figure(results: Sequence[Result]) -> Figure:
         curves = {}
         for way in WAYS:
             if played := [result[case(way, ratio)] for result in results if result[case(way, ratio)]]:
-                paths = np.array([own["path"] for own in played])
+                paths = np.array([case["path"] for case in played])
                 curves[way] = (np.linspace(0, played[0]["rounds"], paths.shape[1]), paths)
         panels.append(
             pictures.curves(

@@ -7,7 +7,7 @@ Claims:
 Three of scikit-learn's digits (8 x 8), drawn at random, are the channels of one image, its mode the three digits.
 MLPs (G 256-256 from z of 64 dimensions, D 128), -log D, Adam(1e-3, b1 = .5), batches of 64 (packs), 6,000 rounds;
 a mode counts with one of 10,000 samples whose channels the library's classifier names so. Numbers are means of the
-last three of ten looks. The bounds were chosen after one pilot run, of a seed that is not among these.
+last three of ten snapshots. The bounds were chosen after one pilot run, of a seed that is not among these.
 
 What was expected and does not reproduce at this length: that packing covers at least 1.2 times as many modes as
 no remedy. Over five seeds it is 1.19 (95 %: .69 to 1.70), both still climbing: the two cannot be told apart.
@@ -107,14 +107,14 @@ def run(seed: int, quick: bool, steps: int, degree: int) -> Numbers:
     """Modes and reverse KL of samples every tenth of the way, and some samples at the end."""
     game, source = game_of(steps, degree)
 
-    def look(done: int, state: TrainState) -> Numbers:
+    def snapshot(done: int, state: TrainState) -> Numbers:
         key = jax.random.fold_in(jax.random.key(30_000 + seed), done)
         return {"round": done, **modes_of(sample(game, state, key, SAMPLES // 5 if quick else SAMPLES))}
 
     rounds = ROUNDS // 10 if quick else ROUNDS
-    state, seen = play(game, source, seed, rounds, every=rounds // 10, look=look)
+    state, snapshots = play(game, source, seed, rounds, every=rounds // 10, snapshot=snapshot)
     shown: Any = pictures.to_uint8(sample(game, state, jax.random.key(99), 20)) if seed == 0 else []
-    return {"looks": seen, "samples": shown}
+    return {"snapshots": snapshots, "samples": shown}
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -139,8 +139,8 @@ def figure(results: Sequence[Result]) -> Figure:
 
 
 def modes(result: Result, case: str) -> float:
-    """The modes covered, mean of the last three looks."""
-    return late(result, case, "modes_covered", looks=3)
+    """The modes covered, mean of the last three snapshots."""
+    return late(result, case, "modes_covered", snapshots=3)
 
 
 def ratio(more: str, less: str) -> Callable[[Result], float]:

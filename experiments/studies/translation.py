@@ -128,13 +128,13 @@ def run(seed: int, quick: bool, way: str) -> Numbers:
 
 def figure(results: Sequence[Result]) -> Figure:
     """Given, drawn by either way, and true; the seeds' numbers."""
-    own = {way: from_text(results[0][way]["drawn"], SIDE) for way in WAYS}
+    translated = {way: from_text(results[0][way]["drawn"], SIDE) for way in WAYS}
     true = from_text(results[0]["game"]["true"], SIDE)
     given = true.copy()
     given[:, GIVEN:] = 0.0
     rows = [
         pictures.Row((pictures.image(pictures.image_grid(images, SHOWN, gap=2), y_label=title),), height=0.8)
-        for title, images in (("given", given), *own.items(), ("true", true))
+        for title, images in (("given", given), *translated.items(), ("true", true))
     ]
     mmd = {way: [r[way]["mmd"] for r in results] for way in WAYS}
     variance = {way: [r[way]["variance"] for r in results] for way in WAYS}

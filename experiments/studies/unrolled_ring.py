@@ -17,8 +17,8 @@ Paper: Metz et al., Unrolled Generative Adversarial Networks, 2017, section 3.1 
 
 Nothing is scaled. The paper's text names one rate, 1e-4, for both players. With that the claims do not hold: five
 steps of the critic then move too little, and in two seeds of two unrolling covered at most 2 modes at each of ten
-looks in 25,000 rounds, as did the game without it. The rates above were chosen in one pilot run, of a seed that is
-not among these. --quick plays 1,500 rounds with z of 32 dimensions, batch 128 and both rates 1e-3.
+snapshots in 25,000 rounds, as did the game without it. The rates above were chosen in one pilot run, of a seed that
+is not among these. --quick plays 1,500 rounds with z of 32 dimensions, batch 128 and both rates 1e-3.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.studies.framework.setups.modes import look_at_modes
+from experiments.studies.framework.setups.modes import measure_modes
 from experiments.studies.framework.study import Claim, Numbers, Result, Study
 from experiments.studies.framework.training import late, play, seed_curves
 from gan_jax import pictures
@@ -77,11 +77,11 @@ def run(seed: int, quick: bool, steps: int) -> Numbers:
     """Modes, high-quality share, reverse KL and W1 every tenth of the way, and samples at the end."""
     rounds = 1500 if quick else 25_000
     game, source = game_of(steps, 32, (1e-3, 1e-3), 128) if quick else game_of(steps, 256, (1e-4, 1e-3), 512)
-    state, seen = play(
-        game, source, seed, rounds, every=rounds // 10, look=look_at_modes(game, RING, seed, quick)
+    state, snapshots = play(
+        game, source, seed, rounds, every=rounds // 10, snapshot=measure_modes(game, RING, seed, quick)
     )
     shown: Any = sample(game, state, jax.random.key(99), 400).round(2) if seed == 0 else []
-    return {"looks": seen, "samples": shown}
+    return {"snapshots": snapshots, "samples": shown}
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -110,7 +110,7 @@ def figure(results: Sequence[Result]) -> Figure:
 
 def last(case: str, measure: str, result: Result) -> float:
     """A measure after the last round."""
-    return late(result, case, measure, looks=1)
+    return late(result, case, measure, snapshots=1)
 
 
 STUDY = Study(

@@ -24,7 +24,7 @@ Data on a surface of two dimensions in fifty; G: z ~ N(0, I_2), MLP 128-128; cri
 for VRAL meta-networks of 28 ReLU units. Adam(1e-4, b1 = .5), batch 64, 4,000 rounds at 1:1 and 600 at 50:1;
 WGAN with RMSProp(5e-5) and c = .01. D is the critic's output: the probability for the standard GAN and -log D,
 the score for the others. The generator's gradient is that of each objective's own loss by a sample,
-||d L_G / d G(z)||, the mean over samples; ends are means of the last three of eleven looks.
+||d L_G / d G(z)||, the mean over samples; ends are means of the last three of eleven snapshots.
 
 Paper: Grewal et al., Variance Regularizing Adversarial Learning, 2017 (arXiv:1707.00309) and its slides. Its
 authors later wrote that the method is out of date and that some of its results are incorrect.
@@ -122,7 +122,7 @@ def judge() -> Callable[[TrainState, Any], tuple[Any, Any]]:
     return lambda state, x: scores_and_slopes(state.players["critic"], x)
 
 
-def look_at(game: Game, name: str, seed: int) -> Callable[[int, TrainState], Numbers]:
+def measure_at(game: Game, name: str, seed: int) -> Callable[[int, TrainState], Numbers]:
     """`(round, state) -> numbers`: the gradient that samples get, D's slope, Var D(G(z)), the distance to data."""
     loss = OBJECTIVES[name][1]
     output = jax.nn.sigmoid if name in PROBABILITY else lambda score: score
@@ -131,7 +131,7 @@ def look_at(game: Game, name: str, seed: int) -> Callable[[int, TrainState], Num
     def steepness(function: Callable[[Any], Any], scores: Any) -> Any:
         return jnp.abs(jax.grad(lambda s: jnp.sum(function(s)))(scores))
 
-    def look(done: int, state: TrainState) -> Numbers:
+    def snapshot(done: int, state: TrainState) -> Numbers:
         fake = sample(game, state, jax.random.key(5000 + seed), 2000)
         (of_real, _), (of_fake, slopes) = judge()(state, real), judge()(state, fake)
         numbers: Numbers = {
@@ -147,7 +147,7 @@ def look_at(game: Game, name: str, seed: int) -> Callable[[int, TrainState], Num
             numbers["samples"] = (fake[:SHOWN] @ plane()).round(2)
         return numbers
 
-    return look
+    return snapshot
 
 
 @functools.cache
@@ -159,15 +159,17 @@ def plane() -> np.ndarray:
 
 
 def run(seed: int, quick: bool, name: str, ratio: int) -> Numbers:
-    """What is seen through training; histograms and samples at the end alone."""
+    """Snapshots through training; histograms and samples at the end alone."""
     if quick and (ratio == 1 or name not in QUICK):
-        return {"looks": []}
+        return {"snapshots": []}
     game, source = game_of(name, ratio)
     rounds = RATIOS[ratio] // 5 if quick else RATIOS[ratio]
-    _, seen = play(game, source, seed, rounds, every=rounds // 10, look=look_at(game, name, seed))
+    _, snapshots = play(game, source, seed, rounds, every=rounds // 10, snapshot=measure_at(game, name, seed))
     kept = ("histogram", "samples")
-    looks = [{key: value for key, value in look.items() if key not in kept} for look in seen[:-1]]
-    return {"looks": [*looks, seen[-1]]}
+    snapshots = [
+        {key: value for key, value in snapshot.items() if key not in kept} for snapshot in snapshots[:-1]
+    ]
+    return {"snapshots": [*snapshots, snapshots[-1]]}
 
 
 def figure(results: Sequence[Result]) -> Figure:
@@ -175,22 +177,23 @@ def figure(results: Sequence[Result]) -> Figure:
     data = np.asarray(surface().sample(jax.random.key(0), 400)) @ plane()
     rows = []
     for ratio in RATIOS:
-        names = [name for name in OBJECTIVES if results[0][case(name, ratio)]["looks"]]
-        last_looks = {name: results[0][case(name, ratio)]["looks"][-1] for name in names}
+        names = [name for name in OBJECTIVES if results[0][case(name, ratio)]["snapshots"]]
+        last_snapshots = {name: results[0][case(name, ratio)]["snapshots"][-1] for name in names}
         outputs = [
             pictures.histogram(
                 {
                     side: _spread(quantiles)
-                    for side, quantiles in zip(("real", "fake"), look["histogram"], strict=True)
+                    for side, quantiles in zip(("real", "fake"), snapshot["histogram"], strict=True)
                 },
                 bins=40,
                 x_label="D",
                 title=f"{name}, {ratio}:1",
             )
-            for name, look in last_looks.items()
+            for name, snapshot in last_snapshots.items()
         ]
         clouds = [
-            pictures.scatter(np.asarray(look["samples"]), data, limits=LIMITS) for look in last_looks.values()
+            pictures.scatter(np.asarray(snapshot["samples"]), data, limits=LIMITS)
+            for snapshot in last_snapshots.values()
         ]
         rows += [
             pictures.Row(tuple(outputs), height=2.2, shared_legend=True),
@@ -215,10 +218,13 @@ def measures(results: Sequence[Result]) -> list[pictures.Row]:
         for key, label in MEASURES.items():
             drawn = {}
             for name in OBJECTIVES:
-                looks = [result[case(name, ratio)]["looks"] for result in results]
-                if looks[0]:
-                    values = np.array([[look[key] for look in seed] for seed in looks])
-                    drawn[name] = ([look["round"] for look in looks[0]], np.maximum(values, 1e-12))
+                snapshots = [result[case(name, ratio)]["snapshots"] for result in results]
+                if snapshots[0]:
+                    values = np.array([[snapshot[key] for snapshot in seed] for seed in snapshots])
+                    drawn[name] = (
+                        [snapshot["round"] for snapshot in snapshots[0]],
+                        np.maximum(values, 1e-12),
+                    )
             if drawn:
                 charts.append(
                     pictures.curves(
@@ -245,8 +251,8 @@ def case(name: str, ratio: int) -> str:
 
 
 def last(result: Result, name: str, ratio: int, key: str) -> float:
-    """A measure, the mean of the last three looks."""
-    return float(np.mean([look[key] for look in result[case(name, ratio)]["looks"][-3:]]))
+    """A measure, the mean of the last three snapshots."""
+    return float(np.mean([snapshot[key] for snapshot in result[case(name, ratio)]["snapshots"][-3:]]))
 
 
 def times_smaller(other: str) -> Callable[[Result], float]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pathlib
 from typing import Any
 
+from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request
 from gan_jax.data.errors import DataError
-from gan_jax.training.experiment import Experiment, ExperimentError, load_module
+from gan_jax.training.experiment import Experiment, ExperimentError
 
 MAX_SEED = 2**32 - 1
 """Seeds are 32 bits wide in the programs."""
@@ -22,7 +24,7 @@ def build(request: Request, config: Any) -> Experiment:
     Raises:
       UsageError, ExperimentError, DataError: each with a line for the user.
     """
-    module = load_module(request.experiment)
+    module = finding.load(pathlib.Path(request.experiment))
     try:
         if request.prepare:
             prepare(config)

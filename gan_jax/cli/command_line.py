@@ -1,4 +1,4 @@
-"""What `launch.py` does with its flags: one of the modes, in one process or several."""
+"""What the launcher does with its flags: one of the modes, in one process or several."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+from gan_jax.cli import program
 from gan_jax.cli.building import build, check_seeds
+from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
+from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
 from gan_jax.cli.sampling import sample
 from gan_jax.cli.training import train
+from gan_jax.cli.using import interpolate, project
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
@@ -43,8 +47,12 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
+    "compare": compare,
     "describe": describe,
     "replay": replay,
+    "interpolate": interpolate,
+    "project": project,
+    "export": export,
 }
 
 
@@ -55,7 +63,8 @@ def run(mode: str, request: Request) -> None:
     from gan_jax.distributed import hosts
 
     keep_compiled_programs()
-    if not hosts.join(request.coordinator, request.num_processes, request.process_id):
+    given = request.coordinator, request.num_processes, request.process_id
+    if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
             MODES[mode](request)
         return
@@ -71,7 +80,7 @@ def run(mode: str, request: Request) -> None:
         if not isinstance(known, user_errors()):
             tell(traceback.format_exc(), sys.stderr)
             hosts.leave(1)
-        tell(f"launch.py (process {jax.process_index()}): {explain(known)}", sys.stderr)
+        tell(f"{program.name()} (process {jax.process_index()}): {explain(known)}", sys.stderr)
         hosts.leave(2)
 
 

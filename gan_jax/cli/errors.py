@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+from gan_jax.cli import program
 from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import WorkdirError
@@ -26,6 +27,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
     from gan_jax.distributed.mesh import LayoutError
     from gan_jax.runs.checkpoint import CheckpointError
     from gan_jax.runs.finite import NonFiniteError
+    from gan_jax.runs.writer import WriterError
 
     return (
         HostsError,
@@ -37,6 +39,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
         CheckpointError,
         LayoutError,
         NonFiniteError,
+        WriterError,
     )
 
 
@@ -52,7 +55,7 @@ def explain(error: BaseException) -> str:
         from absl import flags
 
         name = unknown[1]
-        return f"unknown flag --{name}{closest(name, list(flags.FLAGS))}; see python launch.py --help."
+        return f"unknown flag --{name}{closest(name, list(flags.FLAGS))}; see {' '.join(program.command())} --help."
     return text
 
 
@@ -94,7 +97,7 @@ def _missing_device() -> str:
 
 def fail(error: BaseException) -> None:
     """Prints the error's line to stderr and exits with 2."""
-    tell(f"launch.py: {explain(error)}", sys.stderr)
+    tell(f"{program.name()}: {explain(error)}", sys.stderr)
     if isinstance(error, DataTimeoutError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,11 +21,13 @@ from gan_jax.training.experiment import Experiment
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
     from gan_jax.evaluation import scoring
+    from gan_jax.evaluation.averages import young_average
     from gan_jax.evaluation.batches import get_batch, iterate_host_batches
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
     run = open_run(request)
+    weights, standing = run.weights(request), run.standing(request)
     host_batch_iterator = iterate_host_batches(run.experiment.source)
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
@@ -32,9 +35,11 @@ def evaluate(request: Request) -> None:
     run = dataclasses.replace(run, experiment=experiment)
     for state in run.states(_wanted(request, run)):
         evaluations = [
-            evaluate_state(single, seed_state, get_batch(single.source, seed_state, first))
-            for single, seed_state in run.per_seed(state)
+            evaluate_state(single, seed_state, get_batch(single.source, seed_state, first), weights=weights)
+            for single, seed_state in run.per_seed(state, standing)
         ]
+        if weights != "raw" and (note := young_average(experiment.game, int(state.step))):
+            tell(note, sys.stderr)
         found.append(evaluations[0] if len(evaluations) == 1 else combined(evaluations))
     if not found:
         raise UsageError("None of the checkpoints could be read.")

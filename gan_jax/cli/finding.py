@@ -1,4 +1,4 @@
-"""Finding the experiment that a command or a work directory names.
+"""Finding the experiment that a command or a work directory names, and loading it.
 
 The experiments of the installation are known by their names, from any folder. Any other file is code of somebody's,
 and runs only where `--config` names it: a work directory may have come from anywhere.
@@ -6,13 +6,31 @@ and runs only where `--config` names it: a work directory may have come from any
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import pathlib
 import re
+import sys
+from types import ModuleType
 
 import gan_jax
 from gan_jax.cli.errors import UsageError
+from gan_jax.training.experiment import ExperimentError, check_experiment, closest, load_module
 
-EXPERIMENTS = pathlib.Path(gan_jax.__file__).resolve().parent.parent / "experiments"
+WHEEL_PACKAGE = "gan_jax_experiments"
+"""What the wheel calls the folder `experiments` of a checkout."""
+
+
+def _shipped(beside: pathlib.Path) -> pathlib.Path:
+    """The experiments that were installed with the package: those of its wheel, or of its checkout.
+
+    Where the package lies among others, a folder `experiments` beside it is somebody else's.
+    """
+    packaged = beside / WHEEL_PACKAGE
+    return packaged if packaged.is_dir() else beside / "experiments"
+
+
+EXPERIMENTS = _shipped(pathlib.Path(gan_jax.__file__).resolve().parent.parent)
 DEFAULT = "digits"
 
 
@@ -27,6 +45,56 @@ def installed(name: str) -> pathlib.Path | None:
     match = re.fullmatch(r"(?:experiments/)?(?!__)(\w+?)(?:\.py)?", name)
     path = EXPERIMENTS / f"{match[1]}.py" if match else None
     return path if path is not None and path.is_file() else None
+
+
+def shipped() -> list[str]:
+    """The names of the installation's experiments.
+
+    >>> "ring" in shipped(), "games" in shipped()
+    (True, False)
+    """
+    return sorted(p.stem for p in EXPERIMENTS.glob("*.py") if "\ndef get_config(" in p.read_text("utf-8"))
+
+
+def load(path: pathlib.Path) -> ModuleType:
+    """The module of an experiment, with `get_config` and `build`.
+
+    Those of the installation are modules of its package, found by its place and never by a search for its name.
+
+    Raises:
+      ExperimentError: if there is no such file, or it is no experiment.
+    """
+    if not path.is_file():
+        names = shipped()
+        raise ExperimentError(
+            f"No experiment at {path}{closest(path.stem, names)}; those of the installation are "
+            f"{', '.join(names)}."
+        )
+    if not is_installed(path):
+        return load_module(path)
+    _bind_package()
+    module = importlib.import_module(f"{EXPERIMENTS.name}.{path.stem}")
+    check_experiment(module, path)
+    return module
+
+
+def _bind_package() -> None:
+    """Makes the installation's experiments the package of their name in this process."""
+    name = EXPERIMENTS.name
+    if name in sys.modules:
+        if str(EXPERIMENTS) not in [
+            str(pathlib.Path(place).resolve()) for place in sys.modules[name].__path__
+        ]:
+            raise ExperimentError(f"Another package {name!r} was imported before that of {EXPERIMENTS}.")
+        return
+    spec = importlib.util.spec_from_file_location(
+        name, EXPERIMENTS / "__init__.py", submodule_search_locations=[str(EXPERIMENTS)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
 
 
 def name_of(path: pathlib.Path) -> str:
@@ -51,7 +119,7 @@ def named(given: str) -> pathlib.Path:
         return here
     if here.is_file():
         raise UsageError(
-            f"--config={given} is a file of this folder and an experiment of {EXPERIMENTS.parent}: give "
+            f"--config={given} is a file of this folder and one of the experiments of {EXPERIMENTS.parent}: give "
             f"--config=./{given} or --config={ours}."
         )
     return ours

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError, explain
-from gan_jax.cli.request import Request, resolve
+from gan_jax.cli.request import WEIGHTS, Request, resolve
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
@@ -63,6 +64,19 @@ class OpenedRun:
         except ValueError as error:
             raise UsageError(f"--player: {error}") from error
 
+    def weights(self, request: Request) -> str | None:
+        """Which of a generator's weights `--weights` asks for, `ema` or `raw`; `None` where it is not given.
+
+        Raises:
+          UsageError: if it is neither, or no generator keeps an average.
+        """
+        if request.weights not in (None, *WEIGHTS):
+            raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
+        players = self.experiment.game.players
+        if request.weights == "ema" and all(players[name].ema is None for name in self.generators(None)):
+            raise UsageError("--weights=ema: no generator of this run keeps a moving average (--config.ema).")
+        return request.weights
+
     def sample_shape(self, player: str) -> tuple[int, ...]:
         """The shape of one sample of a generator."""
         from gan_jax.evaluation import sampling
@@ -70,13 +84,51 @@ class OpenedRun:
 
         return sampling.sample_shape(self.experiment, initial(self.experiment.for_seed(0))[2], player)
 
-    def per_seed(self, state: Any) -> list[tuple[Experiment, Any]]:
-        """Each seed's experiment and its part of the state."""
-        from gan_jax.distributed.seeds import state_of
+    def standing(self, request: Request) -> int | None:
+        """From how many batches `--standing_statistics` asks for running statistics; `None` where it is not given.
 
-        if self.experiment.seeds == 1:
-            return [(self.experiment, state)]
-        return [(self.experiment.for_seed(i), state_of(state, i)) for i in range(self.experiment.seeds)]
+        Raises:
+          UsageError: if it is no number of batches, or no generator has running statistics.
+        """
+        from gan_jax.evaluation.standing import has_statistics
+        from gan_jax.runs.opening import initial
+
+        asked = request.standing_statistics
+        if asked is None:
+            return None
+        if not re.fullmatch(r"[1-9]\d*", asked):
+            raise UsageError(f"--standing_statistics is a number of batches, 1 or more, got {asked!r}.")
+        if not has_statistics(self.experiment.game, initial(self.experiment)[2]):
+            raise UsageError(
+                "--standing_statistics: no generator of this run has running statistics (of batch normalisation)."
+            )
+        return int(asked)
+
+    def per_seed(self, state: Any, standing: int | None = None) -> list[tuple[Experiment, Any]]:
+        """Each seed's experiment and its part of the state.
+
+        Args:
+          state: of all seeds.
+          standing: compute the generators' running statistics again, from so many batches.
+
+        Raises:
+          UsageError: if they cannot be computed again.
+        """
+        from gan_jax.distributed.seeds import state_of
+        from gan_jax.evaluation.standing import standing_of
+
+        seeds = range(self.experiment.seeds)
+        single = (
+            [(self.experiment, state)]
+            if len(seeds) == 1
+            else [(self.experiment.for_seed(i), state_of(state, i)) for i in seeds]
+        )
+        if standing is None:
+            return single
+        try:
+            return [(seed, standing_of(seed, seed_state, standing)) for seed, seed_state in single]
+        except ValueError as error:
+            raise UsageError(f"--standing_statistics: {error}") from error
 
 
 def open_run(request: Request) -> OpenedRun:

@@ -8,13 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
-from gan_jax.runs.config import read_config
-from gan_jax.runs.strict_json import from_json
-from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.runs.config import read_config, take_saved
+from gan_jax.runs.portable_files import DESCRIPTION
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import closest
 
 
@@ -24,7 +22,6 @@ class Request:
 
     Attributes:
       experiment: the experiment's file.
-      program: how the launcher was called.
       config: its configuration with the command line's overrides.
       overrides: the names that the command line set.
       config_given: whether `--config` named the experiment.
@@ -32,7 +29,9 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, player, weights: see `EVALUATION`.
+      checkpoints, data, extractor, metrics, player, weights, standing_statistics, sample_seeds, label, truncation,
+        out, walk, walk_steps, image, distance, format, license: see `EVALUATION`.
+      comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
       prepare: download and prepare the configuration's TFDS data set before anything else.
@@ -47,13 +46,24 @@ class Request:
     override: bool
     checkpoint: int | None
     num_samples: int | None
-    program: str = "launch.py"
     checkpoints: str | None = None
     data: str | None = None
     extractor: str | None = None
     metrics: str | None = None
     player: str | None = None
     weights: str | None = None
+    standing_statistics: str | None = None
+    sample_seeds: str | None = None
+    label: str | None = None
+    truncation: str | None = None
+    out: str | None = None
+    walk: str | None = None
+    walk_steps: str | None = None
+    image: str | None = None
+    distance: str | None = None
+    format: str | None = None
+    license: str | None = None
+    comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
@@ -67,12 +77,47 @@ EVALUATION = {
     "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
     "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
     "a .npz.",
-    "extractor": "--mode=evaluate: pixels, classifier:DATA, or inception:FILE; the experiment's by default.",
-    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; all by default.",
+    "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, inception:FILE, vgg16:FILE, "
+    "clip:FILE, dinov2:FILE, onnx:FILE or function:MODULE.NAME; the experiment's by default, pixels without a run.",
+    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
+    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes "
+    "also spatial (sFID) and monge (MIND), where they are named.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
-    "weights": "--mode=sample: ema (the moving average, where there is one; the default) or raw.",
+    "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
+    "average, where there is one, and evaluations of both.",
+    "standing_statistics": "--mode=sample and --mode=evaluate: compute the generators' running statistics again, "
+    "from so many batches (16, say); by default those of the training are taken.",
+    "sample_seeds": "--mode=sample and --mode=interpolate: seeds as in 0-499 or 0,3,7; one sample of each.",
+    "label": "--mode=sample, interpolate, project: the class of the samples, by number or name.",
+    "truncation": "--mode=sample and --mode=interpolate: how far samples may lie from the typical one, as .7.",
+    "out": "--mode=sample, interpolate, project, export: the directory that is written.",
+    "walk": "--mode=interpolate: spherical (the default) or linear.",
+    "walk_steps": "--mode=interpolate: samples of each walk, both ends included; 16 by default.",
+    "image": "--mode=project: the image whose latent is looked for.",
+    "distance": "--mode=project: pixels (the default) or features, those of the critic.",
+    "format": "--mode=export: safetensors (the default), stablehlo or onnx.",
+    "license": "--mode=export: the weights' licence for the model card, as apache-2.0; unknown by default.",
 }
-"""Flags of `--mode=evaluate`, each a string, and their help texts; `--mode=sample` reads `player` and `weights`."""
+"""Flags of the modes that read a run, each a string, and their help texts."""
+USES = ("interpolate", "project", "export")
+"""Modes that use a model rather than an experiment; `--mode=sample` does with one of `SAMPLE_FLAGS`."""
+SAMPLE_FLAGS = ("sample_seeds", "label", "truncation", "out")
+
+COMPARISON = {
+    "real": "--mode=compare: the real images: a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, a statistics "
+    "file (.npz with mu and sigma), or a work directory, whose samples are drawn.",
+    "fake": "--mode=compare: what is compared with them, the same or several with commas between them.",
+    "protocol": "--mode=compare: how Inception's input is made: pytorch (pytorch-fid; the default), tf (NVIDIA, "
+    "torch-fidelity, ADM) or clean (clean-fid).",
+    "covariance": "--mode=compare: covariances are divided by N-1 (the default) or N (StyleGAN2-ADA).",
+    "neighbors": "--mode=compare: k of precision, recall, density and coverage; 5 by default.",
+    "size": "--mode=compare: crop encoded images to a square and resize them to this size first.",
+    "channels": "--mode=compare: read encoded images with 1 or 3 channels.",
+    "damaged": "--mode=compare: refuse (the default) or skip images that cannot be read.",
+    "save_stats": "--mode=compare: a .npz into which the statistics of the real images are written.",
+    "plot": "--mode=compare: a .png, .svg or .pdf for the figure; comparison.png where there are several fakes.",
+}
+"""Flags of `--mode=compare`, each a string, and their help texts; it reads `metrics` and `extractor` too."""
 
 
 def given(argv: Sequence[str], name: str) -> str | None:
@@ -120,7 +165,19 @@ def experiment_of(argv: Sequence[str]) -> pathlib.Path:
     asks_for_help = any(argument.lstrip("-") in _HELP for argument in argv[1:] if argument.startswith("-"))
     if workdir is None or asks_for_help or not Workdir(workdir).config.exists():
         return default
+    if uses_model(argv) and (Workdir(workdir).model / DESCRIPTION).exists():
+        return default  # a model is read without its experiment
     return finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+
+
+def uses_model(argv: Sequence[str]) -> bool:
+    """Whether a command reads a model, which needs no experiment.
+
+    >>> uses_model(["launch.py", "--mode=sample"]), uses_model(["launch.py", "--mode=sample", "--sample_seeds=0-9"])
+    (False, True)
+    """
+    mode = given(argv, "mode")
+    return mode in USES or (mode == "sample" and any(given(argv, flag) is not None for flag in SAMPLE_FLAGS))
 
 
 _HELP = ("help", "helpshort", "helpfull", "helpxml", "h", "?")
@@ -164,30 +221,5 @@ def resolve(request: Request) -> Any:
         return config
     if not (request.config_given and request.override):
         workdir = Workdir(request.workdir)
-        _take(config, read_config(workdir).config, request.overrides, workdir)
+        take_saved(config, read_config(workdir).config, request.overrides, workdir)
     return config
-
-
-def _take(
-    config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
-) -> None:
-    """Takes over the saved values that the command line does not override, each of the type that the field has."""
-    for name, value in saved.items():
-        if name not in config or prefix + name in overrides:
-            continue
-        now = config[name]
-        if isinstance(now, Mapping | ConfigDict) and isinstance(value, dict):
-            _take(now, value, overrides, workdir, f"{prefix}{name}.")
-            continue
-        if isinstance(now, float) or isinstance(value, list):
-            value = from_json(value)
-        if isinstance(now, tuple) and isinstance(value, list):
-            value = tuple(value)
-        if isinstance(now, float) and type(value) is int:
-            value = float(value)
-        if now is not None and value is not None and type(value) is not type(now):
-            raise WorkdirError(
-                f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
-                f"{type(now).__name__} there, {now!r}."
-            )
-        config[name] = value

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import WEIGHTS, Request
+from gan_jax.cli.request import SAMPLE_FLAGS, Request
+from gan_jax.cli.using import sample_files
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
 
 
 def sample(request: Request) -> None:
-    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each."""
+    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each.
+
+    With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead.
+    """
+    if any(getattr(request, flag) is not None for flag in SAMPLE_FLAGS):
+        return sample_files(request)
     import jax
 
     from gan_jax.evaluation import sampling
+    from gan_jax.evaluation.averages import young_average
     from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
@@ -26,10 +34,11 @@ def sample(request: Request) -> None:
     n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
-    if request.weights not in (None, *WEIGHTS):
-        raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
+    weights, standing = run.weights(request), run.standing(request)
     (state,) = run.states([request.checkpoint])
-    for experiment, seed_state in run.per_seed(state):
+    if weights != "raw" and (note := young_average(run.experiment.game, int(state.step))):
+        tell(note, sys.stderr)
+    for experiment, seed_state in run.per_seed(state, standing):
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
@@ -39,7 +48,7 @@ def sample(request: Request) -> None:
                 key,
                 n,
                 player=player,
-                ema=request.weights != "raw",
+                ema=weights != "raw",
                 condition_batch=experiment.condition_batch,
             )
             name = f"_{player}" if len(run.generators(None)) > 1 else ""

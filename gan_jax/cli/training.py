@@ -5,11 +5,11 @@ from __future__ import annotations
 import pathlib
 import shlex
 
-from gan_jax.cli import finding
+from gan_jax.cli import finding, program
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
-from gan_jax.runs.provenance import source_digest
+from gan_jax.runs.provenance import modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
 
 
@@ -23,7 +23,7 @@ def train(request: Request) -> None:
     experiment = build_seeds(request, config)
     path = pathlib.Path(request.experiment)
     workdir = Workdir(request.workdir or new_workdir(path.stem))
-    command = ["python", request.program]
+    command = program.command()
     if not finding.is_installed(path):  # a work directory does not bring code
         command.append(f"--config={finding.name_of(path)}")
     loop.train(
@@ -32,6 +32,7 @@ def train(request: Request) -> None:
         config=config,
         name=finding.name_of(path),
         code=source_digest(path),
+        modules=modules_beside(path),
         override=request.override,
         profile=request.profile,
         command=shlex.join(command),

@@ -9,12 +9,12 @@ import functools
 import pathlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.errors import DAMAGED, DataError
+from gan_jax.data.errors import DAMAGED, DataError, check_batch_size
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, ValueRange, check_range, in_standard_range, recognise
 from gan_jax.functional.batch import over_batch
@@ -72,8 +72,7 @@ def index_feed(
     """
     if size < 1:
         raise DataError("The data set is empty: it needs one example or more.")
-    if batch_size < 1:
-        raise DataError(f"batch_size is 1 or more, got {batch_size}.")
+    check_batch_size(batch_size)
     if seed < 0:
         raise DataError(f"The seed of a data order is 0 or more, got {seed}.")
     if batch_size > size and not replace:
@@ -346,11 +345,28 @@ def load_mnist5k() -> dict[str, np.ndarray]:
     return {"x": x.astype(np.uint8).reshape(-1, 28, 28, 1), "y": y.astype(np.int32)}
 
 
+class NamedArrays(NamedTuple):
+    """Arrays by name, and the names of the classes that `y` numbers; empty where they have none."""
+
+    arrays: dict[str, np.ndarray]
+    classes: tuple[str, ...] = ()
+
+
 def load_npz(path: str | pathlib.Path, value_range: ValueRange = None) -> dict[str, np.ndarray]:
+    """The arrays of `load_npz_with_classes`.
+
+    Raises:
+      DataError: as `load_npz_with_classes`.
+    """
+    return load_npz_with_classes(path, value_range).arrays
+
+
+def load_npz_with_classes(path: str | pathlib.Path, value_range: ValueRange = None) -> NamedArrays:
     """The arrays of a `.npz` (named `x`, `y`, ...) or `.npy` (becomes `x`) file; pickles are never read.
 
-    A `.npz` with one array, whatever its name, gives `x`. Grey images `[N, H, W]` become `[N, H, W, 1]`. The result
-    is in the standard range of its kind; `value_range` says which the file has, as in `from_arrays`.
+    A `.npz` with one array, whatever its name, gives `x`. Grey images `[N, H, W]` become `[N, H, W, 1]`. An array
+    of texts `classes [K]` names the classes of `y`. The result is in the standard range of its kind; `value_range`
+    says which the file has, as in `from_arrays`.
 
     Raises:
       DataError: if the file is missing, damaged, holds pickled objects, or its arrays are no data.
@@ -371,11 +387,15 @@ def load_npz(path: str | pathlib.Path, value_range: ValueRange = None) -> dict[s
             f"{str(path)!r} cannot be read as .npz or .npy ({error}): save it with "
             "numpy.savez(path, x=images, y=labels); pickled objects are not read."
         ) from error
+    classes: tuple[str, ...] = ()
+    if "classes" in arrays and arrays["classes"].dtype.kind == "U" and arrays["classes"].ndim == 1:
+        classes = tuple(arrays.pop("classes").tolist())
     if "x" not in arrays and len(arrays) == 1:
         arrays = {"x": next(iter(arrays.values()))}
     what = f"the file {str(path)!r}"
     kept = check_arrays(arrays, what, value_range=recognised_ranges(arrays, value_range, what))
-    return {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
+    images = {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
+    return NamedArrays(images, classes)
 
 
 def map_npy(path: pathlib.Path) -> np.ndarray:

@@ -93,14 +93,17 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
             dict(source.get_batch(device_data["source"], host_batch["source"])),
             host_batch["numbers"],
         )
-        own = device_data["seed"]
+        seed_data = device_data["seed"]
         x = batch["x"]
         for name in ("x", "condition"):
             if name in batch and batch[name].ndim == 4 and batch[name].shape[:3] == x.shape[:3]:
-                batch[name] = change(own, numbers["x"], "x", batch[name])
+                batch[name] = change(seed_data, numbers["x"], "x", batch[name])
         if "labelled" in batch:
             labelled = batch["labelled"]
-            batch["labelled"] = {**labelled, "x": change(own, numbers["labelled"], "labelled", labelled["x"])}
+            batch["labelled"] = {
+                **labelled,
+                "x": change(seed_data, numbers["labelled"], "labelled", labelled["x"]),
+            }
         return batch
 
     return dataclasses.replace(

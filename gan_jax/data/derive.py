@@ -37,13 +37,13 @@ def split_labelled(
     draw = np.random.default_rng([seed, 0])
     chosen = []
     for label in np.unique(arrays["y"]):
-        own = np.flatnonzero(arrays["y"] == label)
-        if not 1 <= per_class <= len(own):
+        rows = np.flatnonzero(arrays["y"] == label)
+        if not 1 <= per_class <= len(rows):
             raise DataError(
-                f"{per_class} labelled examples of every class were asked for; class {label} has {len(own)}: "
-                f"take 1 to {len(own)}."
+                f"{per_class} labelled examples of every class were asked for; class {label} has {len(rows)}: "
+                f"take 1 to {len(rows)}."
             )
-        chosen.append(draw.choice(own, per_class, replace=False))
+        chosen.append(draw.choice(rows, per_class, replace=False))
     picked = np.sort(np.concatenate(chosen))
     rest = np.setdiff1d(np.arange(len(arrays["y"])), picked)
     labelled = {name: array[picked] for name, array in arrays.items()}

@@ -17,6 +17,18 @@ class DataError(ValueError):
     """Data cannot be used as given. The message says what was given, what was expected and what to do."""
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Checks that a batch has a whole number of examples, at least one.
+
+    Raises:
+      DataError: if it has not.
+    """
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
+        raise DataError(f"batch_size is a whole number, got {batch_size!r}.")
+    if batch_size < 1:
+        raise DataError(f"batch_size is 1 or more, got {batch_size}.")
+
+
 class DataTimeoutError(DataError):
     """Data did not come in time; what was asked for them may still hang in a thread."""
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.encoded import existing_folder
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import ImageFolder, existing_folder, read_folder
+from gan_jax.data.images import Dataset, read_folder
+from gan_jax.types import Size
 
 DIRECTIONS = ("AtoB", "BtoA")
 
 
 def load_pairs(
-    folder: str | pathlib.Path, size: int, *, direction: str = "AtoB", **options: Any
+    folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB", **options: Any
 ) -> dict[str, np.ndarray]:
     """The pairs of `read_pairs`; what was skipped is logged in one line.
 
@@ -27,9 +29,7 @@ def load_pairs(
     return read.arrays
 
 
-def read_pairs(
-    folder: str | pathlib.Path, size: int, *, direction: str = "AtoB", **options: Any
-) -> ImageFolder:
+def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB", **options: Any) -> Dataset:
     """Pairs from sub-folders `A` and `B`, or from files that show A on the left and B on the right.
 
     In sub-folders a pair has the same path without its suffix (`A/cat/7.png` and `B/cat/7.jpg`). Without them every
@@ -37,7 +37,7 @@ def read_pairs(
 
     Args:
       folder: where the pairs are.
-      size: height and width of each image.
+      size: the side of each image, or (height, width).
       direction: `AtoB` generates B from A, `BtoA` the other way.
       **options: as in `read_folder`.
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gan_jax.data import arrays, derive, images, pairs, stream, tfds_images
+from gan_jax.data import arrays, derive, encoded, images, pairs, parquet, stream, tfds_images
 from gan_jax.data.augment import augmented
+from gan_jax.data.conversion import sides
 from gan_jax.data.errors import DataError
+from gan_jax.data.images import Dataset
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import STANDARD, ValueRange, check_layout
 from gan_jax.functional.augment import Augment
+from gan_jax.types import Size
 
 KINDS = (
-    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, "
-    "'pairs:FOLDER', or 'stacked:', 'edges:' or 'masks:' before any of these"
+    "'digits', 'mnist5k', 'tfds:NAME' or 'tfds:NAME@SPLIT', a path to a .npz or .npy file, an image folder, a .zip "
+    "of images, a .parquet file or a folder of them (FOLDER@SPLIT), 'pairs:FOLDER', or 'stacked:', 'edges:' or "
+    "'masks:' before any of these"
 )
 FOLDER_SIZE = 64
-"""What the images of a folder are resized to where no size is given."""
+"""What the images of a folder or an archive are resized to where no size is given."""
 RESIDENT_LIMIT = 2**31
 """Bytes: larger sets stay on the host and stream."""
 
 PROBED = 256
 """Examples of a set that streams by which its range of values is recognised."""
 
+IN_MEMORY = ("digits", "mnist5k")
+"""Data sets that come with a package."""
 _DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
     "stacked": derive.stack_digits,
     "edges": derive.with_edges,
@@ -34,81 +41,144 @@ _DERIVED: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = 
 }
 
 
-def load(
-    spec: str,
-    *,
-    size: int | None = None,
-    channels: int | None = None,
-    method: str = "lanczos",
-    prepare: bool = False,
-    value_range: ValueRange = None,
-) -> dict[str, np.ndarray]:
-    """The arrays that `spec` names: `x [N, ...]`, `y [N]` where there are labels, `condition` for pairs.
-
-    Args:
-      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder,
-        `pairs:folder`; before any but the last `stacked:` (1,000 modes), `edges:` or `masks:` (derived pairs).
-      size: height and width that images from folders and TFDS are resized to; where `None`, a folder's get
-        `FOLDER_SIZE` and TFDS's keep their own. Others are not resized and must have it.
-      channels: of images from folders and TFDS: 1, 3, or `None` for their own.
-      method: how they are resized, one of `images.METHODS`.
-      prepare: download and prepare a TFDS data set that is not there.
-      value_range: `(low, high)`, which values are black and white; `standard` for [0, 255] in integers and [-1, 1]
-        in floats; `None` recognises images of 0 and 1 and floats in [0, 1], with a warning.
+def load(spec: str, **options: Any) -> dict[str, np.ndarray]:
+    """The arrays of `load_dataset`, whose options these are: `size`, `channels`, `value_range` and others.
 
     Returns:
-      Arrays in the standard range: uint8 in [0, 255] or float32 in [-1, 1].
+      `x [N, ...]`, `y [N]` where there are labels, `condition` for pairs; in the standard range, uint8 in [0, 255]
+      or float32 in [-1, 1].
 
     Raises:
-      DataError: if the spec is not understood, or its data cannot be read, have another size, or are images that
-        cannot be drawn (channels in front, other than 1 or 3 of them, no pixels, more axes).
+      DataError: as `load_dataset`.
 
     >>> load("digits")["x"].shape
     (1797, 8, 8, 1)
     """
+    return load_dataset(spec, **options).arrays
+
+
+def load_dataset(
+    spec: str,
+    *,
+    size: Size | None = None,
+    channels: int | None = None,
+    method: str = "lanczos",
+    label_file: str = "",
+    prepare: bool = False,
+    value_range: ValueRange = None,
+) -> Dataset:
+    """The examples that `spec` names, with the names of their classes; what was skipped is logged in one line.
+
+    Args:
+      spec: `digits`, `mnist5k`, `tfds:mnist`, `tfds:mnist@test`, `path/to/file.npz` (or `.npy`), an image folder,
+        a `.zip` of images, a `.parquet` file of images or a folder of them (`folder@test`), `pairs:folder`; before
+        any but the last `stacked:` (1,000 modes), `edges:` or `masks:` (derived pairs).
+      size: the side, or (height, width), that images from files and TFDS are cropped and resized to; where `None`,
+        those of a folder or an archive become squares of `FOLDER_SIZE` and TFDS's keep their own. Arrays are not
+        resized and must have it.
+      channels: of images from files and TFDS: 1, 3, with transparency 2 or 4, or `None` for 1 where all are grey,
+        else 3. Arrays must have it, and may have any number if it is given; `None` allows 1 and 3.
+      method: how they are resized, one of `conversion.METHODS`.
+      label_file: a CSV file of labels for a folder or an archive, as `FILE.csv` or `FILE.csv:COLUMN`.
+      prepare: download and prepare a TFDS data set that is not there.
+      value_range: `(low, high)`, which values are black and white; `standard` for [0, 255] in integers and [-1, 1]
+        in floats; `None` recognises images of 0 and 1 and floats in [0, 1], with a warning.
+
+    Raises:
+      DataError: if the spec is not understood, or its data cannot be read, have another size, or are images that
+        cannot be drawn (channels in front, another number of them than is asked for, no pixels, more axes).
+
+    >>> load_dataset("digits").classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
     kind, rest = _kind_and_rest(spec)
-    made: dict[str, Any] = {"channels": channels, "method": method, "prepare": prepare}
+    made: dict[str, Any] = {
+        "channels": channels,
+        "method": method,
+        "label_file": label_file,
+        "prepare": prepare,
+    }
     if kind in _DERIVED:
-        return _DERIVED[kind](load(rest, size=size, value_range=value_range, **made))
+        found = load_dataset(rest, size=size, value_range=value_range, **made)
+        derived = _DERIVED[kind](found.arrays)
+        kept = found.classes if "y" in derived and kind != "stacked" else ()
+        return dataclasses.replace(found, arrays=derived, classes=kept, names=())
     path = pathlib.Path(spec).expanduser()
     if path.suffix in (".npz", ".npy"):
-        found = arrays.load_npz(path, value_range)
+        found = Dataset(**arrays.load_npz_with_classes(path, value_range)._asdict())
     else:
         found = _read(spec, size, **made)
-        ranges = arrays.recognised_ranges(found, value_range, repr(spec))
-        found = arrays.check_arrays(found, repr(spec), value_range=ranges)
-    for name in {"x", "condition"} & found.keys():
-        check_layout(name, found[name].shape, repr(spec))
-    return _of_size(found, spec, size)
+        ranges = arrays.recognised_ranges(found.arrays, value_range, repr(spec))
+        kept_arrays = arrays.check_arrays(found.arrays, repr(spec), value_range=ranges)
+        found = dataclasses.replace(found, arrays=kept_arrays)
+        found.warn(spec)
+    for name in {"x", "condition"} & found.arrays.keys():
+        check_layout(name, found.arrays[name].shape, repr(spec), channels)
+    _check_size(found.arrays, spec, size)
+    return found
 
 
-def _read(spec: str, size: int | None, *, prepare: bool, **made: Any) -> dict[str, np.ndarray]:
-    """The arrays of a data set that is neither derived nor a file of arrays, as they are stored."""
+def _read(spec: str, size: Size | None, *, label_file: str, prepare: bool, **made: Any) -> Dataset:
+    """A data set that is neither derived nor a file of arrays, as it is stored."""
     kind, rest = _kind_and_rest(spec)
-    if spec == "digits":
-        return arrays.load_digits()
-    if spec == "mnist5k":
-        return arrays.load_mnist5k()
+    if label_file and not has_files(spec):
+        raise DataError(
+            f"A file of labels, {label_file!r}, is for a folder or an archive of images; got {spec!r}."
+        )
+    if spec in ("digits", "mnist5k"):
+        digits = arrays.load_digits() if spec == "digits" else arrays.load_mnist5k()
+        return Dataset(arrays=digits, classes=tuple("0123456789"))
     if kind == "tfds":
-        return tfds_images.load_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
+        return tfds_images.read_tfds(*_name_and_split(rest), size=size, prepare=prepare, **made)
     if kind == "pairs":
-        return pairs.load_pairs(rest, size or FOLDER_SIZE, **made)
-    path = pathlib.Path(spec).expanduser()
-    if path.is_dir():
-        return images.load_images(path, size or FOLDER_SIZE, **made)
+        return pairs.read_pairs(rest, size or FOLDER_SIZE, **made)
+    if has_files(spec):
+        return images.read_images(open_files(spec, label_file), size or FOLDER_SIZE, **made)
     raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
 
 
-def _of_size(found: dict[str, np.ndarray], spec: str, size: int | None) -> dict[str, np.ndarray]:
-    """Arrays that are not resized, if they have the size that is asked for."""
+def has_files(spec: str) -> bool:
+    """Whether a spec names files of encoded images: a folder, an archive, parquet files."""
+    path = pathlib.Path(spec).expanduser()
+    return path.is_dir() or path.suffix in (".zip", ".parquet") or _folder_and_split(spec) is not None
+
+
+def _folder_and_split(spec: str) -> tuple[pathlib.Path, str] | None:
+    """The folder of parquet files and the split that `FOLDER@SPLIT` or `FOLDER` names, else `None`."""
+    path = pathlib.Path(spec).expanduser()
+    if path.is_dir():
+        return (path, "") if parquet.has_parquet(path) else None
+    folder, at, split = spec.rpartition("@")
+    path = pathlib.Path(folder).expanduser()
+    return (path, split) if at and split and path.is_dir() and parquet.has_parquet(path) else None
+
+
+def open_files(spec: str, label_file: str = "") -> encoded.EncodedImages:
+    """The images of a folder, of a ZIP archive or of parquet files, not decoded yet.
+
+    Raises:
+      DataError: if they cannot be opened.
+    """
+    path, folder = pathlib.Path(spec).expanduser(), _folder_and_split(spec)
+    if folder is not None or path.suffix == ".parquet":
+        if label_file:
+            raise DataError(
+                f"A file of labels, {label_file!r}, is for files with names; parquet has its own."
+            )
+        return parquet.in_parquet(*(folder or (path, "")))
+    is_archive = path.suffix == ".zip" and not path.is_dir()
+    return (encoded.in_archive if is_archive else encoded.in_folder)(spec, label_file)
+
+
+def _check_size(found: dict[str, np.ndarray], spec: str, size: Size | None) -> None:
+    """Checks that arrays that are not resized have the size that is asked for."""
     for name in {"x", "condition"} & found.keys():
         shape = found[name].shape[1:]
-        if size is not None and shape[:2] != (size, size):
+        if size is not None and shape[:2] != sides(size):
             raise DataError(
-                f"{spec!r} has examples of {' x '.join(map(str, shape))} where {size} x {size} is asked for: image "
-                "folders and TFDS are resized, arrays are not."
+                f"{spec!r} has examples of {' x '.join(map(str, shape))} where {' x '.join(map(str, sides(size)))} "
+                "is asked for: image files and TFDS are resized, arrays are not."
             )
-    return found
 
 
 def _kind_and_rest(spec: str) -> tuple[str, str]:
@@ -129,9 +199,10 @@ def open_source(
     batch_size: int,
     seed: int = 0,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     channels: int | None = None,
     method: str = "lanczos",
+    label_file: str = "",
     prepare: bool = False,
     replace: bool = False,
     augment: Sequence[str | Augment] = (),
@@ -144,17 +215,18 @@ def open_source(
     threads ahead of its use; a large `.npy` file is memory-mapped.
 
     Args:
-      spec: as in `load`.
+      spec: as in `load_dataset`.
       batch_size: B.
       seed: of the order and of the augmentation.
-      size: as in `load`.
-      channels: as in `load`.
-      method: as in `load`.
-      prepare: as in `load`.
+      size: as in `load_dataset`.
+      channels: as in `load_dataset`.
+      method: as in `load_dataset`.
+      label_file: as in `load_dataset`.
+      prepare: as in `load_dataset`.
       replace: sample with replacement instead of epochs.
       augment: names or functions for `augmented`.
       resident_limit: how many bytes may live on the device.
-      value_range: as in `load`; of a large file it is recognised by a part of its examples.
+      value_range: as in `load_dataset`; of a large file it is recognised by a part of its examples.
 
     Raises:
       DataError: if the spec is not understood, its data cannot be read, or the batch is larger than the data.
@@ -163,22 +235,24 @@ def open_source(
     1797
     """
     made: dict[str, Any] = {"channels": channels, "method": method}
-    large = _large(spec, size, resident_limit, prepare, made)
+    large = _large(spec, size, resident_limit, prepare, label_file, made)
     if large is None:
-        loaded = load(spec, size=size, prepare=prepare, value_range=value_range, **made)
+        loaded = load(
+            spec, size=size, prepare=prepare, label_file=label_file, value_range=value_range, **made
+        )
         source = arrays.from_arrays(loaded, batch_size, seed, replace=replace, value_range=STANDARD)
     else:
         read, count = large
         probe = read(np.linspace(0, count - 1, min(count, PROBED)).astype(np.int64))
         for name in {"x", "condition"} & probe.keys():
-            check_layout(name, probe[name].shape, repr(spec))
+            check_layout(name, probe[name].shape, repr(spec), channels)
         ranges = arrays.recognised_ranges(probe, value_range, repr(spec))
         source = stream.from_reader(read, count, batch_size, seed, replace=replace, value_range=ranges)
     return augmented(source, *augment, seed=seed) if augment else source
 
 
 def _large(
-    spec: str, size: int | None, limit: int, prepare: bool, made: dict[str, Any]
+    spec: str, size: Size | None, limit: int, prepare: bool, label_file: str, made: dict[str, Any]
 ) -> tuple[stream.Reader, int] | None:
     """A reader and the number of examples where the set is larger than `limit`, else `None`."""
     kind, rest = _kind_and_rest(spec)
@@ -187,13 +261,15 @@ def _large(
         name, split = _name_and_split(rest)
         if tfds_images.decoded_bytes(name, split, size=size, prepare=prepare) > limit:
             return tfds_images.record_reader(name, split, size=size, prepare=prepare, **made)
-    elif path.is_dir():
-        side = size or FOLDER_SIZE
-        if len(images.find_files(path.resolve())[0]) * 3 * side**2 > limit:
-            read = images.read_folder(path, side, memory_map=True, **made)
-            read.warn(path)
+    elif has_files(spec):
+        files = open_files(spec, label_file)
+        height, width = sides(size or FOLDER_SIZE)
+        if files.count * (made["channels"] or 3) * height * width > limit:
+            read = images.read_images(files, size or FOLDER_SIZE, memory_map=True, **made)
+            read.warn(spec)
             return stream.array_reader(read.arrays), len(read.arrays["x"])
     elif path.suffix == ".npy" and path.is_file() and path.stat().st_size > limit:
-        mapped = _of_size({"x": arrays.map_npy(path)}, spec, size)
+        mapped = {"x": arrays.map_npy(path)}
+        _check_size(mapped, spec, size)
         return stream.array_reader(mapped), len(mapped["x"])
     return None

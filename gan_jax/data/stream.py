@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.arrays import as_model_input, check_arrays, index_feed
-from gan_jax.data.errors import DataError
+from gan_jax.data.errors import DataError, check_batch_size
 from gan_jax.data.source import Source, parts_of
 from gan_jax.data.value_range import STANDARD, ValueRange, check_range
 from gan_jax.functional.batch import over_batch
@@ -158,6 +158,7 @@ def from_iterator(
     >>> source.host_batches(0, 3)["x"].shape
     (3, 2, 3)
     """
+    check_batch_size(batch_size)
     position, own_size, known = 0, batch_size // processes, known_range(value_range)
     resumable = hasattr(iterator, "get_state") and hasattr(iterator, "set_state")
     # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.
@@ -192,7 +193,7 @@ def from_iterator(
         while position < cursor:
             draw()
 
-    def own(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
+    def local_batches(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
         if len(parts) * processes != total:
             raise DataError(
                 f"The stream is one of {processes}, but this process has {len(parts)} of {total} devices: give "
@@ -223,7 +224,7 @@ def from_iterator(
 
     return Source(
         host_batches=host_batches,
-        host_batch_shards=own if processes > 1 else None,
+        host_batch_shards=local_batches if processes > 1 else None,
         get_batch=_decoded,
         batch_size=batch_size,
         state=state if resumable else None,

@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.cache import Write, cached
+from gan_jax.data.conversion import MAX_PIXELS, Conversion, decode_bytes, sides
+from gan_jax.data.encoded import listing
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import (
-    MAX_PIXELS,
-    Conversion,
-    ImageFolder,
-    convert_all,
-    decode_bytes,
-    image_folder,
-    listing,
-)
+from gan_jax.data.images import Dataset, convert_all, dataset
 from gan_jax.data.tfds_builders import builder, is_prepared, quiet
+from gan_jax.types import Size
 
 _CHUNK = 4096
 
@@ -73,7 +68,7 @@ def read_tfds(
     name: str,
     split: str = "train",
     *,
-    size: int | None = None,
+    size: Size | None = None,
     channels: int | None = None,
     method: str = "lanczos",
     max_pixels: int = MAX_PIXELS,
@@ -81,15 +76,15 @@ def read_tfds(
     prepare: bool = False,
     use_cache: bool = True,
     memory_map: bool = False,
-) -> ImageFolder:
+) -> Dataset:
     """A split of a TFDS data set of images, converted as a folder's are; decoded once, then read from the cache.
 
     Args:
       name: as TFDS names it; it must be prepared as array_record.
       split: in TFDS's words: `train`, `test`, `train[:10%]`, `train+test`.
-      size: height and width; `None` keeps those of the data set, if they are one.
-      channels: 1 or 3; `None` takes the data set's.
-      method: how to resize, one of `images.METHODS`.
+      size: the side of a square, or (height, width); `None` keeps those of the data set, if they are one.
+      channels: see `Conversion`; `None` takes the data set's.
+      method: how to resize, one of `conversion.METHODS`.
       max_pixels: larger images are skipped.
       data_dir: where TFDS keeps its data; its own default if `None`.
       prepare: download and prepare it if it is not there.
@@ -136,7 +131,7 @@ def read_tfds(
     stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
     if "x" not in stored.arrays:
         raise DataError(f"tfds:{name}@{split} has no image that can be read: {stored.record['skipped']}")
-    return image_folder(stored, conversion)
+    return dataset(stored, conversion)
 
 
 def image_and_label(builder: Any) -> tuple[str, str | None]:
@@ -164,15 +159,15 @@ def image_and_label(builder: Any) -> tuple[str, str | None]:
 
 
 def conversion_for(
-    builder: Any, image: str, size: int | None, channels: int | None, method: str, max_pixels: int
+    builder: Any, image: str, size: Size | None, channels: int | None, method: str, max_pixels: int
 ) -> Conversion:
     """How the data set's images are made: with its own size and channels where none are given.
 
     Raises:
       DataError: if its images differ in size and `size` is `None`.
     """
-    *sides, depth = builder.info.features[image].shape
-    if size is None and None in sides:
+    *lengths, depth = builder.info.features[image].shape
+    if size is None and None in lengths:
         raise DataError(
             f"The images of the TFDS data set {builder.name!r} differ in size: give size, as in size=64."
         )
@@ -231,7 +226,7 @@ def decoded_bytes(
     name: str,
     split: str = "train",
     *,
-    size: int | None = None,
+    size: Size | None = None,
     data_dir: str | pathlib.Path | None = None,
     prepare: bool = False,
 ) -> int:
@@ -243,8 +238,8 @@ def decoded_bytes(
     found = prepared_builder(name, data_dir, prepare)
     image, _ = image_and_label(found)
     height, width, depth = found.info.features[image].shape
-    pixels = size**2 if size else (height or 0) * (width or 0)
-    return len(open_records(found, split, image)) * pixels * (depth or 3)
+    high, wide = sides(size) if size else (height or 0, width or 0)
+    return len(open_records(found, split, image)) * high * wide * (depth or 3)
 
 
 Reader = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -252,14 +247,14 @@ Reader = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def record_reader(
-    name: str, split: str = "train", *, size: int | None = None, **options: Any
+    name: str, split: str = "train", *, size: Size | None = None, **options: Any
 ) -> tuple[Reader, int]:
     """Examples decoded as they are asked for, for sets too large to decode beforehand: `(reader, size)`.
 
     Args:
       name: as TFDS names it.
       split: in TFDS's words.
-      size: height and width; `None` keeps the data set's.
+      size: as in `read_tfds`.
       **options: `channels`, `method`, `max_pixels`, `data_dir`, `prepare`, as in `read_tfds`.
 
     Raises:

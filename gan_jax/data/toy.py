@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.errors import DataError
+from gan_jax.data.errors import DataError, check_batch_size
 from gan_jax.data.source import Source
 from gan_jax.functional.batch import over_batch
 from gan_jax.keys import named_key
@@ -237,7 +237,7 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
     >>> batch["x"].shape, batch["y"].shape
     ((4, 2), (4,))
     """
-    _check(batch_size=batch_size)
+    check_batch_size(batch_size)
     if labels and toy.sample_labelled is None:
         raise DataError("Labels were asked of a toy without modes: take labels=False.")
 

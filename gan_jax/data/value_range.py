@@ -81,9 +81,13 @@ def recognise(name: str, array: np.ndarray) -> ValueRange:
     # uint8 vectors are pixels by their type, and floats are numbers.
     if not array.size or (not is_image and (array.dtype == np.uint8 or array.dtype.kind == "f")):
         return STANDARD
-    low, high = array.min(), array.max()
+    return recognise_bounds(name, array.dtype, is_image, array.min(), array.max())
+
+
+def recognise_bounds(name: str, dtype: np.dtype, is_image: bool, low: float, high: float) -> ValueRange:
+    """What `recognise` takes numbers of a dtype for whose smallest is `low` and whose largest is `high`."""
     found = f"{name!r} has values in [{low:g}, {high:g}]"
-    if array.dtype.kind == "f":
+    if dtype.kind == "f":
         if 0 <= low < high <= 1:
             _warn(f"{found}: float images in [0, 1] are brought to [-1, 1]; {_HINT}.")
             return 0.0, 1.0
@@ -130,16 +134,17 @@ def in_standard_range(name: str, array: np.ndarray, low: float, high: float) -> 
     return np.clip(scaled, -1, 1).astype(np.float32)
 
 
-def check_layout(name: str, shape: tuple[int, ...], where: str) -> None:
+def check_layout(name: str, shape: tuple[int, ...], where: str, channels: int | None = None) -> None:
     """Checks that examples `[N, ...]` of one array are vectors, or images `[N, H, W, C]` that can be drawn.
 
     Args:
       name: of the array.
       shape: of it.
       where: the data's name.
+      channels: the number of channels that is asked for; `None` allows 1 and 3.
 
     Raises:
-      DataError: for images without pixels, with channels in front, with other than 1 or 3 channels, or more axes.
+      DataError: for images without pixels, with channels in front, with another number of channels, or more axes.
     """
     shown = f"{name!r} of {where} has shape [{', '.join(map(str, shape))}]"
     if 0 in shape[1:]:
@@ -148,12 +153,14 @@ def check_layout(name: str, shape: tuple[int, ...], where: str) -> None:
         raise DataError(
             f"{shown}; images are [N, H, W, C]: choose one frame or slice of each, or reshape to four axes."
         )
-    if len(shape) < 4 or shape[3] in (1, 3):
+    if len(shape) < 4 or shape[3] == channels or (channels is None and shape[3] in (1, 3)):
         return
+    if channels is not None:
+        raise DataError(f"{shown}, and {channels} channels are asked for: the last axis has {shape[3]}.")
     if shape[1] in (1, 3):
         fix = "which looks like [N, C, H, W]: take np.moveaxis(x, 1, 3)"
     elif shape[3] == 4:
-        fix = "which looks like RGBA: take x[..., :3], or lay it on a background"
+        fix = "which looks like RGBA: take x[..., :3], lay it on a background, or ask for channels=4"
     else:
-        fix = "images have 1 or 3 channels: choose or merge some"
+        fix = f"images have 1 or 3 channels: choose or merge some, or ask for channels={shape[3]}"
     raise DataError(f"{shown}, {fix}.")

@@ -7,13 +7,13 @@ through which the others find one another.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import re
 import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +26,10 @@ _BEAT_SECONDS, _MISSED_BEATS = 4.0, 6
 _ROLL_CALL_SECONDS = 8.0
 # Where a job's launcher says how many processes it has started; a single process needs no service.
 _COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_UNKNOWN_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE")
+"""Where launchers say so that JAX may not know: Open MPI from 5 on, MPICH and Intel MPI, torchrun."""
+_KUBERNETES = "KUBERNETES_SERVICE_HOST"
+_GIVE = "give --coordinator, --num_processes and --process_id, or --num_processes=1 if it trains by itself"
 _LOST = re.compile(
     r"gloo|nccl|connection (closed|reset)|coordination|heartbeat|unavailable|peer", re.IGNORECASE
 )
@@ -44,6 +48,8 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
     seconds: int = 300,
+    *,
+    by_itself: bool = False,
 ) -> bool:
     """Makes this process one of several, before JAX is used for anything else; a single process stays single.
 
@@ -54,12 +60,14 @@ def join(
       num_processes: how many there are; 1 is a single process whatever the environment says.
       process_id: which of them this is, from 0.
       seconds: how long the others are waited for.
+      by_itself: there is no harm in being one of several that do not find one another: nothing is trained.
 
     Returns:
       Whether this is one of several.
 
     Raises:
-      HostsError: if some are given without the others, or not all processes come.
+      HostsError: if some are given without the others, or not all processes come; or if this may be one of several
+        that cannot find one another, each of which would train by itself.
     """
     given = (coordinator, num_processes, process_id)
     if num_processes == 1 and process_id in (None, 0):
@@ -72,22 +80,33 @@ def join(
             _report_to_first(address, this, seconds)
     elif any(os.environ.get(name) == "1" for name in _COUNTS):
         return False
-    elif "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec("kubernetes") is None:
-        _refuse_unknown_pods()
-        return False
     # Its handler of SIGTERM would be in the way of the loop's.
     jax.config.update("jax_enable_preemption_service", False)
+    alone = all(value is None for value in given)
     try:
-        jax.distributed.initialize(
-            *given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, initialization_timeout=seconds
-        )
+        with warnings.catch_warnings():
+            # JAX warns that Kubernetes' client is not installed, and goes on: that is refused below.
+            warnings.filterwarnings("ignore", message="\\s*Kubernetes environment detected")
+            jax.distributed.initialize(
+                *given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, initialization_timeout=seconds
+            )
     except ValueError:
-        if any(value is not None for value in given):
+        if not alone:
             raise
+        if not by_itself:
+            _refuse_unknown_processes()
         return False  # no environment that JAX knows
-    except RuntimeError as error:
-        if all(value is None for value in given) and "before any JAX" in str(error):
+    except Exception as error:
+        if alone and "before any JAX" in str(error):
             return False  # JAX is already in use here: nobody has started this process as one of several
+        if alone and by_itself and _KUBERNETES in os.environ:
+            return False  # a pod that may not ask who the others are
+        if alone:
+            raise HostsError(
+                f"The processes of this job could not find one another ({_first_line(error)}): {_GIVE}."
+            ) from error
+        if not isinstance(error, RuntimeError):
+            raise
         raise HostsError(
             f"Process {process_id} could not join the others at {coordinator} ({_first_line(error)}): start all "
             f"{num_processes} within {seconds} s, with an address of process 0 that all can reach."
@@ -112,18 +131,24 @@ def _check(
     return coordinator, num_processes, process_id
 
 
-def _refuse_unknown_pods() -> None:
-    """Checks that a pod is not one of a job's, where these cannot find one another without Kubernetes' client.
+def _refuse_unknown_processes() -> None:
+    """Checks that a process which JAX takes for a single one is not one of several.
 
     Raises:
-      HostsError: if it is: each would train by itself, all in one work directory.
+      HostsError: if it may be: each would train by itself, all in one work directory.
     """
-    if "JOB_COMPLETION_INDEX" in os.environ:
+    if _KUBERNETES in os.environ:
+        # Whether there are other pods is known to the cluster only: not every job numbers its pods.
         raise HostsError(
-            "This pod is one of a Kubernetes job, and the package that lets its pods find one another is not "
-            "installed: pip install kubernetes; or give --coordinator, --num_processes and --process_id; or "
-            "--num_processes=1 if it trains by itself."
+            "This is a pod of Kubernetes, maybe one of several, and the package that lets them find one another is "
+            f"not installed: pip install kubernetes; or {_GIVE}."
         )
+    for name in _UNKNOWN_COUNTS:
+        if os.environ.get(name, "1") != "1":
+            raise HostsError(
+                f"{name}={os.environ[name]} says that this is one of several processes, and JAX cannot find the "
+                f"others here: {_GIVE}."
+            )
 
 
 # Where a process never comes, JAX's runtime ends the others by an abort, so they meet here first. Process 0 is the
@@ -326,8 +351,9 @@ class _Beats(threading.Thread):
             if lost:
                 seconds = round(_BEAT_SECONDS * _MISSED_BEATS)
                 print(
-                    f"launch.py: {_named(lost)} gave no sign of life for {seconds} s, and the run cannot go on "
-                    "without it. Launch again on all hosts: it goes on from the last checkpoint.",
+                    f"{os.path.basename(sys.argv[0])}: {_named(lost)} gave no sign of life for {seconds} s, and "
+                    "the run cannot go on without it. Launch again on all hosts: it goes on from the last "
+                    "checkpoint.",
                     file=sys.stderr,
                 )
                 leave(1)

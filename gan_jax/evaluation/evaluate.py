@@ -26,7 +26,9 @@ from gan_jax.training.experiment import Experiment
 from gan_jax.types import Batch, Metrics
 
 
-def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = None) -> dict[str, Any]:
+def evaluate(
+    experiment: Experiment, state: TrainState, batch: Batch | None = None, *, weights: str | None = None
+) -> dict[str, Any]:
     """Runs the experiment's evaluations on samples, and computes every player's loss and scores on a batch.
 
     If a generator keeps a moving average, both the averaged and the current parameters are evaluated, with the
@@ -36,6 +38,7 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
       experiment: the experiment with its evaluations.
       state: the state to evaluate.
       batch: a batch from `get_batch`; by default the next of the source, which consumes it from a stream.
+      weights: `ema` or `raw`, to evaluate only the averaged or only the current parameters.
 
     Returns:
       A dict for JSON: `step`, `evaluation_samples`, `seed`; `samples`, the metrics by name for `ema` and `raw`;
@@ -47,6 +50,8 @@ def evaluate(experiment: Experiment, state: TrainState, batch: Batch | None = No
     generators = generators_of(game)
     averaged = any(name in state.ema for name in generators)
     kinds = {"ema": True, "raw": False} if averaged else {"raw": False}
+    if weights is not None:
+        kinds = {weights: weights == "ema"}
     samples: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, Any] = {}
     for kind, ema in kinds.items():

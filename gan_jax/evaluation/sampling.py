@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
+from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.state import TrainState
@@ -108,10 +109,11 @@ def sample(
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is below 1, or `player` does not name a generator of the game.
+      ValueError: if `n` is no whole number of 1 or more, `player` does not name a generator of the game, or the
+        call is traced.
     """
-    if n < 1:
-        raise ValueError(f"The number of samples must be at least 1, got {n}.")
+    check_on_host("sample", "call it outside, or the generator's network.apply there", state, key)
+    check_count("sample", "n", n)
     names = generators_of(game, player)
     if len(names) > 1:
         raise ValueError(f"The game has several generators: pass player={' or '.join(map(repr, names))}.")
@@ -128,7 +130,7 @@ def sample(
     step = block_size * devices
     parts = []
     for start in range(0, n, step):
-        block_inputs = jax.tree.map(functools.partial(_padded_rows, start=start, size=step), inputs)
+        block_inputs = jax.tree.map(functools.partial(padded_rows, start=start, size=step), inputs)
         indices = np.arange(devices, dtype=np.int32) + start // block_size
         parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, block_inputs)))
     return np.concatenate(parts)[:n]
@@ -158,7 +160,7 @@ def sample_shape(experiment: Experiment, state: TrainState, player: str | None =
     return jax.eval_shape(draw, state, jax.random.key(0)).shape[1:]
 
 
-def _padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
+def padded_rows(x: np.ndarray, start: int, size: int) -> np.ndarray:
     """`size` rows of `x` from `start` on, where the last row of `x` is repeated beyond its end."""
     rows = x[start : start + size]
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
@@ -173,26 +175,23 @@ def picture_name(generators: tuple[str, ...], player: str) -> str:
     return "samples" if len(generators) == 1 else f"samples_{player}"
 
 
-def pictures(
-    experiment: Experiment, state: TrainState, *, ema: bool = True
-) -> dict[str, Callable[[], np.ndarray]]:
-    """Functions that draw the experiment's pictures of `state`, by name; each returns uint8 `[H, W, C]`.
+def picture_samples(experiment: Experiment, state: TrainState, player: str) -> list[np.ndarray]:
+    """The samples that a generator's pictures show, each `[picture_samples, ...]`, always of the same latents.
 
-    The samples, always of the same latents, are computed here; drawing them is left to the caller's thread. A game
-    with a single generator has the picture `samples`; with several, each has `samples_<player>`.
+    Where the generator keeps a moving average, its samples are first and those of the weights themselves second,
+    unless the two are equal.
     """
-    key = named_key(jax.random.key(experiment.seed), "picture")
-    drawn: dict[str, Callable[[], np.ndarray]] = {}
-    names = generators_of(experiment.game)
-    for name in names:
-        samples = sample(
+    samples = [
+        sample(
             experiment.game,
             state,
-            key,
+            named_key(jax.random.key(experiment.seed), "picture"),
             experiment.picture_samples,
-            player=name,
+            player=player,
             ema=ema,
             condition_batch=experiment.condition_batch,
         )
-        drawn[picture_name(names, name)] = functools.partial(experiment.picture_of(name), samples)
-    return drawn
+        for ema in ((True, False) if player in state.ema else (False,))
+    ]
+    equal = all(np.array_equal(other, samples[0]) for other in samples[1:])
+    return samples[:1] if equal else samples

@@ -25,52 +25,46 @@ if TYPE_CHECKING:
 OWN = "own"
 METRICS = ("frechet", "kernel", "score", "neighbors", "sliced", "wasserstein")
 """The metrics of `image_scores`, and the exact Wasserstein distance for points."""
+BY_NAME = ("spatial", "monge")
+"""Metrics that are computed where they are asked for by name."""
 MOST_REAL = 50_000
 """The largest number of real examples in a comparison."""
 _TRANSPORTED = 2048
 
 
-def extractor_named(name: str, shape: tuple[int, ...]) -> Extractor:
+def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Extractor:
     """The feature extractor that a command line names.
 
     Args:
-      name: `pixels`; `coordinates`, for points; `classifier:DATA`, the small classifier of a labelled data set;
-        `inception:FILE`, the standard FID network with its weights in a file; or empty for pixels or coordinates.
+      name: as in `gan_jax.metrics.named`, or empty for pixels or coordinates.
       shape: the shape of a sample.
+      protocol: how Inception's input is made, one of `metrics.PROTOCOLS`; empty for `pytorch`.
 
     Raises:
-      ExperimentError: if there is no such extractor, or it cannot be loaded.
+      ExperimentError: if there is no such extractor, it cannot be loaded, or it has no protocol and one is given.
 
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
-    from gan_jax import metrics
+    from gan_jax.metrics import named
 
-    kind, _, argument = name.partition(":")
-    default = "pixels" if is_image(shape) else "coordinates"
-    makers: dict[str, Callable[[], Extractor]] = {
-        "pixels": metrics.pixels,
-        "coordinates": lambda: metrics.from_callable("coordinates", lambda x: x.reshape(x.shape[0], -1)),
-        "classifier": lambda: metrics.classifier_for(argument),
-        "inception": lambda: metrics.inception_extractor(argument),
-    }
-    make = choose("extractor", kind or default, makers)
-    if bool(argument) != (kind in ("classifier", "inception")):
-        raise ExperimentError(
-            f"The extractor {name!r} is not understood: expected pixels, coordinates, classifier:DATA (digits, "
-            "mnist5k, ...) or inception:FILE."
-        )
-    if not is_image(shape) and kind not in ("", "coordinates"):
+    if not is_image(shape) and name not in ("", "coordinates"):
         raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
+    chosen = name or ("pixels" if is_image(shape) else "coordinates")
+    if protocol and not chosen.startswith("inception:"):
+        raise ExperimentError(
+            f"The protocol {protocol!r} says how Inception's input is made, but the extractor is "
+            f"{chosen!r}: give --extractor=inception:FILE, or no protocol."
+        )
     try:
-        return make()
+        return named.extractor_named(chosen, **({"protocol": protocol} if protocol else {}))
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tells whether a sample of this shape is an image `[H, W, C]` with one or three channels."""
-    return len(shape) == 3 and shape[2] in (1, 3)
+    """Tells whether a sample of this shape is an image `[H, W, C]` with one to four channels."""
+    return len(shape) == 3 and shape[2] in (1, 2, 3, 4)
 
 
 def reference(
@@ -104,8 +98,7 @@ def reference(
         real = source_examples(source, most, host_batch_iterator, entry)
         description = "the run's own data"
     else:
-        square = is_image(shape) and shape[0] == shape[1]
-        made: dict[str, Any] = {"size": shape[0], "channels": shape[2]} if square else {}
+        made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:
@@ -133,7 +126,8 @@ def against(
       real: `[N, ...]`, images uint8 or floats in [-1, 1].
       extractor: an extractor or its name, see `extractor_named`.
       split: a description of the real examples.
-      which: some of `METRICS`; by default all, but the exact Wasserstein distance only for points.
+      which: some of `METRICS` and `BY_NAME`; by default all of the former, but the exact Wasserstein
+        distance only for points.
       seed: the seed of shuffles and directions.
       devices: the devices that extract features; by default this process's.
 
@@ -150,7 +144,7 @@ def against(
     ([100.0, 10.0], 'a Gaussian')
     """
     for name in which:
-        choose("metric", name, dict.fromkeys(METRICS))
+        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
     shape = real.shape[1:]
 
     @functools.cache
@@ -183,7 +177,7 @@ def _features(
     if not is_image(samples.shape[1:]):
         points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
-    mesh = _mesh(jax.local_devices() if devices is None else devices)
+    mesh = mesh_over(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images contain NaN or infinity.")
     images = samples if samples.dtype == np.uint8 else encode(samples)
@@ -196,7 +190,8 @@ def _features(
     )
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh over which batches are sharded for extraction."""
     return jax.make_mesh((len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 

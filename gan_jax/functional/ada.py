@@ -417,8 +417,8 @@ def categories_of(letters: str) -> tuple[str, ...]:
     >>> categories_of("bgcfnc")
     ('blit', 'geometric', 'color', 'filter', 'noise', 'cutout')
     """
-    found, start = [], 0
-    names = tuple(CATEGORIES)
+    found: list[str] = []
+    start, names = 0, tuple(CATEGORIES)
     for letter in letters:
         place = next((i for i in range(start, len(names)) if names[i][0] == letter), None)
         if place is None:

@@ -25,7 +25,7 @@ def channel_sum(x: Array) -> Array:
     >>> channel_sum(jnp.arange(12.0).reshape(2, 1, 3, 2)).tolist()
     [30.0, 36.0]
     """
-    if x.ndim < 2 or not _on_cpu():
+    if x.ndim < 2 or not _on_cpu() or not isinstance(x.shape[0], int):
         return jnp.sum(x, tuple(range(x.ndim - 1)))
     short, rest = _split(x.shape)
     rows = jnp.sum(x.reshape(-1, short, rest, x.shape[-1]), axis=1).reshape(-1, x.shape[-1])
@@ -38,7 +38,7 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     >>> over_channels(jnp.array([1.0, 2.0]), (1, 2, 2)).tolist()
     [[[1.0, 2.0], [1.0, 2.0]]]
     """
-    if len(shape) < 2 or not _on_cpu():
+    if len(shape) < 2 or not _on_cpu() or not isinstance(shape[0], int):
         return jnp.broadcast_to(v, shape)
     short, rest = _split(shape)
     ones = jnp.ones(shape[0] * rest, v.dtype)
@@ -49,7 +49,7 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(rows, (shape[0], short, rest, shape[-1])).reshape(shape)
 
 
-def _on_cpu() -> bool:
+def _on_cpu() -> bool:  # a program for a symbolic batch is exported, and for every platform
     return jax.default_backend() == "cpu"
 
 

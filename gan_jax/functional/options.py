@@ -69,6 +69,25 @@ def check_count(function: str, name: str, value: Any, *, least: int = 1) -> None
         raise ValueError(f"{function}({name}={value!r}): {name} is a whole number, {least} or more.")
 
 
+def check_on_host(function: str, instead: str, *trees: Any) -> None:
+    """Checks that a function which runs on the host is not called while another is traced.
+
+    Args:
+      function: its name.
+      instead: what there is to call there.
+      *trees: its arguments.
+
+    Raises:
+      ValueError: if a leaf is a traced array.
+
+    >>> check_on_host("rollout", "call it outside", 1.0)
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees)):
+        raise ValueError(
+            f"{function} runs on the host and cannot be traced (under jit, vmap, scan or grad): {instead}."
+        )
+
+
 def _range(least: float, above: float, most: float, below: float) -> str:
     low = f"{least:g} or more" if math.isfinite(least) else f"above {above:g}" if math.isfinite(above) else ""
     if math.isinf(most) and math.isinf(below):

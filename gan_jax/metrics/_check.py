@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+_ROUNDING = 1e-3
+"""The tolerance for float images beyond [-1, 1]."""
 Matrix = np.ndarray
 """A float array `[N, D]` on the host."""
 
@@ -39,11 +41,25 @@ def as_samples(
     flat = as_floats(given.reshape(len(given), -1), name, dtype)
     if flat.shape[1] == 0:
         raise ValueError(f"{name}: samples have no dimension (shape {given.shape}).")
+    _check_magnitude(flat, name)
     return flat
 
 
+def _check_magnitude(samples: Matrix, name: str) -> None:
+    """Raises a ValueError where squares and cubes of the numbers would be infinite, or zero, in float64."""
+    largest = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+    if largest and not 1 / _LARGEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"{name}: numbers of magnitude up to {largest:.2g}, whose powers float64 cannot represent: divide both "
+            "sets by a common scale first."
+        )
+
+
+_LARGEST = 1e50
+
+
 def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.ndarray:
-    """Converts numbers to finite float32 or float64; floats may be rounded, but integers are kept exactly.
+    """Converts numbers to finite float32 or float64; integers are kept exactly, floats rounded within their spread.
 
     Args:
       given: integers, booleans or floats of any width.
@@ -51,7 +67,8 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
       dtype: see `as_samples`.
 
     Raises:
-      ValueError: if entries are not finite, integers are not exact in the dtype, or floats are beyond its range.
+      ValueError: if entries are not finite, integers are not exact in the dtype, or floats are beyond its range or
+        differ by less than it represents.
     """
     if dtype is None:
         exact = given.dtype.name == "bfloat16" or np.can_cast(given.dtype, np.float32)
@@ -63,7 +80,22 @@ def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.nda
         _check_holds(np.dtype(dtype), given, name)
     floats: np.ndarray = given.astype(dtype, copy=False)
     check_finite(floats, name)
+    if given.dtype.kind == "f" and given.dtype.itemsize > floats.dtype.itemsize:
+        _check_rounding(given, floats, name)
     return floats
+
+
+def _check_rounding(given: np.ndarray, floats: np.ndarray, name: str) -> None:
+    """Raises a ValueError where rounding changes the differences between samples."""
+    if not len(given):
+        return
+    error = np.abs(given - floats).max(axis=0)
+    spread = given.max(axis=0) - given.min(axis=0)
+    if np.any((error > 1e-3 * spread) & (spread > 0)):
+        raise ValueError(
+            f"{name}: {given.dtype} numbers that differ by less than {floats.dtype} represents: subtract a common "
+            "offset first."
+        )
 
 
 def _check_holds(dtype: np.dtype[Any], given: np.ndarray, name: str) -> None:
@@ -107,10 +139,13 @@ def as_pair(
 ) -> tuple[Matrix, Matrix]:
     """Converts both sets of samples as `as_samples` does, and checks that they match.
 
+    Images `[N, H, W, C]` as bytes against images as floats in [-1, 1] are brought to [-1, 1].
+
     Raises:
       ValueError: as for `as_samples`, and if the sample shapes differ, or one set holds bytes and the other floats
-        (uint8 in [0, 255] against floats in [-1, 1]).
+        and they are no images in these ranges.
     """
+    real, fake = _one_range(real, fake), _one_range(fake, real)
     check_same_kind(real, fake)
     first = as_samples(real, "real", at_least=at_least, dtype=dtype)
     second = as_samples(fake, "fake", at_least=at_least, dtype=dtype)
@@ -121,6 +156,16 @@ def as_pair(
             "Compare sets that went through the same resizing and the same extractor."
         )
     return first, second
+
+
+def _one_range(side: ArrayLike, other: ArrayLike) -> ArrayLike:
+    """`side` in [-1, 1] if it holds uint8 images and `other` float images in [-1, 1]; else as it is."""
+    ours, theirs = np.asarray(side), np.asarray(other)
+    images = all(array.ndim == 4 and array.size and array.shape[3] in (1, 3) for array in (ours, theirs))
+    if not images or ours.dtype != np.uint8 or theirs.dtype.kind != "f":
+        return side
+    low, high = float(theirs.min()), float(theirs.max())
+    return ours / np.float32(127.5) - 1 if -1 - _ROUNDING <= low < 0 and high <= 1 + _ROUNDING else side
 
 
 def check_same_kind(real: ArrayLike, fake: ArrayLike) -> None:

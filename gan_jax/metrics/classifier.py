@@ -133,7 +133,8 @@ def _accuracy(module: SmallClassifier, params: Tree, x: Array, y: Array) -> floa
 
 
 def _extractor(name: str, module: SmallClassifier, params: Tree, details: Mapping[str, Any]) -> Extractor:
-    return Extractor(name=name, apply=functools.partial(_run, module), params=params, details=details)
+    run = functools.partial(_run, module)
+    return Extractor(name=name, apply=run, params=params, details=details, stable=True)
 
 
 def save_classifier(extractor: Extractor, path: str | pathlib.Path) -> pathlib.Path:

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 
 from gan_jax.metrics._check import as_floats, as_pair
-from gan_jax.metrics.transport import ground_cost, optimum, solve_primal, wasserstein
+from gan_jax.metrics.transport import cost_scale, ground_cost, optimum, solve_primal, wasserstein
 
 
 def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
@@ -46,15 +46,17 @@ def solve_dual(real: np.ndarray, fake: np.ndarray) -> tuple[float, np.ndarray]:
     below = sparse.kron(np.ones((n, 1)), sparse.eye(m))
     objective = np.r_[np.full(n, -1 / n), np.full(m, 1 / m)]
     bounds = [(0.0, 0.0)] + [(None, None)] * (n + m - 1)  # a constant added to D changes nothing
+    cost = cdist(real, fake)
+    scale = cost_scale(cost, np.full(n, 1 / n), np.full(m, 1 / m))
     solution = linprog(
         objective,
         A_ub=sparse.hstack([above, -below], format="csr"),
-        b_ub=cdist(real, fake).ravel(),
+        b_ub=cost.ravel() / scale,
         bounds=bounds,
         method="highs",
     )
-    value = -optimum(solution, "dual")
-    at_fake = solution.x[n:]
+    value = -optimum(solution, "dual") * scale
+    at_fake = solution.x[n:] * scale
     return value, (at_fake + cdist(np.concatenate([real, fake]), fake)).min(axis=1)
 
 

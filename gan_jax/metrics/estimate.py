@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from scipy import special
+
 
 class Estimate(NamedTuple):
     """A value and its standard error, which is NaN for a single block or projection.
@@ -35,3 +38,29 @@ class Interval(NamedTuple):
 
     def __float__(self) -> float:
         return self.value
+
+
+class Bootstrap(NamedTuple):
+    """A metric of F sets of fakes against one set of real samples, and its bootstrap.
+
+    Attributes:
+      values: `[F]`, the metric.
+      draws: `[F, R]`, the metric of R resamples, the real samples of a resample being the same for all F.
+      freedom: the degrees of freedom of Student's t, the size of the smallest set less one.
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    freedom: int
+
+    def interval(self, which: int, level: float, against: int | None = None) -> tuple[float, float, float]:
+        """The value of set `which` and its bounds, or those of its difference from the value of set `against`.
+
+        The bounds are corrected for the bootstrap's bias; see `frechet_interval`.
+        """
+        value, draws = self.values[which], self.draws[which]
+        if against is not None:
+            value, draws = value - self.values[against], draws - self.draws[against]
+        center = 2 * value - draws.mean()
+        reach = special.stdtrit(self.freedom, (1 + level) / 2) * draws.std(ddof=1)
+        return float(value), float(center - reach), float(center + reach)

@@ -1,9 +1,4 @@
-"""Features of images, and scores with fingerprints of their computation.
-
-Any function `images -> [B, D]` is an extractor. A score depends on the extractor, its weights, the resizing of the
-images, their range, their number and the data set: all of that is its fingerprint, and scores with different
-fingerprints are marked in a table.
-"""
+"""Features of images: any function `images -> [B, D]` is an extractor."""
 
 from __future__ import annotations
 
@@ -11,9 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import inspect
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,11 +19,11 @@ from numpy.typing import ArrayLike
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics._check import as_floats
-from gan_jax.tables import number_table, text_table
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
+_EXTRACTED = ("features", "logits", "spatial")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +33,14 @@ class Extractor:
     Attributes:
       name: its name in fingerprints.
       apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, with `"logits": [B, K]` for a
-        classifier. Each example is processed independently, without batch statistics.
+        classifier and `"spatial": [B, S]` for one with features of places; other results are not extracted. Each
+        example is processed independently, without batch statistics.
       params: its weights; `()` if it has none.
       resize: a description of how `apply` resizes images.
+      protocol: the name of the published protocol that `resize` follows, see `PROTOCOLS`; empty if there is none.
       inception: whether this is the standard Inception network for FID; no other extractor's scores are called FID.
+      stable: whether the name, the protocol and the weights determine the features, so that they may be kept on
+        disk; not so for any function of a user's.
       details: extra information by name, such as a classifier's held-out accuracy.
     """
 
@@ -50,7 +48,9 @@ class Extractor:
     apply: Callable[[Tree, Array], Mapping[str, Array]]
     params: Tree = ()
     resize: str = "none"
+    protocol: str = ""
     inception: bool = False
+    stable: bool = False
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -120,6 +120,30 @@ def pixels() -> Extractor:
     return from_callable("pixels", lambda x: x.reshape(x.shape[0], -1))
 
 
+class Computation(NamedTuple):
+    """What computed features, as far as their last digits depend on it.
+
+    Attributes:
+      platform: `cpu`, `gpu` or `tpu`.
+      device: the kind of device, as JAX names it.
+      precision: the precision of matrix products and convolutions.
+    """
+
+    platform: str = ""
+    device: str = ""
+    precision: str = ""
+
+
+PRECISION = "highest"
+"""The precision of matrix products and convolutions in extractors: float32 on every platform."""
+
+
+def computation(mesh: Mesh | None = None) -> Computation:
+    """What features are computed by: the devices of a mesh, or the default one."""
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    return Computation(device.platform, device.device_kind, PRECISION)
+
+
 class Features(NamedTuple):
     """The features of a set of images.
 
@@ -129,6 +153,8 @@ class Features(NamedTuple):
       value_range: a description of the images' dtype and range.
       extractor: the extractor that made them.
       data: `set_digest` of the images.
+      computation: the device and the precision; empty if nothing was computed.
+      spatial: `[N, S]`, features of places in the image, for sFID; or `None`.
     """
 
     features: np.ndarray
@@ -136,6 +162,8 @@ class Features(NamedTuple):
     value_range: str
     extractor: Extractor
     data: str = ""
+    computation: Computation = Computation()
+    spatial: np.ndarray | None = None
 
 
 def set_digest(samples: np.ndarray) -> str:
@@ -145,11 +173,18 @@ def set_digest(samples: np.ndarray) -> str:
     >>> set_digest(x) == set_digest(x[::-1]), set_digest(x) == set_digest(x[:2])
     (True, False)
     """
+    return named_digest(sum_of_digests(samples), np.asarray(samples).dtype, np.shape(samples))
+
+
+def sum_of_digests(samples: np.ndarray) -> int:
+    """The sum of the rows' digests, so that the sums of the parts of a set add up to the set's."""
     rows = np.ascontiguousarray(samples).reshape(len(samples), -1)
-    total = sum(int.from_bytes(hashlib.blake2b(row.data, digest_size=8).digest(), "big") for row in rows)
-    return hashlib.blake2b(
-        f"{total} {rows.dtype.str} {np.shape(samples)}".encode(), digest_size=4
-    ).hexdigest()
+    return sum(int.from_bytes(hashlib.blake2b(row.data, digest_size=8).digest(), "big") for row in rows)
+
+
+def named_digest(total: int, dtype: np.dtype, shape: tuple[int, ...]) -> str:
+    """The `set_digest` of samples of this dtype and shape whose rows' digests add up to `total`."""
+    return hashlib.blake2b(f"{total} {dtype.str} {shape}".encode(), digest_size=4).hexdigest()
 
 
 def check_images(images: ArrayLike, name: str) -> np.ndarray:
@@ -161,9 +196,9 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
       ValueError: if the shape, the dtype or the range is another, or entries are not finite.
     """
     given = np.asarray(images)
-    if given.ndim != 4 or given.shape[3] not in (1, 3) or not len(given):
+    if given.ndim != 4 or given.shape[3] not in (1, 2, 3, 4) or not len(given):
         raise ValueError(
-            f"{name}: expected images [N, H, W, C], C = 1 or 3, N > 0; got shape {given.shape}"
+            f"{name}: expected images [N, H, W, C], C = 1 to 4, N > 0; got shape {given.shape}"
             f"{_layout(given.shape)}."
         )
     if given.dtype == np.bool_:
@@ -229,32 +264,62 @@ def extract(
       ValueError: for bad images, or features that are not `[B, D]` or not finite.
     """
     given = check_images(images, name)
+    size = batch_size if mesh is not None else min(batch_size, len(given))
+    batches = (given[start : start + size] for start in range(0, len(given), size))
+    outputs = list(extract_batches(extractor, batches, size, mesh=mesh, name=name))
+    features = np.concatenate([made["features"] for made in outputs])
+    logits, spatial = (
+        np.concatenate([made[kind] for made in outputs]) if kind in outputs[0] else None
+        for kind in ("logits", "spatial")
+    )
+    value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
+    return Features(features, logits, value_range, extractor, set_digest(given), computation(mesh), spatial)
+
+
+def extract_batches(
+    extractor: Extractor,
+    batches: Iterable[np.ndarray],
+    size: int,
+    *,
+    mesh: Mesh | None = None,
+    name: str = "images",
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields each batch's `features` `[B, D]` and, where there are any, `logits` `[B, K]` and `spatial` `[B, S]`.
+
+    Args:
+      extractor: the extractor.
+      batches: `[B, H, W, C]`, uint8 or floats in [-1, 1], B at most `size`.
+      size: the number of images in the program; smaller batches are padded.
+      mesh, name: as in `extract`.
+
+    Raises:
+      ValueError: for features that are not `[B, D]` or not finite.
+    """
     params, run = _compiled(extractor)
     place: Any = None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-    size = batch_size if mesh is not None else min(batch_size, len(given))
-    outputs: dict[str, list[np.ndarray]] = {"features": [], "logits": []}
-    for start in range(0, len(given), size):
-        part = given[start : start + size]
-        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        made = run(params, jax.device_put(filled, place))
-        for kind, collected in outputs.items():
-            if kind in made:
-                collected.append(np.asarray(made[kind])[: len(part)])
-    features = np.concatenate(outputs["features"])
-    if features.ndim != 2:
-        raise ValueError(f"Extractor {extractor.name!r} must return features [B, D], got {features.shape}.")
-    features = as_floats(features, f"features of {name} by {extractor.name!r}")
-    logits = None
-    if outputs["logits"]:
-        logits = as_floats(np.concatenate(outputs["logits"]), f"logits of {name} by {extractor.name!r}")
-    value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
-    return Features(features, logits, value_range, extractor, set_digest(given))
+    for batch in batches:
+        filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+        outputs = run(params, jax.device_put(filled, place))
+        made = {}
+        for kind in _EXTRACTED:
+            if kind in outputs:
+                rows = np.asarray(outputs[kind])[: len(batch)]
+                made[kind] = as_floats(rows, f"{kind} of {name} by {extractor.name!r}")
+        if made["features"].ndim != 2:
+            shape = outputs["features"].shape
+            raise ValueError(f"Extractor {extractor.name!r} must return features [B, D], got {shape}.")
+        yield made
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
-        return extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+        with jax.default_matmul_precision(PRECISION):
+            made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
+        # What is not extracted is left out here, so that the compiler drops it. Scores of the Inception network are
+        # of its logits without the bias, as in torch-fidelity and ADM.
+        made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
+        return {kind: made[kind] for kind in _EXTRACTED if kind in made}
 
     return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 
@@ -269,117 +334,6 @@ def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndar
     if logits is None:
         raise ValueError(f"Extractor {extractor.name!r} returns no logits: use a classifier.")
     return logits.argmax(axis=1)
-
-
-# --- fingerprints -------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fingerprint:
-    """Everything that a score depends on apart from the two distributions.
-
-    Attributes:
-      extractor, weights, resize: the extractor's name, the digest of its weights, and its resizing.
-      value_range: the dtypes and ranges of the images, real and fake.
-      real, fake: the numbers of samples.
-      split: a description of the real data.
-      seed: the seed of shuffles and subsets.
-      settings: the metrics' settings, as text.
-      data: the `set_digest` of the real data, which distinguishes data with the same name.
-    """
-
-    extractor: str
-    weights: str
-    resize: str
-    value_range: str
-    real: int
-    fake: int
-    split: str
-    seed: int
-    settings: str = ""
-    data: str = ""
-
-    @property
-    def key(self) -> str:
-        """Eight hexadecimal digits of a digest of all fields."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
-    def differences(self, other: Fingerprint) -> list[str]:
-        """A text `field: this against that` for every field that differs."""
-        ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
-        return [f"{name}: {ours[name]} against {theirs[name]}" for name in ours if ours[name] != theirs[name]]
-
-    def __str__(self) -> str:
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if v != ""}
-        return f"[{self.key}] " + ", ".join(f"{k} {v}" for k, v in fields.items())
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """Metrics with their common fingerprint.
-
-    Attributes:
-      values: numbers by name; the standard error of a metric NAME is `NAME_error`.
-      fingerprint: what they depend on.
-      left_out: the reasons for metrics that could not be computed, by name.
-    """
-
-    values: Mapping[str, float]
-    fingerprint: Fingerprint
-    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """A dict for JSON: `values`, `fingerprint`, `key`, and `left_out` if a metric was left out."""
-        return {
-            "values": dict(self.values),
-            "fingerprint": dataclasses.asdict(self.fingerprint),
-            "key": self.fingerprint.key,
-            **({"left_out": dict(self.left_out)} if self.left_out else {}),
-        }
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Scores:
-        """The inverse of `as_dict`."""
-        left_out = dict(stored.get("left_out", {}))
-        return cls(dict(stored["values"]), Fingerprint(**stored["fingerprint"]), left_out)
-
-    def __str__(self) -> str:
-        lines = [[name, f"{value:.6g}"] for name, value in self.values.items()]
-        reasons = [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
-        return "\n".join([text_table(lines, align="lr"), *reasons, str(self.fingerprint)])
-
-
-def score_table(rows: Mapping[str, Scores]) -> str:
-    """A table of scores, in which rows with another fingerprint than the first are marked and explained below.
-
-    Args:
-      rows: scores by label.
-
-    Raises:
-      ValueError: without rows.
-
-    >>> one = Fingerprint(extractor="pixels", weights="none", resize="none", value_range="float [-1, 1]",
-    ...                   real=100, fake=100, split="test", seed=0)
-    >>> other = dataclasses.replace(one, fake=50)
-    >>> print(score_table({"a": Scores({"frechet": 1.5}, one), "b": Scores({"frechet": 2.25}, other)}))
-           frechet
-    a          1.5
-    b [1]     2.25
-    Not comparable with the first row:
-    [1] fake: 100 against 50
-    """
-    if not rows:
-        raise ValueError("A table needs at least one row.")
-    first = next(iter(rows.values())).fingerprint
-    marks: dict[Fingerprint, str] = {}
-    labels = {}
-    for label, scores in rows.items():
-        if scores.fingerprint != first:
-            marks.setdefault(scores.fingerprint, f"[{len(marks) + 1}]")
-        labels[label] = f"{label} {marks[scores.fingerprint]}" if scores.fingerprint in marks else label
-    table = number_table({labels[label]: scores.values for label, scores in rows.items()})
-    notes = [f"{mark} {'; '.join(first.differences(fingerprint))}" for fingerprint, mark in marks.items()]
-    return "\n".join([table, *(["Not comparable with the first row:", *notes] if notes else [])])
 
 
 def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
@@ -400,10 +354,12 @@ def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
 
 
 def names_of(extractor: Extractor) -> dict[str, str]:
-    """The names of the metrics: FID, KID and Inception score only for the standard Inception's features."""
+    """The names of the metrics: those with Inception in them only for the standard Inception's features."""
     if extractor.inception:
-        return {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
-    return {"frechet": "frechet", "kernel": "kernel", "score": "classifier_score"}
+        names = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+        return {**names, "spatial": "sfid", "monge": "mind"}
+    names = {"frechet": "frechet", "kernel": "kernel", "score": "classifier_score"}
+    return {**names, "spatial": "spatial_frechet", "monge": "monge"}
 
 
 def features_of(
@@ -416,10 +372,13 @@ def features_of(
     """
     if not isinstance(images, Features):
         return extract(extractor, images, name=name, **options)
-    if (images.extractor.name, images.extractor.weights) != (extractor.name, extractor.weights):
+    theirs, ours = (
+        (made.name, made.weights, *filter(None, [made.protocol])) for made in (images.extractor, extractor)
+    )
+    if theirs != ours:
         raise ValueError(
-            f"{name}: the features are those of {images.extractor.name!r} ({images.extractor.weights}), but the "
-            f"scores are to use {extractor.name!r} ({extractor.weights})."
+            f"{name}: the features are those of {theirs[0]!r} ({', '.join(theirs[1:])}), but the scores are to use "
+            f"{ours[0]!r} ({', '.join(ours[1:])})."
         )
     return images
 

@@ -7,155 +7,36 @@ It is a FID only of the standard Inception features; of any other extractor, cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from gan_jax.metrics._check import as_pair, as_samples
-from gan_jax.metrics.estimate import Interval
+from gan_jax.metrics.estimate import Bootstrap, Interval
+from gan_jax.metrics.gaussians import ROWS, Gaussian, Moments, Weighted, check_ddof, moments, weighted_moments
 
-_ROWS = 4096
 _WIDE = 256
 _CHEAP_DRAWS = 2000
 _REGULAR = 1e-5
 """In a regular covariance earlier coordinates leave more than this fraction of a coordinate's deviation."""
 
 
-class Moments(NamedTuple):
-    """The mean and scatter of a set of features, float64 on the host; see `merge_moments`.
-
-    Attributes:
-      number: the number of samples.
-      mean: `[D]`.
-      scatter: `sum (x - mean)(x - mean)^T`, `[D, D]`.
-    """
-
-    number: int
-    mean: np.ndarray
-    scatter: np.ndarray
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """The unbiased covariance, `scatter / (number - 1)`.
-
-        Raises:
-          ValueError: for fewer than two samples.
-        """
-        if self.number < 2:
-            raise ValueError(f"A covariance needs at least 2 samples, these moments have {self.number}.")
-        return self.scatter / (self.number - 1)
-
-
-def moments(features: ArrayLike) -> Moments:
-    """The moments of features `[N, D]`.
-
-    Raises:
-      ValueError: if features are not finite, or there are none.
-
-    >>> m = merge_moments(moments([[1.0, 0.0], [3.0, 0.0]]), moments([[8.0, 3.0]]))
-    >>> m.number, m.mean
-    (3, array([4., 1.]))
-    """
-    return _moments(as_samples(features, "features", dtype=None))
-
-
-class _Weighted(NamedTuple):
-    """Samples `[N, D]`, each repeated as often as its weight; once without weights."""
-
-    samples: np.ndarray
-    weights: np.ndarray | None = None
-
-    @property
-    def number(self) -> int:
-        return len(self.samples) if self.weights is None else int(self.weights.sum())
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean in float64, from differences to the first sample, so that a common offset costs no digits."""
-        weights = np.ones(len(self.samples)) if self.weights is None else self.weights
-        total = np.zeros(self.samples.shape[1])
-        for start in range(0, len(self.samples), _ROWS):
-            part = slice(start, start + _ROWS)
-            total += weights[part] @ np.subtract(self.samples[part], self.samples[0], dtype=np.float64)
-        return self.samples[0] + total / self.number
-
-    def centred(self, mean: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields blocks of rows `w^1/2 (x - mean)`, float64."""
-        for start in range(0, len(self.samples), _ROWS):
-            part = slice(start, start + _ROWS)
-            block = np.subtract(self.samples[part], mean, dtype=np.float64)
-            if self.weights is not None:
-                block *= np.sqrt(self.weights[part])[:, None]
-            yield block
-
-
-def _moments(samples: np.ndarray) -> Moments:
-    return _weighted_moments(_Weighted(samples))
-
-
-def _weighted_moments(weighted: _Weighted) -> Moments:
-    mean = weighted.mean
-    scatter = np.zeros((len(mean), len(mean)))
-    for block in weighted.centred(mean):
-        scatter += block.T @ block
-    return Moments(weighted.number, mean, scatter)
-
-
-def merge_moments(first: Moments, *others: Moments) -> Moments:
-    """The moments of the union of several sets of samples (Chan, Golub and LeVeque, 1983).
-
-    Raises:
-      ValueError: if dimensions differ.
-    """
-    number, mean, scatter = first
-    for other in others:
-        if other.mean.shape != mean.shape:
-            raise ValueError(
-                f"Moments of {mean.shape[0]} and of {other.mean.shape[0]} dimensions cannot be merged."
-            )
-        total = number + other.number
-        if not total:
-            continue
-        shift = other.mean - mean
-        # Not in place, since it would change an argument.
-        scatter = scatter + other.scatter
-        if number and other.number:
-            scatter += np.outer(shift, shift * (number * other.number / total))
-        mean, number = mean + shift * (other.number / total), total
-    return Moments(number, mean, scatter)
-
-
-def merge_across_processes(part: Moments) -> Moments:
-    """The moments of all hosts' samples; every process must call it, and all get bitwise the same result."""
-    if jax.process_count() == 1:
-        return part
-    from jax.experimental import multihost_utils
-
-    packed = np.concatenate([[float(part.number)], part.mean, part.scatter.ravel()])
-    # Sent as uint32: without x64 JAX would round float64.
-    gathered = np.asarray(multihost_utils.process_allgather(packed.view(np.uint32)))
-    dimension = len(part.mean)
-    parts = [
-        Moments(int(row[0]), row[1 : 1 + dimension], row[1 + dimension :].reshape(dimension, dimension))
-        for row in np.ascontiguousarray(gathered).view(np.float64)
-    ]
-    return merge_moments(*parts)
-
-
-def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> float:
+def frechet_distance(
+    real: ArrayLike | Moments | Gaussian, fake: ArrayLike | Moments | Gaussian, *, ddof: int = 1
+) -> float:
     """The squared Frechet distance of two sets of features.
 
     The estimate is biased upwards by about a constant over N; compare only at equal N, or use
     `frechet_extrapolated`. If a set has fewer samples than dimensions no covariance is formed, and the cost depends
-    on the size of the smaller set. The rounding error is about 1e-15 of the largest variance.
+    on the size of the smaller set. The rounding error is about 1e-15 of the largest variance. With n the smaller of
+    N, M and D, time is O((N + M) D n + n^3); memory is O(n D + n^2) beside the features.
 
     Args:
-      real: features `[N, D]`, or their `Moments`.
-      fake: features `[M, D]`, or their `Moments`.
+      real: features `[N, D]`, their `Moments`, or the `Gaussian` of a statistics file.
+      fake: the same of the fakes, `[M, D]`.
+      ddof: 1 divides covariances by N - 1, as pytorch-fid, clean-fid, torch-fidelity and ADM do; 0 by N, as
+        StyleGAN2-ADA does. A `Gaussian` keeps its covariance.
 
     Returns:
       A float, 0 for equal moments.
@@ -168,12 +49,35 @@ def frechet_distance(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> fl
     >>> round(frechet_distance(features, features + [3.0, 4.0, 0.0]), 6)
     25.0
     """
-    if isinstance(real, Moments) or isinstance(fake, Moments):
-        return _distance(*_both_moments(real, fake))
-    return _distance_of_samples(*as_pair(real, fake, at_least=2, dtype=None))
+    if isinstance(real, Moments | Gaussian) or isinstance(fake, Moments | Gaussian):
+        return gaussian_distance(*both_gaussians(real, fake, ddof))
+    return _distance_of_samples(*as_pair(real, fake, at_least=2, dtype=None), ddof=check_ddof(ddof))
 
 
-def _distance(first: Moments, second: Moments) -> float:
+def both_gaussians(
+    real: ArrayLike | Moments | Gaussian, fake: ArrayLike | Moments | Gaussian, ddof: int
+) -> tuple[Gaussian, Gaussian]:
+    """The Gaussians of both sides.
+
+    Raises:
+      ValueError: as `frechet_distance`.
+    """
+    first, second = (_gaussian(side, name, ddof) for side, name in ((real, "real"), (fake, "fake")))
+    if first.mean.shape != second.mean.shape:
+        raise ValueError(f"real has {first.mean.shape[0]} dimensions and fake {second.mean.shape[0]}.")
+    return first, second
+
+
+def _gaussian(side: ArrayLike | Moments | Gaussian, name: str, ddof: int) -> Gaussian:
+    if isinstance(side, Gaussian):
+        return side
+    if not isinstance(side, Moments):
+        side = weighted_moments(Weighted(as_samples(side, name, at_least=2, dtype=None)))
+    return side.gaussian(ddof)
+
+
+def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
+    """The squared Frechet distance of two Gaussians; time is O(D^3), memory O(D^2)."""
     shift = first.mean - second.mean
     p, q = first.covariance, second.covariance
     traces = np.trace(p) + np.trace(q)
@@ -216,34 +120,35 @@ def _distance_of_samples(
     first: np.ndarray,
     second: np.ndarray,
     counts: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    ddof: int = 1,
 ) -> float:
     """The distance of weighted samples, computed in as many dimensions as the smaller set has samples.
 
-    With centred data X, `C = X^T X / (N - 1)`, so `tr (C_1 C_2)^1/2` is the sum of the singular values of
-    `X_1 X_2^T / ((N_1 - 1) (N_2 - 1))^1/2`, `[N_1, N_2]`, of which the larger side is reduced by QR in blocks.
+    With centred data X, `C = X^T X / (N - ddof)`, so `tr (C_1 C_2)^1/2` is the sum of the singular values of
+    `X_1 X_2^T / ((N_1 - ddof) (N_2 - ddof))^1/2`, `[N_1, N_2]`, whose larger side is reduced by QR in blocks.
     """
     drawn = [_drawn(side, count) for side, count in zip((first, second), counts, strict=True)]
     small, large = sorted(drawn, key=lambda side: len(side.samples))
     if len(small.samples) >= small.samples.shape[1]:
-        return _distance(_weighted_moments(small), _weighted_moments(large))
+        return gaussian_distance(*(weighted_moments(side).gaussian(ddof) for side in (small, large)))
     centers = small.mean, large.mean
-    rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - 1)
+    rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - ddof)
     traces = np.einsum("nd,nd->", rows, rows)
     reduced: np.ndarray = np.zeros((0, len(rows)))
     for block in large.centred(centers[1]):
-        block /= np.sqrt(large.number - 1)
+        block /= np.sqrt(large.number - ddof)
         traces += np.einsum("nd,nd->", block, block)
         reduced = np.asarray(np.linalg.qr(np.concatenate([reduced, block @ rows.T]), mode="r"))
     shift = centers[0] - centers[1]
     return float(max(shift @ shift + traces - 2 * _nuclear_norm(reduced), 0.0))
 
 
-def _drawn(samples: np.ndarray, counts: np.ndarray | None) -> _Weighted:
+def _drawn(samples: np.ndarray, counts: np.ndarray | None) -> Weighted:
     """The samples with a positive count, weighted by it."""
     if counts is None:
-        return _Weighted(samples)
+        return Weighted(samples)
     chosen = np.flatnonzero(counts)
-    return _Weighted(samples[chosen], counts[chosen].astype(np.float64))
+    return Weighted(samples[chosen], counts[chosen].astype(np.float64))
 
 
 def frechet_interval(
@@ -254,6 +159,7 @@ def frechet_interval(
     level: float = 0.95,
     seed: int = 0,
     method: str = "auto",
+    ddof: int = 1,
 ) -> Interval:
     """The Frechet distance with a bootstrap confidence interval.
 
@@ -270,6 +176,7 @@ def frechet_interval(
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number per sample, is resampled 2,000 times, which is cheap, and the remainder,
     including the bias, is estimated from a few full resamples (the linear part is a control variate, Efron, 1990).
+    Time is that of `frechet_distance` for each full resample, memory that of one.
 
     Args:
       real: features `[N, D]`.
@@ -279,6 +186,7 @@ def frechet_interval(
       seed: the seed of the draws.
       method: `full`, `linear`, or `auto`: `linear` from 256 dimensions on, where both covariances are regular and
         there are twice as many samples as dimensions.
+      ddof: as in `frechet_distance`.
 
     Raises:
       ValueError: as for `frechet_distance`; for fewer than 10 resamples, a level outside (0, 1), an unknown method,
@@ -289,60 +197,123 @@ def frechet_interval(
       Efron, More Efficient Bootstrap Computations, 1990; Rippl, Munk and Sturm, Limit laws of the empirical
       Wasserstein distance: Gaussian distributions, 2016, on the derivative (arXiv:1507.04090).
     """
-    first, second = as_pair(real, fake, at_least=2, dtype=None)
+    if not 0 < level < 1:
+        raise ValueError(f"A confidence level must lie in (0, 1), got {level}.")
+    drawn = frechet_bootstrap(real, [fake], resamples=resamples, seed=seed, method=method, ddof=ddof)
+    value, low, high = drawn.interval(0, level)
+    return Interval(value, max(low, 0.0), max(high, 0.0), level)
+
+
+def frechet_bootstrap(
+    real: ArrayLike,
+    fakes: Sequence[ArrayLike],
+    *,
+    resamples: int | None = None,
+    seed: int = 0,
+    method: str = "auto",
+    ddof: int = 1,
+) -> Bootstrap:
+    """The bootstrap of `frechet_interval` for several sets of fakes with the same resamples of the real samples.
+
+    Args:
+      real: features `[N, D]`.
+      fakes: features `[M, D]` of each set.
+      resamples, seed, method, ddof: as in `frechet_interval`.
+
+    Raises:
+      ValueError: as `frechet_interval`.
+    """
+    sides = [as_pair(real, fake, at_least=2, dtype=None) for fake in fakes]
+    first, others = sides[0][0], [other for _, other in sides]
     if method not in ("auto", "full", "linear"):
         raise ValueError(f"The method is 'auto', 'full' or 'linear', got {method!r}.")
-    if (resamples is not None and resamples < 10) or not 0 < level < 1:
-        raise ValueError(f"10 resamples or more and a level in (0, 1), got {resamples} and {level}.")
-    wide = first.shape[1] >= _WIDE and min(len(first), len(second)) >= 2 * first.shape[1]
-    linear = (method == "linear" or (method == "auto" and wide)) and min(
-        len(first), len(second)
-    ) > first.shape[1]
-    parts = _linear_parts(first, second, _moments(first), _moments(second)) if linear else None
-    if method == "linear" and parts is None:
+    if resamples is not None and resamples < 10:
+        raise ValueError(f"A bootstrap needs 10 resamples or more, got {resamples}.")
+    check_ddof(ddof)
+    smallest, dimension = min(map(len, (first, *others))), first.shape[1]
+    wide = dimension >= _WIDE and smallest >= 2 * dimension
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    if (method == "linear" or (method == "auto" and wide)) and smallest > dimension:
+        gaussian = moments(first).gaussian(ddof)
+        found = (_linear_parts(first, other, gaussian, moments(other).gaussian(ddof)) for other in others)
+        parts = [part for part in found if part is not None]
+    if method == "linear" and len(parts) < len(others):
         raise ValueError("A covariance is singular, so the distance has no linear part: use method='full'.")
-    value, rng = _distance_of_samples(first, second), np.random.default_rng(seed)
-    if parts is None:
-        draws = _full_draws(first, second, resamples or 100, rng)
+    values = np.array([_distance_of_samples(first, other, ddof=ddof) for other in others])
+    rng = np.random.default_rng(seed)
+    if len(parts) < len(others):
+        draws = _full_draws(first, others, resamples or 100, rng, ddof)
     else:
-        draws = _linear_draws(first, second, value, parts, resamples or 10, rng)
-    center = 2 * value - draws.mean()
-    reach = special.stdtrit(min(len(first), len(second)) - 1, (1 + level) / 2) * draws.std(ddof=1)
-    return Interval(value, max(float(center - reach), 0.0), max(float(center + reach), 0.0), level)
+        draws = _linear_draws(first, others, parts, resamples or 10, rng, ddof)
+    return Bootstrap(values, draws, smallest - 1)
 
 
-def _full_draws(first: np.ndarray, second: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    return np.array(
-        [
-            _distance_of_samples(first, second, (_counts(first, rng), _counts(second, rng)))
-            for _ in range(number)
-        ]
-    )
+def gaussian_bootstrap(
+    real: Gaussian, fakes: Sequence[ArrayLike], *, resamples: int = 10, seed: int = 0, ddof: int = 1
+) -> Bootstrap:
+    """The bootstrap of the distances of sets of fakes from a fixed Gaussian, as a statistics file holds it.
+
+    Only the fakes are resampled, each set by draws that are independent of the others'.
+
+    Args:
+      real: the Gaussian.
+      fakes: features `[M, D]` of each set.
+      resamples, seed, ddof: as in `frechet_interval`.
+
+    Raises:
+      ValueError: as `frechet_distance`.
+    """
+    others = [as_samples(fake, "fake", at_least=2, dtype=None) for fake in fakes]
+    values = np.array([frechet_distance(real, other, ddof=ddof) for other in others])
+    rng = np.random.default_rng(seed)
+    draws = np.empty((len(others), resamples))
+    for place, other in enumerate(others):
+        for draw in range(resamples):
+            drawn = weighted_moments(_drawn(other, _counts(other, rng)))
+            draws[place, draw] = gaussian_distance(real, drawn.gaussian(ddof))
+    return Bootstrap(values, draws, min(map(len, others)) - 1)
+
+
+def _full_draws(
+    first: np.ndarray, others: Sequence[np.ndarray], number: int, rng: np.random.Generator, ddof: int
+) -> np.ndarray:
+    draws = np.empty((len(others), number))
+    for draw in range(number):
+        counts = _counts(first, rng)
+        for place, other in enumerate(others):
+            draws[place, draw] = _distance_of_samples(first, other, (counts, _counts(other, rng)), ddof)
+    return draws
 
 
 def _linear_draws(
     first: np.ndarray,
-    second: np.ndarray,
-    value: float,
-    parts: tuple[np.ndarray, np.ndarray],
+    others: Sequence[np.ndarray],
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
     number: int,
     rng: np.random.Generator,
+    ddof: int,
 ) -> np.ndarray:
-    """All sums of a draw of the linear part and a remainder of one of `number` full draws."""
-    remainders = np.empty(number)
+    """All sums of a draw of the linear part and a remainder of one of `number` full draws, `[F, draws]`."""
+    remainders = np.empty((len(others), number))
     for draw in range(number):
-        counts = _counts(first, rng), _counts(second, rng)
-        linear = sum(float(count @ part) / len(part) for count, part in zip(counts, parts, strict=True))
-        remainders[draw] = _distance_of_samples(first, second, counts) - linear
-    cheap = sum(
-        np.array([part[rng.integers(len(part), size=len(part))].mean() for _ in range(_CHEAP_DRAWS)])
-        for part in parts
-    )
-    return np.add.outer(cheap, remainders).ravel()
+        real_counts = _counts(first, rng)
+        for place, (other, part) in enumerate(zip(others, parts, strict=True)):
+            counts = real_counts, _counts(other, rng)
+            linear = sum(float(count @ side) / len(side) for count, side in zip(counts, part, strict=True))
+            remainders[place, draw] = _distance_of_samples(first, other, counts, ddof) - linear
+    cheap = np.empty((len(others), _CHEAP_DRAWS))
+    for draw in range(_CHEAP_DRAWS):
+        rows = rng.integers(len(first), size=len(first))
+        cheap[:, draw] = [part[rows].mean() for part, _ in parts]
+    for place, (_, of_fake) in enumerate(parts):
+        cheap[place] += [
+            of_fake[rng.integers(len(of_fake), size=len(of_fake))].mean() for _ in range(_CHEAP_DRAWS)
+        ]
+    return (cheap[:, :, None] + remainders[:, None, :]).reshape(len(others), -1)
 
 
 def _linear_parts(
-    first: np.ndarray, second: np.ndarray, p: Moments, q: Moments
+    first: np.ndarray, second: np.ndarray, p: Gaussian, q: Gaussian
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """How much each sample moves the distance, to first order: `[N]`, `[M]`, means 0; None if one is singular.
 
@@ -363,10 +334,10 @@ def _linear_parts(
 def _influence(samples: np.ndarray, mean: np.ndarray, shift: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """`2 shift . x + x^T (I - F F^T) x` of centred samples, its mean taken off: `[N]`."""
     influence = np.empty(len(samples))
-    for start in range(0, len(samples), _ROWS):
-        block = samples[start : start + _ROWS] - mean
+    for start in range(0, len(samples), ROWS):
+        block = samples[start : start + ROWS] - mean
         moved = block @ factor
-        influence[start : start + _ROWS] = (
+        influence[start : start + ROWS] = (
             2 * block @ shift + np.einsum("nd,nd->n", block, block) - np.einsum("nd,nd->n", moved, moved)
         )
     return influence - influence.mean()
@@ -375,96 +346,3 @@ def _influence(samples: np.ndarray, mean: np.ndarray, shift: np.ndarray, factor:
 def _counts(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How often each sample is drawn in as many draws with replacement."""
     return np.bincount(rng.integers(len(samples), size=len(samples)), minlength=len(samples))
-
-
-class Extrapolation(NamedTuple):
-    """A straight line through distances at several sample sizes, against 1 / N.
-
-    Attributes:
-      value: the line's height at 1 / N = 0: the distance without its first-order bias; it can be negative.
-      standard_error: the standard error of that height, from the points' scatter about the line.
-      slope: the slope of the line in 1 / N.
-      sizes: the (fake) sample sizes.
-      distances: the distances there.
-    """
-
-    value: float
-    standard_error: float
-    slope: float
-    sizes: np.ndarray
-    distances: np.ndarray
-
-    def __float__(self) -> float:
-        return self.value
-
-
-def frechet_extrapolated(
-    real: ArrayLike | Moments,
-    fake: ArrayLike,
-    *,
-    points: int = 15,
-    smallest: int | None = None,
-    seed: int = 0,
-) -> Extrapolation:
-    """The Frechet distance extrapolated to infinitely many samples (Chong and Forsyth, 2020).
-
-    Distances of random subsets lie on a line in 1 / N, whose intercept is unbiased to first order. If both sides
-    are features, both are subsampled in proportion; `Moments` of the real side are fixed, and keep their bias.
-
-    Args:
-      real: features `[N, D]`, or fixed `Moments`.
-      fake: features `[M, D]`.
-      points: the number of subsets, whose sizes are evenly spaced in 1 / N.
-      smallest: the smallest subset of `fake`; by default a fifth of it (and at least D + 2).
-      seed: the seed of the subsets.
-
-    Raises:
-      ValueError: as for `frechet_distance`, and if the subsets do not fit.
-    """
-    rng = np.random.default_rng(seed)
-    if isinstance(real, Moments):
-        second = as_samples(fake, "fake", at_least=4, dtype=None)
-        fixed, _ = _both_moments(real, second[:2])
-        first = None
-    else:
-        first, second = as_pair(real, fake, at_least=4, dtype=None)
-    number, dimension = second.shape
-    least = max(number // 5, min(dimension + 2, number // 2), 2) if smallest is None else smallest
-    if not 2 <= least < number or points < 3:
-        raise ValueError(
-            f"Subsets of 2 to {number - 1} samples and 3 points or more, got {least} and {points}."
-        )
-    sizes = np.unique(np.round(1 / np.linspace(1 / least, 1 / number, points)).astype(int))
-    distances = []
-    for size in sizes:
-        fakes = _subset(second, size, rng)
-        if first is None:
-            distances.append(_distance(fixed, _moments(fakes)))
-        else:
-            reals = _subset(first, round(len(first) * size / number), rng)
-            distances.append(_distance_of_samples(reals, fakes))
-    return _line(sizes, np.array(distances))
-
-
-def _subset(samples: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    return samples if size >= len(samples) else samples[rng.permutation(len(samples))[: max(size, 2)]]
-
-
-def _line(sizes: np.ndarray, distances: np.ndarray) -> Extrapolation:
-    """The least-squares line of distances against 1 / N."""
-    design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1)
-    (height, slope), *_ = np.linalg.lstsq(design, distances, rcond=None)
-    residual = distances - design @ [height, slope]
-    noise = residual @ residual / max(len(sizes) - 2, 1)
-    error = np.sqrt(noise * np.linalg.inv(design.T @ design)[0, 0])
-    return Extrapolation(float(height), float(error), float(slope), sizes, distances)
-
-
-def _both_moments(real: ArrayLike | Moments, fake: ArrayLike | Moments) -> tuple[Moments, Moments]:
-    first, second = (
-        side if isinstance(side, Moments) else _moments(as_samples(side, name, at_least=2, dtype=None))
-        for side, name in ((real, "real"), (fake, "fake"))
-    )
-    if first.mean.shape != second.mean.shape:
-        raise ValueError(f"real has {first.mean.shape[0]} dimensions and fake {second.mean.shape[0]}.")
-    return first, second

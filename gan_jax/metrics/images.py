@@ -19,22 +19,25 @@ from gan_jax.metrics._check import as_pair
 from gan_jax.metrics.features import (
     Extractor,
     Features,
-    Fingerprint,
-    Scores,
     channel_classes,
     check_same_range,
     features_of,
     names_of,
     pixels,
 )
+from gan_jax.metrics.fingerprints import Scores, fingerprint_of
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.modes import class_statistics, stacked_classes
+from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
 from gan_jax.metrics.score import classifier_score
+from gan_jax.metrics.spatial import spatial_frechet_distance
 from gan_jax.metrics.transport import sliced_wasserstein
 
 IMAGE_METRICS = ("frechet", "kernel", "score", "neighbors", "sliced")
+BY_NAME = ("spatial", "monge")
+"""Metrics that are computed where they are asked for by name: sFID, the Monge distance."""
 _PIXELS = pixels()
 
 
@@ -47,20 +50,26 @@ def image_scores(
     split: str = "unnamed",
     neighbors: int = 5,
     block_size: int = 1000,
+    ddof: int = 1,
     seed: int = 0,
     batch_size: int = 256,
     mesh: Mesh | None = None,
 ) -> Scores:
     """Frechet and kernel distance, classifier score, precision, recall, density, coverage, sliced Wasserstein.
 
+    Both sets and their features are in memory; `gan_jax.compare` streams them. Time and memory are those of the
+    metrics, of which precision and recall grow with the square of the number of images: O((N + M)^2 D).
+
     Args:
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
       fake: images `[M, H, W, C]`, uint8 or floats independently of the real ones; or `Features`.
       extractor: the feature extractor; by default the pixels.
-      which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out if there are no logits.
+      which: some of `IMAGE_METRICS`, or `spatial` (sFID) and `monge` (MIND). The classifier score (of the fakes)
+        is left out if there are no logits.
       split: a description of the real data, for the fingerprint.
       neighbors: k of precision and recall.
       block_size: the block size of the kernel distance.
+      ddof: covariances of the Frechet distance divide by N - ddof.
       seed: the seed of shuffles and directions.
       batch_size: images extracted at once.
       mesh: devices to extract on.
@@ -82,8 +91,8 @@ def image_scores(
     >>> sorted(scores.values), scores.fingerprint.extractor
     (['coverage', 'coverage_ceiling', 'density', 'frechet', 'precision', 'recall'], 'pixels')
     """
-    if unknown := set(which) - set(IMAGE_METRICS):
-        raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {IMAGE_METRICS}.")
+    if unknown := set(which) - {*IMAGE_METRICS, *BY_NAME}:
+        raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {(*IMAGE_METRICS, *BY_NAME)}.")
     chosen = extractor or _PIXELS
     options = {"batch_size": batch_size, "mesh": mesh}
     if not isinstance(real, Features) and not isinstance(fake, Features):
@@ -91,23 +100,11 @@ def image_scores(
     first = features_of(real, chosen, "real", options)
     second = features_of(fake, chosen, "fake", options)
     as_pair(first.features, second.features, dtype=None)
-    values, left_out = _measure(first, second, names_of(chosen), which, neighbors, block_size, seed)
+    values, left_out = _measure(first, second, names_of(chosen), which, neighbors, block_size, ddof, seed)
     if left_out and not values:
         raise ValueError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
-    ranges = dict.fromkeys((first.value_range, second.value_range))
-    fingerprint = Fingerprint(
-        extractor=chosen.name,
-        weights=chosen.weights,
-        resize=chosen.resize,
-        value_range=" and ".join(ranges),
-        real=len(first.features),
-        fake=len(second.features),
-        split=split,
-        seed=seed,
-        settings=f"neighbors={neighbors} block_size={block_size}",
-        data=first.data,
-    )
-    return Scores(values, fingerprint, left_out)
+    settings = f"neighbors={neighbors} block_size={block_size} covariance=N-{ddof}"
+    return Scores(values, fingerprint_of(first, second, split=split, seed=seed, settings=settings), left_out)
 
 
 def _measure(
@@ -117,6 +114,7 @@ def _measure(
     which: Sequence[str],
     neighbors: int,
     block_size: int,
+    ddof: int,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """The metrics by name, and the reasons for those that could not be computed."""
@@ -140,12 +138,21 @@ def _measure(
         distance = sliced_wasserstein(real, fake, seed=seed)
         return {"sliced_wasserstein": distance.value, "sliced_wasserstein_error": distance.standard_error}
 
+    def monge() -> dict[str, float]:
+        distance = monge_distance(real, fake, seed=seed)
+        return {names["monge"]: distance.value, f"{names['monge']}_error": distance.standard_error}
+
     measures = {
-        names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake)}),
+        names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake, ddof=ddof)}),
         names["kernel"]: ("kernel", kernel),
         names["score"]: ("score", score),
         "neighbors": ("neighbors", prdc),
         "sliced_wasserstein": ("sliced", sliced),
+        names["spatial"]: (
+            "spatial",
+            lambda: {names["spatial"]: spatial_frechet_distance(first, second, ddof=ddof)},
+        ),
+        names["monge"]: ("monge", monge),
     }
     values: dict[str, float] = {}
     left_out: dict[str, str] = {}

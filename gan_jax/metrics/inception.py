@@ -2,13 +2,9 @@
 
 The standard FID network differs from torchvision's: its average pools exclude the padding, its last block uses a
 maximum pool, and it has 1,008 classes. The weights are those of the original TensorFlow graph of 2015 as ported to
-PyTorch (`pt_inception-2015-12-05-6726825d.pth` of the pytorch-fid project), converted once where torch is
-installed:
-
-    weights = torch.load("pt_inception-2015-12-05-6726825d.pth", weights_only=True)
-    numpy.savez("inception.npz", **{name: array.numpy() for name, array in weights.items()})
-
-A `.safetensors` file with the same names is read as well.
+PyTorch: `pt_inception-2015-12-05-6726825d.pth` of pytorch-fid, which torch-fidelity publishes byte for byte as
+`weights-inception-2015-12-05-6726825d.pth`. The file is read as it is, without PyTorch; a `.npz` or `.safetensors`
+file of the same arrays too.
 """
 
 from __future__ import annotations
@@ -24,13 +20,10 @@ import numpy as np
 
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics.features import Extractor
+from gan_jax.metrics.resize import protocol_named
 from gan_jax.types import Array, Tree
 
-SIZE = 299
-RESIZES = {
-    "bilinear": "bilinear to 299, no antialiasing (as pytorch-fid)",
-    "bicubic": "antialiased bicubic to 299",
-}
+SPATIAL_CHANNELS = 7
 _BATCH_NORM_EPSILON = 1e-3
 
 
@@ -148,7 +141,13 @@ class BlockE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """`[B, H, W, 3]` in [-1, 1], sides of 75 or more, to 2,048 features and 1,008 logits; torchvision's names."""
+    """`[B, H, W, 3]` in [-1, 1], sides of 75 or more; torchvision's names.
+
+    Returns:
+      `features`, the last pool, `[B, 2048]`; `logits`, `[B, 1008]`, and `unbiased_logits`, the same without the
+      last layer's bias, as in published Inception scores; `spatial`, the first 7 channels of the 1 x 1 branch of
+      TensorFlow's `mixed_6`, `[B, h w 7]`, 2,023 of an image of 299 pixels (Nash et al., 2021).
+    """
 
     @nn.compact
     def __call__(self, x: Array) -> dict[str, Array]:
@@ -162,20 +161,26 @@ class InceptionV3(nn.Module):
         x = BlockB(name="Mixed_6a")(x)
         for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
             x = BlockC(width, name=name)(x)
+            if name == "Mixed_6d":
+                # The block's first 192 channels are its 1 x 1 branch.
+                spatial = x[..., :SPATIAL_CHANNELS].reshape(x.shape[0], -1)
         x = BlockD(name="Mixed_7a")(x)
         x = BlockE(max_pooled=False, name="Mixed_7b")(x)
         x = BlockE(max_pooled=True, name="Mixed_7c")(x)
         features = x.mean(axis=(1, 2))
-        return {"features": features, "logits": nn.Dense(1008, name="fc")(features)}
+        last = nn.Dense(1008, name="fc")
+        logits = last(features)
+        unbiased = features @ last.variables["params"]["kernel"]
+        return {"features": features, "logits": logits, "unbiased_logits": unbiased, "spatial": spatial}
 
 
-def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -> Extractor:
+def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") -> Extractor:
     """The standard FID extractor with the weights in a file.
 
     Args:
-      path: a `.npz` or `.safetensors` file with the arrays of the PyTorch port, by its names.
-      resize: `"bilinear"`, as pytorch-fid and nearly every published FID of that port, or `"bicubic"`,
-        antialiased (Parmar et al., 2022); the fingerprint records it.
+      path: the `.pth` file of pytorch-fid or torch-fidelity, or a `.npz` or `.safetensors` file of its arrays.
+      protocol: how images are resized and scaled, a name of `PROTOCOLS`: `pytorch` (pytorch-fid), `tf` (NVIDIA,
+        torch-fidelity, ADM) or `clean` (clean-fid). Their scores are not comparable; the fingerprint records it.
 
     Returns:
       An `Extractor` with 2,048 features and 1,008 logits; images of one channel are repeated to three.
@@ -183,32 +188,21 @@ def inception_extractor(path: str | pathlib.Path, *, resize: str = "bilinear") -
     Raises:
       ValueError: if the file is no such file, or arrays are missing, unknown or of another shape.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"Unknown resize {resize!r}: one of {sorted(RESIZES)}.")
+    prepare = protocol_named(protocol)
 
     def apply(params: Tree, x: Array) -> dict[str, Array]:
-        made: Any = InceptionV3().apply({"params": params}, resized(x, resize))
+        made: Any = InceptionV3().apply({"params": params}, prepare(x))
         return made
 
     return Extractor(
         name="Inception-V3 (FID)",
         apply=apply,
         params=to_params(read_arrays(path)),
-        resize=RESIZES[resize],
+        resize=prepare.resize,
+        protocol=prepare.name,
         inception=True,
+        stable=True,
     )
-
-
-def resized(images: Array, resize: str, size: int = SIZE) -> Array:
-    """`[B, H, W, C]` to `[B, size, size, 3]`; images of that size pass unchanged."""
-    if images.shape[3] == 1:
-        images = jnp.repeat(images, 3, axis=3)
-    shape = (images.shape[0], size, size, 3)
-    if images.shape == shape:
-        return images
-    if resize == "bilinear":
-        return jax.image.resize(images, shape, "bilinear", antialias=False)
-    return jnp.clip(jax.image.resize(images, shape, "cubic", antialias=True), -1.0, 1.0)
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:

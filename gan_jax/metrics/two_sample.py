@@ -46,7 +46,8 @@ def classifier_test(
     A classifier is trained on half of each set, and its hits are counted on the other half, n of each. Given the K
     samples that it calls fake, the labels under the null hypothesis are a random n of the 2 n, so the number of
     fakes among the K is hypergeometric for every classifier (hits need not be binomial). The held-out samples are
-    shuffled, so that their order carries no information.
+    shuffled, so that their order carries no information. With nearest neighbours time is at most O((N + M)^2 D),
+    memory O((N + M) D).
 
     Args:
       real: `[N, ...]`; the larger set is cut at random to the smaller one's size.
@@ -127,6 +128,8 @@ def mmd_test(
 ) -> TwoSampleResult:
     """Maximum mean discrepancy with a permutation test (Gretton et al., 2012).
 
+    Time is O((N + M)^2 (D + permutations)), memory O((N + M)^2).
+
     Args:
       real: `[N, ...]`.
       fake: `[M, ...]`; N + M is at most 16,384.
@@ -162,6 +165,8 @@ def energy_test(
     real: ArrayLike, fake: ArrayLike, *, permutations: int = 499, seed: int = 0
 ) -> TwoSampleResult:
     """Energy distance, `2 E|x - y| - E|x - x'| - E|y - y'|`, with a permutation test (Szekely and Rizzo, 2013).
+
+    Time is O((N + M)^2 (D + permutations)), memory O((N + M)^2).
 
     Args:
       real: `[N, ...]`.
@@ -261,7 +266,8 @@ def interval_distance(real: ArrayLike, fake: ArrayLike, *, intervals: int = 1) -
     """`sup |P(A) - Q(A)|` over unions A of at most `intervals` intervals: a weak discriminator's total variation.
 
     Uniform distributions on the odd and on the even numbers up to N are at total variation 1, and at 2 / N for one
-    interval. With one interval this is Kuiper's statistic.
+    interval. With one interval this is Kuiper's statistic. Time is O((N + M) log (N + M)) for one interval, memory
+    O(N + M).
 
     Args:
       real: `[N]`.

@@ -28,6 +28,7 @@ from gan_jax.networks.r3gan import R3GANBlock, R3GANCritic, R3GANGenerator
 from gan_jax.networks.resampling import fir_downsample, fir_resample, fir_upsample
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
+from gan_jax.networks.stylegan2 import StyleGAN2Critic, StyleGAN2Generator, modulated_conv
 from gan_jax.networks.unet import UNet
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "SemiSupervisedCritic",
     "SemiSupervisedGenerator",
     "SpectralWeight",
+    "StyleGAN2Critic",
+    "StyleGAN2Generator",
     "UNet",
     "UpsampleConv",
     "conv",
@@ -73,5 +76,6 @@ __all__ = [
     "from_nnx",
     "initializer",
     "maxout",
+    "modulated_conv",
     "parameter_rows",
 ]

@@ -19,12 +19,13 @@ the zeros between the pixels of a dilated image: one product gives the contribut
 the taps' positions. If these contributions are too large for the caches, each phase of the strides is a plain
 convolution with the taps that reach it.
 
-Arrays are `x [B, H, W, I]`, `w [h, w, I / groups, O]`, `g [B, H', W', O]`. With groups, each of `groups` runs of
-neighbouring output channels reads the run of input channels in the same place; with as many groups as channels
-the convolution is depthwise. XLA's own are slow on a CPU, the kernel's gradient a hundred times: there each group
-is a convolution as above, and a depthwise one is a sum over taps. Kernel dilation is not supported: use
-`flax.linen.Conv` for that. A mesh must have automatic axes (`AxisType.Auto`), or be used through `shard_map`. The
-three operations have no forward mode; inside `with forward_mode():` they are the native ones, which have it.
+Arrays are `x [B, H, W, I]`, `w [h, w, I / groups, O]`, `g [B, H', W', O]`; B may be symbolic, as in `jax.export`.
+With groups, each of `groups` runs of neighbouring output channels reads the run of input channels in the same
+place; with as many groups as channels the convolution is depthwise. XLA's own are slow on a CPU, the kernel's
+gradient a hundred times: there each group is a convolution as above, and a depthwise one is a sum over taps.
+Kernel dilation is not supported: use `flax.linen.Conv` for that. A mesh must have automatic axes
+(`AxisType.Auto`), or be used through `shard_map`. The three operations have no forward mode; inside `with
+forward_mode():` they are the native ones, which have it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ FEW_CHANNELS = 4
 """Up to this number of channels the limit does not apply, since plain convolutions with few channels are slow."""
 UNROLLED_GROUPS = 16
 """Up to this number of groups a grouped convolution is written out on a CPU; more are computed in a loop."""
+TYPICAL_BATCH = 64
+"""The batch by which the form of an operation is chosen where its own is symbolic, as in `jax.export`."""
 
 _native_everywhere = jax.make_user_context(default_value=False)
 
@@ -223,7 +226,8 @@ def _input_grad(
             feature_group_count=groups,
         )
 
-    columns = math.prod(g.shape[:3]) * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
+    positions = _known(g.shape[0]) * math.prod(g.shape[1:3])
+    columns = positions * math.prod(w.shape[:3]) * jnp.dtype(_wide(g)).itemsize
     strided = max(strides) > 1 and (columns <= COLUMNS_LIMIT or w.shape[2] <= FEW_CHANNELS)
     small = _is_small(g.shape[0], g.shape[1:3], w.shape[:2])
     on_cpu = _by_group(product if strided or small else phases, depthwise, groups, _is_depthwise(w, groups))
@@ -328,14 +332,19 @@ def _exchanged(w: Array, groups: int) -> Array:
     return grouped.reshape(height, width, groups * inputs, outputs // groups)
 
 
-def _is_small(batch: int, size: Sequence[int], kernel: Sequence[int]) -> bool:
+def _is_small(batch: Any, size: Sequence[int], kernel: Sequence[int]) -> bool:
     """Tells whether the output of a convolution is so small that a matrix product is faster on a CPU.
 
     With fewer pixels than taps XLA's convolution leaves its fast path; with few rows the kernel dominates the cost.
     A kernel of one tap is a product anyway.
     """
     pixels, taps = math.prod(size), math.prod(kernel)
-    return taps == 1 or pixels < taps or batch * pixels <= 64
+    return taps == 1 or pixels < taps or _known(batch) * pixels <= 64
+
+
+def _known(batch: Any) -> int:
+    """A batch's size, or a typical one where it is symbolic: the forms differ in speed and rounding only."""
+    return batch if isinstance(batch, int) else TYPICAL_BATCH
 
 
 def _patches(x: Array, kernel: Sequence[int], strides: Pair, padding: tuple[Pair, Pair]) -> Array:

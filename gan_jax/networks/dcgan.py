@@ -1,8 +1,9 @@
-"""DCGAN (Radford, Metz & Chintala 2016) for square images of any size from 8 to 128.
+"""DCGAN (Radford, Metz & Chintala 2016) for images of any size from 8 to 128 pixels a side.
 
 Images shrink by strided convolutions, halving and rounding up, at least twice and to at most 7 pixels, and grow
 the same way back: 8 - 4 - 2, 28 - 14 - 7, 32 - 16 - 8 - 4, 128 - 64 - 32 - 16 - 8 - 4. Channels start at `width`
-next to the image and double with each halving, up to 8 times the width.
+next to the image and double with each halving, up to 8 times the width. Of a rectangle the smaller side says how
+often both are halved.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from gan_jax.networks.layers import (
     at_least_float32,
     centers,
     kernel_init_for,
+    sides,
     weight_for,
 )
-from gan_jax.types import Array
+from gan_jax.types import Array, Size
 
 SMALLEST, LARGEST = 8, 128
 
@@ -44,11 +46,28 @@ def image_sizes(size: int) -> tuple[int, ...]:
     ((8, 4, 2), (28, 14, 7), (32, 16, 8, 4))
     """
     if not SMALLEST <= size <= LARGEST:
-        raise ValueError(f"DCGAN takes square images of {SMALLEST} to {LARGEST} pixels, got {size}.")
+        raise ValueError(f"DCGAN takes images of {SMALLEST} to {LARGEST} pixels a side, got {size}.")
     sizes = [size]
     while sizes[-1] > 7 or len(sizes) < 3:
         sizes.append((sizes[-1] + 1) // 2)
     return tuple(sizes)
+
+
+def image_shapes(size: Size) -> tuple[tuple[int, int], ...]:
+    """Height and width of an image and of its halvings, as often as the smaller side is halved.
+
+    Raises:
+      ValueError: for sides outside 8 to 128.
+
+    >>> image_shapes((32, 24))
+    ((32, 24), (16, 12), (8, 6))
+    """
+    height, width = sides(size)
+    image_sizes(max(height, width))
+    shapes = [(height, width)]
+    for _ in image_sizes(min(height, width))[1:]:
+        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+    return tuple(shapes)
 
 
 def channel_counts(width: int, stages: int) -> tuple[int, ...]:
@@ -61,10 +80,10 @@ def channel_counts(width: int, stages: int) -> tuple[int, ...]:
 
 
 class DCGANGenerator(nn.Module):
-    """A generator from a latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+    """A generator from a latent `[B, d]` and conditions to images `[B, height, width, channels]` in [-1, 1].
 
     Attributes:
-      size: the side of the images, 8 to 128 pixels.
+      size: the side of square images, or (height, width), 8 to 128 pixels each.
       channels: the number of channels of the images.
       width: channels of the layer before the image; deeper layers have up to 8 times as many.
       norm: see `BaseCritic`; the last layer's activations are not normalised.
@@ -82,7 +101,7 @@ class DCGANGenerator(nn.Module):
     (2, 8, 8, 1)
     """
 
-    size: int = 32
+    size: Size = 32
     channels: int = 3
     width: int = 64
     norm: Norm = "batch"
@@ -94,19 +113,20 @@ class DCGANGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
-        *larger, base = image_sizes(self.size)
+        *larger, (base_height, base_width) = image_shapes(self.size)
         *narrower, deepest = channel_counts(self.width, len(larger))
         h = with_conditions(flatten(z), conditions, self.num_classes)
         kernel_init = kernel_init_for(self.norm, self.kernel_init)
         shared = {"weight": weight_for(self.norm), "kernel_init": kernel_init, "dtype": self.dtype}
         hidden = {"use_bias": not centers(self.norm), **shared}
 
-        h = Dense(base * base * deepest, **hidden)(h).reshape(-1, base, base, deepest)
-        h = self._activate(h, train)
-        for size, features in zip(larger[:0:-1], narrower[::-1], strict=True):
-            h = ConvTranspose(features, self.kernel, strides=2, **hidden)(h)[:, :size, :size]
+        h = Dense(base_height * base_width * deepest, **hidden)(h)
+        h = self._activate(h.reshape(-1, base_height, base_width, deepest), train)
+        for (height, width), features in zip(larger[:0:-1], narrower[::-1], strict=True):
+            h = ConvTranspose(features, self.kernel, strides=2, **hidden)(h)[:, :height, :width]
             h = self._activate(h, train)
-        h = ConvTranspose(self.channels, self.kernel, strides=2, **shared)(h)[:, : self.size, : self.size]
+        height, width = larger[0]
+        h = ConvTranspose(self.channels, self.kernel, strides=2, **shared)(h)[:, :height, :width]
         return jnp.tanh(at_least_float32(h))
 
     def _activate(self, h: Array, train: bool) -> Array:
@@ -114,7 +134,7 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANCritic(BaseCritic):
-    """A critic from images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping with heads.
+    """A critic from images `[B, H, W, C]` and conditions to the score `[B]`, or a mapping with heads.
 
     Attributes:
       width: channels of the first layer; deeper layers have up to 8 times as many.
@@ -144,10 +164,10 @@ class DCGANCritic(BaseCritic):
 
     @nn.compact
     def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
-        if x.ndim != 4 or x.shape[1] != x.shape[2]:
-            raise ValueError(f"DCGAN's critic takes square images [B, H, H, C], got {x.shape}.")
+        if x.ndim != 4:
+            raise ValueError(f"DCGAN's critic takes images [B, H, W, C], got {x.shape}.")
         h = self.inputs(x, conditions)
-        stages = len(image_sizes(x.shape[1])) - 1
+        stages = len(image_shapes((x.shape[1], x.shape[2]))) - 1
         for stage, features in enumerate(channel_counts(self.width, stages)):
             norm = self.norm if stage > 0 else "none"
             h = Conv(features, self.kernel, strides=2, use_bias=not centers(norm), **self.shared())(h)

@@ -20,7 +20,7 @@ from gan_jax.functional.batch import batch_is_sharded, flatten, over_batch
 from gan_jax.functional.channels import channel_sum, over_channels
 from gan_jax.functional.precision import at_least_float32
 from gan_jax.networks.initializers import Initializer, initializer
-from gan_jax.types import Array
+from gan_jax.types import Array, Size
 
 Activation = str | Callable[[Array], Array]
 Norm = str | Callable[..., nn.Module]
@@ -39,6 +39,15 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": nn.swish,
     "identity": lambda x: x,
 }
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width of images.
+
+    >>> sides(64), sides((48, 64))
+    ((64, 64), (48, 64))
+    """
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def activation(name: Activation) -> Callable[[Array], Array]:

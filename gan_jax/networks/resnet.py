@@ -1,8 +1,9 @@
 """Residual networks of WGAN-GP (Gulrajani et al. 2017) and SNGAN (Miyato et al. 2018), with SAGAN's attention.
 
-Images are square with a side of 4 to 7 times a power of two, from 8 to 128: 8, 16, 28, 32, 48, 64, 96, 128.
-Up to 32 pixels every block has `width` channels, as in both papers for CIFAR-10; above, channels start at `width`
-next to the image and double with each halving, up to 16 times the width.
+Images have a side of 4 to 7 times a power of two, from 8 to 128: 8, 16, 28, 32, 48, 64, 96, 128. Of a rectangle
+this is the smaller side, which says what the blocks are, and the larger one is halved as often. Up to 32 pixels
+every block has `width` channels, as in both papers for CIFAR-10; above, channels start at `width` next to the image
+and double with each halving, up to 16 times the width.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from gan_jax.networks.layers import (
     Normalize,
     at_least_float32,
     kernel_init_for,
+    sides,
     split_norm,
     weight_for,
 )
-from gan_jax.types import Array
+from gan_jax.types import Array, Size
 
 SMALLEST, LARGEST = 8, 128
 SMALL = 32
@@ -134,6 +136,24 @@ def critic_sizes(size: int) -> tuple[int, ...]:
     return halved_sizes(size, base=8 if size <= SMALL else 7)[1:]
 
 
+def divided(size: Size, halvings: int) -> tuple[int, int]:
+    """Height and width after so many halvings.
+
+    Raises:
+      ValueError: if they do not divide both.
+
+    >>> divided((48, 64), 3)
+    (6, 8)
+    """
+    height, width = sides(size)
+    if height % 2**halvings or width % 2**halvings:
+        raise ValueError(
+            f"A ResNet halves both sides {halvings} times, as the smaller one asks for, and {height} x {width} is "
+            f"not divisible by {2**halvings}."
+        )
+    return height // 2**halvings, width // 2**halvings
+
+
 def _check_attention(player: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
     if unknown := set(attention) - set(sizes):
         raise ValueError(
@@ -142,14 +162,14 @@ def _check_attention(player: str, attention: Sequence[int], sizes: Sequence[int]
 
 
 class ResNetGenerator(nn.Module):
-    """A generator from a latent `[B, d]` and conditions to images `[B, size, size, channels]` in [-1, 1].
+    """A generator from a latent `[B, d]` and conditions to images `[B, height, width, channels]` in [-1, 1].
 
     Attributes:
-      size: the side of the images in pixels.
+      size: the side of square images in pixels, or (height, width).
       channels: the number of channels of the images.
       width: channels next to the image; 128 (WGAN-GP) or 256 (SNGAN) for 32 pixels, 64 for larger images.
       norm: see `BaseCritic`; `batch+spectral` is SAGAN's.
-      attention: sizes at which self-attention follows the block.
+      attention: sizes (of the smaller side) at which self-attention follows the block.
       num_classes: the number of classes of integer labels, if the generator is conditional.
       conditioning: `norm` makes the batch normalisations conditional, `concat` appends conditions to z.
       kernel_init: initialiser of the kernels.
@@ -165,7 +185,7 @@ class ResNetGenerator(nn.Module):
     (2, 8, 8, 1)
     """
 
-    size: int = 32
+    size: Size = 32
     channels: int = 3
     width: int = 128
     norm: Norm = "batch"
@@ -177,14 +197,15 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
-        larger = generator_sizes(self.size)
-        base = larger[-1] // 2
+        smaller_side = min(sides(self.size))
+        larger = generator_sizes(smaller_side)
+        height, width = divided(self.size, len(larger))
         _check_attention("generator", self.attention, larger)
-        counts = stage_channels(self.size, self.width, len(larger))
+        counts = stage_channels(smaller_side, self.width, len(larger))
         h, condition = flatten(z), condition_vector(conditions, self.num_classes)
         if condition is not None and not self._conditional_norm():
             h, condition = jnp.concatenate([h, condition.astype(h.dtype)], axis=-1), None
-        h = Dense(base * base * counts[-1], **self._shared())(h).reshape(-1, base, base, counts[-1])
+        h = Dense(height * width * counts[-1], **self._shared())(h).reshape(-1, height, width, counts[-1])
         for size, features in zip(reversed(larger), reversed(counts), strict=True):
             h = self._block(h, features, condition, train)
             if size in self.attention:
@@ -223,7 +244,7 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetCritic(BaseCritic):
-    """A critic from images `[B, H, H, C]` and conditions to the score `[B]`, or a mapping with heads.
+    """A critic from images `[B, H, W, C]` and conditions to the score `[B]`, or a mapping with heads.
 
     Up to 32 pixels: blocks that halve to at most 8 pixels, then two that do not. Above: blocks that halve to at
     most 7 pixels, then one that does not.
@@ -248,19 +269,21 @@ class ResNetCritic(BaseCritic):
 
     @nn.compact
     def __call__(self, x: Array, *conditions: Array, train: bool = False) -> Any:
-        if x.ndim != 4 or x.shape[1] != x.shape[2]:
-            raise ValueError(f"The ResNet critic takes square images [B, H, H, C], got {x.shape}.")
+        if x.ndim != 4:
+            raise ValueError(f"The ResNet critic takes images [B, H, W, C], got {x.shape}.")
         if self.pool not in ("sum", "mean"):
             raise ValueError(f"Unknown pool {self.pool!r}: use 'sum' or 'mean'.")
-        sizes = critic_sizes(x.shape[1])
+        smaller_side = min(x.shape[1:3])
+        sizes = critic_sizes(smaller_side)
+        divided((x.shape[1], x.shape[2]), len(sizes))
         _check_attention("critic", self.attention, sizes)
-        counts = stage_channels(x.shape[1], self.width, len(sizes))
+        counts = stage_channels(smaller_side, self.width, len(sizes))
         h = self.inputs(x, conditions)
         for place, (size, features) in enumerate(zip(sizes, counts, strict=True)):
             h = self._first_block(h, features, train) if place == 0 else self._block(h, features, True, train)
             if size in self.attention:
                 h = SelfAttention(**self.shared())(h)
-        for _ in range(2 if x.shape[1] <= SMALL else 1):
+        for _ in range(2 if smaller_side <= SMALL else 1):
             h = self._block(h, counts[-1], False, train)
         h = at_least_float32(nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train)))
         return self.scores(h.sum((1, 2)) if self.pool == "sum" else h.mean((1, 2)), conditions)

@@ -13,6 +13,7 @@ from gan_jax.objectives._penalties import (
     r1,
     r2,
 )
+from gan_jax.objectives._regularizers import approximate_penalty, orthogonal_regularization, path_length
 from gan_jax.objectives._term import Outcome, Term, TermContext, add_terms, term
 from gan_jax.objectives._terms import (
     adaptive_augmentation,
@@ -36,6 +37,7 @@ __all__ = [
     "TermContext",
     "adaptive_augmentation",
     "add_terms",
+    "approximate_penalty",
     "autoencoder_critic",
     "class_critic",
     "classification",
@@ -56,6 +58,8 @@ __all__ = [
     "max_penalty",
     "mixture_penalty",
     "mutual_information",
+    "orthogonal_regularization",
+    "path_length",
     "r1",
     "r2",
     "reconstruction",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gan_jax.functional import ada, augment, noise, packing
 from gan_jax.game import CriticRole, GeneratorRole, Role
-from gan_jax.objectives import _catalogue, _penalties, _terms
+from gan_jax.objectives import _catalogue, _penalties, _regularizers, _terms
 
 ROOT = pathlib.Path(inspect.getfile(_catalogue)).resolve().parents[2]
 HEADER = """# Objectives
@@ -96,7 +96,7 @@ def modifiers() -> str:
     """A list of the terms and input transforms, each with the first line of its docstring."""
     makers = [
         (name, maker)
-        for module in (_penalties, _terms, ada, augment, noise, packing)
+        for module in (_penalties, _regularizers, _terms, ada, augment, noise, packing)
         for name, maker in vars(module).items()
         if inspect.isfunction(maker) and maker.__module__ == module.__name__ and is_maker(maker)
     ]

@@ -16,7 +16,7 @@ from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import CriticRole, Objective
-from gan_jax.objectives import _penalties, _terms
+from gan_jax.objectives import _penalties, _regularizers, _terms
 from gan_jax.objectives._compose import unrolled, with_transforms
 from gan_jax.objectives._term import Term, add_terms
 from gan_jax.types import Array, Key
@@ -95,6 +95,7 @@ MODIFIERS: dict[str, Modifier] = {
     "r1": _penalty(_penalties.r1),
     "lazy_r1": _penalty(functools.partial(_penalties.r1, every=4)),
     "r2": _penalty(_penalties.r2),
+    "approximate_penalty": _penalty(_regularizers.approximate_penalty),
     "label_smoothing": _term(_terms.label_smoothing()),
     "feature_matching": _term(_terms.feature_matching()),
     "reconstruction_l1": _term(_terms.reconstruction()),
@@ -108,6 +109,12 @@ MODIFIERS: dict[str, Modifier] = {
     "lecam": _term(_terms.lecam()),
     "historical_averaging": lambda objective: add_terms(
         objective, *(_terms.historical_averaging(player=player) for player in objective.players)
+    ),
+    "path_length": lambda objective: add_terms(
+        objective, _regularizers.path_length(player=judged_generator(objective))
+    ),
+    "orthogonal_regularization": lambda objective: add_terms(
+        objective, _regularizers.orthogonal_regularization(player=judged_generator(objective))
     ),
     "top_k": _term(_terms.top_k()),
     "adaptive_augmentation": _term(_terms.adaptive_augmentation()),

@@ -91,6 +91,7 @@ def critic_penalty(
     own_step: bool = False,
     at: At = "raw",
     kind: Kind = "real",
+    coupled: bool = False,
 ) -> Term:
     """A penalty on the critic's gradient by its inputs, at points between or around real and fake.
 
@@ -105,6 +106,8 @@ def critic_penalty(
       at: `raw`, the gradient is by examples before the input transforms; `transformed`, after them. The same where
         there are none.
       kind: `real` or `fake`: whose conditions, and whose draws of the transforms, go with the points.
+      coupled: accept a critic that couples the examples of its batch (minibatch statistics); the gradient is then
+        of the sum of the batch's scores.
 
     Raises:
       ValueError: if `at` is neither, or the weight is negative or not finite.
@@ -112,7 +115,8 @@ def critic_penalty(
     _check(name, at, weight)
 
     def value(c: TermContext) -> Array:
-        check_uncoupled(c, critic, c.real.inputs, name)
+        if not coupled:
+            check_uncoupled(c, critic, c.real.inputs, name)
         examples = _examples(c, critic, at, kind)
         x = point(c.key("point"), examples.real, examples.fake)
         return penalty(lambda x: score(examples.outputs(x)), x)
@@ -125,7 +129,7 @@ def critic_penalty(
         every=every,
         own_step=own_step,
         needs_score=True,
-        uncoupled_critic=critic,
+        uncoupled_critic=None if coupled else critic,
     )
 
 
@@ -272,8 +276,12 @@ def r1(
     critic: str = "critic",
     own_step: bool = False,
     at: At = "raw",
+    coupled: bool = False,
 ) -> Term:
-    """gamma/2 E ||grad D(x)||^2 at real samples (Mescheder et al., 2018, equation (9))."""
+    """gamma/2 E ||grad D(x)||^2 at real samples (Mescheder et al., 2018, equation (9)).
+
+    With `coupled` a critic may compare the examples of its batch, as StyleGAN2's does; see `critic_penalty`.
+    """
     check_number("r1", "gamma", gamma, least=0)
     return critic_penalty(
         "r1",
@@ -284,6 +292,7 @@ def r1(
         critic=critic,
         own_step=own_step,
         at=at,
+        coupled=coupled,
     )
 
 
@@ -294,6 +303,7 @@ def r2(
     critic: str = "critic",
     own_step: bool = False,
     at: At = "raw",
+    coupled: bool = False,
 ) -> Term:
     """gamma/2 E ||grad D(x)||^2 at fake samples (Mescheder et al., 2018, equation (10))."""
     check_number("r2", "gamma", gamma, least=0)
@@ -306,5 +316,6 @@ def r2(
         critic=critic,
         own_step=own_step,
         at=at,
+        coupled=coupled,
         kind="fake",
     )

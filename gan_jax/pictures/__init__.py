@@ -6,12 +6,13 @@ from gan_jax.pictures.charts import (
     dot_plot,
     histogram,
     image,
+    interval_plot,
     scatter,
     surface,
     table,
 )
 from gan_jax.pictures.figures import Row, figure, save, to_array
-from gan_jax.pictures.grids import Picture, image_grid, to_png, to_uint8
+from gan_jax.pictures.grids import Picture, image_grid, opaque, side_by_side, to_png, to_uint8
 
 __all__ = [
     "Chart",
@@ -23,8 +24,11 @@ __all__ = [
     "histogram",
     "image",
     "image_grid",
+    "interval_plot",
+    "opaque",
     "save",
     "scatter",
+    "side_by_side",
     "surface",
     "table",
     "to_array",

@@ -261,14 +261,46 @@ def dot_plot(
                 mean, low, high = _interval(finite[:, None], log)
                 ends = None if len(finite) == 1 else np.abs(np.stack([low, high]) - mean)
                 axes.errorbar(mean, [place], xerr=ends, fmt="|", color=INK, markersize=11, capsize=3, lw=1)
-        for value in marks:
-            axes.axvline(value, color=INK, linestyle=":", linewidth=1)
         _scales(axes, "x" if log else "")
-        axes.set_yticks(range(len(shown)), list(shown))
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        _name_rows(axes, list(shown), marks)
         _name(axes, x_label, "", title)
 
     return draw
+
+
+def interval_plot(
+    rows: Mapping[str, tuple[float, float, float]],
+    *,
+    x_label: str,
+    title: str = "",
+    marks: Sequence[float] = (),
+) -> Chart:
+    """A chart with a row per name: a value as a dot, and its interval as a line.
+
+    Args:
+      rows: name -> (value, low, high); the bounds are NaN where there is no interval.
+      x_label: the label of the axis.
+      title: the title.
+      marks: as in `dot_plot`.
+    """
+
+    def draw(axes: Axes) -> None:
+        for place, (value, low, high) in enumerate(rows.values()):
+            color, _, marker = _style(place)
+            axes.plot([low, high], [place, place], "|-", color=color, markersize=8, linewidth=1.2)
+            axes.plot([value], [place], marker, color=color, markersize=5)
+        _name_rows(axes, list(rows), marks)
+        _name(axes, x_label, "", title)
+
+    return draw
+
+
+def _name_rows(axes: Axes, names: Sequence[str], marks: Sequence[float]) -> None:
+    """Names rows from top to bottom, and draws vertical lines at `marks`."""
+    for value in marks:
+        axes.axvline(value, color=INK, linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def table(rows: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Chart:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,31 +32,34 @@ def image_grid(
 ) -> Picture:
     """Arranges images row by row in a grid on a white background.
 
+    Of images with transparency (2 or 4 channels) what is transparent is white; of more channels the first three are
+    shown.
+
     >>> image_grid(np.zeros((5, 8, 8, 1)), columns=3).shape
     (17, 26, 1)
 
     Args:
-      images: `[N, H, W, C]` in [-1, 1], C 1 or 3.
+      images: `[N, H, W, C]` in [-1, 1].
       columns: images in a row; by default the least number for which the grid has no more rows than columns.
       gap: white pixels between images.
       scale: every pixel is drawn as a square of `scale` by `scale`.
       smooth: enlarge by bicubic interpolation instead, which makes small digits easier to read.
 
     Returns:
-      uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, C]`.
+      uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, 1 or 3]`.
 
     Raises:
       ValueError: if `images` has another shape, or a number is out of range.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[0] < 1 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"A grid needs images [N, H, W, C] with N >= 1 and C 1 or 3, got {images.shape}.")
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[-1] < 1:
+        raise ValueError(f"A grid needs images [N, H, W, C] with N >= 1 and C >= 1, got {images.shape}.")
     columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
     if columns < 1 or gap < 0 or scale < 1:
         raise ValueError(
             f"A grid needs columns >= 1, gap >= 0 and scale >= 1, got columns={columns}, gap={gap}, scale={scale}."
         )
-    tiles = to_uint8(images)
+    tiles = to_uint8(opaque(images))
     tiles = _enlarged(tiles, scale) if smooth else tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, channels = tiles.shape
     rows = -(-count // columns)
@@ -66,6 +70,22 @@ def image_grid(
     return grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
 
 
+def opaque(images: Any) -> np.ndarray:
+    """Images `[..., C]` in [-1, 1] as they are shown, with 1 or 3 channels.
+
+    >>> opaque([[0.5, -1.0], [0.5, 0.0], [0.5, 1.0]]).tolist()  # grey with 0, 0.5 and 1 of opacity, on white
+    [[1.0], [0.75], [0.5]]
+    """
+    values = np.asarray(images)
+    channels = values.shape[-1]
+    if channels in (1, 3):
+        return values
+    if channels > 4:
+        return values[..., :3]
+    colour, opacity = values[..., :-1], (values[..., -1:] + 1) / 2
+    return opacity * colour + (1 - opacity)
+
+
 def _enlarged(tiles: np.ndarray, scale: int) -> np.ndarray:
     _, height, width, _ = tiles.shape
     size = (width * scale, height * scale)
@@ -74,6 +94,25 @@ def _enlarged(tiles: np.ndarray, scale: int) -> np.ndarray:
         for tile in tiles.transpose(0, 3, 1, 2)
     ]
     return np.asarray(planes).transpose(0, 2, 3, 1)
+
+
+def side_by_side(pictures: Sequence[Picture], gap: int = 8) -> Picture:
+    """Pictures in a row, on white.
+
+    >>> side_by_side([np.zeros((5, 4, 1), np.uint8), np.zeros((6, 3, 3), np.uint8)], gap=2).shape
+    (6, 9, 3)
+
+    Args:
+      pictures: uint8 `[H, W, C]`, C 1 or 3.
+      gap: white pixels between two.
+    """
+    height, channels = (max(picture.shape[axis] for picture in pictures) for axis in (0, 2))
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    row, left = np.full((height, width, channels), 255, np.uint8), 0
+    for picture in pictures:
+        row[: picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + gap
+    return row
 
 
 def to_png(picture: Picture) -> bytes:

@@ -21,12 +21,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from etils import epath
 from jax.sharding import Sharding
 
 from gan_jax.runs.across_processes import from_process_0, gather_bytes
 from gan_jax.runs.files import is_there, reason, root_reason, write_atomically
-from gan_jax.runs.leaves import describe, load, new_saver, orbax, shown, targets, to_save
+from gan_jax.runs.leaves import describe, load, load_arrays, new_saver, orbax, shown, targets, to_save
 from gan_jax.runs.retention import ranked
 from gan_jax.runs.sealing import (
     FORMAT,
@@ -284,6 +285,39 @@ class Checkpoints:
             self._current = chosen
             state = jax.tree.unflatten(jax.tree.structure(target), leaves)
             return Restored(chosen, state, manifest["metadata"], payload, tuple(manifest["due"]))
+
+    def read(self, names: Sequence[str], step: int | None = None) -> tuple[int, dict[str, np.ndarray]]:
+        """Some leaves of the newest undamaged step, or of the one asked for, without the state's structure.
+
+        Args:
+          names: the leaves' names in the manifest.
+          step: a certain step.
+
+        Returns:
+          The step, and the arrays by name; of typed keys their data.
+
+        Raises:
+          CheckpointError: as `restore`.
+
+        Warns:
+          CheckpointWarning: as `restore`.
+        """
+        self.wait()
+        chosen = self._choose(step)
+        if chosen is None:
+            raise CheckpointError(self._why_none())
+        leaves = self.manifest(chosen)["leaves"]
+        if missing := [name for name in names if name not in leaves]:
+            raise CheckpointError(
+                f"Checkpoint {chosen} in {self.directory} lacks {', '.join(missing[:_NAMED_IN_ERRORS])}."
+            )
+        try:
+            arrays = load_arrays(self._steps.path(chosen) / "state", {name: leaves[name] for name in names})
+        except Exception as error:
+            raise CheckpointError(
+                f"Cannot read checkpoint {chosen} in {self.directory}: {reason(error)}."
+            ) from error
+        return chosen, arrays
 
     def discard_after(self, step: int) -> list[int]:
         """Deletes the steps after `step`, which a run that goes on from `step` will not pass through again.

@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.provenance import git_commit, library_versions
-from gan_jax.runs.strict_json import dumps, to_json
+from gan_jax.runs.strict_json import dumps, from_json, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
 _ABSENT = object()
@@ -44,7 +44,9 @@ class SavedConfig:
       experiment: the experiment's name or file.
       versions, commit: those of the first launch.
       source: the sha256 of the experiment's code; empty where that is not known.
+      modules: those of the modules beside it that it imports, by their paths.
       data: the data's fingerprint; empty where that is not known.
+      classes: the names of the classes that labels number; empty where they have none.
       launches: the first launch, and every one that changed something.
     """
 
@@ -53,7 +55,9 @@ class SavedConfig:
     versions: dict[str, str]
     commit: str | None
     source: str = ""
+    modules: dict[str, str] = dataclasses.field(default_factory=dict)
     data: dict[str, str] = dataclasses.field(default_factory=dict)
+    classes: list[str] = dataclasses.field(default_factory=list)
     launches: list[Launch] = dataclasses.field(default_factory=list)
 
 
@@ -78,7 +82,9 @@ def write_config(
     *,
     experiment: str = "",
     source: str = "",
+    modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
     step: int = 0,
     overridden: Sequence[str] = (),
 ) -> str:
@@ -89,7 +95,9 @@ def write_config(
       config: the resolved configuration, a mapping or a `ConfigDict`.
       experiment: the experiment's name or file.
       source: the sha256 of the experiment's code.
+      modules: those of the modules beside it that it imports.
       data: the data's fingerprint.
+      classes: the names of the classes.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
 
@@ -109,7 +117,15 @@ def write_config(
         launches.append(now)
     first = launches[0]
     saved = SavedConfig(
-        jsonable(config), experiment, first.versions, first.commit, source, dict(data or {}), launches
+        config=jsonable(config),
+        experiment=experiment,
+        versions=first.versions,
+        commit=first.commit,
+        source=source,
+        modules=dict(modules or {}),
+        data=dict(data or {}),
+        classes=list(classes),
+        launches=launches,
     )
     text = dumps(dataclasses.asdict(saved), indent=2) + "\n"
     try:
@@ -164,9 +180,11 @@ def _wrong_types(saved: SavedConfig) -> str:
         "config": isinstance(saved.config, dict),
         "experiment": isinstance(saved.experiment, str),
         "source": isinstance(saved.source, str),
+        "modules": texts(saved.modules),
         "data": texts(saved.data),
         "versions": texts(saved.versions),
         "commit": isinstance(saved.commit, str | None),
+        "classes": isinstance(saved.classes, list) and all(isinstance(c, str) for c in saved.classes),
         "launches": all(
             type(launch.step) is int
             and isinstance(launch.time, str)
@@ -177,6 +195,42 @@ def _wrong_types(saved: SavedConfig) -> str:
         ),
     }
     return next((f"its {name} is of another type" for name, fine in fields.items() if not fine), "")
+
+
+def take_saved(
+    config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
+) -> None:
+    """Takes a work directory's values over into an experiment's configuration, each of the type that its field has.
+
+    Args:
+      config: the experiment's configuration, changed here; fields that it has not are left out.
+      saved: the values of `config.json`.
+      overrides: names of fields that keep the value that they have.
+      workdir: the work directory, for messages.
+      prefix: of the names, within a nested configuration.
+
+    Raises:
+      WorkdirError: if a value is of another type.
+    """
+    for name, value in saved.items():
+        if name not in config or prefix + name in overrides:
+            continue
+        now = config[name]
+        if hasattr(now, "keys") and isinstance(value, dict):
+            take_saved(now, value, overrides, workdir, f"{prefix}{name}.")
+            continue
+        if isinstance(now, float) or isinstance(value, list):
+            value = from_json(value)
+        if isinstance(now, tuple) and isinstance(value, list):
+            value = tuple(value)
+        if isinstance(now, float) and type(value) is int:
+            value = float(value)
+        if now is not None and value is not None and type(value) is not type(now):
+            raise WorkdirError(
+                f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
+                f"{type(now).__name__} there, {now!r}."
+            )
+        config[name] = value
 
 
 def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list[str]:
@@ -205,11 +259,12 @@ def check_config(
     config: Any,
     *,
     source: str = "",
+    modules: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
     may_change: Iterable[str] = (),
     override: bool = False,
 ) -> list[str]:
-    """Checks that a relaunch has the configuration, the experiment and the data that its run was made with.
+    """Checks that a relaunch has the configuration, code and data of its run, and this package's version.
 
     What is empty, here or in `config.json`, is not compared.
 
@@ -228,18 +283,34 @@ def check_config(
             f"the experiment's code: {saved.experiment} sha256:{saved.source[:12]} in the work directory, "
             f"sha256:{source[:12]} now"
         )
+    if modules and saved.modules:
+        changed += _different("the experiment's module", _as_digests(saved.modules), _as_digests(modules))
+    if saved.launches:
+        before, now = (
+            versions.get("gan_jax") for versions in (saved.launches[-1].versions, library_versions())
+        )
+        if before and now and before != now:
+            changed.append(f"the version of gan_jax: {before} in the work directory, {now} now")
     if data and saved.data:
-        changed += [
-            f"the data {name}: {_short(saved.data.get(name))} in the work directory, {_short(data.get(name))} now"
-            for name in sorted({*saved.data, *data})
-            if saved.data.get(name) != data.get(name)
-        ]
+        changed += _different("the data", saved.data, data)
     if changed and not override:
         raise WorkdirError(
-            f"{workdir.root} was made with another configuration, experiment or data ({'; '.join(changed)}): "
+            f"{workdir.root} was made with another configuration, code or data ({'; '.join(changed)}): "
             "restore it, choose another --workdir, or pass --override to go on with the new one."
         )
     return changed
+
+
+def _as_digests(modules: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"sha256:{digest}" for name, digest in modules.items()}
+
+
+def _different(what: str, saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [
+        f"{what} {name}: {_short(saved.get(name))} in the work directory, {_short(now.get(name))} now"
+        for name in sorted({*saved, *now})
+        if saved.get(name) != now.get(name)
+    ]
 
 
 def _short(fingerprint: str | None) -> str:

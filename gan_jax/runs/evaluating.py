@@ -21,6 +21,7 @@ class Evaluate:
 
     name = "evaluate"
     can_wait = True
+    in_background = False
 
     def __init__(self, experiment: Experiment, writer: Writer):
         self._experiment = experiment

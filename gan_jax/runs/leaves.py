@@ -111,9 +111,13 @@ class _Place:
 
 
 def load(
-    path: epath.Path, wanted: Mapping[str, tuple[Any, Sharding | None]], described: Mapping[str, Any]
+    path: epath.Path,
+    wanted: Mapping[str, tuple[Any, Sharding | None]],
+    described: Mapping[str, Any],
+    *,
+    partial: bool = False,
 ) -> list[Any]:
-    """The leaves of one step, in the order of `wanted`."""
+    """The leaves of one step, in the order of `wanted`; with `partial` these are some of its leaves."""
     ocp = orbax()
     item: dict[str, Any] = {"packed": np.zeros(1, np.uint8)}  # the saved shape is restored
     how: dict[str, Any] = {"packed": ocp.RestoreArgs(restore_type=np.ndarray)}
@@ -132,7 +136,9 @@ def load(
             for name, (raw, place) in large.items()
         }
     with ocp.Checkpointer(_new_handler()) as checkpointer:
-        read = checkpointer.restore(path, args=ocp.args.PyTreeRestore(item=item, restore_args=how))
+        read = checkpointer.restore(
+            path, args=ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=partial)
+        )
     leaves = []
     for name, (leaf, place) in wanted.items():
         if name in large:
@@ -141,6 +147,17 @@ def load(
             array = _unpack(read["packed"], described[name]["at"], _raw(leaf), place)
         leaves.append(jax.random.wrap_key_data(array, impl=_key_impl(leaf)) if _is_key(leaf) else array)
     return leaves
+
+
+def load_arrays(path: epath.Path, described: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Some leaves of one step, on the host; of typed keys their data."""
+    wanted: dict[str, tuple[Any, Sharding | None]] = {}
+    for name, entry in described.items():
+        is_key = entry["dtype"].startswith("key<")
+        shape = jax.eval_shape(jax.random.key_data, jax.random.key(0)).shape if is_key else ()
+        dtype = jnp.uint32 if is_key else jnp.dtype(entry["dtype"])
+        wanted[name] = np.broadcast_to(np.zeros((), dtype), (*entry["shape"], *shape)), None
+    return dict(zip(wanted, load(path, wanted, described, partial=True), strict=True))
 
 
 def _unpack(packed: np.ndarray, at: int, raw: Any, place: Sharding | None) -> Any:

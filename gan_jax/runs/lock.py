@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 import warnings
@@ -77,14 +78,14 @@ class Lock:
         _HELD.discard(self)
 
     def _clear(self) -> None:
-        """Removes the directory if this lock has made it and nothing has come into it: no run has begun."""
+        """Removes the directory if this lock has made it and only empty files are in it: no run has begun."""
         if self._descriptor is None or self._made is None:
             return
         folder = os.path.dirname(self._made)
         with contextlib.suppress(OSError):
-            if os.listdir(folder) == [".lock"]:
-                os.unlink(self._made)
-                os.rmdir(folder)
+            paths = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names]
+            if not any(os.lstat(path).st_size for path in paths if path != self._made):
+                shutil.rmtree(folder)
 
     def __enter__(self) -> Lock:
         return self

@@ -34,6 +34,7 @@ class Log:
 
     name = "log"
     can_wait = False
+    in_background = False
 
     def __init__(
         self, experiment: Experiment, interval: Interval, writer: Writer, show: Callable[[str], None]

@@ -12,9 +12,10 @@ import numpy as np
 from gan_jax.data.timeout import within
 from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
+from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.config import check_config, write_config
+from gan_jax.runs.config import check_config, jsonable, write_config
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
@@ -23,10 +24,11 @@ from gan_jax.runs.interval import Interval
 from gan_jax.runs.lock import Lock
 from gan_jax.runs.logging import Log
 from gan_jax.runs.opening import closing, first_state, layout_of, restore
-from gan_jax.runs.part import Part, Played
+from gan_jax.runs.part import Played
+from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint
+from gan_jax.runs.provenance import data_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -46,6 +48,7 @@ def train(
     config: Any = None,
     name: str = "",
     code: str = "",
+    modules: Mapping[str, str] | None = None,
     override: bool = False,
     profile: int | None = None,
     command: str = "python launch.py",
@@ -59,6 +62,7 @@ def train(
       config: the resolved configuration, compared with the one that the directory was made with.
       name: the experiment's name or file, for `config.json`.
       code: the sha256 of its code, compared with that of the launches before; see `provenance.source_digest`.
+      modules: those of the modules beside it; see `provenance.modules_beside`.
       override: go on with a changed configuration, experiment or data.
       profile: the first round of a profiler trace; see `profiling.Profile`.
       command: what launches the experiment again, but for `--workdir`.
@@ -68,12 +72,12 @@ def train(
       The state after the last round played.
 
     Raises:
-      NonFiniteError, WorkdirError, CheckpointError: each with a line for the user.
+      NonFiniteError, WorkdirError, WriterError, CheckpointError: each with a line for the user.
     """
     log = log if hosts.first() else lambda line: None
     layout = layout_of(experiment)
     layout.local_source(experiment.source)  # refuses a batch that the devices do not divide
-    record = _Record(workdir, config, name, code)
+    record = _Record(workdir, config, name, code, modules)
     with contextlib.ExitStack() as held:
         held.enter_context(closing(experiment))
         interrupt = held.enter_context(Interrupt().handling_signals())
@@ -100,15 +104,34 @@ class _Record:
       config: the configuration; `None` leaves no record.
       name: the experiment's name or file.
       code: the sha256 of its code.
+      modules: those of the modules beside it.
     """
 
-    def __init__(self, workdir: Workdir, config: Any, name: str, code: str):
-        self._workdir, self._config, self._name, self._code = workdir, config, name, code
+    def __init__(
+        self, workdir: Workdir, config: Any, name: str, code: str, modules: Mapping[str, str] | None
+    ):
+        self._workdir, self._config, self._name = workdir, config, name
+        self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
+        self._classes: tuple[str, ...] = ()
         self._overridden: list[str] = []
+        self._written = False
+
+    def portable(self, experiment: Experiment) -> PortableWriter | None:
+        """Begins to make the networks' programs kept beside the checkpoints; `None` where no record is left."""
+        if self._config is None:
+            return None
+        made_with = {
+            "config": jsonable(self._config),
+            "source": self._code,
+            "modules": dict(self._modules or {}),
+            "versions": library_versions(),
+        }
+        return PortableWriter(self._workdir, experiment, made_with)
 
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
+        self._classes = experiment.classes
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -116,21 +139,33 @@ class _Record:
             self._workdir,
             self._config,
             source=self._code,
+            modules=self._modules,
             data=self._data,
             may_change=MAY_CHANGE,
             override=override,
         )
 
     def write(self, step: int, log: Callable[[str], None]) -> None:
-        """Writes what is trained from round `step` on."""
-        if self._config is None:
+        """Writes what is trained from round `step` on, once; all processes call this.
+
+        That is after the first dispatch: only then it is known that a round of this game can be played at all.
+        """
+        if self._written:
             return
+        self._written = True
+        with hosts.all_succeed():
+            if hosts.first() and self._config is not None:
+                self._write(step, log)
+
+    def _write(self, step: int, log: Callable[[str], None]) -> None:
         changed = write_config(
             self._workdir,
             self._config,
             experiment=self._name,
             source=self._code,
+            modules=self._modules,
             data=self._data,
+            classes=self._classes,
             step=step,
             overridden=self._overridden,
         )
@@ -157,9 +192,7 @@ def _play(
         checkpoints.discard_after(restored.step)
         interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         log(f"Resuming {workdir.root} at round {restored.step}.")
-    with hosts.all_succeed():
-        if hosts.first():
-            record.write(0 if restored is None else restored.step, log)
+    portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)
     for note in (layout.message, *experiment.notes):
@@ -180,27 +213,41 @@ def _play(
         bar = progress(experiment.rounds, start=begun.step, enabled=hosts.first())
         log_part = Log(experiment, interval, writer, bar.note)
         evaluate = Evaluate(experiment, writer)
-        draw = Draw(experiment, writer)
-        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate)
-        due = Due((log_part, evaluate, draw), save, interrupt, log)
+        draw = Draw(experiment, workdir, writer)
+        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw)
+        due = Due((log_part, evaluate, draw), save, draw, interrupt, log)
 
-        left: list[Part] = []
-        if restored is not None:
-            if hosts.first():
-                log_part.recall(workdir)
-            save.resume(restored.step, restored.due)
-            # A run that has been at its end already draws its last picture again.
-            at_end = [draw] if begun.step >= experiment.rounds else []
-            left = due.run(begun, due.named(restored.due) or at_end)
-        for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
-            check_losses(
-                played.history, played.start, save.last_saved, save.first_seed, _leaf(played, save.first_seed)
-            )
-            interval.add(played.history)
-            bar.update(played.step, _losses(played.history))
-            left = due.run(played)
-        bar.close()
-        save.run(played, left, blocking=True)
+        try:
+            if restored is not None:
+                if hosts.first():
+                    log_part.recall(workdir)
+                save.resume(restored.step, restored.due)
+                draw.resume(restored.step, restored.due)
+                # A run that has been at its end already draws its last picture again.
+                at_end = [draw] if begun.step >= experiment.rounds else []
+                due.run(begun, due.named(restored.due) or at_end)
+            for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
+                record.write(begun.step, log)
+                if portable is not None:  # made while the first dispatch was compiled
+                    portable.finish(log)
+                    portable = None
+                check_losses(
+                    played.history,
+                    played.start,
+                    save.last_saved,
+                    save.first_seed,
+                    _leaf(played, save.first_seed),
+                )
+                interval.add(played.history)
+                bar.update(played.step, _losses(played.history))
+                due.run(played)
+            bar.close()
+            record.write(begun.step, log)  # where no round was played
+            if portable is not None:
+                portable.finish(log)
+            due.end(played)
+        except WriterError as error:
+            raise save.without_log(played, due.left, error) from error
     return played.state
 
 
@@ -255,7 +302,13 @@ def _report(
     others = "" if len(generators) == 1 else ", one beside it for each other generator"
     if experiment.seeds > 1:
         name, others = f"{name}_seed_{experiment.seed}", f"{others}, one beside it for each other seed"
-    log(f"Sample grid: {workdir.samples}/{name}_{step:08d}.png (open it with any image viewer{others})")
+    averaged = any(experiment.game.players[player].ema is not None for player in generators)
+    halves = ", the moving average on the left and the weights themselves on the right" if averaged else ""
+    log(
+        f"Sample grid: {workdir.samples}/{name}_{step:08d}.png (open it with any image viewer{halves}{others})"
+    )
+    if note := young_average(experiment.game, step):
+        log(note)
     if experiment.best is not None and (best := checkpoints.best()) is not None:
         log(f"Best by {experiment.best.metric}: round {best} (--checkpoint={best})")
     log(

@@ -72,10 +72,12 @@ class Part(Protocol):
     Attributes:
       name: by which a checkpoint records that it is still due.
       can_wait: whether it is done after the state is saved, and by the next launch if this one is to stop.
+      in_background: whether `run` only begins it, and it is done once the writer is flushed.
     """
 
     name: str
     can_wait: bool
+    in_background: bool
 
     def due(self, step: int) -> bool:
         """Whether it is due after `step` rounds."""

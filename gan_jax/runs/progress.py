@@ -35,6 +35,8 @@ def progress(
 ) -> Progress:
     """A bar with rate, losses and the time left on a terminal; elsewhere a plain line every so often.
 
+    The first dispatch compiles its program: the rate, and with it the time left, is that of what comes after it.
+
     Args:
       total: the round that the run ends with.
       start: the round that it begins at.
@@ -96,10 +98,15 @@ class _Bar:
         self._clock = clock
         self._shown = clock()
         self._last: tuple[int, Mapping[str, Any]] = (start, {})
+        self._start, self._compiled = start, False
 
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         self._last = step, self._last[1] if losses is None else losses
         now = self._clock()
+        if not self._compiled:
+            self._compiled = True
+            self._bar.n = self._bar.initial = self._bar.last_print_n = step
+            self._bar.last_print_t = time.time()  # tqdm's clock
         if now - self._shown >= self._SECONDS:
             self._shown = now
             self._draw()
@@ -109,6 +116,7 @@ class _Bar:
             self._bar.write(clean(text), file=self._bar.fp)
 
     def close(self) -> None:
+        self._bar.initial = self._start  # the rate of all rounds
         self._draw()
         with _even_if_nobody_reads():
             self._bar.close()
@@ -129,19 +137,25 @@ class _PlainLines:
     def __init__(self, total: int, start: int, stream: TextIO, clock: Callable[[], float]):
         self._total, self._start, self._stream, self._clock = total, start, stream, clock
         self._began = self._shown = clock()
-        self._shown_step = start
         self._last: tuple[int, Mapping[str, Any]] = (start, {})
+        self._timed: tuple[int, float] | None = None  # since when the rate is measured
         self._ended = False
 
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         self._last = step, self._last[1] if losses is None else losses
         now = self._clock()
+        if self._timed is None:
+            self._timed = step, now
         pause = min(max(self._FIRST, self._SHARE * (now - self._began)), self._LONGEST)
         if now - self._shown >= pause:
-            rate = (step - self._shown_step) / (now - self._shown)
-            left = duration((self._total - step) / rate) if rate > 0 else "?"
-            self._line(f"{rate:.4g} rounds/s, {left} left")
-            self._shown, self._shown_step = now, step
+            rounds, seconds = step - self._timed[0], now - self._timed[1]
+            if rounds and seconds > 0:
+                self._line(
+                    f"{rounds / seconds:.4g} rounds/s, {duration((self._total - step) * seconds / rounds)} left"
+                )
+            else:
+                self._line(f"compiled in {duration(now - self._began)}")
+            self._shown, self._timed = now, (step, now)
 
     def note(self, text: str) -> None:
         tell(text, self._stream)

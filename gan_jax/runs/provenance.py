@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import sys
 import tokenize
 from typing import Any
 
@@ -21,13 +22,13 @@ from etils import epath
 import gan_jax
 from gan_jax.data.source import Source
 
-VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gan_jax")
+VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent
 
 
 def library_versions() -> dict[str, str]:
     """The versions of Python and of the libraries that decide a run's numbers."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "gan_jax": gan_jax.__version__}
     for name in VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
@@ -97,6 +98,63 @@ def source_digest(path: epath.PathLike) -> str:
     code = "".join([*kept, text[at:]])
     significant = "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
     return hashlib.sha256(significant.encode()).hexdigest()
+
+
+def modules_beside(path: epath.PathLike) -> dict[str, str]:
+    """The digests of the modules in an experiment's folder that it imports, directly or through others of them.
+
+    Imports are read off the source, those within functions too. A module of the same name that was imported from
+    elsewhere is not one of them, and neither is this package, which has a version.
+
+    Returns:
+      Paths relative to the folder -> `source_digest`.
+
+    Raises:
+      OSError, SyntaxError, ValueError: as `source_digest`.
+    """
+    first = pathlib.Path(path).resolve()
+    folder, found, left = first.parent, dict[pathlib.Path, str](), [first]
+    while left:
+        file = left.pop()
+        for name in _imported_names(file, folder):
+            module = _beside(name, folder)
+            if module is not None and module != first and module not in found:
+                found[module] = source_digest(module)
+                left.append(module)
+    return {module.relative_to(folder).as_posix(): found[module] for module in sorted(found)}
+
+
+def _imported_names(file: pathlib.Path, folder: pathlib.Path) -> set[str]:
+    """The full names that a file imports, and those of the packages that they are in."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = ""
+            if node.level:  # relative to the file's own package
+                inside = file.relative_to(folder).parent.parts
+                package = ".".join(inside[: len(inside) - node.level + 1])
+            module = ".".join(filter(None, [package, node.module]))
+            names |= {module, *(f"{module}.{alias.name}".strip(".") for alias in node.names)}
+    parts = [name.split(".") for name in names if name]
+    return {".".join(name[:count]) for name in parts for count in range(1, len(name) + 1)}
+
+
+def _beside(name: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """The file in `folder` that is imported by this name, `a.b`, or `folder.a.b` where the folder is a package."""
+    parts = name.split(".")
+    for root, inside in ((folder, parts), *([(folder, parts[1:])] if parts[0] == folder.name else [])):
+        for file in (root.joinpath(*inside, "__init__.py"), root.joinpath(*inside).with_suffix(".py")):
+            if file.is_file() and PACKAGE not in file.resolve().parents and _is_imported_from(name, file):
+                return file.resolve() if folder in file.resolve().parents else None
+    return None
+
+
+def _is_imported_from(name: str, file: pathlib.Path) -> bool:
+    """Whether a module is that of this file, as far as it has been imported."""
+    imported = getattr(sys.modules.get(name), "__file__", None)
+    return imported is None or pathlib.Path(imported).resolve() == file.resolve()
 
 
 def _docstring(node: ast.AST) -> ast.expr | None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import pathlib
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+import gan_jax
+from gan_jax.data.errors import DataError
 from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import Layout
+from gan_jax.distributed.mesh import LayoutError
 from gan_jax.distributed.transfer import Run
 from gan_jax.game import Diagnostic, Game
 from gan_jax.runs.interrupts import Interrupt
@@ -21,7 +29,7 @@ from gan_jax.runs.part import Played
 from gan_jax.runs.profiling import Profile
 from gan_jax.schedule import Schedule, fresh_turns
 from gan_jax.state import TrainState
-from gan_jax.training.experiment import Experiment
+from gan_jax.training.experiment import Experiment, ExperimentError
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.types import Metrics
 
@@ -127,7 +135,8 @@ class Rounds:
             if extra is not None:
                 copy = jax.tree.map(jnp.copy, played.state)
                 _, observed = extra(copy, self._device_data, host_batches, rounds)
-            state, metrics = program(played.state, self._device_data, host_batches, rounds)
+            with _explaining():
+                state, metrics = program(played.state, self._device_data, host_batches, rounds)
             history = {name: np.asarray(values)[:rounds] for name, values in {**observed, **metrics}.items()}
         return Played(
             self._experiments,
@@ -139,6 +148,32 @@ class Rounds:
             lambda: self._layout.pick(host_batches, rounds - 1, turns - 1),
             self._device_data,
         )
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    """Makes what a round is refused for when it is traced an error in one line.
+
+    A check of this package says all that there is to say; other errors are named with the place that raised them.
+
+    Raises:
+      ExperimentError: for a `ValueError`.
+    """
+    try:
+        yield
+    except (ExperimentError, LayoutError, DataError):
+        raise
+    except ValueError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if _PACKAGE in pathlib.Path(frames[-1].filename).parents:
+            raise ExperimentError(str(error)) from error
+        own = [frame for frame in frames if not _LIBRARIES & set(pathlib.Path(frame.filename).parents)][-1]
+        place = f"raised in {own.name}, {own.filename}:{own.lineno}, when the first round was traced"
+        raise ExperimentError(f"{' '.join(str(error).split())} ({place})") from error
+
+
+_PACKAGE = pathlib.Path(gan_jax.__file__).parent
+_LIBRARIES = {pathlib.Path(str(module.__file__)).parent for module in (jax, flax, optax)}
 
 
 def dispatches(

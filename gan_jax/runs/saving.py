@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan_jax.distributed import hosts
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
-from gan_jax.runs.finite import check_state
+from gan_jax.runs.finite import NonFiniteError, check_state
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.part import Part, Played, every
@@ -28,6 +30,7 @@ class Save:
       writer: the log, which is on disk before a state after it is.
       interval: the sums since the last log, saved with the state.
       evaluate: whose numbers choose the best checkpoint.
+      draw: which draws in the background what was due at a round.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Save:
         writer: Writer,
         interval: Interval,
         evaluate: Evaluate,
+        draw: Draw,
     ):
         self._experiment = experiment
         self._workdir = workdir
@@ -45,7 +49,9 @@ class Save:
         self._writer = writer
         self._interval = interval
         self._evaluate = evaluate
+        self._draw = draw
         self._saved: tuple[int, tuple[str, ...]] = -1, ()
+        self._drawn: Callable[[], None] | None = None
 
     def resume(self, step: int, due: Sequence[str]) -> None:
         """The run goes on from a checkpoint of this round, at which this was due."""
@@ -72,26 +78,59 @@ class Save:
           NonFiniteError: if the state is not finite.
           WriterError, CheckpointError: if the log or the state cannot be written.
         """
-        step = played.step
-        if self._saved[0] != step:
-            names = tuple(part.name for part in due)
-            self._writer.flush()
-            check_state(played.state, self.last_saved, self.first_seed)
-            source = self._experiment.source
-            self._checkpoints.save(
-                step,
-                played.state,
-                metadata=self._metadata(step),
-                metrics=self._evaluate.numbers_at(step),
-                due=names,
-                payload=None if source.state is None else source.state(),
-            )
-            self._saved = step, names
+        self._writer.flush()
+        self._record_drawn()
+        if self._saved[0] != played.step:
+            self._save(played, due)
         if blocking:
             self._checkpoints.wait()
 
-    def complete(self, step: int, due: Sequence[Part]) -> None:
+    def _save(self, played: Played, due: Sequence[Part]) -> None:
+        step, names = played.step, tuple(part.name for part in due)
+        check_state(played.state, self.last_saved, self.first_seed)
+        source = self._experiment.source
+        self._checkpoints.save(
+            step,
+            played.state,
+            metadata=self._metadata(step),
+            metrics=self._evaluate.numbers_at(step),
+            due=names,
+            payload=None if source.state is None else source.state(),
+        )
+        self._saved = step, names
+
+    def without_log(self, played: Played, due: Sequence[Part], error: WriterError) -> WriterError:
+        """Saves the state although the log could not be written: lines and pictures are lost rather than rounds.
+
+        Of several processes only the first writes the log, and no state is saved by one of them.
+
+        Returns:
+          The error, with what has been saved and what is lost.
+        """
+        go_on = "make room or mend the directory, and launch again"
+        try:
+            if self._saved[0] != played.step and not hosts.several():
+                self._save(played, due)
+            self._checkpoints.wait()
+        except (CheckpointError, NonFiniteError):
+            pass  # what is saved is found below
+        if self._saved[0] == played.step and played.step in self._checkpoints.steps():
+            return WriterError(
+                f"{error} Round {played.step} is saved; what could not be written is lost: {go_on}."
+            )
+        steps = self._checkpoints.steps()
+        saved = f"the last checkpoint is round {steps[-1]}" if steps else "no checkpoint had been saved"
+        return WriterError(
+            f"{error} The state of round {played.step} could not be saved either and is lost, {saved}: {go_on}."
+        )
+
+    def complete(self, step: int, due: Sequence[Part], *, in_background: bool = False) -> None:
         """Records what is still due at a round that is saved, now that something has been done.
+
+        Args:
+          step: the round.
+          due: what is still due.
+          in_background: what has been done is not written yet: it is recorded by the next save, which waits for it.
 
         Raises:
           WriterError: if what was done could not be written.
@@ -99,20 +138,31 @@ class Save:
         names = tuple(part.name for part in due)
         if self._saved[0] != step or self._saved[1] == names:
             return
-        self._writer.flush()
-        self._checkpoints.amend(
+        amend = functools.partial(
+            self._checkpoints.amend,
             step,
             due=names,
             metrics=self._evaluate.numbers_at(step),
             metadata=self._metadata(step),
         )
         self._saved = step, names
+        if in_background:
+            self._drawn = amend
+        else:
+            self._writer.flush()
+            amend()
+
+    def _record_drawn(self) -> None:
+        amend, self._drawn = self._drawn, None
+        if amend is not None and self._draw.failure is None:
+            amend()
 
     def _metadata(self, step: int) -> dict[str, Any]:
         return {
             "sums": self._interval.sums,
             "counts": self._interval.counts,
             "lines": self._writer.lines_at(step),
+            **({"classes": list(self._experiment.classes)} if self._experiment.classes else {}),
         }
 
     @property
@@ -140,18 +190,31 @@ class Due:
     does what is due before it goes on. Where the run is asked to stop, what can wait is left to the next
     launch.
 
+    Attributes:
+      left: what has been due at the last round, and has not been done or not been written.
+
     Args:
       parts: what may be due, in order; those that can wait are last.
       save: saves the state.
+      draw: the part that goes on in the background.
       interrupt: whether the run is asked to stop.
       log: prints a line for the user.
     """
 
-    def __init__(self, parts: Sequence[Part], save: Save, interrupt: Interrupt, log: Callable[[str], None]):
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        save: Save,
+        draw: Draw,
+        interrupt: Interrupt,
+        log: Callable[[str], None],
+    ):
         self._parts = tuple(parts)
         self._save = save
+        self._draw = draw
         self._interrupt = interrupt
         self._log = log
+        self.left: list[Part] = []
 
     def named(self, names: Sequence[str]) -> list[Part]:
         """The parts that a checkpoint records as due."""
@@ -161,28 +224,56 @@ class Due:
         """Does what is due, or `pending`, and returns what is left to the next launch."""
         if pending is None:
             pending = [part for part in self._parts if part.due(played.step)]
-        left = list(pending)
-        while left and not left[0].can_wait:
-            self._try(played, left)
-            left.pop(0)
-            self._save.complete(played.step, left)
+        self.left = list(pending)
+        self._check_pictures(played)
+        while self.left and not self.left[0].can_wait:
+            self._do_first(played)
         if self._save.due(played.step):
-            self._save.run(played, left)
-        while left:
+            self._save.run(played, self.left)
+        while self.left:
             if self._interrupt.agree()[1]:
                 break
-            self._try(played, left)
-            left.pop(0)
-            self._save.complete(played.step, left)
-        return left
+            self._do_first(played)
+        return self.left
 
-    def _try(self, played: Played, left: Sequence[Part]) -> None:
+    def end(self, played: Played) -> None:
+        """Saves the last state, once everything is written.
+
+        Raises:
+          Exception: the error of a picture that could not be drawn.
+        """
+        self._save.run(played, self.left, blocking=True)
+        self._check_pictures(played, at_end=True)
+
+    def _check_pictures(self, played: Played, *, at_end: bool = False) -> None:
+        """Ends the run, with its state saved, if a picture of an earlier round could not be drawn.
+
+        Several processes ask each other, which they do only where something is due.
+        """
+        if hosts.several() and not self.left and not at_end:
+            return
+        try:
+            with hosts.all_succeed():
+                if self._draw.failure is not None:
+                    raise self._draw.failure
+        except Exception:
+            # The picture's error is the one to report.
+            with contextlib.suppress(WriterError, CheckpointError):
+                self._save.run(played, self.left, blocking=True)
+                self._log(
+                    f"Round {played.step} is saved, and the picture of round {self._draw.failed_at}, which could "
+                    "not be drawn, is still due: correct it and launch again."
+                )
+            raise
+
+    def _do_first(self, played: Played) -> None:
         """Does the first part that is left; if it fails, saves the state with all that is left."""
+        left = self.left
         try:
             with hosts.all_succeed():
                 left[0].run(played)
         except WriterError:
-            raise  # the log lacks something before this round: a state from here on would lose it
+            raise  # the loop saves the state without the log
         except Exception:
             with contextlib.suppress(WriterError, CheckpointError):  # the part's error is the one to report
                 self._save.run(played, left, blocking=True)
@@ -191,3 +282,5 @@ class Due:
                     "it and launch again."
                 )
             raise
+        self._save.complete(played.step, left[1:], in_background=left[0].in_background)
+        self.left = left[1:]

@@ -2,6 +2,7 @@
 
     config.json      the resolved configuration, library versions, the commit
     checkpoints/     a directory for each saved round
+    model/           the networks as programs without Python, see `gan_jax.models.portable`
     metrics.jsonl    a JSON object for each line
     tensorboard/     event files
     samples/         pictures
@@ -51,6 +52,11 @@ class Workdir:
         return self.root / "checkpoints"
 
     @property
+    def model(self) -> epath.Path:
+        """The directory of the networks' programs."""
+        return self.root / "model"
+
+    @property
     def metrics(self) -> epath.Path:
         """`metrics.jsonl`."""
         return self.root / "metrics.jsonl"
@@ -74,8 +80,8 @@ class Workdir:
 def refuse_links(workdir: Workdir) -> None:
     """Checks that nothing is written, read or deleted through a link in a work directory.
 
-    The directory itself may be a link; its parts, and what lies in its checkpoints and traces, may not. Links among
-    its pictures and event files are harmless: they are not followed.
+    The directory itself may be a link; its parts, and what lies in its checkpoints, its model and its traces,
+    may not. Links among its pictures and event files are harmless: they are not followed.
 
     Raises:
       WorkdirError: naming the link.
@@ -86,13 +92,14 @@ def refuse_links(workdir: Workdir) -> None:
         workdir.config,
         workdir.metrics,
         workdir.checkpoints,
+        workdir.model,
         workdir.events,
         workdir.samples,
         workdir.profile,
     )
     inside = (
         os.path.join(folder, name)
-        for entered in (workdir.checkpoints, workdir.profile)
+        for entered in (workdir.checkpoints, workdir.model, workdir.profile)
         for folder, folders, files in os.walk(entered)
         for name in (*folders, *files)
     )

@@ -109,14 +109,14 @@ class Writer:
         """How many lines of `metrics.jsonl` are of this step, which must be the last that was logged, or later."""
         return self._lines_at[1] if self._lines_at[0] == step else 0
 
-    def picture(self, step: int, name: str, picture: Picture | Callable[[], Picture]) -> None:
+    def picture(self, step: int, name: str, picture: Picture | Callable[[], Picture | None]) -> None:
         """Writes `samples/<name>_<step>.png`.
 
         Args:
           step: the round.
           name: what it shows: `samples`, `interpolation`.
           picture: uint8 `[H, W, C]`, or a function that makes it, which the background thread calls:
-            `lambda: image_grid(images)`.
+            `lambda: image_grid(images)`. Nothing is written if the function returns `None`.
 
         Raises:
           WriterError: if an earlier write failed.
@@ -195,9 +195,11 @@ class Writer:
             self._events().scalars(step, seconds, metrics)
 
     def _write_picture(
-        self, step: int, seconds: float, name: str, picture: Picture | Callable[[], Picture]
+        self, step: int, seconds: float, name: str, picture: Picture | Callable[[], Picture | None]
     ) -> None:
         drawn = picture() if callable(picture) else picture
+        if drawn is None:
+            return
         png = to_png(drawn)
         self._workdir.samples.mkdir(parents=True, exist_ok=True)
         path = self._workdir.samples / f"{name}_{step:08d}.png"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -59,6 +60,8 @@ class Experiment:
         `y`, images `condition`.
       evaluation_batch: the same for evaluations, whose samples are compared with the data: labels by the shares
         that they have there. `condition_batch` where it is `None`.
+      classes: the names of the classes that the labels of `condition_batch` number, 0, 1, ...; where it is empty
+        they are called by their numbers.
       evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint. The
         comparison that `--mode=evaluate` is asked for replaces the one named `scores`. With several generators an
         evaluation is named after its generator, `generator_ab/scores`.
@@ -88,6 +91,7 @@ class Experiment:
     extra_sources: tuple[Source, ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
     evaluation_batch: Callable[[int], Batch] | None = None
+    classes: tuple[str, ...] = ()
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""
@@ -218,22 +222,32 @@ def closest(name: str, among: Any) -> str:
 
 
 def load_module(path: str | pathlib.Path) -> ModuleType:
-    """Loads an experiment's file as a module with `get_config` and `build`.
+    """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
       ExperimentError: if the file is missing or lacks one of them.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        experiments = sorted(p.stem for p in path.parent.glob("*.py") if p.stem != "__init__")
-        hint = f"; {path.parent} has {', '.join(experiments)}" if experiments else ""
-        raise ExperimentError(f"No experiment at {path}{closest(path.stem, experiments)}{hint}.")
+        raise ExperimentError(f"No experiment at {path}.")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # behind all others: it replaces no installed module
+    sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
     spec.loader.exec_module(module)
+    check_experiment(module, path)
+    return module
+
+
+def check_experiment(module: ModuleType, path: pathlib.Path) -> None:
+    """Checks that a module has `get_config` and `build`.
+
+    Raises:
+      ExperimentError: naming the one that it lacks.
+    """
     for name in ("get_config", "build"):
         if not hasattr(module, name):
             raise ExperimentError(f"{path} is not an experiment: it has no function {name}.")
-    return module

@@ -242,6 +242,6 @@ def test_archives_that_cannot_be_opened_are_errors(tmp_path, flag):
 def test_arrays_are_not_resized_and_say_so(spec):
     assert load(spec, size=8)["x"].shape == (1797, 8, 8, 1)
     with pytest.raises(
-        DataError, match=r"8 x 8 x 1 where 16 x 16 is asked for: image folders and TFDS are resized"
+        DataError, match=r"8 x 8 x 1 where 16 x 16 is asked for: image files and TFDS are resized"
     ):
         load(spec, size=16)

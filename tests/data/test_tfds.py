@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.data import DataError, load, prepare, tfds_images
+from gan_jax.data.image_sets import open_images
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")
@@ -106,6 +107,22 @@ def test_spec_names_data_set_and_split(prepared, monkeypatch):
     )
     loaded = load("tfds:fashion_mnist@test")
     assert by_content(loaded["x"], loaded["y"]) == by_content(*raw["test"])
+
+
+def test_a_split_streams_as_a_set_of_images(prepared, monkeypatch):
+    data_dir, raw = prepared
+    monkeypatch.setattr(
+        tfds_images, "builder", lambda name, _, original=tfds_images.builder: original(name, data_dir)
+    )
+    monkeypatch.setattr("gan_jax.data.image_sets._BLOCK_BYTES", 4 * 28 * 28)
+    found = open_images("tfds:fashion_mnist@test")
+    blocks = list(found.blocks())
+    assert [len(block) for block in blocks] == [4, 4, 2]
+    assert sorted(image.tobytes() for image in np.concatenate(blocks)) == sorted(
+        image.tobytes() for image in raw["test"][0]
+    )
+    assert found.content() != open_images("tfds:fashion_mnist@train").content()
+    assert open_images("tfds:fashion_mnist@test", size=14, channels=3).shape == (14, 14, 3)
 
 
 def test_not_prepared_names_the_folder_and_the_command(tmp_path, caplog):

@@ -136,6 +136,7 @@ def test_draws_are_divided_over_devices_and_equal_on_one():
         (lambda: toy.mixture_1d((0.0, 1.0), weights=(0.5, 0.6)), "sum to 1"),
         (lambda: toy.mixture_1d((0.0, 1.0), sigma=(1.0, 1.0, 1.0)), r"\[2\], got shape \(3,\)"),
         (lambda: toy.from_toy(toy.ring(), batch_size=0), "batch_size is 1 or more"),
+        (lambda: toy.from_toy(toy.ring(), batch_size=2.5), r"batch_size is a whole number, got 2\.5"),
         (lambda: toy.from_toy(toy.swiss_roll(), batch_size=4, labels=True), "labels=False"),
     ],
 )

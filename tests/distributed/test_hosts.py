@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import chex
 import jax
 import numpy as np
 import pytest
+from jax._src.clusters import ClusterEnv
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.hosts import HostsError
@@ -225,6 +227,7 @@ except hosts.HostsError as error:
 """
 
 
+@pytest.mark.full
 def test_a_process_that_never_comes_is_named():
     """Process 2 of 3; each of the others ends with a line, and JAX's runtime aborts none of them."""
     address = f"127.0.0.1:{free_port()}"
@@ -244,11 +247,53 @@ def test_a_process_that_never_comes_is_named():
     assert not any(err for _, err in said), said
 
 
-def test_a_pod_of_a_job_without_the_client_package_does_not_train_by_itself(monkeypatch):
+@pytest.fixture
+def unused_jax(monkeypatch):
+    """JAX's own detection of clusters, as in a process that has not used JAX yet; nothing is joined."""
+
+    def initialize(*given, **options):
+        found = ClusterEnv.auto_detect_unset_distributed_params(*given, None, None, 300)
+        if found[0] is None:
+            raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.config, "update", lambda *args: None)
+
+
+def test_a_pod_without_the_client_package_does_not_train_by_itself(monkeypatch, unused_jax):
+    """Only the cluster knows how many there are: pods of a job that is not indexed have no number."""
+    assert not hosts.join()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    monkeypatch.setattr(hosts.importlib.util, "find_spec", lambda name: None)
-    assert not hosts.join(), "a pod of no job is a single process"
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
-    with pytest.raises(HostsError, match="pip install kubernetes"):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(HostsError, match=r"pip install kubernetes; or give .* or --num_processes=1"):
         hosts.join()
     assert not hosts.join(num_processes=1)
+    assert not hosts.join(by_itself=True), "nothing is trained"
+
+
+def test_a_pod_that_may_not_ask_for_the_others_does_not_train_by_itself(monkeypatch, unused_jax):
+    class Refused(Exception):
+        pass
+
+    def load():
+        raise Refused("Service host/port is not set.")
+
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    client = types.SimpleNamespace(config=types.SimpleNamespace(load_incluster_config=load))
+    monkeypatch.setitem(sys.modules, "kubernetes", client)
+    with pytest.raises(
+        HostsError, match=r"could not find one another \(Service host/port is not set\.\): give"
+    ):
+        hosts.join()
+    assert not hosts.join(by_itself=True)
+
+
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE"])
+def test_a_process_of_a_launcher_that_jax_does_not_know_does_not_train_by_itself(
+    name, monkeypatch, unused_jax
+):
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(HostsError, match=f"{name}=4 says that this is one of several"):
+        hosts.join()
+    monkeypatch.setenv(name, "1")
+    assert not hosts.join()

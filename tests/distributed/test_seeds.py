@@ -58,6 +58,7 @@ def runs(tmp_path_factory):
     return folder, state, single, messages
 
 
+@pytest.mark.full
 def test_each_seed_equals_a_single_run_bit_for_bit(runs):
     _, state, single, messages = runs
     separate = state_of(state, 2)
@@ -71,6 +72,7 @@ def test_each_seed_equals_a_single_run_bit_for_bit(runs):
     assert "Training 4 seeds, 2 on each of 2 devices, one after the other" in messages[0]
 
 
+@pytest.mark.full
 def test_metrics_are_means_intervals_and_each_seeds_values(runs):
     folder, *_ = runs
     joint_lines, single = (read_metrics(Workdir(folder / name)) for name in ("all", "alone"))
@@ -85,6 +87,7 @@ def test_metrics_are_means_intervals_and_each_seeds_values(runs):
             assert line[f"{name}/interval"] == pytest.approx([low, high])
 
 
+@pytest.mark.full
 def test_every_seed_has_its_picture(runs):
     folder, *_ = runs
     names = {path.name for path in (folder / "all" / "samples").iterdir()}
@@ -179,6 +182,7 @@ def test_an_alarm_is_of_the_seed_that_gave_it():
     assert messages[0].startswith(f"Alarm at round 40: saturated_critic. {text}")
 
 
+@pytest.mark.full
 def test_probes_are_compiled_once_for_each_seed(tmp_path):
     traced = []
 
@@ -266,6 +270,7 @@ def test_seeds_that_cannot_be_stacked_are_refused():
         several_seeds(parallelism="pmap")
 
 
+@pytest.mark.full
 def test_one_line_of_the_log_has_no_seeds_of_a_single_run(runs):
     folder, *_ = runs
     assert not any("/seeds" in name for line in lines_of(Workdir(folder / "alone")) for name in line)

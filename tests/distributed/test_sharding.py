@@ -58,6 +58,7 @@ def play(game, source, parallelism, devices, rounds=5):
 
 
 @pytest.mark.parametrize("source", [points(), full(from_toy(toy.ring(), 32))], ids=["arrays", "drawn"])
+@pytest.mark.full
 def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     game = points_game(wgan_gp(gaussian(LATENT)))
     single_device, metrics_one = play(game, source, "jit", 1)

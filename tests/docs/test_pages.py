@@ -20,8 +20,11 @@ from gan_jax.game import TurnContext
 from gan_jax.schedule import turn
 from tests.docs import pages
 from tests.docs.pages import ROOT
+from tests.tiers import full_except
 
-PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs" / "how_to").glob("*.md")), ROOT / "docs" / "stylegan2.md"]
+LONG = {"three_players", "parallelism", "stylegan2"}
+"""Pages whose code takes long to compile."""
 
 
 @functools.cache
@@ -52,7 +55,9 @@ def overlay(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", full_except([page for page in PAGES if page.stem not in LONG], PAGES), ids=lambda page: page.stem
+)
 def test_the_code_of_a_page_runs(page, overlay):
     overlay(page)
     assert names_of(page)
@@ -85,6 +90,12 @@ def test_a_new_objective_is_one_file(tmp_path):
     assert passed >= 5, done.stdout
     assert "## `margin`" in (tmp_path / "docs" / "objectives.md").read_text()
     assert list((tmp_path / "runs" / "margin" / "checkpoints").iterdir())
+
+
+def test_the_page_on_experiments_shows_what_the_command_writes():
+    page = ROOT / "docs" / "how_to" / "experiment.md"
+    template = (ROOT / "experiments" / "template.py").read_text()
+    assert pages.blocks(page, "python")[0].text == template
 
 
 def code_lines(text):

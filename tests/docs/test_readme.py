@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
+from gan_jax.cli import finding
 from gan_jax.cli.command_line import MODES
-from gan_jax.training.experiment import load_module
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
@@ -23,6 +23,7 @@ DOCUMENTS = [
         for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/GLOSSARY.md")
     ),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
+    ROOT / "docs" / "stylegan2.md",
 ]
 BY_NAME = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 ROOMS = sorted(path.stem for path in (ROOT / "gan_jax").iterdir() if not path.name.startswith(("_", ".")))
@@ -107,11 +108,16 @@ def test_names_that_are_gone_are_not_taught(document):
 
 def commands(text):
     """The `python ...` commands of a document: lines of blocks, and backticked ones."""
-    lines = [line for line in text.splitlines() if re.match(r"(?:[A-Z_]+=\S+ )?python ", line.strip())]
-    quoted = re.findall(r"`((?:[A-Z_]+=\S+ )?python [^`]+)`", text)
+    lines = [
+        line for line in text.splitlines() if re.match(r"(?:[A-Z_]+=\S+ )?(?:python|gan-jax) ", line.strip())
+    ]
+    quoted = re.findall(r"`((?:[A-Z_]+=\S+ )?(?:python|gan-jax) [^`]+)`", text)
     for command in lines + quoted:
         words = shlex.split(command.strip(), comments=True)
-        yield words[words.index("python") + 1 :]
+        if "gan-jax" in words:
+            yield ["launch.py", *words[words.index("gan-jax") + 1 :]]
+        else:
+            yield words[words.index("python") + 1 :]
 
 
 @BY_NAME
@@ -139,7 +145,9 @@ def check_launch(arguments):
     given = dict(
         argument.lstrip("-").partition("=")[::2] for argument in arguments if argument.startswith("--")
     )
-    fields = load_module(ROOT / given.get("config", "experiments/digits.py")).get_config()
+    name = given.get("config", "digits")
+    # `my.py` is what `gan-jax new my.py` makes.
+    fields = finding.load(finding.named("template" if name == "my.py" else name)).get_config()
     for name, value in given.items():
         if name.startswith("config."):
             assert name.removeprefix("config.") in fields, arguments
@@ -156,6 +164,6 @@ def test_the_fields_of_the_table_are_those_of_its_experiments():
     assert len(rows) >= 4
     everywhere = re.search(r"All have (.*?) as well", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     for path, cell in rows:
-        fields = load_module(ROOT / path).get_config()
+        fields = finding.load(ROOT / path).get_config()
         named = re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", cell) + everywhere)
         assert set(named) <= set(fields), path

@@ -358,6 +358,7 @@ class Endless:
 
 
 @pytest.mark.parametrize("iterator", [Counted, Endless])
+@pytest.mark.full
 def test_looking_takes_nothing_from_a_stream(tmp_path, iterator):
     """Evaluations, probes and logs every other round: the same batches are drawn, once, for the same run."""
     states, drawn = [], []

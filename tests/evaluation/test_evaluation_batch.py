@@ -56,7 +56,7 @@ def test_evaluations_have_a_batch_of_their_own_and_pictures_theirs():
     made = experiment(evaluation_batch=lambda n: {"y": np.full(n, 2, np.int32)})
     state = init_state(made.game, jax.random.key(0))
     assert evaluate(made, state)["samples"]["raw"]["label"] == 2.0
-    assert sampling.pictures(made, state)["samples"]()[:, 0].tolist() == [0, 1, 2, 0, 1, 2]
+    assert sampling.picture_samples(made, state, "generator")[0][:, 0].tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_without_one_evaluations_are_of_the_batch_of_pictures():

@@ -78,6 +78,14 @@ def test_the_dtype_that_is_computed_in_holds_what_is_given(given, expected):
             None,
             r"to 1e\+400, beyond the range of float64",
         ),
+        (
+            np.array([[2**60], [2**60 + 3]], np.longdouble),
+            None,
+            "differ by less than float64 represents: subtract",
+        ),
+        (np.array([[1e9], [1e9 + 1]]), np.float32, "differ by less than float32 represents: subtract"),
+        (np.array([[1e200], [0.0]]), None, r"magnitude up to 1e\+200, whose powers float64 cannot"),
+        (np.array([[-1e-170], [0.0]]), None, r"magnitude up to 1e-170, whose powers float64 cannot"),
         (np.array([[np.inf], [0]], np.longdouble), None, "1 entries in 1 of 2 samples are NaN or infinite"),
     ],
 )
@@ -108,3 +116,17 @@ def test_points_are_compared_in_their_dtype():
     x, y = (side.astype(np.float64) for side in integers(np.int64))
     compare = scoring.against(x, split="points", which=("frechet",))
     assert compare(y).values["frechet"] == pytest.approx(metrics.frechet_distance(x - OFFSET, y - OFFSET))
+
+
+def test_images_as_bytes_and_as_floats_are_simply_compared():
+    """uint8 against [-1, 1] is the pair that people have: real files and a generator's samples."""
+    images = np.random.default_rng(3).integers(256, size=(2, 30, 3, 3, 1), dtype=np.uint8)
+    real, fake = images
+    as_floats = fake / np.float32(127.5) - 1
+    both = real / np.float32(127.5) - 1, as_floats
+    assert metrics.frechet_distance(real, as_floats) == pytest.approx(metrics.frechet_distance(*both))
+    assert metrics.frechet_distance(as_floats, real) == pytest.approx(metrics.frechet_distance(*both))
+    with pytest.raises(ValueError, match="different scales"):
+        metrics.frechet_distance(real, fake / np.float32(255))  # in [0, 1]
+    with pytest.raises(ValueError, match="different scales"):
+        metrics.frechet_distance(real.reshape(30, 9), as_floats.reshape(30, 9))  # vectors

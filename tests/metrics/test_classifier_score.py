@@ -36,6 +36,19 @@ def test_splits_that_do_not_divide_are_cut_where_the_original_cuts():
     assert found.std == pytest.approx(np.std(scores), rel=1e-12)
 
 
+def test_contiguous_splits_have_their_size_and_the_last_one_the_rest():
+    p = np.random.default_rng(2).dirichlet(np.ones(4), size=11)
+    scores = [
+        np.exp(np.mean([stats.entropy(row, part.mean(0)) for row in part])) for part in (p[:4], p[4:8], p[8:])
+    ]
+    found = classifier_score(np.log(p), split_size=4, seed=None)
+    assert found.mean == pytest.approx(np.mean(scores), rel=1e-12)
+    whole = classifier_score(np.log(p), split_size=5000, seed=None)
+    assert whole.mean == pytest.approx(classifier_score(np.log(p), splits=1, seed=None).mean)
+    with pytest.raises(ValueError, match="split_size 0"):
+        classifier_score(np.log(p), split_size=0)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least 10 samples, got 5"):
         classifier_score(np.zeros((5, 3)))

@@ -27,6 +27,16 @@ def test_primal_and_dual_equal_pots_optimum(clouds):
     assert (np.abs(potential[:, None] - potential) / distinct).max() <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e22])
+def test_primal_and_dual_have_the_scale_of_the_points(clouds, scale):
+    expected = kantorovich_rubinstein(*clouds)
+    check = kantorovich_rubinstein(*(scale * side for side in clouds))
+    assert check.primal == pytest.approx(scale * expected.primal, rel=1e-9)
+    assert check.dual == pytest.approx(scale * expected.dual, rel=1e-9)
+    potential = check.potential[:25].mean() - check.potential[25:].mean()
+    assert potential == pytest.approx(scale * expected.primal, rel=1e-9)
+
+
 def test_points_that_both_sets_hold(clouds):
     real = np.concatenate([clouds[0], clouds[1][:10]])
     check = kantorovich_rubinstein(real, clouds[1])

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 
 from gan_jax import data, metrics
-from gan_jax.metrics.features import check_images, names_of, tree_digest
+from gan_jax.metrics.features import _compiled, check_images, names_of, tree_digest
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,8 @@ def test_only_the_standard_inception_gives_an_fid():
         "frechet": "fid",
         "kernel": "kid",
         "score": "inception_score",
+        "spatial": "sfid",
+        "monge": "mind",
     }
 
 
@@ -120,13 +122,13 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 or 3, N > 0; got shape \(5, 16\)\."),
+        (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 to 4, N > 0; got shape \(5, 16\)\."),
         (np.zeros((5, 3, 16, 16)), r"may be \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
         (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
         (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
         (FLOATS * 1.0011, r"must lie in \[-1, 1\], but these lie in \[-1\.0011, 1\.0011\]"),
         (FLOATS * 1e39, "images: numbers of magnitude up to 1e\\+39, beyond the range of float32"),
-        (np.zeros((5, 4, 4, 2)), "C = 1 or 3"),
+        (np.zeros((5, 4, 4, 5)), "C = 1 to 4"),
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
         (FLOATS * 127.5 + 127.5, r"float images must lie in \[-1, 1\], but these lie in \[0, 255\]"),
         (np.where(FLOATS > 0.9, np.nan, FLOATS), "NaN"),
@@ -220,7 +222,7 @@ def test_coverage_stands_beside_what_real_images_reach_and_k_in_the_fingerprint(
     assert found.values["coverage_ceiling"] == pytest.approx(1 - 59 * 58 / (79 * 78))
     other = metrics.image_scores(real, fake, which=("neighbors",), neighbors=3)
     assert found.fingerprint.differences(other.fingerprint) == [
-        "settings: neighbors=2 block_size=1000 against neighbors=3 block_size=1000"
+        "settings: neighbors=2 block_size=1000 covariance=N-1 against neighbors=3 block_size=1000 covariance=N-1"
     ]
     fewer = metrics.image_scores(real, fake[:10], which=("neighbors",), neighbors=2)
     assert found.fingerprint.differences(fewer.fingerprint) == ["fake: 20 against 10"]
@@ -269,3 +271,27 @@ def test_two_sets_with_the_same_name_differ_and_a_set_in_another_order_does_not(
     table = metrics.score_table(found)
     assert "c [1]" in table
     assert "[1] data: " in table
+
+
+def test_the_fingerprint_names_the_platform_the_precision_and_the_covariance(digits):
+    scores = metrics.image_scores(digits["x"][:30], digits["x"][30:60], which=("frechet",), ddof=0)
+    found = scores.fingerprint
+    device = jax.devices()[0]
+    assert (found.platform, found.device, found.precision) == (device.platform, device.device_kind, "highest")
+    assert "covariance=N-0" in found.settings
+    other = metrics.image_scores(digits["x"][:30], digits["x"][30:60], which=("frechet",))
+    assert any("covariance=N-0 against" in text for text in found.differences(other.fingerprint))
+
+
+def test_extractors_compute_at_highest_precision():
+    """Whatever the default is: the traced program's products ask for it."""
+    square = metrics.from_callable("square", lambda x: x.reshape(len(x), -1) @ jax.numpy.ones((4, 4)))
+    text = str(jax.make_jaxpr(_compiled(square)[1])((), np.zeros((1, 2, 2, 1), np.float32)))
+    assert "HIGHEST" in text
+
+
+def test_features_of_another_protocol_are_refused(digits):
+    made = metrics.extract(dataclasses.replace(metrics.pixels(), protocol="tf"), digits["x"][:9])
+    other = dataclasses.replace(metrics.pixels(), protocol="clean")
+    with pytest.raises(ValueError, match=r"tf.* are to use .*clean"):
+        metrics.image_scores(made, digits["x"][:9], other)

@@ -17,7 +17,8 @@ from gan_jax.metrics import (
     merge_moments,
     moments,
 )
-from gan_jax.metrics.frechet import Moments, _distance_of_samples, _linear_parts, trace_sqrt_product
+from gan_jax.metrics.frechet import _distance_of_samples, _linear_parts, frechet_bootstrap, trace_sqrt_product
+from gan_jax.metrics.gaussians import Gaussian, Moments
 
 
 def reference(x, y):
@@ -96,8 +97,8 @@ def test_fewer_samples_than_dimensions_form_no_covariance(monkeypatch):
     nuclear = np.linalg.svd(first @ second.T / np.sqrt(8 * 14), compute_uv=False).sum()
     shift = x.astype(np.float64).mean(0) - y.astype(np.float64).mean(0)
     expected = shift @ shift + (first**2).sum() / 8 + (second**2).sum() / 14 - 2 * nuclear
-    monkeypatch.setattr("gan_jax.metrics.frechet._weighted_moments", None)
-    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 4)
+    monkeypatch.setattr("gan_jax.metrics.frechet.weighted_moments", None)
+    monkeypatch.setattr("gan_jax.metrics.gaussians.ROWS", 4)
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-10)
     assert frechet_distance(y, x) == pytest.approx(expected, rel=1e-10)
     interval = frechet_interval(x, y, resamples=10)
@@ -105,8 +106,44 @@ def test_fewer_samples_than_dimensions_form_no_covariance(monkeypatch):
     assert frechet_extrapolated(x, y).distances[-1] == frechet_distance(x, y)
 
 
+@pytest.mark.parametrize("numbers", [(40, 50), (4, 5)], ids=["many", "fewer than dimensions"])
+def test_covariances_divide_by_n_or_by_n_less_one(numbers):
+    """|m|^2 + tr(P + Q - 2 (P Q)^1/2) with numpy's covariances of either divisor."""
+    rng = np.random.default_rng(12)
+    x, y = (rng.normal(size=(number, 6)) for number in numbers)
+    for ddof in (0, 1):
+        p, q = (np.cov(side, rowvar=False, ddof=ddof) for side in (x, y))
+        roots = np.sqrt(np.linalg.eigvals(p @ q).real.clip(0)).sum()
+        shift = x.mean(0) - y.mean(0)
+        expected = shift @ shift + np.trace(p + q) - 2 * roots
+        assert frechet_distance(x, y, ddof=ddof) == pytest.approx(expected, rel=1e-6)
+        of_moments = frechet_distance(moments(x), moments(y), ddof=ddof)
+        assert of_moments == pytest.approx(expected, rel=1e-6)
+        assert frechet_distance(Gaussian(x.mean(0), p), y, ddof=ddof) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match=r"ddof is 1 .* or 0"):
+        frechet_distance(x, y, ddof=2)
+
+
+def test_several_sets_of_fakes_share_the_resamples_of_the_real_samples():
+    """So the difference of a set from itself drawn otherwise is narrower than that of independent intervals."""
+    rng = np.random.default_rng(13)
+    real, fake = rng.normal(size=(60, 3)), rng.normal(size=(300, 3)) + 1.0
+    single = frechet_bootstrap(real, [fake], resamples=50)
+    both = frechet_bootstrap(real, [fake, fake + 0.1], resamples=50)
+    value, low, high = both.interval(1, 0.95, against=0)
+    assert value == pytest.approx(frechet_distance(real, fake + 0.1) - frechet_distance(real, fake))
+    assert low <= value <= high
+    widths = [np.subtract(*both.interval(which, 0.95)[:0:-1]) for which in (0, 1)]
+    assert high - low < 0.5 * np.hypot(*widths)
+    found = frechet_interval(real, fake, resamples=50)
+    assert single.interval(0, 0.95)[1:] == pytest.approx((found.low, found.high))
+    wide = frechet_bootstrap(real, [fake, fake], method="linear")
+    assert wide.draws.shape == (2, 20_000)
+    assert np.corrcoef(wide.draws)[0, 1] > 0.5
+
+
 def test_one_small_set_against_a_large_one_is_the_formula_of_the_moments(monkeypatch):
-    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 16)
+    monkeypatch.setattr("gan_jax.metrics.gaussians.ROWS", 16)
     rng = np.random.default_rng(4)
     few, many = rng.normal(size=(10, 20)), rng.normal(size=(50, 20)) + 0.3
     assert frechet_distance(few, many) == pytest.approx(
@@ -120,7 +157,7 @@ def test_one_small_set_against_a_large_one_is_the_formula_of_the_moments(monkeyp
 
 
 def test_moments_merge_in_any_order_and_partition(monkeypatch):
-    monkeypatch.setattr("gan_jax.metrics.frechet._ROWS", 7)
+    monkeypatch.setattr("gan_jax.metrics.gaussians.ROWS", 7)
     x = np.random.default_rng(3).normal(size=(40, 3)) + 5
     whole = moments(x)
     np.testing.assert_allclose(whole.mean, x.mean(0), rtol=1e-13)
@@ -224,7 +261,7 @@ def test_the_linear_part_is_the_derivative_by_one_samples_weight():
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(40, 3)) + 1
     sides = [Moments(2, side.mean(0), np.cov(side, rowvar=False, ddof=0)) for side in (x, y)]
-    parts = _linear_parts(x, y, *sides)
+    parts = _linear_parts(x, y, *(side.gaussian() for side in sides))
 
     def moved(side, samples, sample, e):
         gap = samples[sample] - side.mean

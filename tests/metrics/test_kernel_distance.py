@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel as sklearn_kernel
 
-from gan_jax.metrics import kernel_distance, kernel_interval
+from gan_jax.metrics import kernel_distance, kernel_interval, kernel_subsets
 from gan_jax.metrics.kernel import polynomial_kernel
 
 
@@ -94,3 +94,32 @@ def test_equal_sets_and_unequal_sizes():
 def test_bad_input_is_named(real, fake, options, message):
     with pytest.raises(ValueError, match=message):
         kernel_distance(real, fake, **options)
+
+
+def test_subsets_are_the_unbiased_formula_of_numpys_choices():
+    """Two subsets of three, written out with the kernel (x . y / D + 1)^3."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 7, 4))
+    choices = np.random.RandomState(11)
+    expected = []
+    for _ in range(2):
+        a, b = (side[choices.choice(7, 3, replace=False)] for side in (x, y))
+
+        def kernel(p, q):
+            return (p @ q / 4 + 1) ** 3
+
+        within = sum(
+            kernel(side[i], side[j]) for side in (a, b) for i in range(3) for j in range(3) if i != j
+        )
+        between = sum(kernel(p, q) for p in a for q in b)
+        expected.append(within / 6 - 2 * between / 9)
+    found = kernel_subsets(x, y, subsets=2, size=3, seed=11)
+    assert found.mean == pytest.approx(np.mean(expected))
+    assert found.std == pytest.approx(np.std(expected))
+
+
+def test_subsets_of_everything_are_the_whole_estimate():
+    x, y = np.random.default_rng(4).normal(size=(2, 30, 5))
+    assert kernel_subsets(x, y, subsets=3).mean == pytest.approx(kernel_distance(x, y).value)
+    with pytest.raises(ValueError, match="got 0 of 30"):
+        kernel_subsets(x, y, subsets=0)

@@ -31,6 +31,26 @@ def test_weights_and_unequal_sizes(clouds, solver):
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-13, 1e-7, 1e25])
+@pytest.mark.parametrize("solver", ["pot", "assignment", "linear"])
+def test_a_distance_has_the_scale_of_its_samples(clouds, solver, scale):
+    """The solvers' tolerances are absolute: costs of 1e-7 are all equally good to HiGHS, and of 1e-15 to POT."""
+    x, y = clouds[0][:40], clouds[1][:40]
+    expected = wasserstein(x, y, solver="assignment")
+    assert wasserstein(scale * x, scale * y, solver=solver) / scale == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["pot", "linear"])
+def test_points_that_both_sets_have_far_away_cost_nothing(clouds, solver):
+    """Also where one set is the other and a step of 1e-9."""
+    far = np.array([[1e9, 0.0, 0.0]])
+    expected = wasserstein(*clouds, solver="assignment") * 60 / 61
+    found = wasserstein(*(np.concatenate([side, far]) for side in clouds), solver=solver)
+    assert found == pytest.approx(expected, rel=1e-6)
+    step = clouds[0] + np.array([0.0, 0.0, 1e-9])
+    assert wasserstein(clouds[0], step, solver=solver) == pytest.approx(1e-9, rel=1e-5)
+
+
 def test_without_pot_scipy_serves(clouds, monkeypatch):
     expected = wasserstein(*clouds), wasserstein(clouds[0], clouds[1][:37])
     monkeypatch.setattr(transport, "_pot", lambda: None)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.signal
+from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
 from gan_jax.networks import conv, conv_transpose, convolution, forward_mode
@@ -392,3 +393,19 @@ def test_vmap_over_kernels_is_a_loop_over_them():
 def test_shapes_that_do_not_fit_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("strides", "channels"), [(1, 3), (2, 5)])
+def test_a_symbolic_batch_is_exported_for_every_platform(strides, channels):
+    """By `jax.export` from a CPU; the program for any batch gives what the operations give."""
+
+    def up_and_down(x, w):
+        return conv(conv_transpose(x, w, strides=strides), jnp.swapaxes(w, 2, 3), strides=strides)
+
+    w = jax.random.normal(jax.random.key(0), (4, 4, channels, 6))
+    (batch,) = export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, 8, 8, channels), jnp.float32)
+    exported = export.export(jax.jit(up_and_down), platforms=("cpu", "cuda", "tpu"))(images, w)
+    for n in (1, 5):
+        x = jax.random.normal(jax.random.key(n), (n, 8, 8, channels))
+        np.testing.assert_allclose(exported.call(x, w), up_and_down(x, w), rtol=1e-4, atol=1e-4)

@@ -402,7 +402,16 @@ def test_a_projections_term_is_the_inner_product_with_the_labels_row():
             "Labels must be integers",
         ),
         (ResNetCritic(pool="max"), (images(32),), "Unknown pool"),
-        (DCGANCritic(), (jax.ShapeDtypeStruct((1, 8, 9, 1), jnp.float32),), "square"),
+        (
+            DCGANCritic(),
+            (jax.ShapeDtypeStruct((1, 8, 200, 1), jnp.float32),),
+            "8 to 128 pixels a side, got 200",
+        ),
+        (
+            ResNetCritic(),
+            (jax.ShapeDtypeStruct((1, 64, 72, 1), jnp.float32),),
+            "64 x 72 is not divisible by 16",
+        ),
     ],
 )
 def test_misfits_are_named(module, inputs, message):
@@ -440,3 +449,29 @@ def test_bf16_compute_leaves_parameters_statistics_and_outputs_in_f32(module, in
         )
     )
     assert "bf16" in text
+
+
+@pytest.mark.parametrize(
+    ("generator", "critic", "size"),
+    [
+        (DCGANGenerator(size=(9, 20), channels=4, width=4), DCGANCritic(width=4), (9, 20)),
+        (ResNetGenerator(size=(8, 24), channels=4, width=4), ResNetCritic(width=4), (8, 24)),
+        (ResNetGenerator(size=(48, 32), channels=4, width=4), ResNetCritic(width=4), (48, 32)),
+    ],
+)
+def test_rectangles_are_made_and_judged(generator, critic, size):
+    out, _, _ = shapes(generator, LATENT)
+    assert out.shape == (BATCH, *size, 4)
+    score, _, _ = shapes(critic, out)
+    assert score.shape == (BATCH,)
+
+
+def test_a_square_given_by_both_sides_is_the_same_network():
+    """Rectangles change neither parameters nor what squares compute."""
+    z = jax.random.normal(jax.random.key(0), (2, 4))
+    for make in (DCGANGenerator, ResNetGenerator):
+        outs = []
+        for size in (16, (16, 16)):
+            module = make(size=size, channels=1, width=4)
+            outs.append(module.init_with_output(jax.random.key(1), z)[0])
+        np.testing.assert_array_equal(*outs)

@@ -315,6 +315,7 @@ def test_rounds_are_those_of_the_same_networks_in_linen():
     chex.assert_trees_all_close(metrics, linen_metrics, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.full
 def test_a_game_needs_no_input_specification():
     made = Game(
         players={

@@ -8,7 +8,7 @@ from gan_jax.functional.codes import Code
 from gan_jax.game import Game, Objective
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives._catalogue import factory, module
-from gan_jax.schedule import turn
+from gan_jax.schedule import regularization_turn, turn
 from tests import helpers
 from tests.helpers import PRIOR
 
@@ -107,8 +107,11 @@ def case(name) -> Case:
 
 
 def game(name, objective=None, **options) -> Game:
-    """The objective's smallest game, every player moving once a round."""
+    """The objective's smallest game, every player moving once a round, and the steps of terms that have one."""
     made = case(name)
     objective = objective or made.build()
     schedule = tuple(turn(player) for player in objective.players)
+    schedule += tuple(
+        regularization_turn(term.player, term.name, every=4) for term in objective.terms if term.own_step
+    )
     return helpers.game(objective, networks_=made.networks(), schedule=schedule, **options)

@@ -11,6 +11,7 @@ import pytest
 
 from gan_jax import field
 from gan_jax.game import Objective
+from gan_jax.schedule import fresh_turns
 from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.step import init_state, make_train_step
 from tests.objectives import cases
@@ -130,7 +131,7 @@ SEEDS = TrainState(None, None, 0, 0, 0)
 def two_rounds_of_two_seeds(name):
     """`(states before, after one round and after two, the first round's metrics)`, from one trace."""
     game = cases.game(name)
-    batches = cases.case(name).batch(shape=(len(game.schedule),))
+    batches = cases.case(name).batch(shape=(fresh_turns(game.schedule),))
     step = make_train_step(game, diagnostics=[movements])
     before = stacked([init_state(game, jax.random.key(seed)) for seed in range(2)])
     chex.clear_trace_counter()
@@ -157,7 +158,7 @@ def test_a_round(name):
 def test_a_seed_among_several_equals_a_single_seed(name):
     """`vmap` changes nothing but rounding; nor does leaving out `jit`, for the minimax game."""
     game = cases.game(name)
-    batches = cases.case(name).batch(shape=(len(game.schedule),))
+    batches = cases.case(name).batch(shape=(fresh_turns(game.schedule),))
     _, together, _, _ = two_rounds_of_two_seeds(name)
     step = make_train_step(game)
     if name != "gan":
@@ -171,7 +172,7 @@ def test_a_seed_among_several_equals_a_single_seed(name):
 def test_a_round_traces_under_pmap(name):
     """Two replicas, each with its part of the batch, gradients averaged."""
     game = cases.game(name, field=field.replica_mean())
-    batches = cases.case(name).batch(shape=(2, len(game.schedule)))
+    batches = cases.case(name).batch(shape=(2, fresh_turns(game.schedule)))
     step = jax.pmap(make_train_step(game), axis_name="data", in_axes=(None, 0), devices=jax.devices()[:2])
     state = jax.eval_shape(lambda k: init_state(game, k), jax.random.key(0))
     after, _ = jax.eval_shape(step, state, batches)

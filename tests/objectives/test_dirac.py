@@ -186,7 +186,7 @@ def radii(objective, schedule, rounds=2000, optimizer=optax.sgd, **options):
     """||(psi, theta)|| after every round, from (0, 1)."""
     game = dirac_game(objective, lr=0.1, schedule=schedule, optimizer=optimizer, **options)
     step = make_train_step(game)
-    batches = {"x": jnp.zeros((len(schedule), 2, 1))}
+    batches = {"x": jnp.zeros((len(schedule), 2, 1) if len(schedule) > 1 else (2, 1))}
 
     def body(state, _):
         state, _ = step(state, batches)

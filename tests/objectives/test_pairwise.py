@@ -17,6 +17,7 @@ from gan_jax import field as fields
 from gan_jax.network import Network
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives._catalogue import MODIFIERS
+from gan_jax.schedule import fresh_turns
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
 from tests.objectives import cases
@@ -93,7 +94,7 @@ def build(name, *modifiers, field=None):
 
 def trace(game, name):
     state = jax.eval_shape(functools.partial(init_state, game), jax.random.key(0))
-    after, metrics = jax.eval_shape(make_train_step(game), state, batch_of(name, len(game.schedule)))
+    after, metrics = jax.eval_shape(make_train_step(game), state, batch_of(name, fresh_turns(game.schedule)))
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert {f"{player}/loss" for player in game.players} <= set(metrics)
 
@@ -126,7 +127,7 @@ def run(game, name):
     """One compiled round: finite, and every player moves."""
     state = init_state(game, jax.random.key(0))
     step = jax.jit(make_train_step(game), compiler_options={"xla_backend_optimization_level": 0})
-    after, metrics = step(state, batch_of(name, len(game.schedule)))
+    after, metrics = step(state, batch_of(name, fresh_turns(game.schedule)))
     chex.assert_tree_all_finite((metrics, [p.params for p in after.players.values()]))
     for player in game.players:
         before = jax.tree.leaves(state.players[player].params)
@@ -189,7 +190,7 @@ def test_every_modifier_in_every_field(modifier, field):
 def test_every_objective_runs_under_pmap(name):
     """Two replicas, each with its part of the batch, end with the same players, finite."""
     game = cases.game(name, field=fields.replica_mean())
-    parts = [cases.case(name).batch(seed, shape=(len(game.schedule),)) for seed in range(2)]
+    parts = [cases.case(name).batch(seed, shape=(fresh_turns(game.schedule),)) for seed in range(2)]
     batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
     step = jax.pmap(make_train_step(game), axis_name="data", in_axes=(None, 0), devices=jax.devices()[:2])
     after, metrics = step(init_state(game, jax.random.key(0)), batches)

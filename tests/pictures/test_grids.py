@@ -34,7 +34,7 @@ def test_the_default_is_about_square(count, shape):
     [
         (np.zeros((4, 4)), {}),
         (np.zeros((0, 4, 4, 1)), {}),
-        (np.zeros((2, 4, 4, 2)), {}),
+        (np.zeros((2, 4, 4, 0)), {}),
         (np.zeros((2, 4, 4, 1)), {"columns": 0}),
         (np.zeros((2, 4, 4, 1)), {"scale": 0}),
         (np.zeros((2, 4, 4, 1)), {"gap": -1}),
@@ -53,3 +53,8 @@ def test_a_png_decodes_to_the_same_pixels():
         np.testing.assert_array_equal(decoded, picture)
     with pytest.raises(ValueError, match="A picture must be uint8"):
         to_png(np.zeros((2, 2, 3)))
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, 1), (2, 1), (3, 3), (4, 3), (6, 3)])
+def test_images_of_any_channels_are_drawn(channels, expected):
+    assert image_grid(np.zeros((2, 4, 4, channels))).shape == (4, 9, expected)

@@ -12,8 +12,15 @@ from gan_jax.data.arrays import load_digits
 from gan_jax.data.stream import array_reader, from_reader
 from gan_jax.runs import config
 from gan_jax.runs.config import check_config, differences, jsonable, read_config, write_config
-from gan_jax.runs.provenance import data_fingerprint, git_commit, library_versions, source_digest
+from gan_jax.runs.provenance import (
+    data_fingerprint,
+    git_commit,
+    library_versions,
+    modules_beside,
+    source_digest,
+)
 from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.training.experiment import load_module
 
 
 @pytest.fixture
@@ -88,6 +95,45 @@ def test_an_experiments_code_is_compared_and_not_its_texts(tmp_path, before, aft
     assert (source_digest(tmp_path / "a.py") == source_digest(tmp_path / "b.py")) == same
 
 
+def test_modules_that_an_experiment_imports_from_beside_it_are_of_its_code(tmp_path, monkeypatch):
+    """Also through others, from packages and in functions; not what comes from elsewhere or is not imported."""
+    folder = tmp_path / "lab"
+    (folder / "nets" / "deep").mkdir(parents=True)
+    files = {
+        "exp.py": "import losses\nfrom nets import deep\nimport json, numpy\ndef f():\n    import lazy\n",
+        "losses.py": "from lab.common import x",
+        "common.py": "x = 1",
+        "lazy.py": "import exp",
+        "json.py": "raise ValueError('this is not what was imported')",
+        "unused.py": "import common",
+        "nets/__init__.py": "",
+        "nets/deep/__init__.py": "from .layers import conv\nfrom ..flat import mlp",
+        "nets/deep/layers.py": "conv = 1",
+        "nets/flat.py": "mlp = 1",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    found = modules_beside(folder / "exp.py")
+    expected = ["common.py", "lazy.py", "losses.py", "nets/__init__.py", "nets/deep/__init__.py"]
+    assert list(found) == [*expected, "nets/deep/layers.py", "nets/flat.py"]
+    assert found["common.py"] == source_digest(folder / "common.py")
+    monkeypatch.chdir(folder)
+    assert modules_beside("exp.py") == found
+    (folder / "nets" / "flat.py").write_text("mlp = 2")
+    assert {name for name, digest in modules_beside("exp.py").items() if digest != found[name]} == {
+        "nets/flat.py"
+    }
+
+
+def test_an_experiment_imports_what_lies_beside_it(tmp_path):
+    (tmp_path / "beside_it_only.py").write_text("VALUE = 7")
+    (tmp_path / "exp.py").write_text(
+        "from beside_it_only import VALUE\ndef get_config(): return VALUE\ndef build(config): return config\n"
+    )
+    assert load_module(tmp_path / "exp.py").get_config() == 7
+    sys.path.remove(str(tmp_path))
+
+
 def test_data_are_known_by_their_content():
     digits = load_digits()["x"]
     white = np.full((100, 28, 28, 1), 255, np.uint8)
@@ -103,30 +149,43 @@ def test_data_are_known_by_their_content():
 
 
 def test_other_data_and_another_experiment_are_refused_unless_overridden(workdir):
-    write_config(workdir, {}, experiment="a.py", source="1" * 64, data={"x": "uint8[9] sha256:" + "a" * 64})
-    changed = {"source": "2" * 64, "data": {"x": "uint8[9] sha256:" + "b" * 64, "y": "int32[9]"}}
+    write_config(
+        workdir,
+        {},
+        experiment="a.py",
+        source="1" * 64,
+        modules={"nets.py": "3" * 64, "gone.py": "4" * 64},
+        data={"x": "uint8[9] sha256:" + "a" * 64},
+    )
+    changed = {
+        "source": "2" * 64,
+        "modules": {"nets.py": "5" * 64},
+        "data": {"x": "uint8[9] sha256:" + "b" * 64, "y": "int32[9]"},
+    }
     with pytest.raises(WorkdirError) as raised:
         check_config(workdir, {}, **changed)
     message = str(raised.value)
     for expected in (
         "the experiment's code: a.py sha256:111111111111 in the work directory, sha256:222222222222 now",
+        "the experiment's module nets.py: sha256:333333333333 in the work directory, sha256:555555555555 now",
+        "the experiment's module gone.py: sha256:444444444444 in the work directory, absent now",
         "the data x: uint8[9] sha256:aaaaaaaaaaaa in the work directory, uint8[9] sha256:bbbbbbbbbbbb now",
         "the data y: absent in the work directory, int32[9] now",
     ):
         assert expected in message
-    assert len(check_config(workdir, {}, **changed, override=True)) == 3
+    assert len(check_config(workdir, {}, **changed, override=True)) == 5
     assert check_config(workdir, {}) == [], "what is not known is not compared"
 
 
 def test_every_launch_that_changes_something_stays_on_record(workdir, monkeypatch):
-    """A version or a commit is no reason to refuse; it is reported in one line."""
+    """A library's version or a commit is no reason to refuse; it is reported in one line."""
     assert write_config(workdir, {}) == ""
     assert write_config(workdir, {}, step=10) == ""
-    monkeypatch.setattr(config, "library_versions", lambda: {**library_versions(), "gan_jax": "9.9"})
+    monkeypatch.setattr(config, "library_versions", lambda: {**library_versions(), "optax": "9.9"})
     monkeypatch.setattr(config, "git_commit", lambda: "abc")
     assert check_config(workdir, {}) == []
     message = write_config(workdir, {}, step=20)
-    assert f"gan_jax {library_versions()['gan_jax']} -> 9.9" in message
+    assert f"optax {library_versions()['optax']} -> 9.9" in message
     assert message.endswith("-> abc")
     write_config(workdir, {}, step=30, overridden=["lr: 1 in the work directory, 2 now"])
     saved = read_config(workdir)
@@ -134,6 +193,17 @@ def test_every_launch_that_changes_something_stays_on_record(workdir, monkeypatc
     assert saved.versions == saved.launches[0].versions == library_versions()
     assert saved.commit == git_commit()
     assert saved.launches[2].overridden == ["lr: 1 in the work directory, 2 now"]
+
+
+def test_another_version_of_this_package_is_refused_unless_overridden(workdir, monkeypatch):
+    write_config(workdir, {})
+    here = library_versions()["gan_jax"]
+    monkeypatch.setattr(config, "library_versions", lambda: {**library_versions(), "gan_jax": "9.9"})
+    with pytest.raises(WorkdirError, match=f"the version of gan_jax: {here} in the work directory, 9.9 now"):
+        check_config(workdir, {})
+    overridden = check_config(workdir, {}, override=True)
+    write_config(workdir, {}, step=10, overridden=overridden)
+    assert check_config(workdir, {}) == [], "the launch before was of this version"
 
 
 def test_a_configuration_of_before_launches_were_recorded_is_read(workdir):
@@ -209,6 +279,7 @@ GOOD = {"config": {}, "experiment": "", "versions": {}, "commit": None}
                 {"commit": []},
                 {"data": ["x"]},
                 {"source": None},
+                {"modules": ["nets.py"]},
                 {"launches": [3]},
                 {"launches": [{"step": "x", "time": "", "versions": {}, "commit": None}]},
             )

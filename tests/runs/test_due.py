@@ -1,7 +1,9 @@
 """What is due at a round and fails: the state is safe, and the next launch does it as if nothing had happened."""
 
 import dataclasses
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,13 +14,17 @@ import jax
 import numpy as np
 import pytest
 
+from gan_jax.cli.errors import user_errors
+from gan_jax.data import from_toy, toy
 from gan_jax.data.stream import from_iterator
 from gan_jax.diagnostics import health_of_state
 from gan_jax.runs import loop
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.files import Appended
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.saving import Due
 from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.writer import WriterError
 from gan_jax.training.experiment import Best, ExperimentError
 from tests.evaluation.test_evaluate import Counted, Endless
 from tests.runs.test_loop import experiment, lines_of, quiet
@@ -68,7 +74,8 @@ def evaluation_failing_at(*evaluations):
 
 
 def picture_failing_at(*pictures):
-    return failing(draw, set(pictures))
+    """A picture that fails at some of its rounds (two calls each: averaged, raw)."""
+    return failing(draw, {2 * number for number in pictures})
 
 
 def pictures_of(folder):
@@ -89,7 +96,6 @@ def uninterrupted(tmp_path_factory):
 
 
 FAILURES = {
-    "a picture at a round that is not saved": ({"picture": picture_failing_at(1)}, 12, ["draw"]),
     "the last picture": ({"picture": picture_failing_at(3)}, 20, ["draw"]),
     "an evaluation at a round that is not saved": (
         {"evaluations": evaluation_failing_at(2)},
@@ -105,7 +111,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("failure", full_except(list(FAILURES)[::4], FAILURES))
+@pytest.mark.parametrize("failure", full_except(list(FAILURES)[::3], FAILURES))
 def test_a_failure_loses_no_state_and_what_is_due_is_done_by_the_next_launch(
     failure, uninterrupted, tmp_path
 ):
@@ -128,16 +134,52 @@ def test_a_failure_loses_no_state_and_what_is_due_is_done_by_the_next_launch(
         assert checkpoints.manifest(20)["due"] == []
 
 
+@pytest.mark.parametrize("seeds", [1, full(2)])
+def test_a_picture_that_fails_while_training_goes_on_is_drawn_by_the_next_launch(seeds, tmp_path):
+    """The second, of round 12, where nothing is saved; the rounds go on until the failure is noticed."""
+    if seeds == 1:
+        names, options = ["samples"], {}
+    else:
+        names = ["samples_seed_3", "samples_seed_4"]
+        options = {"extra_sources": (from_toy(toy.ring(), 8, seed=4),)}
+    messages = []
+    picture = failing(draw, range(2 * seeds, 3 * seeds))
+    with pytest.raises(BrokenError):
+        loop.train(made(picture=picture, **options), Workdir(tmp_path / "cut"), log=messages.append)
+    with Checkpoints(tmp_path / "cut" / "checkpoints") as checkpoints:
+        step = checkpoints.latest_valid()
+        assert step >= 12
+    assert f"Round {step} is saved, and the picture of round 12" in messages[-1]
+    undrawn = {f"undrawn_{name}_00000012.npy" for name in names}
+    assert undrawn <= pictures_of(tmp_path / "cut").keys()
+    state = loop.train(made(**options), Workdir(tmp_path / "cut"), log=quiet)
+    expected = loop.train(made(**options), Workdir(tmp_path / "whole"), log=quiet)
+    chex.assert_trees_all_equal(arrays_of(state), arrays_of(expected))
+    assert pictures_of(tmp_path / "cut") == pictures_of(tmp_path / "whole")
+    assert len(pictures_of(tmp_path / "cut")) == 4 * seeds
+    assert lines_of(Workdir(tmp_path / "cut")) == lines_of(Workdir(tmp_path / "whole"))
+
+
+def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
+    """Round 18's picture failed, and its state was lost: the samples are drawn by round 18, played again."""
+    (tmp_path / "samples").mkdir()
+    loop.train(made(rounds=10), Workdir(tmp_path), log=quiet)
+    np.save(tmp_path / "samples" / "undrawn_samples_00000018.npy", np.zeros((4, 2)))
+    loop.train(made(rounds=11), Workdir(tmp_path), log=quiet)
+    assert sorted(pictures_of(tmp_path)) == [f"samples_{step:08d}.png" for step in (6, 10, 11)]
+
+
 def test_what_still_fails_fails_again_and_still_loses_nothing(uninterrupted, tmp_path):
-    for calls in ([3], [0], [0]):
+    for number in (3, 0, 0):
         with pytest.raises(BrokenError):
-            loop.train(made(picture=failing(draw, calls)), Workdir(tmp_path), log=quiet)
+            loop.train(made(picture=picture_failing_at(number)), Workdir(tmp_path), log=quiet)
     state = loop.train(made(), Workdir(tmp_path), log=quiet)
     chex.assert_trees_all_equal(arrays_of(state), uninterrupted[1])
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
     assert pictures_of(tmp_path) == pictures_of(uninterrupted[0])
 
 
+@pytest.mark.full
 def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path, monkeypatch):
     """The sums since the log before are saved with the state: the means are those of all their rounds."""
     run = loop.Log.run
@@ -160,6 +202,60 @@ def test_a_log_that_fails_is_written_by_the_next_launch(uninterrupted, tmp_path,
         shutil.rmtree(path)
     loop.train(made(), Workdir(tmp_path), log=quiet)
     assert lines_of(Workdir(tmp_path)) == lines_of(Workdir(uninterrupted[0]))
+
+
+def full_disk(monkeypatch, from_record):
+    """From this record on, `metrics.jsonl` finds the disk full."""
+    append, records = Appended.append, iter(range(1000))
+
+    def fails(self, record):
+        if str(self._path).endswith("metrics.jsonl") and next(records) >= from_record:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(self, record)
+
+    monkeypatch.setattr(Appended, "append", fails)
+
+
+def test_a_full_disk_loses_lines_of_the_log_and_no_round(uninterrupted, tmp_path, monkeypatch):
+    """The third line, of round 8, cannot be written; the next launch goes on from where that was noticed."""
+    folder, expected = uninterrupted
+    with monkeypatch.context() as patch:
+        full_disk(patch, 2)
+        with pytest.raises(WriterError) as raised:
+            loop.train(made(checkpoint_every=0), Workdir(tmp_path), log=quiet)
+    found = re.fullmatch(
+        r"Cannot write .*metrics\.jsonl: the disk is full \(No space left on device\)\. Round (\d+) is saved; what "
+        r"could not be written is lost: make room or mend the directory, and launch again\.",
+        str(raised.value),
+    )
+    assert found, raised.value
+    assert 8 <= int(found[1]) <= 12
+    assert isinstance(raised.value, user_errors())
+    messages = []
+    state = loop.train(made(checkpoint_every=0), Workdir(tmp_path), log=messages.append)
+    assert f"at round {found[1]}" in messages[0]
+    chex.assert_trees_all_equal(arrays_of(state), expected)
+    lines, whole = (lines_of(Workdir(run)) for run in (tmp_path, folder))
+    assert [line for line in lines if line["step"] > 12] == [line for line in whole if line["step"] > 12]
+    assert len({(line["step"], *line) for line in lines}) == len(lines), "no line twice"
+
+
+def test_a_full_disk_that_does_not_take_the_state_either_says_what_is_lost(tmp_path, monkeypatch):
+    full_disk(monkeypatch, 2)
+    save, saved = Checkpoints.save, []
+
+    def fails(self, step, *arguments, **options):
+        if saved:
+            raise CheckpointError(f"Cannot save checkpoint {step}.")
+        saved.append(step)
+        save(self, step, *arguments, **options)
+
+    monkeypatch.setattr(Checkpoints, "save", fails)
+    lost = r"disk is full .* The state of round \d+ could not be saved either and is lost, "
+    with pytest.raises(WriterError, match=f"{lost}the last checkpoint is round 5: make room"):
+        loop.train(made(checkpoint_every=5), Workdir(tmp_path), log=quiet)
+    with pytest.raises(WriterError, match=f"{lost}no checkpoint had been saved: make room"):
+        loop.train(made(checkpoint_every=0), Workdir(tmp_path / "other"), log=quiet)
 
 
 @pytest.mark.full
@@ -189,6 +285,7 @@ def test_the_batch_before_a_checkpoint_is_read_again_from_a_stream(iterator, tmp
 
 
 @pytest.mark.parametrize("fails_at", [1, full(2)])
+@pytest.mark.full
 def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, tmp_path):
     """Evaluations at 5, 10, 15, 20 with the distances 3, 1, 2, 4; the next launch evaluates what had failed."""
     distances = {5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0}
@@ -216,6 +313,7 @@ def test_the_best_checkpoint_is_known_after_its_evaluation_has_failed(fails_at, 
         assert checkpoints.manifest(10)["metrics"]["samples/raw/distance"] == 1.0
 
 
+@pytest.mark.full
 def test_an_evaluation_that_fails_after_its_line_is_logged_has_one_line(uninterrupted, tmp_path):
     """`keep_best` names a number that the evaluations do not give; the next launch has it corrected."""
     with pytest.raises(ExperimentError, match="keep_best names men"):
@@ -245,8 +343,9 @@ KILLED = """
 
 @pytest.mark.parametrize(
     ("call", "function", "changes"),
-    [full(3, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
+    [full(6, "draw", "picture=fatal"), (7, "mean", "evaluations={'mean': fatal}")],
 )
+@pytest.mark.full
 def test_a_kill_between_the_save_and_what_is_due(call, function, changes, uninterrupted, tmp_path):
     """While the last picture is drawn, or in the middle of the last evaluation."""
     script = textwrap.dedent(
@@ -295,7 +394,7 @@ class Recorded:
     """A part that notes that it was run."""
 
     def __init__(self, name, events, can_wait, error=None):
-        self.name, self.can_wait = name, can_wait
+        self.name, self.can_wait, self.in_background = name, can_wait, name == "draw"
         self._events, self._error = events, error
 
     def due(self, step):
@@ -317,8 +416,13 @@ class RecordedSave:
     def run(self, played, due=(), *, blocking=False):
         self._events.append(("save", *(part.name for part in due)))
 
-    def complete(self, step, due):
-        self._events.append(("due", *(part.name for part in due)))
+    def complete(self, step, due, *, in_background=False):
+        kind = "due once written" if in_background else "due"
+        self._events.append((kind, *(part.name for part in due)))
+
+
+class Drawn:
+    failure = None
 
 
 @dataclasses.dataclass
@@ -335,7 +439,7 @@ def run_due(saves, error=None, asked=None):
         Recorded("evaluate", events, can_wait=True, error=error),
         Recorded("draw", events, can_wait=True),
     ]
-    due = Due(parts, RecordedSave(events, saves), interrupt, quiet)
+    due = Due(parts, RecordedSave(events, saves), Drawn(), interrupt, quiet)
     try:
         left = due.run(At(7))
     except BrokenError:
@@ -345,7 +449,7 @@ def run_due(saves, error=None, asked=None):
 
 def test_the_state_is_saved_after_the_log_and_before_what_may_fail():
     logged = ["log", ("due", "evaluate", "draw")]
-    done = ["evaluate", ("due", "draw"), "draw", ("due",)]
+    done = ["evaluate", ("due", "draw"), "draw", ("due once written",)]
     assert run_due(saves=True) == ([*logged, ("save", "evaluate", "draw"), *done], [])
     assert run_due(saves=False) == ([*logged, *done], [])
 

@@ -6,6 +6,7 @@ import json
 import threading
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,9 @@ from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.errors import DataError, DataTimeoutError
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
+from gan_jax.network import Network
 from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
+from gan_jax.networks.layers import MinibatchStddev
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures import grids
 from gan_jax.runs import loop, writer
@@ -156,6 +159,7 @@ def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [10]
 
 
+@pytest.mark.full
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
     """A step of infinite length: the loss of the last round is still finite, the parameters are not."""
     with pytest.raises(NonFiniteError, match=r"critic's params\.scores.* was not finite after round 0"):
@@ -204,12 +208,11 @@ def test_an_experiment_without_rounds_is_refused(field):
         experiment(**{field: 0})
 
 
-def test_pictures_are_encoded_off_the_training_thread(tmp_path, monkeypatch):
-    """The picture is drawn by the training thread, encoded and written by the writer's."""
+def test_pictures_are_drawn_and_encoded_off_the_training_thread(tmp_path, monkeypatch):
     drawn, encoded = [], []
 
     def picture(samples):
-        drawn.append(threading.current_thread())
+        drawn.append(threading.current_thread().name)
         return np.zeros((4, 4, 1), np.uint8)
 
     def to_png(picture):
@@ -218,9 +221,9 @@ def test_pictures_are_encoded_off_the_training_thread(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writer, "to_png", to_png)
     loop.train(experiment(sample_every=10, picture=picture), Workdir(tmp_path))
-    assert drawn == [threading.main_thread()] * 2
+    assert len(drawn) == 4, "the moving average's and the weights', twice"
     assert len(encoded) == 2
-    assert all(name.startswith("writer") for name in encoded)
+    assert all(name.startswith("writer") for name in drawn + encoded)
 
 
 def with_critic(made, **changes):
@@ -258,6 +261,68 @@ def test_a_run_that_cannot_begin_leaves_no_record(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def grouped_critic(group):
+    """A critic that the game's checks accept, for two examples, and that refuses a batch of 8."""
+
+    class Grouped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return MinibatchStddev(group=group)(x)[:, 0] * self.param("scale", nn.initializers.ones, ())
+
+    return from_linen(Grouped(), jnp.zeros((2, 2)))
+
+
+def unmatched_critic():
+    """A critic whose own code fails for a batch of 8."""
+
+    def apply(params, model_state, x, train, key):
+        if len(x) != 2:
+            raise ValueError("two examples,\nplease")
+        return x[:, 0] * params, model_state
+
+    return Network(
+        init=lambda key: (jnp.ones(()), ()), apply=apply, inputs=(jax.ShapeDtypeStruct((2, 2), jnp.float32),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        (
+            lambda: grouped_critic(3),
+            r"MinibatchStddev\(group=3\) needs a multiple of that, got a batch of 8\.$",
+        ),
+        (
+            unmatched_critic,
+            r"^two examples, please \(raised in apply, .*test_loop\.py:\d+, when the first round",
+        ),
+    ],
+    ids=["a check of ours", "the experiment's own code"],
+)
+def test_what_is_found_when_the_first_round_is_traced_is_one_line_and_nothing_is_made(
+    critic, message, tmp_path
+):
+    run = with_critic(experiment(), network=critic())
+    with pytest.raises(ExperimentError, match=message) as raised:
+        loop.train(run, Workdir(tmp_path / "run"), config={}, log=quiet)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_override_that_cannot_be_traced_leaves_the_run_as_it_was(tmp_path):
+    def run(group, rounds, **options):
+        made = with_critic(experiment(rounds=rounds), network=grouped_critic(group))
+        return loop.train(made, Workdir(tmp_path), config={"group": group}, log=quiet, **options)
+
+    run(4, 10)
+    before = files_of(tmp_path)
+    with pytest.raises(ExperimentError, match="MinibatchStddev"):
+        run(3, 20, override=True)
+    assert files_of(tmp_path) == before
+    assert int(run(4, 20).step) == 20
+
+
+@pytest.mark.full
 def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     def run(value, rounds=8, log=quiet, **options):
         source = from_arrays({"x": np.full((32, 2), value, np.float32)}, 8)
@@ -275,6 +340,7 @@ def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     run(1.0)
 
 
+@pytest.mark.full
 def test_an_average_that_is_not_finite_is_never_saved(tmp_path):
     """Only the average is broken: parameters and losses are finite in every round."""
     run = experiment(rounds=20)

@@ -16,6 +16,7 @@ from tests import helpers
 from tests.runs.test_loop import experiment, lines_of, quiet
 
 
+@pytest.mark.full
 def test_a_trace_of_three_rounds_is_written_and_the_run_is_the_same(tmp_path):
     plain = loop.train(experiment(), Workdir(tmp_path / "plain"), log=quiet)
     traced = loop.train(experiment(), Workdir(tmp_path / "traced"), profile=5, log=quiet)

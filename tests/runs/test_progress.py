@@ -41,6 +41,53 @@ def test_progress_in_a_file_is_plain_lines():
     ]
 
 
+def test_the_time_left_does_not_count_compilation():
+    """30 s to compile, then 2 rounds a second."""
+    stream, clock = io.StringIO(), Clock()
+    shown = progress(100, stream=stream, clock=clock)
+    clock.now = 30.0
+    shown.update(1)
+    clock.now = 32.0
+    shown.update(5)
+    clock.now = 42.0
+    shown.update(25)
+    clock.now = 79.5
+    shown.update(100)
+    shown.close()
+    assert stream.getvalue().splitlines() == [
+        "1/100 rounds (1%), compiled in 0:30",
+        "25/100 rounds (25%), 2 rounds/s, 0:37 left",
+        "100/100 rounds (100%), 2 rounds/s, 0:00 left",
+        "100/100 rounds (100%), 1.258 rounds/s, 1:19 taken",
+    ]
+
+
+def test_a_bar_does_not_count_compilation_either(monkeypatch):
+    """tqdm reads its own clock: the first round after 30 s, 9 more in the next second."""
+    monkeypatch.setenv("TERM", "xterm")
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    clock = Clock()
+    with os.fdopen(follower, "w") as stream:
+        shown = progress(100, stream=stream, clock=clock)
+        for step, seconds in ((1, 30.0), (10, 1.0), (19, 1.0)):
+            now[0] += seconds
+            clock.now += seconds
+            shown.update(step)
+        stream.flush()
+        data = b""
+        while b"19/100" not in data:
+            data += os.read(leader, 1 << 16)
+        shown.close()
+    os.close(leader)
+    drawn = data.decode().split("\r")
+    assert any("1/100 [00:30<?," in part for part in drawn), drawn
+    assert any("10/100 [00:31<00:10,  9.00 rounds/s" in part for part in drawn), drawn
+    assert any("19/100 [00:32<00:09,  9.00 rounds/s" in part for part in drawn), drawn
+
+
 def test_a_long_run_does_not_fill_its_log():
     stream, clock = io.StringIO(), Clock()
     shown = progress(10**6, stream=stream, clock=clock)

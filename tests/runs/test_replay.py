@@ -55,6 +55,7 @@ def test_the_round_the_player_and_the_leaf_are_named(stopped):
     assert isinstance(lines[-2]["generator/gradient_norm/out"], float)
 
 
+@pytest.mark.full
 def test_the_rounds_are_those_that_were_played(tmp_path):
     """Losses of a finished run, logged every round, and those of its rounds from 10 on played again."""
     run = experiment(log_every=1)

@@ -90,6 +90,7 @@ def test_only_the_players_fields_are_renamed():
     assert {entry["stored"]: name for name, entry in found.items()} == names
 
 
+@pytest.mark.full
 def test_a_run_of_format_1_goes_on(tmp_path):
     """Its first launch saved round 10 as format 1 had it."""
     whole = loop.train(experiment(), Workdir(tmp_path / "whole"), log=quiet)

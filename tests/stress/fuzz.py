@@ -12,6 +12,7 @@ import pathlib
 import tempfile
 import time
 import warnings
+import zipfile
 
 import hypothesis
 import hypothesis.strategies as st
@@ -21,10 +22,12 @@ from PIL import Image
 from gan_jax.data import images
 from gan_jax.data.arrays import load_npz, map_npy
 from gan_jax.data.errors import DataError
+from gan_jax.data.image_sets import open_images
 from gan_jax.data.prepare import read_idx
 from gan_jax.data.stream import from_iterator
 from gan_jax.metrics import classifier
 from gan_jax.metrics._files import read_arrays
+from gan_jax.metrics.statistics import read_statistics
 from gan_jax.runs import sealing
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config, write_config
@@ -67,6 +70,27 @@ def saved(save, *args, **arrays):
 
 PICTURE = Image.fromarray(np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3))
 PIXELS = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+
+
+SQUARES = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
+
+
+def of_set(path):
+    """All images of a set that streams."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = open_images(path, damaged="skip")
+        blocks = list(found.blocks())
+    assert all(block.dtype == np.uint8 and block.shape[1:] == found.shape for block in blocks)
+
+
+def zipped():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, encoded(PICTURE, "PNG"))
+        archive.writestr("dataset.json", '{"labels": null}')
+    return out.getvalue()
 
 
 def of_folder(path):
@@ -155,6 +179,8 @@ MANIFEST = sealing.seal(
 LINES = b"".join(json.dumps({"step": i, "time": 1.0, "loss": i / 3}).encode() + b"\n" for i in range(8))
 IDX = b"\0\0\x08\x03" + np.array([3, 4, 4], ">u4").tobytes() + PIXELS.tobytes()
 
+STATE_DICTS = pathlib.Path(__file__).resolve().parents[1] / "metrics" / "reference" / "state_dicts"
+
 READERS = {
     # name: (reader of bytes, good contents, what it may raise)
     "npz": (
@@ -164,6 +190,18 @@ READERS = {
     ),
     "npy": (from_file("a.npy", load_npz), [saved(np.save, PIXELS)], DataError),
     "mapped npy": (from_file("b.npy", map_npy), [saved(np.save, PIXELS)], DataError),
+    "image set npz": (
+        from_file("s.npz", of_set),
+        [saved(np.savez, arr_0=SQUARES), saved(np.savez_compressed, x=SQUARES / np.float32(255))],
+        DataError,
+    ),
+    "image set npy": (from_file("s.npy", of_set), [saved(np.save, SQUARES)], DataError),
+    "image set zip": (from_file("s.zip", of_set), [zipped()], DataError),
+    "statistics": (
+        from_file("m.npz", read_statistics),
+        [saved(np.savez, mu=np.zeros(2), sigma=np.eye(2), gan_jax=np.array(['{"ddof": 1}']))],
+        DataError,
+    ),
     "weights npz": (from_file("w.npz", read_arrays), [saved(np.savez, w=PIXELS)], ValueError),
     "weights safetensors": (
         from_file("w.safetensors", read_arrays),
@@ -172,6 +210,11 @@ READERS = {
             + header
             + PIXELS.tobytes()
         ],
+        ValueError,
+    ),
+    "weights pth": (
+        from_file("w.pth", read_arrays),
+        [STATE_DICTS.joinpath(name).read_bytes() for name in ("zipped.pth", "streamed.pth")],
         ValueError,
     ),
     "classifier": (

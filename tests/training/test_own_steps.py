@@ -45,6 +45,7 @@ def test_the_term_steps_in_every_fourth_round_and_its_optimiser_counts_so():
     assert np.all((logged > 0) == (np.arange(9) % EVERY == 0))
 
 
+@pytest.mark.full
 def test_the_step_is_that_of_the_interval_times_the_term_on_the_preceding_batch():
     """By SGD: after the loss's step, theta moves by -lr * 4 * grad (gamma / 2) E ||grad D(x)||^2."""
     game = lazy_game(lr=0.05)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from gan_jax.data.source import Source
+from gan_jax.evaluation.sampling import sample
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.runs.notebook import rollout
+from gan_jax.state import with_player
 from gan_jax.training.rollout import rollout_program, stack_rounds
 from gan_jax.training.step import init_state, make_train_step
 from tests import helpers
@@ -92,3 +94,24 @@ def test_feed_is_padded_to_the_capacity():
 def test_counts_start_at_one():
     with pytest.raises(ValueError, match="rounds=0"):
         rollout(GAME, SOURCE, start(), 0)
+    with pytest.raises(ValueError, match=r"rollout\(rounds=2\.5\): rounds is a whole number"):
+        rollout(GAME, SOURCE, start(), 2.5)
+
+
+@pytest.mark.parametrize(
+    "traced",
+    [jax.jit, lambda f: lambda x: jax.vmap(f)(jnp.full(2, x)), lambda f: jax.grad(lambda x: f(x).sum())],
+    ids=["jit", "vmap", "grad"],
+)
+def test_what_runs_on_the_host_is_not_traced(traced):
+    def scaled(scale):
+        players = start().players
+        params = jax.tree.map(lambda x: scale * x, players["generator"].params)
+        return start()._replace(players=with_player(players, "generator", params=params))
+
+    with pytest.raises(ValueError, match=r"rollout runs on the host and cannot be traced .*make_train_step"):
+        traced(lambda scale: rollout(GAME, SOURCE, scaled(scale), 3))(1.0)
+    with pytest.raises(
+        ValueError, match=r"sample runs on the host and cannot be traced .*network\.apply there"
+    ):
+        traced(lambda scale: sample(GAME, scaled(scale), jax.random.key(0), 3))(1.0)

@@ -208,6 +208,7 @@ def test_ema_by_hand():
 
 
 @pytest.mark.parametrize("norm", ["spectral", "batch", "batch+spectral"])
+@pytest.mark.full
 def test_the_average_of_a_frozen_generator_is_the_generator(norm):
     """With SGD of rate 0 nothing moves but power iteration and running statistics.
 
@@ -299,6 +300,7 @@ def test_two_time_scales_are_two_optimisers():
     chex.assert_trees_all_close(two["generator"], one["generator"], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.full
 def test_lazy_terms_run_every_so_many_rounds_with_their_scale():
     """Every 3 rounds a penalty counts three times, and not at all in between."""
     game = helpers.game(add_terms(gan(PRIOR), r1(2.0, every=3)), schedule=(C,), lr=0.0)

@@ -52,8 +52,8 @@ def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: path
 def about(study: Study) -> list[str]:
     """The docstring's paragraphs after the title and the claims."""
     paragraphs = (study.doc or "").strip().split("\n\n")[1:]
-    own = (_unwrapped(paragraph) for paragraph in paragraphs if not paragraph.startswith("Claims:"))
-    return [part for paragraph in own for part in (paragraph, "")]
+    kept = (_unwrapped(paragraph) for paragraph in paragraphs if not paragraph.startswith("Claims:"))
+    return [part for paragraph in kept for part in (paragraph, "")]
 
 
 def _unwrapped(paragraph: str) -> str:

@@ -128,9 +128,9 @@ def _settle(numbers: Any, jobs: int) -> None:
     """Keeps a new process to its own part of the cores, its compiled programs with everyone's, and not for longer
     than the one that started it."""
     threading.Thread(target=_follow, daemon=True).start()
-    own = numbers.get()
+    number = numbers.get()
     if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))[own::jobs]
+        cores = sorted(os.sched_getaffinity(0))[number::jobs]
         if cores:
             os.sched_setaffinity(0, cores)
     keep_compiled_programs()

@@ -36,31 +36,31 @@ def play(
     rounds: int,
     *,
     every: int = 0,
-    look: Callable[[int, TrainState], Any] | None = None,
+    snapshot: Callable[[int, TrainState], Any] | None = None,
     state: TrainState | None = None,
 ) -> tuple[TrainState, list[Any]]:
-    """Plays `rounds` rounds, looking at the state before the first and after every `every`."""
+    """Plays `rounds` rounds, with a snapshot before the first and after every `every`."""
     state = start(game, seed) if state is None else state
-    seen = [] if look is None else [look(0, state)]
+    snapshots = [] if snapshot is None else [snapshot(0, state)]
     step = every or rounds
     for done in range(step, rounds + 1, step):
         state, _ = rollout(game, source, state, step)
-        if look is not None:
-            seen.append(look(done, state))
-    return state, seen
+        if snapshot is not None:
+            snapshots.append(snapshot(done, state))
+    return state, snapshots
 
 
-def late(result: Result, case: str, measure: str, looks: int) -> float:
-    """A measure's mean over the last `looks` looks of a case, where it is a number; NaN if it nowhere is."""
-    values = [look[measure] for look in result[case]["looks"][-looks:]]
+def late(result: Result, case: str, measure: str, snapshots: int) -> float:
+    """A measure's mean over the last snapshots of a case, where it is finite; NaN if it nowhere is."""
+    values = [snapshot[measure] for snapshot in result[case]["snapshots"][-snapshots:]]
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def seed_curves(results: Sequence[Result], case: str, measure: str) -> tuple[list[int], np.ndarray]:
-    """The rounds of a case's looks `[M]`, and the measure there of every seed `[S, M]`."""
-    looks = [result[case]["looks"] for result in results]
-    return [look["round"] for look in looks[0]], np.array(
-        [[look[measure] for look in seed] for seed in looks]
+    """The rounds of a case's snapshots `[M]`, and the measure there of every seed `[S, M]`."""
+    snapshots = [result[case]["snapshots"] for result in results]
+    return [snapshot["round"] for snapshot in snapshots[0]], np.array(
+        [[snapshot[measure] for snapshot in seed] for seed in snapshots]
     )
 
 

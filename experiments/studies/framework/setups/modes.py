@@ -1,4 +1,4 @@
-"""What is seen of a generator on a mixture of known modes while it trains."""
+"""Measurements of a generator on a mixture of known modes while it trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gan_jax.state import TrainState
 SAMPLES = 2500
 
 
-def look_at_modes(
+def measure_modes(
     game: Game, data: Toy, seed: int, quick: bool = False
 ) -> Callable[[int, TrainState], Numbers]:
     """`(round, state) -> numbers`: modes, high-quality share, reverse KL, and exact W1 to as many real samples."""
@@ -28,7 +28,7 @@ def look_at_modes(
     means, sigma = data.means, data.sigma
     assert sigma is not None
 
-    def look(done: int, state: TrainState) -> Numbers:
+    def snapshot(done: int, state: TrainState) -> Numbers:
         fake = sample(game, state, jax.random.fold_in(jax.random.key(20_000 + seed), done), SAMPLES)
         if not np.isfinite(fake).all():
             raise FloatingPointError(f"The generator's samples are not finite after {done} rounds.")
@@ -36,4 +36,4 @@ def look_at_modes(
         kept = {name: found[name] for name in ("modes_covered", "high_quality_share", "reverse_kl")}
         return {"round": done, **kept, "w1": wasserstein(real, fake[:points])}
 
-    return look
+    return snapshot

@@ -1,4 +1,4 @@
-"""A generator that has stopped, and what is seen of a new critic that learns to tell its samples."""
+"""A generator that has stopped, and measurements of a new critic that learns to tell its samples from data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Setup:
       game: it.
       source: its data.
       prior: of the generator.
-      data: `(key, n) -> [n, ...]`, for looks.
+      data: `(key, n) -> [n, ...]`, for snapshots.
       batch: examples of a minibatch.
       minibatches: how many gradients' means and variances are taken over.
       judged: samples of either kind on which the critic is judged.
@@ -61,15 +61,17 @@ class Setup:
     def gradients(self) -> Callable[..., Any]:
         """`(state, key) -> {cost: (|mean gradient|, trace of its covariance)}`, over minibatches."""
         costs = {"original": gan(self.prior), "-log D": non_saturating(self.prior)}
-        of = {name: generator_gradient(self.for_seed, cost) for name, cost in costs.items()}
+        gradients = {name: generator_gradient(self.for_seed, cost) for name, cost in costs.items()}
 
         @jax.jit
         def measure(state: TrainState, key: Any) -> Any:
-            def one(key: Any) -> Any:
+            def of_minibatch(key: Any) -> Any:
                 batch = {"x": self.data(key, self.batch)}
-                return {name: ravel_pytree(gradient(state, batch, key))[0] for name, gradient in of.items()}
+                return {
+                    name: ravel_pytree(gradient(state, batch, key))[0] for name, gradient in gradients.items()
+                }
 
-            found = jax.lax.map(one, jax.random.split(key, self.minibatches))
+            found = jax.lax.map(of_minibatch, jax.random.split(key, self.minibatches))
             return {
                 name: (jnp.linalg.norm(g.mean(axis=0)), jnp.sum(g.var(axis=0, ddof=1)))
                 for name, g in found.items()
@@ -97,39 +99,39 @@ def setup(
 
 
 @functools.lru_cache(maxsize=8)
-def trained(of: Setup, seed: int, stops: tuple[int, ...]) -> TrainState:
+def trained(made: Setup, seed: int, stops: tuple[int, ...]) -> TrainState:
     """The -log D game after the last of `stops`, rounds, ascending; what comes before is played once."""
     if not stops:
-        return start(of.game, seed)
+        return start(made.game, seed)
     *before, rounds = stops
-    state = trained(of, seed, tuple(before))
-    return play(of.game, of.source, seed, rounds - int(state.step), state=state)[0]
+    state = trained(made, seed, tuple(before))
+    return play(made.game, made.source, seed, rounds - int(state.step), state=state)[0]
 
 
-def frozen(of: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> Numbers:
-    """A critic from scratch against the generator of the last stop: what is seen of it after `turns`, ascending."""
-    state, fresh = trained(of, seed, tuple(stops)), start(of.for_seed, 500 + seed)
+def frozen(made: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> Numbers:
+    """A critic from scratch against the generator of the last stop: measurements after `turns`, ascending."""
+    state, fresh = trained(made, seed, tuple(stops)), start(made.for_seed, 500 + seed)
     generator = state.players["generator"]
     players = with_player(
         fresh.players, "generator", params=generator.params, model_state=generator.model_state
     )
     state = fresh._replace(cursor=state.cursor, players=players)
-    real = jnp.asarray(of.data(jax.random.key(7000 + seed), of.judged))
-    fake = jnp.asarray(sample(of.for_seed, state, jax.random.key(8000 + seed), of.judged))
-    looks, played = [], 0
+    real = jnp.asarray(made.data(jax.random.key(7000 + seed), made.judged))
+    fake = jnp.asarray(sample(made.for_seed, state, jax.random.key(8000 + seed), made.judged))
+    snapshots, played = [], 0
     for turn in turns:
         if turn > played:
-            state, _ = play(of.for_seed, of.source, seed, turn - played, state=state)
+            state, _ = play(made.for_seed, made.source, seed, turn - played, state=state)
             played = turn
-        looks.append({"turn": turn, **seen(of, state, real, fake, seed)})
-    return {"looks": looks}
+        snapshots.append({"turn": turn, **measurements(made, state, real, fake, seed)})
+    return {"snapshots": snapshots}
 
 
-def seen(of: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbers:
+def measurements(made: Setup, state: TrainState, real: Any, fake: Any, seed: int) -> Numbers:
     """Accuracy, the divergence's estimate, and both costs' gradients."""
-    score = critic_of(of.for_seed, state)
+    score = critic_of(made.for_seed, state)
     found = logit_statistics(score(real), score(fake))
-    costs = of.gradients(state, jax.random.key(9000 + seed))
+    costs = made.gradients(state, jax.random.key(9000 + seed))
     return {
         "accuracy": float(found["accuracy"]),
         "jsd": float(found["jsd_estimate"]),
@@ -154,11 +156,14 @@ def panels(results: Sequence[Result], cases: Sequence[str]) -> list[pictures.Cha
     for key, label, title, log in PANELS:
         drawn = {}
         for case in cases:
-            looks = [[look for look in result[case]["looks"] if look["turn"] > 0] for result in results]
-            values = np.array([[look[key] for look in own] for own in looks])
+            snapshots = [
+                [snapshot for snapshot in result[case]["snapshots"] if snapshot["turn"] > 0]
+                for result in results
+            ]
+            values = np.array([[snapshot[key] for snapshot in of_seed] for of_seed in snapshots])
             unit = math.log(2) if key == "jsd" else 1.0
             drawn[case] = (
-                [look["turn"] for look in looks[0]],
+                [snapshot["turn"] for snapshot in snapshots[0]],
                 np.maximum(values, 1e-20 if log else 0) / unit,
             )
         axes: Any = f"x{log}"
@@ -171,35 +176,37 @@ def panels(results: Sequence[Result], cases: Sequence[str]) -> list[pictures.Cha
 def at_each(
     cases: Sequence[str], measure: Callable[[Sequence[Numbers]], float], worst: Callable[..., float]
 ) -> Callable[[Result], float]:
-    """A measure of the looks, the worst over the generators."""
-    return lambda result: worst(measure(result[case]["looks"]) for case in cases)
+    """A measure of the snapshots, the worst over the generators."""
+    return lambda result: worst(measure(result[case]["snapshots"]) for case in cases)
 
 
-def accuracy(looks: Sequence[Numbers]) -> float:
+def accuracy(snapshots: Sequence[Numbers]) -> float:
     """At the end."""
-    return looks[-1]["accuracy"]
+    return snapshots[-1]["accuracy"]
 
 
-def estimate(looks: Sequence[Numbers]) -> float:
+def estimate(snapshots: Sequence[Numbers]) -> float:
     """At the end, as a share of log 2."""
-    return looks[-1]["jsd"] / math.log(2)
+    return snapshots[-1]["jsd"] / math.log(2)
 
 
-def decades(looks: Sequence[Numbers]) -> float:
+def decades(snapshots: Sequence[Numbers]) -> float:
     """log10 of the original cost's gradient at the end over that at the start."""
-    return math.log10(max(looks[-1]["original"], 1e-30) / looks[0]["original"])
+    return math.log10(max(snapshots[-1]["original"], 1e-30) / snapshots[0]["original"])
 
 
-def decades_from_largest(looks: Sequence[Numbers]) -> float:
+def decades_from_largest(snapshots: Sequence[Numbers]) -> float:
     """log10 of the original cost's gradient at the end over its largest."""
-    return math.log10(max(looks[-1]["original"], 1e-30) / max(look["original"] for look in looks))
+    return math.log10(
+        max(snapshots[-1]["original"], 1e-30) / max(snapshot["original"] for snapshot in snapshots)
+    )
 
 
-def variance_growth(looks: Sequence[Numbers]) -> float:
-    """The -log D gradient's variance at the end over that at the first look after the start."""
-    return looks[-1]["variance"] / looks[1]["variance"]
+def variance_growth(snapshots: Sequence[Numbers]) -> float:
+    """The -log D gradient's variance at the end over that at the first snapshot after the start."""
+    return snapshots[-1]["variance"] / snapshots[1]["variance"]
 
 
-def norm_growth(looks: Sequence[Numbers]) -> float:
-    """The -log D gradient's norm at the end over that at the first look after the start."""
-    return looks[-1]["other"] / looks[1]["other"]
+def norm_growth(snapshots: Sequence[Numbers]) -> float:
+    """The -log D gradient's norm at the end over that at the first snapshot after the start."""
+    return snapshots[-1]["other"] / snapshots[1]["other"]

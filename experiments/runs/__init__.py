@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"
 IMAGES, TRANSLATION = "--config=experiments/images.py", "--config=experiments/translation.py"
 RUNS = {
@@ -97,7 +97,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = run(name)
         print(f"{name}: {kept['training_seconds']} s; experiments/results/{name}.png and .json", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

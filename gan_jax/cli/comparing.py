@@ -1,0 +1,126 @@
+"""`--mode=compare`: sets of images against each other, without a run or with the samples of runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gan_jax.cli import finding
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.opened_run import open_run
+from gan_jax.cli.request import Request
+from gan_jax.runs.config import read_config
+from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
+from gan_jax.training.experiment import load_module
+
+if TYPE_CHECKING:
+    from gan_jax.data.image_sets import ImageSet
+
+PLOT = "comparison.png"
+"""Where the figure of several sets goes by default."""
+_NUMBERS = ("neighbors", "size", "channels")
+
+
+def compare(request: Request) -> None:
+    """Prints the table of a comparison, and writes a figure of several sets."""
+    from gan_jax.evaluation.compare import compare as compare_sets
+    from gan_jax.pictures import save
+
+    given = dict(request.comparison)
+    real, fake, plot = (given.pop(name, None) for name in ("real", "fake", "plot"))
+    if not real or not fake:
+        raise UsageError(
+            "name what is compared: --real=A --fake=B, each a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, "
+            "a statistics file, or a run's work directory."
+        )
+    reals = _opened(request, real)
+    if len(reals) > 1:
+        raise UsageError(
+            f"--real={real} has several sets of samples ({', '.join(reals)}): name one generator."
+        )
+    fakes: dict[str, ImageSet | str] = {}
+    for name in filter(None, fake.split(",")):
+        for label, images in _opened(request, name).items():
+            fakes[label if label not in fakes else f"{label} ({len(fakes) + 1})"] = images
+    options: dict[str, Any] = {
+        name: _number(name, value) if name in _NUMBERS else value
+        for name, value in given.items()
+        if value is not None
+    }
+    found = compare_sets(
+        next(iter(reals.values())),
+        fakes,
+        metrics=tuple(filter(None, (request.metrics or "").split(","))),
+        extractor=request.extractor or "",
+        **options,
+    )
+    tell(str(found))
+    path = plot if plot is not None else PLOT if len(fakes) > 1 else ""
+    if path:
+        try:
+            save(found.figure(), path)
+        except (ValueError, OSError) as error:
+            raise UsageError(f"--plot={path}: {error}") from error
+        tell(f"Written to {path}")
+
+
+def _number(name: str, value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(f"--{name} is 1 or more, got {value!r}.")
+    return number
+
+
+def _opened(request: Request, name: str) -> Mapping[str, ImageSet | str]:
+    """The sets that a name stands for, by their labels: those of a work directory, or what it names itself."""
+    workdir = Workdir(name)
+    if not (workdir.config.exists() and workdir.checkpoints.exists()):
+        return {name: name}
+    return _samples(request, name)
+
+
+def _samples(request: Request, name: str) -> dict[str, ImageSet]:
+    """Samples of a run's newest checkpoint (or of `--checkpoint`): of every seed and generator a set."""
+    import jax
+
+    from gan_jax.data.arrays import encode
+    from gan_jax.data.image_sets import from_array
+    from gan_jax.evaluation import sampling
+    from gan_jax.evaluation.scoring import is_image
+    from gan_jax.keys import named_key
+    from gan_jax.metrics._check import check_finite
+
+    path = request.experiment
+    if not request.config_given:
+        path = str(finding.recorded(read_config(Workdir(name)).experiment, name))
+    config = load_module(path).get_config()
+    run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
+    (state,) = run.states([request.checkpoint])
+    sets: dict[str, ImageSet] = {}
+    for experiment, seed_state in run.per_seed(state):
+        n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
+        if n < 2:
+            raise UsageError(f"--num_samples is 2 or more to compare, got {n}.")
+        for player in run.generators(request.player):
+            shape = run.sample_shape(player)
+            if not is_image(shape):
+                raise UsageError(f"{name} is a run of samples of shape {shape}, which are no images.")
+            samples = sampling.sample(
+                experiment.game,
+                seed_state,
+                named_key(jax.random.key(experiment.seed), "evaluation"),
+                n,
+                player=player,
+                ema=request.weights != "raw",
+                condition_batch=experiment.evaluation_batch or experiment.condition_batch,
+            )
+            label = f"{name} {player}" if len(run.generators(None)) > 1 else name
+            label += f" seed {experiment.seed}" if run.experiment.seeds > 1 else ""
+            check_finite(samples, f"the samples of {label}")
+            sets[label] = from_array(encode(samples), label)
+    return sets

@@ -1,0 +1,158 @@
+"""`--mode=export`: a generator as files for others: weights, programs, a model card.
+
+Every format is a directory that `load_model` reads:
+
+    README.md            the model card
+    model.safetensors    the weights
+    model.json           what the programs take, the run's configuration
+    *.jaxexport          the programs of `gan_jax.models.portable`, with derivatives
+    sample.jaxexport     with `--format=stablehlo`: latent (and conditions) -> samples, the weights inside
+    generator.onnx       with `--format=onnx`
+    samples.png          samples of seed 0
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.request import Request
+from gan_jax.cli.using import directory, is_image, model_of, picture, rebuilt
+from gan_jax.keys import named_key
+from gan_jax.models.card import model_card
+from gan_jax.models.model import Model
+from gan_jax.models.onnx_export import OnnxError, to_onnx
+from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
+from gan_jax.models.safetensors import write_safetensors
+from gan_jax.pictures.grids import to_png
+from gan_jax.runs.config import SavedConfig, read_config
+from gan_jax.runs.files import is_there, read_regular, write_atomically
+from gan_jax.runs.portable_files import write_model
+from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
+
+FORMATS = ("safetensors", "stablehlo", "onnx")
+_CARD_SAMPLES = 64
+
+
+def export(request: Request) -> None:
+    """Writes a generator as `--format` asks for."""
+    kind = request.format or "safetensors"
+    if kind not in FORMATS:
+        raise UsageError(f"--format is one of {', '.join(FORMATS)}, got {kind!r}.")
+    model = rebuilt(request, model_of(request))
+    assert request.workdir is not None
+    saved = read_config(Workdir(request.workdir))
+    out = directory(request, model, f"exported_{kind}")
+    names, inputs = _inputs(model)
+    extra: dict[str, bytes] = {}
+    if kind == "stablehlo":
+        extra["sample" + SUFFIX] = standalone(model)
+    if kind == "onnx":
+        weights = model.weights[model.player]
+        try:
+            extra["generator.onnx"] = to_onnx(model.generator, weights, noise_key(model), names)
+        except OnnxError as error:
+            raise UsageError(f"--format=onnx: {error}.") from error
+    pictures = _pictures(model)
+    facts = _facts(request, model, saved)
+    card = model_card(
+        facts,
+        evaluation=_evaluation(Workdir(request.workdir), model.round),
+        inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
+        license=request.license or "unknown",
+        pictures=list(pictures),
+        stablehlo=kind == "stablehlo",
+        onnx=kind == "onnx",
+    )
+    arrays = {
+        f"{owner}/{name}": np.asarray(array)
+        for owner, part in model.weights.items()
+        for name, array in part.items()
+    }
+    description, programs = to_files(model.only_its_player(), differentiable=True)
+    metadata = {"format": "gan_jax", "round": str(model.round), "weights": model.kind}
+    for name, content in {
+        **extra,
+        **pictures,
+        "model.safetensors": write_safetensors(arrays, metadata),
+        "README.md": card.encode(),
+    }.items():
+        write_atomically(out / name, content)
+    write_model(out, {**description, "exported": facts}, programs)
+    tell(f"Exported round {model.round} ({model.kind} weights): {out}")
+
+
+def noise_key(model: Model) -> np.ndarray:
+    """The key data of the noise of layers, those of seed 0."""
+    return np.asarray(jax.random.key_data(named_key(named_key(jax.random.key(0), "picture"), model.player)))
+
+
+def standalone(model: Model) -> bytes:
+    """The generator with its weights inside: `(latent, *conditions) -> samples` for any batch, by `jax.export`."""
+    program, key = model.generator, noise_key(model)
+    weights = {name: jnp.asarray(array) for name, array in model.weights[model.player].items()}
+    (batch,) = jax_export.symbolic_shape("b")
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), program.inputs
+    )
+    exporting = jax_export.export(
+        jax.jit(lambda *given: program.call(weights, key, *given)), platforms=PLATFORMS
+    )
+    return bytes(exporting(*shapes).serialize())
+
+
+def _inputs(model: Model) -> tuple[list[str], list[tuple[tuple[int, ...], str]]]:
+    """The names of the generator's inputs, their shapes without the batch, and dtypes."""
+    leaves = jax.tree.leaves(model.generator.inputs)
+    latents = len(jax.tree.leaves(model.generator.inputs[0])) if model.programs.latent is not None else 0
+    names = ["z" if latents == 1 else f"z_{i}" for i in range(latents)]
+    for place, leaf in enumerate(leaves[latents:]):
+        names.append("labels" if leaf.ndim == 1 else f"condition_{place}")
+    return names, [(leaf.shape[1:], str(leaf.dtype)) for leaf in leaves]
+
+
+def _pictures(model: Model) -> dict[str, bytes]:
+    """Samples as a picture, by the file's name; none of what is no image or needs the run's data."""
+    if not is_image(model) or model.programs.latent is None:
+        return {}
+    return {"samples.png": to_png(picture(model.sample(_CARD_SAMPLES, seed=0)))}
+
+
+def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]:
+    launch = saved.launches[-1] if saved.launches else None
+    experiment = saved.experiment or "FILE"
+    changed = [f"--config={experiment}"] + [
+        f"--config.{name}={value}" for name, value in saved.config.items() if not isinstance(value, dict)
+    ]
+    return {
+        "player": model.player,
+        "round": model.round,
+        "weights": model.kind,
+        "seed": model.seed,
+        "experiment": experiment,
+        "config": saved.config,
+        "data": saved.data,
+        "classes": list(model.classes),
+        "versions": launch.versions if launch else saved.versions,
+        "commit": launch.commit if launch else saved.commit,
+        "command": shlex.join(["python", "launch.py", *changed]),
+    }
+
+
+def _evaluation(workdir: Workdir, step: int) -> dict[str, Any] | None:
+    """The entry of `evaluation.json` for a round, if there is one."""
+    path = workdir.root / "evaluation.json"
+    if not is_there(path):
+        return None
+    try:
+        return next((e for e in json.loads(read_regular(path))["checkpoints"] if e["step"] == step), None)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: evaluate again, or remove it.") from error

@@ -1,0 +1,206 @@
+"""A trained generator from a work directory, or from what was exported of one."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from etils import epath
+
+from gan_jax.cli import finding
+from gan_jax.cli.errors import UsageError
+from gan_jax.evaluation.sampling import generators_of
+from gan_jax.models.model import Model
+from gan_jax.models.programs import Programs, programs_of
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.config import read_config, take_saved
+from gan_jax.runs.files import is_there
+from gan_jax.runs.portable_files import DESCRIPTION, Stored, read_model, stored_names
+from gan_jax.runs.workdir import Workdir, WorkdirError, refuse_links
+from gan_jax.training.experiment import ExperimentError, load_module
+
+
+def load_model(
+    path: epath.PathLike,
+    *,
+    round: int | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    seed: int | None = None,
+    player: str | None = None,
+    config: str | pathlib.Path | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Model:
+    """A trained generator, from any folder and on any devices.
+
+    The networks are read from the programs beside the checkpoints, so that no Python of the directory is run. A run
+    that was made before there were such programs is rebuilt by its experiment: one of the installation's, or the
+    file that `config` names.
+
+    Args:
+      path: a run's work directory, or a directory that `--mode=export` wrote.
+      round: the round of a checkpoint; by default the newest that is undamaged.
+      weights: `ema`, the moving average where there is one, or `raw`.
+      seed: which of several seeds was trained; by default the first.
+      player: the generator, if the game has several.
+      config: the experiment's Python file, or its name, which rebuilds the networks in place of their programs.
+      devices: where samples are computed; by default the first one.
+
+    Raises:
+      WorkdirError, CheckpointError, ExperimentError: with a line for the user.
+      ValueError: for weights, a seed or a player that the run does not have.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights is ema or raw, got {weights!r}.")
+    workdir = Workdir(path)
+    if is_there(workdir.root / DESCRIPTION):
+        return _exported(workdir.root, round, seed, player, devices)
+    saved = read_config(workdir)
+    refuse_links(workdir)
+    if config is None and is_there(workdir.model / DESCRIPTION):
+        programs, description = read_model(workdir.model)
+        stored = description.get("weights", {})
+    else:
+        programs, stored = _rebuilt(workdir, config)
+    names = tuple(programs.generators)
+    chosen = _chosen(names, player)
+    critic = programs.critic_of.get(chosen)
+    players: list[str] = [
+        name
+        for name in (chosen, critic)
+        if name is not None and name in (*programs.generators, *programs.critics)
+    ]
+    seeds, first = saved.config.get("seeds", 1), saved.config.get("seed", 0)
+    seed = first if seed is None else seed
+    if not first <= seed < first + seeds:
+        raise ValueError(f"{workdir.root} has the seeds {first} to {first + seeds - 1}, got seed={seed}.")
+    kinds = {name: weights if weights in _kinds_of(workdir, stored, name) else "raw" for name in players}
+    read, arrays = _read(workdir, stored, kinds, round)
+    if seeds > 1:
+        arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
+    _check_shapes(workdir, programs, arrays)
+    return Model(
+        programs,
+        arrays,
+        player=chosen,
+        round=read,
+        kind=kinds[chosen],
+        config=saved.config,
+        seed=seed,
+        devices=devices,
+    )
+
+
+def _kinds_of(workdir: Workdir, stored: Any, player: str) -> Sequence[str]:
+    """Of which kinds the weights of a player are in the checkpoints."""
+    kinds = stored.get(player) if isinstance(stored, dict) else None
+    if not isinstance(kinds, dict):
+        raise WorkdirError(f"{workdir.model / DESCRIPTION} is damaged (its weights).")
+    return list(kinds)
+
+
+def _chosen(names: tuple[str, ...], player: str | None) -> str:
+    if player is None and len(names) == 1:
+        return names[0]
+    if player is None or player not in names:
+        raise ValueError(f"The generators are {', '.join(names)}: pass player=, got {player!r}.")
+    return player
+
+
+def _read(
+    workdir: Workdir, stored: Stored, kinds: Mapping[str, str], step: int | None
+) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
+    """The round that was read, and the weights of players by the programs' names."""
+    try:
+        names = {player: dict(stored[player][kind]) for player, kind in kinds.items()}
+        wanted = [name for part in names.values() for name in part.values()]
+        texts = all(isinstance(name, str) for name in wanted)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        texts = False
+    if not texts:
+        raise WorkdirError(f"{workdir.model / DESCRIPTION} is damaged (its weights).")
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        step, arrays = checkpoints.read(wanted, step)
+    return step, {
+        player: {name: arrays[there] for name, there in part.items()} for player, part in names.items()
+    }
+
+
+def _check_shapes(
+    workdir: Workdir, programs: Programs, arrays: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    for player, part in arrays.items():
+        program = programs.generators.get(player) or programs.critics[player]
+        wanted = {name: (shape.shape, np.dtype(shape.dtype)) for name, shape in program.weights.items()}
+        there = {name: (array.shape, array.dtype) for name, array in part.items()}
+        if wanted != there:
+            differ = next(name for name in sorted({*wanted, *there}) if wanted.get(name) != there.get(name))
+            raise WorkdirError(
+                f"The checkpoint in {workdir.checkpoints} does not fit the program of {player}: {differ} is "
+                f"{there.get(differ)} there, and {wanted.get(differ)} is needed."
+            )
+
+
+def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> tuple[Programs, Stored]:
+    """The programs of a run's networks, built by its experiment, with the names of their weights.
+
+    Raises:
+      ExperimentError: if there is no experiment to build them.
+    """
+    saved = read_config(workdir)
+    try:
+        if config is None:
+            path = finding.recorded(saved.experiment, str(workdir.root))
+        else:
+            path = finding.named(str(config))
+    except UsageError as error:
+        raise ExperimentError(str(error).replace("--config=", "config=")) from error
+    module = load_module(path)
+    fields = module.get_config()
+    take_saved(fields, saved.config, (), workdir)
+    if "seeds" in fields:
+        fields.seeds = 1
+    experiment = module.build(fields)
+    experiment.source.close()
+    generators_of(experiment.game)
+    return programs_of(experiment), stored_names(experiment)
+
+
+def _exported(
+    root: epath.Path,
+    round: int | None,
+    seed: int | None,
+    player: str | None,
+    devices: Sequence[jax.Device] | None,
+) -> Model:
+    """A model from what `--mode=export` wrote: one generator, one round."""
+    from gan_jax.models.safetensors import read_safetensors
+
+    programs, description = read_model(root)
+    facts = description.get("exported", {})
+    for name, asked in (("round", round), ("seed", seed), ("player", player)):
+        if asked is not None and asked != facts.get(name):
+            raise ValueError(f"{root} holds {name}={facts.get(name)}, got {name}={asked}.")
+    try:
+        arrays = read_safetensors(epath.Path(root / "model.safetensors").read_bytes())
+    except OSError as error:
+        raise WorkdirError(f"{root} lacks model.safetensors.") from error
+    except ValueError as error:
+        raise WorkdirError(f"{root / 'model.safetensors'} is damaged ({error}).") from error
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for full, array in arrays.items():
+        owner, _, name = full.partition("/")
+        parts.setdefault(owner, {})[name] = array
+    _check_shapes(Workdir(root), programs, parts)
+    return Model(
+        programs,
+        parts,
+        player=facts["player"],
+        round=facts["round"],
+        kind=facts["weights"],
+        config=facts["config"],
+        seed=facts["seed"],
+        devices=devices,
+    )

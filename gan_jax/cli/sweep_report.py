@@ -1,0 +1,102 @@
+"""The table and the plot of a sweep's evaluations."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.functional.intervals import student_interval
+from gan_jax.tables import markdown_table, text_table
+from gan_jax.training.experiment import HIGHEST, LOWEST
+
+DRAWN = 4
+"""How many metrics the plot has at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A run: the values that are its own, and its evaluation as `evaluation.json` has it."""
+
+    values: Mapping[str, str]
+    evaluation: Mapping[str, Any]
+
+    def of_seeds(self, metric: str) -> list[float]:
+        """The metric of every seed; of the moving average's samples, where there is one."""
+        parts = self.evaluation.get("each", [self.evaluation])
+        found = [(part["samples"].get("ema") or part["samples"].get("raw", {})).get(metric) for part in parts]
+        return [float(value) for value in found if value is not None]
+
+
+def metrics_of(rows: Sequence[Row]) -> list[str]:
+    """The numbers of the evaluations of which it is known whether less or more is better, in their order."""
+    names: dict[str, None] = {}
+    for row in rows:
+        samples = row.evaluation["samples"]
+        names |= dict.fromkeys(samples.get("ema") or samples.get("raw", {}))
+    return [name for name in names if name.rpartition("/")[2] in LOWEST | HIGHEST]
+
+
+def cell(values: Sequence[float], best: bool = False) -> str:
+    """A mean, with the half width of its 95 % interval over seeds where there are several.
+
+    >>> cell([1.0, 2.0, 3.0]), cell([2.5], best=True), cell([])
+    ('2 ± 2.5', '2.5 *', '-')
+    """
+    if not values:
+        return "-"
+    mean, low, high = student_interval(values)
+    spread = f" ± {float(high - low) / 2:.2g}" if len(values) > 1 else ""
+    return f"{float(mean):.4g}{spread}{' *' if best else ''}"
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """A row for each run, the swept fields first; the best mean of each metric has a star."""
+    fields, metrics = list(rows[0].values), metrics_of(rows)
+    best: dict[str, int] = {}
+    for metric in metrics:
+        means = [float(np.mean(values)) if (values := row.of_seeds(metric)) else np.nan for row in rows]
+        if not np.all(np.isnan(means)):
+            smallest = metric.rpartition("/")[2] in LOWEST
+            best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
+    heading = [*fields, "round", *metrics]
+    return [
+        heading,
+        *(
+            [
+                *row.values.values(),
+                str(row.evaluation["step"]),
+                *(cell(row.of_seeds(metric), best.get(metric) == place) for metric in metrics),
+            ]
+            for place, row in enumerate(rows)
+        ),
+    ]
+
+
+def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
+    """Writes `table.md` and `sweep.png` into the sweep's directory; returns the table, and where they are."""
+    from gan_jax import pictures
+
+    cells = table(rows)
+    (root / "table.md").write_text(markdown_table(cells) + "\n")
+    drawn = metrics_of(rows)[:DRAWN]
+    if drawn:
+        charts = tuple(
+            pictures.dot_plot(
+                {", ".join(f"{k}={v}" for k, v in row.values.items()): row.of_seeds(metric) for row in rows},
+                x_label=metric,
+                title=f"{metric}: {'lower' if metric.rpartition('/')[2] in LOWEST else 'higher'} is better",
+            )
+            for metric in drawn
+        )
+        height = 1.2 + 0.3 * len(rows)
+        pictures.save(
+            pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts)), root / "sweep.png"
+        )
+    seeds = max(len(row.evaluation.get("seeds", [0])) for row in rows)
+    how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
+    files = f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
+    return f"{text_table(cells, align='l')}\n{how}; * is the best. Written to {files}"

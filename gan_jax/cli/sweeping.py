@@ -1,0 +1,312 @@
+"""`--sweep=config.FIELD=VALUE,VALUE`: a run for every combination of values, each trained and evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gan_jax.cli import program, request, sweep_report
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.training import new_workdir
+from gan_jax.runs.files import write_atomically
+from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.strict_json import dumps
+from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
+
+OF_THE_SWEEP = ("sweep", "jobs", "slurm", "workdir", "mode")
+"""Flags that are not handed on to the runs."""
+OF_EVALUATION = (*request.EVALUATION, "num_samples")
+"""Flags that are handed on to the evaluation of a run."""
+_POLL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A run of a sweep.
+
+    Attributes:
+      name: of its work directory, below the sweep's.
+      values: what is another than in the other runs, by field.
+      train: the launcher's arguments that train it, but for `--workdir`.
+      evaluate: those that evaluate it.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    train: tuple[str, ...]
+    evaluate: tuple[str, ...]
+
+
+def sweep(
+    argv: Sequence[str],
+    swept: Sequence[str],
+    *,
+    config: Any,
+    workdir: str | None,
+    jobs: int,
+    slurm: str | None,
+) -> None:
+    """Trains and evaluates a run for every combination unless it is finished; then writes their table and plot.
+
+    Args:
+      argv: the command line, whose other flags are handed on.
+      swept: `config.FIELD=VALUE,VALUE`, for each field.
+      config: the experiment's configuration, which has these fields.
+      workdir: the sweep's directory; by default a new one under `runs`.
+      jobs: the number of runs at the same time.
+      slurm: write an array job of SLURM to this file and run nothing.
+
+    Raises:
+      UsageError: if a field or a value cannot be swept, or a run failed.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs is 1 or more, got {jobs}.")
+    points = grid(argv, parse(swept, config))
+    root = pathlib.Path(workdir or new_workdir("sweep"))
+    if slurm is not None:
+        _write_slurm(pathlib.Path(slurm), root, points)
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with Interrupt().handling_signals() as interrupt:
+        failed = _run_all(root, points, jobs, interrupt)
+    if interrupt.by is not None:
+        again = shlex.join([*program.command(), *request.without(argv[1:], "workdir"), f"--workdir={root}"])
+        tell(f"{interrupt.by}: the runs are saved. Go on with: {again}")
+        return
+    rows = [
+        sweep_report.Row(point.values, found)
+        for point in points
+        if (found := _evaluation(root, point)) is not None and point.name not in failed
+    ]
+    if rows:
+        tell(sweep_report.write(root, rows))
+    if failed:
+        logs = ", ".join(str(root / f"{name}.log") for name in failed[:3])
+        raise UsageError(
+            f"{len(failed)} of {len(points)} runs failed: see {logs}; the same command with --workdir={root} tries "
+            "them again."
+        )
+
+
+def parse(swept: Sequence[str], config: Any) -> dict[str, tuple[str, ...]]:
+    """The values of each field.
+
+    Raises:
+      UsageError: if a field is unknown or named twice, or a value is missing or not of the field's type.
+
+    >>> parse(["config.learning_rate=1e-4,2e-4"], {"learning_rate": 0.0})
+    {'learning_rate': ('1e-4', '2e-4')}
+    """
+    fields: dict[str, tuple[str, ...]] = {}
+    for text in swept:
+        match = re.fullmatch(r"config\.([\w.]+)=(.+)", text, re.DOTALL)
+        if match is None:
+            raise UsageError(f"--sweep is config.FIELD=VALUE,VALUE, as in config.seed=0,1; got {text!r}.")
+        field, values = match[1], tuple(match[2].split(","))
+        request.check_fields(["", f"--config.{field}="], config)
+        if field in fields:
+            raise UsageError(f"--sweep names {field} twice: give all its values at once.")
+        if len(set(values)) != len(values) or "" in values:
+            raise UsageError(
+                f"--sweep=config.{field} needs different values, separated by commas; got {match[2]!r}."
+            )
+        default = config
+        for name in field.split("."):
+            default = default[name]
+        for value in values:
+            _check_type(field, value, default)
+        fields[field] = values
+    return fields
+
+
+def _check_type(field: str, value: str, default: Any) -> None:
+    kind = type(default)
+    if kind is bool and value.lower() not in ("true", "false"):
+        raise UsageError(f"--sweep: {field} is true or false, got {value!r}.")
+    if kind in (int, float):
+        try:
+            kind(value)
+        except ValueError:
+            raise UsageError(f"--sweep: {field} is a number like {default!r}, got {value!r}.") from None
+
+
+def grid(argv: Sequence[str], fields: Mapping[str, Sequence[str]]) -> list[Point]:
+    """A point for every combination of values, the last field's changing fastest.
+
+    >>> [p.name for p in grid(["launch.py"], {"lr": ("1", "2"), "objective": ("gan",)})]
+    ['lr=1,objective=gan', 'lr=2,objective=gan']
+    """
+    handed_on = list(argv)
+    for name in OF_THE_SWEEP:
+        handed_on = request.without(handed_on, name)
+    evaluate = []
+    for name in OF_EVALUATION:
+        if (value := request.given(handed_on, name)) is not None:
+            evaluate.append(f"--{name}={value}")
+            handed_on = request.without(handed_on, name)
+    experiment = request.given(argv, "config")
+    if experiment is not None:
+        evaluate.append(f"--config={experiment}")
+    points, taken = [], set()
+    for values in itertools.product(*fields.values()):
+        chosen = dict(zip(fields, values, strict=True))
+        written = ",".join(f"{name}={value}" for name, value in chosen.items())
+        name = plain = re.sub(r"[^\w.=,+-]", "_", written)[:150]
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name)
+        train = (*handed_on[1:], *(f"--config.{field}={value}" for field, value in chosen.items()))
+        points.append(Point(name, chosen, train, ("--mode=evaluate", *evaluate)))
+    return points
+
+
+@dataclasses.dataclass
+class _Running:
+    """A point whose training or, after it, evaluation runs in a process."""
+
+    point: Point
+    process: subprocess.Popen[bytes]
+    evaluates: bool = False
+
+
+def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: Interrupt) -> list[str]:
+    """Runs what is not finished, `jobs` at a time; returns the names of those that failed."""
+    done = _finished(root, points)
+    waiting = [point for point in points if point.name not in done]
+    tell(f"{len(points)} runs in {root}, {len(done)} of them finished; {min(jobs, len(waiting))} at a time.")
+    running: list[_Running] = []
+    failed: list[str] = []
+    while running or waiting:
+        if interrupt.by is not None:
+            for run in running:
+                run.process.terminate()  # training saves its state
+            for run in running:
+                run.process.wait()
+            break
+        while waiting and len(running) < jobs:
+            point = waiting.pop(0)
+            running.append(_Running(point, _start(root, point.name, point.train, jobs)))
+        time.sleep(_POLL_SECONDS)
+        for run in list(running):
+            code, name = run.process.poll(), run.point.name
+            if code is None:
+                continue
+            if code == 0 and not run.evaluates and interrupt.by is None:
+                run.process, run.evaluates = _start(root, name, run.point.evaluate, jobs), True
+                continue
+            running.remove(run)
+            if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
+                done[name] = [*run.point.train, *run.point.evaluate]
+                write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
+                tell(f"finished {name} ({len(done)} of {len(points)})")
+            elif interrupt.by is None:
+                failed.append(name)
+                tell(f"failed {name}: {problem if code == 0 else _last_line(root / f'{name}.log')}")
+    return failed
+
+
+def _start(root: pathlib.Path, name: str, arguments: Sequence[str], jobs: int) -> subprocess.Popen[bytes]:
+    """Starts the launcher for a point; its output goes to the point's log."""
+    environment = dict(os.environ)
+    environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / jobs:.3f}")  # runs share an accelerator
+    with (root / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [*_launcher(), *arguments, f"--workdir={root / name}"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+
+
+def _launcher() -> list[str]:
+    """The launcher as another process starts it."""
+    return [sys.executable, sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+
+
+def _record(root: pathlib.Path) -> Any:
+    return Workdir(root).root / "sweep.json"
+
+
+def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
+    """The arguments of those points that were finished with the arguments that they have now."""
+    try:
+        stored = json.loads((root / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {
+        point.name: stored[point.name]
+        for point in points
+        if stored.get(point.name) == [*point.train, *point.evaluate] and _unfinished(root, point) is None
+    }
+
+
+def _evaluation(root: pathlib.Path, point: Point) -> dict[str, Any] | None:
+    """The evaluation of a run's newest checkpoint, if there is one."""
+    try:
+        return json.loads((root / point.name / "evaluation.json").read_text())["checkpoints"][-1]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _unfinished(root: pathlib.Path, point: Point) -> str | None:
+    """Why a run that ended in order is not finished; `None` if it is."""
+    evaluation = _evaluation(root, point)
+    if evaluation is None:
+        return "there is no evaluation"
+    try:
+        rounds = json.loads((root / point.name / "config.json").read_text())["config"]["rounds"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # an experiment without this field
+    return None if evaluation["step"] >= rounds else f"it was stopped at round {evaluation['step']}"
+
+
+def _last_line(log: pathlib.Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]) -> None:
+    """Writes an array job, an element a run; launched again, finished runs train nothing."""
+    launcher, cases = shlex.join(_launcher()), ""
+    for number, point in enumerate(points):
+        workdir = f"--workdir={root / point.name}"
+        train, evaluate = (shlex.join([*flags, workdir]) for flags in (point.train, point.evaluate))
+        cases += f"  {number}) {launcher} {train}\n     {launcher} {evaluate} ;;\n"
+    again = shlex.join(
+        [*program.command(), *request.without(request.without(sys.argv[1:], "slurm"), "workdir")]
+    )
+    text = f"""#!/bin/bash
+#SBATCH --array=0-{len(points) - 1}
+#SBATCH --output={root}/%a.log
+# Add your cluster's partition, time and devices above, submit with sbatch, and get the table at the end with
+#   {again} --workdir={shlex.quote(str(root))}
+set -e
+cd {shlex.quote(os.getcwd())}
+case "$SLURM_ARRAY_TASK_ID" in
+{cases}esac
+"""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
+    done = {point.name: [*point.train, *point.evaluate] for point in points}
+    write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
+    tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

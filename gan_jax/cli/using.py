@@ -1,0 +1,273 @@
+"""What a trained generator is used for: files of samples, walks between them, the latent of an image.
+
+`--mode=sample` with `--sample_seeds`, `--label`, `--truncation` or `--out`; `--mode=interpolate`; `--mode=project`.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from gan_jax.cli import finding
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.loading import load_model
+from gan_jax.cli.request import WEIGHTS, Request
+from gan_jax.data.errors import DataError
+from gan_jax.data.images import Conversion
+from gan_jax.models.model import Model
+from gan_jax.models.walks import WALKS
+from gan_jax.pictures.animations import to_gif, to_mp4
+from gan_jax.pictures.grids import image_grid, to_png, to_uint8
+from gan_jax.runs.config import read_config
+from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
+
+MOST_SEEDS = 100_000
+_GRID = 100
+"""Samples in the grid at most; all of them are files of their own."""
+
+
+def sample_files(request: Request) -> None:
+    """Writes a sample of each seed as a PNG that its seed and class name, with a grid and an `.npz` of all."""
+    model = model_of(request)
+    n = 16 if request.num_samples is None else request.num_samples
+    seeds = parse_seeds(request.sample_seeds or f"0-{n - 1}")
+    truncation = parse_number("truncation", request.truncation)
+    labels = None if request.label is None else [request.label] * len(seeds)
+    drawn, numbers = _of_seeds(model, seeds, labels, truncation)
+    out = directory(request, model, "sampled")
+    width = len(str(max(seeds)))
+    if is_image(model):
+        for place, (seed, image) in enumerate(zip(seeds, to_uint8(drawn), strict=True)):
+            named = f"_class_{file_name(model.classes[numbers[place]])}" if numbers is not None else ""
+            write_atomically(out / f"seed_{seed:0{width}d}{named}.png", to_png(image))
+        write_atomically(out / "grid.png", to_png(picture(drawn[:_GRID])))
+    arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
+    if numbers is not None:
+        arrays |= {"y": numbers, "classes": np.array(model.classes)}
+    _write_npz(out / "samples.npz", arrays)
+    tell(f"{len(seeds)} samples of round {model.round} ({model.kind} weights): {out}")
+
+
+def interpolate(request: Request) -> None:
+    """Writes walks between the samples of seeds: a grid with a row for each walk, and an animation of all."""
+    model = model_of(request)
+    seeds = parse_seeds(request.sample_seeds or "0-3")
+    steps = parse_whole("walk_steps", request.walk_steps, 16)
+    walk = request.walk or "spherical"
+    if walk not in WALKS:
+        raise UsageError(f"--walk is {' or '.join(WALKS)}, got {walk!r}.")
+    frames = _usage(
+        lambda: model.interpolate(
+            seeds=seeds,
+            steps=steps,
+            walk=walk,
+            label=request.label,
+            truncation=parse_number("truncation", request.truncation),
+        )
+    )
+    out = directory(request, model, f"walks_{walk}")
+    written = [out / "walks.npz"]
+    _write_npz(written[0], {"x": frames, "seed": np.array(seeds, np.uint32)})
+    if is_image(model):
+        flat = frames.reshape(-1, *frames.shape[2:])
+        pictures = [_enlarged(image) for image in to_uint8(flat)]
+        files = {"walks.png": to_png(image_grid(flat, columns=steps)), "walks.gif": to_gif(pictures)}
+        if (movie := _usage(lambda: to_mp4(pictures))) is not None:
+            files["walks.mp4"] = movie
+        for name, content in files.items():
+            write_atomically(out / name, content)
+            written.append(out / name)
+    tell(f"{len(seeds) - 1} walks of round {model.round}: {', '.join(map(str, written))}")
+
+
+def project(request: Request) -> None:
+    """Writes the latent whose sample is nearest to an image, and both side by side."""
+    from gan_jax.models.projection import project as find
+
+    if request.image is None:
+        raise UsageError("name the image: --image=FILE.")
+    model = rebuilt(request, model_of(request))
+    if not is_image(model) or model.sample_shape[0] != model.sample_shape[1]:
+        raise UsageError(f"--mode=project is for square images; the samples are {model.sample_shape}.")
+    try:
+        image = Conversion(size=model.sample_shape[0], channels=model.sample_shape[2])(
+            pathlib.Path(request.image)
+        )
+    except DataError as error:
+        raise UsageError(f"--image={request.image} cannot be read: {error}.") from error
+    found = _usage(
+        lambda: find(
+            model, image, distance=request.distance or "pixels", label=request.label, seed=model.seed
+        )
+    )
+    out = directory(request, model, f"projected_{file_name(pathlib.Path(request.image).stem)}")
+    both = np.stack([image / np.float32(127.5) - 1, found.image])
+    write_atomically(out / "projected.png", to_png(image_grid(both, scale=_scale(both.shape[1]))))
+    leaves = {f"latent_{i}" if i else "latent": leaf for i, leaf in enumerate(jax.tree.leaves(found.latent))}
+    _write_npz(out / "projection.npz", {**leaves, "x": found.image, "history": found.history})
+    tell(f"Nearest sample at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+
+
+def model_of(request: Request) -> Model:
+    """The model that the flags name, by its programs or, where `--config` names the experiment, built by that."""
+    return _loaded(request, request.experiment if request.config_given else None)
+
+
+def rebuilt(request: Request, model: Model) -> Model:
+    """The model built by its experiment, where its programs have no derivatives."""
+    if model.programs.differentiable:
+        return model
+    assert request.workdir is not None
+    saved = read_config(Workdir(request.workdir))
+    return _loaded(request, str(finding.recorded(saved.experiment, request.workdir)))
+
+
+def _loaded(request: Request, config: str | None) -> Model:
+    workdir = request.workdir
+    if workdir is None:
+        raise UsageError("name the run: --workdir=runs/...")
+    if request.weights not in (None, *WEIGHTS):
+        raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
+    return _usage(
+        lambda: load_model(
+            workdir,
+            round=request.checkpoint,
+            weights="raw" if request.weights == "raw" else "ema",
+            player=request.player,
+            config=config,
+            devices=jax.local_devices(),
+        )
+    )
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-3,7` as seeds.
+
+    Raises:
+      UsageError: if they are none, or too many.
+
+    >>> parse_seeds("0-3,7")
+    [0, 1, 2, 3, 7]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < 2**32 or last - first >= MOST_SEEDS:
+            raise UsageError(
+                f"--sample_seeds is seeds as in 0-499 or 0,3,7, up to {MOST_SEEDS}; got {text!r}."
+            )
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def parse_number(name: str, text: str | None) -> float | None:
+    """A flag's number, `None` if it was not given.
+
+    Raises:
+      UsageError: if it is no number, or not finite.
+    """
+    try:
+        number = None if text is None else float(text)
+    except ValueError:
+        number = float("nan")
+    if number is not None and not np.isfinite(number):
+        raise UsageError(f"--{name} is a number, got {text!r}.")
+    return number
+
+
+def parse_whole(name: str, text: str | None, default: int) -> int:
+    """A flag's whole number.
+
+    Raises:
+      UsageError: if it is none, or too large for an array.
+    """
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise UsageError(f"--{name} is a whole number, got {text!r}.")
+    return int(text)
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name.
+
+    >>> file_name("T-shirt/top")
+    'T-shirt_top'
+    """
+    return re.sub(r"[^\w.-]", "_", text).strip(".") or "_"
+
+
+def _usage(call: Callable[[], Any]) -> Any:
+    """The call's result; what it refuses is the user's to correct."""
+    try:
+        return call()
+    except (ValueError, OSError) as error:
+        if type(error) is ValueError or isinstance(error, OSError):
+            raise UsageError(str(error)) from error
+        raise
+
+
+def _of_seeds(
+    model: Model, seeds: list[int], labels: list[str] | None, truncation: float | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A sample of each seed's first latent, and their classes' numbers if the generator takes a label."""
+
+    def draw() -> tuple[np.ndarray, np.ndarray | None]:
+        mapped = model.player in model.programs.mappings
+        ends = [model.latents(1, seed=seed, truncation=None if mapped else truncation) for seed in seeds]
+        z = jax.tree.map(lambda *rows: np.concatenate(rows), *ends)
+        numbers = None
+        if model.classes:
+            turn = [seed % len(model.classes) for seed in seeds]
+            numbers = model.class_rows(turn if labels is None else labels, len(seeds))
+        given = labels if numbers is None else numbers
+        return model.sample(z=z, labels=given, truncation=truncation if mapped else None), numbers
+
+    return _usage(draw)
+
+
+def directory(request: Request, model: Model, name: str) -> epath.Path:
+    """The directory to write, `--out` or one in the work directory."""
+    assert request.workdir is not None
+    out = epath.Path(request.out or epath.Path(request.workdir) / f"{name}_{model.round:08d}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
+    return out
+
+
+def is_image(model: Model) -> bool:
+    """Whether samples are images of one or three channels."""
+    return len(model.sample_shape) == 3 and model.sample_shape[2] in (1, 3)
+
+
+def picture(images: np.ndarray) -> np.ndarray:
+    """A grid of images, small ones enlarged."""
+    return image_grid(images, scale=_scale(images.shape[1]))
+
+
+def _scale(height: int) -> int:
+    """How often a pixel is repeated, so that small images are not tiny on a screen."""
+    return max(1, 56 // height)
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    scale = max(1, 224 // image.shape[0])
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _write_npz(path: epath.Path, arrays: dict[str, Any]) -> None:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_atomically(path, packed.getvalue())

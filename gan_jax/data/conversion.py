@@ -1,0 +1,204 @@
+"""How an encoded image of any kind becomes an array: upright, cropped, resized, with the wanted channels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from gan_jax.data.errors import DataError
+from gan_jax.types import Size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 2**26
+"""Larger images are skipped: a small file can unpack to gigabytes."""
+METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+"""How images are resized; all but `nearest` average over what they shrink."""
+PARTS = ("whole", "left", "right")
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode by the number of channels; 2 and 4 keep transparency."""
+ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow keeps metadata that may say how an image is turned."""
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width.
+
+    Raises:
+      DataError: if they are not one or two whole numbers from 1 on.
+
+    >>> sides(64), sides((48, 64))
+    ((64, 64), (48, 64))
+    """
+    found = (size, size) if isinstance(size, int) else tuple(size)
+    if len(found) != 2 or not all(isinstance(side, int) and side >= 1 for side in found):
+        raise DataError(f"Images are read with size >= 1, or (height, width); got {size!r}.")
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """How an image of any kind becomes `[height, width, channels]` uint8.
+
+    It is turned as its EXIF or XMP data say, cropped at the centre to the proportions that are wanted, and resized;
+    16 bits are brought to 8. It is laid on white where it is transparent, unless the transparency is kept.
+
+    Attributes:
+      size: the side of a square, or (height, width); `None` leaves them.
+      channels: 1 (grey), 3 (RGB), or with transparency 2 (grey) or 4 (RGBA).
+      method: one of `METHODS`.
+      max_pixels: larger images are refused.
+      part: `whole`, or the `left` or `right` half of two images side by side.
+
+    Raises:
+      DataError: if a field is out of range.
+    """
+
+    size: Size | None
+    channels: int
+    method: str = "lanczos"
+    max_pixels: int = MAX_PIXELS
+    part: str = "whole"
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            sides(self.size)
+        if self.channels not in MODES or self.method not in METHODS:
+            raise DataError(
+                f"Images are read with size >= 1, channels 1 or 3 (2 or 4 with transparency) and a method of "
+                f"{METHODS}; got {self}."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """The conversion as JSON, with Pillow's version: resizing differs between versions."""
+        import PIL
+
+        return {**dataclasses.asdict(self), "crop": "center", "pillow": PIL.__version__}
+
+    def __call__(self, file: pathlib.Path | IO[bytes]) -> np.ndarray:
+        """The image in `file` as `[H, W, C]` uint8.
+
+        Raises:
+          DataError: saying why it cannot be read.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(file) as image:
+                if image.width * image.height > self.max_pixels:
+                    raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
+                image.load()
+                upright = to_eight_bits(image, transparent=self.channels in (2, 4))
+                upright = _in_mode(upright, MODES[self.channels])
+                if self.part != "whole":
+                    upright = half(upright, self.part)
+                array = np.asarray(upright if self.size is None else fitted(upright, self.size, self.method))
+        except DataError:
+            raise
+        except UnidentifiedImageError as error:
+            raise DataError("not an image") from error
+        except Exception as error:  # Pillow's decoders raise whatever a broken file makes them run into.
+            raise DataError(f"damaged: {error}") from error
+        return array[..., None] if array.ndim == 2 else array
+
+
+def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
+    """A Pillow image upright, in mode L or RGB: transparency laid on white, 16 bits brought to 8.
+
+    Args:
+      image: in any mode.
+      transparent: keep transparency, in mode RGBA.
+    """
+    from PIL import Image, ImageOps
+
+    if not ORIENTED.isdisjoint(image.info) or image.format == "TIFF":
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("32-bit values are not supported")
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels are not supported")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if transparent:
+            return image
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _in_mode(image, "L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    # Pillow copies an image that is in its mode already.
+    return image if image.mode == mode else image.convert(mode)
+
+
+def fitted(image: Image.Image, size: Size, method: str) -> Image.Image:
+    """A Pillow image cropped at the centre to the proportions of `size` and resized to it."""
+    from PIL import Image
+
+    height, width = sides(size)
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    wide, high = (max(1, round(scale * side)) for side in (width, height))
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    box = (left, top, left + wide, top + high)
+    return image.resize((width, height), Image.Resampling[method.upper()], box=box)
+
+
+def half(image: Image.Image, part: str) -> Image.Image:
+    """The `left` or `right` half of a Pillow image."""
+    middle = image.width // 2
+    if image.width % 2 or not middle:
+        raise ValueError(f"a width of {image.width} has no two halves")
+    return image.crop(
+        (0, 0, middle, image.height) if part == "left" else (middle, 0, image.width, image.height)
+    )
+
+
+def is_color(file: pathlib.Path | IO[bytes]) -> bool:
+    """Whether an image has colours, by its header alone; false for what is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.mode not in ("1", "L", "LA") and not image.mode.startswith("I")
+    except Exception:  # Said with its reason when it is read.
+        return False
+
+
+def is_transparent(file: pathlib.Path | IO[bytes]) -> bool:
+    """Whether an image may have transparent pixels, by its header alone; false for what is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.has_transparency_data
+    except Exception:  # Said with its reason when it is read.
+        return False
+
+
+def decode_bytes(encoded: bytes, conversion: Conversion) -> np.ndarray:
+    """An encoded image (PNG, JPEG, ...) as `[H, W, C]` uint8.
+
+    Raises:
+      DataError: saying why it cannot be read.
+    """
+    return conversion(io.BytesIO(encoded))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings of bombs and of odd metadata: max_pixels decides, and what can be read is data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,404 @@
+"""Sets of images that are read in order, in bounded memory: for evaluations, where each image is needed once.
+
+A set is a folder with or without sub-folders, a `.npz` or `.npy`, a ZIP of images as the StyleGAN tools make them,
+a prepared TFDS split, or a data set that comes with a package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax.data import specs, tfds_images
+from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
+from gan_jax.data.arrays import encode
+from gan_jax.data.conversion import Conversion, is_color, quiet
+from gan_jax.data.encoded import MAX_BYTES, existing_folder, find_files, is_hidden, listing, printable
+from gan_jax.data.errors import DAMAGED, DataError
+from gan_jax.data.images import converted
+from gan_jax.data.value_range import check_layout, recognise_bounds
+
+NAMES = ("arr_0", "x", "samples", "images")
+"""The names under which `.npz` files of others and of ours hold images, in the order of preference."""
+DAMAGED_FILES = ("refuse", "skip")
+_BLOCK_BYTES = 2**26
+"""How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Images that are read in order.
+
+    Attributes:
+      name: what they are, for messages.
+      number: how many there are, those included that turn out to be damaged.
+      shape: `(H, W, C)` of every image.
+      value_range: a description of the stored values.
+      blocks: `() -> blocks [n, H, W, C]` uint8, in order; raises `DataError` for an image that cannot be read.
+      content: `() -> text`, which determines the images; equal for equal files.
+      skipped: `{image: reason}` for images that were skipped, filled as they are read.
+      note: what is to be said of the set beside its number, such as files that are no images.
+    """
+
+    name: str
+    number: int
+    shape: tuple[int, int, int]
+    value_range: str
+    blocks: Callable[[], Iterator[np.ndarray]]
+    content: Callable[[], str]
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yields batches of `size` images; the last may be smaller."""
+        held: list[np.ndarray] = []
+        for block in self.blocks():
+            held.append(block)
+            while sum(map(len, held)) >= size:
+                joined = np.concatenate(held)
+                yield joined[:size]
+                held = [joined[size:]]
+        rest = np.concatenate(held) if held else np.empty((0, *self.shape), np.uint8)
+        if len(rest):
+            yield rest
+
+
+def open_images(
+    spec: str | pathlib.Path, *, size: int | None = None, channels: int | None = None, damaged: str = "refuse"
+) -> ImageSet:
+    """The images that a name stands for; they are not read yet, but for the first one.
+
+    Args:
+      spec: a folder, a `.npz` or `.npy`, a `.zip`, `tfds:NAME@SPLIT`, or another name for `gan_jax.data.load`.
+      size: crop encoded images at their centre to a square and resize them to `size` x `size` by Lanczos; `None`
+        leaves them, and then all must have one size.
+      channels: 1 or 3; `None` takes 1 where all images are grey, else 3.
+      damaged: `refuse` an encoded image that cannot be read, or `skip` and count it.
+
+    Raises:
+      DataError: if there is no such set, it has no images, or the first cannot be read.
+    """
+    if damaged not in DAMAGED_FILES:
+        raise DataError(f"Damaged images: {' or '.join(DAMAGED_FILES)}, got {damaged!r}.")
+    text, path = str(spec), pathlib.Path(spec).expanduser()
+    if path.is_dir():
+        return _folder(path, size, channels, damaged)
+    if path.suffix == ".zip":
+        return _archive(path, size, channels, damaged)
+    if path.suffix in (".npz", ".npy"):
+        return images_in_arrays(list_arrays(path), text)
+    if text.startswith("tfds:"):
+        return _tfds(text, size, channels)
+    if text in specs.IN_MEMORY:
+        return from_array(specs.load(text)["x"], text)
+    raise DataError(
+        f"There are no images {text!r}: expected a folder, a .npz, .npy or .zip file, tfds:NAME@SPLIT, "
+        f"{' or '.join(specs.IN_MEMORY)}."
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Encoded images
+
+
+def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
+    root = existing_folder(path)
+    found, links = find_files(root)
+    files = [name for name in found if _is_image(name)]
+    others = len(found) - len(files) + len(links)
+    note = f"{others} files that are no images were left out" if others else ""
+
+    def content() -> str:
+        total = hashlib.sha256()
+        for name in files:
+            total.update(f"{file_digest(root / name)}\n".encode())
+        return total.hexdigest()
+
+    encoded = _Files(f"The folder {str(path)!r}", files, lambda name: root / name, content, note)
+    return _encoded(str(path), encoded, size, channels, damaged)
+
+
+def _archive(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
+    except DAMAGED as error:
+        raise DataError(f"{str(path)!r} cannot be read as a ZIP: {error}.") from error
+    opened = zipfile.ZipFile(path)
+    files = [name for name in names if _is_image(name)]
+    others = len(names) - len(files) - ("dataset.json" in names)
+    note = f"{others} files that are no images were left out" if others else ""
+
+    def read(name: str) -> io.BytesIO:
+        if opened.getinfo(name).file_size > MAX_BYTES:
+            raise DataError(f"more than {MAX_BYTES} bytes")
+        try:
+            return io.BytesIO(opened.read(name))
+        except DAMAGED as error:
+            raise DataError(f"damaged: {error}") from error
+
+    encoded = _Files(f"The ZIP file {str(path)!r}", files, read, lambda: file_digest(path), note)
+    return _encoded(str(path), encoded, size, channels, damaged)
+
+
+@functools.cache
+def _extensions() -> frozenset[str]:
+    from PIL import Image
+
+    return frozenset(Image.registered_extensions())
+
+
+def _is_image(name: str) -> bool:
+    return pathlib.PurePosixPath(name).suffix.lower() in _extensions() and not is_hidden(name)
+
+
+class _Files(NamedTuple):
+    """Encoded images by their names.
+
+    Attributes:
+      where: what holds them, for messages.
+      names: the images' names, in order.
+      open: `name -> a path or the bytes of an image`.
+      content: `() -> text` that determines them.
+      note: what was left out.
+    """
+
+    where: str
+    names: list[str]
+    open: Callable[[str], Any]
+    content: Callable[[], str]
+    note: str
+
+
+def _encoded(name: str, files: _Files, size: int | None, channels: int | None, damaged: str) -> ImageSet:
+    """A set of encoded images."""
+    if not files.names:
+        raise DataError(f"{files.where} has no images{f' ({files.note})' if files.note else ''}.")
+    if channels is None:
+        with quiet():
+            channels = 3 if any(_colored(files, file) for file in files.names) else 1
+    conversion = Conversion(size=size, channels=channels)
+    skipped: dict[str, str] = {}
+    first_file, first = _first(files, conversion, damaged)
+    shape = first.shape
+    step = max(1, min(1024, _BLOCK_BYTES // first.nbytes))
+
+    def blocks() -> Iterator[np.ndarray]:
+        skipped.clear()
+        for results in converted(files.names, lambda file: conversion(files.open(file)), step):
+            good = []
+            for file, result in results:
+                if isinstance(result, str):
+                    if damaged == "refuse":
+                        raise _unreadable(files.where, file, result)
+                    skipped[printable(file)] = result
+                elif result.shape != shape:
+                    raise DataError(
+                        f"{files.where} has images of several sizes: {printable(first_file)} is {_sides(shape)}, "
+                        f"{printable(file)} is {_sides(result.shape)}. Give size= (--size=N) to crop and resize "
+                        "all to N x N."
+                    )
+                else:
+                    good.append(result)
+            if good:
+                yield np.stack(good)
+
+    return ImageSet(
+        name=name,
+        number=len(files.names),
+        shape=(shape[0], shape[1], shape[2]),
+        value_range="uint8 [0, 255]",
+        blocks=blocks,
+        content=lambda: f"{files.content()} {conversion.record()} {damaged}",
+        skipped=skipped,
+        note=files.note,
+    )
+
+
+def _colored(files: _Files, file: str) -> bool:
+    try:
+        return is_color(files.open(file))
+    except DataError:  # Said with its reason when it is read.
+        return False
+
+
+def _first(files: _Files, conversion: Conversion, damaged: str) -> tuple[str, np.ndarray]:
+    """The first image that can be read, with its name."""
+    for file in files.names:
+        try:
+            with quiet():
+                return file, conversion(files.open(file))
+        except DataError as error:
+            reason = str(error)
+            if damaged == "refuse":
+                raise _unreadable(files.where, file, reason) from error
+    raise DataError(f"{files.where} has {len(files.names)} images, and none of them can be read ({reason}).")
+
+
+def _unreadable(where: str, file: str, reason: str) -> DataError:
+    return DataError(
+        f"{where} has an image that cannot be read, {printable(file)} ({reason}): remove or replace it, or give "
+        "damaged='skip' (--damaged=skip) to skip and count such images."
+    )
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# TFDS
+
+
+def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
+    name, _, split = spec.removeprefix("tfds:").partition("@")
+    split = split or "train"
+    read, number = tfds_images.record_reader(name, split, size=size, channels=channels)
+    shape = read(np.arange(1))["x"].shape[1:]
+    step = max(1, min(1024, _BLOCK_BYTES // int(np.prod(shape))))
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, number, step):
+            yield read(np.arange(start, min(start + step, number)))["x"]
+
+    def content() -> str:
+        folder = pathlib.Path(tfds_images.prepared_builder(name).data_dir)
+        files = sorted(path.name for path in folder.iterdir() if path.is_file())
+        return f"{folder.resolve()} {listing(folder, files)} {split} {size} {channels}"
+
+    return ImageSet(
+        name=spec,
+        number=number,
+        shape=shape,
+        value_range="uint8 [0, 255]",
+        blocks=blocks,
+        content=content,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Arrays
+
+
+def from_array(images: np.ndarray, name: str) -> ImageSet:
+    """Images in memory, `[N, H, W, C]`: integers in [0, 255], floats in [-1, 1] (or recognised in [0, 1]).
+
+    Raises:
+      DataError: for another layout or range, or entries that are not finite.
+    """
+    given = np.asarray(images)
+    if given.ndim and given.dtype.name == "bfloat16":
+        given = given.astype(np.float32)
+
+    def blocks(rows: int) -> Iterator[np.ndarray]:
+        return (given[start : start + rows] for start in range(0, len(given), rows))
+
+    def content() -> str:
+        total = hashlib.sha256(f"{given.dtype} {given.shape}".encode())
+        for block in blocks(256):
+            total.update(np.ascontiguousarray(block).data)
+        return total.hexdigest()
+
+    return _stored(name, name, given.shape, given.dtype, blocks, content)
+
+
+def images_in_arrays(arrays: dict[str, ArrayFile], name: str) -> ImageSet:
+    """The images among the arrays of a file: those of a name of `NAMES`, or the only array.
+
+    Raises:
+      DataError: as `from_array`, and if it is not clear which array holds the images.
+    """
+    chosen = next((known for known in NAMES if known in arrays), None)
+    if chosen is None:
+        if len(arrays) != 1:
+            raise DataError(
+                f"{name!r} has the arrays {', '.join(sorted(arrays)) or 'none'}: name the images one of "
+                f"{', '.join(NAMES)}."
+            )
+        (chosen,) = arrays
+    file = arrays[chosen]
+    label = f"{name}, array {chosen}" if chosen else name
+
+    def content() -> str:
+        return f"{file_digest(file.path)} {chosen}"
+
+    return _stored(name, label, file.shape, file.dtype, file.blocks, content)
+
+
+def _stored(
+    name: str,
+    label: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    read: Callable[[int], Iterator[np.ndarray]],
+    content: Callable[[], str],
+) -> ImageSet:
+    """A set of images that are stored as numbers, in blocks `read(rows)`."""
+    if len(shape) < 3 or not shape[0]:
+        raise DataError(f"{label!r} has shape {shape}: expected images [N, H, W, C], N > 0.")
+    if len(shape) == 3:
+        hint = "one image [H, W, C]: take x[None]" if shape[2] in (1, 3) else "grey images: take x[..., None]"
+        raise DataError(f"{label!r} has shape {shape}, which may be {hint}; expected images [N, H, W, C].")
+    check_layout(label, shape, "the set")
+    if dtype.kind not in "buif":
+        raise DataError(f"{label!r} has dtype {dtype}: expected integers in [0, 255] or floats in [-1, 1].")
+    rows = max(1, _BLOCK_BYTES // max(1, int(np.prod(shape[1:])) * dtype.itemsize))
+    convert, value_range = _conversion(label, dtype, functools.partial(read, rows))
+
+    def blocks() -> Iterator[np.ndarray]:
+        return (convert(block) for block in read(rows))
+
+    return ImageSet(
+        name=name,
+        number=shape[0],
+        shape=(shape[1], shape[2], shape[3]),
+        value_range=value_range,
+        blocks=blocks,
+        content=content,
+    )
+
+
+def _conversion(
+    label: str, dtype: np.dtype, blocks: Callable[[], Iterator[np.ndarray]]
+) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """A function from stored numbers to uint8, and a description of the numbers; floats are read once for it."""
+    low, high = _bounds(label, blocks())
+    if dtype.kind == "f":
+        if low < -1.001 or high > 1.001:
+            raise DataError(
+                f"{label!r} holds floats in [{low:.6g}, {high:.6g}]: images are integers in [0, 255], or floats in "
+                "[-1, 1] (or in [0, 1], which is recognised). Rescale them, or save them as uint8."
+            )
+        if recognise_bounds(label, dtype, True, low, high) == (0.0, 1.0):
+            return lambda x: encode(2 * x.astype(np.float32) - 1), "float [0, 1] rounded to 256 levels"
+        return encode, "float [-1, 1] rounded to 256 levels"
+    if low < 0 or high > 255:
+        raise DataError(
+            f"{label!r} holds integers in [{low:g}, {high:g}]: expected grey levels in [0, 255], or floats in "
+            "[-1, 1]."
+        )
+    if recognise_bounds(label, dtype, True, low, high) == (0.0, 1.0):
+        return lambda x: x.astype(np.uint8) * np.uint8(255), f"{dtype} of 0 and 1"
+    return lambda x: x.astype(np.uint8), "uint8 [0, 255]"
+
+
+def _bounds(label: str, blocks: Iterator[np.ndarray]) -> tuple[float, float]:
+    low, high, passed = np.inf, -np.inf, 0
+    for block in blocks:
+        if block.dtype.kind == "f" and not np.isfinite(block).all():
+            bad = np.flatnonzero(~np.isfinite(block).reshape(len(block), -1).all(axis=1))
+            raise DataError(
+                f"Image {passed + bad[0]} of {label!r} holds NaN or infinity, and so do {len(bad) - 1} of the next "
+                f"{len(block) - bad[0] - 1}: leave such images out, or find out what made them."
+            )
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        passed += len(block)
+    return low, high

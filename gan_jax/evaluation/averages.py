@@ -1,0 +1,39 @@
+"""Moving averages that are young: their samples may be far from those of the weights themselves."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.game import Game, GeneratorRole
+from gan_jax.training.step import ema_decay
+
+_OLD = 1 << 30
+"""A round at which every decay is what it will be."""
+_INITIAL_SHARE = 0.01
+
+
+def young_average(game: Game, step: int) -> str:
+    """A line for the user where the moving average of a generator is young; empty where none is.
+
+    It is young while its decay is still rising, or while more than 1 % of it are the initial weights.
+
+    Args:
+      game: the game.
+      step: the rounds that are played.
+    """
+    for name in game.objective.with_role(GeneratorRole):
+        if game.players[name].ema is None or step < 1:
+            continue
+        decays = np.asarray(jax.vmap(lambda t, name=name: ema_decay(game.players[name], t))(jnp.arange(step)))
+        now, finally_ = float(decays[-1]), float(ema_decay(game.players[name], jnp.asarray(_OLD)))
+        initial = float(np.prod(decays, dtype=np.float64))
+        if now < finally_ or initial > _INITIAL_SHARE:
+            share = f" {100 * initial:.0f} % of it are still the initial weights."
+            return (
+                f"The moving average of {name!r} is young: its decay at round {step} is {now:.4g} of "
+                f"{finally_:.4g}, so it averages about the last {1 / (1 - now):.0f} rounds."
+                f"{share if initial > _INITIAL_SHARE else ''} --weights=raw samples the weights themselves."
+            )
+    return ""

@@ -1,0 +1,315 @@
+"""Scores of several sets of fakes against the same real images, with intervals and paired differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy import special
+
+from gan_jax.data.subsample import subsample
+from gan_jax.functional.intervals import student_interval
+from gan_jax.metrics.estimate import Bootstrap
+from gan_jax.metrics.features import names_of
+from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
+from gan_jax.metrics.gaussians import Gaussian
+from gan_jax.metrics.kernel import block_estimates, kernel_subsets
+from gan_jax.metrics.monge import monge_distance
+from gan_jax.metrics.prdc import ball_membership
+from gan_jax.metrics.score import split_scores
+from gan_jax.metrics.summaries import Summary
+
+METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "neighbors")
+"""What can be measured:
+
+    frechet           the Frechet distance; resamples of both sides
+    kernel            the kernel distance by disjoint blocks; Student's t of the blocks
+    kernel_subsets    the same by 100 random subsets of 1,000, which overlap: without an interval
+    score             the classifier score by 10 shuffled splits; Student's t of the splits
+    score_contiguous  the same by contiguous splits of 5,000
+    neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
+"""
+BY_NAME = ("spatial", "monge")
+"""What is measured where it is asked for by name:
+
+    spatial           the Frechet distance of spatial features (sFID); resamples of both sides
+    monge             the Monge distance (MIND) over 1,000 directions: without an interval
+"""
+_FRACTION_DRAWS = 1000
+_BLOCKS = 10
+"""The smallest number of blocks of the kernel distance, if there are enough samples."""
+
+Bounds: TypeAlias = tuple[float, float, float]
+"""A value and the bounds of its interval, which are NaN if there is none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How metrics are computed.
+
+    Attributes:
+      ddof: covariances divide by N - ddof.
+      neighbors: k of precision and recall.
+      block_size: the block size of the kernel distance; smaller where it takes that for ten blocks.
+      pairs: the largest number of samples of a side whose distances in pairs are computed (precision and recall).
+      seed: the seed of shuffles, subsets and resamples.
+      level: the confidence level of intervals.
+    """
+
+    ddof: int = 1
+    neighbors: int = 5
+    block_size: int = 1000
+    pairs: int = 10_000
+    seed: int = 0
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        covariance = "N" if self.ddof == 0 else "N-1"
+        return (
+            f"covariance={covariance} neighbors={self.neighbors} neighbors_samples<={self.pairs} "
+            f"block_size={self.block_size} level={self.level:g}"
+        )
+
+
+class Real(NamedTuple):
+    """The real side of a comparison.
+
+    Attributes:
+      summary: the features of images; `None` if there are only statistics.
+      gaussian: statistics that the Frechet distance is computed from in place of the images'; `None` without.
+      spatial: the same of spatial features.
+    """
+
+    summary: Summary | None
+    gaussian: Gaussian | None = None
+    spatial: Gaussian | None = None
+
+
+class Measured(NamedTuple):
+    """Values of F sets of fakes and how they differ.
+
+    Attributes:
+      bounds: a value and its interval for each set.
+      difference: `(i, j) -> ` the value of i less that of j, with its interval; `None` if it has none.
+    """
+
+    bounds: list[Bounds]
+    difference: Callable[[int, int], Bounds | None]
+
+
+class Paired(NamedTuple):
+    """The metrics of F sets of fakes.
+
+    Attributes:
+      measured: by the metric's name.
+      left_out: the reasons for metrics that could not be computed, by name.
+    """
+
+    measured: dict[str, Measured]
+    left_out: dict[str, str]
+
+
+def paired_scores(
+    real: Real, fakes: Sequence[Summary], which: Sequence[str] = METRICS, settings: Settings | None = None
+) -> Paired:
+    """Measures sets of fakes against the same real images.
+
+    Args:
+      real: the real side.
+      fakes: the sets of fakes, their features by the same extractor.
+      which: some of `METRICS` and `BY_NAME`.
+      settings: how; see `Settings`.
+    """
+    chosen = settings or Settings()
+    extractor = fakes[0].features.extractor
+    names = names_of(extractor)
+    balls = f"(k={chosen.neighbors}, {extractor.name})"
+    measures: dict[str, Callable[[], dict[str, Measured]]] = {
+        "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
+        "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
+        "kernel_subsets": lambda: {
+            f"{names['kernel']} (100 subsets of 1,000)": _subsets(_features(real), fakes, chosen)
+        },
+        "score": lambda: {names["score"]: _splits(fakes, chosen, None)},
+        "score_contiguous": lambda: {f"{names['score']} (splits of 5,000)": _splits(fakes, chosen, 5000)},
+        "neighbors": lambda: {
+            f"{name} {balls}": measured
+            for name, measured in _neighbors(_features(real), fakes, chosen).items()
+        },
+        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
+        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
+    }
+    found = Paired({}, {})
+    for name in which:
+        try:
+            found.measured.update(measures[name]())
+        except ValueError as error:
+            found.left_out[name] = str(error)
+    return found
+
+
+def _features(real: Real) -> Summary:
+    if real.summary is None:
+        raise ValueError("needs the real images, and a statistics file has none")
+    return real.summary
+
+
+def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    features = [fake.features.features for fake in fakes]
+    number = min(features[0].shape[1], *map(len, features))
+    resamples = 100 if number <= 128 else 40 if number <= 512 else 10
+    if real.gaussian is not None:
+        drawn = gaussian_bootstrap(
+            real.gaussian, features, resamples=resamples, seed=settings.seed, ddof=settings.ddof
+        )
+    else:
+        drawn = frechet_bootstrap(
+            _features(real).features.features,
+            features,
+            resamples=resamples,
+            seed=settings.seed,
+            ddof=settings.ddof,
+        )
+    values = drawn.values.copy()
+    for place, fake in enumerate(fakes):
+        first = real.gaussian if real.gaussian is not None else _features(real).moments
+        whole = fake.complete and (real.gaussian is not None or _features(real).complete)
+        if not whole and first is not None and fake.moments is not None:
+            values[place] = frechet_distance(first, fake.moments, ddof=settings.ddof)
+    bounds = []
+    for place, value in enumerate(values):
+        _, low, high = drawn.interval(place, settings.level)
+        bounds.append((float(value), max(low, 0.0), max(high, 0.0)))
+
+    def difference(i: int, j: int) -> Bounds:
+        _, low, high = drawn.interval(i, settings.level, against=j)
+        return float(values[i] - values[j]), low, high
+
+    return Measured(bounds, difference)
+
+
+def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
+    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+
+
+def _of_places(summary: Summary) -> Summary:
+    """The summary with the spatial features in place of the others."""
+    features = summary.features
+    if features.spatial is None:
+        raise ValueError(f"{features.extractor.name!r} has no spatial features")
+    return summary._replace(features=features._replace(features=features.spatial), moments=None)
+
+
+def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
+
+
+def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    largest, smallest = (take(len(side.features.features) for side in (real, *fakes)) for take in (max, min))
+    # Equally many blocks for all sets, so that their real blocks are the same.
+    number = max(1, min(max(_BLOCKS, -(-largest // settings.block_size)), smallest // 2))
+    reals = real.features.features
+    blocks = [block_estimates(reals, fake.features.features, number, seed=settings.seed) for fake in fakes]
+
+    def difference(i: int, j: int) -> Bounds | None:
+        return _student(blocks[i] - blocks[j], settings.level) if number > 1 else None
+
+    return Measured([_student(values, settings.level) for values in blocks], difference)
+
+
+def _student(values: np.ndarray, level: float) -> Bounds:
+    if len(values) < 2:
+        return float(values[0]), math.nan, math.nan
+    mean, low, high = (float(bound) for bound in student_interval(values, level))
+    return mean, low, high
+
+
+def _subsets(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        kernel_subsets(real.features.features, fake.features.features, seed=settings.seed).mean
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
+
+
+def _splits(fakes: Sequence[Summary], settings: Settings, split_size: int | None) -> Measured:
+    scores = []
+    for fake in fakes:
+        if fake.features.logits is None:
+            raise ValueError(f"{fake.features.extractor.name!r} is no classifier")
+        seed = settings.seed if split_size is None else None
+        splits = min(10, len(fake.features.logits))
+        scores.append(split_scores(fake.features.logits, splits=splits, split_size=split_size, seed=seed))
+
+    def difference(i: int, j: int) -> Bounds | None:
+        first, second = scores[i], scores[j]
+        freedom = min(len(first), len(second)) - 1
+        if freedom < 1:
+            return None
+        gap = float(first.mean() - second.mean())
+        spread = math.sqrt(sum(side.var(ddof=1) / len(side) for side in (first, second)))
+        reach = float(special.stdtrit(freedom, (1 + settings.level) / 2)) * spread
+        return gap, gap - reach, gap + reach
+
+    return Measured([_student(values, settings.level) for values in scores], difference)
+
+
+def _neighbors(real: Summary, fakes: Sequence[Summary], settings: Settings) -> dict[str, Measured]:
+    """Precision and density are means over fakes, recall and coverage over the same real samples for all sets."""
+    reals = _part(real, settings)
+    counted: dict[str, list[np.ndarray]] = {}
+    for fake in fakes:
+        found = ball_membership(reals, _part(fake, settings), neighbors=settings.neighbors)
+        for name, values in found.counted(settings.neighbors).items():
+            counted.setdefault(name, []).append(values.astype(np.float64))
+    rng = np.random.default_rng(settings.seed)
+    shared = [rng.integers(len(reals), size=len(reals)) for _ in range(_FRACTION_DRAWS)]
+    measured = {}
+    for name, sets in counted.items():
+        of_real = name in ("recall", "coverage")
+        draws = []
+        for values in sets:
+            places = (
+                shared[k] if of_real else rng.integers(len(values), size=len(values))
+                for k in range(_FRACTION_DRAWS)
+            )
+            draws.append([values[place].mean() for place in places])
+        drawn = Bootstrap(
+            np.array([values.mean() for values in sets]), np.array(draws), min(map(len, sets)) - 1
+        )
+        measured[name] = _fractions(name, sets, drawn, settings.level)
+    return measured
+
+
+def _part(summary: Summary, settings: Settings) -> np.ndarray:
+    features = summary.features.features
+    return features[subsample(len(features), settings.pairs, seed=settings.seed)]
+
+
+def _fractions(name: str, sets: Sequence[np.ndarray], drawn: Bootstrap, level: float) -> Measured:
+    bounds = []
+    for place, values in enumerate(sets):
+        interval = drawn.interval(place, level) if name == "density" else wilson(values, level)
+        bounds.append((interval[0], max(interval[1], 0.0), interval[2]))
+    return Measured(bounds, lambda i, j: drawn.interval(i, level, against=j))
+
+
+def wilson(hits: np.ndarray, level: float = 0.95) -> Bounds:
+    """The fraction of hits with Wilson's score interval, which is not empty for 0 and 1.
+
+    >>> [round(bound, 4) for bound in wilson(np.ones(10))]
+    [1.0, 0.7225, 1.0]
+    """
+    n, p = len(hits), float(hits.mean())
+    z2 = float(special.ndtri((1 + level) / 2)) ** 2
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return p, max(center - reach, 0.0), min(center + reach, 1.0)

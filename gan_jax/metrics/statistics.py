@@ -1,0 +1,171 @@
+"""Statistics files: a mean and a covariance of features in a `.npz`, as the field's tools exchange them.
+
+`mu` and `sigma` are those of pytorch-fid, clean-fid and EDM; ADM's reference batches also have `mu_s` and `sigma_s`
+(of spatial features) and images `arr_0`. None of them records how it was made, so whoever uses one names its
+protocol. Files that are written here have another entry, `gan_jax`, that records it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.array_files import ArrayFile, list_arrays
+from gan_jax.data.errors import DataError
+from gan_jax.metrics.features import Extractor, Features
+from gan_jax.metrics.gaussians import Gaussian, Moments
+
+RECORD = "gan_jax"
+"""The name of the entry that records how statistics were made, a line of JSON."""
+_SYMMETRIC = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Statistics:
+    """What a statistics file holds.
+
+    Attributes:
+      name: the file's name.
+      gaussian: the mean and the covariance of the features.
+      spatial: those of the spatial features; `None` if the file has none.
+      record: how they were made, by name (extractor, protocol, number and others); empty if the file
+        does not say it.
+    """
+
+    name: str
+    gaussian: Gaussian
+    spatial: Gaussian | None = None
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def check(self, features: Features, ddof: int) -> None:
+        """Checks that the statistics can be compared with features, as far as the record says how they were made.
+
+        Raises:
+          DataError: if the dimensions differ, or the record says another extractor, protocol or covariance.
+        """
+        dimension = features.features.shape[1]
+        if len(self.gaussian.mean) != dimension:
+            raise DataError(
+                f"The statistics {self.name!r} are of {len(self.gaussian.mean)} dimensions, the features of "
+                f"{features.extractor.name!r} of {dimension}: name the extractor that made the file."
+            )
+        for field, value in {**_matched(features.extractor), "ddof": ddof}.items():
+            if field in self.record and self.record[field] != value:
+                raise DataError(
+                    f"The statistics {self.name!r} were made with {field} {self.record[field]!r}, and this "
+                    f"comparison has {value!r}: use the same, or make the statistics again."
+                )
+
+
+def _matched(extractor: Extractor) -> dict[str, str]:
+    """The fields of a record in which statistics and features must agree to be compared."""
+    return {
+        "extractor": extractor.name,
+        "weights": extractor.weights,
+        "protocol": extractor.protocol,
+        "resize": extractor.resize,
+    }
+
+
+def is_statistics(path: pathlib.Path) -> bool:
+    """Whether a file is a `.npz` with a mean and a covariance.
+
+    Raises:
+      DataError: if it is a `.npz` that cannot be read.
+    """
+    return path.suffix == ".npz" and path.is_file() and {"mu", "sigma"} <= list_arrays(path).keys()
+
+
+def read_statistics(path: str | pathlib.Path) -> Statistics:
+    """Reads a statistics file.
+
+    Raises:
+      DataError: if it is no such file, it is damaged, or its arrays are no mean and covariance.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file.suffix in (".pkl", ".pickle"):
+        raise DataError(
+            f"{str(path)!r} is a pickle, which can run code when it is read: where you trust it, convert it once "
+            'with its own tools: numpy.savez("stats.npz", mu=..., sigma=...).'
+        )
+    arrays = list_arrays(file)
+    if not {"mu", "sigma"} <= arrays.keys():
+        raise DataError(
+            f"{str(path)!r} has the arrays {', '.join(sorted(arrays))}: statistics are mu and sigma."
+        )
+    record: Mapping[str, Any] = {}
+    if RECORD in arrays:
+        try:
+            record = dict(json.loads(str(arrays[RECORD].read()[0])))
+        except (ValueError, TypeError, IndexError) as error:
+            raise DataError(f"The record of {str(path)!r} is damaged: {error}.") from error
+    spatial = None
+    if {"mu_s", "sigma_s"} <= arrays.keys():
+        spatial = _gaussian(str(path), arrays, "mu_s", "sigma_s")
+    return Statistics(
+        name=str(path),
+        gaussian=_gaussian(str(path), arrays, "mu", "sigma"),
+        spatial=spatial,
+        record=record,
+    )
+
+
+def _gaussian(name: str, arrays: Mapping[str, ArrayFile], mean: str, covariance: str) -> Gaussian:
+    shapes = arrays[mean].shape, arrays[covariance].shape
+    if len(shapes[0]) != 1 or not shapes[0][0] or shapes[1] != shapes[0] * 2:
+        raise DataError(
+            f"{name!r}: {mean} has shape {shapes[0]} and {covariance} {shapes[1]}; expected [D] and [D, D]."
+        )
+    if any(arrays[part].dtype.kind not in "fiu" for part in (mean, covariance)):
+        raise DataError(f"{name!r}: {mean} and {covariance} are no numbers.")
+    mu, sigma = (arrays[part].read().astype(np.float64) for part in (mean, covariance))
+    if not np.isfinite(mu).all() or not np.isfinite(sigma).all():
+        raise DataError(f"{name!r}: {mean} or {covariance} holds NaN or infinity.")
+    if np.abs(sigma - sigma.T).max() > _SYMMETRIC * np.abs(sigma).max() or np.diag(sigma).min() < 0:
+        raise DataError(f"{name!r}: {covariance} is no covariance, which is symmetric with variances >= 0.")
+    return Gaussian(mu, (sigma + sigma.T) / 2)
+
+
+def write_statistics(
+    path: str | pathlib.Path, moments: Moments, features: Features, *, ddof: int = 1, split: str = "unnamed"
+) -> None:
+    """Writes moments as a statistics file that other tools read, with a record of how they were made.
+
+    Args:
+      path: the `.npz` to write; an existing one is replaced.
+      moments: the moments of the features of all images.
+      features: features of the same images, for the record.
+      ddof: the covariance divides by N - ddof.
+      split: a description of the images.
+
+    Raises:
+      DataError: if the name does not end in `.npz`, or the file cannot be written.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file.suffix != ".npz":
+        raise DataError(f"Statistics are written as .npz, got {str(path)!r}.")
+    gaussian = moments.gaussian(ddof)
+    record = {
+        **_matched(features.extractor),
+        "number": moments.number,
+        "ddof": ddof,
+        "split": split,
+        "data": features.data,
+        "value_range": features.value_range,
+        **features.computation._asdict(),
+    }
+    packed = io.BytesIO()
+    np.savez(packed, mu=gaussian.mean, sigma=gaussian.covariance, gan_jax=np.array([json.dumps(record)]))
+    try:
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(packed.getvalue())
+        os.replace(temporary, file)
+    except OSError as error:
+        raise DataError(f"The statistics {str(path)!r} cannot be written: {error}.") from error

@@ -1,0 +1,160 @@
+"""A model card: `README.md` with the YAML head that model hubs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_CODE = """```python
+import gan_jax as gj
+
+model = gj.load_model(".")
+images = model.sample(16, seed=0)  # [16, ...] in [-1, 1]
+```"""
+_PLAIN = """```python
+import jax, jax.export, numpy as np
+
+program = jax.export.deserialize(bytearray(open("sample.jaxexport", "rb").read()))
+samples = program.call({})
+```"""
+_ONNX = """```python
+import numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("generator.onnx")
+(samples,) = session.run(["samples"], {{{}}})
+```"""
+
+
+def model_card(
+    facts: Mapping[str, Any],
+    *,
+    evaluation: Mapping[str, Any] | None,
+    inputs: Sequence[tuple[str, tuple[int, ...], str]],
+    license: str,
+    pictures: Sequence[str],
+    stablehlo: bool,
+    onnx: bool,
+) -> str:
+    """The text of a model card.
+
+    Args:
+      facts: what was exported: `player`, `round`, `weights`, `seed`, `experiment`, `config`, `data`, `versions`,
+        `commit`, `command`, `classes`.
+      evaluation: an entry of `evaluation.json` for this round, if there is one.
+      inputs: the generator's inputs: name, shape without the batch, dtype.
+      license: of the weights, as hubs abbreviate it.
+      pictures: files to show.
+      stablehlo, onnx: whether these files are there.
+    """
+    objective = str(facts["config"].get("objective", "gan"))
+    name = f"{objective} on {facts['config'].get('data', facts['experiment'])}"
+    results = _results(facts, evaluation)
+    head = {
+        "license": license,
+        "library_name": "gan_jax",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["gan", "jax", objective],
+        **({"model-index": [{"name": name, "results": results}]} if results else {}),
+    }
+    given = ", ".join(f'"{what}": {_example(shape, dtype)}' for what, shape, dtype in inputs)
+    plain = ", ".join(_example(shape, dtype) for _, shape, dtype in inputs)
+    sections = [
+        f"# {name}",
+        f"The {facts['player']} of a GAN after {facts['round']} rounds, {facts['weights']} weights, trained with "
+        "gan_jax.",
+        *(f"![{picture}]({picture})" for picture in pictures),
+        "## Use",
+        _CODE,
+        *(["Without gan_jax, on CPU, CUDA or TPU:", _PLAIN.format(plain)] if stablehlo else []),
+        *(["Without JAX:", _ONNX.format(given)] if onnx else []),
+        "## Data",
+        "\n".join(f"- `{what}`: `{mark}`" for what, mark in facts["data"].items()) or "Not recorded.",
+        *([f"Classes, by number: {', '.join(facts['classes'])}."] if facts["classes"] else []),
+        "## Evaluation",
+        _table(evaluation, facts["weights"]),
+        "## Training",
+        f"```sh\n{facts['command']}\n```",
+        f"Commit: `{facts['commit']}`. "
+        + ", ".join(f"{library} {version}" for library, version in facts["versions"].items())
+        + ".",
+        "```json\n" + json.dumps(facts["config"], indent=1, sort_keys=True) + "\n```",
+    ]
+    return "---\n" + _yaml(head) + "---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _example(shape: tuple[int, ...], dtype: str) -> str:
+    if dtype.startswith("int"):
+        return f"np.zeros(({', '.join(map(str, (4, *shape)))},), np.{dtype})"
+    return f"np.random.default_rng(0).normal(size={(4, *shape)}).astype(np.{dtype})"
+
+
+def _numbers(evaluation: Mapping[str, Any] | None, weights: str) -> dict[str, float]:
+    samples = (evaluation or {}).get("samples", {})
+    found: Mapping[str, Any] = samples.get(weights) or next(iter(samples.values()), {})
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _results(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Metrics in the form of a hub's model index; the fingerprint says what each was computed of."""
+    marks = {
+        metric: mark
+        for mark in (evaluation or {}).get("fingerprints", {}).values()
+        for metric in mark["metrics"]
+    }
+    metrics = [
+        {
+            "type": name,
+            "name": name,
+            "value": value,
+            **({"args": {"fingerprint": marks[name]["key"]}} if name in marks else {}),
+        }
+        for name, value in _numbers(evaluation, facts["weights"]).items()
+    ]
+    if not metrics:
+        return []
+    data = str(facts["config"].get("data", facts["experiment"]))
+    task = {"type": "unconditional-image-generation"}
+    return [{"task": task, "dataset": {"type": data, "name": data}, "metrics": metrics}]
+
+
+def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
+    numbers = _numbers(evaluation, weights)
+    if not numbers:
+        return "Not evaluated at this round: `python launch.py --mode=evaluate`, then export again."
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
+    assert evaluation is not None
+    marks = [
+        ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
+        for mark in evaluation["fingerprints"].values()
+    ]
+    return "\n\n".join(
+        [f"| metric | value |\n| --- | --- |\n{rows}", *(f"Fingerprint: {mark}" for mark in marks)]
+    )
+
+
+def _yaml(value: Any, indent: int = 0) -> str:
+    """Nested mappings and lists as YAML, every text quoted as JSON quotes it.
+
+    >>> print(_yaml({"a": [{"b": 1, "c": "x: y"}], "d": {"e": True}}), end="")
+    a:
+      - b: 1
+        c: "x: y"
+    d:
+      e: true
+    """
+    space, lines = " " * indent, []
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            lines.append(f"{space}{name}:\n{_yaml(item, indent + 2)}")
+        elif isinstance(item, list):
+            lines.append(f"{space}{name}:\n")
+            for entry in item:
+                if isinstance(entry, Mapping):
+                    nested = _yaml(entry, indent + 4)
+                    lines.append(f"{space}  - {nested[indent + 4 :]}")
+                else:
+                    lines.append(f"{space}  - {json.dumps(entry)}\n")
+        else:
+            lines.append(f"{space}{name}: {json.dumps(item)}\n")
+    return "".join(lines)

@@ -1,0 +1,454 @@
+"""A trained generator with its critic: samples, walks between them, and scores, as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.data.arrays import decode
+from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
+from gan_jax.keys import named_key
+from gan_jax.models.portable import fixed_batch
+from gan_jax.models.programs import Program, Programs
+from gan_jax.models.walks import WALKS
+from gan_jax.types import Key, Tree
+
+Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray
+MOST_REDRAWS = 1000
+"""Draws of a component of z whose size is above the truncation before that is an error."""
+MEAN_OF = 10_000
+"""Latents whose w are averaged for truncation."""
+
+
+class Model:
+    """A trained generator, and the critic of its game where that is known.
+
+    Made by `load_model`. Every method is a function of its arguments: the same call gives the same bits.
+
+    Args:
+      programs: what the game's networks compute.
+      weights: the weights of the generator and of the critic, by player and name.
+      player: the generator.
+      round: the round of the weights.
+      kind: `ema` or `raw`.
+      config: the configuration of the run, as `config.json` has it.
+      seed: the seed of the run.
+      devices: where samples are computed, a block of them on each in turn.
+
+    Attributes:
+      player, round, kind, config, seed, programs: as given.
+      classes: the names of the classes that labels number; empty if the generator takes no label.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        weights: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        player: str,
+        round: int,
+        kind: str,
+        config: Mapping[str, Any],
+        seed: int,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.programs, self.weights = programs, weights
+        self.player, self.round, self.kind = player, round, kind
+        self.config, self.seed = config, seed
+        self.classes = programs.classes
+        self._devices = list(jax.local_devices()[:1] if devices is None else devices)
+        self._jitted = functools.cache(jax.jit)
+        self._on_device = functools.cache(
+            lambda name, device: jax.device_put(dict(self.weights[name]), device)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.player}, round {self.round}, {self.kind} weights, samples of {self.sample_shape})"
+        )
+
+    @property
+    def generator(self) -> Program:
+        """The generator's program."""
+        return self.programs.generators[self.player]
+
+    @property
+    def critic(self) -> Program | None:
+        """The program of the critic of the generator's samples."""
+        name = self.programs.critic_of.get(self.player)
+        return self.programs.critics.get(name) if name else None
+
+    def only_its_player(self) -> Programs:
+        """The programs of the generator and its critic, without those of others of the game."""
+        programs, name = self.programs, self.player
+        critic = programs.critic_of.get(name)
+        mine = lambda parts, key: {key: parts[key]} if key in parts else {}  # noqa: E731
+        return dataclasses.replace(
+            programs,
+            generators=mine(programs.generators, name),
+            critics=mine(programs.critics, critic),
+            mappings=mine(programs.mappings, name),
+            syntheses=mine(programs.syntheses, name),
+            critic_of=mine(programs.critic_of, name),
+        )
+
+    @functools.cached_property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, `(H, W, C)` of an image."""
+        rows = fixed_batch(self.generator) or 1
+        inputs = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), self.generator.inputs
+        )
+        key = jax.ShapeDtypeStruct((2,), np.uint32)
+        return jax.eval_shape(self.generator.call, dict(self.generator.weights), key, *inputs).shape[1:]
+
+    # Latents
+
+    @property
+    def _conditions(self) -> tuple[Any, ...]:
+        return self.generator.inputs[self.programs.latent is not None :]
+
+    def latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tree:
+        """`n` latents z of the prior.
+
+        Args:
+          n: how many, at least 1.
+          seed: determines them; the first of more latents are the same.
+          truncation: components of z above it in size are drawn again (the truncation trick). Components with two
+            values only, as the categories of a code, are left.
+
+        Returns:
+          `[n, d]`, or a tree of such arrays.
+
+        Raises:
+          ValueError: if the generator has no latent, or the prior has no values within `truncation`.
+
+        References:
+          Brock et al., Large scale GAN training for high fidelity natural image synthesis, 2019
+          (arXiv:1809.11096), section 3.1.
+        """
+        _check_positive("latents", "n", n)
+        if self.programs.latent is None:
+            raise ValueError(f"{self.player} makes samples of a condition only: it has no latent.")
+        key = named_key(jax.random.key(seed), "picture")
+        chunks = []
+        for start in range(0, n, CHUNK):
+            drawn = self._chunk(named_key(jax.random.fold_in(key, start), "latent"), truncation)
+            chunks.append(jax.tree.map(lambda z, rows=n - start: z[:rows], drawn))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+
+    def _chunk(self, key: Key, truncation: float | None) -> Tree:
+        assert self.programs.latent is not None
+        prior = self._jitted(self.programs.latent)
+        draw = lambda key: jax.tree.map(np.array, prior(jax.random.key_data(key)))  # noqa: E731
+        z = draw(key)
+        if truncation is None:
+            return z
+        if not truncation > 0:
+            raise ValueError(f"A truncation is more than 0, got {truncation}.")
+        outside = jax.tree.map(lambda leaf: (np.abs(leaf) > truncation) & ~_discrete(leaf), z)
+        again = named_key(key, "truncation")
+        for number in range(MOST_REDRAWS):
+            if not any(leaf.any() for leaf in jax.tree.leaves(outside)):
+                return z
+            redrawn = draw(jax.random.fold_in(again, number))
+            z = jax.tree.map(np.where, outside, redrawn, z)
+            outside = jax.tree.map(lambda mask, leaf: mask & (np.abs(leaf) > truncation), outside, z)
+        raise ValueError(
+            f"The prior has hardly a value within a truncation of {truncation}: a larger one is needed."
+        )
+
+    @functools.cached_property
+    def mean_w(self) -> np.ndarray:
+        """The mean of the intermediate latent w over `MEAN_OF` draws, for generators with a mapping network.
+
+        Raises:
+          ValueError: if the generator has none.
+        """
+        if self.player not in self.programs.mappings:
+            raise ValueError(f"{self.player} has no mapping network, so there is no w to average.")
+        z = self.latents(MEAN_OF)
+        w = self.mapped(z, self.condition_rows(MEAN_OF, None))
+        return np.mean(w, axis=0, dtype=np.float64).astype(w.dtype)
+
+    def mapped(self, z: Tree, conditions: tuple[Any, ...]) -> np.ndarray:
+        """The intermediate latents w `[n, ...]` of latents and conditions, by the mapping network."""
+        return self._compute(self.programs.mappings[self.player], self.player, (z, *conditions), seed=0)
+
+    # Samples
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        seed: int = 0,
+        labels: Labels | None = None,
+        conditions: Sequence[Any] | None = None,
+        truncation: float | None = None,
+        z: Tree = None,
+    ) -> np.ndarray:
+        """Samples, the same for the same arguments.
+
+        Args:
+          n: how many; by default as many as there are of `z`, `labels` or `conditions`.
+          seed: determines the latents and the noise of layers that draw any. With a run's own seed the samples are
+            those of its pictures.
+          labels: a class by its number or its name, or one for each sample; in turn 0, 1, ... by default.
+          conditions: the generator's inputs beside latent and label: images to translate, `[n, H, W, C]` in
+            [-1, 1].
+          truncation: for a generator with a mapping network psi, w to mean w + psi (w - mean w); for others the
+            largest size of a component of z, see `latents`. `None` does not truncate.
+          z: the latents, in place of those of `seed`.
+
+        Returns:
+          `[n, ...]` float32, images in [-1, 1].
+
+        Raises:
+          ValueError: for arguments that the generator does not take, of another size, or not allowed together.
+        """
+        if n is None:
+            n = _rows(z, labels, conditions)
+        _check_positive("sample", "n", n)
+        given = self.condition_rows(n, labels, conditions)
+        if self.programs.latent is None:
+            return self._compute(self.generator, self.player, given, seed)
+        mapped = self.player in self.programs.mappings
+        if z is None:
+            z = self.latents(n, seed=seed, truncation=None if mapped else truncation)
+        elif truncation is not None and not mapped:
+            raise ValueError("truncation is how latents are drawn: give z or truncation, not both.")
+        z = self._checked_latents(z, n)
+        if not mapped or truncation is None:
+            return self._compute(self.generator, self.player, (z, *given), seed)
+        w = self.mapped(z, given)
+        return self.synthesize(self.mean_w + np.float32(truncation) * (w - self.mean_w), seed=seed)
+
+    def synthesize(self, w: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """The samples of intermediate latents w `[n, ...]`, for generators with a mapping network.
+
+        Raises:
+          ValueError: if the generator has none.
+        """
+        if self.player not in self.programs.syntheses:
+            raise ValueError(
+                f"{self.player} has no mapping network: samples are made of z, by sample(z=...)."
+            )
+        return self._compute(self.programs.syntheses[self.player], self.player, (w,), seed)
+
+    def interpolate(
+        self,
+        z: Tree = None,
+        *,
+        seeds: Sequence[int] = (0, 1),
+        steps: int = 8,
+        walk: str = "spherical",
+        label: int | str | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:
+        """Samples along walks from each latent to the next.
+
+        Args:
+          z: the latents between which to walk, `[k + 1, d]`; by default the first latent of each of `seeds`.
+          seeds: two or more.
+          steps: the samples of a walk, both ends included.
+          walk: `spherical` or `linear`.
+          label: the class of all samples, by number or name; the first one by default.
+          truncation: as in `sample`.
+
+        Returns:
+          `[k, steps, ...]`: the last sample of a walk is of the same latent as the first of the next.
+
+        Raises:
+          ValueError: for an unknown walk, fewer than two latents, or fewer than two steps.
+        """
+        if walk not in WALKS:
+            raise ValueError(f"A walk is {' or '.join(WALKS)}, got {walk!r}.")
+        mapped = self.player in self.programs.mappings
+        if z is None:
+            ends = [self.latents(1, seed=seed, truncation=None if mapped else truncation) for seed in seeds]
+            z = jax.tree.map(lambda *rows: np.concatenate(rows), *ends)
+        anchors = len(jax.tree.leaves(z)[0])
+        if anchors < 2 or steps < 2:
+            raise ValueError(
+                f"A walk has two ends and two steps or more, got {anchors} latents, steps={steps}."
+            )
+
+        def between(leaf: np.ndarray) -> np.ndarray:
+            return np.concatenate([WALKS[walk](a, b, steps) for a, b in itertools.pairwise(leaf)])
+
+        labels = (0 if label is None else label) if self.classes else label
+        frames = self.sample(
+            z=jax.tree.map(between, z), labels=labels, truncation=truncation if mapped else None
+        )
+        return frames.reshape(anchors - 1, steps, *frames.shape[1:])
+
+    # Scores
+
+    def scores(self, images: Any, *, labels: Labels | None = None) -> np.ndarray:
+        """The critic's score of each example; of a critic with a score for each patch, their mean.
+
+        Args:
+          images: `[N, ...]` as the critic takes them: images uint8, or floats in [-1, 1].
+          labels: for a critic that takes a label, as in `sample`; one for all or one each.
+
+        Returns:
+          `[N]` float32, higher for what the critic takes for real where its objective says so.
+
+        Raises:
+          ValueError: if the game has no critic of these samples, or the examples are of another shape.
+        """
+        score = self.critic_outputs(images, labels=labels)["score"]
+        return score.reshape(len(score), -1).mean(axis=1)
+
+    def critic_outputs(self, images: Any, *, labels: Labels | None = None) -> dict[str, np.ndarray]:
+        """The critic's score `[N]` (or `[N, ...patches]`) and its other heads, `features` `[N, D]` if it has them.
+
+        Raises:
+          ValueError: as `scores`.
+        """
+        if self.critic is None:
+            raise ValueError(f"There is no critic of {self.player}'s samples whose inputs are known.")
+        images = np.asarray(images)
+        images = np.asarray(decode(images) if images.dtype == np.uint8 else images, np.float32)
+        expected = self.critic.inputs[0].shape[1:]
+        if images.shape[1:] != expected or len(images) < 1:
+            raise ValueError(f"The critic takes examples [N, {_shown(expected)}], got {images.shape}.")
+        rest = self.critic.inputs[1:]
+        taken: tuple[Any, ...] = ()
+        if rest:
+            if len(rest) > 1 or not _is_label(rest[0]):
+                raise ValueError(
+                    "The critic takes more than examples and a label: its scores need the run's data."
+                )
+            if labels is None:
+                raise ValueError("The critic takes a label: give labels=, one class or one for each example.")
+            taken = (self.class_rows(labels, len(images)),)
+        name = self.programs.critic_of[self.player]
+        return self._compute(self.critic, name, (images, *taken), seed=0)
+
+    # Inputs
+
+    def _checked_latents(self, z: Tree, n: int) -> Tree:
+        wanted = self.generator.inputs[0]
+        if str(jax.tree.structure(z)) != str(jax.tree.structure(wanted)):
+            raise ValueError(f"z is of another structure than the latent, {jax.tree.structure(wanted)}.")
+
+        def checked(leaf: Any, shape: Any) -> np.ndarray:
+            leaf = np.asarray(leaf, shape.dtype)
+            if leaf.shape != (n, *shape.shape[1:]):
+                raise ValueError(f"z is [{n}, {_shown(shape.shape[1:])}], got {leaf.shape}.")
+            return leaf
+
+        return jax.tree.map(checked, z, wanted)
+
+    def condition_rows(
+        self, n: int, labels: Labels | None, conditions: Sequence[Any] | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """The generator's inputs beside its latent, `[n, ...]` each."""
+        if labels is not None and not any(map(_is_label, self._conditions)):
+            raise ValueError(f"{self.player} takes no label.")
+        others = list(() if conditions is None else conditions)
+        rows = []
+        for shape in self._conditions:
+            if _is_label(shape):
+                turn = np.arange(n) % max(1, len(self.classes))
+                rows.append(self.class_rows(turn if labels is None else labels, n))
+                continue
+            if not others:
+                raise ValueError(
+                    f"{self.player} makes samples of [n, {_shown(shape.shape[1:])}]: give them, conditions=[...]."
+                )
+            array = np.asarray(others.pop(0), shape.dtype)
+            if array.shape != (n, *shape.shape[1:]):
+                raise ValueError(f"A condition is [{n}, {_shown(shape.shape[1:])}], got {array.shape}.")
+            rows.append(array)
+        if others:
+            raise ValueError(f"{self.player} takes fewer conditions than were given.")
+        return tuple(rows)
+
+    def class_rows(self, labels: Labels, n: int) -> np.ndarray:
+        """Labels `[n]` as numbers, of one for all or one each, by number or by name."""
+        single = isinstance(labels, int | str) or np.ndim(labels) == 0
+        each: Any = [labels] if single else labels
+        numbers = np.array([self.class_number(label) for label in each], np.int32)
+        if single:
+            numbers = np.repeat(numbers, n)
+        if numbers.shape != (n,):
+            raise ValueError(f"labels is one class or one for each of {n}, got {len(numbers)}.")
+        return numbers
+
+    def class_number(self, label: Any) -> int:
+        """The number of a class by its name or its number.
+
+        Raises:
+          ValueError: if there is no such class.
+        """
+        if isinstance(label, str) and label in self.classes:
+            return self.classes.index(label)
+        try:
+            number = int(label)
+            if number != float(label):
+                raise ValueError
+        except (TypeError, ValueError):
+            number = -1
+        if not 0 <= number < len(self.classes):
+            raise ValueError(f"There is no class {label!r}: the classes are {', '.join(self.classes)}.")
+        return number
+
+    # Computation
+
+    def _compute(self, program: Program, name: str, inputs: tuple[Any, ...], seed: int) -> Any:
+        """A program's output for all rows of its inputs, in blocks of one size, on the devices in turn."""
+        n = len(jax.tree.leaves(inputs)[0])
+        size = fixed_batch(program) or min(BLOCK, n)
+        call: Callable[..., Any] = self._jitted(program.call)
+        key = named_key(named_key(jax.random.key(seed), "picture"), name)
+        parts: list[Any] = []
+        pending: list[Any] = []
+        for index, start in enumerate(range(0, n, size)):
+            device = self._devices[index % len(self._devices)]
+            rows = jax.device_put(
+                jax.tree.map(lambda x, start=start: padded_rows(x, start, size), inputs), device
+            )
+            bits = jax.device_put(np.asarray(jax.random.key_data(jax.random.fold_in(key, index))), device)
+            pending.append(call(self._on_device(name, device), bits, *rows))
+            if len(pending) == len(self._devices):
+                parts += [jax.tree.map(np.asarray, part) for part in pending]
+                pending = []
+        parts += [jax.tree.map(np.asarray, part) for part in pending]
+        return jax.tree.map(lambda *blocks: np.concatenate(blocks)[:n], *parts)
+
+
+def _discrete(leaf: np.ndarray) -> np.ndarray:
+    """Which components of draws `[CHUNK, ...]` have two values at most."""
+    low, high = leaf.min(axis=0), leaf.max(axis=0)
+    return np.all((leaf == low) | (leaf == high), axis=0)
+
+
+def _is_label(shape: Any) -> bool:
+    return len(shape.shape) == 1 and np.issubdtype(shape.dtype, np.integer)
+
+
+def _rows(*given: Any) -> int:
+    """How many rows the first array that is given has."""
+    for tree in given:
+        if tree is not None and not isinstance(tree, str) and np.ndim(leaf := jax.tree.leaves(tree)[0]) > 0:
+            return len(leaf)
+        if isinstance(tree, list | tuple):
+            return len(tree)
+    raise ValueError("sample needs n, how many samples to draw.")
+
+
+def _check_positive(what: str, name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{what} needs {name} of 1 or more, got {value}.")
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

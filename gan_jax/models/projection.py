@@ -1,0 +1,208 @@
+"""Projection: the latent whose sample is nearest to an image."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax.data.arrays import decode
+from gan_jax.keys import named_key
+from gan_jax.models.model import Model
+from gan_jax.models.portable import fixed_batch
+from gan_jax.types import Array, Tree
+
+Distance = Callable[[Array], Array]
+"""`images [N, H, W, C] -> features [N, ...]`; images are compared by their mean squared difference."""
+RAMP_DOWN, RAMP_UP = 0.25, 0.05
+NOISE_RAMP = 0.75
+
+
+class Projection(NamedTuple):
+    """The end of a projection.
+
+    Attributes:
+      latent: `[1, d]`, or a tree of such arrays: z for `Model.sample(z=...)`; with a mapping network w, for
+        `Model.synthesize`.
+      image: its sample, `[H, W, C]`.
+      distance: the distance of the sample from the image.
+      history: the least distance of all starts at every step, `[steps]`, under that step's noise.
+    """
+
+    latent: Tree
+    image: np.ndarray
+    distance: float
+    history: np.ndarray
+
+
+def project(
+    model: Model,
+    image: Any,
+    *,
+    steps: int = 1000,
+    starts: int = 8,
+    learning_rate: float = 0.1,
+    noise: float = 0.05,
+    distance: str | Distance = "pixels",
+    label: int | str | None = None,
+    seed: int = 0,
+) -> Projection:
+    """Finds the latent whose sample is nearest to an image, by Adam from several starts at once.
+
+    As StyleGAN2's projector: the learning rate rises over the first 5 % of the steps and falls by a cosine over
+    the last quarter, and noise is added to the latent until three quarters of them; it keeps the search from the
+    first minimum. The starts are the nearest of 1,000 latents of the prior. For a generator with a mapping network
+    the search is in w, else in z.
+
+    Args:
+      model: the generator, whose programs must have derivatives: rebuilt by `load_model(..., config=FILE)`, or read
+        from what `--mode=export` wrote.
+      image: `[H, W, C]`, uint8 or floats in [-1, 1].
+      steps: of Adam.
+      starts: latents that are improved side by side.
+      learning_rate: the largest.
+      noise: the first noise's standard deviation, in those of the latents.
+      distance: `pixels`; `features`, those of the critic's head `features`; or `images -> features` in JAX.
+      label: the image's class, where the generator takes one.
+      seed: determines starts and noise.
+
+    Raises:
+      ValueError: if the image is of another shape, the generator has no latent or no derivatives, or its critic has
+        no features.
+
+    References:
+      Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix D (arXiv:1912.04958).
+    """
+    if steps < 1 or starts < 1:
+        raise ValueError(
+            f"A projection takes 1 or more steps and starts, got steps={steps}, starts={starts}."
+        )
+    if model.programs.latent is None:
+        raise ValueError(f"{model.player} has no latent to look for.")
+    if not model.programs.differentiable:
+        raise ValueError(
+            "The programs beside a run's checkpoints have no derivatives: load the model with config=FILE, the "
+            "run's experiment, or export the run and load that."
+        )
+    image = np.asarray(image)
+    image = np.asarray(decode(image) if image.dtype == np.uint8 else image, np.float32)
+    if image.shape != model.sample_shape:
+        raise ValueError(f"The samples are {model.sample_shape}, the image is {image.shape}.")
+    starts = fixed_batch(model.generator) or starts
+    features = _distance(model, distance, label, starts)
+    render, candidates = _rendering(model, label, starts, seed)
+    target = features(jnp.repeat(image[None], starts, axis=0))[:1]
+
+    def distances(latents: Tree) -> Array:
+        difference = features(render(latents)) - target
+        return jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
+
+    begin = _nearest(jax.jit(distances), candidates, starts)
+    deviations = jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, keepdims=True), candidates)
+    best, value, history = _descend(distances, begin, deviations, steps, learning_rate, noise, seed)
+    rendered = np.asarray(render(jax.tree.map(lambda leaf: jnp.repeat(leaf, starts, axis=0), best))[0])
+    return Projection(jax.tree.map(np.asarray, best), rendered, float(value), np.asarray(history))
+
+
+def _rendering(
+    model: Model, label: int | str | None, starts: int, seed: int
+) -> tuple[Callable[[Tree], Array], Tree]:
+    """`latents [starts, d] -> samples` as a JAX function, and latents to begin with."""
+    z = model.latents(1000, seed=seed)
+    conditions = model.condition_rows(
+        len(jax.tree.leaves(z)[0]), 0 if label is None and model.classes else label
+    )
+    mapped = model.player in model.programs.mappings
+    program = model.programs.syntheses[model.player] if mapped else model.generator
+    rest = () if mapped else tuple(condition[:starts] for condition in conditions)
+    weights = jax.device_put(dict(model.weights[model.player]))
+    key = jax.random.key_data(named_key(named_key(jax.random.key(seed), "picture"), model.player))
+    candidates = model.mapped(z, conditions) if mapped else z
+    return lambda latents: program.call(weights, key, latents, *rest), jax.tree.map(jnp.asarray, candidates)
+
+
+def _distance(model: Model, distance: str | Distance, label: int | str | None, starts: int) -> Distance:
+    if callable(distance):
+        return distance
+    if distance == "pixels":
+        return lambda images: images
+    if distance != "features":
+        raise ValueError(f"A distance is pixels, features or a function of images, got {distance!r}.")
+    critic = model.critic
+    name = model.programs.critic_of.get(model.player, "")
+    labels = (
+        model.class_rows(0 if label is None else label, starts) if critic and len(critic.inputs) > 1 else None
+    )
+    rest = () if labels is None else (labels,)
+    key = jax.random.key_data(jax.random.key(0))
+
+    def of_critic(images: Array) -> Array:
+        assert critic is not None
+        return critic.call(jax.device_put(dict(model.weights[name])), key, images, *rest)["features"]
+
+    images = jax.ShapeDtypeStruct((starts, *model.sample_shape), jnp.float32)
+    try:
+        jax.eval_shape(of_critic, images)
+    except (AssertionError, KeyError):
+        raise ValueError("The critic has no features: build it with features=True, or use pixels.") from None
+    return of_critic
+
+
+def _nearest(distances: Callable[[Tree], Array], candidates: Tree, starts: int) -> Tree:
+    """The `starts` candidates with the least distances, nearest first."""
+    count = len(jax.tree.leaves(candidates)[0])
+    found = []
+    for start in range(0, count - starts + 1, starts):
+        found.append(
+            distances(jax.tree.map(lambda leaf, start=start: leaf[start : start + starts], candidates))
+        )
+    order = jnp.argsort(jnp.concatenate(found))[:starts]
+    return jax.tree.map(lambda leaf: leaf[order], candidates)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
+def _descend(
+    distances: Callable[[Tree], Array],
+    begin: Tree,
+    deviations: Tree,
+    steps: int,
+    learning_rate: float,
+    noise: float,
+    seed: int,
+) -> tuple[Tree, Array, Array]:
+    """Adam from every start: the nearest latent that was passed `[1, ...]`, its distance, and the history."""
+    adam = optax.scale_by_adam(b1=0.9, b2=0.999)
+    key = named_key(jax.random.key(seed), "projection")
+
+    def step(carry: Any, number: Array) -> tuple[Any, Array]:
+        latents, state = carry
+        t = number / steps
+        fall = 0.5 - 0.5 * jnp.cos(math.pi * jnp.minimum(1.0, (1 - t) / RAMP_DOWN))
+        rate = learning_rate * fall * jnp.minimum(1.0, (t + 1 / steps) / RAMP_UP)
+        strength = noise * jnp.square(jnp.maximum(0.0, 1 - t / NOISE_RAMP))
+        leaves, structure = jax.tree.flatten(latents)
+        keys = jax.random.split(jax.random.fold_in(key, number), len(leaves))
+        shaken = [
+            leaf + strength * deviation * jax.random.normal(leaf_key, leaf.shape)
+            for leaf, deviation, leaf_key in zip(leaves, jax.tree.leaves(deviations), keys, strict=True)
+        ]
+
+        def total(latents: Tree) -> tuple[Array, Array]:
+            values = distances(latents)
+            return jnp.sum(values), values
+
+        grads, values = jax.grad(total, has_aux=True)(jax.tree.unflatten(structure, shaken))
+        updates, state = adam.update(grads, state)
+        latents = jax.tree.map(lambda x, u: x - rate * u, latents, updates)
+        return (latents, state), jnp.min(values)
+
+    (latents, _), history = jax.lax.scan(step, (begin, adam.init(begin)), jnp.arange(steps))
+    values = distances(latents)
+    place = jnp.argmin(values)
+    return jax.tree.map(lambda leaf: leaf[place][None], latents), values[place], history

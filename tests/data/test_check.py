@@ -1,0 +1,96 @@
+"""`python -m gan_jax.data.check`: every count is one that the folder was made with."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax.data import check
+from tests.data.test_images import color, save
+
+
+def noise(seed, shape=(8, 8, 3)):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve dresses, one boot: two of the dresses are one image, one is plain, one broken, one wide, one small."""
+    root = tmp_path / "shop"
+    for k in range(9):
+        save(root / "dress" / f"{k}.png", noise(k))
+    save(root / "dress" / "again.png", noise(3))
+    save(root / "dress" / "plain.png", color((7, 8, 9)))
+    save(root / "dress" / "wide.png", noise(20, (8, 32, 3)))
+    save(root / "dress" / "small.png", noise(21, (4, 4, 3)))
+    save(root / "boot" / "a.png", noise(30))
+    (root / "boot" / "broken.png").write_bytes(b"none")
+    Image.fromarray(noise(40, (8, 8, 4))).save(root / "dress" / "glass.png")
+    return root
+
+
+def test_everything_that_a_folder_has_is_counted(folder):
+    report = check.check(str(folder), size=8)
+    text = "\n".join(report.lines)
+    assert report.lines[0] == "15 images of 8 x 8 x 3, uint8 in [0, 255]"
+    assert "stored 4 to 32 pixels wide and 4 to 8 high, most often (width x height) 8 x 8 (13)" in text
+    assert "formats and modes: PNG RGB (14), PNG RGBA (1)" in text
+    assert "2 classes: boot (1), dress (14)" in text
+    assert "1 images are transparent and laid on white; channels=4 keeps transparency" in text
+    assert report.warnings == (
+        "1 files were not read: boot/broken.png: not an image",
+        "1 images are smaller than the 8 x 8 that they are enlarged to",
+        "1 images lose more than a third of their pixels where they are cropped to 8 x 8",
+        "1 classes have less than 10% of the images of the largest: boot",
+        "1 images are there again: dress/3.png = dress/again.png",
+        "1 images have one colour everywhere",
+    )
+
+
+def test_one_image_under_two_labels_and_grey_in_three_channels(tmp_path):
+    grey = noise(1, (8, 8, 1)).repeat(3, axis=2)
+    for name in ("a/1.png", "b/2.png"):
+        save(tmp_path / name, grey)
+    warnings = check.check(str(tmp_path), size=8).warnings
+    assert "1 images are there with different labels" in warnings
+    assert "all images are grey, in three channels: channels=1 is three times smaller" in warnings
+
+
+def test_ranges_and_labels_of_arrays(tmp_path):
+    x = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=[0, 1, 7, 7])
+    report = check.check(str(tmp_path / "a.npz"))
+    assert report.lines[0].startswith("4 images of 8 x 8 x 1, float32 in [-0.9")
+    assert "float images in [0, 1] are brought to [-1, 1]" in report.warnings[0]
+    assert "labels go up to 7 and only 3 of these numbers are in use" in report.warnings[1]
+    assert check.check("digits").warnings == ()
+
+
+def test_the_command_writes_the_sheet_and_says_what_it_found(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert check.main([str(folder), "--size=8", "--sheet=out/sheet.png"]) == 1
+    out = capsys.readouterr().out
+    assert "warning: 1 images are there again" in out
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        # 8 pixels six times as large and 2 between; a row for each class.
+        assert sheet.size == (500, 100)
+        boot = np.asarray(sheet)[:48:6, :48:6]
+        np.testing.assert_array_equal(boot, noise(30))
+    assert check.main(["digits", "--sheet="]) == 0
+    assert check.main(["nowhere"]) == 2
+    assert re.match(r"python -m gan_jax.data.check: There is no data set", capsys.readouterr().err)
+    assert check.main(["digits", "--size=a"]) == 2
+
+
+def test_the_sheet_shows_transparency_on_white():
+    half = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
+    np.testing.assert_array_equal(check._as_rgb(half), [[[255, 255, 255], [10, 20, 30]]])
+    assert check._as_rgb(np.zeros((2, 2, 5), np.uint8)).shape == (2, 2, 3)
+
+
+def test_names_cannot_control_the_terminal(tmp_path, capsys):
+    save(tmp_path / "a.png", noise(0))
+    (tmp_path / "\x1b[2J.png").write_bytes(b"none")
+    assert check.main([str(tmp_path), "--size=8", "--sheet="]) == 1
+    assert "\x1b" not in capsys.readouterr().out

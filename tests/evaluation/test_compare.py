@@ -1,0 +1,185 @@
+"""Comparisons without a run: what is read, measured, marked and refused."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import gan_jax as gj
+from gan_jax import metrics
+from gan_jax.data.errors import DataError
+from gan_jax.metrics import summaries
+from gan_jax.training.experiment import ExperimentError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    monkeypatch.setattr(summaries, "BATCH", 16)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+
+
+def drawn(number, seed=0, shape=(4, 4, 1), level=128):
+    rng = np.random.default_rng(seed)
+    return np.clip(rng.normal(level, 40, (number, *shape)), 0, 255).astype(np.uint8)
+
+
+def compare(real, fake, **options):
+    options = {"metrics": ["frechet"], "devices": jax.devices()[:1], "progress": False} | options
+    return gj.compare(real, fake, **options)
+
+
+def test_values_are_those_of_the_metrics():
+    real, fake = drawn(90), drawn(70, 1)
+    found = compare(real, fake, metrics=["frechet", "kernel_subsets", "neighbors"], neighbors=3)
+    (column,) = found.fakes.values()
+    x, y = (metrics.extract(metrics.pixels(), side).features for side in (real, fake))
+    value, low, high = column.bounds["frechet"]
+    assert value == pytest.approx(metrics.frechet_distance(x, y))
+    assert low <= high
+    subsets = column.bounds["kernel (100 subsets of 1,000)"][0]
+    assert subsets == pytest.approx(metrics.kernel_subsets(x, y).mean)
+    expected = metrics.precision_recall_density_coverage(x, y, neighbors=3)
+    for name, fraction in expected.items():
+        assert column.bounds[f"{name} (k=3, pixels)"][0] == pytest.approx(fraction)
+    assert column.fingerprint.precision == "highest"
+    assert "covariance=N-1" in column.fingerprint.settings
+
+
+def test_covariances_divide_by_n_where_it_is_asked_for():
+    real, fake = drawn(40), drawn(30, 1)
+    (column,) = compare(real, fake, covariance="N").fakes.values()
+    x, y = (metrics.extract(metrics.pixels(), side).features for side in (real, fake))
+    assert column.bounds["frechet"][0] == pytest.approx(metrics.frechet_distance(x, y, ddof=0))
+    with pytest.raises(ExperimentError, match="covariance 'N-2'"):
+        compare(real, fake, covariance="N-2")
+
+
+def test_the_floor_is_of_two_disjoint_real_draws_and_a_real_set_meets_it():
+    found = compare(drawn(300), {"same": drawn(150, 1), "dark": drawn(150, 2, level=90)})
+    (floor,) = found.floors.values()
+    assert (floor.fingerprint.real, floor.fingerprint.fake) == (150, 150)
+    assert floor.bounds["frechet"][0] == pytest.approx(found.fakes["same"].bounds["frechet"][0], rel=0.5)
+    assert found.fakes["dark"].bounds["frechet"][0] > 5 * floor.bounds["frechet"][0]
+    text = str(found)
+    assert "real against real [1]" in text
+    assert "[1] real: 300 against 150" in text
+
+
+def test_differences_are_supported_where_they_are_and_nowhere_else():
+    sets = {"a": drawn(150, 1), "b": drawn(150, 2), "dark": drawn(150, 3, level=110)}
+    found = compare(drawn(200), sets, metrics=["frechet", "kernel"])
+    supported = {(each.metric, each.first, each.second): each.supported for each in found.differences}
+    for metric in ("frechet", "kernel"):
+        assert not supported[metric, "a", "b"]
+        assert supported[metric, "a", "dark"]
+        assert supported[metric, "b", "dark"]
+    assert json.loads(json.dumps(found.as_dict()))["differences"]
+    assert len(found.figure().axes) == 2
+
+
+def test_columns_with_other_fingerprints_are_marked():
+    found = compare(drawn(60), {"bytes": drawn(30, 1), "floats": drawn(30, 1) / np.float32(127.5) - 1})
+    values = [column.bounds["frechet"][0] for column in found.fakes.values()]
+    assert values[0] == values[1]
+    assert "floats [1]" in str(found)
+    assert "value_range" in str(found)
+
+
+def test_folders_and_arrays_are_the_same_and_skipped_files_are_counted(tmp_path):
+    images = drawn(20, shape=(4, 4, 3))
+    for place, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{place:02d}.png")
+    other = drawn(20, 1, shape=(4, 4, 3))
+    (whole,) = compare(other, images).fakes.values()
+    (read,) = compare(other, tmp_path).fakes.values()
+    assert read.bounds == whole.bounds
+    (tmp_path / "05.png").write_bytes((tmp_path / "05.png").read_bytes()[:50])
+    with pytest.raises(DataError, match=r"05\.png"):
+        compare(other, tmp_path)
+    found = compare(other, tmp_path, damaged="skip")
+    assert any("1 of 20 images were skipped: 05.png (damaged" in note for note in found.notes)
+    assert next(iter(found.fakes.values())).fingerprint.fake == 19
+
+
+def test_what_is_computed_of_a_part_is_said(monkeypatch):
+    monkeypatch.setattr(summaries, "KEPT_BYTES", 50 * 16 * 4)
+    found = compare(drawn(60), drawn(40, 1), metrics=["frechet", "neighbors"], pairs=20)
+    assert any("precision, recall, density and coverage are of 20 of 40 images" in n for n in found.notes)
+    assert any("are of 50 of 60 images" in note for note in found.notes)
+    (column,) = found.fakes.values()
+    x, y = (metrics.extract(metrics.pixels(), side).features for side in (drawn(60), drawn(40, 1)))
+    assert column.bounds["frechet"][0] == pytest.approx(metrics.frechet_distance(x, y), rel=1e-6)
+
+
+def inception(protocol="tf"):
+    """Any extractor that counts as Inception, so that a protocol has to be known."""
+    return dataclasses.replace(metrics.pixels(), inception=True, protocol=protocol)
+
+
+def test_statistics_are_saved_with_their_protocol_and_stand_for_the_images(tmp_path):
+    real, fake = drawn(60), drawn(40, 1)
+    whole = compare(real, fake, extractor=inception(), save_stats=tmp_path / "s.npz")
+    found = compare(tmp_path / "s.npz", fake, extractor=inception(), metrics=["frechet", "kernel"])
+    (ours,), (theirs,) = found.fakes.values(), whole.fakes.values()
+    assert ours.bounds["fid"][0] == pytest.approx(theirs.bounds["fid"][0])
+    assert ours.fingerprint.real == 60
+    assert not found.floors
+    assert any("left out: kernel: needs the real images" in note for note in found.notes)
+    assert any("protocol tf, as recorded" in note for note in found.notes)
+    with pytest.raises(DataError, match="protocol 'tf', and this comparison has 'clean'"):
+        compare(tmp_path / "s.npz", fake, extractor=inception("clean"))
+
+
+def test_the_protocol_of_other_peoples_statistics_is_named_and_printed(tmp_path):
+    x = metrics.extract(metrics.pixels(), drawn(60)).features
+    np.savez(tmp_path / "theirs.npz", mu=x.mean(0), sigma=np.cov(x, rowvar=False))
+    with pytest.raises(DataError, match=r"does not record how .* name the protocol"):
+        compare(tmp_path / "theirs.npz", drawn(40, 1), extractor=inception())
+    found = compare(tmp_path / "theirs.npz", drawn(40, 1), extractor=inception(), protocol="tf")
+    assert any("does not record how its statistics were made; protocol tf as given" in n for n in found.notes)
+    assert "protocol tf" in str(found)
+    assert "unknown" in str(found)
+
+
+def test_adm_reference_batches_have_moments_of_all_and_images_of_a_part(tmp_path):
+    images = drawn(80)
+    x = metrics.extract(metrics.pixels(), images).features
+    np.savez(tmp_path / "adm.npz", arr_0=images[:30], mu=x.mean(0), sigma=np.cov(x, rowvar=False))
+    found = compare(tmp_path / "adm.npz", drawn(40, 1), metrics=["frechet", "neighbors"])
+    (column,) = found.fakes.values()
+    y = metrics.extract(metrics.pixels(), drawn(40, 1)).features
+    assert column.bounds["frechet"][0] == pytest.approx(metrics.frechet_distance(x, y))
+    expected = metrics.precision_recall_density_coverage(x[:30], y)
+    assert column.bounds["precision (k=5, pixels)"][0] == pytest.approx(expected["precision"])
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "options", "message"),
+    [
+        (drawn(1), drawn(9), {}, "'real' has a single image"),
+        (drawn(9), drawn(9, shape=(4, 4, 3)), {}, "'real' has grey images and 'fake' has colour ones"),
+        (drawn(9), drawn(9, shape=(5, 5, 1)), {}, "The images differ in size .*'real' 4 x 4, 'fake' 5 x 5"),
+        (drawn(9), [], {}, "There are no fakes"),
+        (drawn(9), drawn(9), {"metrics": ["fid"]}, "Unknown metric 'fid'"),
+        (drawn(9), drawn(9), {"protocol": "legacy"}, "Unknown protocol 'legacy'"),
+        (drawn(9), drawn(9), {"protocol": "tf"}, "extractor is 'pixels'"),
+        (drawn(9), drawn(9), {"metrics": ["score"]}, "'pixels' is no classifier"),
+        (drawn(9), drawn(9), {"level": 95}, "confidence level"),
+        (drawn(9), "data.pkl", {}, "is a pickle"),
+    ],
+)
+def test_bad_input_is_named(real, fake, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare(real, fake, **options)
+
+
+def test_a_bar_is_shown_and_a_work_directory_is_for_the_launcher(tmp_path, capsys):
+    compare(drawn(9), drawn(9, 1), progress=True)
+    assert "9/9" in capsys.readouterr().err
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(DataError, match="is the work directory of a run"):
+        compare(drawn(9), tmp_path)

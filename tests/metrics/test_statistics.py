@@ -1,0 +1,89 @@
+"""Statistics files: those of other tools, ours with their record, and what is refused."""
+
+import numpy as np
+import pytest
+
+from gan_jax import metrics
+from gan_jax.data.errors import DataError
+from gan_jax.metrics.statistics import is_statistics, read_statistics, write_statistics
+
+
+def features(protocol="", seed=0):
+    images = np.random.default_rng(seed).integers(256, size=(40, 2, 2, 1), dtype=np.uint8)
+    extractor = metrics.Extractor(
+        name="pixels", apply=lambda _, x: {"features": x.reshape(len(x), -1)}, protocol=protocol
+    )
+    return metrics.extract(extractor, images)
+
+
+def test_ours_are_read_by_others_and_record_how_they_were_made(tmp_path):
+    made = features("tf")
+    moments = metrics.moments(made.features)
+    write_statistics(tmp_path / "s.npz", moments, made, ddof=0, split="forty images")
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as archive:
+        np.testing.assert_allclose(archive["mu"], made.features.mean(0), atol=1e-7)
+        expected = np.cov(made.features, rowvar=False, ddof=0)
+        np.testing.assert_allclose(archive["sigma"], expected, atol=1e-7)
+    found = read_statistics(tmp_path / "s.npz")
+    recorded = {"protocol": "tf", "number": 40, "ddof": 0, "split": "forty images", "precision": "highest"}
+    assert recorded.items() <= found.record.items()
+    found.check(made, ddof=0)
+    with pytest.raises(DataError, match="protocol 'tf', and this comparison has 'clean'"):
+        found.check(features("clean"), ddof=0)
+    with pytest.raises(DataError, match="ddof 0, and this comparison has 1"):
+        found.check(made, ddof=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_files_of_other_tools_are_read(tmp_path):
+    """pytorch-fid's have two arrays; ADM's reference batches images and spatial statistics besides."""
+    made = features()
+    mean, covariance = made.features.mean(0), np.cov(made.features, rowvar=False)
+    np.savez(tmp_path / "fid.npz", mu=mean, sigma=covariance)
+    found = read_statistics(tmp_path / "fid.npz")
+    assert found.record == {}
+    assert found.spatial is None
+    other = features(seed=1).features
+    expected = metrics.frechet_distance(made.features, other)
+    assert metrics.frechet_distance(found.gaussian, other) == pytest.approx(expected)
+    np.savez(
+        tmp_path / "adm.npz",
+        arr_0=np.zeros((3, 2, 2, 1), np.uint8),
+        mu=mean,
+        sigma=covariance,
+        mu_s=mean[:2],
+        sigma_s=covariance[:2, :2],
+    )
+    np.testing.assert_array_equal(read_statistics(tmp_path / "adm.npz").spatial.mean, mean[:2])
+    assert is_statistics(tmp_path / "adm.npz")
+    np.savez(tmp_path / "images.npz", arr_0=np.zeros((3, 2, 2, 1), np.uint8))
+    assert not is_statistics(tmp_path / "images.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"mu": np.zeros(3)}, "has the arrays mu: statistics are mu and sigma"),
+        ({"mu": np.zeros(3), "sigma": np.eye(2)}, r"mu has shape \(3,\) and sigma \(2, 2\)"),
+        ({"mu": np.zeros((3, 1)), "sigma": np.eye(3)}, r"expected \[D\] and \[D, D\]"),
+        ({"mu": np.full(2, np.nan), "sigma": np.eye(2)}, "holds NaN"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2.0], [0.0, 1.0]])}, "no covariance"),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "no covariance"),
+        ({"mu": np.array(["a"]), "sigma": np.eye(1)}, "no numbers"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "gan_jax": np.array(["{"])}, "record of .* is damaged"),
+    ],
+)
+def test_what_is_no_statistics_is_named(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        read_statistics(tmp_path / "bad.npz")
+
+
+def test_pickles_are_refused_with_what_to_do(tmp_path):
+    (tmp_path / "dataset-64.pkl").write_bytes(b"\x80\x04}.")
+    with pytest.raises(DataError, match=r"is a pickle, which can run code .* numpy\.savez"):
+        read_statistics(tmp_path / "dataset-64.pkl")
+    with pytest.raises(DataError, match=r"written as \.npz"):
+        write_statistics(tmp_path / "s.pkl", metrics.moments(features().features), features())
+    with pytest.raises(DataError, match="cannot be written"):
+        write_statistics(tmp_path / "none" / "s.npz", metrics.moments(features().features), features())

@@ -1,0 +1,233 @@
+"""`--mode=sample`, `interpolate`, `project` and `export`: what they write, and that it is what it says."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export as jax_export
+from PIL import Image
+
+import gan_jax as gj
+from experiments import images
+from gan_jax.models.model import Model
+from gan_jax.models.programs import Program, Programs
+from gan_jax.models.projection import project
+from gan_jax.pictures.animations import to_gif, to_mp4
+from gan_jax.pictures.grids import to_uint8
+from gan_jax.training.step import init_state
+from tests.models.runs import written
+from tests.test_launch import launch_here
+
+FIELDS = {
+    "data": "digits",
+    "conditional": True,
+    "objective": "hinge",
+    "critic_norm": "none",
+    "width": 4,
+    "latent": 4,
+    "batch_size": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A conditional run of DCGANs at round 3."""
+    config = images.get_config()
+    config.update(FIELDS)
+    experiment = images.build(config)
+    state = init_state(experiment.game, jax.random.key(0))
+    path = tmp_path_factory.mktemp("files") / "run"
+    return written(path, experiment, config, {3: state}, name="experiments/images.py")
+
+
+@pytest.fixture
+def launched(monkeypatch, capsys, run):
+    """`(mode, *flags) -> stdout` of the launcher for the run."""
+
+    def call(mode, *arguments, workdir=run):
+        code, out, err = launch_here(
+            monkeypatch, capsys, f"--mode={mode}", f"--workdir={workdir}", *arguments
+        )
+        assert code == 0, err
+        return out
+
+    call.refused = lambda mode, *arguments: launch_here(
+        monkeypatch, capsys, f"--mode={mode}", f"--workdir={run}", *arguments
+    )
+    return call
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_sample_of_each_seed_is_a_file_that_its_seed_and_class_name(run, launched, tmp_path):
+    launched(
+        "sample",
+        "--sample_seeds=8-10,3",
+        "--label=7",
+        "--truncation=.7",
+        "--weights=raw",
+        f"--out={tmp_path}",
+    )
+    names = {path.name for path in tmp_path.iterdir()}
+    seeds = {f"seed_{seed:02d}_class_7.png" for seed in (3, 8, 9, 10)}
+    assert names == seeds | {"grid.png", "samples.npz"}
+    model = gj.load_model(run, weights="raw")
+    with np.load(tmp_path / "samples.npz") as stored:
+        assert stored["seed"].tolist() == [8, 9, 10, 3]
+        assert stored["y"].tolist() == [7] * 4
+        single = model.sample(1, seed=9, labels=7, truncation=0.7)
+        np.testing.assert_allclose(stored["x"][1], single[0], atol=1e-5)
+        np.testing.assert_array_equal(
+            pixels(tmp_path / "seed_09_class_7.png"), to_uint8(stored["x"][1])[..., 0]
+        )
+
+
+def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
+    launched("interpolate", "--sample_seeds=0,5,2", "--walk_steps=4", "--label=1", f"--out={tmp_path}")
+    frames = np.load(tmp_path / "walks.npz")["x"]
+    assert frames.shape == (2, 4, 8, 8, 1)
+    expected = gj.load_model(run).interpolate(seeds=(0, 5, 2), steps=4, label=1)
+    np.testing.assert_allclose(frames, expected, atol=1e-5)
+    with Image.open(tmp_path / "walks.gif") as animation:
+        assert animation.n_frames <= 8  # equal neighbours are shown once, for longer
+    assert pixels(tmp_path / "walks.png").shape == (2 * 9 - 1, 4 * 9 - 1)
+
+
+def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    scores = {"samples": {"ema": {"frechet": 12.5}}, "step": 3}
+    mark = {"key": "abc", "split": "digits", "metrics": ["frechet"]}
+    evaluation = {**scores, "fingerprints": {"scores": mark}, "players": {}}
+    (copy / "evaluation.json").write_text(json.dumps({"checkpoints": [evaluation]}))
+    out = tmp_path / "exported"
+    launched("export", "--format=stablehlo", "--license=cc0-1.0", f"--out={out}", workdir=copy)
+    model, exported = gj.load_model(run), gj.load_model(out)
+    assert (exported.round, exported.kind, exported.player) == (3, "ema", "generator")
+    assert exported.classes == tuple(map(str, range(10)))
+    drawn = model.sample(5, seed=2)
+    np.testing.assert_allclose(exported.sample(5, seed=2), drawn, atol=1e-5)
+    np.testing.assert_allclose(
+        exported.scores(drawn, labels=range(5)), model.scores(drawn, labels=range(5)), atol=1e-5
+    )
+    program = jax_export.deserialize(bytearray((out / "sample.jaxexport").read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    plain = program.call(model.latents(5, seed=2), np.arange(5, dtype=np.int32))
+    np.testing.assert_allclose(plain, drawn, atol=1e-5)
+    card = (out / "README.md").read_text()
+    head = card.split("---\n")[1]
+    assert 'license: "cc0-1.0"' in head
+    assert 'fingerprint: "abc"' in head
+    assert "value: 12.5" in head
+    for text in (
+        "| frechet | 12.5 |",
+        "split digits",
+        "samples.png",
+        "--config.objective=hinge",
+        f"jax {jax.__version__}",
+    ):
+        assert text in card, text
+    assert pixels(out / "samples.png").ndim == 2
+
+
+@pytest.mark.full
+def test_an_exported_onnx_file_gives_the_same_samples(run, launched, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    launched("export", "--format=onnx", f"--out={tmp_path}")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "generator.onnx"), providers=["CPUExecutionProvider"]
+    )
+    model = gj.load_model(tmp_path)
+    z, labels = model.latents(6, seed=1), np.arange(6, dtype=np.int32)
+    (there,) = session.run(["samples"], {"z": z, "labels": labels})
+    np.testing.assert_allclose(there, model.sample(z=z, labels=labels), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags", "message"),
+    [
+        ("sample", ["--sample_seeds=5-2"], "seeds as in 0-499"),
+        ("sample", ["--sample_seeds=0", "--label=dress"], "no class 'dress'"),
+        ("sample", ["--sample_seeds=0", "--truncation=x"], "--truncation is a number"),
+        ("interpolate", ["--walk=random"], "spherical or linear"),
+        ("interpolate", ["--sample_seeds=1"], "two ends"),
+        ("interpolate", ["--walk_steps=-1"], "whole number"),
+        ("project", [], "name the image"),
+        ("export", ["--format=pickle"], "--format is one of safetensors"),
+    ],
+)
+def test_mistakes_are_one_line(launched, mode, flags, message):
+    code, _, err = launched.refused(mode, *flags)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def quadratic_model(critic=None):
+    """A generator of 2 x 2 images that mixes its latent by a matrix and a nonlinearity that can be undone."""
+    mix = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+
+    def call(weights, key, z):
+        return jnp.tanh(z @ weights["mix"] / 2).reshape(-1, 2, 2, 1)
+
+    shape = jax.ShapeDtypeStruct((1, 4), jnp.float32)
+    programs = Programs(
+        generators={"g": Program(call, {"mix": jax.ShapeDtypeStruct((4, 4), jnp.float32)}, (shape,))},
+        critics={"c": critic} if critic else {},
+        mappings={},
+        syntheses={},
+        latent=lambda key: jax.random.normal(jax.random.wrap_key_data(key), (1000, 4)),
+        critic_of={"g": "c"} if critic else {},
+        classes=(),
+    )
+    weights = {"g": {"mix": mix}, "c": {}}
+    return Model(programs, weights, player="g", round=0, kind="raw", config={}, seed=0)
+
+
+def test_projection_recovers_the_latent_of_a_generated_sample():
+    model = quadratic_model()
+    z = model.latents(1, seed=5)
+    found = project(model, model.sample(z=z)[0], seed=1)
+    np.testing.assert_allclose(found.latent, z, atol=0.01)
+    np.testing.assert_allclose(found.image, model.sample(z=z)[0], atol=0.003)
+    assert found.distance < 1e-5
+    assert found.history.shape == (1000,)
+    assert found.history[-1] < 0.01 * found.history[0]
+
+
+@pytest.mark.full
+def test_projection_by_features_compares_features():
+    halves = Program(
+        lambda weights, key, x: {"score": x[:, 0, 0, 0], "features": x.reshape(-1, 4)[:, :2]},
+        {},
+        (jax.ShapeDtypeStruct((1, 2, 2, 1), jnp.float32),),
+    )
+    model = quadratic_model(halves)
+    target = model.sample(1, seed=5)[0]
+    found = project(model, target, distance="features", steps=300)
+    np.testing.assert_allclose(found.image.ravel()[:2], target.ravel()[:2], atol=0.01)
+    with pytest.raises(ValueError, match="no features"):
+        project(quadratic_model(), target, distance="features")
+    with pytest.raises(ValueError, match="pixels, features or a function"):
+        project(quadratic_model(), target, distance="colours")
+
+
+def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):
+    frames = [np.full((3, 4, 1), value, np.uint8) for value in (0, 255)]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert to_mp4(frames) is None
+    fake = tmp_path / "ffmpeg"
+    fake.write_text('#!/bin/sh\nfor last; do :; done\n/bin/cat > "$last"\n')
+    fake.chmod(0o755)
+    movie = to_mp4(frames)  # what ffmpeg is given: frames of even size, three channels
+    assert len(movie) == 2 * 4 * 4 * 3
+    assert movie[: 3 * 4 * 3] == bytes(36)
+    assert movie[36:48] == b"\xff" * 12
+    with pytest.raises(ValueError, match="of one shape"):
+        to_gif([frames[0], frames[1][:2]])

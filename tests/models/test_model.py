@@ -1,0 +1,200 @@
+"""Samples, walks, truncation and scores of a model, with programs written by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from gan_jax.evaluation.sampling import BLOCK, CHUNK
+from gan_jax.models.model import Model
+from gan_jax.models.programs import Program, Programs
+from gan_jax.models.walks import linear, spherical
+
+D = 3
+
+
+def struct(*shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct((1, *shape), dtype)
+
+
+def normal_latent(key_data):
+    return jax.random.normal(jax.random.wrap_key_data(key_data), (CHUNK, D))
+
+
+def program(call, *inputs):
+    return Program(call, {"w": jax.ShapeDtypeStruct((D, D), jnp.float32)}, inputs)
+
+
+def doubled(weights, key, z):
+    return z @ weights["w"]
+
+
+def made(
+    generator=None,
+    *,
+    latent=normal_latent,
+    mapping=None,
+    synthesis=None,
+    classes=(),
+    critic=None,
+    devices=None,
+):
+    programs = Programs(
+        generators={"g": generator or program(doubled, struct(D))},
+        critics={"c": critic} if critic else {},
+        mappings={"g": mapping} if mapping else {},
+        syntheses={"g": synthesis} if synthesis else {},
+        latent=latent,
+        critic_of={"g": "c"} if critic else {},
+        classes=classes,
+    )
+    weights = {name: {"w": 2 * np.eye(D, dtype=np.float32)} for name in ("g", "c")}
+    return Model(programs, weights, player="g", round=7, kind="ema", config={}, seed=0, devices=devices)
+
+
+def test_samples_are_of_the_latents_and_the_same_at_every_call():
+    model = made()
+    z = model.latents(5, seed=3)
+    np.testing.assert_array_equal(model.sample(5, seed=3), 2 * z)
+    np.testing.assert_array_equal(model.sample(5, seed=3), made().sample(5, seed=3))
+    np.testing.assert_array_equal(model.sample(z=z), 2 * z)
+    assert np.abs(model.sample(5, seed=4) - 2 * z).max() > 0.1
+    np.testing.assert_array_equal(model.latents(CHUNK + 5, seed=3)[:5], z)
+
+
+def test_samples_do_not_depend_on_the_number_of_devices():
+    n = 3 * BLOCK + 1
+    alone = made().sample(n)
+    np.testing.assert_array_equal(alone, made(devices=jax.devices()[:2]).sample(n))
+    assert alone.shape == (n, D)
+
+
+def test_truncated_latents_have_the_truncated_distribution_and_keep_what_lies_within():
+    model = made()
+    z, plain = model.latents(CHUNK, truncation=0.7), model.latents(CHUNK)
+    assert np.abs(z).max() <= 0.7
+    within = np.abs(plain) <= 0.7
+    np.testing.assert_array_equal(z[within], plain[within])
+    assert stats.kstest(z.ravel(), stats.truncnorm(-0.7, 0.7).cdf).pvalue > 1e-3
+    np.testing.assert_array_equal(z[:4], model.latents(4, truncation=0.7))
+    np.testing.assert_array_equal(model.sample(4, truncation=0.7), 2 * z[:4])
+
+
+def test_the_categories_of_a_code_are_not_truncated():
+    def coded(key_data):
+        category = jax.random.randint(jax.random.wrap_key_data(key_data), (CHUNK,), 0, 2)
+        return jnp.concatenate([jax.nn.one_hot(category, 2), normal_latent(key_data)[:, :1]], axis=1)
+
+    z = made(latent=coded).latents(CHUNK, truncation=0.5)
+    assert set(np.unique(z[:, :2])) == {0.0, 1.0}
+    assert np.abs(z[:, 2]).max() <= 0.5
+
+
+def test_a_truncation_without_values_is_an_error():
+    far = made(latent=lambda key: 5 + jnp.abs(normal_latent(key)))
+    with pytest.raises(ValueError, match="hardly a value within a truncation of 1"):
+        far.latents(1, truncation=1.0)
+    with pytest.raises(ValueError, match="more than 0"):
+        made().latents(1, truncation=0.0)
+
+
+def test_with_a_mapping_network_truncation_pulls_w_to_its_mean():
+    mapping = program(lambda weights, key, z: z**2, struct(D))
+    synthesis = program(lambda weights, key, w: w @ weights["w"], struct(D))
+    both = program(lambda weights, key, z: z**2 @ weights["w"], struct(D))
+    model = made(both, mapping=mapping, synthesis=synthesis)
+    z = model.latents(6, seed=1)
+    np.testing.assert_allclose(model.mean_w, 1.0, atol=0.06)  # E z^2 = 1, deviation sqrt(2 / 10,000)
+    np.testing.assert_allclose(model.sample(6, seed=1), 2 * z**2, rtol=1e-6)
+    half = model.mean_w + 0.5 * (z**2 - model.mean_w)
+    np.testing.assert_allclose(model.sample(6, seed=1, truncation=0.5), 2 * half, rtol=1e-5)
+    np.testing.assert_allclose(model.sample(6, truncation=0.0), np.tile(2 * model.mean_w, (6, 1)), rtol=1e-5)
+
+
+def test_walks_end_at_their_latents():
+    model = made()
+    z = np.concatenate([model.latents(1, seed=seed) for seed in (4, 2, 9)])
+    for walk in ("spherical", "linear"):
+        frames = model.interpolate(seeds=(4, 2, 9), steps=5, walk=walk)
+        assert frames.shape == (2, 5, D)
+        np.testing.assert_allclose(frames[:, 0], 2 * z[:2], rtol=1e-5)
+        np.testing.assert_allclose(frames[:, -1], 2 * z[1:], rtol=1e-5)
+    np.testing.assert_allclose(model.interpolate(z, steps=3, walk="linear")[:, 1], z[:2] + z[1:], rtol=1e-5)
+
+
+def test_a_spherical_walk_stays_on_the_sphere_at_equal_angles():
+    a, b = np.array([0.0, 3.0, 0.0]), np.array([0.0, 0.0, 3.0])
+    walk = spherical(a, b, 4)
+    np.testing.assert_allclose(np.linalg.norm(walk, axis=1), 3.0)
+    np.testing.assert_allclose(np.degrees(np.arctan2(walk[:, 2], walk[:, 1])), [0, 30, 60, 90])
+    np.testing.assert_array_equal(spherical(a, 2 * a, 3), linear(a, 2 * a, 3))
+
+
+def test_labels_are_numbers_or_names():
+    def labelled(weights, key, z, y):
+        return z * 0 + y[:, None]
+
+    label = jax.ShapeDtypeStruct((1,), jnp.int32)
+    model = made(program(labelled, struct(D), label), classes=("shirt", "dress"))
+    assert model.sample(5)[:, 0].tolist() == [0, 1, 0, 1, 0]
+    assert model.sample(2, labels="dress")[:, 0].tolist() == [1, 1]
+    assert model.sample(labels=["dress", "shirt", "1"])[:, 0].tolist() == [1, 0, 1]
+    assert model.sample(labels=np.array([1, 0]))[:, 0].tolist() == [1, 0]
+    assert model.interpolate(steps=2, label="dress")[..., 0].tolist() == [[1, 1]]
+    for wrong in ("hat", 2, -1, 0.5):
+        with pytest.raises(ValueError, match=f"no class {wrong!r}: the classes are shirt, dress"):
+            model.sample(1, labels=wrong)
+    with pytest.raises(ValueError, match="one class or one for each of 3"):
+        model.sample(3, labels=[0, 1])
+    with pytest.raises(ValueError, match="takes no label"):
+        made().sample(1, labels=0)
+
+
+def test_a_generator_without_latent_is_given_its_images():
+    negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
+    model = made(negative, latent=None)
+    image = np.full((3, 2, 2, 1), 0.25, np.float32)
+    np.testing.assert_array_equal(model.sample(conditions=[image]), -image)
+    with pytest.raises(ValueError, match=r"makes samples of \[n, 2, 2, 1\]: give them"):
+        model.sample(3)
+    with pytest.raises(ValueError, match="no latent"):
+        model.latents(3)
+
+
+def test_scores_are_the_critics_of_images_in_either_form():
+    critic = program(lambda weights, key, x: {"score": x}, struct(2, 2, 1))
+    model = made(critic=critic)
+    images = np.array([0, 51, 255, 0], np.uint8).reshape(1, 2, 2, 1)  # -1, -.6, 1, -1
+    np.testing.assert_allclose(model.scores(images), [-0.4], atol=1e-6)
+    np.testing.assert_allclose(model.scores(images / 127.5 - 1), [-0.4], atol=1e-6)
+    with pytest.raises(ValueError, match=r"examples \[N, 2, 2, 1\], got \(1, 3, 3, 1\)"):
+        model.scores(np.zeros((1, 3, 3, 1)))
+    with pytest.raises(ValueError, match="no critic"):
+        made().scores(images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs n"),
+        ({"n": 0}, "n of 1 or more, got 0"),
+        ({"z": np.zeros((2, 4))}, r"z is \[2, 3\], got \(2, 4\)"),
+        ({"n": 3, "z": np.zeros((2, 3))}, r"z is \[3, 3\], got \(2, 3\)"),
+        ({"z": np.zeros((2, 3)), "truncation": 0.5}, "z or truncation"),
+        ({"n": 1, "conditions": [np.zeros((1, 2))]}, "fewer conditions"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        made().sample(**arguments)
+
+
+def test_wrong_walks_are_named():
+    for arguments, message in (
+        ({"walk": "random"}, "spherical or linear"),
+        ({"seeds": (1,)}, "two ends"),
+        ({"steps": 1}, "two steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            made().interpolate(**arguments)

@@ -1,0 +1,71 @@
+"""ONNX models of the library's generators: onnxruntime computes what JAX does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gan_jax as gj
+from gan_jax.models.onnx_export import OnnxError, to_onnx
+from gan_jax.models.programs import Program, _program
+from gan_jax.networks import ResNetGenerator, UNet
+from tests.tiers import full
+
+onnxruntime = pytest.importorskip("onnxruntime")
+KEY = np.zeros(2, np.uint32)
+
+
+def compare(module, *inputs, tolerance=1e-5):
+    network = gj.from_linen(module, *inputs)
+    params, model_state = network.init(jax.random.key(0))
+    # Weights that are not the first ones: zeros and ones would hide an error.
+    shaken = jax.tree.map(
+        lambda leaf: leaf + 0.1 * jnp.abs(jax.random.normal(jax.random.key(leaf.size), leaf.shape)),
+        (params, model_state),
+    )
+    leaves = jax.tree.leaves(shaken)
+    program = _program(network.apply, shaken, tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs))
+    from gan_jax.models.programs import weight_names
+
+    weights = dict(zip(weight_names(shaken), map(np.asarray, leaves), strict=True))
+    names = [f"input_{i}" for i in range(len(inputs))]
+    session = onnxruntime.InferenceSession(
+        to_onnx(program, weights, KEY, names), providers=["CPUExecutionProvider"]
+    )
+    for n in (1, 5):
+        given = [
+            np.arange(n, dtype=np.int32) % 3
+            if x.dtype == jnp.int32
+            else np.asarray(jax.random.normal(jax.random.key(n), (n, *x.shape[1:])))
+            for x in inputs
+        ]
+        (there,) = session.run(["samples"], dict(zip(names, given, strict=True)))
+        here, _ = network.apply(*shaken, *given, train=False, key=jax.random.key(0))
+        assert there.dtype == np.float32
+        np.testing.assert_allclose(there, here, atol=tolerance, rtol=0)
+
+
+LABEL = jnp.zeros((1,), jnp.int32)
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs"),
+    [
+        (gj.MLPGenerator(output_shape=(2,), widths=(8,)), (jnp.zeros((1, 4)),)),
+        (gj.DCGANGenerator(size=8, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
+        full(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
+        full(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),
+        full(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
+    ],
+    ids=["mlp", "dcgan", "resnet", "attention", "unet"],
+)
+def test_onnxruntime_gives_the_same_samples(module, inputs):
+    compare(module, *inputs)
+
+
+def test_what_has_no_form_is_named():
+    program = Program(
+        lambda weights, key, x: jnp.sort(x, axis=1), {}, (jax.ShapeDtypeStruct((1, 3), jnp.float32),)
+    )
+    with pytest.raises(OnnxError, match="uses sort"):
+        to_onnx(program, {}, KEY, ["z"])

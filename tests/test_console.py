@@ -1,0 +1,130 @@
+"""The command `gan-jax`: the launcher of an installed package, from any folder."""
+
+import ast
+import configparser
+import pathlib
+import sys
+
+import pytest
+from absl import flags
+
+import gan_jax
+from gan_jax.cli import finding, main, program
+from gan_jax.training.experiment import ExperimentError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TINY = ("--config.width=8", "--config.batch_size=16", "--config.rounds=2")
+
+
+@pytest.fixture
+def console(tmp_path, monkeypatch, capsys):
+    """`(*arguments) -> (exit code, stdout, stderr)` of `gan-jax` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/gan-jax", *arguments])
+        before = set(flags.FLAGS)
+        code = 0
+        try:
+            main.main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        finally:
+            flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
+            flags.FLAGS.unparse_flags()
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_an_experiment_of_ones_own_is_begun_and_trained_in_an_empty_folder(console, tmp_path):
+    code, out, err = console("new", "my.py")
+    assert (code, err) == (0, "")
+    assert "gan-jax --config=my.py" in out
+    assert (tmp_path / "my.py").read_text() == (ROOT / "experiments" / "template.py").read_text()
+    code, out, err = console("--config=my.py", *TINY, "--workdir=run")
+    assert code == 0, err
+    assert (tmp_path / "run" / "checkpoints" / "2" / "manifest.json").exists()
+    code, _, err = console("--mode=sample", "--workdir=run")
+    assert code == 2, "its work directory does not bring its code"
+    assert err.startswith("gan-jax: ")
+    assert f"--config={tmp_path / 'my.py'}" in err
+
+
+def test_a_shipped_experiment_is_known_by_name_and_goes_on_by_the_same_command(console, tmp_path):
+    code, _, err = console("--config=digits", *TINY, "--config.latent=4", "--workdir=run")
+    assert code == 0, err
+    assert program.command() == ["gan-jax"]
+    code, _, err = console("--mode=sample", "--workdir=run", "--num_samples=3")
+    assert code == 0, err
+    assert (tmp_path / "run" / "samples" / "sampled_00000002.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("new",), "name the file to write: gan-jax new my.py"),
+        (("new", "a.py", "b.py"), "name the file to write"),
+        (("new", "my.txt"), "my.txt does not end in .py"),
+        (("new", "there.py"), "there.py is there already"),
+        (("new", "nowhere/my.py"), "cannot write nowhere/my.py"),
+        (("--config=imagse",), "did you mean 'images'?"),
+        (("--wrkdir=x",), "see gan-jax --help"),
+        (("--config=games",), "is not an experiment"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
+    (tmp_path / "there.py").write_text("mine = 1\n")
+    code, _, err = console(*arguments)
+    assert code == 2
+    assert expected in err
+    assert err.startswith("gan-jax: ")
+    assert len(err.splitlines()) == 1
+    assert (tmp_path / "there.py").read_text() == "mine = 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
+
+
+def test_beside_an_installed_package_only_its_own_experiments_are_its(tmp_path):
+    """Another project's `experiments` among the installed packages is not run as this one's."""
+    (tmp_path / "experiments").mkdir()
+    assert finding._shipped(tmp_path) == tmp_path / "experiments", "a checkout"
+    (tmp_path / "gan_jax_experiments").mkdir()
+    assert finding._shipped(tmp_path) == tmp_path / "gan_jax_experiments"
+
+
+def test_another_package_of_the_experiments_name_is_refused(monkeypatch, tmp_path):
+    other = type(sys)("experiments")
+    other.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "experiments", other)
+    with pytest.raises(ExperimentError, match="Another package 'experiments' was imported"):
+        finding.load(finding.EXPERIMENTS / "ring.py")
+
+
+def test_records_of_an_experiments_file_find_their_annotations(tmp_path):
+    """Dataclasses and Flax modules look postponed annotations up in the module that is registered."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from __future__ import annotations\nimport dataclasses\n\n"
+        "@dataclasses.dataclass\nclass Record:\n    _: dataclasses.KW_ONLY\n    x: int = 3\n\n"
+        "def get_config(): return Record()\n\ndef build(config): return config\n"
+    )
+    assert finding.load(mine).get_config().x == 3
+
+
+def test_every_package_is_in_the_wheel_and_the_version_is_one():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "gan_jax").rglob("__init__.py")}
+    assert set(setup["options"]["packages"].split()) == packages | {finding.WHEEL_PACKAGE}
+    assert f"version: {gan_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_shipped_experiments_import_each_other_by_their_place():
+    """The wheel has them in a package of another name."""
+    for path in (ROOT / "experiments").glob("*.py"):
+        absolute = [
+            node.module or ""
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.level == 0
+        ]
+        assert not [name for name in absolute if name.partition(".")[0] == "experiments"], path

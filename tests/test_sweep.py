@@ -1,0 +1,187 @@
+"""Sweeps: every combination once, resumed where it was stopped, compared at the end."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from gan_jax.cli import sweep_report, sweeping
+from gan_jax.cli.errors import UsageError
+
+CONFIG = {"learning_rate": 0.0, "objective": "gan", "rounds": 8, "flip": False, "nested": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("swept", "said"),
+    [
+        (["learning_rate=1,2"], "--sweep is config.FIELD=VALUE,VALUE"),
+        (["config.learning_rate="], "--sweep is config.FIELD=VALUE,VALUE"),
+        (["config.learning_rat=1"], "did you mean 'learning_rate'"),
+        (["config.learning_rate=1,x"], "learning_rate is a number like 0.0, got 'x'"),
+        (["config.rounds=1.5"], "rounds is a number like 8, got '1.5'"),
+        (["config.flip=yes"], "flip is true or false, got 'yes'"),
+        (["config.rounds=1,1"], "different values"),
+        (["config.rounds=1,"], "different values"),
+        (["config.rounds=1", "config.rounds=2"], "names rounds twice"),
+    ],
+)
+def test_what_cannot_be_swept_is_said(swept, said):
+    with pytest.raises(UsageError, match=said):
+        sweeping.parse(swept, CONFIG)
+
+
+def test_the_grid_has_every_combination_and_hands_the_other_flags_on():
+    argv = "launch.py --config=ring --sweep=config.lr=1,2 --jobs 2 --metrics=frechet --config.seeds=3 --workdir=w"
+    points = sweeping.grid(argv.split(), {"lr": ("1", "2"), "data": ("a/b", "a_b", "c")})
+    assert [point.name for point in points] == [
+        f"lr={lr},data={data}" for lr in "12" for data in ("a_b", "a_b-2", "c")
+    ]
+    assert [name.replace("-2", "") for name in (points[0].name, points[1].name)] == ["lr=1,data=a_b"] * 2
+    assert points[4].train == ("--config=ring", "--config.seeds=3", "--config.lr=2", "--config.data=a_b")
+    assert points[4].evaluate == ("--mode=evaluate", "--metrics=frechet", "--config=ring")
+    assert sweeping.parse(["config.nested.x=1,2"], CONFIG) == {"nested.x": ("1", "2")}
+
+
+def evaluation(frechet, precision=0.5, seeds=1):
+    numbers = [{"frechet": frechet + seed, "precision": precision, "samples": 9} for seed in range(seeds)]
+    parts = [{"samples": {"ema": of_seed}} for of_seed in numbers]
+    single = {"step": 8, "samples": parts[0]["samples"]}
+    return single if seeds == 1 else {**single, "seeds": list(range(seeds)), "each": parts}
+
+
+def test_the_table_has_intervals_over_seeds_and_marks_the_best():
+    """The half width for 1, 2, 3 is t(.975; 2) / sqrt 3 = 4.3027 / 1.7321 = 2.484."""
+    rows = [
+        sweep_report.Row({"lr": "1"}, evaluation(1.0, 0.5, seeds=3)),
+        sweep_report.Row({"lr": "2"}, evaluation(5.0, 0.9)),
+    ]
+    assert sweep_report.table(rows) == [
+        ["lr", "round", "frechet", "precision"],
+        ["1", "8", "2 ± 2.5 *", "0.5 ± 0"],
+        ["2", "8", "5", "0.9 *"],
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Runs, by a launcher that trains nothing
+
+LAUNCHER = """
+import json, pathlib, signal, sys, time
+flags = dict(argument.lstrip("-").partition("=")[::2] for argument in sys.argv[1:])
+workdir = pathlib.Path(flags["workdir"])
+lr, rounds = flags.get("config.lr", ""), int(flags.get("config.rounds", 8))
+workdir.mkdir(exist_ok=True)
+if flags.get("mode") == "evaluate":
+    config = json.loads((workdir / "config.json").read_text())["config"]
+    samples = {"ema": {"frechet": float(config["lr"])}}
+    (workdir / "evaluation.json").write_text(json.dumps({"checkpoints": [{"step": 8, "samples": samples}]}))
+else:
+    with (workdir / "trained").open("a") as log:
+        log.write("x")
+    if lr == "3" and not (workdir.parent / "mended").exists():
+        sys.exit("lr=3 is too large")
+    if lr == "4" and not (workdir.parent / "quick").exists():
+        signal.signal(signal.SIGTERM, lambda *_: ((workdir / "saved").touch(), sys.exit(0)))
+        (workdir.parent / "waits").touch()
+        time.sleep(60)
+    (workdir / "config.json").write_text(json.dumps({"config": {"lr": lr, "rounds": rounds}}))
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path, monkeypatch):
+    path = tmp_path / "fake.py"
+    path.write_text(textwrap.dedent(LAUNCHER))
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    monkeypatch.setattr(sweeping, "_POLL_SECONDS", 0.02)
+
+    def call(values, **options):
+        argv = [str(path), f"--sweep=config.lr={values}"]
+        defaults = {"config": {"lr": 0.0}, "workdir": str(tmp_path / "s"), "jobs": 2, "slurm": None}
+        sweeping.sweep(argv, [f"config.lr={values}"], **{**defaults, **options})
+
+    return call
+
+
+def trained(tmp_path, lr):
+    return len((tmp_path / "s" / f"lr={lr}" / "trained").read_text())
+
+
+def test_finished_runs_are_not_run_again_and_failed_ones_are(launcher, tmp_path, capsys):
+    with pytest.raises(
+        UsageError, match=r"1 of 3 runs failed: see .*lr=3\.log; the same command with --workdir="
+    ):
+        launcher("1,2,3")
+    out = capsys.readouterr().out
+    assert "failed lr=3: lr=3 is too large" in out
+    assert "1   8      1 *" in out
+    assert "frechet" in (tmp_path / "s" / "table.md").read_text()
+    assert (tmp_path / "s" / "sweep.png").stat().st_size > 1000
+    (tmp_path / "s" / "mended").touch()
+    launcher("1,2,3,5")
+    assert "4 runs in" in (out := capsys.readouterr().out)
+    assert "2 of them finished" in out
+    assert [trained(tmp_path, lr) for lr in (1, 2, 3, 5)] == [1, 1, 2, 1]
+    launcher("1,2")
+    assert [trained(tmp_path, lr) for lr in (1, 2, 3, 5)] == [1, 1, 2, 1]
+
+
+def test_a_run_that_was_stopped_is_not_finished(launcher, tmp_path, monkeypatch):
+    """Somebody ends one run in order, which has saved and exits with 0 before its last round."""
+    monkeypatch.setattr(sys, "argv", [sys.argv[0]])
+    script = tmp_path / "fake.py"
+    script.write_text(script.read_text().replace('int(flags.get("config.rounds", 8))', "9"))
+    with pytest.raises(UsageError, match="1 of 1 runs failed"):
+        launcher("1")
+
+
+def test_a_signal_stops_the_runs_which_save(tmp_path):
+    script = tmp_path / "fake.py"
+    script.write_text(textwrap.dedent(LAUNCHER))
+    code = (
+        "import sys; from gan_jax.cli import sweeping; sys.argv = [{!r}, '--sweep=config.lr=4,5'];"
+        "sweeping.sweep(sys.argv, ['config.lr=4,5'], config={{'lr': 0.0}}, workdir={!r}, jobs=1, slurm=None)"
+    ).format(str(script), str(tmp_path / "s"))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "s" / "waits").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert (tmp_path / "s" / "lr=4" / "saved").exists()
+    assert not (tmp_path / "s" / "lr=5").exists()
+    command = shlex.split(out.partition("Go on with: ")[2])
+    assert command == ["python", str(script), "--sweep=config.lr=4,5", f"--workdir={tmp_path / 's'}"]
+
+
+def test_an_array_job_runs_a_point_each(launcher, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launcher("1,2", slurm="job.sh", workdir="s")
+    text = (tmp_path / "job.sh").read_text()
+    assert "#SBATCH --array=0-1\n" in text
+    assert not (tmp_path / "s" / "lr=1").exists(), "nothing is run"
+    for number in range(2):
+        subprocess.run(["bash", "job.sh"], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(number)}, check=True)
+    assert (
+        json.loads((tmp_path / "s" / "lr=2" / "evaluation.json").read_text())["checkpoints"][0]["step"] == 8
+    )
+    capsys.readouterr()
+    launcher("1,2", workdir="s")
+    out = capsys.readouterr().out
+    assert "2 runs in s, 2 of them finished" in out
+    assert trained(tmp_path, 1) == 1
+
+
+def test_a_file_that_cannot_be_written_and_no_jobs_are_said(launcher, tmp_path):
+    with pytest.raises(UsageError, match="cannot write"):
+        launcher("1", slurm=str(tmp_path / "none" / "job.sh"))
+    with pytest.raises(UsageError, match="--jobs is 1 or more, got 0"):
+        launcher("1", jobs=0)

@@ -102,7 +102,8 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
     run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
     (state,) = run.states([request.checkpoint])
     sets: dict[str, ImageSet] = {}
-    for experiment, seed_state in run.per_seed(state):
+    weights, standing = run.weights(request), run.standing(request)
+    for experiment, seed_state in run.per_seed(state, standing):
         n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
         if n < 2:
             raise UsageError(f"--num_samples is 2 or more to compare, got {n}.")
@@ -116,7 +117,7 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
                 named_key(jax.random.key(experiment.seed), "evaluation"),
                 n,
                 player=player,
-                ema=request.weights != "raw",
+                ema=weights != "raw",
                 condition_batch=experiment.evaluation_batch or experiment.condition_batch,
             )
             label = f"{name} {player}" if len(run.generators(None)) > 1 else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,14 +14,16 @@ from etils import epath
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.evaluation.sampling import generators_of
+from gan_jax.evaluation.standing import standing_variables
+from gan_jax.functional.options import check_count
 from gan_jax.models.model import Model
-from gan_jax.models.programs import Programs, programs_of
+from gan_jax.models.programs import Programs, programs_of, weight_names
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.files import is_there
 from gan_jax.runs.portable_files import DESCRIPTION, Stored, read_model, stored_names
 from gan_jax.runs.workdir import Workdir, WorkdirError, refuse_links
-from gan_jax.training.experiment import ExperimentError
+from gan_jax.training.experiment import Experiment, ExperimentError
 
 
 def load_model(
@@ -32,6 +35,7 @@ def load_model(
     player: str | None = None,
     config: str | pathlib.Path | None = None,
     devices: Sequence[jax.Device] | None = None,
+    standing_statistics: int | None = None,
 ) -> Model:
     """A trained generator, from any folder and on any devices.
 
@@ -47,23 +51,32 @@ def load_model(
       player: the generator, if the game has several.
       config: the experiment's Python file, or its name, which rebuilds the networks in place of their programs.
       devices: where samples are computed; by default the first one.
+      standing_statistics: compute the generator's running statistics again for these weights, from so many batches;
+        for that the networks are rebuilt by the experiment.
 
     Raises:
       WorkdirError, CheckpointError, ExperimentError: with a line for the user.
-      ValueError: for weights, a seed or a player that the run does not have.
+      ValueError: for weights, a seed or a player that the run does not have; or for statistics that cannot be
+        computed again.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights is ema or raw, got {weights!r}.")
+    if standing_statistics is not None:
+        check_count("load_model", "standing_statistics", standing_statistics)
     workdir = Workdir(path)
     if is_there(workdir.root / DESCRIPTION):
+        if standing_statistics is not None:
+            raise ValueError(f"{workdir.root} was exported, without what computes running statistics again.")
         return _exported(workdir.root, round, seed, player, devices)
     saved = read_config(workdir)
     refuse_links(workdir)
-    if config is None and is_there(workdir.model / DESCRIPTION):
+    experiment = None
+    if config is None and standing_statistics is None and is_there(workdir.model / DESCRIPTION):
         programs, description = read_model(workdir.model)
         stored = description.get("weights", {})
     else:
-        programs, stored = _rebuilt(workdir, config)
+        experiment = _rebuilt(workdir, config)
+        programs, stored = programs_of(experiment), stored_names(experiment)
     names = tuple(programs.generators)
     chosen = _chosen(names, player)
     critic = programs.critic_of.get(chosen)
@@ -81,6 +94,9 @@ def load_model(
     if seeds > 1:
         arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
     _check_shapes(workdir, programs, arrays)
+    if experiment is not None and standing_statistics is not None:
+        single = dataclasses.replace(experiment, seed=seed)
+        arrays[chosen] = _standing(single, chosen, arrays[chosen], standing_statistics)
     return Model(
         programs,
         arrays,
@@ -91,6 +107,18 @@ def load_model(
         seed=seed,
         devices=devices,
     )
+
+
+def _standing(
+    experiment: Experiment, player: str, weights: Mapping[str, np.ndarray], batches: int
+) -> dict[str, np.ndarray]:
+    """The weights by their names, with running statistics that are computed again."""
+    network = experiment.game.players[player].network
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    names = weight_names(shapes)
+    variables = jax.tree.unflatten(jax.tree.structure(shapes), [weights[name] for name in names])
+    after = standing_variables(experiment, player, variables, batches)
+    return {name: np.asarray(leaf) for name, leaf in zip(names, jax.tree.leaves(after), strict=True)}
 
 
 def _kinds_of(workdir: Workdir, stored: Any, player: str) -> Sequence[str]:
@@ -143,8 +171,8 @@ def _check_shapes(
             )
 
 
-def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> tuple[Programs, Stored]:
-    """The programs of a run's networks, built by its experiment, with the names of their weights.
+def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> Experiment:
+    """A run's experiment, of one seed; its data are closed.
 
     Raises:
       ExperimentError: if there is no experiment to build them.
@@ -165,7 +193,7 @@ def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> tuple[Progr
     experiment = module.build(fields)
     experiment.source.close()
     generators_of(experiment.game)
-    return programs_of(experiment), stored_names(experiment)
+    return experiment
 
 
 def _exported(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError, explain
-from gan_jax.cli.request import WEIGHTS, Request, resolve
+from gan_jax.cli.request import WEIGHTS, Request, parse_standing, resolve
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
@@ -93,16 +92,14 @@ class OpenedRun:
         from gan_jax.evaluation.standing import has_statistics
         from gan_jax.runs.opening import initial
 
-        asked = request.standing_statistics
+        asked = parse_standing(request.standing_statistics)
         if asked is None:
             return None
-        if not re.fullmatch(r"[1-9]\d*", asked):
-            raise UsageError(f"--standing_statistics is a number of batches, 1 or more, got {asked!r}.")
         if not has_statistics(self.experiment.game, initial(self.experiment)[2]):
             raise UsageError(
                 "--standing_statistics: no generator of this run has running statistics (of batch normalisation)."
             )
-        return int(asked)
+        return asked
 
     def per_seed(self, state: Any, standing: int | None = None) -> list[tuple[Experiment, Any]]:
         """Each seed's experiment and its part of the state.

@@ -122,6 +122,20 @@ COMPARISON = {
 """Flags of `--mode=compare`, each a string, and their help texts; it reads `metrics` and `extractor` too."""
 
 
+def parse_standing(text: str | None) -> int | None:
+    """From how many batches `--standing_statistics` asks for running statistics; `None` where it is not given.
+
+    Raises:
+      UsageError: if it is no number of batches.
+
+    >>> parse_standing("16")
+    16
+    """
+    if text is not None and not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise UsageError(f"--standing_statistics is a number of batches, 1 or more, got {text!r}.")
+    return None if text is None else int(text)
+
+
 def given(argv: Sequence[str], name: str) -> str | None:
     """The value of a string flag as `argv` has it, before the flags are parsed; `None` if it is not there.
 

@@ -18,7 +18,7 @@ from etils import epath
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.loading import load_model
-from gan_jax.cli.request import WEIGHTS, Request
+from gan_jax.cli.request import WEIGHTS, Request, parse_standing
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Conversion
 from gan_jax.models.model import Model
@@ -145,6 +145,7 @@ def _loaded(request: Request, config: str | None) -> Model:
             player=request.player,
             config=config,
             devices=jax.local_devices(),
+            standing_statistics=parse_standing(request.standing_statistics),
         )
     )
 

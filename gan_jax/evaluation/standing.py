@@ -22,6 +22,7 @@ from gan_jax.state import TrainState, with_player
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
 
+BATCH_SIZE = 64
 _START = 2.0**20
 _TOLERANCE = 1e-4
 
@@ -32,6 +33,23 @@ def has_statistics(game: Game, state: TrainState) -> bool:
         any(jax.tree.leaves(game.players[name].network.running_statistics(state.players[name].model_state)))
         for name in generators_of(game)
     )
+
+
+def standing_variables(
+    experiment: Experiment, player: str, variables: tuple[Tree, Tree], batches: int
+) -> tuple[Tree, Tree]:
+    """A generator's `(params, model_state)` with standing statistics; see `standing_statistics`.
+
+    Raises:
+      ValueError: if it has no running statistics, or they cannot be computed again.
+    """
+    network = experiment.game.players[player].network
+    if not any(jax.tree.leaves(network.running_statistics(variables[1]))):
+        raise ValueError(f"{player!r} has no running statistics, which batch normalisation keeps.")
+    conditions = experiment.evaluation_batch or experiment.condition_batch
+    key = named_key(jax.random.key(experiment.seed), "standing")
+    inputs = functools.partial(_inputs, experiment.game, player, key, batches, BATCH_SIZE, conditions)
+    return variables[0], _recomputed(experiment.game, player, *variables, inputs, batches)
 
 
 def standing_of(experiment: Experiment, state: TrainState, batches: int) -> TrainState:
@@ -51,7 +69,7 @@ def standing_statistics(
     key: Key,
     *,
     batches: int = 16,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     condition_batch: Callable[[int], Batch] = lambda n: {},
 ) -> TrainState:
     """The state with the generators' running statistics computed again, for their weights and moving averages.

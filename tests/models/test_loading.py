@@ -16,6 +16,7 @@ import gan_jax as gj
 from experiments import digits
 from gan_jax.distributed.seeds import stacked
 from gan_jax.evaluation.sampling import sample
+from gan_jax.evaluation.standing import standing_of
 from gan_jax.keys import named_key
 from gan_jax.models.portable import PortableError, read_exported
 from gan_jax.runs import loop
@@ -92,6 +93,19 @@ def test_the_samples_are_the_runs_own(run, tmp_path, monkeypatch):
     earlier = gj.load_model(path, round=6, weights="raw")
     assert earlier.round == 6
     assert np.abs(earlier.sample(9) - drawn).max() > 1e-3
+
+
+def test_running_statistics_are_computed_again_on_request(run, tmp_path):
+    """As `standing_statistics` computes them of the state, for the average and for the weights themselves."""
+    path, experiment, state = run
+    expected = standing_of(experiment, state, 3)
+    for weights, ema in (("ema", True), ("raw", False)):
+        model = gj.load_model(path, weights=weights, standing_statistics=3)
+        drawn = model.sample(9)
+        np.testing.assert_allclose(drawn, of_state(experiment, expected, 9, ema=ema), atol=1e-5)
+        assert np.abs(drawn - gj.load_model(path, weights=weights).sample(9)).max() > 1e-3
+    with pytest.raises(ValueError, match=r"load_model\(standing_statistics=0\): .* whole number"):
+        gj.load_model(path, standing_statistics=0)
 
 
 def test_the_scores_are_the_critics(run):

@@ -19,14 +19,17 @@ from gan_jax.game import InputTransform
 from gan_jax.image_schedules import SCHEDULES, ImageSchedules, gamma_for
 from gan_jax.network import Network
 from gan_jax.networks import R3GANCritic, R3GANGenerator, from_linen
+from gan_jax.networks.r3gan import stage_sizes
 from gan_jax.training.experiment import ExperimentError, choose
 
 from .configuration import DEFAULT
 from .games import Blocks, Data, Struct, coder
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
-WIDTHS = {"r3gan": (32, 768)}
-"""Channels where the configuration has `width=0`, on a CPU and on an accelerator; 32 for other networks."""
+WIDTH = 32
+"""Channels where the configuration has `width=0`, but for R3GAN's networks."""
+R3GAN_WIDTHS = {"cpu": (16, 64), "accelerator": (768, 768)}
+"""R3GAN's channels at the largest image and at most, where `width=0`: the paper's, and what two cores can train."""
 HALF_LIFE = 0.025
 """The half-life of the moving average as a share of the ramp: the paper's .5 of 20 million images, for FFHQ."""
 AUGMENT = 0.3
@@ -41,10 +44,11 @@ def on_cpu() -> bool:
 
 
 def resolved(config: Any) -> Any:
-    """A copy of the configuration with what it leaves to the device: `width` and `precision`."""
+    """A copy of the configuration with what it leaves to the device: `width`, with `widest`, and `precision`."""
     config = config.copy_and_resolve_references()
-    small, large = WIDTHS.get(config.network, (32, 32))
-    config.width = config.width or (small if on_cpu() else large)
+    if config.network == "r3gan" and not config.width:
+        config.width, config.widest = R3GAN_WIDTHS["cpu" if on_cpu() else "accelerator"]
+    config.width = config.width or WIDTH
     if config.precision == "auto":
         config.precision = "float32" if on_cpu() else "bfloat16"
     return config
@@ -154,6 +158,17 @@ def notes_of(config: Any, size: int, schedules: ImageSchedules | None) -> tuple[
     return tuple(notes)
 
 
+def widths_of(config: Any, size: int) -> tuple[int, ...]:
+    """The channels of R3GAN's stages, the smallest image first: doubled with each halving, up to `widest`.
+
+    >>> import types
+    >>> widths_of(types.SimpleNamespace(width=16, widest=48), 32)
+    (48, 48, 32, 16)
+    """
+    most = max(config.width, config.widest)
+    return tuple(min(config.width * 2**n, most) for n in reversed(range(len(stage_sizes(size)))))
+
+
 def r3gans(config: Any, data: Data, norm: str) -> Blocks:
     """The networks of Huang et al. (2024), without any normalisation.
 
@@ -166,7 +181,7 @@ def r3gans(config: Any, data: Data, norm: str) -> Blocks:
                 f"{field}={config[field]} is for the other networks; those of --config.network=r3gan have none."
             )
     shared: dict[str, Any] = {
-        "width": config.width,
+        "width": widths_of(config, data.examples["x"].shape[1]),
         "blocks": config.blocks,
         "dtype": compute_type(config),
     }

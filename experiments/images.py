@@ -1,4 +1,4 @@
-r"""Images: DCGANs, residual networks and StyleGAN2, conditional on labels where asked.
+r"""Images: DCGANs, residual networks, R3GAN's and StyleGAN2's, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
@@ -6,6 +6,7 @@ r"""Images: DCGANs, residual networks and StyleGAN2, conditional on labels where
     python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
         --config.augment=bgc --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
+    python launch.py --config=experiments/images.py --config.network=r3gan --config.objective=r3gan
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
         --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
 
@@ -70,8 +71,10 @@ def get_config() -> ml_collections.ConfigDict:
     Networks:
       network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `stylegan2` (Karras et al., 2020) or
         `r3gan` (Huang et al., 2024).
-      width, blocks: channels, and residual blocks of each stage of `r3gan`. A width of 0 is one that fits the
-        device: 32, and 768 for `r3gan` on an accelerator.
+      width: channels next to the image; 0 is 32 and, for `r3gan`, what fits the device: 16 with `widest=64` on a
+        CPU, the paper's 768 for all stages elsewhere.
+      widest, blocks: for `r3gan`, the channels double with each halving up to `widest`, or stay where that is less
+        than `width`; a stage has so many residual blocks, the paper 2.
       critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`; by default `batch`, and `none`
         where a term penalises the critic's gradient. `r3gan` has none.
       attention: the size at which a `resnet` has self-attention.
@@ -99,6 +102,7 @@ def get_config() -> ml_collections.ConfigDict:
         flip=False,
         network="dcgan",
         width=0,
+        widest=0,
         blocks=2,
         critic_norm="",
         attention=0,

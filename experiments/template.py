@@ -9,8 +9,6 @@ networks and optimisers, an objective, a schedule of turns, and the data. It is 
 half a minute on two cores, until another `data` is given.
 """
 
-from __future__ import annotations
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

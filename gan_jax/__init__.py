@@ -33,19 +33,18 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from gan_jax._version import __version__
-from gan_jax.cli.loading import load_model
 from gan_jax.data import Source, from_arrays, from_toy, toy
 from gan_jax.data import load as load_data
 from gan_jax.distributed.seeds import state_of
-from gan_jax.evaluation.compare import compare
 from gan_jax.evaluation.sampling import sample
 from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.image_schedules import ImageSchedules, cosine_ramp
-from gan_jax.models.model import Model
-from gan_jax.models.projection import project
 from gan_jax.network import Network
 from gan_jax.networks import DCGANCritic, DCGANGenerator, MLPCritic, MLPGenerator, from_linen, from_nnx
 from gan_jax.objectives import Term, add_terms, term, two_player, unrolled, with_transforms
@@ -79,8 +78,25 @@ from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneou
 from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
 
+if TYPE_CHECKING:
+    from gan_jax.cli.loading import load_model
+    from gan_jax.evaluation.compare import compare
+    from gan_jax.models.model import Model
+    from gan_jax.models.projection import project
+
+_IMPORTED_WHEN_USED = {
+    "Model": "gan_jax.models.model",
+    "compare": "gan_jax.evaluation.compare",
+    "load_model": "gan_jax.cli.loading",
+    "project": "gan_jax.models.projection",
+}
+
 
 def __getattr__(name: str) -> object:
+    if name in _IMPORTED_WHEN_USED:
+        found = getattr(importlib.import_module(_IMPORTED_WHEN_USED[name]), name)
+        globals()[name] = found
+        return found
     if name == "load":
         import warnings
 

@@ -328,7 +328,11 @@ def test_zero_centred_takes_gamma_from_r1():
         ("ring", {"diagnostics": "helth"}, "Unknown diagnostic 'helth' (did you mean 'health'?)"),
         ("ring", {"keep_best": "modes_covered"}, "set evaluate_every"),
         ("digits", {"microbatches": 2}, "['generator'] couple their batch"),
-        ("images", {"adaptive": True}, "adaptive=true adapts how often images are augmented, and augment is"),
+        (
+            "images",
+            {"adaptive": True},
+            "adaptive=true is about how often images are augmented, and augment is",
+        ),
         ("images", {"adaptive": True, "augment": "color", "objective": "hinge"}, "The term 'ada' needs an"),
         ("images", {"augment": "colour"}, "colour"),
         ("images", {"network": "dcgan", "attention": 8}, "attention=8 is for --config.network=resnet"),
@@ -336,6 +340,13 @@ def test_zero_centred_takes_gamma_from_r1():
         ("images", {"critic_norm": "batch", "r1": 1.0}, "couples its batch"),
         ("images", {"conditional": True, "objective": "semi_supervised"}, "the label that objective=semi_"),
         ("images", {"precision": "float16"}, "Unknown precision 'float16'"),
+        ("images", {"objective": "r3gan", "r1": 0.0}, "r1=0 leaves them out"),
+        ("images", {"objective": "r3gan", "ramp": 0}, "ramp is 1 or more, got 0."),
+        ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
+        ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
+        ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),
+        ("images", {"probability": 0.5}, "probability=0.5 is about how often images are augmented"),
+        ("images", {"probability": 0.5, "adaptive": True, "augment": "bgc"}, "set one of them"),
         ("translation", {"cycle": 5.0}, "objective=pix2pix takes no cycle, which is for cycle_gan."),
         ("translation", {"objective": "cycle_gan", "l1": 5.0}, "takes no l1, which is for pix2pix."),
         ("translation", {"r1": 1.0}, "couples its batch"),
@@ -388,6 +399,56 @@ def test_penalised_critics_of_images_are_not_normalised_by_their_batch_unless_as
 
 def test_experiments_agree_with_the_loop_about_what_may_change():
     assert set(loop.MAY_CHANGE) <= set(images.get_config())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# R3GAN's recipe
+
+R3GAN = {"network": "r3gan", "objective": "r3gan", "blocks": 1, "width": 4, "widest": 8}
+
+
+def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
+    """8 pixels: 2 x 75^(log2(8 / 64) / 2) = 2 x 75^(-1.5) = .00308, a tenth of it after the ramp."""
+    experiment = built("images", **R3GAN, ramp=1600)
+    chosen, ramps = experiment.notes
+    assert "gamma 0.00308, falling to 0.000308, by the images' size, 8 pixels" in chosen
+    assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
+    assert "half-life that grows to 40 images" in ramps
+    short = built("images", **R3GAN, ramp=1600, rounds=50)
+    assert "ends after 800 images, before its ramps do: --config.ramp=800 fits them" in short.notes[2]
+
+
+@pytest.mark.full
+def test_r3gans_recipe_ramps_gamma_the_rate_and_the_average():
+    experiment = built("images", **R3GAN, ramp=32, r1=0.5, augment="bgcc", conditional=True)
+    _, state, metrics = played(experiment, rounds=2)
+    critic = state.players["critic"]
+    # Two rounds of 16: before the second, half of a cosine over 32 images is gone.
+    np.testing.assert_allclose(critic.opt_state.hyperparams["learning_rate"], (2e-4 + 5e-5) / 2, rtol=1e-5)
+    np.testing.assert_allclose(critic.opt_state.hyperparams["b2"], 0.945, rtol=1e-5)
+    pairs = metrics["critic/loss"] - (0.5 + 0.05) / 2 * (metrics["critic/r1"] + metrics["critic/r2"])
+    assert abs(pairs - np.log(2)) < 0.2
+    assert "as --config.r1 says" in experiment.notes[0]
+    (drawn,) = samples_of(experiment, state, 12).values()
+    assert drawn.shape == (12, 8, 8, 1)
+
+
+def test_other_networks_and_objectives_keep_their_own():
+    """The network without the objective has no schedules; the objective without the network has them."""
+    plain = built("images", network="r3gan", width=4, blocks=1)
+    assert plain.notes == ()
+    assert plain.game.players["generator"].ema == 0.999
+    on_resnet = built("images", objective="r3gan", ema=0.9)
+    assert on_resnet.notes
+    assert on_resnet.game.players["generator"].ema == 0.9
+    assert built("ring", objective="r3gan", r1=3.0).game.objective.terms
+
+
+def test_width_and_precision_follow_the_device():
+    on_a_cpu = images.resolved(config_of(images, network="r3gan"))
+    assert (on_a_cpu.width, on_a_cpu.widest, on_a_cpu.precision) == (16, 64, "float32")
+    assert images.resolved(config_of(images)).width == 32
+    assert images.resolved(config_of(images, network="r3gan", width=24)).widest == 0
 
 
 # ---------------------------------------------------------------------------------------------------------

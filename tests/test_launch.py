@@ -180,24 +180,26 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
 
 
+@pytest.mark.full
 def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_path, monkeypatch, capsys):
     """The run's samples are those of its evaluation; a second set makes a figure."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
     digits = load("digits")["x"]
-    np.savez(tmp_path / "digits.npz", digits[:400])
-    arguments = ["--mode=compare", "--real=digits", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
-    arguments += ["--metrics=frechet", "--num_samples=300", "--extractor=classifier:digits"]
+    np.savez(tmp_path / "real.npz", digits[:300])
+    np.savez(tmp_path / "digits.npz", digits[300:400])
+    arguments = ["--mode=compare", "--real=real.npz", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
+    arguments += ["--metrics=frechet", "--num_samples=60", "--extractor=classifier:digits"]
     code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz")
     assert code == 0, err
-    assert re.search(r"fake images\s+300\s+400\s+300\s+400\n", out), out
+    assert re.search(r"fake images\s+60\s+100\s+60\s+100\n", out), out
     assert re.search(r"frechet .*digits\.npz .* yes", out), out
     assert "Written to comparison.png" in out
     assert {"comparison.png", "stats.npz"} <= {path.name for path in tmp_path.iterdir()}
     again = [a for a in arguments if "--real" not in a]
     code, second, err = launch_here(monkeypatch, capsys, "--real=stats.npz", "--plot=", *again)
     assert code == 0, err
-    assert "statistics of 1,797 images by classifier of digits" in second
+    assert "statistics of 300 images by classifier of digits" in second
     value = re.compile(r"frechet\s+([\d.]+)")
     assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
 

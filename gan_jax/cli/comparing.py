@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from gan_jax.cli.request import Request
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
-from gan_jax.training.experiment import load_module
 
 if TYPE_CHECKING:
     from gan_jax.data.image_sets import ImageSet
@@ -98,7 +98,7 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
     path = request.experiment
     if not request.config_given:
         path = str(finding.recorded(read_config(Workdir(name)).experiment, name))
-    config = load_module(path).get_config()
+    config = finding.load(pathlib.Path(path)).get_config()
     run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
     (state,) = run.states([request.checkpoint])
     sets: dict[str, ImageSet] = {}

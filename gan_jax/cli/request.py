@@ -81,7 +81,8 @@ EVALUATION = {
     "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, inception:FILE, vgg16:FILE, "
     "clip:FILE, dinov2:FILE, onnx:FILE or function:MODULE.NAME; the experiment's by default, pixels without a run.",
     "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
-    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default.",
+    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes "
+    "also spatial (sFID) and monge (MIND), where they are named.",
     "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
     "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
     "average, where there is one, and evaluations of both.",

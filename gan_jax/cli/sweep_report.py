@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from gan_jax.functional.intervals import student_interval
+from gan_jax.runs.strict_json import from_json
 from gan_jax.tables import markdown_table, text_table
 from gan_jax.training.experiment import HIGHEST, LOWEST
 
 DRAWN = 4
 """How many metrics the plot has at most."""
+FIRST = ("frechet", "precision", "recall", "modes_covered")
+"""Those that it has if they were measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +27,16 @@ class Row:
     values: Mapping[str, str]
     evaluation: Mapping[str, Any]
 
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.evaluation.get("seeds", [0]))
+
     def of_seeds(self, metric: str) -> list[float]:
-        """The metric of every seed; of the moving average's samples, where there is one."""
+        """The metric of every seed where it is finite; of the moving average's samples, if there is one."""
         parts = self.evaluation.get("each", [self.evaluation])
         found = [(part["samples"].get("ema") or part["samples"].get("raw", {})).get(metric) for part in parts]
-        return [float(value) for value in found if value is not None]
+        return [float(value) for value in from_json(found) if value is not None and np.isfinite(value)]
 
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
@@ -54,11 +62,18 @@ def cell(values: Sequence[float], best: bool = False) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """A row for each run, the swept fields first; the best mean of each metric has a star."""
+    """A row for each run, the swept fields first; the best mean of each metric has a star.
+
+    Where some seeds have no finite number, their mean is shown and is not the best.
+    """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}
     for metric in metrics:
-        means = [float(np.mean(values)) if (values := row.of_seeds(metric)) else np.nan for row in rows]
+        values = [row.of_seeds(metric) for row in rows]
+        means = [
+            float(np.mean(found)) if len(found) == row.seeds else np.nan
+            for row, found in zip(rows, values, strict=True)
+        ]
         if not np.all(np.isnan(means)):
             smallest = metric.rpartition("/")[2] in LOWEST
             best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
@@ -82,7 +97,7 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
 
     cells = table(rows)
     (root / "table.md").write_text(markdown_table(cells) + "\n")
-    drawn = metrics_of(rows)[:DRAWN]
+    drawn = sorted(metrics_of(rows), key=lambda name: name.rpartition("/")[2] not in FIRST)[:DRAWN]
     if drawn:
         charts = tuple(
             pictures.dot_plot(
@@ -96,7 +111,7 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
         pictures.save(
             pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts)), root / "sweep.png"
         )
-    seeds = max(len(row.evaluation.get("seeds", [0])) for row in rows)
+    seeds = max(row.seeds for row in rows)
     how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
     files = f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
     return f"{text_table(cells, align='l')}\n{how}; * is the best. Written to {files}"

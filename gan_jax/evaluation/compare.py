@@ -63,8 +63,9 @@ def compare(
       protocol: how Inception's input is made: `pytorch` (pytorch-fid; the default), `tf` (NVIDIA, torch-fidelity,
         ADM) or `clean` (clean-fid). It has to be named for a statistics file of another tool, which does not record
         it.
-      metrics: some of `gan_jax.metrics.paired.METRICS`; all by default.
-      extractor: an extractor, or `pixels` (the default), `classifier:DATA`, `inception:FILE`.
+      metrics: some of `gan_jax.metrics.paired.METRICS`, by default all that the extractor's results allow, and of
+        `gan_jax.metrics.paired.BY_NAME`.
+      extractor: an extractor, or its name as in `gan_jax.metrics.named`; `pixels` by default.
       covariance: what covariances are divided by: `N-1` (pytorch-fid, clean-fid, torch-fidelity, ADM) or `N`
         (StyleGAN2-ADA).
       neighbors: k of precision, recall, density and coverage.
@@ -90,10 +91,10 @@ def compare(
     [('noise', 'dark', True)]
     """
     from gan_jax.metrics import PROTOCOLS
-    from gan_jax.metrics.paired import METRICS, Settings
+    from gan_jax.metrics.paired import BY_NAME, METRICS, Settings
 
     for name in metrics:
-        choose("metric", name, dict.fromkeys(METRICS))
+        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
     if protocol:
         choose("protocol", protocol, PROTOCOLS)
     ddof = choose("covariance", covariance, {"N-1": 1, "N": 0})
@@ -113,9 +114,16 @@ def compare(
         _save(save_stats, first, fitting.summary, settings)
     notes = [note for side in (first, *others) for note in _notes_of(side, extraction)]
     try:
-        return _compared(first, others, fitting, summaries, tuple(metrics) or METRICS, settings, notes)
+        which = tuple(metrics) or _applying(METRICS, summaries[0].features)
+        return _compared(first, others, fitting, summaries, which, settings, notes)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
+
+
+def _applying(names: Sequence[str], features: Features) -> tuple[str, ...]:
+    """The metrics for which the extractor's results suffice."""
+    lacking = () if features.logits is not None else ("score", "score_contiguous")
+    return tuple(name for name in names if name not in lacking)
 
 
 def _check_sides(real: Side, fakes: Sequence[Side]) -> None:
@@ -201,7 +209,8 @@ def _real(side: Side, extraction: _Extraction, fakes: Features, settings: Settin
             f"{statistics.name!r} does not record how its statistics were made: name the protocol, pytorch, tf or "
             "clean (--protocol=...)."
         )
-    return Real(extraction(side) if side.images is not None else None, statistics.gaussian)
+    summary = extraction(side) if side.images is not None else None
+    return Real(summary, statistics.gaussian, statistics.spatial)
 
 
 def _save(path: str | pathlib.Path, side: Side, summary: Summary | None, settings: Settings) -> None:
@@ -359,6 +368,6 @@ def _drawn(summary: Summary, rows: np.ndarray) -> Summary:
     """A part of a summary's images, complete by itself."""
     features = summary.features
     rows = np.sort(rows)
-    logits = None if features.logits is None else features.logits[rows]
-    part = features._replace(features=features.features[rows], logits=logits)
+    logits, spatial = (None if part is None else part[rows] for part in (features.logits, features.spatial))
+    part = features._replace(features=features.features[rows], logits=logits, spatial=spatial)
     return summary._replace(number=len(rows), features=part, moments=None)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 OWN = "own"
 METRICS = ("frechet", "kernel", "score", "neighbors", "sliced", "wasserstein")
 """The metrics of `image_scores`, and the exact Wasserstein distance for points."""
+BY_NAME = ("spatial", "monge")
+"""Metrics that are computed where they are asked for by name."""
 MOST_REAL = 50_000
 """The largest number of real examples in a comparison."""
 _TRANSPORTED = 2048
@@ -124,7 +126,8 @@ def against(
       real: `[N, ...]`, images uint8 or floats in [-1, 1].
       extractor: an extractor or its name, see `extractor_named`.
       split: a description of the real examples.
-      which: some of `METRICS`; by default all, but the exact Wasserstein distance only for points.
+      which: some of `METRICS` and `BY_NAME`; by default all of the former, but the exact Wasserstein
+        distance only for points.
       seed: the seed of shuffles and directions.
       devices: the devices that extract features; by default this process's.
 
@@ -141,7 +144,7 @@ def against(
     ([100.0, 10.0], 'a Gaussian')
     """
     for name in which:
-        choose("metric", name, dict.fromkeys(METRICS))
+        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
     shape = real.shape[1:]
 
     @functools.cache

@@ -354,10 +354,12 @@ def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
 
 
 def names_of(extractor: Extractor) -> dict[str, str]:
-    """The names of the metrics: FID, KID and Inception score only for the standard Inception's features."""
+    """The names of the metrics: those with Inception in them only for the standard Inception's features."""
     if extractor.inception:
-        return {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
-    return {"frechet": "frechet", "kernel": "kernel", "score": "classifier_score"}
+        names = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+        return {**names, "spatial": "sfid", "monge": "mind"}
+    names = {"frechet": "frechet", "kernel": "kernel", "score": "classifier_score"}
+    return {**names, "spatial": "spatial_frechet", "monge": "monge"}
 
 
 def features_of(

@@ -29,11 +29,15 @@ from gan_jax.metrics.fingerprints import Scores, fingerprint_of
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.modes import class_statistics, stacked_classes
+from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import expected_coverage, precision_recall_density_coverage
 from gan_jax.metrics.score import classifier_score
+from gan_jax.metrics.spatial import spatial_frechet_distance
 from gan_jax.metrics.transport import sliced_wasserstein
 
 IMAGE_METRICS = ("frechet", "kernel", "score", "neighbors", "sliced")
+BY_NAME = ("spatial", "monge")
+"""Metrics that are computed where they are asked for by name: sFID, the Monge distance."""
 _PIXELS = pixels()
 
 
@@ -60,7 +64,8 @@ def image_scores(
       real: images `[N, H, W, C]`, uint8 or floats in [-1, 1]; or `Features` that were extracted before.
       fake: images `[M, H, W, C]`, uint8 or floats independently of the real ones; or `Features`.
       extractor: the feature extractor; by default the pixels.
-      which: some of `IMAGE_METRICS`. The classifier score (of the fakes) is left out if there are no logits.
+      which: some of `IMAGE_METRICS`, or `spatial` (sFID) and `monge` (MIND). The classifier score (of the fakes)
+        is left out if there are no logits.
       split: a description of the real data, for the fingerprint.
       neighbors: k of precision and recall.
       block_size: the block size of the kernel distance.
@@ -86,8 +91,8 @@ def image_scores(
     >>> sorted(scores.values), scores.fingerprint.extractor
     (['coverage', 'coverage_ceiling', 'density', 'frechet', 'precision', 'recall'], 'pixels')
     """
-    if unknown := set(which) - set(IMAGE_METRICS):
-        raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {IMAGE_METRICS}.")
+    if unknown := set(which) - {*IMAGE_METRICS, *BY_NAME}:
+        raise ValueError(f"Unknown metrics {sorted(unknown)}: there are {(*IMAGE_METRICS, *BY_NAME)}.")
     chosen = extractor or _PIXELS
     options = {"batch_size": batch_size, "mesh": mesh}
     if not isinstance(real, Features) and not isinstance(fake, Features):
@@ -133,12 +138,21 @@ def _measure(
         distance = sliced_wasserstein(real, fake, seed=seed)
         return {"sliced_wasserstein": distance.value, "sliced_wasserstein_error": distance.standard_error}
 
+    def monge() -> dict[str, float]:
+        distance = monge_distance(real, fake, seed=seed)
+        return {names["monge"]: distance.value, f"{names['monge']}_error": distance.standard_error}
+
     measures = {
         names["frechet"]: ("frechet", lambda: {names["frechet"]: frechet_distance(real, fake, ddof=ddof)}),
         names["kernel"]: ("kernel", kernel),
         names["score"]: ("score", score),
         "neighbors": ("neighbors", prdc),
         "sliced_wasserstein": ("sliced", sliced),
+        names["spatial"]: (
+            "spatial",
+            lambda: {names["spatial"]: spatial_frechet_distance(first, second, ddof=ddof)},
+        ),
+        names["monge"]: ("monge", monge),
     }
     values: dict[str, float] = {}
     left_out: dict[str, str] = {}

@@ -183,7 +183,8 @@ def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") 
         torch-fidelity, ADM) or `clean` (clean-fid). Their scores are not comparable; the fingerprint records it.
 
     Returns:
-      An `Extractor` with 2,048 features and 1,008 logits; images of one channel are repeated to three.
+      An `Extractor` with 2,048 features, 1,008 logits without the last layer's bias, as in published Inception
+      scores, and 2,023 spatial features; images of one channel are repeated to three.
 
     Raises:
       ValueError: if the file is no such file, or arrays are missing, unknown or of another shape.
@@ -192,7 +193,11 @@ def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") 
 
     def apply(params: Tree, x: Array) -> dict[str, Array]:
         made: Any = InceptionV3().apply({"params": params}, prepare(x))
-        return made
+        return {
+            "features": made["features"],
+            "logits": made["unbiased_logits"],
+            "spatial": made["spatial"],
+        }
 
     return Extractor(
         name="Inception-V3 (FID)",

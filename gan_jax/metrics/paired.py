@@ -17,6 +17,7 @@ from gan_jax.metrics.features import names_of
 from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
 from gan_jax.metrics.gaussians import Gaussian
 from gan_jax.metrics.kernel import block_estimates, kernel_subsets
+from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import ball_membership
 from gan_jax.metrics.score import split_scores
 from gan_jax.metrics.summaries import Summary
@@ -31,7 +32,15 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
     score_contiguous  the same by contiguous splits of 5,000
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
 """
+BY_NAME = ("spatial", "monge")
+"""What is measured where it is asked for by name:
+
+    spatial           the Frechet distance of spatial features (sFID); resamples of both sides
+    monge             the Monge distance (MIND) over 1,000 directions: without an interval
+"""
 _FRACTION_DRAWS = 1000
+_RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
+"""The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10
 """The smallest number of blocks of the kernel distance, if there are enough samples."""
 
@@ -63,7 +72,7 @@ class Settings:
         covariance = "N" if self.ddof == 0 else "N-1"
         return (
             f"covariance={covariance} neighbors={self.neighbors} neighbors_samples<={self.pairs} "
-            f"block_size={self.block_size} level={self.level:g}"
+            f"block_size<={self.block_size} subset_size<=1000 level={self.level:g}"
         )
 
 
@@ -73,10 +82,12 @@ class Real(NamedTuple):
     Attributes:
       summary: the features of images; `None` if there are only statistics.
       gaussian: statistics that the Frechet distance is computed from in place of the images'; `None` without.
+      spatial: the same of spatial features.
     """
 
     summary: Summary | None
     gaussian: Gaussian | None = None
+    spatial: Gaussian | None = None
 
 
 class Measured(NamedTuple):
@@ -111,7 +122,7 @@ def paired_scores(
     Args:
       real: the real side.
       fakes: the sets of fakes, their features by the same extractor.
-      which: some of `METRICS`.
+      which: some of `METRICS` and `BY_NAME`.
       settings: how; see `Settings`.
     """
     chosen = settings or Settings()
@@ -122,7 +133,7 @@ def paired_scores(
         "frechet": lambda: {names["frechet"]: _frechet(real, fakes, chosen)},
         "kernel": lambda: {names["kernel"]: _kernel(_features(real), fakes, chosen)},
         "kernel_subsets": lambda: {
-            f"{names['kernel']} (100 subsets of 1,000)": _subsets(_features(real), fakes, chosen)
+            f"{names['kernel']} (100 subsets)": _subsets(_features(real), fakes, chosen)
         },
         "score": lambda: {names["score"]: _splits(fakes, chosen, None)},
         "score_contiguous": lambda: {f"{names['score']} (splits of 5,000)": _splits(fakes, chosen, 5000)},
@@ -130,6 +141,8 @@ def paired_scores(
             f"{name} {balls}": measured
             for name, measured in _neighbors(_features(real), fakes, chosen).items()
         },
+        "spatial": lambda: {names["spatial"]: _spatial(real, fakes, chosen)},
+        "monge": lambda: {names["monge"]: _monge(_features(real), fakes, chosen)},
     }
     found = Paired({}, {})
     for name in which:
@@ -147,27 +160,28 @@ def _features(real: Real) -> Summary:
 
 
 def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    features = [fake.features.features for fake in fakes]
-    number = min(features[0].shape[1], *map(len, features))
-    resamples = 100 if number <= 128 else 40 if number <= 512 else 10
-    if real.gaussian is not None:
-        drawn = gaussian_bootstrap(
-            real.gaussian, features, resamples=resamples, seed=settings.seed, ddof=settings.ddof
-        )
-    else:
-        drawn = frechet_bootstrap(
-            _features(real).features.features,
-            features,
-            resamples=resamples,
-            seed=settings.seed,
-            ddof=settings.ddof,
-        )
+    first = real.gaussian if real.gaussian is not None else _features(real).features.features
+    drawn = _bootstrap(first, [fake.features.features for fake in fakes], settings)
     values = drawn.values.copy()
     for place, fake in enumerate(fakes):
-        first = real.gaussian if real.gaussian is not None else _features(real).moments
+        fitted = real.gaussian if real.gaussian is not None else _features(real).moments
         whole = fake.complete and (real.gaussian is not None or _features(real).complete)
-        if not whole and first is not None and fake.moments is not None:
-            values[place] = frechet_distance(first, fake.moments, ddof=settings.ddof)
+        if not whole and fitted is not None and fake.moments is not None:
+            values[place] = frechet_distance(fitted, fake.moments, ddof=settings.ddof)
+    return _distances(values, drawn, settings)
+
+
+def _bootstrap(first: np.ndarray | Gaussian, others: Sequence[np.ndarray], settings: Settings) -> Bootstrap:
+    number = min(others[0].shape[1], *map(len, others))
+    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
+    seed, ddof = settings.seed, settings.ddof
+    if isinstance(first, Gaussian):
+        return gaussian_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+    return frechet_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
+
+
+def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measured:
+    """Distances with the bootstrap's intervals, which do not reach below 0."""
     bounds = []
     for place, value in enumerate(values):
         _, low, high = drawn.interval(place, settings.level)
@@ -178,6 +192,27 @@ def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measur
         return float(values[i] - values[j]), low, high
 
     return Measured(bounds, difference)
+
+
+def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
+    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+
+
+def _of_places(summary: Summary) -> Summary:
+    """The summary with the spatial features in place of the others."""
+    features = summary.features
+    if features.spatial is None:
+        raise ValueError(f"{features.extractor.name!r} has no spatial features")
+    return summary._replace(features=features._replace(features=features.spatial), moments=None)
+
+
+def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
+    values = [
+        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
+        for fake in fakes
+    ]
+    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
 
 
 def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:

@@ -6,11 +6,12 @@ from gan_jax.metrics.features import Features
 from gan_jax.metrics.frechet import frechet_distance
 
 
-def spatial_frechet_distance(real: Features, fake: Features) -> float:
+def spatial_frechet_distance(real: Features, fake: Features, *, ddof: int = 1) -> float:
     """The Frechet distance of spatial features; sFID of the standard Inception network's 2,023.
 
     Args:
       real, fake: features with `spatial` `[N, S]`, as `extract` makes of an extractor that has them.
+      ddof: covariances divide by N - ddof.
 
     Raises:
       ValueError: if one has no spatial features, and as for `frechet_distance`.
@@ -29,4 +30,4 @@ def spatial_frechet_distance(real: Features, fake: Features) -> float:
     if real.spatial is None or fake.spatial is None:
         name = (real if real.spatial is None else fake).extractor.name
         raise ValueError(f"Extractor {name!r} has no spatial features; inception_extractor has.")
-    return frechet_distance(real.spatial, fake.spatial)
+    return frechet_distance(real.spatial, fake.spatial, ddof=ddof)

@@ -31,7 +31,7 @@ MOST_DIMENSIONS = 4096
 """Moments of wider features are not formed: their scatter takes D^2 numbers."""
 BATCH = 64
 """The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
-FORMAT = 1
+FORMAT = 2
 """Part of the key of cached features: raise it where their meaning changes."""
 
 
@@ -123,6 +123,7 @@ def summarize(
         extractor,
         record["data"],
         made_by,
+        arrays.get("spatial"),
     )
     found = None
     if "scatter" in arrays:
@@ -153,10 +154,11 @@ class _Streamed:
         self._moments: Moments | None = None
 
     def add(self, made: dict[str, np.ndarray]) -> None:
-        """Takes the features and logits of the next images."""
+        """Takes the features, logits and spatial features of the next images."""
         rows, dimension = made["features"].shape
         if self._chosen is None:
-            most = max(2, min(self._kept, KEPT_BYTES // (dimension * made["features"].dtype.itemsize)))
+            row = sum(values[:1].nbytes for values in made.values())
+            most = max(2, min(self._kept, KEPT_BYTES // row))
             self._chosen = np.zeros(self._number, bool)
             self._chosen[subsample(self._number, most)] = True
             if not self._chosen.all() and dimension <= MOST_DIMENSIONS:

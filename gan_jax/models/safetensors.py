@@ -89,7 +89,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(f"{name} does not lie where the header says")
             arrays[name] = np.frombuffer(body[begin:end], dtype).reshape(shape)
         return arrays
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError("the header is no JSON") from error
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the header is damaged ({type(error).__name__})") from error

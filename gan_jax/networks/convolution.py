@@ -336,9 +336,10 @@ def _is_small(batch: Any, size: Sequence[int], kernel: Sequence[int]) -> bool:
     """Tells whether the output of a convolution is so small that a matrix product is faster on a CPU.
 
     With fewer pixels than taps XLA's convolution leaves its fast path; with few rows the kernel dominates the cost.
+    A kernel of one tap is a product anyway.
     """
-    pixels = math.prod(size)
-    return pixels < math.prod(kernel) or _known(batch) * pixels <= 64
+    pixels, taps = math.prod(size), math.prod(kernel)
+    return taps == 1 or pixels < taps or _known(batch) * pixels <= 64
 
 
 def _known(batch: Any) -> int:

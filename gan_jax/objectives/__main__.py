@@ -53,9 +53,9 @@ def formula(doc: str) -> str:
 
 
 def references(doc: str) -> str:
-    """What follows `References:` in a factory's docstring, on one line."""
-    _, _, text = doc.partition("References:")
-    return " ".join(text.split())
+    """The paragraph under `References:` in a factory's docstring, on one line."""
+    _, _, text = doc.partition("References:\n")
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def section(name: str) -> str:

@@ -63,7 +63,8 @@ def broken_leaf(state: TrainState, first_seed: int | None = None) -> BrokenLeaf 
             trees["ema"] = state.ema[name]
         leaves = {
             leaf: x
-            for leaf, x in zip(leaf_names(trees), jax.tree.leaves(trees), strict=True)
+            for kind, tree in trees.items()  # in this order: an average is not finite because parameters are not
+            for leaf, x in zip(leaf_names({kind: tree}), jax.tree.leaves(tree), strict=True)
             if jnp.issubdtype(x.dtype, jnp.floating)
         }
         for leaf, finite in zip(leaves, _finite(list(leaves.values()), kept_axes), strict=True):

@@ -100,7 +100,7 @@ class Save:
         self._saved = step, names
 
     def without_log(self, played: Played, due: Sequence[Part], error: WriterError) -> WriterError:
-        """Saves the state although the log could not be written: lines of a log are lost rather than rounds.
+        """Saves the state although the log could not be written: lines and pictures are lost rather than rounds.
 
         Of several processes only the first writes the log, and no state is saved by one of them.
 
@@ -116,7 +116,7 @@ class Save:
             pass  # what is saved is found below
         if self._saved[0] == played.step and played.step in self._checkpoints.steps():
             return WriterError(
-                f"{error} Round {played.step} is saved, and lines of the log are lost: {go_on}."
+                f"{error} Round {played.step} is saved; what could not be written is lost: {go_on}."
             )
         steps = self._checkpoints.steps()
         saved = f"the last checkpoint is round {steps[-1]}" if steps else "no checkpoint had been saved"

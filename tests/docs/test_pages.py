@@ -22,15 +22,17 @@ from tests.docs import pages
 from tests.docs.pages import ROOT
 from tests.tiers import full_except
 
-PAGES = [*sorted((ROOT / "docs" / "how_to").glob("*.md")), ROOT / "docs" / "stylegan2.md"]
-LONG = {"three_players", "parallelism", "stylegan2"}
+FOLDERS = ("how_to", "tutorials")
+PAGES = [page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
+PAGES.append(ROOT / "docs" / "stylegan2.md")
+LONG = {"compare", "three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
 """Pages whose code takes long to compile."""
 
 
 @functools.cache
 def names_of(page):
     """What a page's code defines, after it has run."""
-    return pages.run(page, {"__name__": "page"})
+    return pages.run(page, {"__name__": "page"}, rounds=3)
 
 
 @pytest.fixture
@@ -61,6 +63,12 @@ def overlay(tmp_path, monkeypatch):
 def test_the_code_of_a_page_runs(page, overlay):
     overlay(page)
     assert names_of(page)
+
+
+@pytest.mark.full
+def test_the_toy_tutorial_sees_what_it_says():
+    found = pages.run(ROOT / "docs" / "tutorials" / "toy_game.md", {"__name__": "page"})
+    assert found["covered"]["modes_covered"] > found["collapsed"]["modes_covered"]
 
 
 @pytest.mark.full

@@ -22,8 +22,13 @@ DOCUMENTS = [
         ROOT / name
         for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/GLOSSARY.md")
     ),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("index", "first_hour", "troubleshooting", "migration", "speed")
+    ),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
     ROOT / "docs" / "stylegan2.md",
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
 BY_NAME = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 ROOMS = sorted(path.stem for path in (ROOT / "gan_jax").iterdir() if not path.name.startswith(("_", ".")))
@@ -109,7 +114,9 @@ def test_names_that_are_gone_are_not_taught(document):
 def commands(text):
     """The `python ...` commands of a document: lines of blocks, and backticked ones."""
     lines = [
-        line for line in text.splitlines() if re.match(r"(?:[A-Z_]+=\S+ )?(?:python|gan-jax) ", line.strip())
+        line
+        for line in re.sub(r"\\\n\s*", " ", text).splitlines()
+        if re.match(r"(?:[A-Z_]+=\S+ )?(?:python|gan-jax) ", line.strip())
     ]
     quoted = re.findall(r"`((?:[A-Z_]+=\S+ )?(?:python|gan-jax) [^`]+)`", text)
     for command in lines + quoted:

@@ -39,7 +39,7 @@ def test_values_are_those_of_the_metrics():
     value, low, high = column.bounds["frechet"]
     assert value == pytest.approx(metrics.frechet_distance(x, y))
     assert low <= high
-    subsets = column.bounds["kernel (100 subsets of 1,000)"][0]
+    subsets = column.bounds["kernel (100 subsets)"][0]
     assert subsets == pytest.approx(metrics.kernel_subsets(x, y).mean)
     expected = metrics.precision_recall_density_coverage(x, y, neighbors=3)
     for name, fraction in expected.items():
@@ -154,6 +154,25 @@ def test_adm_reference_batches_have_moments_of_all_and_images_of_a_part(tmp_path
     assert column.bounds["frechet"][0] == pytest.approx(metrics.frechet_distance(x, y))
     expected = metrics.precision_recall_density_coverage(x[:30], y)
     assert column.bounds["precision (k=5, pixels)"][0] == pytest.approx(expected["precision"])
+
+
+def test_spatial_and_monge_distances_and_the_spatial_statistics_of_adm(tmp_path):
+    places = metrics.Extractor(
+        name="places",
+        apply=lambda _, x: {"features": x.mean(axis=(1, 2)), "spatial": x[:, ::2, 0, 0]},
+    )
+    real, fake = drawn(60), drawn(40, 1)
+    (column,) = compare(real, fake, extractor=places, metrics=["spatial", "monge"]).fakes.values()
+    first, second = (metrics.extract(places, side) for side in (real, fake))
+    expected = metrics.frechet_distance(first.spatial, second.spatial)
+    assert column.bounds["spatial_frechet"][0] == pytest.approx(expected)
+    monge = metrics.monge_distance(first.features, second.features)
+    assert column.bounds["monge"][0] == pytest.approx(float(monge))
+    statistics = {"mu": first.features.mean(0), "sigma": np.cov(first.features, rowvar=False).reshape(1, 1)}
+    statistics |= {"mu_s": first.spatial.mean(0), "sigma_s": np.cov(first.spatial, rowvar=False)}
+    np.savez(tmp_path / "adm.npz", **statistics)
+    found = compare(tmp_path / "adm.npz", fake, extractor=places, metrics=["spatial"])
+    assert next(iter(found.fakes.values())).bounds["spatial_frechet"][0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
 
     monkeypatch.setattr(scoring, "load", load)
     real, description = scoring.reference("tfds:flowers@test", (4, 4, 3), from_toy(toy.ring(), 8), 3)
-    assert asked == {"tfds:flowers@test": {"size": 4, "channels": 3}}
+    assert asked == {"tfds:flowers@test": {"size": (4, 4), "channels": 3}}
     assert (len(real), description) == (5, "tfds:flowers@test")
 
 

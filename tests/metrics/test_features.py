@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import tracemalloc
 
 import jax
 import numpy as np
@@ -109,7 +110,9 @@ def test_only_the_standard_inception_gives_an_fid():
     assert names_of(custom)["frechet"] == "frechet"
     assert names_of(dataclasses.replace(custom, inception=True)) == {
         "frechet": "fid",
+        "spatial": "sfid",
         "kernel": "kid",
+        "monge": "mind",
         "score": "inception_score",
     }
 
@@ -293,3 +296,18 @@ def test_features_of_another_protocol_are_refused(digits):
     other = dataclasses.replace(metrics.pixels(), protocol="clean")
     with pytest.raises(ValueError, match=r"tf.* are to use .*clean"):
         metrics.image_scores(made, digits["x"][:9], other)
+
+
+@pytest.mark.full
+def test_few_images_of_many_pixels_take_little_memory():
+    """500 + 500 images of 64 x 64: the 12,288-dimensional covariances alone would take 2.4 GB."""
+    real = np.random.default_rng(0).integers(256, size=(500, 64, 64, 3), dtype=np.uint8)
+    fake = np.random.default_rng(1).uniform(-1, 1, size=real.shape).astype(np.float32)
+    tracemalloc.start()
+    try:
+        scores = metrics.image_scores(real, fake, which=("frechet", "kernel", "neighbors", "sliced"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {"frechet", "kernel", "precision", "sliced_wasserstein"} <= set(scores.values)
+    assert peak < 500e6

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+import gan_jax as gj
 from gan_jax import data, metrics
 from gan_jax.metrics.path_length import EPSILON, SAMPLES, boxed
 
@@ -40,24 +41,58 @@ def test_sets_of_different_sizes_are_compared_by_their_quantiles():
 # Frechet distances of places and of classes
 
 
+PLACES = metrics.Extractor(
+    name="places",
+    apply=lambda params, x: {
+        "features": x.mean(axis=(1, 2)),
+        "spatial": x.reshape(len(x), -1),
+        "more": x,  # is not extracted
+    },
+)
+
+
+def striped(number=50):
+    """Dark columns beside light ones, uint8."""
+    rng = np.random.default_rng(0)
+    return (rng.integers(0, 127, size=(number, 2, 2, 1)) + np.array([[0], [128]])).astype(np.uint8)
+
+
 def test_features_of_places_are_extracted_beside_the_others():
     """Pixels that change places keep their pool, and differ in their places."""
-    places = metrics.Extractor(
-        name="places",
-        apply=lambda params, x: {
-            "features": x.mean(axis=(1, 2)),
-            "spatial": x.reshape(len(x), -1),
-            "more": x,  # is not extracted
-        },
-    )
-    rng = np.random.default_rng(0)
-    images = rng.uniform(-1, 0, size=(50, 2, 2, 1)) + np.array([0, 1]).reshape(1, 1, 2, 1)
-    real = metrics.extract(places, images, batch_size=7)
-    fake = metrics.extract(places, images[:, :, ::-1], batch_size=50)
+    images = striped()
+    real = metrics.extract(PLACES, images, batch_size=7)
+    fake = metrics.extract(PLACES, images[:, :, ::-1], batch_size=50)
     assert metrics.frechet_distance(real.features, fake.features) == pytest.approx(0, abs=1e-9)
     assert metrics.spatial_frechet_distance(real, fake) > 3.5  # four places, each shifted by about 1
     with pytest.raises(ValueError, match="Extractor 'pixels' has no spatial features"):
         metrics.spatial_frechet_distance(real, metrics.extract(metrics.pixels(), images))
+
+
+def test_spatial_and_monge_distances_are_measured_where_they_are_named(tmp_path):
+    real, fake = striped(), striped()[:30, :, ::-1]
+    x, y = (metrics.extract(PLACES, side) for side in (real, fake))
+    expected = {
+        "spatial_frechet": metrics.spatial_frechet_distance(x, y),
+        "monge": metrics.monge_distance(x.features, y.features).value,
+    }
+    which = ("spatial", "monge")
+    scores = metrics.image_scores(real, fake, PLACES, which=which)
+    options = {"extractor": PLACES, "metrics": which, "progress": False, "devices": jax.devices()[:1]}
+    found = gj.compare(real, fake, **options)
+    (column,) = found.fakes.values()
+    (floor,) = found.floors.values()
+    for name, value in expected.items():
+        assert scores.values[name] == pytest.approx(value)
+        assert column.bounds[name][0] == pytest.approx(value)
+        assert floor.bounds[name][0] < 0.1 * value or name == "monge"  # which places do not change
+    assert {"fid", "frechet"}.isdisjoint(column.bounds)
+    # ADM's reference batches hold the moments of the spatial features too.
+    pool, places = (metrics.moments(side).gaussian(1) for side in (x.features, x.spatial))
+    arrays = {"mu": pool.mean, "sigma": pool.covariance, "mu_s": places.mean, "sigma_s": places.covariance}
+    np.savez(tmp_path / "reference.npz", **arrays)
+    found = gj.compare(tmp_path / "reference.npz", fake, **{**options, "metrics": ["spatial"]})
+    (column,) = found.fakes.values()
+    assert column.bounds["spatial_frechet"][0] == pytest.approx(expected["spatial_frechet"], rel=1e-5)
 
 
 def test_frechet_distances_of_classes_are_those_of_their_shifts():

@@ -224,8 +224,8 @@ def test_a_full_disk_loses_lines_of_the_log_and_no_round(uninterrupted, tmp_path
         with pytest.raises(WriterError) as raised:
             loop.train(made(checkpoint_every=0), Workdir(tmp_path), log=quiet)
     found = re.fullmatch(
-        r"Cannot write .*metrics\.jsonl: the disk is full \(No space left on device\)\. Round (\d+) is saved, and "
-        r"lines of the log are lost: make room or mend the directory, and launch again\.",
+        r"Cannot write .*metrics\.jsonl: the disk is full \(No space left on device\)\. Round (\d+) is saved; what "
+        r"could not be written is lost: make room or mend the directory, and launch again\.",
         str(raised.value),
     )
     assert found, raised.value

@@ -88,14 +88,14 @@ def test_wrong_arguments_are_named(game, source):
     later = begin._replace(step=begin.step + 1)
     several = stacked([begin, begin])
     for state, options, message in (
-        (begin, {"seeds": 0}, "seeds is 1 or more"),
-        (begin, {"every": 0}, "every is 1 or more"),
+        (begin, {"seeds": 0}, "seeds is a whole number, 1 or more"),
+        (begin, {"every": 0}, "every is a whole number, 1 or more"),
         (later, {"seeds": 2}, "before the first round, not that of 1"),
         (several, {"seeds": 3}, "of 2 seeds, got seeds=3"),
     ):
         with pytest.raises(ValueError, match=message):
             gj.rollout(game, source, state, 1, **options)
-    with pytest.raises(ValueError, match="outside of jit"):
+    with pytest.raises(ValueError, match="cannot be traced"):
         jax.jit(lambda state: gj.rollout(game, source, state, 1)[0])(begin)
 
 

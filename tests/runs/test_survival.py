@@ -15,7 +15,7 @@ from gan_jax.runs import loop
 from gan_jax.runs.workdir import Workdir, WorkdirError
 from tests.runs.test_loop import experiment, quiet
 from tests.stress import experiment as stress
-from tests.stress import fuzz, kills
+from tests.stress import fuzz, inputs, kills
 
 ROUNDS = 200
 
@@ -140,3 +140,9 @@ def test_two_launches_on_one_work_directory(tmp_path):
 def test_any_content_is_read_or_refused_as_documented(reader):
     """`python -m tests.stress.fuzz` feeds ten thousand."""
     fuzz.fuzz(reader, 50)
+
+
+@pytest.mark.parametrize("kind", list(inputs.KINDS))
+def test_data_and_samples_of_any_kind_are_what_is_known_of_them(kind):
+    """`python -m tests.stress.inputs` makes hundreds."""
+    inputs.check(kind, 10)

@@ -409,10 +409,10 @@ R3GAN = {"network": "r3gan", "objective": "r3gan", "blocks": 1, "width": 4, "wid
 
 
 def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
-    """8 pixels: 2 x 75^(log2(8 / 64) / 2) = 2 x 75^(-1.5) = .00308, a tenth of it after the ramp."""
+    """8 pixels are taken for 32: 2 x 75^(log2(32 / 64) / 2) = 2 / sqrt(75) = .231, a tenth of it after the ramp."""
     experiment = built("images", **R3GAN, ramp=1600)
     chosen, ramps = experiment.notes
-    assert "gamma 0.00308, falling to 0.000308, by the images' size, 8 pixels" in chosen
+    assert "gamma 0.231, falling to 0.0231, by the images' size, 8 pixels" in chosen
     assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
     assert "half-life that grows to 40 images" in ramps
     short = built("images", **R3GAN, ramp=1600, rounds=50)

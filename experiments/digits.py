@@ -35,7 +35,7 @@ from .games import (
     objective_of,
     recipe_fields,
 )
-from .image_scores import conditional_fields, extractor_of
+from .image_scores import class_columns, conditional_fields, extractor_of
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -71,16 +71,18 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=5e-4)
     scale = max(1, 48 // arrays["x"].shape[1])
+    conditional = conditional_fields(config, arrays, data, objective)
+    shown = class_columns(images.classes, conditional)
     return Experiment(
         game=game,
         source=source,
         **run_fields(config),
-        **conditional_fields(config, arrays, data, objective),
+        **conditional,
         classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         **recipe_fields(config, 5e-4),
-        picture=functools.partial(image_grid, columns=10, gap=2, scale=scale, smooth=True),
+        picture=functools.partial(image_grid, **shown, gap=2, scale=scale, smooth=True),
     )
 
 

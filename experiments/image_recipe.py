@@ -139,8 +139,8 @@ def notes_of(config: Any, size: int, schedules: ImageSchedules | None) -> tuple[
         return ()
     start, end = schedules.gamma
     chosen = (
-        f"by the images' size, {size} pixels: a power law through the paper's 2 at 64 pixels and 150 at 256; "
-        "--config.r1 sets another"
+        f"by the images' size, {size} pixels: a power law through the paper's 2 at 64 pixels and 150 at 256, "
+        "constant below 32; --config.r1 sets another"
         if config.r1 == DEFAULT
         else "as --config.r1 says"
     )

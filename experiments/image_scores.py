@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from .games import Data, entries_of
 
 CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
 """Data sets that the library has a trained classifier of."""
+MOST_COLUMNS = 20
 MOST_FITTED = 5_000
 """Real images that another classifier is trained on at most."""
 
@@ -61,6 +62,18 @@ def conditional_fields(
         "condition_batch": lambda n: {"y": labels_in_turn(classes, n)},
         "evaluation_batch": lambda n: {"y": labels(n)},
     }
+
+
+def class_columns(classes: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """How many columns a picture has, options of `image_grid`: one under the name of each class that is asked for.
+
+    Args:
+      classes: their names; none, or more than `MOST_COLUMNS`, leaves the ten columns that other pictures have.
+      fields: those of `conditional_fields`.
+    """
+    if "condition_batch" not in fields or not 2 <= len(classes) <= MOST_COLUMNS:
+        return {"columns": 10}
+    return {"columns": len(classes), "captions": tuple(classes)}
 
 
 def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:

@@ -62,7 +62,7 @@ from .image_recipe import (
     resolved,
     schedules_of,
 )
-from .image_scores import conditional_fields, extractor_of
+from .image_scores import class_columns, conditional_fields, extractor_of
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -137,16 +137,18 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=2e-4, schedules=schedules)
     scale = max(1, 56 // size)
+    conditional = conditional_fields(config, arrays, data, objective)
+    shown = class_columns(images.classes, conditional)
     return Experiment(
         game=game,
         source=augmented(source, "flip", seed=config.seed) if config.flip else source,
         **run_fields(config),
-        **conditional_fields(config, arrays, data, objective),
+        **conditional,
         classes=images.classes,
         extractor=extractor_of(config.data),
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),
-        picture=functools.partial(image_grid, columns=10, gap=2, scale=scale),
+        picture=functools.partial(image_grid, **shown, gap=2, scale=scale),
         notes=notes_of(config, size, schedules),
     )
 

@@ -155,11 +155,11 @@ def gamma_for(size: int) -> Range:
 
     A power law through the paper's values for the faces of FFHQ, 2 at 64 pixels and 150 at 256, so gamma grows by
     8.7 with each doubling; after the ramp it is a tenth. At 32 pixels it gives .23, between the paper's .05 for
-    CIFAR-10 and .5 for ImageNet.
+    CIFAR-10 and .5 for ImageNet, and smaller images, of which the paper has none, get that too.
 
-    >>> [tuple(round(number, 3) for number in gamma_for(size)) for size in (32, 64, 256)]
-    [(0.231, 0.023), (2.0, 0.2), (150.0, 15.0)]
+    >>> [tuple(round(number, 3) for number in gamma_for(size)) for size in (8, 32, 64, 256)]
+    [(0.231, 0.023), (0.231, 0.023), (2.0, 0.2), (150.0, 15.0)]
     """
     check_count("gamma_for", "size", size)
-    start = 2.0 * 75.0 ** (math.log2(size / 64) / 2)
+    start = 2.0 * 75.0 ** (math.log2(max(size, 32) / 64) / 2)
     return start, start / 10

@@ -51,6 +51,7 @@ def test_an_experiment_of_ones_own_is_begun_and_trained_in_an_empty_folder(conso
     assert f"--config={tmp_path / 'my.py'}" in err
 
 
+@pytest.mark.full
 def test_a_shipped_experiment_is_known_by_name_and_goes_on_by_the_same_command(console, tmp_path):
     code, _, err = console("--config=digits", *TINY, "--config.latent=4", "--workdir=run")
     assert code == 0, err

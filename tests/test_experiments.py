@@ -19,6 +19,7 @@ from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
 from gan_jax.evaluation.sampling import generators_of, sample, sample_shape
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives.wgan import CLIP
+from gan_jax.pictures.grids import CAPTION
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.drawing import Draw
@@ -408,10 +409,10 @@ R3GAN = {"network": "r3gan", "objective": "r3gan", "blocks": 1, "width": 4, "wid
 
 
 def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
-    """8 pixels: 2 x 75^(log2(8 / 64) / 2) = 2 x 75^(-1.5) = .00308, a tenth of it after the ramp."""
+    """8 pixels are taken for 32: 2 x 75^(log2(32 / 64) / 2) = 2 / sqrt(75) = .231, a tenth of it after the ramp."""
     experiment = built("images", **R3GAN, ramp=1600)
     chosen, ramps = experiment.notes
-    assert "gamma 0.00308, falling to 0.000308, by the images' size, 8 pixels" in chosen
+    assert "gamma 0.231, falling to 0.0231, by the images' size, 8 pixels" in chosen
     assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
     assert "half-life that grows to 40 images" in ramps
     short = built("images", **R3GAN, ramp=1600, rounds=50)
@@ -599,6 +600,9 @@ def test_images_of_any_shape_are_trained_on(tmp_path):
     for network in ("dcgan", "resnet"):
         experiment = built("images", **{**fields, "network": network})
         assert experiment.classes == ("boot", "dress")
+        # Two columns of 50 images, scaled to 56 pixels a side at least, under their names.
+        shown = experiment.picture(np.zeros((100, 8, 16, 5)))
+        assert shown.shape == (CAPTION + 50 * (8 * 7 + 2) - 2, 2 * (16 * 7 + 2) - 2, 3)
         assert sample_shape(experiment, jax.eval_shape(lambda e=experiment: traced(e))[0]) == (8, 16, 5)
     assert "set --config.size" in refusal("images", **{**fields, "height": 8})
     assert "8 x 16 x 5 where 16 x 8 is asked for" in refusal("images", **{**fields, "height": 16, "size": 8})

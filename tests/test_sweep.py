@@ -68,6 +68,14 @@ def test_the_table_has_intervals_over_seeds_and_marks_the_best():
     ]
 
 
+def test_a_run_with_a_seed_that_is_not_finite_is_not_the_best():
+    """NaN is a text in a file; the mean over the other seeds is shown."""
+    broken = evaluation(0.0, seeds=2)
+    broken["each"][1]["samples"]["ema"]["frechet"] = "NaN"
+    rows = [sweep_report.Row({"lr": "1"}, broken), sweep_report.Row({"lr": "2"}, evaluation(5.0, seeds=2))]
+    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["0", "5.5 ± 6.4 *"]
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Runs, by a launcher that trains nothing
 
@@ -141,6 +149,7 @@ def test_a_run_that_was_stopped_is_not_finished(launcher, tmp_path, monkeypatch)
         launcher("1")
 
 
+@pytest.mark.full
 def test_a_signal_stops_the_runs_which_save(tmp_path):
     script = tmp_path / "fake.py"
     script.write_text(textwrap.dedent(LAUNCHER))

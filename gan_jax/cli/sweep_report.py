@@ -27,6 +27,11 @@ class Row:
     values: Mapping[str, str]
     evaluation: Mapping[str, Any]
 
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.evaluation.get("seeds", [0]))
+
     def of_seeds(self, metric: str) -> list[float]:
         """The metric of every seed where it is finite; of the moving average's samples, if there is one."""
         parts = self.evaluation.get("each", [self.evaluation])
@@ -65,8 +70,10 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     best: dict[str, int] = {}
     for metric in metrics:
         values = [row.of_seeds(metric) for row in rows]
-        most = max(map(len, values))
-        means = [float(np.mean(found)) if len(found) == most > 0 else np.nan for found in values]
+        means = [
+            float(np.mean(found)) if len(found) == row.seeds else np.nan
+            for row, found in zip(rows, values, strict=True)
+        ]
         if not np.all(np.isnan(means)):
             smallest = metric.rpartition("/")[2] in LOWEST
             best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
@@ -104,7 +111,7 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
         pictures.save(
             pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts)), root / "sweep.png"
         )
-    seeds = max(len(row.evaluation.get("seeds", [0])) for row in rows)
+    seeds = max(row.seeds for row in rows)
     how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
     files = f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
     return f"{text_table(cells, align='l')}\n{how}; * is the best. Written to {files}"

@@ -1,4 +1,4 @@
-"""Arrays in `.npy` and `.npz` files, read by blocks of rows and never through pickle."""
+"""Arrays in `.npy` and `.npz` files, read by blocks of rows and never unpickled."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class Source:
       fingerprint: what identifies data that are not in `device_data`, by name, read cheaply: a run that goes on
         with other data is refused. `None` where there are none, or nothing cheap identifies them.
       state, restore: for streams, the iterator's state as bytes, and how to take it up again.
+      in_order: whether batches are read in order only, so that none is read just to see what it is like.
       close: releases workers and files; training does so at its end.
     """
 
@@ -45,6 +46,7 @@ class Source:
     fingerprint: Callable[[], Mapping[str, str]] | None = None
     state: Callable[[], bytes] | None = None
     restore: Callable[[bytes], None] | None = None
+    in_order: bool = False
     close: Callable[[], None] = lambda: None
 
 

@@ -225,6 +225,7 @@ def from_iterator(
     return Source(
         host_batches=host_batches,
         host_batch_shards=local_batches if processes > 1 else None,
+        in_order=True,
         get_batch=_decoded,
         batch_size=batch_size,
         state=state if resumable else None,

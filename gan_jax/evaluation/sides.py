@@ -51,7 +51,7 @@ def open_side(given: Given, name: str, **options: Any) -> Side:
     if not isinstance(given, str | pathlib.Path):
         return _checked(Side(name, from_array(np.asarray(given), name)))
     path = pathlib.Path(given).expanduser()
-    if path.suffix in (".pkl", ".pickle"):
+    if path.suffix == ".pkl":
         read_statistics(path)
     if (path / "config.json").is_file() and (path / "checkpoints").is_dir():
         raise DataError(

@@ -90,9 +90,9 @@ def read_statistics(path: str | pathlib.Path) -> Statistics:
       DataError: if it is no such file, it is damaged, or its arrays are no mean and covariance.
     """
     file = pathlib.Path(path).expanduser()
-    if file.suffix in (".pkl", ".pickle"):
+    if file.suffix == ".pkl":
         raise DataError(
-            f"{str(path)!r} is a pickle, which can run code when it is read: where you trust it, convert it once "
+            f"{str(path)!r} is pickled, and can run code when it is read: where you trust it, convert it once "
             'with its own tools: numpy.savez("stats.npz", mu=..., sigma=...).'
         )
     arrays = list_arrays(file)

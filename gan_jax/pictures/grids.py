@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 Picture: TypeAlias = np.ndarray
 """A uint8 array `[H, W, C]`, C 1 or 3."""
+CAPTION = 16
+"""Pixels of the strip with the names of the columns."""
 
 
 def to_uint8(images: Any) -> np.ndarray:
@@ -28,7 +30,13 @@ def to_uint8(images: Any) -> np.ndarray:
 
 
 def image_grid(
-    images: Any, columns: int | None = None, *, gap: int = 1, scale: int = 1, smooth: bool = False
+    images: Any,
+    columns: int | None = None,
+    *,
+    gap: int = 1,
+    scale: int = 1,
+    smooth: bool = False,
+    captions: Sequence[str] = (),
 ) -> Picture:
     """Arranges images row by row in a grid on a white background.
 
@@ -44,9 +52,10 @@ def image_grid(
       gap: white pixels between images.
       scale: every pixel is drawn as a square of `scale` by `scale`.
       smooth: enlarge by bicubic interpolation instead, which makes small digits easier to read.
+      captions: a name for each column, written above it and cut to its width; none by default.
 
     Returns:
-      uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, 1 or 3]`.
+      uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, 1 or 3]`; captions add `CAPTION` rows.
 
     Raises:
       ValueError: if `images` has another shape, or a number is out of range.
@@ -67,7 +76,18 @@ def image_grid(
     cells[:count, :height, :width] = tiles
     grid = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
     grid = grid.reshape(rows * (height + gap), columns * (width + gap), channels)
-    return grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
+    grid = grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
+    return np.concatenate([_captions(captions, grid.shape, width + gap), grid]) if captions else grid
+
+
+def _captions(names: Sequence[str], shape: tuple[int, ...], pitch: int) -> Picture:
+    """A strip `[CAPTION, W, C]` with a name above each column, cut where the next begins."""
+    strip = Image.new("L", (shape[1], CAPTION), 255)
+    for column, name in enumerate(names):
+        cell = Image.new("L", (pitch, CAPTION), 255)
+        ImageDraw.Draw(cell).text((1, 1), name, fill=0, font=ImageFont.load_default(CAPTION - 5))
+        strip.paste(cell, (column * pitch, 0))
+    return np.repeat(np.asarray(strip)[..., None], shape[2], axis=2)
 
 
 def opaque(images: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ def described(source: Source) -> str:
     """
     count = "examples without end" if source.size is None else f"{source.size:,} examples"
     entries = []
-    if source.state is None:  # a stream with a state is not read here
+    if not source.in_order:
         host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
         batch = jax.eval_shape(source.get_batch, source.device_data, host_batch)
         for name, entry in batch.items():

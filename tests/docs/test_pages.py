@@ -25,7 +25,7 @@ from tests.tiers import full_except
 FOLDERS = ("how_to", "tutorials")
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
 PAGES.append(ROOT / "docs" / "stylegan2.md")
-LONG = {"three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
+LONG = {"compare", "three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
 """Pages whose code takes long to compile."""
 
 

@@ -23,8 +23,8 @@ DOCUMENTS = [
         for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/GLOSSARY.md")
     ),
     *(
-        ROOT / "docs" / name
-        for name in ("index.md", "first_hour.md", "troubleshooting.md", "migration.md", "speed.md")
+        ROOT / "docs" / f"{name}.md"
+        for name in ("index", "first_hour", "troubleshooting", "migration", "speed")
     ),
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
     ROOT / "docs" / "stylegan2.md",
@@ -39,10 +39,10 @@ FILES = (".json", ".jsonl", ".md", ".npz", ".py", ".typed")
 def test_the_notebooks_example_runs_as_it_is_written():
     """With fewer rounds, and with two arrays of images for the comparison."""
     source = "\n".join(block.text for block in pages.blocks(ROOT / "README.md", "python"))
-    assert source.count("rounds=2000") == 1
+    assert source.count("rounds=3000") == 1
     images = np.random.default_rng(0).integers(0, 256, size=(2, 64, 4, 4, 1), dtype=np.uint8)
     namespace = {"real": images[0], "fake": images[1]}
-    exec(compile(source.replace("rounds=2000", "rounds=3"), "README.md", "exec"), namespace)
+    exec(compile(source.replace("rounds=3000", "rounds=3"), "README.md", "exec"), namespace)
     assert namespace["samples"].shape == (1000, 2)
     assert int(namespace["state"].step) == 3
     assert isinstance(namespace["state"].key, jax.Array)

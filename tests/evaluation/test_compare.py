@@ -187,7 +187,7 @@ def test_spatial_and_monge_distances_and_the_spatial_statistics_of_adm(tmp_path)
         (drawn(9), drawn(9), {"protocol": "tf"}, "extractor is 'pixels'"),
         (drawn(9), drawn(9), {"metrics": ["score"]}, "'pixels' is no classifier"),
         (drawn(9), drawn(9), {"level": 95}, "confidence level"),
-        (drawn(9), "data.pkl", {}, "is a pickle"),
+        (drawn(9), "data.pkl", {}, "is pickled"),
     ],
 )
 def test_bad_input_is_named(real, fake, options, message):

@@ -81,7 +81,7 @@ def test_what_is_no_statistics_is_named(tmp_path, arrays, message):
 
 def test_pickles_are_refused_with_what_to_do(tmp_path):
     (tmp_path / "dataset-64.pkl").write_bytes(b"\x80\x04}.")
-    with pytest.raises(DataError, match=r"is a pickle, which can run code .* numpy\.savez"):
+    with pytest.raises(DataError, match=r"is pickled, and can run code .* numpy\.savez"):
         read_statistics(tmp_path / "dataset-64.pkl")
     with pytest.raises(DataError, match=r"written as \.npz"):
         write_statistics(tmp_path / "s.pkl", metrics.moments(features().features), features())

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.pictures import image_grid, to_png, to_uint8
+from gan_jax.pictures.grids import CAPTION
 
 
 def test_every_byte_survives_the_way_to_floats_and_back():
@@ -58,3 +59,14 @@ def test_a_png_decodes_to_the_same_pixels():
 @pytest.mark.parametrize(("channels", "expected"), [(1, 1), (2, 1), (3, 3), (4, 3), (6, 3)])
 def test_images_of_any_channels_are_drawn(channels, expected):
     assert image_grid(np.zeros((2, 4, 4, channels))).shape == (4, 9, expected)
+
+
+def test_captions_stand_above_their_columns():
+    """Each name has ink over its own column only; the images below are those of the grid without names."""
+    images = np.zeros((4, 20, 20, 3))
+    plain = image_grid(images, columns=2, gap=4)
+    named = image_grid(images, columns=2, gap=4, captions=("", "a name that is too long"))
+    np.testing.assert_array_equal(named[CAPTION:], plain)
+    strip = named[:CAPTION]
+    assert (strip[:, :24] == 255).all()
+    assert (strip[:, 24:] < 128).any()

@@ -300,3 +300,17 @@ def test_no_run_there(workdir):
     workdir.root.mkdir(parents=True)
     with pytest.raises(WorkdirError, match="holds no run"):
         read_config(workdir)
+
+
+def test_the_names_of_classes_are_kept(tmp_path):
+    """A file from before they were kept has none; anything but texts is damage."""
+    workdir = Workdir(tmp_path)
+    config.write_config(workdir, {"rounds": 3}, classes=("boot", "dress"))
+    assert config.read_config(workdir).classes == ["boot", "dress"]
+    content = json.loads(workdir.config.read_text())
+    del content["classes"]
+    workdir.config.write_text(json.dumps(content))
+    assert config.read_config(workdir).classes == []
+    workdir.config.write_text(json.dumps({**content, "classes": [3]}))
+    with pytest.raises(WorkdirError, match="its classes is of another type"):
+        config.read_config(workdir)

@@ -95,7 +95,7 @@ def test_wrong_arguments_are_named(game, source):
     ):
         with pytest.raises(ValueError, match=message):
             gj.rollout(game, source, state, 1, **options)
-    with pytest.raises(ValueError, match="outside of jit"):
+    with pytest.raises(ValueError, match="cannot be traced"):
         jax.jit(lambda state: gj.rollout(game, source, state, 1)[0])(begin)
 
 

@@ -66,7 +66,7 @@ def test_a_bar_does_not_count_compilation_either(monkeypatch):
     """tqdm reads its own clock: the first round after 30 s, 9 more in the next second."""
     monkeypatch.setenv("TERM", "xterm")
     now = [1000.0]
-    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr("time.time", lambda: now[0])
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])  # where it is imported already
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))

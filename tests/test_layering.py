@@ -104,7 +104,6 @@ FILES_IN_ORDER = {
         "model",
         "portable",
         "programs",
-        "safetensors",
         "walks",
     ],
     "gan_jax.evaluation": [

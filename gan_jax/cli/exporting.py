@@ -25,12 +25,12 @@ from jax import export as jax_export
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request
 from gan_jax.cli.using import directory, is_image, model_of, picture, rebuilt
+from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
 from gan_jax.models.onnx_export import OnnxError, to_onnx
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
-from gan_jax.models.safetensors import write_safetensors
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
 from gan_jax.runs.files import is_there, read_regular, write_atomically

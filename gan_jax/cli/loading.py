@@ -204,7 +204,7 @@ def _exported(
     devices: Sequence[jax.Device] | None,
 ) -> Model:
     """A model from what `--mode=export` wrote: one generator, one round."""
-    from gan_jax.models.safetensors import read_safetensors
+    from gan_jax.data.safetensors import read_safetensors
 
     programs, description = read_model(root)
     facts = description.get("exported", {})

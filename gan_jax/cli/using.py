@@ -137,7 +137,7 @@ def _loaded(request: Request, config: str | None) -> Model:
         raise UsageError("name the run: --workdir=runs/...")
     if request.weights not in (None, *WEIGHTS):
         raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
-    return _usage(
+    model = _usage(
         lambda: load_model(
             workdir,
             round=request.checkpoint,
@@ -148,6 +148,9 @@ def _loaded(request: Request, config: str | None) -> Model:
             standing_statistics=parse_standing(request.standing_statistics),
         )
     )
+    if request.weights == "ema" and model.kind != "ema":
+        raise UsageError("--weights=ema: no generator of this run keeps a moving average (--config.ema).")
+    return model
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
 import re
-import struct
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from gan_jax.data.errors import DAMAGED
+from gan_jax.data.safetensors import read_safetensors
 from gan_jax.metrics._state_dict import read_state_dict
 
 TENSORS = (".pth", ".pt", ".bin")
@@ -40,7 +37,7 @@ def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
                 warnings.simplefilter("ignore")  # about headers written by Python 2
                 return dict(_archive(np.load(opened, allow_pickle=False)))
         if file.suffix == ".safetensors":
-            return _read_safetensors(file.read_bytes())
+            return read_safetensors(file.read_bytes())
     except DAMAGED as error:
         raise ValueError(f"{str(file)!r} is not a complete {file.suffix} file: {error}.") from error
     if file.suffix in TENSORS:
@@ -71,27 +68,3 @@ def _archive(loaded: np.ndarray | Mapping[str, np.ndarray]) -> Mapping[str, np.n
     if isinstance(loaded, np.ndarray):
         raise ValueError("it is one array without a name")
     return loaded
-
-
-_SAFETENSORS: dict[str, Any] = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16},
-    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
-}
-
-
-def _read_safetensors(content: bytes) -> dict[str, np.ndarray]:
-    """Reads the length of the header as uint64, the header as JSON, then the arrays' bytes."""
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    data = memoryview(content)[8 + length :]
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, stop = entry["data_offsets"]
-        if entry["dtype"] not in _SAFETENSORS or not 0 <= start <= stop <= len(data):
-            raise ValueError(f"{name} has dtype {entry['dtype']} at bytes {start} to {stop}")
-        arrays[name] = np.frombuffer(data[start:stop], _SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
-    return arrays

@@ -231,3 +231,18 @@ def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):
     assert movie[36:48] == b"\xff" * 12
     with pytest.raises(ValueError, match="of one shape"):
         to_gif([frames[0], frames[1][:2]])
+
+
+@pytest.mark.full
+def test_an_average_that_is_not_kept_is_not_given(tmp_path, monkeypatch, capsys):
+    config = images.get_config()
+    config.update({**FIELDS, "ema": 0.0})
+    experiment = images.build(config)
+    state = init_state(experiment.game, jax.random.key(0))
+    workdir = written(tmp_path / "run", experiment, config, {3: state}, name="experiments/images.py")
+    for flags in (["--sample_seeds=0"], []):
+        code, _, err = launch_here(
+            monkeypatch, capsys, "--mode=sample", f"--workdir={workdir}", "--weights=ema", *flags
+        )
+        assert code == 2
+        assert "keeps a moving average" in err

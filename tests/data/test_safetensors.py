@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.models.safetensors import read_safetensors, write_safetensors
+from gan_jax.data.safetensors import read_safetensors, write_safetensors
 
 ARRAYS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),

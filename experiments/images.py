@@ -36,6 +36,7 @@ from gan_jax.networks import (
     StyleGAN2Critic,
     StyleGAN2Generator,
     from_linen,
+    stylegan2_generator,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
 from gan_jax.objectives import adaptive_augmentation
@@ -243,7 +244,7 @@ def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Block
         module = StyleGAN2Generator(
             size=x.shape[1:3], channels=x.shape[3], style=config.latent, num_classes=classes, **shared
         )
-        return from_linen(module, latent, *labels)
+        return stylegan2_generator(module, latent, *labels)
 
     return Blocks(critic, generator, coder(critic, generator, config.latent))
 

@@ -28,7 +28,12 @@ from gan_jax.networks.r3gan import R3GANBlock, R3GANCritic, R3GANGenerator
 from gan_jax.networks.resampling import fir_downsample, fir_resample, fir_upsample
 from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
 from gan_jax.networks.semi_supervised import SemiSupervisedCritic, SemiSupervisedGenerator
-from gan_jax.networks.stylegan2 import StyleGAN2Critic, StyleGAN2Generator, modulated_conv
+from gan_jax.networks.stylegan2 import (
+    StyleGAN2Critic,
+    StyleGAN2Generator,
+    modulated_conv,
+    stylegan2_generator,
+)
 from gan_jax.networks.unet import UNet
 
 __all__ = [
@@ -78,4 +83,5 @@ __all__ = [
     "maxout",
     "modulated_conv",
     "parameter_rows",
+    "stylegan2_generator",
 ]

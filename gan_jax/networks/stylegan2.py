@@ -9,6 +9,7 @@ power of two, 8 pixels or more, and that power divides the other (64 x 64, 96 x 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -24,11 +25,13 @@ from gan_jax.functional.channels import over_channels
 from gan_jax.functional.path_length import AVERAGE, OFFSET, W
 from gan_jax.functional.precision import at_least_float32
 from gan_jax.keys import named_key
+from gan_jax.network import Network
 from gan_jax.networks.conv_layers import Conv
 from gan_jax.networks.convolution import Pair, conv, conv_transpose, pair
 from gan_jax.networks.heads import BaseCritic, ScoreHead, condition_vector, with_conditions
 from gan_jax.networks.initializers import initializer
 from gan_jax.networks.layers import EqualizedWeight, MinibatchStddev
+from gan_jax.networks.linen import from_linen
 from gan_jax.networks.resampling import BINOMIAL, fir_downsample, fir_resample, fir_upsample, normalized
 from gan_jax.types import Array
 
@@ -355,6 +358,54 @@ class StyleGAN2Generator(nn.Module):
         bias = self.param(f"image_bias_{stage}", nn.initializers.zeros_init(), (self.channels,))
         image = at_least_float32(convolution(h, w))
         return image + over_channels(bias, image.shape)
+
+
+class _Latents(nn.Module):
+    """The mapping of a generator, under its names."""
+
+    generator: StyleGAN2Generator
+
+    @nn.compact
+    def __call__(self, z: Array, *conditions: Array, train: bool = False) -> Array:
+        made = self.generator
+        mapping = MappingNetwork(made.style, made.layers, name="mapping")
+        return mapping(flatten(z), condition_vector(conditions, made.num_classes))
+
+
+class _Images(StyleGAN2Generator):
+    """A generator without its mapping."""
+
+    @nn.compact
+    def __call__(self, w: Array, train: bool = False) -> Array:  # type: ignore[override]
+        sizes = stage_sizes(self.size)[::-1]
+        image = self._synthesis([w] * (2 * len(sizes)), sizes, train)
+        return image if train else jnp.clip(image, -1, 1)
+
+
+def stylegan2_generator(module: StyleGAN2Generator, *example_inputs: Any) -> Network:
+    """A generator as a network that knows its two halves, so that its samples are truncated in w.
+
+    Args:
+      module: the generator; its `psi` is that of the network, and the halves have none.
+      *example_inputs: the latent and the conditions, arrays or `jax.ShapeDtypeStruct`s, as for `from_linen`.
+
+    >>> module = StyleGAN2Generator(size=8, channels=1, width=4, most=4, style=6)
+    >>> network = stylegan2_generator(module, jax.ShapeDtypeStruct((2, 5), jnp.float32))
+    >>> params, model_state = network.init(jax.random.key(0))
+    >>> mapping, synthesis = network.halves
+    >>> w, _ = mapping(params, model_state, jnp.ones((3, 5)))
+    >>> w.shape, synthesis(params, model_state, w)[0].shape
+    ((3, 6), (3, 8, 8, 1))
+    """
+    fields = {
+        field.name: getattr(module, field.name)
+        for field in dataclasses.fields(module)
+        if field.name not in ("parent", "name")
+    }
+    w = jax.ShapeDtypeStruct((example_inputs[0].shape[0], module.style), jnp.float32)
+    mapping = from_linen(_Latents(module), *example_inputs)
+    synthesis = from_linen(_Images(**fields), w)
+    return dataclasses.replace(from_linen(module, *example_inputs), halves=(mapping.apply, synthesis.apply))
 
 
 class StyleGAN2Critic(BaseCritic):

@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import convolve2d
 
 from gan_jax.network import parameter_count
-from gan_jax.networks import StyleGAN2Critic, StyleGAN2Generator, from_linen
+from gan_jax.networks import StyleGAN2Critic, StyleGAN2Generator, from_linen, stylegan2_generator
 from gan_jax.networks.convolution import conv
 from gan_jax.networks.stylegan2 import (
     EqualizedDense,
@@ -208,6 +208,22 @@ def test_truncation_moves_w_towards_its_average():
 
 
 @pytest.mark.full
+def test_the_two_halves_are_the_generator_and_truncation_is_of_w():
+    """One after the other, to the bit and with the same noise; another w is another image."""
+    module = StyleGAN2Generator(size=8, channels=1, width=4, most=4, style=6, num_classes=3)
+    z, y = normal(4, 5), jnp.array([0, 2, 1, 0])
+    network = stylegan2_generator(module, z, y)
+    params, model_state = network.init(jax.random.key(1))
+    key = jax.random.key(2)
+    mapping, synthesis = network.halves
+    w, _ = mapping(params, model_state, z, y, train=False, key=key)
+    out, _ = synthesis(params, model_state, w, train=False, key=key)
+    whole, _ = network.apply(params, model_state, z, y, train=False, key=key)
+    np.testing.assert_array_equal(out, whole)
+    other, _ = synthesis(params, model_state, 0.5 * w, train=False, key=key)
+    assert np.abs(other - whole).max() > 1e-3
+
+
 def test_the_average_of_w_follows_training_calls_only():
     z = normal(8, 5)
     params, state = initial()

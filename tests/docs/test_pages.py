@@ -25,7 +25,7 @@ from tests.tiers import full_except
 FOLDERS = ("how_to", "tutorials")
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
 PAGES.append(ROOT / "docs" / "stylegan2.md")
-LONG = {"compare", "three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
+LONG = {"compare", "model", "three_players", "parallelism", "stylegan2", "toy_game", "evaluation"}
 """Pages whose code takes long to compile."""
 
 
@@ -139,6 +139,7 @@ def test_three_players_cost_at_most_a_third_more_lines_than_their_equations():
     assert counted["objective"] <= 4 / 3 * counted["by hand"], counted
 
 
+@pytest.mark.full
 def test_three_players_have_the_gradients_of_their_equations():
     page = names_of(ROOT / "docs" / "how_to" / "three_players.md")
     prior = gan_jax.gaussian(page["LATENT"])

@@ -382,6 +382,7 @@ def scripted(*values):
     return lambda samples: {"distance": float(next(calls))}
 
 
+@pytest.mark.full
 def test_the_best_checkpoint_is_kept_and_the_newest_never_lost(tmp_path):
     made = experiment(
         evaluations={"scripted": scripted(5.0, 1.0, 3.0, 2.0, 4.0, 6.0)},

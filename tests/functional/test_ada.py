@@ -239,6 +239,7 @@ def test_the_draws_of_an_augmentation_do_not_depend_on_the_categories():
     )
 
 
+@pytest.mark.full
 def test_an_image_condition_is_moved_and_cut_with_the_image_and_keeps_its_colours():
     x, labels = jnp.asarray(batch(8)), jnp.arange(8)
     made = ada.ada("bgcc", 1.0, multipliers={"color": 0})

@@ -261,6 +261,7 @@ def path_length(synthesis=images_of, mapping=lambda z: 2 * z, **options):
     return metrics.perceptual_path_length(mapping, synthesis, normal, squared, **options)
 
 
+@pytest.mark.full
 def test_of_linear_generators_the_length_is_independent_of_the_step_and_of_the_noise():
     """`|A (w_1 - w_0)|^2`, of which float32 keeps two digits at the published step; both ends have one noise."""
     found = path_length()

@@ -466,6 +466,7 @@ def test_rectangles_are_made_and_judged(generator, critic, size):
     assert score.shape == (BATCH,)
 
 
+@pytest.mark.full
 def test_a_square_given_by_both_sides_is_the_same_network():
     """Rectangles change neither parameters nor what squares compute."""
     z = jax.random.normal(jax.random.key(0), (2, 4))

@@ -87,6 +87,7 @@ def test_initial_values_are_the_papers():
     assert np.var(params["image"]["kernel"]) == pytest.approx(1 / 64, rel=0.3)
 
 
+@pytest.mark.full
 def test_at_first_the_generator_is_its_basis_enlarged():
     """Blocks are the identity: a linear function of z times the basis, enlarged, then the 1 x 1 to the image."""
     module = R3GANGenerator(size=8, channels=2, width=6)
@@ -98,6 +99,7 @@ def test_at_first_the_generator_is_its_basis_enlarged():
     np.testing.assert_allclose(out, fir_upsample(small), atol=1e-5)
 
 
+@pytest.mark.full
 def test_the_score_is_a_dot_product_with_the_labels_row():
     module = R3GANCritic(width=4, num_classes=3)
     params = initial(module, images(8), LABEL)
@@ -153,6 +155,7 @@ def test_sizes_are_four_to_seven_times_a_power_of_two(size, base):
     assert params["basis"]["kernel"].shape == (base, base, 1, 4)
 
 
+@pytest.mark.full
 def test_heads_and_compute_types():
     """Heads as other critics have them; in bf16 everything inside, float32 parameters and outputs."""
     module = R3GANCritic(

@@ -37,7 +37,7 @@ def by_scipy(x, taps, up, down, padding):
     return x
 
 
-@pytest.mark.parametrize("case", full_except(CASES[:4], CASES), ids=str)
+@pytest.mark.parametrize("case", full_except(CASES[:1], CASES), ids=str)
 def test_resampling_is_scipys_and_its_derivatives_are_the_transpose(case):
     taps, up, down, padding = case
     random = np.random.default_rng(0)
@@ -75,6 +75,7 @@ def test_up_and_down_by_two_by_hand():
     np.testing.assert_allclose(fir_downsample(wide)[0, 2, :, 0], [12, 28, 37])
 
 
+@pytest.mark.full
 def test_resampling_up_and_down_keep_the_mean_of_what_is_inside():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 8, 2)), jnp.float32)
     inside = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))

@@ -173,6 +173,7 @@ def test_scaled_activations():
 # --- the generator ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_psi_0_gives_one_image_at_constant_noise_and_psi_1_many():
     z = normal(3, 5)
     same = images(generator(psi=0.0, constant_noise=True), z, KEY)[0]
@@ -191,6 +192,7 @@ def test_without_a_key_noise_is_constant_and_with_one_it_is_not():
     assert np.abs(constant).max() <= 1
 
 
+@pytest.mark.full
 def test_truncation_moves_w_towards_its_average():
     """At psi .5 of a network whose w is w': the image of w = average + (w' - average) / 2, given as an offset."""
     z = normal(2, 5)

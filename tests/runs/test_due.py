@@ -160,6 +160,7 @@ def test_a_picture_that_fails_while_training_goes_on_is_drawn_by_the_next_launch
     assert lines_of(Workdir(tmp_path / "cut")) == lines_of(Workdir(tmp_path / "whole"))
 
 
+@pytest.mark.full
 def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
     """Round 18's picture failed, and its state was lost: the samples are drawn by round 18, played again."""
     (tmp_path / "samples").mkdir()
@@ -240,6 +241,7 @@ def test_a_full_disk_loses_lines_of_the_log_and_no_round(uninterrupted, tmp_path
     assert len({(line["step"], *line) for line in lines}) == len(lines), "no line twice"
 
 
+@pytest.mark.full
 def test_a_full_disk_that_does_not_take_the_state_either_says_what_is_lost(tmp_path, monkeypatch):
     full_disk(monkeypatch, 2)
     save, saved = Checkpoints.save, []

@@ -309,6 +309,7 @@ def test_what_is_found_when_the_first_round_is_traced_is_one_line_and_nothing_is
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_an_override_that_cannot_be_traced_leaves_the_run_as_it_was(tmp_path):
     def run(group, rounds, **options):
         made = with_critic(experiment(rounds=rounds), network=grouped_critic(group))

@@ -166,10 +166,9 @@ def run(seed: int, quick: bool, name: str, ratio: int) -> Numbers:
     rounds = RATIOS[ratio] // 5 if quick else RATIOS[ratio]
     _, snapshots = play(game, source, seed, rounds, every=rounds // 10, snapshot=measure_at(game, name, seed))
     kept = ("histogram", "samples")
-    snapshots = [
-        {key: value for key, value in snapshot.items() if key not in kept} for snapshot in snapshots[:-1]
-    ]
-    return {"snapshots": [*snapshots, snapshots[-1]]}
+    *earlier, last = snapshots
+    reduced = [{key: value for key, value in snapshot.items() if key not in kept} for snapshot in earlier]
+    return {"snapshots": [*reduced, last]}
 
 
 def figure(results: Sequence[Result]) -> Figure:

@@ -115,7 +115,8 @@ def game_of(objective: Objective, step: float, schedule: Schedule, field: Any = 
 def round_of(game: Game) -> Callable[[Any], Any]:
     """One round as a map of the point (psi, theta)."""
     step = make_train_step(game)
-    batches = {"x": jnp.zeros((fresh_turns(game.schedule), 2, 1))}
+    turns = fresh_turns(game.schedule)
+    batches = {"x": jnp.zeros((turns, 2, 1) if turns > 1 else (2, 1))}
     state = init_state(game, jax.random.key(0))
 
     def play(point: Any) -> Any:

@@ -747,11 +747,13 @@ def _optimizer(
 def _trace(game: Game, source: Source) -> None:
     """Traces a round: whether a loss is the mean of its microbatches is found only then, and it is said before any
     work is done."""
-    host_batches = source.host_batches(0, fresh_turns(game.schedule))
-    jax.eval_shape(
-        lambda key: make_train_step(game)(
-            init_state(game, key),
-            jax.vmap(functools.partial(source.get_batch, source.device_data))(host_batches),
-        ),
-        jax.random.key(0),
-    )
+    turns = fresh_turns(game.schedule)
+    host_batches = source.host_batches(0, turns)
+
+    def play(key: Array) -> Any:
+        batches = jax.vmap(functools.partial(source.get_batch, source.device_data))(host_batches)
+        if turns == 1:
+            batches = jax.tree.map(lambda x: x[0], batches)
+        return make_train_step(game)(init_state(game, key), batches)
+
+    jax.eval_shape(play, jax.random.key(0))

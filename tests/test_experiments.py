@@ -67,12 +67,18 @@ def built(name, **fields):
     return module.build(config_of(module, **{**tiny, **fields}))
 
 
+def batches_of(source, number, turns):
+    """The batches of a round, stacked if it takes several."""
+    batches = jax.vmap(functools.partial(source.get_batch, source.device_data))(
+        source.host_batches(number * turns, turns)
+    )
+    return batches if turns > 1 else jax.tree.map(lambda x: x[0], batches)
+
+
 def traced(experiment):
     """The state after one round, with its metrics."""
-    game, source = experiment.game, experiment.source
-    batches = jax.vmap(functools.partial(source.get_batch, source.device_data))(
-        source.host_batches(0, fresh_turns(game.schedule))
-    )
+    game = experiment.game
+    batches = batches_of(experiment.source, 0, fresh_turns(game.schedule))
     return make_train_step(game)(init_state(game, jax.random.key(0)), batches)
 
 
@@ -82,9 +88,8 @@ def played(experiment, rounds=2):
     turns = fresh_turns(game.schedule)
     state = initial = init_state(game, jax.random.key(0))
     step = jax.jit(make_train_step(game), compiler_options=UNOPTIMISED)
-    gather = jax.jit(jax.vmap(functools.partial(source.get_batch, source.device_data)))
     for number in range(rounds):
-        state, metrics = step(state, gather(source.host_batches(number * turns, turns)))
+        state, metrics = step(state, batches_of(source, number, turns))
     return initial, state, jax.device_get(metrics)
 
 

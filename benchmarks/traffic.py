@@ -132,11 +132,9 @@ def lower_turn(pair: Pair, turn: Turn, devices: int) -> Any:
     """The lowered program of a round of only this turn, on this number of devices."""
     layout = make_layout("jit", jax.devices()[:devices])
     state = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0)))
-    replicated, sharded = layout.replicated, NamedSharding(layout.mesh, PartitionSpec(None, "data"))
+    replicated, sharded = layout.replicated, NamedSharding(layout.mesh, PartitionSpec("data"))
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), state)
-    batch = {
-        "x": jax.ShapeDtypeStruct((1, pair.examples * devices, *pair.image), jnp.float32, sharding=sharded)
-    }
+    batch = {"x": jax.ShapeDtypeStruct((pair.examples * devices, *pair.image), jnp.float32, sharding=sharded)}
     step = make_train_step(pair.game, schedule=(turn,))
     with jax.set_mesh(layout.mesh):
         return jax.jit(step, out_shardings=replicated).lower(state, batch)

@@ -6,10 +6,14 @@ import jax
 import numpy as np
 
 from gan_jax.data.source import Source
+from gan_jax.distributed import hosts
 
 
 def described(source: Source) -> str:
     """What a source gives: how many examples, of which shapes, in batches of which size.
+
+    A batch is read to see its shapes, unless that would take it from a stream, or have each of several processes
+    read all examples of the batch.
 
     >>> from gan_jax.data import from_arrays
     >>> described(from_arrays({"x": np.zeros((20, 8, 8, 1)), "y": np.arange(20) % 3}, batch_size=5))
@@ -17,7 +21,8 @@ def described(source: Source) -> str:
     """
     count = "examples without end" if source.size is None else f"{source.size:,} examples"
     entries = []
-    if not source.in_order:
+    on_device = bool(jax.tree.leaves(source.device_data))
+    if not source.in_order and (on_device or not hosts.several()):
         host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
         batch = jax.eval_shape(source.get_batch, source.device_data, host_batch)
         for name, entry in batch.items():

@@ -28,11 +28,10 @@ def described(source: Source) -> str:
         for name, entry in batch.items():
             for leaf in jax.tree.leaves(entry):
                 entries.append(_entry(name, leaf, source))
-    size = f"batches of {source.batch_size}"
-    epoch = "" if source.size is None else f"{source.size // source.batch_size:,} "
-    return f"Data: {count} {', '.join(entries)}; {epoch}{size}{' an epoch' if epoch else ''}.".replace(
-        " ;", ";"
-    )
+    batches = f"batches of {source.batch_size}"
+    if source.size is not None:
+        batches = f"{source.size // source.batch_size:,} {batches} an epoch"
+    return f"Data: {' '.join(filter(None, [count, ', '.join(entries)]))}; {batches}."
 
 
 def _entry(name: str, leaf: jax.ShapeDtypeStruct, source: Source) -> str:

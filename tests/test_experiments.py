@@ -596,6 +596,7 @@ def test_data_of_another_shape_are_refused(tmp_path):
     )
 
 
+@pytest.mark.full
 def test_images_of_any_shape_are_trained_on(tmp_path):
     """Rectangles with five channels, by their networks; the names of their classes are the experiment's."""
     rng = np.random.default_rng(0)
@@ -686,6 +687,7 @@ def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back()
         )
 
 
+@pytest.mark.full
 def test_the_two_domains_of_cycle_gan_are_shuffled_apart_and_pairs_are_not():
     for objective, paired in (("pix2pix", True), ("cycle_gan", False)):
         data = built("translation", objective=objective).source.device_data["all"]

@@ -584,6 +584,12 @@ def test_labels_that_are_none_are_refused(tmp_path, labels, message):
     assert message in said
 
 
+def test_labels_with_wide_gaps_are_refused_before_a_network_has_a_class_for_each(tmp_path):
+    np.savez(tmp_path / "some.npz", x=load("digits")["x"][:20], y=np.where(np.arange(20) % 2, 1_000_000, 0))
+    said = refusal("images", data=str(tmp_path / "some.npz"), conditional=True)
+    assert "go up to 1000000 and there are 20 of them" in said
+
+
 def test_data_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "vectors.npz", x=np.zeros((20, 5), np.float32))
     said = refusal("images", data=str(tmp_path / "vectors.npz"))

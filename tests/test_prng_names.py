@@ -200,7 +200,9 @@ def names_by_file():
                 for name in used | {n for u in used & loops.keys() for n in variables(loops[u])}:
                     if name in taken:
                         takes_names.setdefault(function.name, {})[name] = taken[name][0]
-    found = {file: set().union(*map(strings, given(calls_of(tree), takes_names))) for file, tree in trees.items()}
+    found = {
+        file: set().union(*map(strings, given(calls_of(tree), takes_names))) for file, tree in trees.items()
+    }
     for file, function in functions:
         if function.name in MAKERS:
             made = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]

@@ -261,8 +261,8 @@ class Data:
         count = int(labels.max()) + 1
         if count > max(2 * len(labels), MOST_CLASSES):
             raise ExperimentError(
-                f"Labels of {self.name!r} go up to {count - 1} and there are {len(labels)} of them: a network has a "
-                "class for each number from 0 to the highest. Number the classes without gaps."
+                f"Labels of {self.name!r} go up to {count - 1} and there are {len(labels)} of them: a network has "
+                "a class for each number from 0 to the highest. Number the classes without gaps."
             )
         return count
 

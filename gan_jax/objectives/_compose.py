@@ -22,9 +22,9 @@ from gan_jax.game import (
     Objective,
     PlayerObjective,
     TurnContext,
+    check_objective,
     loss_output,
     unconditional,
-    check_objective,
 )
 from gan_jax.keys import named_key
 from gan_jax.objectives._forward import Read, forward, score

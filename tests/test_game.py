@@ -51,7 +51,7 @@ def test_a_game_has_the_objectives_order_and_roles():
         (lambda: add_terms(gan, r1(1.0)), "add_terms takes an objective.*call gan with its prior"),
         (
             lambda: add_terms(OBJECTIVE, "r1"),
-            r"takes an objective and terms, as r1\(10.0\) returns them; got str 'r1'",
+            r"objective and terms, as r1\(10.0\) returns them; got 'r1'",
         ),
         (lambda: with_transforms("gan"), "with_transforms takes an objective"),
     ],

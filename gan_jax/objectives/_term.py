@@ -193,9 +193,7 @@ def add_terms(objective: Objective, *terms: Term) -> Objective:
 
 def _add_term(objective: Objective, added: Term) -> Objective:
     if not isinstance(added, Term):
-        raise ValueError(
-            f"add_terms takes an objective and terms, as r1(10.0) returns them; got {type(added).__name__} {added!r}."
-        )
+        raise ValueError(f"add_terms takes an objective and terms, as r1(10.0) returns them; got {added!r}.")
     if added.player not in objective.players:
         raise ValueError(
             f"The term {added.name!r} is added to the loss of {added.player!r}, but the objective's players are "

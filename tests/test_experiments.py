@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shutil
 
 import chex
 import jax
@@ -154,11 +155,16 @@ def test_games_of_every_structure_move_their_generator(objective):
     [pytest.param(*case, marks=tier_of(*case), id="-".join(case)) for case in CASES],
 )
 def test_every_objective_is_launched_killed_resumed_and_sampled(name, objective, tmp_path):
-    """To the same bits as without the stop; its samples are finite, and not those of the initial generators."""
+    """To the same bits as without the kill; its samples are finite, and not those of the initial generators.
+
+    A run that is killed before its second checkpoint is there leaves what a whole one does without it.
+    """
     fields = {"log_every": 2, "checkpoint_every": 2, "sample_every": 0}
     whole = built(name, objective=objective, rounds=4, **fields)
     uninterrupted = loop.train(whole, Workdir(tmp_path / "whole"), **quiet())
-    loop.train(built(name, objective=objective, rounds=2, **fields), Workdir(tmp_path / "cut"), **quiet())
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut", ignore=shutil.ignore_patterns("4"))
+    with Checkpoints(Workdir(tmp_path / "cut").checkpoints) as checkpoints:
+        assert checkpoints.steps() == [2]
     again = built(name, objective=objective, rounds=4, **fields)
     resumed = loop.train(again, Workdir(tmp_path / "cut"), **quiet())
     assert int(uninterrupted.step) == int(resumed.step) == 4

@@ -1,6 +1,8 @@
 """Studies: what the literature's figures show, shown again, with seeds, intervals and a picture.
 
-    python -m experiments.studies                        # the studies, their claims and last results
+    python -m experiments.studies                        # the studies and the minutes that they take
+    python -m experiments.studies --claims               # their claims, with the last results
+    python -m experiments.studies --check                # which results are older than the code
     python -m experiments.studies dirac f_gan_fit        # run these, resuming seed by seed
     python -m experiments.studies ratios --jobs 2        # its cases shared by two processes
     python -m experiments.studies all --quick            # all of them, small, with looser claims: minutes

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
 
 from experiments import studies
-from experiments.studies.framework import gallery, running
+from experiments.studies.framework import gallery, provenance, running
 from experiments.studies.framework.study import Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
 
@@ -35,6 +36,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--figures", action="store_true", help="only draw and judge again what is stored")
     parser.add_argument(
         "--gallery", action="store_true", help="write docs/gallery.md from the stored results"
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="list the studies with their claims and last values"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="say which stored results are older than the code that computes them; 1 where that is not recorded",
     )
     parser.add_argument("--results", type=pathlib.Path, help="where results are kept")
     return parser.parse_args(arguments)
@@ -62,8 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.gallery:
         print(f"Wrote {gallery.write(folder)}.")
         return 0
-    if not chosen:
-        show(known, folder)
+    if given.check:
+        return check(chosen or known, folder)
+    if given.claims or not chosen:
+        show(chosen or known, folder, given.claims)
         return 0
     keep_compiled_programs()
     failed = 0
@@ -105,8 +116,8 @@ def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
         raise SystemExit(f"No seed of {study.name} is complete in {folder}: run it first.")
     results = running.results_of(stored["runs"], study, count)
     found = judge(study, results, stored["quick"])
-    record = running.record(study, stored["runs"], stored["quick"], found)
-    running.write(path, {**record, "versions": stored["versions"]})
+    launches = stored.get("launches", {})
+    running.write(path, running.record(study, stored["runs"], launches, stored["quick"], found))
     running.draw(study, results, folder)
     return found
 
@@ -118,14 +129,32 @@ def line(verdict: Verdict) -> str:
     return f"{word}  {verdict.text} [{verdict.measured()}, asked {verdict.sense} {verdict.bound:g}{missed}]"
 
 
-def show(names: Sequence[str], folder: pathlib.Path) -> None:
-    """Every study with its claims and, where there are any, last results."""
+def show(names: Sequence[str], folder: pathlib.Path, claims: bool) -> None:
+    """Every study in a line, with the minutes that the stored results took; its claims if they are asked for."""
     for name in names:
         study = studies.load(name)
-        found = running.stored_verdicts(study, folder)
-        print(f"{name}: {study.title}{'' if found else ' (not yet run)'}")
-        for text in [line(verdict) for verdict in found] if found else study.texts:
-            print(f"  {text}")
+        path = folder / f"{study.name}.json"
+        stored = running.read(path) if path.is_file() else {"runs": {}}
+        seconds = [case["seconds"] for by_case in stored["runs"].values() for case in by_case.values()]
+        took = f"{math.ceil(sum(seconds) / 60)} min" if seconds else "not run"
+        print(f"{name:<21}{took:>8}  {study.title}")
+        if claims:
+            found = running.stored_verdicts(study, folder)
+            for text in [line(verdict) for verdict in found] if found else study.texts:
+                print(f"  {text}")
+
+
+def check(names: Sequence[str], folder: pathlib.Path) -> int:
+    """Says which stored results are older than the code; 1 where of some it is not recorded what computed them."""
+    unknown = 0
+    for name in names:
+        path = folder / f"{name}.json"
+        found = provenance.state(
+            f"{studies.__name__}.{name}", running.read(path) if path.is_file() else {"runs": {}}
+        )
+        print(found)
+        unknown += found.unknown
+    return 1 if unknown else 0
 
 
 if __name__ == "__main__":

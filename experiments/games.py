@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -419,6 +420,8 @@ def _check_options(config: Any, recipe: Recipe, prior: Prior | None, conditional
             f"ring.py do; this experiment translates images: choose {translators}."
         )
     for field in ("unroll", "n_critic", "learning_rate", "labelled", "categories"):
+        if not math.isfinite(config.get(field, 0)):
+            raise ExperimentError(f"{field} is a finite number, got {config[field]}.")
         if config.get(field, 0) < 0:
             raise ExperimentError(f"{field} is 0 or more, got {config[field]}.")
     for field in ("r1", "r2", *WEIGHTS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -259,6 +260,9 @@ class Objective:
       logits: the critic's loss is softplus(-real) + softplus(fake), so its score is the log-odds of being real.
       on_features: the losses compare the critic's features, not its score.
       checks: extra checks of a game with this objective; each raises a `ValueError` if a part does not fit.
+
+    Raises:
+      ValueError: if the prior is no function of a key and a number of latents.
     """
 
     players: Mapping[str, PlayerObjective]
@@ -268,6 +272,14 @@ class Objective:
     logits: bool = False
     on_features: bool = False
     checks: tuple[Callable[[Game], None], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.prior is not None and not _takes_two(self.prior):
+            name = getattr(self.prior, "__name__", None) or repr(self.prior)
+            hint = f": call {name} with its size" if callable(self.prior) else ""
+            raise ValueError(
+                f"An objective's prior is a function (key, n) -> z, as gaussian(16) returns it; got {name}{hint}."
+            )
 
     @property
     def packs(self) -> int:
@@ -304,7 +316,8 @@ class Player:
       role: set by the game from its objective; not to be given.
 
     Raises:
-      ValueError: if the decay is a number outside [0, 1).
+      ValueError: if the network is no `Network`, the optimiser no transformation, or the decay a number outside
+        [0, 1).
     """
 
     network: Network
@@ -313,10 +326,34 @@ class Player:
     role: Role = dataclasses.field(default=AuxiliaryRole(), kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise ValueError(
+                "Player(network=...) takes a Network, as from_linen(module, inputs) returns it; got "
+                f"{self.network!r}."
+            )
+        if not isinstance(self.optimizer, optax.GradientTransformation):
+            raise ValueError(
+                f"Player(optimizer=...) takes an optax transformation, as optax.adam(1e-3); got {self.optimizer!r}."
+            )
         if self.ema is None or callable(self.ema):
             return
         if isinstance(self.ema, bool | str) or not 0 <= self.ema < 1:
             raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema!r}.")
+
+
+def _takes_two(function: Any) -> bool:
+    """Whether a function needs two positional arguments, as far as its signature says."""
+    if not callable(function):
+        return False
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a function of another language
+        return True
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in positional if p.default is p.empty]
+    return len(positional) >= 2 and len(needed) in (0, 2)
 
 
 def check_objective(given: Any, where: str) -> None:
@@ -397,6 +434,16 @@ class Game:
                 f"The terms {sorted(missing)} have an optimiser step of their own, but no turn plays them: add "
                 "regularization_turn(player, term, every=n) to the schedule."
             )
+
+
+def check_game(function: str, game: Any) -> None:
+    """Checks that a game is one.
+
+    Raises:
+      ValueError: naming the function, and what was given.
+    """
+    if not isinstance(game, Game):
+        raise ValueError(f"{function} takes a Game, got {type(game).__name__}.")
 
 
 def coupled_error(term: str, critic: str) -> ValueError:

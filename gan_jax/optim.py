@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from gan_jax.schedule import is_count
 from gan_jax.types import Array, Tree
 
 
@@ -24,7 +27,7 @@ def clip_params(bound: float) -> optax.GradientTransformation:
       An optax transformation without a state.
 
     Raises:
-      ValueError: if the bound is not positive, or if `update` is called without `params`.
+      ValueError: if the bound is not a positive number, or if `update` is called without `params`.
 
     Example:
       >>> optimizer = optax.chain(optax.sgd(1.0), clip_params(0.01))
@@ -36,8 +39,8 @@ def clip_params(bound: float) -> optax.GradientTransformation:
     References:
       Arjovsky et al., Wasserstein GAN, 2017, Algorithm 1, line 7 (arXiv:1701.07875).
     """
-    if not bound > 0:
-        raise ValueError(f"The clipping bound c must be positive, got {bound}.")
+    if not (_is_finite(bound) and bound > 0):
+        raise ValueError(f"The clipping bound c must be positive and finite, got {bound!r}.")
 
     def update(updates: Tree, state: optax.EmptyState, params: Tree | None = None):
         if params is None:
@@ -69,16 +72,33 @@ def lazy_adam(
       eps, eps_root: added to the root of the second moment, and to the moment under it.
 
     Raises:
-      ValueError: if `every` is below 1.
+      ValueError: if `every` is no whole number of 1 or more, the rate is negative or not finite, or a beta is
+        outside [0, 1).
 
     References:
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (arXiv:1912.04958).
     """
-    if every < 1:
-        raise ValueError(f"A regularisation step is taken every n >= 1 rounds, got every={every}.")
+    if not is_count(every):
+        raise ValueError(f"lazy_adam(every={every!r}): every is a whole number of rounds, 1 or more.")
+    _check_rate("lazy_adam", learning_rate)
+    for name, beta in (("b1", b1), ("b2", b2)):
+        if not (_is_finite(beta) and 0 <= beta < 1):
+            raise ValueError(f"lazy_adam({name}={beta!r}): {name} is a number in [0, 1).")
     c = every / (every + 1)
     rate = (lambda count: c * learning_rate(count)) if callable(learning_rate) else c * learning_rate
     return optax.adam(rate, b1=b1**c, b2=b2**c, eps=eps, eps_root=eps_root)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_rate(function: str, learning_rate: object) -> None:
+    """Raises a ValueError for a learning rate that is a number and negative or not finite."""
+    if not callable(learning_rate) and not (_is_finite(learning_rate) and learning_rate >= 0):  # type: ignore[operator]
+        raise ValueError(
+            f"{function}(learning_rate={learning_rate!r}): learning_rate is a finite number, 0 or more."
+        )
 
 
 DECAYS = ("constant", "linear", "cosine")
@@ -99,7 +119,8 @@ def learning_rate_schedule(
       warmup: rounds of the rise; round t of them has the share (t + 1) / (warmup + 1).
 
     Raises:
-      ValueError: for an unknown decay, or rounds that leave nothing to decay over.
+      ValueError: for an unknown decay, a rate that is negative or not finite, or rounds that are no whole numbers
+        or leave nothing to decay over.
 
     >>> rate = learning_rate_schedule(1.0, decay="linear", rounds=6, warmup=1)
     >>> [round(float(rate(jnp.array(t))), 3) for t in (0, 1, 2, 6, 9)]
@@ -110,6 +131,12 @@ def learning_rate_schedule(
     """
     if decay not in DECAYS:
         raise ValueError(f"A learning rate's decay is {', '.join(DECAYS)}, got {decay!r}.")
+    if callable(learning_rate):
+        raise ValueError("learning_rate_schedule takes the largest learning rate, a number, got a function.")
+    _check_rate("learning_rate_schedule", learning_rate)
+    for name, value in (("rounds", rounds), ("warmup", warmup)):
+        if not is_count(value, least=-(2**31)):
+            raise ValueError(f"learning_rate_schedule({name}={value!r}): {name} is a whole number.")
     if warmup < 0 or (decay != "constant" and rounds <= warmup):
         raise ValueError(
             f"A {decay} decay ends after the warm-up: give the round at which it does, more than {max(warmup, 0)}; "
@@ -142,7 +169,7 @@ def ema_half_life(
       ramp: the half-life's share of the images seen so far; `None` has no ramp.
 
     Raises:
-      ValueError: if `images` or `batch_size` is not positive.
+      ValueError: if `images`, `batch_size` or `ramp` is not positive, or not finite.
 
     References:
       Karras et al., Training Generative Adversarial Networks with Limited Data, 2020 (arXiv:2006.06676), of whose
@@ -152,9 +179,13 @@ def ema_half_life(
     >>> [round(float(decay(jnp.array(t))), 4) for t in (0, 100, 1000)]  # 0, half-lives of 500 and 1,000 images
     [0.0, 0.8706, 0.933]
     """
-    if batch_size < 1 or not (callable(images) or images > 0):
+    if not is_count(batch_size) or not (callable(images) or (_is_finite(images) and images > 0)):
         raise ValueError(
-            f"A half-life is of more than 0 images, got {images} at a batch size of {batch_size}."
+            f"A half-life is of more than 0 images, got {images!r} at a batch size of {batch_size!r}."
+        )
+    if ramp is not None and not (_is_finite(ramp) and ramp > 0):
+        raise ValueError(
+            f"ema_half_life(ramp={ramp!r}): ramp is a finite number above 0, or None for no ramp."
         )
 
     def decay(step: Array) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+import operator
+from typing import Any, TypeAlias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +57,14 @@ def regularization_turn(player: str, *terms: str, every: int) -> Turn:
       every: the turn is played once in so many rounds, at least 1.
 
     Raises:
-      ValueError: if no term is named, or `every` is below 1.
+      ValueError: if no term is named, or `every` is no whole number of 1 or more.
 
     References:
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (arXiv:1912.04958).
     """
     if not terms:
         raise ValueError(f"regularization_turn({player!r}, ...) needs the name of at least one term.")
-    if every < 1:
-        raise ValueError(f"A turn is played every n >= 1 rounds, got every={every}.")
+    _check_interval(every)
     return Turn((player,), fresh=False, terms=terms, every=every)
 
 
@@ -72,12 +72,12 @@ def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
     """A schedule of `n_critic` turns of the critic, then `n_generator` turns of the generator.
 
     Raises:
-      ValueError: if either count is below 1.
+      ValueError: if either count is no whole number, or below 1.
     """
-    if n_critic < 1 or n_generator < 1:
+    if not is_count(n_critic) or not is_count(n_generator):
         raise ValueError(
-            f"alternating needs at least one turn of each player, got n_critic={n_critic} and "
-            f"n_generator={n_generator}."
+            f"alternating needs one whole turn or more of each player, got n_critic={n_critic!r} and "
+            f"n_generator={n_generator!r}."
         )
     return n_critic * (turn("critic"),) + n_generator * (turn("generator"),)
 
@@ -85,6 +85,23 @@ def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
 def simultaneous() -> Schedule:
     """A schedule of one turn in which both players move at once, from the same point and on the same batch."""
     return (turn("critic", "generator"),)
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least `least`; true and false are none.
+
+    >>> is_count(2), is_count(2.0), is_count(float("nan")), is_count(0)
+    (True, False, False, False)
+    """
+    try:
+        return not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        return False
+
+
+def _check_interval(every: Any) -> None:
+    if not is_count(every):
+        raise ValueError(f"A turn is played every n >= 1 rounds, n a whole number; got every={every!r}.")
 
 
 def fresh_turns(schedule: Schedule) -> int:
@@ -98,6 +115,10 @@ def check_schedule(schedule: Schedule, players: tuple[str, ...]) -> None:
     Raises:
       ValueError: if it does not.
     """
+    if not isinstance(schedule, tuple | list):
+        raise ValueError(
+            f"A schedule is a tuple of turns, as in (turn('critic'), turn('generator')); got {schedule!r}."
+        )
     if not schedule:
         raise ValueError("A schedule needs at least one turn.")
     for played in schedule:
@@ -105,6 +126,11 @@ def check_schedule(schedule: Schedule, players: tuple[str, ...]) -> None:
             raise ValueError(
                 f"A schedule is a tuple of turns, as in (turn('critic'), turn('generator')); got {played!r}."
             )
+        if not isinstance(played.players, tuple):
+            raise ValueError(
+                f"A turn names its players by a tuple, as in ('critic',); got {played.players!r}."
+            )
+        _check_interval(played.every)
         if unknown := set(played.players) - set(players):
             raise ValueError(f"A turn names {sorted(unknown)}, but the players are {sorted(players)}.")
     if not schedule[0].fresh:

@@ -45,6 +45,19 @@ class TrainState(NamedTuple):
     ema: dict[str, tuple[Tree, Tree]]
 
 
+def check_state(function: str, state: Any) -> None:
+    """Checks that a state is one.
+
+    Raises:
+      ValueError: naming the function, what was given and what returns a state.
+    """
+    if not isinstance(state, TrainState):
+        raise ValueError(
+            f"{function} takes the state of a game, as init_state(game, key) returns it; got "
+            f"{type(state).__name__}."
+        )
+
+
 def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:
     """Returns `players` with fields of one player's state replaced."""
     return {**players, name: players[name]._replace(**changes)}

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import shutil
 
 import chex
@@ -320,6 +321,9 @@ def test_zero_centred_takes_gamma_from_r1():
     ("name", "fields", "message"),
     [
         ("ring", {"r1": -2.0}, "r1 is 0 or more, or -1 for the default; got -2.0."),
+        ("ring", {"learning_rate": math.nan}, "learning_rate is a finite number, got nan."),
+        ("ring", {"learning_rate": math.inf}, "learning_rate is a finite number, got inf."),
+        ("ring", {"rounds": 2**30}, "rounds=1073741824 are too many"),
         ("ring", {"unroll": -1}, "unroll is 0 or more, got -1."),
         ("ring", {"n_critic": -1}, "n_critic is 0 or more, got -1."),
         ("ring", {"objective": "wgann"}, "Unknown objective 'wgann' (did you mean 'wgan'?)"),

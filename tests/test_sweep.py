@@ -121,6 +121,26 @@ def trained(tmp_path, lr):
     return len((tmp_path / "s" / f"lr={lr}" / "trained").read_text())
 
 
+@pytest.mark.parametrize("name", ["sweep.json", "table.md", "sweep.png", "lr=1.log"])
+def test_nothing_is_written_through_a_link(launcher, tmp_path, name):
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(UsageError, match=r"is a link, and nothing is written through one"):
+        launcher("1")
+    assert (tmp_path / "victim").read_text() == "kept"
+
+
+def test_a_record_of_another_form_is_no_record(launcher, tmp_path, capsys):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "sweep.json").write_text("[1]")
+    launcher("1")
+    assert "1 runs in" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        launcher("1", workdir=str(tmp_path / "file"))
+
+
 def test_finished_runs_are_not_run_again_and_failed_ones_are(launcher, tmp_path, capsys):
     with pytest.raises(
         UsageError, match=r"1 of 3 runs failed: see .*lr=3\.log; the same command with --workdir="

@@ -34,7 +34,7 @@ from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
 from gan_jax.runs.files import is_there, read_regular, write_atomically
-from gan_jax.runs.portable_files import write_model
+from gan_jax.runs.portable_files import DESCRIPTION, write_model
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -79,6 +79,7 @@ def export(request: Request) -> None:
     }
     description, programs = to_files(model.only_its_player(), differentiable=True)
     metadata = {"format": "gan_jax", "round": str(model.round), "weights": model.kind}
+    _clear(out)
     for name, content in {
         **extra,
         **pictures,
@@ -88,6 +89,15 @@ def export(request: Request) -> None:
         write_atomically(out / name, content)
     write_model(out, {**description, "exported": facts}, programs)
     tell(f"Exported round {model.round} ({model.kind} weights): {out}")
+
+
+def _clear(out: Any) -> None:
+    """Removes what an earlier export wrote, its description first: its files would be taken for this one's."""
+    if not is_there(out / DESCRIPTION):
+        return
+    files = [path for path in out.iterdir() if path.name.endswith(SUFFIX)]
+    for path in (out / DESCRIPTION, out / "generator.onnx", out / "samples.png", *files):
+        path.unlink(missing_ok=True)
 
 
 def noise_key(model: Model) -> np.ndarray:

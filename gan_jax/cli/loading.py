@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -56,8 +57,8 @@ def load_model(
 
     Raises:
       WorkdirError, CheckpointError, ExperimentError: with a line for the user.
-      ValueError: for weights, a seed or a player that the run does not have; or for statistics that cannot be
-        computed again.
+      ValueError: for weights, a seed or a player that the run or the export does not have; or for statistics that
+        cannot be computed again.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights is ema or raw, got {weights!r}.")
@@ -67,7 +68,7 @@ def load_model(
     if is_there(workdir.root / DESCRIPTION):
         if standing_statistics is not None:
             raise ValueError(f"{workdir.root} was exported, without what computes running statistics again.")
-        return _exported(workdir.root, round, seed, player, devices)
+        return _exported(workdir.root, round, weights, seed, player, devices)
     saved = read_config(workdir)
     refuse_links(workdir)
     experiment = None
@@ -93,6 +94,7 @@ def load_model(
     read, arrays = _read(workdir, stored, kinds, round)
     if seeds > 1:
         arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
+    arrays = {name: _in_its_dtypes(programs, name, part) for name, part in arrays.items()}
     _check_shapes(workdir, programs, arrays)
     if experiment is not None and standing_statistics is not None:
         single = dataclasses.replace(experiment, seed=seed)
@@ -156,6 +158,23 @@ def _read(
     }
 
 
+def _in_its_dtypes(programs: Programs, player: str, part: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights as their program takes them: an average of bfloat16, say, is stored in float32."""
+    program = programs.generators.get(player) or programs.critics[player]
+
+    def cast(name: str, array: np.ndarray) -> np.ndarray:
+        wanted = program.weights.get(name)
+        narrowed = (
+            wanted is not None
+            and array.dtype == np.float32
+            and jnp.issubdtype(wanted.dtype, jnp.floating)
+            and wanted.dtype.itemsize < array.dtype.itemsize
+        )
+        return array.astype(wanted.dtype) if wanted is not None and narrowed else array
+
+    return {name: cast(name, array) for name, array in part.items()}
+
+
 def _check_shapes(
     workdir: Workdir, programs: Programs, arrays: Mapping[str, Mapping[str, np.ndarray]]
 ) -> None:
@@ -196,9 +215,32 @@ def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> Experiment:
     return experiment
 
 
+def _facts(root: epath.Path, programs: Programs, description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `model.json` says of an export.
+
+    Raises:
+      WorkdirError: if it lacks something, or it is of another type.
+    """
+    facts = description.get("exported")
+    if not isinstance(facts, Mapping):
+        raise WorkdirError(
+            f"{root / DESCRIPTION} is damaged (exported): {root} was not written by --mode=export."
+        )
+    kinds = {"player": str, "round": int, "weights": str, "config": dict, "seed": int}
+    for name, kind in kinds.items():
+        if not isinstance(facts.get(name), kind) or isinstance(facts[name], bool):
+            raise WorkdirError(f"{root / DESCRIPTION} is damaged (exported.{name} is {facts.get(name)!r}).")
+    if facts["player"] not in programs.generators or facts["weights"] not in ("ema", "raw"):
+        raise WorkdirError(
+            f"{root / DESCRIPTION} is damaged (exported: {facts['weights']} weights of {facts['player']!r})."
+        )
+    return facts
+
+
 def _exported(
     root: epath.Path,
     round: int | None,
+    weights: str,
     seed: int | None,
     player: str | None,
     devices: Sequence[jax.Device] | None,
@@ -207,20 +249,28 @@ def _exported(
     from gan_jax.data.safetensors import read_safetensors
 
     programs, description = read_model(root)
-    facts = description.get("exported", {})
+    facts = _facts(root, programs, description)
     for name, asked in (("round", round), ("seed", seed), ("player", player)):
-        if asked is not None and asked != facts.get(name):
-            raise ValueError(f"{root} holds {name}={facts.get(name)}, got {name}={asked}.")
+        if asked is not None and asked != facts[name]:
+            raise ValueError(f"{root} holds {name}={facts[name]}, got {name}={asked}.")
     try:
         arrays = read_safetensors(epath.Path(root / "model.safetensors").read_bytes())
     except OSError as error:
         raise WorkdirError(f"{root} lacks model.safetensors.") from error
     except ValueError as error:
         raise WorkdirError(f"{root / 'model.safetensors'} is damaged ({error}).") from error
-    parts: dict[str, dict[str, np.ndarray]] = {}
+    if weights == "raw" and facts["weights"] != "raw":
+        raise ValueError(
+            f"{root} holds the moving average only, got weights='raw': export with --weights=raw."
+        )
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in (*programs.generators, *programs.critics)}
     for full, array in arrays.items():
         owner, _, name = full.partition("/")
-        parts.setdefault(owner, {})[name] = array
+        if owner not in parts:
+            raise WorkdirError(
+                f"{root / 'model.safetensors'} has weights of {owner!r}, who is not in {DESCRIPTION}."
+            )
+        parts[owner][name] = array
     _check_shapes(Workdir(root), programs, parts)
     return Model(
         programs,

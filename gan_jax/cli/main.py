@@ -106,6 +106,9 @@ def launch(argv: list[str]) -> None:
     values = flags.FLAGS
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    for name in ("workdir", "slurm", "coordinator", *request.EVALUATION, *request.COMPARISON):
+        if values[name].value == "" and name != "plot":  # an empty one draws no figure
+            raise errors.UsageError(f"--{name}= has no value: give one, or leave the flag out.")
     holder = values["config"]
     if values.sweep:
         _sweep(holder.value)

@@ -18,7 +18,7 @@ from typing import Any
 from gan_jax.cli import program, request, sweep_report
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.training import new_workdir
-from gan_jax.runs.files import write_atomically
+from gan_jax.runs.files import is_link, read_regular, reason, write_atomically
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
@@ -77,7 +77,11 @@ def sweep(
     if slurm is not None:
         _write_slurm(pathlib.Path(slurm), root, points)
         return
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--workdir={root} cannot be written: {reason(error)}.") from error
+    _refuse_links(root, points)
     with Interrupt().handling_signals() as interrupt:
         failed = _run_all(root, points, jobs, interrupt)
     if interrupt.by is not None:
@@ -97,6 +101,18 @@ def sweep(
             f"{len(failed)} of {len(points)} runs failed: see {logs}; the same command with --workdir={root} tries "
             "them again."
         )
+
+
+def _refuse_links(root: pathlib.Path, points: Sequence[Point]) -> None:
+    """Checks that nothing is written through a link in a sweep's directory; a run's directory may be one.
+
+    Raises:
+      UsageError: naming the link.
+    """
+    names = ("sweep.json", "table.md", "sweep.png", *(f"{point.name}.log" for point in points))
+    for path in (Workdir(root).root / name for name in names):
+        if is_link(path):
+            raise UsageError(f"{path} is a link, and nothing is written through one: remove it.")
 
 
 def parse(swept: Sequence[str], config: Any) -> dict[str, tuple[str, ...]]:
@@ -244,8 +260,10 @@ def _record(root: pathlib.Path) -> Any:
 def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
     """The arguments of those points that were finished with the arguments that they have now."""
     try:
-        stored = json.loads((root / "sweep.json").read_text())
-    except (OSError, ValueError):
+        stored = json.loads(read_regular(_record(root)))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(stored, dict):
         return {}
     return {
         point.name: stored[point.name]
@@ -302,11 +320,11 @@ cd {shlex.quote(os.getcwd())}
 case "$SLURM_ARRAY_TASK_ID" in
 {cases}esac
 """
-    root.mkdir(parents=True, exist_ok=True)
     try:
+        root.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise UsageError(f"cannot write {error.filename or path}: {reason(error)}.") from error
     done = {point.name: [*point.train, *point.evaluate] for point in points}
     write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
     tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
+import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +29,7 @@ from gan_jax.models.walks import WALKS
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import image_grid, to_png, to_uint8
 from gan_jax.runs.config import read_config
-from gan_jax.runs.files import reason, write_atomically
+from gan_jax.runs.files import is_link, is_local, is_there, reason, write_atomically
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -45,15 +48,23 @@ def sample_files(request: Request) -> None:
     drawn, numbers = _of_seeds(model, seeds, labels, truncation)
     out = directory(request, model, "sampled")
     width = len(str(max(seeds)))
+    before = {path.name for path in out.iterdir()}
+    written = set()
     if is_image(model):
         for place, (seed, image) in enumerate(zip(seeds, to_uint8(drawn), strict=True)):
             named = f"_class_{file_name(model.classes[numbers[place]])}" if numbers is not None else ""
+            written.add(f"seed_{seed:0{width}d}{named}.png")
             write_atomically(out / f"seed_{seed:0{width}d}{named}.png", to_png(image))
         write_atomically(out / "grid.png", to_png(picture(drawn[:_GRID])))
     arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
     if numbers is not None:
         arrays |= {"y": numbers, "classes": np.array(model.classes)}
     _write_npz(out / "samples.npz", arrays)
+    others = sum(fnmatch.fnmatch(name, "seed_*.png") for name in before - written)
+    if others:
+        tell(
+            f"{out} has {others} samples of an earlier command too, which a comparison would mix.", sys.stderr
+        )
     tell(f"{len(seeds)} samples of round {model.round} ({model.kind} weights): {out}")
 
 
@@ -241,14 +252,37 @@ def _of_seeds(
 
 
 def directory(request: Request, model: Model, name: str) -> epath.Path:
-    """The directory to write, `--out` or one in the work directory."""
+    """The directory to write, `--out` or one in the work directory.
+
+    Raises:
+      UsageError: if it cannot be written, would mix with the files of a run, or is a link that lies in the work
+        directory.
+    """
     assert request.workdir is not None
-    out = epath.Path(request.out or epath.Path(request.workdir) / f"{name}_{model.round:08d}")
+    workdir = Workdir(request.workdir)
+    out = epath.Path(request.out or workdir.root / f"{name}_{model.round:08d}")
+    if request.out is None and is_link(out):
+        raise UsageError(
+            f"{out} is a link, and nothing is written through one in a work directory: give --out=."
+        )
+    if _is_of_a_run(out, workdir):
+        raise UsageError(f"--out={out} holds the files of a run: name a directory of its own.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
     return out
+
+
+def _is_of_a_run(out: epath.Path, workdir: Workdir) -> bool:
+    """Whether a directory is a work directory, or a part of this one that belongs to the run."""
+    if is_there(out / "config.json") and is_there(out / "checkpoints"):
+        return True
+    if not is_local(out):
+        return False
+    there = pathlib.Path(os.path.realpath(out))
+    parts = (workdir.checkpoints, workdir.model, workdir.events, workdir.profile)
+    return any(there.is_relative_to(os.path.realpath(part)) for part in parts)
 
 
 def is_image(model: Model) -> bool:

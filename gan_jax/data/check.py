@@ -264,12 +264,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options["size"] = _size(given.size)
         report = check(given.data, **options)
         for line in report.lines:
-            print(_written_out(line))
+            print(printable(line))
         if given.sheet and report.dataset.arrays["x"].ndim == 4:
             _write_sheet(pathlib.Path(given.sheet), report.dataset)
-            print(_written_out(f"some of every class, a class a row: {given.sheet}"))
+            print(printable(f"some of every class, a class a row: {given.sheet}"))
     except (DataError, OSError) as error:
-        print(_written_out(f"python -m gan_jax.data.check: {error}"), file=sys.stderr)
+        print(printable(f"python -m gan_jax.data.check: {error}"), file=sys.stderr)
         return 2
     return 1 if report.warnings else 0
 
@@ -291,13 +291,6 @@ def _write_sheet(path: pathlib.Path, found: Dataset) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet(found)).save(path, "PNG")
-
-
-def _written_out(text: str) -> str:
-    """Text in which what does not print is escaped: a name of a file controls no terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
 
 
 if __name__ == "__main__":

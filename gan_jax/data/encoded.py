@@ -6,6 +6,7 @@ at the top, or a CSV file is given. Nothing outside the folder is opened, and no
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -91,11 +92,14 @@ def in_archive(path: str | pathlib.Path, label_file: str = "") -> EncodedImages:
         raise DataError(f"There is no file {str(path)!r}: expected a ZIP archive of images.")
     try:
         archive = zipfile.ZipFile(file)
+        check_distinct(archive, str(path))
         entries = {
             entry.filename: entry
             for entry in sorted(archive.infolist(), key=lambda entry: entry.filename)
             if not entry.is_dir() and not is_hidden(entry.filename)
         }
+    except DataError:
+        raise
     except DAMAGED as error:
         raise DataError(f"{str(path)!r} cannot be read as a ZIP archive ({error}).") from error
     at_top = [name for name in NAMES if name in entries]
@@ -127,6 +131,20 @@ def in_archive(path: str | pathlib.Path, label_file: str = "") -> EncodedImages:
         skipped=skipped,
         table=table,
     )
+
+
+def check_distinct(archive: zipfile.ZipFile, where: str) -> None:
+    """Checks that no two entries of an archive have one name: a name would stand for the last of them alone.
+
+    Raises:
+      DataError: naming the first such entry.
+    """
+    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    if len(set(names)) < len(names):
+        name, number = collections.Counter(names).most_common(1)[0]
+        raise DataError(
+            f"{where!r} has {number} entries named {name!r}, and a name stands for one image: pack it again."
+        )
 
 
 def key_of(table: LabelTable | None) -> dict[str, Any]:
@@ -189,12 +207,22 @@ def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
 
 
 def printable(name: str) -> str:
-    """A file's name for a message: bytes that are not UTF-8 are escaped.
+    """A file's name, or a text that quotes one, for a message: nothing in it controls a terminal.
 
-    >>> printable("caf\\udce9.png")
-    'caf\\\\xe9.png'
+    What does not print is escaped (escape sequences, reversed text, line breaks), and so are bytes that are not
+    UTF-8.
+
+    >>> printable("caf\\udce9\\x1b[2J.png")
+    'caf\\\\xe9\\\\x1b[2J.png'
     """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else _escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def listing(root: pathlib.Path, files: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import math
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,7 +22,15 @@ from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
 from gan_jax.data.arrays import encode
 from gan_jax.data.conversion import Conversion, is_color, quiet
-from gan_jax.data.encoded import MAX_BYTES, existing_folder, find_files, is_hidden, listing, printable
+from gan_jax.data.encoded import (
+    MAX_BYTES,
+    check_distinct,
+    existing_folder,
+    find_files,
+    is_hidden,
+    listing,
+    printable,
+)
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.data.images import converted
 from gan_jax.data.value_range import check_layout, recognise_bounds
@@ -129,7 +138,10 @@ def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged:
 def _archive(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
     try:
         with zipfile.ZipFile(path) as archive:
+            check_distinct(archive, str(path))
             names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
+    except DataError:
+        raise
     except DAMAGED as error:
         raise DataError(f"{str(path)!r} cannot be read as a ZIP: {error}.") from error
     opened = zipfile.ZipFile(path)
@@ -350,7 +362,7 @@ def _stored(
     check_layout(label, shape, "the set")
     if dtype.kind not in "buif":
         raise DataError(f"{label!r} has dtype {dtype}: expected integers in [0, 255] or floats in [-1, 1].")
-    rows = max(1, _BLOCK_BYTES // max(1, int(np.prod(shape[1:])) * dtype.itemsize))
+    rows = max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
     convert, value_range = _conversion(label, dtype, functools.partial(read, rows))
 
     def blocks() -> Iterator[np.ndarray]:

@@ -85,7 +85,10 @@ def _from_json(text: str, where: str) -> dict[str, int | str]:
         content = json.loads(text)
         listed = content["labels"]
         pairs = listed.items() if isinstance(listed, dict) else listed or []
-        labels: dict[str, int | str] = {str(name): _whole(label) for name, label in pairs}
+        labels: dict[str, int | str] = {}
+        for name, label in pairs:
+            if labels.setdefault(str(name), _whole(label)) != _whole(label):
+                raise ValueError(f"{name!r} has two labels, {labels[str(name)]} and {_whole(label)}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{expected}, one whole number an image: {error}.") from error
     return labels

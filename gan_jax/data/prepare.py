@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data import tfds_builders
+from gan_jax.data.encoded import printable
 from gan_jax.data.errors import DataError
 
 Example = dict[str, Any]
@@ -256,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = prepare(given.name, source=given.source, data_dir=given.data_dir)
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     print(f"{given.name} is prepared in {folder}; use it as tfds:{given.name}")
     return 0

@@ -91,6 +91,9 @@ def load_dataset(
     >>> load_dataset("digits").classes
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
+    if not isinstance(spec, str | pathlib.Path):
+        raise DataError(f"Data are named by a text or a path, as 'digits'; got {type(spec).__name__}.")
+    spec = str(spec)
     kind, rest = _kind_and_rest(spec)
     made: dict[str, Any] = {
         "channels": channels,

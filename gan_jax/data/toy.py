@@ -229,7 +229,7 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
       labels: whether the batch also has the mode of every point, `y [B]`.
 
     Raises:
-      DataError: if `batch_size` is below 1, or labels are asked of a toy without modes.
+      DataError: if `toy` is none, `batch_size` is below 1, or labels are asked of a toy without modes.
 
     >>> source = from_toy(ring(), batch_size=4, labels=True)
     >>> host_batch = source.host_batches(0, 3)
@@ -237,6 +237,8 @@ def from_toy(toy: Toy, batch_size: int, seed: int = 0, *, labels: bool = False) 
     >>> batch["x"].shape, batch["y"].shape
     ((4, 2), (4,))
     """
+    if not isinstance(toy, Toy):
+        raise DataError(f"from_toy takes a toy, as toy.ring() returns it; got {toy!r}.")
     check_batch_size(batch_size)
     if labels and toy.sample_labelled is None:
         raise DataError("Labels were asked of a toy without modes: take labels=False.")

@@ -82,7 +82,8 @@ def compare(
 
     Raises:
       DataError: if a set cannot be read, or sets do not fit together.
-      ExperimentError: for an unknown extractor, protocol, metric or covariance; or if nothing can be measured.
+      ExperimentError: for an unknown extractor, protocol, metric or covariance; for numbers out of range;
+        or if nothing can be measured.
 
     >>> images = np.random.default_rng(0).integers(256, size=(3, 120, 4, 4, 1), dtype=np.uint8)
     >>> fakes = {"noise": images[1], "dark": images[2] // 2}
@@ -90,7 +91,7 @@ def compare(
     >>> [(each.first, each.second, each.supported) for each in found.differences]
     [('noise', 'dark', True)]
     """
-    from gan_jax.metrics import PROTOCOLS
+    from gan_jax.metrics import PROTOCOLS, Extractor
     from gan_jax.metrics.paired import BY_NAME, METRICS, Settings
 
     for name in metrics:
@@ -100,13 +101,18 @@ def compare(
     ddof = choose("covariance", covariance, {"N-1": 1, "N": 0})
     if not 0 < level < 1:
         raise ExperimentError(f"A confidence level must lie in (0, 1), got {level}.")
+    try:
+        settings = Settings(ddof=ddof, neighbors=neighbors, pairs=pairs, seed=seed, level=level)
+    except ValueError as error:
+        raise ExperimentError(str(error).replace("Settings(", "compare(", 1)) from error
+    if not isinstance(extractor, str | Extractor):
+        raise ExperimentError(f"An extractor is an Extractor or its name, got {extractor!r}.")
     options: dict[str, Any] = {"size": size, "channels": channels, "damaged": damaged}
     first, others = open_side(real, "real", **options), open_fakes(fake, **options)
     _check_sides(first, others)
     shape = others[0].images.shape if others[0].images is not None else (0, 0, 0)
     chosen = extractor if not isinstance(extractor, str) else extractor_named(extractor, shape, protocol)
     _check_sizes(first, others, chosen)
-    settings = Settings(ddof=ddof, neighbors=neighbors, pairs=pairs, seed=seed, level=level)
     extraction = _Extraction(chosen, devices, progress, use_cache)
     summaries = [extraction(side) for side in others]
     fitting = _real(first, extraction, summaries[0].features, settings, named=bool(protocol))

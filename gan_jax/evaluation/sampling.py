@@ -14,10 +14,10 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
-from gan_jax.functional.options import check_count, check_on_host
+from gan_jax.functional.options import check_count, check_key, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
-from gan_jax.state import TrainState
+from gan_jax.state import TrainState, check_state
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
 
@@ -28,10 +28,18 @@ BLOCK = 250
 
 
 def generator_variables(state: TrainState, player: str = "generator", ema: bool = True) -> tuple[Tree, Tree]:
-    """A generator's `(params, model_state)`: with `ema` those of its moving average, if it keeps one."""
+    """A generator's `(params, model_state)`: with `ema` those of its moving average, if it keeps one.
+
+    An average in float32 of parameters in less is given in their dtype.
+    """
+    raw = state.players[player].params, state.players[player].model_state
     if ema and player in state.ema:
-        return state.ema[player]
-    return state.players[player].params, state.players[player].model_state
+        return jax.tree.map(
+            lambda mean, leaf: mean if mean.dtype == leaf.dtype else mean.astype(leaf.dtype),
+            state.ema[player],
+            raw,
+        )
+    return raw
 
 
 def generators_of(game: Game, player: str | None = None) -> tuple[str, ...]:
@@ -109,11 +117,13 @@ def sample(
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is no whole number of 1 or more, `player` does not name a generator of the game, or the
-        call is traced.
+      ValueError: if `n` is no whole number of 1 or more, `key` or `state` is none, `player` does not name a
+        generator of the game, or the call is traced.
     """
     check_on_host("sample", "call it outside, or the generator's network.apply there", state, key)
     check_count("sample", "n", n)
+    check_key("sample", key)
+    check_state("sample", state)
     names = generators_of(game, player)
     if len(names) > 1:
         raise ValueError(f"The game has several generators: pass player={' or '.join(map(repr, names))}.")

@@ -88,6 +88,20 @@ def check_on_host(function: str, instead: str, *trees: Any) -> None:
         )
 
 
+def check_key(function: str, key: Any) -> None:
+    """Checks that a PRNG key is one, and no seed.
+
+    Raises:
+      ValueError: naming the function, what was given and what to give.
+
+    >>> check_key("sample", 0)
+    Traceback (most recent call last):
+    ValueError: sample(key=0): key is a PRNG key, as jax.random.key(0) returns it.
+    """
+    if not hasattr(key, "dtype") or not hasattr(key, "shape"):
+        raise ValueError(f"{function}(key={key!r}): key is a PRNG key, as jax.random.key(0) returns it.")
+
+
 def _range(least: float, above: float, most: float, below: float) -> str:
     low = f"{least:g} or more" if math.isfinite(least) else f"above {above:g}" if math.isfinite(above) else ""
     if math.isinf(most) and math.isinf(below):

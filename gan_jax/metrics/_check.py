@@ -48,14 +48,15 @@ def as_samples(
 def _check_magnitude(samples: Matrix, name: str) -> None:
     """Raises a ValueError where squares and cubes of the numbers would be infinite, or zero, in float64."""
     largest = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
-    if largest and not 1 / _LARGEST <= largest <= _LARGEST:
+    if largest and not 1 / LARGEST <= largest <= LARGEST:
         raise ValueError(
             f"{name}: numbers of magnitude up to {largest:.2g}, whose powers float64 cannot represent: divide both "
             "sets by a common scale first."
         )
 
 
-_LARGEST = 1e50
+LARGEST = 1e50
+"""The largest number whose powers float64 represents with room to spare."""
 
 
 def as_floats(given: np.ndarray, name: str, dtype: type | None = None) -> np.ndarray:

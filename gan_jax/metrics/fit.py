@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from gan_jax.data import DataError, load
+from gan_jax.data.encoded import printable
 from gan_jax.metrics.classifier import save_classifier, train_classifier
 
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = train_classifier(arrays["x"], arrays["y"], name=name, steps=flags.steps, seed=flags.seed)
         file = save_classifier(made, flags.out)
     except (DataError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     print(f"{file}: held-out accuracy {made.details['held_out_accuracy']:.4f}, weights {made.weights}")
     return 0

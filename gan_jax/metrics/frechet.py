@@ -14,10 +14,21 @@ from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Bootstrap, Interval
-from gan_jax.metrics.gaussians import ROWS, Gaussian, Moments, Weighted, check_ddof, moments, weighted_moments
+from gan_jax.metrics.gaussians import (
+    ROWS,
+    Gaussian,
+    Moments,
+    Weighted,
+    check_ddof,
+    check_gaussian,
+    moments,
+    weighted_moments,
+)
 
 _WIDE = 256
 _CHEAP_DRAWS = 2000
+_NEGATIVE = 1e-3
+"""The share of the largest eigenvalue that is more than the rounding of covariances in float32."""
 _REGULAR = 1e-5
 """In a regular covariance earlier coordinates leave more than this fraction of a coordinate's deviation."""
 
@@ -42,7 +53,8 @@ def frechet_distance(
       A float, 0 for equal moments.
 
     Raises:
-      ValueError: if features are not finite, dimensions differ, or a side has fewer than two samples.
+      ValueError: if features are not finite, dimensions differ, a side has fewer than two samples, or a `Gaussian`
+        has no covariance of features.
 
     >>> rng = np.random.default_rng(0)
     >>> features = rng.normal(size=(100, 3))
@@ -69,11 +81,9 @@ def both_gaussians(
 
 
 def _gaussian(side: ArrayLike | Moments | Gaussian, name: str, ddof: int) -> Gaussian:
-    if isinstance(side, Gaussian):
-        return side
-    if not isinstance(side, Moments):
-        side = weighted_moments(Weighted(as_samples(side, name, at_least=2, dtype=None)))
-    return side.gaussian(ddof)
+    if not isinstance(side, Gaussian | Moments):
+        return weighted_moments(Weighted(as_samples(side, name, at_least=2, dtype=None))).gaussian(ddof)
+    return check_gaussian(side if isinstance(side, Gaussian) else side.gaussian(ddof), name)
 
 
 def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
@@ -112,6 +122,11 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(correlation)
+    if values[0] < -_NEGATIVE * values[-1]:
+        raise ValueError(
+            f"A covariance whose correlations have eigenvalues from {values[0]:.3g} to {values[-1]:.3g}; those "
+            "of features have no negative eigenvalue: the statistics are damaged, or none."
+        )
     rounding = len(values) * np.finfo(np.float64).eps * values[-1]
     return scale[:, None] * vectors * np.sqrt(np.where(values > rounding, values, 0.0))
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gan_jax.metrics._check import as_samples
+from gan_jax.metrics._check import LARGEST, as_samples
 
 ROWS = 4096
 """The number of rows that are centred at a time."""
@@ -58,6 +58,41 @@ class Gaussian(NamedTuple):
 
     mean: np.ndarray
     covariance: np.ndarray
+
+
+def check_gaussian(gaussian: Gaussian, name: str) -> Gaussian:
+    """The Gaussian in float64, once shapes, numbers and symmetry are checked.
+
+    That no combination of features has a negative variance shows when it is used.
+
+    Raises:
+      ValueError: if it is no mean `[D]` with a covariance `[D, D]` of finite numbers.
+    """
+    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
+    if mean.ndim != 1 or not len(mean) or covariance.shape != mean.shape * 2:
+        raise ValueError(
+            f"{name}: the mean has shape {mean.shape} and the covariance {covariance.shape}; "
+            "expected [D] and [D, D]."
+        )
+    if any(array.dtype.kind not in "fiu" for array in (mean, covariance)):
+        raise ValueError(
+            f"{name}: the mean is {mean.dtype} and the covariance {covariance.dtype}, no numbers."
+        )
+    mean, covariance = mean.astype(np.float64), covariance.astype(np.float64)
+    if not np.isfinite(mean).all() or not np.isfinite(covariance).all():
+        raise ValueError(f"{name}: the mean or the covariance holds NaN or infinity.")
+    largest = np.abs(covariance).max()
+    if largest > LARGEST**2 or np.abs(mean).max() > LARGEST:
+        raise ValueError(
+            f"{name}: numbers of magnitude up to {max(largest, np.abs(mean).max()):.2g}, whose powers float64 "
+            "cannot represent: divide the features by a common scale first."
+        )
+    if np.abs(covariance - covariance.T).max() > _SYMMETRIC * largest or np.diag(covariance).min() < 0:
+        raise ValueError(f"{name}: this is no covariance, which is symmetric with variances >= 0.")
+    return Gaussian(mean, (covariance + covariance.T) / 2)
+
+
+_SYMMETRIC = 1e-6
 
 
 def check_ddof(ddof: int) -> int:

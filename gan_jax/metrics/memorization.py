@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from gan_jax.metrics._check import as_pair, as_samples
-
-_CELLS = 1 << 22  # distances in memory at a time, 32 MiB
+from gan_jax.metrics.prdc import Points, center_of, squared_distances
 
 
 class Memorization(NamedTuple):
@@ -100,7 +100,8 @@ def memorization_test(
 def nearest(queries: ArrayLike, points: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The nearest point of each query: its index `[M]` and its Euclidean distance `[M]`, in chunks.
 
-    The distance of the chosen pair is computed from the difference, so that equal samples are at 0.
+    Inner products tell the candidates, and differences which of them is nearest, so that features of very different
+    scales and clusters far apart hide no copy. Of equally near points it is the first.
 
     Args:
       queries: `[M, D]`.
@@ -115,19 +116,40 @@ def nearest(queries: ArrayLike, points: ArrayLike) -> tuple[np.ndarray, np.ndarr
     x, y = as_samples(queries, "queries", dtype=None), as_samples(points, "points", dtype=None)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"queries have {x.shape[1]} dimensions and points {y.shape[1]}.")
-    center = y.mean(axis=0, dtype=np.float64)
-    y_centred = np.subtract(y, center, dtype=np.float64)
-    norms = np.einsum("nd,nd->n", y_centred, y_centred)
-    index = np.empty(len(x), np.int64)
-    distance = np.empty(len(x))
-    step = max(1, _CELLS // max(len(y), y.shape[1]))
-    for start in range(0, len(x), step):
-        rows = slice(start, start + step)
-        block = np.subtract(x[rows], center, dtype=np.float64)
-        index[rows] = (norms - 2 * block @ y_centred.T).argmin(axis=1)
-        gap = np.subtract(x[rows], y[index[rows]], dtype=np.float64)
-        distance[rows] = np.sqrt(np.einsum("nd,nd->n", gap, gap))
+    first_of = {digest: place for place, digest in reversed(list(enumerate(_digests(y))))}
+    index = np.array([first_of.get(digest, -1) for digest in _digests(x)], np.int64)
+    distance = np.zeros(len(x))
+    others = np.flatnonzero(index < 0)
+    if not len(others):
+        return index, distance
+    distinct = np.array(sorted(first_of.values()))
+    index[others], distance[others] = _nearest_distinct(x[others], y[distinct])
+    index[others] = distinct[index[others]]
     return index, distance
+
+
+def _digests(samples: np.ndarray) -> list[bytes]:
+    """A digest of each sample; equal numbers have equal ones, whatever their dtype and sign of zero."""
+    return [
+        hashlib.blake2b((row.astype(np.float64) + 0.0).tobytes(), digest_size=16).digest() for row in samples
+    ]
+
+
+def _nearest_distinct(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` for points without repetitions."""
+    center, slack = center_of(x, y)
+    queries, points = Points.about(center, x), Points.about(center, y)
+    index = np.empty(len(x), np.int64)
+    squares = np.empty(len(x))
+    for rows, squared in squared_distances(queries, points):
+        # A distance is known up to `slack` times both norms: whatever may be the least is computed again.
+        most = squared.min(axis=1) + 2 * slack * (queries.norms[rows] + points.norms.max())
+        i, j = np.nonzero(squared <= most[:, None])
+        exact = queries.exact(i + rows.start, points, j)
+        order = np.lexsort((j, exact, i))
+        first = order[np.searchsorted(i[order], np.arange(len(squared)))]
+        index[rows], squares[rows] = j[first], exact[first]
+    return index, np.sqrt(squares)
 
 
 def duplicate_pairs(

@@ -12,10 +12,11 @@ from scipy import special
 
 from gan_jax.data.subsample import subsample
 from gan_jax.functional.intervals import student_interval
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.metrics.estimate import Bootstrap
 from gan_jax.metrics.features import names_of
 from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
-from gan_jax.metrics.gaussians import Gaussian
+from gan_jax.metrics.gaussians import Gaussian, check_ddof
 from gan_jax.metrics.kernel import block_estimates, kernel_subsets
 from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.prdc import ball_membership
@@ -67,6 +68,17 @@ class Settings:
     pairs: int = 10_000
     seed: int = 0
     level: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+          ValueError: naming the one that is out of range.
+        """
+        check_ddof(self.ddof)
+        for name, least in (("neighbors", 1), ("block_size", 2), ("pairs", 2), ("seed", 0)):
+            check_count("Settings", name, getattr(self, name), least=least)
+        check_number("Settings", "level", self.level, above=0, below=1)
 
     def __str__(self) -> str:
         covariance = "N" if self.ddof == 0 else "N-1"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gan_jax.functional.options import check_count
 from gan_jax.metrics._check import as_pair
 
 _CELLS = 1 << 22  # distances in memory at a time, 32 MiB
@@ -82,16 +83,15 @@ class Membership(NamedTuple):
 
 def ball_membership(real: ArrayLike, fake: ArrayLike, *, neighbors: int = 5) -> Membership:
     """The memberships whose means `precision_recall_density_coverage` returns, by the same arguments."""
-    if neighbors < 1:
-        raise ValueError(f"neighbors must be at least 1, got {neighbors}.")
+    check_count("precision_recall_density_coverage", "neighbors", neighbors)
     sides = as_pair(real, fake, at_least=neighbors + 1, dtype=None)
-    center, slack = _center(*sides)
-    first, second = (_Points.about(center, side) for side in sides)
+    center, slack = center_of(*sides)
+    first, second = (Points.about(center, side) for side in sides)
     real_reach, fake_reach = (_neighbor_distance(side, neighbors, slack) for side in (first, second))
     in_fake_ball = np.zeros(len(sides[0]), dtype=bool)
     covered = np.zeros(len(sides[0]), dtype=bool)
     real_balls = np.zeros(len(sides[1]), dtype=np.int64)
-    for rows, squared in _squared_distances(first, second):
+    for rows, squared in squared_distances(first, second):
         in_fake_ball[rows] = _within(first, second, rows, squared, fake_reach, slack).any(axis=1)
         in_real_ball = _within(first, second, rows, squared, real_reach[rows, None], slack)
         covered[rows] = in_real_ball.any(axis=1)
@@ -131,7 +131,7 @@ def expected_coverage(real: int, fake: int, *, neighbors: int = 5) -> float:
     return float(1 - np.prod((real - passed) / (real + fake - passed)))
 
 
-class _Points(NamedTuple):
+class Points(NamedTuple):
     """Samples, and the same relative to a common centre, where small inner products cancel little."""
 
     original: np.ndarray
@@ -139,11 +139,11 @@ class _Points(NamedTuple):
     norms: np.ndarray
 
     @classmethod
-    def about(cls, center: np.ndarray, samples: np.ndarray) -> _Points:
+    def about(cls, center: np.ndarray, samples: np.ndarray) -> Points:
         centred = np.subtract(samples, center, dtype=np.float64)
         return cls(samples, centred, np.einsum("nd,nd->n", centred, centred))
 
-    def exact(self, rows: np.ndarray, other: _Points, columns: np.ndarray) -> np.ndarray:
+    def exact(self, rows: np.ndarray, other: Points, columns: np.ndarray) -> np.ndarray:
         """`|x_i - y_j|^2` of pairs of samples, from the differences of the original samples."""
         squared = np.empty(len(rows))
         step = max(1, _CELLS // (8 * self.original.shape[1]))
@@ -154,7 +154,7 @@ class _Points(NamedTuple):
         return squared
 
 
-def _center(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
+def center_of(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
     """A centre, and the largest error of squared distances from inner products about it, over `|x|^2 + |y|^2`.
 
     For integers whose inner products about an integer centre stay below 2^53 there is no error.
@@ -172,7 +172,7 @@ def _center(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _within(
-    x: _Points, y: _Points, rows: slice, squared: np.ndarray, reach: np.ndarray, slack: float
+    x: Points, y: Points, rows: slice, squared: np.ndarray, reach: np.ndarray, slack: float
 ) -> np.ndarray:
     """A mask of the squared distances below `reach`, `[M]` or `[rows, 1]`; those near it are computed again."""
     if not slack:
@@ -191,12 +191,12 @@ def _within(
     return inside
 
 
-def _neighbor_distance(points: _Points, neighbors: int, slack: float) -> np.ndarray:
+def _neighbor_distance(points: Points, neighbors: int, slack: float) -> np.ndarray:
     """The squared distance to the k-th nearest other sample, `[N]`."""
     reach = np.empty(len(points.original))
     repeated = _repetitions(points.original) > neighbors
     band = 2 * slack * points.norms.max()
-    for rows, squared in _squared_distances(points, points):
+    for rows, squared in squared_distances(points, points):
         local_rows = np.arange(len(squared))
         squared[local_rows, local_rows + rows.start] = np.inf
         kth = np.partition(squared, neighbors - 1, axis=1)[:, neighbors - 1]
@@ -231,7 +231,7 @@ def _repetitions(samples: np.ndarray) -> np.ndarray:
     return np.array([counted[key] for key in keys])
 
 
-def _squared_distances(x: _Points, y: _Points) -> Iterator[tuple[slice, np.ndarray]]:
+def squared_distances(x: Points, y: Points) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields `|x_i - y_j|^2` by blocks of rows, from inner products."""
     step = max(1, _CELLS // len(y.original))
     for start in range(0, len(x.original), step):

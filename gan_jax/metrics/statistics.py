@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pathlib
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,10 @@ import numpy as np
 from gan_jax.data.array_files import ArrayFile, list_arrays
 from gan_jax.data.errors import DataError
 from gan_jax.metrics.features import Extractor, Features
-from gan_jax.metrics.gaussians import Gaussian, Moments
+from gan_jax.metrics.gaussians import Gaussian, Moments, check_gaussian
 
 RECORD = "gan_jax"
 """The name of the entry that records how statistics were made, a line of JSON."""
-_SYMMETRIC = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +104,7 @@ def read_statistics(path: str | pathlib.Path) -> Statistics:
     if RECORD in arrays:
         try:
             record = dict(json.loads(str(arrays[RECORD].read()[0])))
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, RecursionError) as error:
             raise DataError(f"The record of {str(path)!r} is damaged: {error}.") from error
     spatial = None
     if {"mu_s", "sigma_s"} <= arrays.keys():
@@ -125,12 +125,11 @@ def _gaussian(name: str, arrays: Mapping[str, ArrayFile], mean: str, covariance:
         )
     if any(arrays[part].dtype.kind not in "fiu" for part in (mean, covariance)):
         raise DataError(f"{name!r}: {mean} and {covariance} are no numbers.")
-    mu, sigma = (arrays[part].read().astype(np.float64) for part in (mean, covariance))
-    if not np.isfinite(mu).all() or not np.isfinite(sigma).all():
-        raise DataError(f"{name!r}: {mean} or {covariance} holds NaN or infinity.")
-    if np.abs(sigma - sigma.T).max() > _SYMMETRIC * np.abs(sigma).max() or np.diag(sigma).min() < 0:
-        raise DataError(f"{name!r}: {covariance} is no covariance, which is symmetric with variances >= 0.")
-    return Gaussian(mu, (sigma + sigma.T) / 2)
+    stored = Gaussian(*(arrays[part].read() for part in (mean, covariance)))
+    try:
+        return check_gaussian(stored, f"{name!r}, {mean} and {covariance}")
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def write_statistics(
@@ -164,8 +163,10 @@ def write_statistics(
     packed = io.BytesIO()
     np.savez(packed, mu=gaussian.mean, sigma=gaussian.covariance, gan_jax=np.array([json.dumps(record)]))
     try:
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(packed.getvalue())
+        # A new file under a name that nobody can guess: whatever lies there already is not followed.
+        temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
+        with temporary.open("xb") as opened:
+            opened.write(packed.getvalue())
         os.replace(temporary, file)
     except OSError as error:
         raise DataError(f"The statistics {str(path)!r} cannot be written: {error}.") from error

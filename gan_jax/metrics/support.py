@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 from gan_jax.metrics._check import as_samples
 from gan_jax.metrics.two_sample import TwoSampleResult
+from gan_jax.schedule import is_count
 
 
 def collision_probability(support: float, samples: int) -> float:
@@ -161,8 +162,10 @@ def birthday_test(
       the support is smaller (or not uniform).
 
     Raises:
-      ValueError: as for `support_size`.
+      ValueError: as for `support_size`; for a support that is not finite or below 1.
     """
+    if not 1 <= support < np.inf:
+        raise ValueError(f"birthday_test(support={support!r}): support is a finite number, 1 or more.")
     from scipy.stats import binom
 
     hits, batches = _count_hits(samples, batch_size, tolerance, duplicate)
@@ -185,9 +188,10 @@ def _count_hits(
 ) -> tuple[int, int]:
     """The number of batches with a duplicate, and the number of batches."""
     points = as_samples(samples, "samples")
-    if not 2 <= batch_size <= len(points) or tolerance < 0:
+    whole = is_count(batch_size, least=2)
+    if not whole or batch_size > len(points) or not 0 <= tolerance < np.inf:
         raise ValueError(
-            f"A batch needs 2 to {len(points)} samples and a tolerance >= 0, got {batch_size} and {tolerance}."
+            f"A batch needs 2 to {len(points)} samples and a tolerance >= 0, got {batch_size!r} and {tolerance}."
         )
     batches = len(points) // batch_size
     parts = points[: batches * batch_size].reshape(batches, batch_size, -1)

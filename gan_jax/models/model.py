@@ -13,6 +13,7 @@ import numpy as np
 
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
+from gan_jax.functional.options import check_number
 from gan_jax.keys import named_key
 from gan_jax.models.portable import fixed_batch
 from gan_jax.models.programs import Program, Programs
@@ -210,11 +211,13 @@ class Model:
           `[n, ...]` float32, images in [-1, 1].
 
         Raises:
-          ValueError: for arguments that the generator does not take, of another size, or not allowed together.
+          ValueError: for arguments that the generator does not take, of another size, not finite, or not allowed
+            together.
         """
         if n is None:
             n = _rows(z, labels, conditions)
         _check_positive("sample", "n", n)
+        check_number("sample", "truncation", 1.0 if truncation is None else truncation)
         given = self.condition_rows(n, labels, conditions)
         if self.programs.latent is None:
             return self._compute(self.generator, self.player, given, seed)
@@ -301,7 +304,8 @@ class Model:
           `[N]` float32, higher for what the critic takes for real where its objective says so.
 
         Raises:
-          ValueError: if the game has no critic of these samples, or the examples are of another shape.
+          ValueError: if the game has no critic of these samples, or the examples are of another shape, of integers
+            other than uint8, or not finite.
         """
         score = self.critic_outputs(images, labels=labels)["score"]
         return score.reshape(len(score), -1).mean(axis=1)
@@ -314,8 +318,7 @@ class Model:
         """
         if self.critic is None:
             raise ValueError(f"There is no critic of {self.player}'s samples whose inputs are known.")
-        images = np.asarray(images)
-        images = np.asarray(decode(images) if images.dtype == np.uint8 else images, np.float32)
+        images = as_floats(images)
         expected = self.critic.inputs[0].shape[1:]
         if images.shape[1:] != expected or len(images) < 1:
             raise ValueError(f"The critic takes examples [N, {_shown(expected)}], got {images.shape}.")
@@ -343,6 +346,7 @@ class Model:
             leaf = np.asarray(leaf, shape.dtype)
             if leaf.shape != (n, *shape.shape[1:]):
                 raise ValueError(f"z is [{n}, {_shown(shape.shape[1:])}], got {leaf.shape}.")
+            check_all_finite("z", leaf)
             return leaf
 
         return jax.tree.map(checked, z, wanted)
@@ -423,6 +427,28 @@ class Model:
                 pending = []
         parts += [jax.tree.map(np.asarray, part) for part in pending]
         return jax.tree.map(lambda *blocks: np.concatenate(blocks)[:n], *parts)
+
+
+def as_floats(images: Any) -> np.ndarray:
+    """Examples as float32, images of uint8 in [-1, 1].
+
+    Raises:
+      ValueError: for other integers, which may be of either range; or numbers that are not finite.
+    """
+    given = np.asarray(images)
+    if given.dtype != np.uint8 and given.dtype.kind != "f" and given.dtype.name != "bfloat16":
+        raise ValueError(f"Examples are floats, images uint8 or floats in [-1, 1]; got {given.dtype}.")
+    floats = np.asarray(decode(given) if given.dtype == np.uint8 else given, np.float32)
+    check_all_finite("examples", floats)
+    return floats
+
+
+def check_all_finite(name: str, array: np.ndarray) -> None:
+    """Raises a ValueError if numbers are NaN or infinite."""
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(
+            f"{name}: {int((~np.isfinite(array)).sum())} of {array.size} numbers are NaN or infinite."
+        )
 
 
 def _discrete(leaf: np.ndarray) -> np.ndarray:

@@ -147,16 +147,22 @@ def read_exported(file: str, read: Callable[[str], bytes]) -> export.Exported:
     data = read(file)
     try:
         exported = export.deserialize(bytearray(data))
-        text = exported.mlir_module()
+        called = _calls(exported)
     except Exception as error:
         raise PortableError(f"{file} is no program of jax.export") from error
-    called = set(re.findall(r'custom_call @"?([^"(\s]+)', text)) | set(
-        re.findall(r'call_target_name = "([^"]*)"', text)
-    )
     strange = sorted(name for name in called if name not in _CALLS and not name.startswith("stablehlo."))
     if strange:
         raise PortableError(f"{file} calls {', '.join(strange)}, outside of what a program may do")
     return exported
+
+
+def _calls(exported: export.Exported) -> set[str]:
+    """The names of custom calls in a program and in its derivatives, which are programs of their own."""
+    text = exported.mlir_module()
+    called = set(re.findall(r'custom_call @"?([^"(\s]+)', text)) | set(
+        re.findall(r'call_target_name = "([^"]*)"', text)
+    )
+    return called | (_calls(exported.vjp()) if exported.has_vjp() else set())
 
 
 def fixed_batch(program: Program) -> int | None:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan_jax.data.arrays import decode
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.keys import named_key
-from gan_jax.models.model import Model
+from gan_jax.models.model import Model, as_floats
 from gan_jax.models.portable import fixed_batch
 from gan_jax.types import Array, Tree
 
@@ -73,16 +73,19 @@ def project(
       seed: determines starts and noise.
 
     Raises:
-      ValueError: if the image is of another shape, the generator has no latent or no derivatives, or its critic has
+      ValueError: if a number is out of range, the image is of another shape, of integers other than uint8 or not
+        finite, the generator has no latent or no derivatives, or its critic has
         no features.
 
     References:
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix D (arXiv:1912.04958).
     """
-    if steps < 1 or starts < 1:
-        raise ValueError(
-            f"A projection takes 1 or more steps and starts, got steps={steps}, starts={starts}."
-        )
+    check_count("project", "steps", steps)
+    check_count("project", "starts", starts)
+    check_number("project", "learning_rate", learning_rate, above=0)
+    check_number("project", "noise", noise, least=0)
+    if not isinstance(model, Model):
+        raise ValueError(f"project takes a Model, as load_model returns it; got {type(model).__name__}.")
     if model.programs.latent is None:
         raise ValueError(f"{model.player} has no latent to look for.")
     if not model.programs.differentiable:
@@ -90,8 +93,7 @@ def project(
             "The programs beside a run's checkpoints have no derivatives: load the model with config=FILE, the "
             "run's experiment, or export the run and load that."
         )
-    image = np.asarray(image)
-    image = np.asarray(decode(image) if image.dtype == np.uint8 else image, np.float32)
+    image = as_floats(image)
     if image.shape != model.sample_shape:
         raise ValueError(f"The samples are {model.sample_shape}, the image is {image.shape}.")
     starts = fixed_batch(model.generator) or starts

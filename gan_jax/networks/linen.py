@@ -51,6 +51,9 @@ def from_linen(module: nn.Module, *example_inputs: Any, rngs: Sequence[str] = RN
         )
     if _is_nnx(module, "Module"):
         raise ValueError(_USE_FROM_NNX.format(type(module).__name__))
+    if not isinstance(module, nn.Module):
+        made = f"an instance, {module.__name__}(...)" if isinstance(module, type) else "a flax.linen.Module"
+        raise ValueError(f"from_linen takes {made}; got {module!r}.")
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
     def switch(train: bool) -> dict[str, Any]:

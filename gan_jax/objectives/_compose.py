@@ -30,7 +30,7 @@ from gan_jax.keys import named_key
 from gan_jax.objectives._forward import Read, forward, score
 from gan_jax.outputs import LossOutput
 from gan_jax.play import apply_turn
-from gan_jax.schedule import Turn
+from gan_jax.schedule import Turn, is_count
 from gan_jax.types import Array
 
 ScoreLoss = Callable[[Array, Array], Array]
@@ -67,6 +67,9 @@ def two_player(
     Returns:
       An objective for the players `critic` and `generator`.
 
+    Raises:
+      ValueError: if a loss is no function, or the prior none of a key and a number.
+
     >>> from gan_jax.functional.priors import gaussian
     >>> margin = two_player(
     ...     critic=lambda r, f: jax.nn.relu(1 - (r - f)), generator=lambda r, f: -f, prior=gaussian(16)
@@ -74,6 +77,9 @@ def two_player(
     >>> list(margin.players)
     ['critic', 'generator']
     """
+    for name, given in (("critic", critic), ("generator", generator)):
+        if not callable(given):
+            raise ValueError(f"two_player({name}={given!r}): {name} is a function of real and fake scores.")
 
     def make_loss(player: str, score_loss: ScoreLoss) -> LossFn:
         def loss(context: TurnContext) -> LossOutput:
@@ -164,8 +170,8 @@ def unrolled(
     References:
       Metz et al., Unrolled Generative Adversarial Networks, 2017, equations (4) to (8) (arXiv:1611.02163).
     """
-    if steps < 0:
-        raise ValueError(f"unrolled takes 0 or more steps, got {steps}.")
+    if not is_count(steps, least=0):
+        raise ValueError(f"unrolled takes 0 or more whole steps, got {steps!r}.")
     if missing := {player, opponent} - set(objective.players):
         raise ValueError(
             f"unrolled names {sorted(missing)}, but the players are {sorted(objective.players)}."

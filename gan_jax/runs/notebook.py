@@ -16,12 +16,12 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.seeds import stacked, state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.options import check_count, check_on_host
-from gan_jax.game import Game
+from gan_jax.game import Game, check_game
 from gan_jax.keys import named_key
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.progress import progress as progress_of
 from gan_jax.schedule import fresh_turns
-from gan_jax.state import TrainState
+from gan_jax.state import TrainState, check_state
 from gan_jax.training.rollout import rollout_program, stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Metrics, Tree
@@ -103,8 +103,8 @@ def rollout(
       one seed's.
 
     Raises:
-      ValueError: if a number is no whole number of 1 or more, the call is traced, or `seeds` is given for a state
-        that is not at its beginning.
+      ValueError: if an argument is of another kind, a number is no whole number of 1 or more, the call is
+        traced, or `seeds` is given for a state that is not at its beginning.
 
     >>> from gan_jax.data.toy import from_toy, ring
     >>> import gan_jax as gj, optax
@@ -128,6 +128,14 @@ def rollout(
         "call it outside (seeds=n trains n at once), or make_train_step(game) on batches of your own there",
         state,
     )
+    check_game("rollout", game)
+    check_state("rollout", state)
+    if not isinstance(source, Source):
+        raise ValueError(
+            f"rollout takes a Source of data, as from_arrays or from_toy returns it; got {type(source).__name__}."
+        )
+    if not all(map(callable, (metrics or {}).values() if isinstance(metrics, Mapping | None) else [None])):
+        raise ValueError(f"rollout(metrics=...) is functions of samples by name; got {metrics!r}.")
     counts = {"rounds": rounds, "per_dispatch": per_dispatch, "seeds": seeds, "every": every}
     for name, value in counts.items():
         if value is not None:
@@ -243,12 +251,14 @@ def plot(history: Mapping[str, np.ndarray], names: Sequence[str] | None = None) 
       An image of Pillow, which a notebook shows and `save` writes.
 
     Raises:
-      ValueError: if there is no such name, or nothing finite to draw.
+      ValueError: if it is no history, there is no such name, or nothing finite to draw.
     """
     from PIL import Image as images
 
     from gan_jax.pictures import Row, curves, figure, to_array
 
+    if not isinstance(history, Mapping) or not history:
+        raise ValueError(f"plot draws the history of rollout, arrays by name; got {history!r}.")
     losses = [name for name in history if name.endswith("/loss")]
     sparse = [name for name, values in history.items() if np.isnan(np.asarray(values, float)).any()]
     wanted = list(names) if names is not None else [*losses, *(name for name in sparse if name not in losses)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import traceback
@@ -56,10 +57,18 @@ def _stop_writing(stream: TextIO) -> None:
 
 
 def guard() -> None:
-    """Cleans warnings and tracebacks too, which quote names and contents of files."""
+    """Cleans warnings, log messages and tracebacks too, which quote names and contents of files."""
     if sys.excepthook is not _print_error:
+        logging.setLogRecordFactory(_CleanRecord)
         warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
         sys.excepthook = _print_error
+
+
+class _CleanRecord(logging.LogRecord):
+    """A log record whose message is clean."""
+
+    def getMessage(self) -> str:
+        return clean(super().getMessage())
 
 
 def _format_warning(formatted: Callable[..., str], *arguments: Any, **named: Any) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
 from gan_jax.game import Diagnostic, Game, GeneratorRole
+from gan_jax.schedule import fresh_turns
 from gan_jax.types import Batch
 
 Picture: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -110,6 +111,10 @@ class Experiment:
         for name in ("rounds", "log_every", "rounds_per_dispatch", "keep"):
             if getattr(self, name) < 1:
                 raise ExperimentError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        if self.rounds * max(fresh_turns(self.game.schedule), 1) >= 2**31:
+            raise ExperimentError(
+                f"rounds={self.rounds} are too many: a state counts the batches of a run in 32 bits, to 2^31 - 1."
+            )
         for name in ("checkpoint_every", "sample_every", "evaluate_every", "keep_pictures"):
             if getattr(self, name) < 0:
                 zero = "all" if name == "keep_pictures" else "never"
@@ -228,14 +233,14 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
-      ExperimentError: if the file is missing or lacks one of them.
+      ExperimentError: if the file is missing, is no Python file, or lacks one of them.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ExperimentError(f"No experiment at {path}.")
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ExperimentError(f"{path} is not an experiment: that is a Python file, whose name ends in .py.")
     module = importlib.util.module_from_spec(spec)
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)  # behind all others: it replaces no installed module

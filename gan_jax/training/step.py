@@ -9,10 +9,11 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gan_jax.game import Diagnostic, Game, Player, TurnContext
+from gan_jax.functional.options import check_key
+from gan_jax.game import Diagnostic, Game, Player, TurnContext, check_game
 from gan_jax.keys import named_key
 from gan_jax.play import apply_turn
-from gan_jax.schedule import Schedule, Turn, fresh_turns
+from gan_jax.schedule import Schedule, Turn, check_schedule, fresh_turns
 from gan_jax.state import PlayerState, TrainState
 from gan_jax.types import Array, Batch, Key, Metrics, Tree
 
@@ -29,9 +30,14 @@ def init_state(game: Game, key: Key) -> TrainState:
       key: a PRNG key, which determines the run.
 
     Returns:
-      A state with initialised players, moving averages equal to them (as copies, so that the state can be donated),
-      and step and cursor 0.
+      A state with initialised players, moving averages equal to them (as copies, so that the state can be donated;
+      of parameters in less than 32 bits in float32), and step and cursor 0.
+
+    Raises:
+      ValueError: if `game` is no game, or `key` no key.
     """
+    check_game("init_state", game)
+    check_key("init_state", key)
     players = {}
     for name, player in game.players.items():
         initial = player.network.init(named_key(key, name))
@@ -46,12 +52,32 @@ def init_state(game: Game, key: Key) -> TrainState:
             },
         )
     ema = {
-        name: jax.tree.map(jnp.copy, (players[name].params, players[name].model_state))
+        name: _begun_average(game.players[name], players[name])
         for name in sorted(game.players)
         if game.players[name].ema is not None
     }
     # The counters are separate arrays: donating a buffer twice is an error.
     return TrainState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.copy(key), players, ema)
+
+
+def _begun_average(player: Player, state: PlayerState) -> tuple[Tree, Tree]:
+    """A moving average before the first round.
+
+    What is averaged of float16 and bfloat16 is kept in float32: a decay of .999 moves an average by less than they
+    represent.
+    """
+    averaged = player.network.running_statistics(state.model_state)
+    return (
+        jax.tree.map(_wide, state.params),
+        jax.tree.map(
+            lambda leaf, average: _wide(leaf) if average else jnp.copy(leaf), state.model_state, averaged
+        ),
+    )
+
+
+def _wide(leaf: Array) -> Array:
+    narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
+    return leaf.astype(jnp.float32) if narrow else jnp.copy(leaf)
 
 
 def _strongly_typed(leaf: Array) -> Array:
@@ -74,7 +100,13 @@ def make_train_step(
       A pure function to jit. `batches` has one batch for each of the T fresh turns of the schedule, stacked along
       the first axis; if a round takes a single batch (T = 1), it is that batch, `[B, ...]`. Metrics are means over
       the turns that report them.
+
+    Raises:
+      ValueError: if `game` is no game, or the schedule does not fit it.
     """
+    check_game("make_train_step", game)
+    if schedule is not None:
+        check_schedule(schedule, tuple(game.players))
     schedule = game.schedule if schedule is None else schedule
     turns = fresh_turns(schedule)
 
@@ -233,6 +265,6 @@ def ema_decay(player: Player, step: Array) -> Array:
 
 
 def _mix(rate: Array | float, old: Array, new: Array) -> Array:
-    if not jnp.issubdtype(new.dtype, jnp.floating):
+    if not jnp.issubdtype(new.dtype, jnp.inexact):
         return new
-    return (rate * old + (1 - rate) * new).astype(new.dtype)
+    return (rate * old + (1 - rate) * new.astype(old.dtype)).astype(old.dtype)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.data import DataError, encoded, images, load, load_dataset, open_source
+from gan_jax.data.image_sets import open_images
 from tests.data.test_images import color, grey, save
 
 
@@ -115,6 +116,17 @@ def test_a_dataset_json_that_cannot_be_used(tmp_path, content, said):
     packed = archive(tmp_path / "a.zip", {"a.png": grey(1), "dataset.json": json.dumps(content).encode()})
     with pytest.raises(DataError, match=said):
         load(str(packed), size=4)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # as zipfile says when it writes one
+def test_two_entries_of_one_name_are_refused(tmp_path):
+    packed = archive(tmp_path / "a.zip", {"a.png": grey(1), "b.png": grey(2)})
+    with zipfile.ZipFile(packed, "a") as more:
+        more.writestr("b.png", b"another")
+    with pytest.raises(DataError, match=r"has 2 entries named 'b\.png'"):
+        load_dataset(str(packed), size=8)
+    with pytest.raises(DataError, match=r"has 2 entries named 'b\.png'"):
+        open_images(packed)
 
 
 def test_damaged_archives_and_large_entries_are_said(tmp_path, monkeypatch):

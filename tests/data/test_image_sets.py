@@ -169,6 +169,14 @@ def test_bad_arrays_are_named(images, message):
         from_array(images, "bad")
 
 
+def test_sizes_that_no_array_has_are_named(tmp_path):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (2, {2**70}, 4, 1)}}\n".encode()
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(magic + header + bytes(64))
+    with pytest.raises(DataError, match="cannot be read"):
+        open_images(tmp_path / "a.npy")
+
+
 def test_bad_files_are_named(tmp_path):
     with pytest.raises(DataError, match="has no images"):
         open_images(tmp_path)

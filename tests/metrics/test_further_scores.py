@@ -170,6 +170,30 @@ def test_nearest_neighbours_are_those_of_all_distances(offset):
     np.testing.assert_array_equal(index, everything.argmin(axis=1))
 
 
+def test_nearest_neighbours_of_clusters_far_apart_are_those_of_all_distances():
+    # About their common centre these squares are of 2.5e15, whose rounding is as large as the distances.
+    rng = np.random.default_rng(0)
+    side = rng.integers(2, size=(120, 1)) * 1e8
+    y = np.concatenate([side, rng.normal(size=(120, 3))], axis=1)
+    x = y + rng.normal(size=y.shape) * [0, 0.3, 0.3, 0.3]
+    everything = cdist(x, y)
+    index, distance = metrics.nearest(x, y)
+    np.testing.assert_array_equal(index, everything.argmin(axis=1))
+    np.testing.assert_allclose(distance, everything.min(axis=1), rtol=1e-9)
+    index, distance = metrics.nearest(y, y)
+    np.testing.assert_array_equal(index, np.arange(120))
+    assert distance.max() == 0
+    found = metrics.memorization_test(y[:60], y[60:], y[:60], rate=0.05)
+    np.testing.assert_array_equal(np.sort(found.copies), np.arange(60))
+
+
+def test_of_repeated_points_the_first_is_nearest():
+    y = np.array([[1.0], [0.0], [1.0], [-0.0]])
+    index, distance = metrics.nearest(np.array([[0], [1], [3]]), y)
+    assert index.tolist() == [1, 0, 0]
+    assert distance.tolist() == [0.0, 0.0, 2.0]
+
+
 def test_pairs_of_copies_are_shown_beside_their_originals():
     train = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1) * 20
     features = train.reshape(3, -1).astype(float)

@@ -1,5 +1,7 @@
 """Statistics files: those of other tools, ours with their record, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -69,14 +71,52 @@ def test_files_of_other_tools_are_read(tmp_path):
         ({"mu": np.full(2, np.nan), "sigma": np.eye(2)}, "holds NaN"),
         ({"mu": np.zeros(2), "sigma": np.array([[1.0, 2.0], [0.0, 1.0]])}, "no covariance"),
         ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "no covariance"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2) * 1e308}, "magnitude up to 1e.308"),
         ({"mu": np.array(["a"]), "sigma": np.eye(1)}, "no numbers"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "gan_jax": np.array(["{"])}, "record of .* is damaged"),
+        (
+            {"mu": np.zeros(2), "sigma": np.eye(2), "gan_jax": np.array(["[" * 100_000])},
+            "record of .* is damaged",
+        ),
     ],
 )
 def test_what_is_no_statistics_is_named(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=message):
         read_statistics(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("gaussian", "message"),
+    [
+        (metrics.Gaussian(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])), "no negative eigenvalue"),
+        (metrics.Gaussian(np.zeros(2), np.array([[0.0, 1.0], [1.0, 1.0]])), "no negative eigenvalue"),
+        (metrics.Gaussian(np.zeros(2), np.full((2, 2), np.nan)), "real: .* NaN"),
+        (metrics.Gaussian(np.zeros(2), np.array([[1.0, 0.9], [0.0, 1.0]])), "real: this is no covariance"),
+        (metrics.Gaussian(np.zeros(3), np.eye(2)), r"expected \[D\] and \[D, D\]"),
+    ],
+)
+def test_a_covariance_that_no_features_have_is_refused(gaussian, message):
+    other = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(ValueError, match=message):
+        metrics.frechet_distance(gaussian, other)
+
+
+def test_singular_covariances_and_those_in_float32_are_accepted():
+    # The features have rank 3 of 6; float32 rounds the covariance's zero eigenvalues to about 1e-7.
+    x = np.random.default_rng(0).normal(size=(50, 3)) @ np.random.default_rng(1).normal(size=(3, 6))
+    covariance = np.cov(x, rowvar=False).astype(np.float32)
+    found = metrics.frechet_distance(metrics.Gaussian(x.mean(0), covariance), x)
+    assert found == pytest.approx(0, abs=1e-3)
+
+
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / f".s.npz.{os.getpid()}.tmp").symlink_to(tmp_path / "victim")
+    made = features()
+    write_statistics(tmp_path / "s.npz", metrics.moments(made.features), made)
+    assert (tmp_path / "victim").read_text() == "kept"
+    assert not (tmp_path / "s.npz").is_symlink()
 
 
 def test_pickles_are_refused_with_what_to_do(tmp_path):

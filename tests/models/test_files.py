@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from jax import export as jax_export
 from PIL import Image
 
 import gan_jax as gj
 from experiments import images
+from gan_jax.cli import exporting
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
 from gan_jax.models.projection import project
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import to_uint8
+from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.step import init_state
 from tests.models.runs import written
 from tests.test_launch import launch_here
@@ -52,10 +55,11 @@ def launched(monkeypatch, capsys, run):
             monkeypatch, capsys, f"--mode={mode}", f"--workdir={workdir}", *arguments
         )
         assert code == 0, err
+        call.err = err
         return out
 
-    call.refused = lambda mode, *arguments: launch_here(
-        monkeypatch, capsys, f"--mode={mode}", f"--workdir={run}", *arguments
+    call.refused = lambda mode, *arguments, workdir=run: launch_here(
+        monkeypatch, capsys, f"--mode={mode}", f"--workdir={workdir}", *arguments
     )
     return call
 
@@ -135,6 +139,59 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
     ):
         assert text in card, text
     assert pixels(out / "samples.png").ndim == 2
+    with pytest.raises(ValueError, match="the moving average only, got weights='raw'"):
+        gj.load_model(out, weights="raw")
+    described = json.loads((out / "model.json").read_text())
+    for change, message in (
+        ({"exported": None}, "was not written by --mode=export"),
+        ({"exported": {**described["exported"], "player": "../critic"}}, r"weights of '\.\./critic'"),
+        ({"exported": {**described["exported"], "round": "3"}}, r"exported\.round is '3'"),
+        ({"exported": {"player": "generator"}}, r"exported\.round is None"),
+    ):
+        (out / "model.json").write_text(json.dumps({**described, **change}))
+        with pytest.raises(WorkdirError, match=message):
+            gj.load_model(out)
+
+
+def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
+    earlier = ("generator.onnx", "sample.jaxexport", "critic.jaxexport", "samples.png")
+    for name in (*earlier, "notes.txt", "mine.png"):
+        (tmp_path / name).write_text(name)
+    exporting._clear(epath.Path(tmp_path))  # a folder that was not exported
+    assert len(list(tmp_path.iterdir())) == 6
+    (tmp_path / "model.json").write_text("{}")
+    exporting._clear(epath.Path(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "mine.png"}
+
+
+def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, launched, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "walks_spherical_00000003").symlink_to(outside)
+    for mode, flags, message in (
+        ("export", [f"--out={copy}"], "holds the files of a run"),
+        ("sample", ["--sample_seeds=0", f"--out={copy / 'model'}"], "holds the files of a run"),
+        ("sample", ["--sample_seeds=0", f"--out={copy / 'checkpoints' / 'new'}"], "holds the files of a run"),
+        (
+            "interpolate",
+            ["--sample_seeds=0,1", "--walk_steps=2"],
+            "is a link, and nothing is written through",
+        ),
+    ):
+        code, _, err = launched.refused(mode, *flags, workdir=copy)
+        assert code == 2, err
+        assert message in err
+    assert list(outside.iterdir()) == []
+    assert (copy / "model" / "model.json").read_bytes() == (run / "model" / "model.json").read_bytes()
+
+
+def test_samples_of_an_earlier_command_are_named(launched, tmp_path):
+    (tmp_path / "seed_07_class_1.png").touch()
+    launched("sample", "--sample_seeds=0", f"--out={tmp_path}")
+    assert (tmp_path / "seed_07_class_1.png").exists()
+    assert "1 samples of an earlier command" in launched.err
 
 
 @pytest.mark.full

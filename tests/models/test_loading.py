@@ -227,6 +227,25 @@ def test_a_program_that_calls_out_is_refused():
         read_exported("evil.jaxexport", lambda name: data)
 
 
+def test_a_program_whose_derivative_calls_out_is_refused():
+    @jax.custom_vjp
+    def double(x):
+        return 2 * x
+
+    def escape(_, cotangent):
+        return (
+            jax.ffi.ffi_call("reach_out", jax.ShapeDtypeStruct(cotangent.shape, cotangent.dtype))(cotangent),
+        )
+
+    double.defvjp(lambda x: (double(x), None), escape)
+    exporting = export.export(
+        jax.jit(lambda x: double(x)), disabled_checks=[export.DisabledSafetyCheck.custom_call("reach_out")]
+    )
+    data = exporting(jax.ShapeDtypeStruct((2,), jnp.float32)).serialize(vjp_order=1)
+    with pytest.raises(PortableError, match="calls reach_out"):
+        read_exported("evil.jaxexport", lambda name: data)
+
+
 @pytest.mark.full
 def test_a_launch_again_writes_the_programs_only_if_they_are_others(tmp_path):
     path = tmp_path / "run"

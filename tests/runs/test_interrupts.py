@@ -103,13 +103,15 @@ def test_nothing_that_controls_a_terminal_reaches_it():
     assert stream.getvalue() == shown + "\n"
 
 
-def test_warnings_and_tracebacks_are_cleaned_too():
+def test_warnings_log_messages_and_tracebacks_are_cleaned_too():
     code = (
-        "import warnings; from gan_jax.runs import terminal; terminal.guard()\n"
-        "warnings.warn('a\\x1b[2J'); raise RuntimeError('b\\x1b[2J')"
+        "import logging, warnings; from gan_jax.runs import terminal; terminal.guard()\n"
+        "logging.getLogger('x').warning('skipped %s', 'c\\x1b[2J'); warnings.warn('a\\x1b[2J')\n"
+        "raise RuntimeError('b\\x1b[2J')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "\x1b" not in done.stderr
     assert r"UserWarning: a\x1b[2J" in done.stderr
+    assert r"skipped c\x1b[2J" in done.stderr
     assert r"RuntimeError: b\x1b[2J" in done.stderr

@@ -21,7 +21,16 @@ import tempfile
 from tests.stress.record import record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-MODES = ("train", "sample", "describe", "replay", "evaluate")
+MODES = (
+    ("train",),
+    ("sample",),
+    ("sample", "--sample_seeds=0-3"),
+    ("describe",),
+    ("replay",),
+    ("evaluate",),
+    ("interpolate",),
+    ("export",),
+)
 TINY = (
     "--config=ring",
     "--config.rounds=4",
@@ -75,6 +84,13 @@ def link_step(rng, run, outside):
     replaced(run / "checkpoints" / step, lambda path: path.symlink_to(outside / "checkpoints" / step))
 
 
+def link_output(rng, run, outside):
+    """Links where a mode writes what it makes."""
+    for name in ("sampled", "walks_spherical", "exported_safetensors"):
+        for path in (run / f"{name}_{step:08d}" for step in (2, 4)):
+            path.symlink_to(outside / rng.choice(["checkpoints", "samples"]), target_is_directory=True)
+
+
 def link_temporary(rng, run, outside):
     name = rng.choice(["config.json", "evaluation.json", "replay.jsonl"])
     for pid in range(1, 400):
@@ -115,7 +131,7 @@ def code(rng, run, outside):
     edit(rng, run, lambda saved: saved.update(experiment=name))
 
 
-KINDS = (link_part, link_step, link_temporary, pipe, other_value, other_value, code)
+KINDS = (link_part, link_step, link_output, link_temporary, pipe, other_value, other_value, code)
 
 
 def attack(good, folder, rng):
@@ -131,8 +147,11 @@ def attack(good, folder, rng):
     for kind in kinds:
         kind(rng, run, outside)
     before, mode = content(outside), rng.choice(MODES)
-    done = launch(f"--mode={mode}", f"--workdir={run}", "--num_samples=8", cwd=rng.choice([ROOT, run]))
-    what = f"{[kind.__name__ for kind in kinds]}, {mode}: {done.returncode}, {done.stderr.decode()[-600:]}"
+    done = launch(
+        f"--mode={mode[0]}", *mode[1:], f"--workdir={run}", "--num_samples=8", cwd=rng.choice([ROOT, run])
+    )
+    tried = f"{[kind.__name__ for kind in kinds]}, {' '.join(mode)}"
+    what = f"{tried}: {done.returncode}, {done.stderr.decode()[-600:]}"
     assert content(outside) == before, what
     assert done.returncode in (0, 2), what
     assert b"Traceback" not in done.stderr, what

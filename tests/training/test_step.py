@@ -10,14 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.game import TurnContext
+from gan_jax.evaluation.sampling import generator_variables
+from gan_jax.game import Player, TurnContext
+from gan_jax.network import Network
 from gan_jax.networks import MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1, unrolled
 from gan_jax.objectives.gan import gan
 from gan_jax.optim import ema_half_life
 from gan_jax.play import apply_turn
 from gan_jax.schedule import alternating, turn
-from gan_jax.training.step import fold, init_state, make_train_step
+from gan_jax.training.step import _average, fold, init_state, make_train_step
 from tests import helpers
 from tests.helpers import PRIOR
 from tests.tiers import full
@@ -180,6 +182,34 @@ def test_unrolled_steps_have_separate_keys():
     log = keys_of_a_round(unrolled(gan(PRIOR), 2), (G,))
     # Two critic steps of three calls, then the generator's own three.
     assert len(log) == len(set(log)) == 9
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_an_average_of_narrow_parameters_moves(dtype):
+    """A decay of .999 moves an average from 0 to 1 by .001 a round, less than bfloat16 represents beside .3."""
+    player = Player(
+        Network(
+            init=lambda key: ({"w": jnp.zeros(2, dtype), "count": jnp.zeros((), jnp.int32)}, {}),
+            apply=lambda params, state, z, train, key: (z * params["w"], state),
+        ),
+        optax.sgd(0.1),
+        ema=lambda step: 0.999,
+    )
+    game = helpers.game(gan(PRIOR))
+    game = dataclasses.replace(game, players={**game.players, "generator": player})
+    state = init_state(game, jax.random.key(0))
+    ones = {"w": jnp.ones(2, dtype), "count": jnp.array(7)}
+    moved = {**state.players, "generator": state.players["generator"]._replace(params=ones)}
+
+    def step(average, _):
+        return _average(game, state._replace(ema=average), moved), None
+
+    after, _ = jax.lax.scan(step, _average(game, state, moved), None, length=999)
+    params, _ = after["generator"]
+    np.testing.assert_allclose(params["w"], 1 - 0.999**1000, rtol=1e-4)
+    assert int(params["count"]) == 7
+    drawn, _ = generator_variables(state._replace(players=moved, ema=after))
+    assert drawn["w"].dtype == dtype
 
 
 def test_ema_by_hand():

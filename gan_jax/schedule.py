@@ -76,7 +76,7 @@ def alternating(n_critic: int = 1, n_generator: int = 1) -> Schedule:
     """
     if not is_count(n_critic) or not is_count(n_generator):
         raise ValueError(
-            f"alternating needs one whole turn or more of each player, got n_critic={n_critic!r} and "
+            f"alternating needs at least one turn of each player, whole numbers; got n_critic={n_critic!r} and "
             f"n_generator={n_generator!r}."
         )
     return n_critic * (turn("critic"),) + n_generator * (turn("generator"),)

@@ -29,7 +29,7 @@ def played(*schedule):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: gj.alternating(1.5), r"one whole turn or more .* n_critic=1\.5"),
+        (lambda: gj.alternating(1.5), r"at least one turn .* n_critic=1\.5"),
         (lambda: gj.alternating(NAN), "n_critic=nan"),
         (lambda: gj.alternating(1, "2"), "n_generator='2'"),
         (lambda: gj.alternating(True), "n_critic=True"),
@@ -90,6 +90,7 @@ def played(*schedule):
         (lambda: Settings(ddof=2), "ddof is 1"),
         (lambda: metrics.support_size(POINTS, batch_size=2.5), r"got 2\.5"),
         (lambda: metrics.support_size(POINTS, batch_size=3, tolerance=NAN), "tolerance >= 0, got 3 and nan"),
+        (lambda: metrics.spatial_frechet_distance(POINTS, POINTS), r"takes what extract\(\.\.\.\) returns"),
         (lambda: metrics.birthday_test(POINTS, NAN, 3), r"birthday_test\(support=nan\)"),
         (lambda: metrics.birthday_test(POINTS, -1, 3), r"birthday_test\(support=-1\)"),
         (lambda: metrics.precision_recall_density_coverage(POINTS, POINTS, neighbors=2.5), r"neighbors=2\.5"),

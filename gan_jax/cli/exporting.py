@@ -65,7 +65,7 @@ def export(request: Request) -> None:
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(Workdir(request.workdir), model.round),
+        evaluation=_evaluation(Workdir(request.workdir), model.round, model.seed),
         inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
         license=request.license or "unknown",
         pictures=list(pictures),
@@ -157,12 +157,26 @@ def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]
     }
 
 
-def _evaluation(workdir: Workdir, step: int) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a round, if there is one."""
+def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None:
+    """The entry of `evaluation.json` for a round, if there is one; of several seeds the part of this one.
+
+    Raises:
+      UsageError: if it is damaged.
+    """
     path = workdir.root / "evaluation.json"
     if not is_there(path):
         return None
     try:
-        return next((e for e in json.loads(read_regular(path))["checkpoints"] if e["step"] == step), None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored = json.loads(read_regular(path))["checkpoints"]
+        found = next((entry for entry in stored if entry["step"] == step), None)
+        if found is None:
+            return None
+        if "each" in found:
+            found = {**found, **found["each"][found["seeds"].index(seed)]}
+        for kind in found["samples"].values():
+            dict(kind)
+        for mark in found["fingerprints"].values():
+            mark["key"], list(mark["metrics"])
+        return found
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: evaluate again, or remove it.") from error

@@ -73,7 +73,7 @@ def memorization_test(
         raise ValueError(f"The rate is a share between 0 and 1, got {rate}.")
     reals, fakes = as_pair(train, fake, dtype=None)
     others = as_pair(train, held_out, dtype=None)[1]
-    allowed = int(np.floor(rate * len(others)))
+    allowed = int(np.floor(rate * len(others) * (1 + 1e-12)))  # .29 of 100 is 29
     if allowed < 1:
         raise ValueError(
             f"A rate of {rate} needs {int(np.ceil(1 / rate))} held-out data or more, got {len(others)}."

@@ -27,6 +27,11 @@ def spatial_frechet_distance(real: Features, fake: Features, *, ddof: int = 1) -
     >>> round(spatial_frechet_distance(extract(places, x), extract(places, x + 0.5)), 5)  # four places, 0.25 each
     1.0
     """
+    for name, side in (("real", real), ("fake", fake)):
+        if not isinstance(side, Features):
+            raise ValueError(
+                f"spatial_frechet_distance({name}=...) takes what extract(...) returns, got {type(side).__name__}."
+            )
     if real.spatial is None or fake.spatial is None:
         name = (real if real.spatial is None else fake).extractor.name
         raise ValueError(f"Extractor {name!r} has no spatial features; inception_extractor has.")

@@ -41,7 +41,8 @@ def model_card(
     Args:
       facts: what was exported: `player`, `round`, `weights`, `seed`, `experiment`, `config`, `data`, `versions`,
         `commit`, `command`, `classes`.
-      evaluation: an entry of `evaluation.json` for this round, if there is one.
+      evaluation: an entry of `evaluation.json` for this round and seed, if there is one; scores of other weights in
+        it are not those of the model.
       inputs: the generator's inputs: name, shape without the batch, dtype.
       license: of the weights, as hubs abbreviate it.
       pictures: files to show.
@@ -90,8 +91,7 @@ def _example(shape: tuple[int, ...], dtype: str) -> str:
 
 
 def _numbers(evaluation: Mapping[str, Any] | None, weights: str) -> dict[str, float]:
-    samples = (evaluation or {}).get("samples", {})
-    found: Mapping[str, Any] = samples.get(weights) or next(iter(samples.values()), {})
+    found: Mapping[str, Any] = (evaluation or {}).get("samples", {}).get(weights, {})
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
@@ -121,7 +121,10 @@ def _results(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> 
 def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
     numbers = _numbers(evaluation, weights)
     if not numbers:
-        return "Not evaluated at this round: `python launch.py --mode=evaluate`, then export again."
+        return (
+            f"The {weights} weights were not evaluated at this round: `python launch.py --mode=evaluate`, then "
+            "export again."
+        )
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
     assert evaluation is not None
     marks = [

@@ -435,7 +435,7 @@ def as_floats(images: Any) -> np.ndarray:
     Raises:
       ValueError: for other integers, which may be of either range; or numbers that are not finite.
     """
-    given = np.asarray(images)
+    given: Any = np.asarray(images)
     if given.dtype != np.uint8 and given.dtype.kind != "f" and given.dtype.name != "bfloat16":
         raise ValueError(f"Examples are floats, images uint8 or floats in [-1, 1]; got {given.dtype}.")
     floats = np.asarray(decode(given) if given.dtype == np.uint8 else given, np.float32)

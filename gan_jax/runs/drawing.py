@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
+from gan_jax.data.errors import DAMAGED
 from gan_jax.distributed import hosts
 from gan_jax.distributed.seeds import state_of
 from gan_jax.evaluation.sampling import generators_of, picture_name, picture_samples
 from gan_jax.pictures.grids import Picture, side_by_side
-from gan_jax.runs.files import write_atomically
+from gan_jax.runs.files import read_regular, write_atomically
 from gan_jax.runs.part import Played, every
 from gan_jax.runs.workdir import Workdir
 from gan_jax.runs.writer import Writer
@@ -84,8 +85,9 @@ class Draw:
             name, of_step = found[1], int(found[2])
             if of_step > step or (of_step == step and self.name in due) or name not in functions:
                 path.unlink()
+            elif (samples := _read(path)) is None:
+                path.unlink(missing_ok=True)
             else:
-                samples = list(np.load(io.BytesIO(path.read_bytes())))
                 self._draw(of_step, name, samples, functions[name])
 
     def _of_seed(self, place: int) -> Experiment:
@@ -120,3 +122,12 @@ class Draw:
         np.save(buffer, np.stack(samples), allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
+
+
+def _read(path: epath.Path) -> list[np.ndarray] | None:
+    """The samples of a picture that was not drawn; `None` where there is a link, a pipe or a damaged file."""
+    try:
+        stored = np.load(io.BytesIO(read_regular(path)), allow_pickle=False)
+    except DAMAGED:
+        return None
+    return list(stored) if isinstance(stored, np.ndarray) and stored.ndim else None

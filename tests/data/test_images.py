@@ -221,6 +221,14 @@ def test_a_file_of_the_same_size_and_time_is_read_anew(folder, replace):
     assert images.load_images(folder, 8)["x"].max() == 9
 
 
+def test_names_that_control_a_terminal_are_written_out(tmp_path, caplog):
+    save(tmp_path / "good.png", grey(1))
+    (tmp_path / "\x1b[2J\x07red\u202egnp.png").write_bytes(b"none")
+    with caplog.at_level(logging.WARNING):
+        images.load_images(tmp_path, 8)
+    assert r"\x1b[2J\x07red\u202egnp.png (not an image)" in caplog.text
+
+
 def test_names_that_are_not_utf_8_are_read_and_named(tmp_path, caplog):
     folder = os.fsencode(tmp_path)
     for name, content in ((b"caf\xe9.png", grey(7)), (b"plain.png", grey(3))):
@@ -236,14 +244,6 @@ def test_names_that_are_not_utf_8_are_read_and_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "record", "gone"])
-def test_names_that_control_a_terminal_are_written_out(tmp_path, caplog):
-    save(tmp_path / "good.png", grey(1))
-    (tmp_path / "\x1b[2J\x07red\u202egnp.png").write_bytes(b"none")
-    with caplog.at_level(logging.WARNING):
-        images.load_images(tmp_path, 8)
-    assert r"\x1b[2J\x07red\u202egnp.png (not an image)" in caplog.text
-
-
 def test_a_damaged_entry_is_made_again(folder, damage, caplog):
     images.load_images(folder, 8)
     (entry,) = entries()

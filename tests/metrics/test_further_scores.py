@@ -187,6 +187,11 @@ def test_nearest_neighbours_of_clusters_far_apart_are_those_of_all_distances():
     np.testing.assert_array_equal(np.sort(found.copies), np.arange(60))
 
 
+def test_a_rate_that_floats_round_down_is_exact():
+    points = np.arange(100.0)[:, None]
+    assert metrics.memorization_test(points, points + 0.4 * points / 100, points, rate=0.29).rate == 0.29
+
+
 def test_of_repeated_points_the_first_is_nearest():
     y = np.array([[1.0], [0.0], [1.0], [-0.0]])
     index, distance = metrics.nearest(np.array([[0], [1], [3]]), y)

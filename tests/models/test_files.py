@@ -14,12 +14,14 @@ from PIL import Image
 import gan_jax as gj
 from experiments import images
 from gan_jax.cli import exporting
+from gan_jax.cli.errors import UsageError
+from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
 from gan_jax.models.projection import project
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import to_uint8
-from gan_jax.runs.workdir import WorkdirError
+from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.training.step import init_state
 from tests.models.runs import written
 from tests.test_launch import launch_here
@@ -151,6 +153,44 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
         (out / "model.json").write_text(json.dumps({**described, **change}))
         with pytest.raises(WorkdirError, match=message):
             gj.load_model(out)
+
+
+def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
+    def scored(**samples):
+        mark = {"key": "abc", "metrics": ["frechet"]}
+        return {"samples": samples, "fingerprints": {"scores": mark}, "players": {}}
+
+    each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
+    several = {"step": 7, **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
+    found = exporting._evaluation(Workdir(tmp_path), 7, 3)
+    assert found["samples"] == {"ema": {"frechet": 5.0}}
+    assert exporting._evaluation(Workdir(tmp_path), 8, 3) is None
+    facts = {"config": {}, "experiment": "ring", "player": "g", "round": 7, "classes": [], "data": {}}
+    facts |= {"versions": {}, "commit": None, "command": "x"}
+    options = {"inputs": [], "license": "unknown", "pictures": [], "stablehlo": False, "onnx": False}
+    assert "| frechet | 5 |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
+    assert "| frechet |" not in of_raw
+    assert "The raw weights were not evaluated at this round" in of_raw
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "[]",
+        "{",
+        '{"checkpoints": [5]}',
+        '{"checkpoints": [{"step": 7}]}',
+        '{"checkpoints": [{"step": 7, "samples": {"ema": 3}, "fingerprints": {}}]}',
+        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {"a": {}}}]}',
+        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
+    ],
+)
+def test_an_evaluation_of_another_form_is_damaged(tmp_path, stored):
+    (tmp_path / "evaluation.json").write_text(stored)
+    with pytest.raises(UsageError, match=r"evaluation\.json is damaged: evaluate again"):
+        exporting._evaluation(Workdir(tmp_path), 7, 3)
 
 
 def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):

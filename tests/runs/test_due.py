@@ -167,6 +167,10 @@ def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
     (tmp_path / "samples").mkdir()
     loop.train(made(rounds=10), Workdir(tmp_path), log=quiet)
     np.save(tmp_path / "samples" / "undrawn_samples_00000018.npy", np.zeros((4, 2)))
+    # Of rounds before, what somebody put there: no array, a pipe, a link.
+    (tmp_path / "samples" / "undrawn_samples_00000003.npy").write_bytes(b"\x80\x04}.")
+    os.mkfifo(tmp_path / "samples" / "undrawn_samples_00000004.npy")
+    (tmp_path / "samples" / "undrawn_samples_00000005.npy").symlink_to("/dev/zero")
     loop.train(made(rounds=11), Workdir(tmp_path), log=quiet)
     assert sorted(pictures_of(tmp_path)) == [f"samples_{step:08d}.png" for step in (6, 10, 11)]
 

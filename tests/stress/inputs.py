@@ -2,11 +2,11 @@
 
     python -m tests.stress.inputs --times=200
 
-Ties: precision, recall, density and coverage of points on a lattice, against counts in whole numbers. Scales:
-distances of samples times a common factor or moved by an offset. Class-sorted sets: parts of them show every class
-by its share. Value ranges: images of any type and range are read with their order of brightness, or refused.
-Replaced data: one bit that is changed in an array changes a source's fingerprint, all examples that of a stream;
-a file that is written over is read anew.
+Ties: precision, recall, density and coverage of points on a lattice, against counts in whole numbers. Copies:
+nearest points of clusters far apart, against the same. Scales: distances of samples times a common factor or moved
+by an offset. Class-sorted sets: parts of them show every class by its share. Value ranges: images of any type and
+range are read with their order of brightness, or refused. Replaced data: one bit that is changed in an array
+changes a source's fingerprint, all examples that of a stream; a file that is written over is read anew.
 """
 
 import argparse
@@ -64,6 +64,25 @@ def ties(rng):
     )
     for name, value in expected.items():
         assert abs(found[name] - value) < 1e-12, (name, found[name], value, dtype, offset)
+
+
+def copies(rng):
+    """Nearest points of clusters at 0 and far away, against distances in whole numbers."""
+    dimensions, far = int(rng.integers(1, 5)), int(rng.choice([0, 10**4, 10**8, 2**40]))
+
+    def points(number):
+        side = rng.integers(0, 2, (number, 1)) * far
+        return np.concatenate([side, rng.integers(0, 9, (number, dimensions))], axis=1)
+
+    y = points(int(rng.integers(1, 60)))
+    x = np.concatenate([points(int(rng.integers(1, 40))), y[rng.integers(0, len(y), 5)]])
+    squares = [[sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) for b in y.tolist()] for a in x.tolist()]
+    index, distance = metrics.nearest(x.astype(np.float64), y.astype(rng.choice([np.int64, np.float64])))
+    least = [min(row) for row in squares]
+    # 2^80 and a few are one number in float64; within a cluster all is exact.
+    for row, place, smallest in zip(squares, index.tolist(), least, strict=True):
+        assert row[place] - smallest <= 1e-15 * smallest, (far, dimensions)
+    np.testing.assert_allclose(distance, np.sqrt(np.array(least, float)), rtol=1e-12)
 
 
 DISTANCES = {
@@ -179,6 +198,7 @@ def _cache_in(folder):
 
 KINDS = {
     "ties": ties,
+    "copies": copies,
     "scales": scales,
     "class-sorted sets": class_sorted,
     "value ranges": value_ranges,

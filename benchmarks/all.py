@@ -4,12 +4,12 @@
     python -m benchmarks.all --against=v0.1.0 --pairs 10     # against a tag, with more pairs
     python -m benchmarks.all --quick --only ring digits      # some of the games
 
-Both commits play the same games on the same machine in turn, A B A B, each with the benchmark's program of its own
-(`benchmarks.jax_worker`): the perceptrons of the ring and of the digits, a DCGAN with a gradient penalty, a ResNet
-with spectral normalisation and a U-Net. A ratio is what this checkout takes divided by what the other takes: of a
-round's wall time and processor time, of peak memory, of the processor time of a first round with an empty and a full
-compilation cache, and of `import gan_jax`. Above 1 is worse. On a machine with other load the processor time says
-more. What is worse by more than `--slack` is marked, and the command exits with 1.
+Both commits play the same games on the same machine in turn, A B A B, each with the benchmark's program of its
+own (`benchmarks.jax_worker`): the perceptrons of the ring and of the digits, a DCGAN with a gradient penalty, a
+ResNet with spectral normalisation and a U-Net. A ratio is what this checkout takes divided by what the other
+takes: of a round's wall time and processor time, of peak memory, of the processor time of a first round with an
+empty and a full compilation cache, and of `import gan_jax`. Above 1 is worse. On a machine with other load the
+processor time says more. What is worse by more than `--slack` is marked, and the command exits with 1.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ FILES_IN_ORDER = {
     ],
     "gan_jax.evaluation": [
         "describe",
+        "expected",
         "compare",
         "scoring",
         "evaluate",

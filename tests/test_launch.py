@@ -205,6 +205,7 @@ def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_pat
     assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
 
 
+@pytest.mark.full
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []

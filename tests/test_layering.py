@@ -35,6 +35,7 @@ ROOMS = [
     "gan_jax.dependence",
     "gan_jax._dependence_rules",
     "gan_jax.keys",
+    "gan_jax.processes",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._version",
@@ -109,7 +110,9 @@ FILES_IN_ORDER = {
     "gan_jax.evaluation": [
         "describe",
         "compare",
+        "image_measures",
         "scoring",
+        "path_lengths",
         "evaluate",
         "probing",
         "standing",
@@ -118,6 +121,7 @@ FILES_IN_ORDER = {
         "batches",
         "comparison",
         "sides",
+        "progress",
         "seed_statistics",
     ],
     "gan_jax.distributed": [

@@ -12,15 +12,13 @@ from scipy import stats
 from gan_jax.metrics.classifier import train_classifier
 from gan_jax.metrics.features import Extractor, classify
 
-_LEVEL = 0.95
-
 
 class ClassificationAccuracy(NamedTuple):
     """The accuracy on real data of a classifier that was trained on samples.
 
     Attributes:
       value: the share of real images whose class it finds.
-      low, high: its 95 % interval over the real images (Wilson, 1927); another training gives another classifier.
+      low, high: its interval over the real images (Wilson, 1927); another training gives another classifier.
       classes: `[K]`, the real classes, in ascending order.
       by_class: `[K]`, the accuracy on each; a class that the generator lost is near 0.
       classifier: the name of the classifier, since another one gives another score.
@@ -45,6 +43,7 @@ def classification_accuracy_score(
     *,
     train: Callable[[np.ndarray, np.ndarray], Extractor] | None = None,
     seed: int = 0,
+    level: float = 0.95,
     **options: Any,
 ) -> ClassificationAccuracy:
     """The accuracy on real images of a classifier trained on a conditional generator's samples.
@@ -60,6 +59,7 @@ def classification_accuracy_score(
       real_labels: `[M]`, their classes.
       train: `(images, labels) -> Extractor` with logits; by default `train_classifier` with all samples but one.
       seed: the seed of the default's training.
+      level: the confidence level of the interval.
       options: see `extract`, for the classifier on the real images.
 
     Raises:
@@ -80,7 +80,7 @@ def classification_accuracy_score(
         classifier = train(given, labels)
     right = classify(classifier, real, **options) == truth
     classes = np.unique(truth)
-    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(_LEVEL, method="wilson")
+    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
     return ClassificationAccuracy(
         value=float(right.mean()),
         low=float(interval.low),

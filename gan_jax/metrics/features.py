@@ -23,7 +23,8 @@ from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
-_EXTRACTED = ("features", "logits", "spatial")
+EXTRACTED = ("features", "logits", "spatial")
+"""What is taken from an extractor's results."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,6 +248,7 @@ def extract(
     batch_size: int = 256,
     mesh: Mesh | None = None,
     name: str = "images",
+    progress: Callable[[int], Any] = lambda n: None,
 ) -> Features:
     """Runs an extractor over images, batch by batch.
 
@@ -256,6 +258,7 @@ def extract(
       batch_size: images per batch; the last batch is padded, so that all use the same program.
       mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
       name: the name of the images in errors.
+      progress: called with the number of images after each batch.
 
     Returns:
       The `Features`, and logits if the extractor is a classifier.
@@ -266,10 +269,13 @@ def extract(
     given = check_images(images, name)
     size = batch_size if mesh is not None else min(batch_size, len(given))
     batches = (given[start : start + size] for start in range(0, len(given), size))
-    outputs = list(extract_batches(extractor, batches, size, mesh=mesh, name=name))
-    features = np.concatenate([made["features"] for made in outputs])
+    outputs = []
+    for made in extract_batches(extractor, batches, size, mesh=mesh, name=name):
+        outputs.append(made)
+        progress(len(made["features"]))
+    features = np.concatenate([output["features"] for output in outputs])
     logits, spatial = (
-        np.concatenate([made[kind] for made in outputs]) if kind in outputs[0] else None
+        np.concatenate([output[kind] for output in outputs]) if kind in outputs[0] else None
         for kind in ("logits", "spatial")
     )
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
@@ -301,7 +307,7 @@ def extract_batches(
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
         outputs = run(params, jax.device_put(filled, place))
         made = {}
-        for kind in _EXTRACTED:
+        for kind in EXTRACTED:
             if kind in outputs:
                 rows = np.asarray(outputs[kind])[: len(batch)]
                 made[kind] = as_floats(rows, f"{kind} of {name} by {extractor.name!r}")
@@ -319,7 +325,7 @@ def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mappi
         # What is not extracted is left out here, so that the compiler drops it. Scores of the Inception network are
         # of its logits without the bias, as in torch-fidelity and ADM.
         made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
-        return {kind: made[kind] for kind in _EXTRACTED if kind in made}
+        return {kind: made[kind] for kind in EXTRACTED if kind in made}
 
     return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 

@@ -121,7 +121,6 @@ FILES_IN_ORDER = {
         "batches",
         "comparison",
         "sides",
-        "progress",
         "seed_statistics",
     ],
     "gan_jax.distributed": [

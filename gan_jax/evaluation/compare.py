@@ -13,9 +13,9 @@ import numpy as np
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.comparison import Column, Comparison, Difference
 from gan_jax.evaluation.image_measures import MEASURES, Measurements, measure_images
-from gan_jax.evaluation.progress import progress_bar
 from gan_jax.evaluation.scoring import extractor_named, mesh_over
 from gan_jax.evaluation.sides import Given, Side, open_fakes, open_side
+from gan_jax.metrics.progress import progress_bar
 from gan_jax.processes import share
 from gan_jax.training.experiment import ExperimentError, choose
 

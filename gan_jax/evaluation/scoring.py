@@ -15,8 +15,8 @@ from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.batches import source_examples
-from gan_jax.evaluation.progress import progress_bar
 from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.metrics.progress import progress_bar
 from gan_jax.processes import gather_arrays, share
 from gan_jax.tables import number_table
 from gan_jax.training.experiment import ExperimentError, choose
@@ -211,7 +211,7 @@ def extract_shared(
       ValueError: as `gan_jax.metrics.extract`.
     """
     from gan_jax.metrics import extract
-    from gan_jax.metrics.features import set_digest
+    from gan_jax.metrics.features import BATCH, set_digest
 
     rows = share(len(images))
     # Every process has an image at least, so that all have the same kinds of features.
@@ -220,7 +220,7 @@ def extract_shared(
         made = extract(
             extractor,
             part,
-            batch_size=max(1, 256 // mesh.size) * mesh.size,
+            batch_size=BATCH * mesh.size,
             mesh=mesh if mesh.size > 1 else None,
             name=name,
             progress=bar.update,

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics._check import as_floats
+from gan_jax.metrics.progress import progress_bar
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
@@ -135,6 +136,8 @@ class Computation(NamedTuple):
     precision: str = ""
 
 
+BATCH = 64
+"""The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
 PRECISION = "highest"
 """The precision of matrix products and convolutions in extractors: float32 on every platform."""
 
@@ -245,7 +248,7 @@ def extract(
     extractor: Extractor,
     images: ArrayLike,
     *,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     mesh: Mesh | None = None,
     name: str = "images",
     progress: Callable[[int], Any] = lambda n: None,
@@ -369,15 +372,23 @@ def names_of(extractor: Extractor) -> dict[str, str]:
 
 
 def features_of(
-    images: ArrayLike | Features, extractor: Extractor, name: str, options: Mapping[str, Any]
+    images: ArrayLike | Features, extractor: Extractor, name: str, *, shown: bool = False, **options: Any
 ) -> Features:
     """Returns `images` if they are `Features`, and otherwise extracts their features.
+
+    Args:
+      images: images, or their features.
+      extractor: the extractor.
+      name: what the images are called.
+      shown: whether a bar is shown.
+      options: those of `extract`.
 
     Raises:
       ValueError: if the features are another extractor's.
     """
     if not isinstance(images, Features):
-        return extract(extractor, images, name=name, **options)
+        with progress_bar(len(np.asarray(images)), name, shown) as bar:
+            return extract(extractor, images, name=name, progress=bar.update, **options)
     theirs, ours = (
         (made.name, made.weights, *filter(None, [made.protocol])) for made in (images.extractor, extractor)
     )

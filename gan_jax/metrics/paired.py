@@ -367,4 +367,5 @@ def wilson(hits: np.ndarray, level: float = 0.95) -> Bounds:
     z2 = float(special.ndtri((1 + level) / 2)) ** 2
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
     reach = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return p, max(center - reach, 0.0), min(center + reach, 1.0)
+    # Rounding must not leave a fraction of 0 or 1 outside.
+    return p, min(max(center - reach, 0.0), p), max(min(center + reach, 1.0), p)

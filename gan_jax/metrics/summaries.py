@@ -14,6 +14,7 @@ from gan_jax.data.errors import DataError
 from gan_jax.data.image_sets import ImageSet
 from gan_jax.data.subsample import subsample
 from gan_jax.metrics.features import (
+    BATCH,
     EXTRACTED,
     Computation,
     Extractor,
@@ -34,8 +35,6 @@ WIDE_KEPT_BYTES = 2**27
 """The same of features of more than `MOST_DIMENSIONS` dimensions, of which distances take several copies."""
 MOST_DIMENSIONS = 4096
 """Moments of wider features are not formed: their scatter takes D^2 numbers."""
-BATCH = 64
-"""The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
 _SUMMED = ("features", "spatial")
 """Of which there are moments."""
 FORMAT = 3

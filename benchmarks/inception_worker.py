@@ -58,9 +58,7 @@ def torchs(spec: Mapping[str, Any]) -> Run:
     import torch
 
     # The network needs none of torchvision's compiled operators, which wheels for another PyTorch do not bring.
-    with mock.patch.object(
-        torch.library, "register_fake", lambda *args, **options: lambda function: function
-    ):
+    with mock.patch.object(torch.library, "register_fake", return_value=lambda function: function):
         from pytorch_fid import inception
 
     model = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)

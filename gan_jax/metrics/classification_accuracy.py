@@ -52,6 +52,9 @@ def classification_accuracy_score(
     says otherwise, and only scores of one classifier are comparable. The score of real training images in place of
     the samples is what it is compared with.
 
+    Time is that of the training and O(M) forward passes; all images are in memory, as floats too: O((N + M) H W
+    C).
+
     Args:
       fake: images `[N, H, W, C]`, uint8 or floats in [-1, 1].
       fake_labels: `[N]`, the classes that they were asked for, integers from 0.

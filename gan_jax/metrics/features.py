@@ -255,6 +255,8 @@ def extract(
 ) -> Features:
     """Runs an extractor over images, batch by batch.
 
+    Time is O(N) forward passes, memory O(N D) for the features beside one batch of activations.
+
     Args:
       extractor: the extractor.
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].

@@ -186,7 +186,10 @@ def frechet_interval(
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number per sample, is resampled 2,000 times, which is cheap, and the remainder,
     including the bias, is estimated from a few full resamples (the linear part is a control variate, Efron, 1990).
-    Time is that of `frechet_distance` for each full resample, memory that of one.
+    Time is that of `frechet_distance`, O((N + M) D n + n^3), for each full resample, memory that of one.
+
+    Where the bias is large the value lies above its interval: report both, and compare sets of unequal sizes by
+    their intervals.
 
     Args:
       real: features `[N, D]`.

@@ -193,6 +193,8 @@ def _measure(
 def stacked_digit_statistics(images: ArrayLike, classifier: Extractor, **options: Any) -> dict[str, Any]:
     """Modes covered and reverse KL of stacked digits: a class for every combination, 1,000 with three channels.
 
+    Time is O(N C) forward passes of the classifier, memory that of the images and one batch: O(N H W C).
+
     Args:
       images: `[N, H, W, C]`, a digit in every channel.
       classifier: a classifier of single digits `[N, H, W, 1]`, with ten logits.

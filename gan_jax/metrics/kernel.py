@@ -147,7 +147,7 @@ def kernel_interval(
     """The kernel distance with a confidence interval by Student's t of the blocks' estimates.
 
     With few blocks normal quantiles are too narrow: 1.96 standard errors of 5 or 10 estimates cover .88 or .92.
-    Time and memory are those of `kernel_distance`.
+    Time is that of `kernel_distance`, O(N block_size D), and so is the memory.
 
     Args:
       real: features `[N, D]`.

@@ -17,24 +17,30 @@ BATCH, CLASSES = 8, 2
 
 
 def get_config():
-    return ml_collections.ConfigDict({"rounds": 2, "parallelism": "jit"})
+    return ml_collections.ConfigDict({"rounds": 2, "parallelism": "jit", "size": 4})
 
 
-def images(number=64, seed=0):
-    """Images `[N, 4, 4, 1]` uint8 and their classes `[N]`."""
+def means(x):
+    """A cheap extractor: the means of boxes, `[B, 16]`."""
+    return x.reshape(len(x), 4, x.shape[1] // 4, 4, -1).mean(axis=(2, 4)).reshape(len(x), 16)
+
+
+def images(number=64, seed=0, size=4):
+    """Images `[N, size, size, 1]` uint8 and their classes `[N]`."""
     labels = np.arange(number) % CLASSES
-    noise = np.random.default_rng(seed).normal(0, 20, (number, 4, 4, 1))
+    noise = np.random.default_rng(seed).normal(0, 20, (number, size, size, 1)).astype(np.float32)
     return np.clip(noise + 60 + 120 * labels[:, None, None, None], 0, 255).astype(np.uint8), labels
 
 
 def build(config):
-    x, y = images()
+    size = config.size
+    x, y = images(size=size)
     label = jnp.zeros(2, jnp.int32)
     critic = MLPCritic(widths=(4,), num_classes=CLASSES)
-    generator = MLPGenerator(output_shape=(4, 4, 1), widths=(8,), num_classes=CLASSES)
+    generator = MLPGenerator(output_shape=(size, size, 1), widths=(8,), num_classes=CLASSES)
     game = Game(
         players={
-            "critic": Player(from_linen(critic, jnp.zeros((2, 4, 4, 1)), label), optax.sgd(0.05)),
+            "critic": Player(from_linen(critic, jnp.zeros((2, size, size, 1)), label), optax.sgd(0.05)),
             "generator": Player(from_linen(generator, jnp.zeros((2, 3)), label), optax.sgd(0.05)),
         },
         objective=non_saturating.non_saturating(

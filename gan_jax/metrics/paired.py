@@ -199,17 +199,22 @@ def distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measu
 
 
 def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
-    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+    sides = [*fakes, *([] if real.summary is None else [real.summary])]
+    parts = not all(side.complete for side in sides)
+    placed = (
+        Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real), parts))
+    )
+    return _frechet(placed, [_of_places(fake, parts) for fake in fakes], settings)
 
 
-def _of_places(summary: Summary) -> Summary:
-    """The summary with the spatial features in place of the others."""
+def _of_places(summary: Summary, parts: bool) -> Summary:
+    """The summary with the spatial features in place of the others, their moments where they are needed."""
     features = summary.features
     if features.spatial is None:
         raise ValueError(f"{features.extractor.name!r} has no spatial features")
     return summary._replace(
-        features=features._replace(features=features.spatial), moments=summary.spatial_moments
+        features=features._replace(features=features.spatial),
+        moments=summary.moments_of_places() if parts else None,
     )
 
 

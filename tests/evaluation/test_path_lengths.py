@@ -56,6 +56,7 @@ def test_a_mapping_network_puts_the_path_into_w():
 
 
 def test_generators_of_conditions_are_refused():
+    conditional = non_saturating(PRIOR, condition=label_condition)
+    given = made(linear(), conditional, condition_batch=lambda n: {"y": np.zeros(n)})
     with pytest.raises(ExperimentError, match="whose only input is a latent, and generator has conditions"):
-        conditional = non_saturating(PRIOR, condition=label_condition)
-        path_length(*made(linear(), conditional, condition_batch=lambda n: {"y": np.zeros(n)}), squared)
+        path_length(*given, squared)

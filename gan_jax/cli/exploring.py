@@ -219,13 +219,9 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
         games=games,
         rounds=rounds,
         state=state,
-        curves=functools.partial(records_after, workdir) if workdir is not None else _no_curves,
+        curves=functools.partial(records_after, workdir) if workdir is not None else None,
     )
     return Page(lambda: ToySession(source).routes(), lambda: toy_folder(source))
-
-
-def _no_curves(step: int) -> dict[str, Any]:
-    return {"records": [], "last": -1}
 
 
 def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:

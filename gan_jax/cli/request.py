@@ -188,7 +188,18 @@ def experiment_of(argv: Sequence[str]) -> pathlib.Path:
         return default
     if uses_model(argv) and (Workdir(workdir).model / DESCRIPTION).exists():
         return default  # a model is read without its experiment
+    if given(argv, "mode") == "sample" and only_its_model(workdir):
+        return default
     return finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+
+
+def only_its_model(workdir: str) -> bool:
+    """Whether a run is of somebody's own experiment, whose code is not run, and has its model to sample from."""
+    try:
+        finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+    except UsageError:
+        return (Workdir(workdir).model / DESCRIPTION).exists()
+    return False
 
 
 def uses_model(argv: Sequence[str]) -> bool:

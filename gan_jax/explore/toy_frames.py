@@ -95,8 +95,9 @@ class FrameMaker:
           losses: of the last round, by player.
 
         Returns:
-          `round`, `points`, `losses`, the critic's `surface` from 0 to 1 with its `range`, and the `field` with the
-          root mean square length of its arrows at the samples, `push`.
+          `round`, `points`, `losses`, the critic's `surface` from 0 to 1 with its `range`, the `field` with the
+          root mean square length of its arrows at the samples, `push`; and how many `modes` are covered, of how
+          many.
         """
         experiment = self._experiment
         drawn = sample(
@@ -115,9 +116,9 @@ class FrameMaker:
             **self._surface(state),
             **self._field(state, drawn),
         }
-        for name, evaluation in experiment.evaluations.items():
-            if name == "modes":
-                frame["modes"] = float(evaluation(drawn)["modes_covered"])
+        if (modes := experiment.evaluations.get("modes")) is not None:
+            found = modes(drawn)
+            frame["modes"] = [found["modes_covered"], found["modes"]]
         return frame
 
     def _surface(self, state: TrainState) -> dict[str, Any]:

@@ -55,8 +55,8 @@ class Demo:
     title: str
     text: str
     panels: tuple[Panel, ...]
-    rounds: int = 3000
-    every: int = 60
+    rounds: int = 2000
+    every: int = 40
 
 
 _QUICK = {"batch_size": 256, "latent": 16, "learning_rate": 1e-3}
@@ -81,6 +81,8 @@ DEMOS = (
             Panel("minimax, log(1 - D)", {"objective": "gan", "n_critic": 10}),
             Panel("non-saturating, -log D", {"objective": "non_saturating", "n_critic": 10}),
         ),
+        rounds=600,
+        every=12,
     ),
     Demo(
         "wgan_against_gan",
@@ -143,10 +145,17 @@ class ToyGames:
     Args:
       build: `fields that are changed -> experiment`.
       fields: the names of the fields that its configuration has.
-      own: what the panel of the configuration as it is is called.
+      own: the title of the configuration's own game.
+      demos: shown where the configuration has the fields that they change.
     """
 
-    def __init__(self, build: Callable[[Mapping[str, Any]], Experiment], fields: Sequence[str], own: str):
+    def __init__(
+        self,
+        build: Callable[[Mapping[str, Any]], Experiment],
+        fields: Sequence[str],
+        own: str,
+        demos: Sequence[Demo] = DEMOS,
+    ):
         self._build = build
         self.experiment = build({})
         self.real = real_points(self.experiment)
@@ -154,8 +163,8 @@ class ToyGames:
         single = Demo(
             "own", "This configuration", "The game of the configuration as it is.", (Panel(own, {}),)
         )
-        needed = {name for demo in DEMOS for panel in demo.panels for name in panel.fields} | set(_QUICK)
-        self.demos = (*(DEMOS if needed <= set(fields) else ()), single)
+        needed = {name for demo in demos for panel in demo.panels for name in panel.fields} | set(_QUICK)
+        self.demos = (*(demos if needed <= set(fields) else ()), single)
         self._live: dict[str, list[LiveGame]] = {}
 
     def demo(self, name: str) -> Demo:

@@ -22,14 +22,26 @@ class ToySource:
       games: the demonstrations.
       rounds: the rounds of the checkpoints.
       state: `round -> state`.
-      curves: `step -> records after it`, see `curves.records_after`.
+      curves: `step -> records after it`, see `curves.records_after`; `None` where there is no run.
     """
 
     name: str
     games: ToyGames
     rounds: Callable[[], Sequence[int]]
     state: Callable[[int], TrainState]
-    curves: Callable[[int], Mapping[str, Any]]
+    curves: Callable[[int], Mapping[str, Any]] | None
+
+    def description(self, served: bool) -> dict[str, Any]:
+        """What the page is made of."""
+        return {
+            **self.games.description(self.name, self.rounds()),
+            "served": served,
+            "logged": self.curves is not None,
+        }
+
+    def curves_after(self, step: int) -> Mapping[str, Any]:
+        """The curves' records of the rounds after `step`."""
+        return {"records": [], "last": -1} if self.curves is None else self.curves(step)
 
 
 class ToySession:
@@ -54,13 +66,12 @@ class ToySession:
             ),
             ("POST", "/play.json"): self._play,
             ("GET", "/curves.json"): lambda query, body: as_json(
-                self._source.curves(whole(query, "after", 0, 2**31) - 1)
+                self._source.curves_after(whole(query, "after", 0, 2**31) - 1)
             ),
         }
 
     def _describe(self, query: Query, body: bytes) -> Answer:
-        source = self._source
-        return as_json({**source.games.description(source.name, source.rounds()), "served": True})
+        return as_json(self._source.description(served=True))
 
     def _play(self, query: Query, body: bytes) -> Answer:
         rounds = whole(query, "rounds", 20, MOST_ROUNDS)
@@ -85,7 +96,6 @@ def toy_folder(source: ToySource) -> dict[str, bytes]:
         files[f"frames_{demo.name}.json"] = dumps(frames, name="frames").encode()
     checkpoints = [[games.frame_of(source.state(step))] for step in rounds]
     files["frames_checkpoints.json"] = dumps(checkpoints, name="frames").encode()
-    files["curves.json"] = dumps(source.curves(-1), name="curves").encode()
-    description = {**games.description(source.name, rounds), "served": False}
-    files["explore.json"] = dumps(description, name="explore").encode()
+    files["curves.json"] = dumps(source.curves_after(-1), name="curves").encode()
+    files["explore.json"] = dumps(source.description(served=False), name="explore").encode()
     return files

@@ -66,7 +66,7 @@ class PointPage {
           element("span", { className: "swatch" }), "critic's score, low to high. ",
           "Arrows: where the generator's loss pushes a sample; the longest one of a picture has one length."),
       ),
-      curvesSection(this.backend, d.served),
+      d.logged ? curvesSection(this.backend, d.served) : "",
     );
     document.addEventListener("keydown", (event) => {
       const busy = ["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(event.target.tagName);
@@ -191,7 +191,7 @@ class PointPage {
 
 function captionOf({ round, losses, push, modes, range }) {
   const numbers = Object.entries(losses).map(([name, loss]) => `${name} loss ${short(loss)}`);
-  if (modes !== undefined) numbers.unshift(`${modes} modes`);
+  if (modes) numbers.unshift(`${modes[0]} of ${modes[1]} modes`);
   if (range) numbers.push(`scores ${short(range[0])} to ${short(range[1])}`);
   return [`Round ${round}`, ...numbers, `push ${short(push)}`].join(", ");
 }
@@ -200,18 +200,20 @@ function short(value) {
   return typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value);
 }
 
-/** The critic's score from low to high as a colour, one cell for each value, the lowest row first. */
+/** The critic's score from low to high as a colour; values are of cells, the lowest row first. */
 function drawSurface(context, values, side) {
   const cells = Math.round(Math.sqrt(values.length));
-  const size = side / cells;
-  context.fillStyle = colour("--surface");
+  const small = document.createElement("canvas");
+  small.width = small.height = cells;
+  const paint = small.getContext("2d");
+  paint.fillStyle = colour("--surface");
   values.forEach((value, i) => {
     if (typeof value !== "number") return;
-    context.globalAlpha = value;
-    const [row, column] = [Math.floor(i / cells), i % cells];
-    context.fillRect(column * size, side - (row + 1) * size, size + 0.5, size + 0.5);
+    paint.globalAlpha = value;
+    paint.fillRect(i % cells, cells - 1 - Math.floor(i / cells), 1, 1);
   });
-  context.globalAlpha = 1;
+  context.imageSmoothingEnabled = true;
+  context.drawImage(small, 0, 0, side, side);
 }
 
 function drawPoints(context, points, x, y, style, radius) {

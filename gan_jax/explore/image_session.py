@@ -50,6 +50,7 @@ class ImageSession:
 
     def __init__(self, source: ImageSource):
         self._source = source
+        self._tried = source.newest()
         self._show(source.load(None))
         self._images: np.ndarray | None = None
         self._neighbors: tuple[int, TrainingImages] | None = None
@@ -73,7 +74,9 @@ class ImageSession:
 
     def describe(self) -> dict[str, Any]:
         """What the page is made of, at the newest checkpoint."""
-        if self._source.newest() != self.model.round:
+        newest = self._source.newest()
+        if newest not in (self.model.round, self._tried):
+            self._tried = newest  # one that is damaged is passed over, and not read again and again
             self._show(self._source.load(None))
         if self._description is None:
             self._description = {

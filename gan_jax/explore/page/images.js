@@ -46,6 +46,8 @@ class ImagePage {
   async follow() {
     try {
       const { round } = await this.backend.now();
+      if (this.lost) this.say("");
+      this.lost = false;
       if (round === this.description.round) return;
       const before = this.description;
       const after = await this.backend.describe();
@@ -55,6 +57,7 @@ class ImagePage {
       await this.refresh();
       this.say(`Round ${after.round} is shown: the run has saved it.`);
     } catch (error) {
+      this.lost = true;
       this.say(`The server does not answer: ${error.message}`);
     }
   }

@@ -110,9 +110,10 @@ class PointPage {
     }
   }
 
-  checkpoints() {
+  async checkpoints() {
     if (!this.description.served) return this.backend.recording("checkpoints");
-    return Promise.all(this.description.rounds.map((round) => this.backend.checkpoint(round)));
+    const { rounds } = await this.backend.now();
+    return Promise.all(rounds.map((round) => this.backend.checkpoint(round)));
   }
 
   seek(i) {

@@ -39,8 +39,8 @@ class Extent:
     def around(cls, points: np.ndarray) -> Extent:
         """A square around points `[n, 2]`, with a margin.
 
-        >>> Extent.around(np.array([[0.0, -1.0], [1.0, 1.0]]))
-        Extent(left=-0.9, right=1.9, bottom=-1.4, top=1.4)
+        >>> Extent.around(np.array([[0.5, -1.0], [-0.5, 1.0]]))
+        Extent(left=-1.4, right=1.4, bottom=-1.4, top=1.4)
         """
         low, high = points.min(axis=0), points.max(axis=0)
         centre, half = (low + high) / 2, max(float((high - low).max()) / 2, 1e-3) * (1 + 2 * _MARGIN)

@@ -10,7 +10,6 @@ import numpy as np
 from gan_jax.data.source import Source
 from gan_jax.distributed import hosts
 
-
 _NAMED = 12
 """Classes whose names are said."""
 
@@ -26,10 +25,11 @@ def described(source: Source, classes: Sequence[str] = ()) -> str:
       classes: the names of the classes that labels number.
 
     >>> from gan_jax.data import from_arrays
-    >>> described(from_arrays({"x": np.zeros((20, 8, 8, 1)), "y": np.arange(20) % 3}, batch_size=5))
+    >>> source = from_arrays({"x": np.zeros((20, 8, 8, 1)), "y": np.arange(20) % 3}, batch_size=5)
+    >>> described(source)
     'Data: 20 examples x [8, 8, 1], y of 3 classes; 4 batches of 5 an epoch.'
-    >>> described(from_arrays({"y": np.arange(20) % 3}, batch_size=5), ("cat", "dog", "fish"))
-    'Data: 20 examples y of 3 classes (cat, dog, fish); 4 batches of 5 an epoch.'
+    >>> described(source, ("cat", "dog", "fish"))
+    'Data: 20 examples x [8, 8, 1], y of 3 classes (cat, dog, fish); 4 batches of 5 an epoch.'
     """
     count = "examples without end" if source.size is None else f"{source.size:,} examples"
     entries = []

@@ -38,7 +38,7 @@ def opened(browser, url, *, width=1280, theme="light"):
         page.goto(url)
         page.wait_for_selector("html[data-ready]", timeout=120_000)
         yield page
-        assert problems == []
+        assert not problems, f"in the browser's console: {problems}"
     finally:
         page.close()
 

@@ -31,7 +31,7 @@ def test_the_page_is_whole_when_its_index_is_there(monkeypatch, tmp_path):
     order = []
     monkeypatch.setattr(exploring, "write_atomically", lambda path, content: order.append(path.name))
     exploring._write(epath.Path(tmp_path / "page"), {"index.html": b"", "z.js": b"", "a.js": b""})
-    assert order == ["a.js", "z.js", "index.html"]
+    assert order == ["z.js", "a.js", "index.html"]
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536", "1e3"])

@@ -1,6 +1,6 @@
 // The curves of a run: a small chart for each metric, kept up to date where the page is served.
 
-import { colour, element, onTheme } from "./draw.js";
+import { colour, element, onTheme, onWidth } from "./draw.js";
 
 const FIRST = 6;
 const WAIT = 3000;
@@ -47,7 +47,7 @@ export function curvesSection(backend, live) {
 
   onTheme(draw);
   more.addEventListener("toggle", draw);
-  new ResizeObserver(draw).observe(section);
+  onWidth(section, draw);
   update().catch(() => {});
   if (live) setInterval(() => update().catch(() => {}), WAIT);
   return section;

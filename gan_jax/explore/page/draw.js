@@ -72,3 +72,13 @@ export function colour(name) {
 export function onTheme(redraw) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
+
+/** Calls `redraw` when an element has become wider or narrower; its height follows from what is drawn. */
+export function onWidth(watched, redraw) {
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    if (entry.contentRect.width === width) return;
+    width = entry.contentRect.width;
+    requestAnimationFrame(redraw);
+  }).observe(watched);
+}

@@ -1,7 +1,7 @@
 // The page of a game of points: games side by side that are played live or shown from a recording.
 
 import { curvesSection } from "./curves.js";
-import { choice, colour, element, field, onTheme, slider } from "./draw.js";
+import { choice, colour, element, field, onTheme, onWidth, slider } from "./draw.js";
 
 const SPEEDS = [5, 20, 60, 200];
 const PAUSE = 60;
@@ -76,7 +76,7 @@ class PointPage {
       }
     });
     onTheme(() => this.draw());
-    new ResizeObserver(() => this.draw()).observe(this.panels);
+    onWidth(this.panels, () => this.draw());
   }
 
   /** The demonstration that is shown; none where checkpoints are. */

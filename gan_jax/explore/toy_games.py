@@ -75,8 +75,8 @@ DEMOS = (
         "vanishing_gradient",
         "Vanishing gradient",
         "Critics that take a hundred turns a round soon tell real from fake. The minimax loss log(1 - D) then "
-        "hardly pushes samples, and -log D still does (Goodfellow et al., 2014; Arjovsky and Bottou, 2017): compare "
-        "the pushes.",
+        "hardly pushes samples, and -log D still does (Goodfellow et al., 2014; Arjovsky and Bottou, 2017): "
+        "compare the pushes.",
         (
             Panel("minimax, log(1 - D)", {"objective": "gan", "n_critic": 100}),
             Panel("non-saturating, -log D", {"objective": "non_saturating", "n_critic": 100}),

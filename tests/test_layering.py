@@ -123,6 +123,7 @@ FILES_IN_ORDER = {
     ],
     "gan_jax.evaluation": [
         "describe",
+        "expected",
         "compare",
         "scoring",
         "evaluate",

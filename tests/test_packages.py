@@ -51,7 +51,7 @@ def run_notebooks(sources, installed, empty):
     return shown
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_is(tmp_path):
     """Sources are packed from what git tracks, the wheel from the sources; both are used from an empty folder."""
     checkout = tmp_path / "checkout"

@@ -13,6 +13,7 @@ from gan_jax.cli.building import build, check_seeds
 from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
+from gan_jax.cli.exploring import explore
 from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
@@ -53,6 +54,7 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "interpolate": interpolate,
     "project": project,
     "export": export,
+    "explore": explore,
 }
 
 

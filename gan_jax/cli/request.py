@@ -30,7 +30,8 @@ class Request:
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics, protocol, lpips, player, weights, standing_statistics, sample_seeds,
-        label, truncation, out, walk, walk_steps, image, distance, format, license, track: see `EVALUATION`.
+        label, truncation, out, walk, walk_steps, image, distance, format, license, port, onnxruntime_web, track:
+        see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -65,6 +66,8 @@ class Request:
     distance: str | None = None
     format: str | None = None
     license: str | None = None
+    port: str | None = None
+    onnxruntime_web: str | None = None
     track: str | None = None
     comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
@@ -98,17 +101,20 @@ EVALUATION = {
     "sample_seeds": "--mode=sample and --mode=interpolate: seeds as in 0-499 or 0,3,7; one sample of each.",
     "label": "--mode=sample, interpolate, project: the class of the samples, by number or name.",
     "truncation": "--mode=sample and --mode=interpolate: how far samples may lie from the typical one, as .7.",
-    "out": "--mode=sample, interpolate, project, export: the directory that is written.",
+    "out": "--mode=sample, interpolate, project, export, explore: the directory that is written.",
     "walk": "--mode=interpolate: spherical (the default) or linear.",
     "walk_steps": "--mode=interpolate: samples of each walk, both ends included; 16 by default.",
     "image": "--mode=project: the image whose latent is looked for.",
     "distance": "--mode=project: pixels (the default) or features, those of the critic.",
     "format": "--mode=export: safetensors (the default), stablehlo or onnx.",
+    "port": "--mode=explore: the port of the page, 8265 by default; 0 is any that is free.",
+    "onnxruntime_web": "--mode=explore --out: the archive of onnxruntime-web, or its folder; npm fetches it by "
+    "default.",
     "track": "--mode=train: wandb, mlflow or both with a comma, to follow the run there too.",
     "license": "--mode=export: the weights' licence for the model card, as apache-2.0; unknown by default.",
 }
 """Flags of the modes that read a run, each a string, and their help texts."""
-USES = ("interpolate", "project", "export")
+USES = ("interpolate", "project", "export", "explore")
 """Modes that use a model rather than an experiment; `--mode=sample` does with one of `SAMPLE_FLAGS`."""
 SAMPLE_FLAGS = ("sample_seeds", "label", "truncation", "out")
 
@@ -193,7 +199,18 @@ def experiment_of(argv: Sequence[str]) -> pathlib.Path:
         return default
     if uses_model(argv) and (Workdir(workdir).model / DESCRIPTION).exists():
         return default  # a model is read without its experiment
+    if given(argv, "mode") == "sample" and only_its_model(workdir):
+        return default
     return finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+
+
+def only_its_model(workdir: str) -> bool:
+    """Whether a run is of somebody's own experiment, whose code is not run, and has its model to sample from."""
+    try:
+        finding.recorded(read_config(Workdir(workdir)).experiment, workdir)
+    except UsageError:
+        return (Workdir(workdir).model / DESCRIPTION).exists()
+    return False
 
 
 def uses_model(argv: Sequence[str]) -> bool:

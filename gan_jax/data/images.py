@@ -5,19 +5,21 @@ What cannot be read is skipped, counted and named.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import itertools
 import logging
 import os
 import pathlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gan_jax.data.cache import Stored, Write, cached
-from gan_jax.data.conversion import MAX_PIXELS, Conversion, is_color, quiet
+from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, printable
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.types import Size
@@ -37,6 +39,7 @@ class Dataset:
       names: the files, in the order of the arrays; empty where examples have no names.
       skipped: `{file: reason}` for every file that was not read.
       record: how images were converted: size, crop, resize method, Pillow's version.
+      changed: how many images were changed in which way, by `conversion.CHANGES`.
     """
 
     arrays: dict[str, np.ndarray]
@@ -44,6 +47,22 @@ class Dataset:
     names: tuple[str, ...] = ()
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changed: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def changes(self) -> tuple[str, ...]:
+        """What was done to the images, in a line for the user; nothing if they are as they were.
+
+        >>> x = np.zeros((3000, 8, 8, 3))
+        >>> Dataset(arrays={"x": x}, changed={"cropped": 1200, "grey turned to RGB": 7}).changes()
+        ('Of 3,000 images 1,200 were cropped, 7 grey turned to RGB.',)
+        """
+        done = [f"{self.changed[name]:,} {name}" for name in CHANGES if self.changed.get(name)]
+        if not done:
+            return ()
+        first, *rest = done
+        number, _, how = first.partition(" ")
+        said = ", ".join([f"{number} were {how}", *rest])
+        return (f"Of {len(self.arrays['x']):,} images {said}.",)
 
     def warn(self, where: str | pathlib.Path, at_most: int = 5) -> None:
         """Logs one line if files were skipped: how many, and the first of them with their reasons."""
@@ -128,6 +147,15 @@ def read_images(
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
     def build(write: Write) -> dict[str, Any]:
+        changed: collections.Counter[str] = collections.Counter()
+        lock = threading.Lock()
+
+        def convert(item: tuple[str, Open]) -> np.ndarray:
+            array, changes = _converted(item[1], conversion)
+            with lock:
+                changed.update(changes)
+            return array
+
         names: list[str] = []
         shapes: set[tuple[int, ...]] = set()
 
@@ -142,14 +170,19 @@ def read_images(
         for chunk in encoded.chunks():
             known, without = _labelled(encoded, chunk)
             skipped |= without
-            failed = convert_all(known, lambda item: decoded(item[1], conversion), keep)
+            failed = convert_all(known, convert, keep)
             skipped |= {name: why for (name, _), why in failed}
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
         classes, labels = labels_of(encoded, names)
         if labels is not None:
             write("y", labels)
-        return {"classes": list(classes), "names": names, "skipped": dict(sorted(skipped.items()))}
+        return {
+            "classes": list(classes),
+            "names": names,
+            "skipped": dict(sorted(skipped.items())),
+            "changed": dict(sorted(changed.items())),
+        }
 
     key = {**encoded.key, "made": conversion.record()}
     stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
@@ -164,6 +197,7 @@ def dataset(stored: Stored, conversion: Conversion) -> Dataset:
         names=tuple(stored.record["names"]),
         skipped=stored.record["skipped"],
         record=conversion.record(),
+        changed=stored.record.get("changed", {}),  # which older versions did not count
     )
 
 
@@ -186,11 +220,15 @@ def decoded(opener: Open, conversion: Conversion) -> np.ndarray:
     Raises:
       DataError: saying why it cannot be read.
     """
+    return _converted(opener, conversion)[0]
+
+
+def _converted(opener: Open, conversion: Conversion) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
         file = opener()
     except DAMAGED as error:
         raise DataError(f"damaged: {error}") from error
-    return conversion(file)
+    return conversion.convert(file)
 
 
 def _labelled(

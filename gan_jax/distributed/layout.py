@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gan_jax.data.source import Source
 from gan_jax.distributed.fsdp import state_shardings
 from gan_jax.distributed.jit import compile_jit
-from gan_jax.distributed.mesh import LayoutError, check_divides, make_mesh, mesh_shape
+from gan_jax.distributed.mesh import LayoutError, check_divides, make_mesh, mesh_shape, slice_count
 from gan_jax.distributed.pmap import compile_pmap
 from gan_jax.distributed.transfer import LocalShard, Run, first_batch, put, send
 from gan_jax.game import Diagnostic, Game
@@ -56,8 +56,9 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
 
     Under `jit` and `fsdp` the program is that of one device on the global batch, with global batch statistics.
     Under `pmap` each replica has its shard of the batch, its draws and its batch statistics; gradients and
-    statistics are averaged. `fsdp` shards large parameters and their optimiser state over all devices;
-    `data:2,fsdp:4` over groups of four.
+    statistics are averaged; JAX maintains `jax.pmap` and adds nothing to it, and it is for one process. `fsdp` shards
+    large parameters and their optimiser state over all devices of a slice; `data:2,fsdp:4` over groups of four. Over
+    several slices, `data` is across them: see `mesh`.
 
     Args:
       parallelism: `jit`, `pmap`, `fsdp`, or a mesh such as `data:2,fsdp:4`.
@@ -67,7 +68,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
       LayoutError: if the parallelism is unknown, or not possible with these devices.
     """
     devices = jax.devices() if devices is None else devices
-    mesh = make_mesh(mesh_shape(parallelism, len(devices)), devices)
+    mesh = make_mesh(mesh_shape(parallelism, len(devices), slice_count(devices)), devices)
     replicated = NamedSharding(mesh, PartitionSpec())
     shardings = functools.partial(state_shardings, mesh=mesh)
 

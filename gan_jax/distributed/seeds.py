@@ -66,8 +66,8 @@ def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
     def differs(*leaves: Any) -> bool:
         return any(leaf is not leaves[0] and not np.array_equal(leaf, leaves[0]) for leaf in leaves[1:])
 
-    device_data = [source.device_data for source in sources]
-    per_seed = jax.tree.map(differs, *device_data)
+    per_seed = jax.tree.map(differs, *(source.device_data for source in sources))
+    device_data = [source.for_device(source.device_data) for source in sources]
 
     def join(is_per_seed: bool, *leaves: Any) -> Any:
         return np.stack([np.asarray(leaf) for leaf in leaves]) if is_per_seed else leaves[0]
@@ -84,6 +84,7 @@ def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
         host_batches=host_batches,
         host_batch_shards=None,
         device_data=jax.tree.map(join, per_seed, *device_data),
+        for_device=lambda joined: joined,
         close=close,
     ), per_seed
 

@@ -62,7 +62,7 @@ def _over_seeds(
 
 @functools.lru_cache(maxsize=4)
 def _on_device(source: Source) -> Tree:
-    return jax.device_put(source.device_data)
+    return jax.device_put(source.for_device(source.device_data))
 
 
 def rollout(

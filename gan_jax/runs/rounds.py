@@ -96,7 +96,7 @@ class Rounds:
         self._extra_diagnostics = extra_diagnostics
         self._profile = profile or Profile()
         self._source = within(layout.local_source(experiment.source), experiment.data_timeout)
-        self._device_data = layout.place(self._source.device_data)
+        self._device_data = layout.place(self._source.for_device(self._source.device_data))
         self._program = functools.cache(self._compile)
 
     @property

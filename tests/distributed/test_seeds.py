@@ -135,7 +135,7 @@ def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
     source = layout.local_source(sources[0])
-    assert source.device_data["source"]["all"]["x"].shape == (32, 8, 8, 1)
+    assert source.device_data["source"]["all"]["x"].shape == (32, 8 * 8 * 1)
     state = layout.begin(make, [jax.random.key(seed) for seed in range(2)])
     state, _ = layout.compile(game, source)(
         state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2

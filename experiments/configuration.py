@@ -25,6 +25,7 @@ RUN_FIELDS = {
     "sample_every": 1000,
     "evaluate_every": 0,
     "parallelism": "jit",
+    "matmul_precision": "default",
 }
 """Fields of a configuration that are fields of `Experiment`."""
 
@@ -48,6 +49,10 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
       microbatches: parts of each batch that are played one after the other.
       approximate: do so also where their mean is not the batch's gradient.
       remat: compute the networks' activations again in the backward pass.
+    Precision:
+      matmul_precision: of products of float32 arrays in training: `default` is the platform's (TF32 on an NVIDIA
+        GPU, bfloat16 on a TPU), `highest` float32's. Metrics, diagnostics and spectral norms have the highest in
+        any case.
     The run: `seed`, `seeds`, `rounds`, `parallelism`, the intervals, and what is logged and kept.
     """
     common = {

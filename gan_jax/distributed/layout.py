@@ -56,9 +56,9 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
 
     Under `jit` and `fsdp` the program is that of one device on the global batch, with global batch statistics.
     Under `pmap` each replica has its shard of the batch, its draws and its batch statistics; gradients and
-    statistics are averaged; JAX maintains `jax.pmap` and adds nothing to it, and it is for one process. `fsdp` shards
-    large parameters and their optimiser state over all devices of a slice; `data:2,fsdp:4` over groups of four. Over
-    several slices, `data` is across them: see `mesh`.
+    statistics are averaged; JAX maintains `jax.pmap` and adds nothing to it, and it is for one process. `fsdp`
+    shards large parameters and their optimiser state over all devices of a slice; `data:2,fsdp:4` over groups of
+    four. Over several slices, `data` is across them: see `mesh`.
 
     Args:
       parallelism: `jit`, `pmap`, `fsdp`, or a mesh such as `data:2,fsdp:4`.

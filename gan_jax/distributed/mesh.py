@@ -44,8 +44,8 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     first, *inner = shape.values()
     if first % slices:
         raise LayoutError(
-            f"The axis {next(iter(shape))!r} of {first} cannot be laid across {slices} slices (TPU slices, or nodes of "
-            f"GPUs): make it a multiple of {slices}."
+            f"The axis {next(iter(shape))!r} of {first} cannot be laid across {slices} slices (TPU slices, or "
+            f"nodes of GPUs): make it a multiple of {slices}."
         )
     across = (slices, *(1 for _ in inner))
     grid: np.ndarray = mesh_utils.create_hybrid_device_mesh((first // slices, *inner), across, devices)

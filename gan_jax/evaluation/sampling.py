@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.functional.options import check_count, check_on_host
+from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.state import TrainState
@@ -84,6 +85,7 @@ def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[
     return jax.jit(blocks, out_shardings=replicated_on(mesh))
 
 
+@at_highest_precision
 def sample(
     game: Game,
     state: TrainState,
@@ -95,6 +97,8 @@ def sample(
     condition_batch: Callable[[int], Batch] = lambda n: {},
 ) -> np.ndarray:
     """Samples of a generator in evaluation mode (running statistics, no noise in layers).
+
+    Products have the highest precision on every platform, so that a checkpoint's samples hardly depend on it.
 
     Args:
       game: the game.

@@ -2,8 +2,8 @@
 
 XLA sums a tall array on a CPU through a tree of windows, ten times slower than it reads it, and a batch
 normalisation and its gradient are made of such sums. Here a short axis is summed first and the rest is a product
-with ones. Broadcasting is written as a product with ones too, since its derivative is the sum. In programs for other
-platforms both are the plain operations, whichever platform compiles them.
+with ones. Broadcasting is written as a product with ones too, since its derivative is the sum. In programs for
+other platforms both are the plain operations, whichever platform compiles them.
 """
 
 from __future__ import annotations

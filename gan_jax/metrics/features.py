@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.functional.precision import configured
 from gan_jax.metrics._check import as_floats
 from gan_jax.types import Array, Tree
 
@@ -127,11 +128,13 @@ class Computation(NamedTuple):
       platform: `cpu`, `gpu` or `tpu`.
       device: the kind of device, as JAX names it.
       precision: the precision of matrix products and convolutions.
+      prng: JAX's generator of random numbers, by which samples are drawn.
     """
 
     platform: str = ""
     device: str = ""
     precision: str = ""
+    prng: str = ""
 
 
 PRECISION = "highest"
@@ -141,7 +144,7 @@ PRECISION = "highest"
 def computation(mesh: Mesh | None = None) -> Computation:
     """What features are computed by: the devices of a mesh, or the default one."""
     device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
-    return Computation(device.platform, device.device_kind, PRECISION)
+    return Computation(device.platform, device.device_kind, PRECISION, configured()[1])
 
 
 class Features(NamedTuple):

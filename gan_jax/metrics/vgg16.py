@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.functional.precision import at_highest_precision
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics._torch_names import check_arrays, linear
 from gan_jax.metrics.features import Extractor
@@ -151,6 +152,7 @@ def lpips_distance(vgg16: str | pathlib.Path, heads: str | pathlib.Path) -> Call
     weights = [jnp.asarray(arrays[name].reshape(-1), jnp.float32) for name in names]
     module = VGG16(widths, 0, True)
 
+    @at_highest_precision
     def distance(x: Array, y: Array) -> Array:
         # One pass for both, so that equal images have equal activations.
         images = jnp.concatenate([x, y])

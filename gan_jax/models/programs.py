@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.evaluation.sampling import CHUNK
+from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import CriticRole, GeneratorRole
 from gan_jax.network import Network
 from gan_jax.training.experiment import Experiment
@@ -135,6 +136,7 @@ def _program(apply: Callable[..., Any], weights: tuple[Tree, Tree], inputs: tupl
     leaves, structure = jax.tree.flatten(weights)
     names = weight_names(weights)
 
+    @at_highest_precision
     def call(named: Mapping[str, Array], key_data: Array, *given: Any) -> Any:
         arrays = [
             jax.random.wrap_key_data(named[name], impl=KEY_IMPL) if is_key(leaf) else named[name]

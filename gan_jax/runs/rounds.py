@@ -23,6 +23,7 @@ from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError
 from gan_jax.distributed.transfer import Run
+from gan_jax.functional.precision import matmul_precision
 from gan_jax.game import Diagnostic, Game
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.part import Played
@@ -132,10 +133,11 @@ class Rounds:
                 self._source, cursor, turns, rounds, self.experiment.rounds_per_dispatch
             )
             observed: Metrics = {}
+            precision = matmul_precision(self.experiment.matmul_precision)
             if extra is not None:
                 copy = jax.tree.map(jnp.copy, played.state)
                 _, observed = extra(copy, self._device_data, host_batches, rounds)
-            with _explaining():
+            with _explaining(), precision:
                 state, metrics = program(played.state, self._device_data, host_batches, rounds)
             history = {name: np.asarray(values)[:rounds] for name, values in {**observed, **metrics}.items()}
         return Played(

@@ -97,7 +97,9 @@ def test_fetch_gathers_decodes_and_keeps_examples_together():
 def test_images_lie_on_the_device_as_rows_and_give_the_same_batches():
     """A TPU pads the last axis of what lies in its memory to 128 numbers."""
     data = {"x": images(), "y": np.arange(10), "condition": -np.ones((10, 3))}
-    plain = from_arrays(data, batch_size=4, labelled={"x": images(6), "y": np.arange(6)}, labelled_batch_size=3)
+    plain = from_arrays(
+        data, batch_size=4, labelled={"x": images(6), "y": np.arange(6)}, labelled_batch_size=3
+    )
     for source in (plain, augmented(plain, "flip", seed=1)):
         rows = source.for_device(source.device_data)
         kept = rows.get("source", rows)

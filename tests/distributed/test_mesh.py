@@ -21,7 +21,7 @@ class Device:
 
 
 def nodes(*sizes):
-    """The devices of nodes of these sizes, as jax.devices() has them where the processes' numbers are interleaved."""
+    """The devices of nodes of these sizes, in turn: the first of every node, the second, ..."""
     places = [(node, place) for node, size in enumerate(sizes) for place in range(size)]
     places.sort(key=lambda at: (at[1], at[0]))
     return [Device(id=100 * node + place, slice_index=node) for node, place in places]

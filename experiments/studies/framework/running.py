@@ -21,7 +21,9 @@ import numpy as np
 
 from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
+from gan_jax.functional.precision import at_highest_precision
 from gan_jax.pictures import save
+from gan_jax.runs.provenance import computed_by
 
 DIGITS = 7
 COLORS = 256
@@ -114,9 +116,9 @@ def computing(
 
 
 def compute(case: Case, seed: int, quick: bool) -> dict[str, Any]:
-    """A case's numbers, as JSON holds them, and what they took."""
+    """A case's numbers, as JSON holds them, and what they took; at the highest precision of products."""
     began, processor = time.perf_counter(), time.process_time()
-    numbers = plain(case(seed, quick))
+    numbers = plain(at_highest_precision(case)(seed, quick))
     return {
         "numbers": numbers,
         "seconds": round(time.perf_counter() - began, 1),
@@ -188,6 +190,7 @@ def record(
         "command": command(study, quick),
         "quick": quick,
         "versions": {"jax": jax.__version__, "numpy": np.__version__, "python": sys.version.split()[0]},
+        "computation": computed_by("highest"),
         "claims": [plain({**verdict._asdict(), "holds": verdict.holds}) for verdict in found],
         "runs": runs,
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gan_jax.field import advance, gradient_field
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import Diagnostic, PlayedTurn, TurnContext
+from gan_jax.precision import at_highest_precision
 from gan_jax.schedule import Turn
 from gan_jax.state import PlayerState
 from gan_jax.types import Metrics

@@ -35,6 +35,7 @@ ROOMS = [
     "gan_jax.dependence",
     "gan_jax._dependence_rules",
     "gan_jax.keys",
+    "gan_jax.precision",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._version",

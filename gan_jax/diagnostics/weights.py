@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from gan_jax.diagnostics.norms import layer_name
 from gan_jax.diagnostics.probe import ProbeContext
-from gan_jax.functional.precision import at_highest_precision, at_least_float32
+from gan_jax.functional.precision import at_least_float32
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Metrics
 
 

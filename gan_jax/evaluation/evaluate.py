@@ -19,9 +19,9 @@ from jax.sharding import Mesh
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.evaluation.batches import batch_mesh, get_batch
 from gan_jax.evaluation.sampling import generators_of, sample
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import Game, GeneratorRole, TurnContext
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Batch, Metrics

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.evaluation.batches import batch_mesh
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state

@@ -15,9 +15,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.functional.options import check_count, check_on_host
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree

@@ -16,9 +16,9 @@ import numpy as np
 
 from gan_jax.evaluation.sampling import generator_variables, generators_of
 from gan_jax.functional.options import check_count, check_on_host
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState, with_player
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree

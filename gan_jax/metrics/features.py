@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
-from gan_jax.functional.precision import configured
 from gan_jax.metrics._check import as_floats
+from gan_jax.precision import configured
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3

@@ -13,9 +13,9 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.metrics._check import as_pair
 from gan_jax.metrics.two_sample import TwoSampleResult, permutation_result, relabellings
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key
 
 

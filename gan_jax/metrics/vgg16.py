@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics._torch_names import check_arrays, linear
 from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.path_length import LPIPS_NAME
 from gan_jax.metrics.vision_inputs import IMAGENET, VisionInput
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Tree
 
 SIZE = 224

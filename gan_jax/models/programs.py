@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.evaluation.sampling import CHUNK
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import CriticRole, GeneratorRole
 from gan_jax.network import Network
+from gan_jax.precision import at_highest_precision
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
 from gan_jax.types import Array, Tree

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import batch_is_sharded, flatten, over_batch
 from gan_jax.functional.channels import channel_sum, over_channels
-from gan_jax.functional.precision import at_highest_precision, at_least_float32
+from gan_jax.functional.precision import at_least_float32
 from gan_jax.networks.initializers import Initializer, initializer
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Size
 
 Activation = str | Callable[[Array], Array]

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from gan_jax.field import is_mean_over_examples
 from gan_jax.functional.options import check_count, check_number
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key, Tree
 
 Weight: TypeAlias = float | Callable[[Array], Array]

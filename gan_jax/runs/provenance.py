@@ -21,7 +21,7 @@ from etils import epath
 
 import gan_jax
 from gan_jax.data.source import Source
-from gan_jax.functional.precision import configured
+from gan_jax.precision import configured
 
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent

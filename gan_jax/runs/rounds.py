@@ -23,8 +23,8 @@ from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError
 from gan_jax.distributed.transfer import Run
-from gan_jax.functional.precision import matmul_precision
 from gan_jax.game import Diagnostic, Game
+from gan_jax.precision import matmul_precision
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.part import Played
 from gan_jax.runs.profiling import Profile

@@ -14,8 +14,8 @@ import numpy as np
 
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
-from gan_jax.functional.precision import MATMUL_PRECISIONS
 from gan_jax.game import Diagnostic, Game, GeneratorRole
+from gan_jax.precision import MATMUL_PRECISIONS
 from gan_jax.types import Batch
 
 Picture: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -55,7 +55,7 @@ class Experiment:
       rounds_per_dispatch: K, the largest number of rounds on the device between two actions of the host.
       parallelism: see `distributed.layout.make_layout`.
       matmul_precision: of the training's products of float32 arrays, `default` (the platform's: TF32 on an NVIDIA
-        GPU, bfloat16 on a TPU), `high` or `highest`; see `functional.precision`.
+        GPU, bfloat16 on a TPU), `high` or `highest`; see `gan_jax.precision`.
       extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
       picture_samples: the number of samples in a picture.

@@ -21,8 +21,8 @@ import numpy as np
 
 from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
-from gan_jax.functional.precision import at_highest_precision
 from gan_jax.pictures import save
+from gan_jax.precision import at_highest_precision
 from gan_jax.runs.provenance import computed_by
 
 DIGITS = 7

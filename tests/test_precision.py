@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import pytest
 
 from gan_jax.diagnostics.weights import spectral_norm
-from gan_jax.functional.precision import at_highest_precision, matmul_precision
 from gan_jax.networks.layers import SpectralWeight
 from gan_jax.objectives import add_terms, approximate_penalty
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.play import apply_turn
+from gan_jax.precision import at_highest_precision, matmul_precision
 from gan_jax.schedule import turn
 from tests import helpers
 

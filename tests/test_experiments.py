@@ -348,6 +348,8 @@ def test_zero_centred_takes_gamma_from_r1():
         ("images", {"precision": "float16"}, "Unknown precision 'float16'"),
         ("images", {"objective": "r3gan", "r1": 0.0}, "r1=0 leaves them out"),
         ("images", {"objective": "r3gan", "ramp": 0}, "ramp is 1 or more, got 0."),
+        ("images", {"batch_norm_groups": 3}, "batch_norm_groups=3 does not divide a batch of"),
+        ("digits", {"batch_norm_groups": 0}, "batch_norm_groups is 1 or more, got 0."),
         ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
         ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
         ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),

@@ -58,7 +58,7 @@ def _role(game: Game, player: str) -> GeneratorRole:
 
 
 @functools.lru_cache(maxsize=32)
-def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
+def sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
     """`(variables, key data, indices of the blocks, their inputs) -> samples`, one block per device.
 
     Every device runs the same program on its block, so that samples agree bit for bit on any number of devices:
@@ -124,7 +124,7 @@ def sample(
     (name,) = names
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, name, ema), game.objective.prior
-    draw = _sampler(game, name, mesh, jax.random.key_impl(key))
+    draw = sampler(game, name, mesh, jax.random.key_impl(key))
     inputs = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
     if prior is not None:
         inputs = (_latents(prior, key, n), *inputs)

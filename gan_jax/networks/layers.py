@@ -9,6 +9,7 @@ A normalisation acts on activations (`Normalize`); a weight reparametrisation ac
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -150,6 +151,16 @@ _WEIGHTS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def batch_groups(norm: Norm) -> int | None:
+    """The groups of a batch normalisation, n of `batch:n`; `None` where a norm has none.
+
+    >>> batch_groups("batch"), batch_groups("batch:8+spectral"), batch_groups("layer")
+    (1, 8, None)
+    """
+    found = None if callable(norm) else re.search(r"(?:^|\+)batch(?::([1-9]\d*))?(?:$|\+)", norm)
+    return int(found[1] or 1) if found else None
+
+
 def split_norm(norm: Norm) -> tuple[Norm, str | None]:
     """A norm's two halves: what normalises activations, and what reparametrises weights.
 
@@ -162,12 +173,12 @@ def split_norm(norm: Norm) -> tuple[Norm, str | None]:
     if callable(norm):
         return norm, None
     names = norm.split("+")
-    activations = [name for name in names if name in ACTIVATION_NORMS]
+    activations = [name for name in names if name in ACTIVATION_NORMS or batch_groups(name)]
     weights = [name for name in names if name in WEIGHT_NORMS]
     if len(activations) + len(weights) < len(names) or len(activations) > 1 or len(weights) > 1:
         raise ValueError(
-            f"Unknown norm {norm!r}: use one of {ACTIVATION_NORMS}, one of {WEIGHT_NORMS}, or one of each "
-            "joined by '+'."
+            f"Unknown norm {norm!r}: use one of {ACTIVATION_NORMS} ('batch:8' has 8 groups), one of "
+            f"{WEIGHT_NORMS}, or one of each joined by '+'."
         )
     return activations[0] if activations else "none", weights[0] if weights else None
 
@@ -321,10 +332,10 @@ class ConditionalBatchNorm(nn.Module):
 class Normalize(nn.Module):
     """Normalises activations as `norm` says; the identity for `none` and for names that reparametrise weights.
 
-    `batch` is `BatchNorm`; `layer` normalises over all axes of an example with a scale for each channel (as in
-    WGAN-GP), `instance` over height and width, `group` over groups of at least 4 channels, 32 groups at most. These
-    three are Flax's, with its fast variance E x^2 - (E x)^2, of which float32 keeps two digits at a mean of 100
-    standard deviations and none at 1,000.
+    `batch` is `BatchNorm`, and `batch:8` with 8 groups; `layer` normalises over all axes of an example with a scale
+    for each channel (as in WGAN-GP), `instance` over height and width, `group` over groups of at least 4 channels,
+    32 groups at most. These three are Flax's, with its fast variance E x^2 - (E x)^2, of which float32 keeps two
+    digits at a mean of 100 standard deviations and none at 1,000.
 
     Attributes:
       norm: a name, or what builds a module called as `module(x, train=...)`.
@@ -342,8 +353,8 @@ class Normalize(nn.Module):
         kind, _ = split_norm(self.norm)
         if callable(kind):
             return kind()(x, train=train)
-        if kind == "batch":
-            return BatchNorm(dtype=self.dtype)(x, train=train)
+        if groups := batch_groups(kind):
+            return BatchNorm(groups=groups, dtype=self.dtype)(x, train=train)
         if kind == "layer":
             return nn.LayerNorm(reduction_axes=tuple(range(1, x.ndim)), dtype=self.dtype)(x)
         if kind == "group":

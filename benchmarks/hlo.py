@@ -195,7 +195,9 @@ class Program:
         that is its native form on a TPU, where the window is larger than the result. Elsewhere it has an operation
         of its own.
         """
-        return [conv for conv in self.convolutions if _is_dilated(conv["window"]) and not conv["kernel gradient"]]
+        return [
+            conv for conv in self.convolutions if _is_dilated(conv["window"]) and not conv["kernel gradient"]
+        ]
 
     @property
     def aliases(self) -> int:

@@ -29,6 +29,8 @@ BYTES = {
     "pred": 1,
 }
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
+LARGEST_KERNEL = 5
+"""The pixels of the largest kernel of a strided layer."""
 _FREE = {
     "parameter",
     "constant",
@@ -145,17 +147,17 @@ class Program:
             ):
                 continue
             if opcode == "while":
-                times = re.search(r'known_trip_count":\{"n":"(\d+)"', instruction.rest)
+                times = self._trips(instruction)
                 for body in instruction.called("body"):
                     for kind, number in self._work(body).items():
-                        work[kind] += number * (int(times[1]) if times else 1)
+                        work[kind] += number * times
             elif opcode == "conditional":
                 branches = [
                     *instruction.called("branch_computations"),
                     *instruction.called("true_computation"),
                     *instruction.called("false_computation"),
                 ]
-                work += max((self._work(branch) for branch in branches), key=kernels)
+                work += max([self._work(branch) for branch in branches], key=lambda found: kernels(found))
             elif opcode in ("call", "async"):
                 for attribute in ("to_apply", "calls", "called_computations"):
                     for name in instruction.called(attribute):
@@ -165,6 +167,15 @@ class Program:
                 if opcode in COLLECTIVES:
                     work[f"bytes of {opcode}"] += size_of(instruction.type)
         return work
+
+    def _trips(self, loop: Instruction) -> int:
+        """How often a loop runs: as the compiler notes it, or by the constant of its condition; else 1."""
+        if noted := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
+            return int(noted[1])
+        conditions = [i for name in loop.called("condition") for i in self.computations.get(name, [])]
+        bounds = [i.rest for i in conditions if i.opcode == "constant" and i.type.startswith("s32[]")]
+        found = re.match(r"(\d+)\)", bounds[0]) if len(bounds) == 1 else None
+        return int(found[1]) if found else 1
 
     @functools.cached_property
     def convolutions(self) -> list[dict[str, Any]]:
@@ -217,7 +228,7 @@ class Program:
         return re.search(rf"\b{dtype}\[", self.text) is not None
 
 
-def kernels(work: collections.Counter[str]) -> int:
+def kernels(work: Any) -> int:
     """The number of kernels in a count by kind."""
     return sum(number for kind, number in work.items() if not kind.startswith("bytes of "))
 
@@ -244,11 +255,14 @@ def _is_dilated(window: dict[str, str]) -> bool:
 
 
 def _is_kernel_gradient(instruction: Instruction) -> bool:
-    """Whether the window of a convolution is larger than its result, as where an image slides over an image."""
+    """Whether a convolution gives the gradient of a kernel: its result is as small as one, or below its window.
+
+    Of an operation of cuDNN it is not asked: there a kernel's gradient is another operation.
+    """
     labels = re.search(r"dim_labels=\w+->(\w+)", instruction.rest)
     shape = _ARRAY.findall(instruction.type)
-    if labels is None or not shape:
+    if labels is None or not shape or instruction.opcode != "convolution":
         return False
     sides = [int(n) for n, label in zip(shape[0][1].split(","), labels[1], strict=True) if label.isdigit()]
     window = [int(n) for n in instruction.window.get("size", "1").split("x")]
-    return math.prod(window) > math.prod(sides)
+    return math.prod(window) > math.prod(sides) or max(sides) <= LARGEST_KERNEL

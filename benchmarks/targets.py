@@ -6,6 +6,7 @@ have gigabytes (`pip install 'jax-cuda13-plugin[with-cuda]'`, without a GPU as w
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -51,11 +52,11 @@ def devices_of(target: str) -> Sequence[jax.Device]:
 
 
 def _register_cuda() -> None:
-    """Makes JAX know the CUDA plugin, which it leaves out where there is no GPU."""
+    """Makes JAX know the CUDA plugin, which it leaves out where it sees no GPU; no public function does."""
     from jax._src import xla_bridge
+    from jax_plugins import xla_cuda13
 
-    if "cuda" not in xla_bridge._backend_factories:
-        from jax_plugins import xla_cuda13
-
+    if "cuda" not in xla_bridge.backends():
         library = pathlib.Path(str(xla_cuda13.__file__)).parent / "xla_cuda_plugin.so"
-        xla_bridge.register_plugin("cuda", library_path=str(library))
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # it has been loaded already
+            xla_bridge.register_plugin("cuda", library_path=str(library))

@@ -364,6 +364,20 @@ def test_an_option_that_changes_nothing_or_does_not_go_is_refused_in_one_line(na
     assert message in refusal(name, **fields)
 
 
+@pytest.mark.parametrize("name", ["images", "digits", "translation"])
+@pytest.mark.full
+def test_batch_normalisations_are_by_groups_on_request(name):
+    """Groups are statistics of their own: the first losses differ from those of a single group."""
+    batch = EXPERIMENTS[name][1].get("batch_size", 64)
+    losses = [
+        first_losses(name, batch_norm_groups=groups, objective=o)
+        for groups in (1, batch // 2)
+        for o in ["pix2pix" if name == "translation" else "non_saturating"]
+    ]
+    assert losses[0].keys() == losses[1].keys()
+    assert losses[0]["generator/loss"] != losses[1]["generator/loss"]
+
+
 def first_losses(name, **fields):
     """The losses of the initial players on the first batch."""
     experiment = built(name, **fields)

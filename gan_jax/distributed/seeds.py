@@ -15,7 +15,7 @@ from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
-from gan_jax.distributed.transfer import Run
+from gan_jax.distributed.transfer import Run, Sent
 from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
 from gan_jax.state import TrainState
@@ -140,6 +140,7 @@ def make_seeds_layout(
         shardings=shardings,
         begin=begin,
         local_source=lambda _: source,
+        send=lambda host_batches: Sent(send_to_seeds(host_batches, mesh)),
         pick=lambda host_batches, round_, turn: jax.tree.map(lambda x: x[round_, turn], host_batches),
         compile=functools.partial(_compile, mesh=mesh, per_seed=per_seed, side_by_side=side_by_side),
         message=_message(count, spread, side_by_side, devices[0].platform),
@@ -172,16 +173,23 @@ def _message(count: int, devices: int, side_by_side: bool, platform: str) -> str
 
 def _compile(game: Game, source: Source, *, mesh: Mesh, **options: Any) -> Run:
     program = seeds_program(game, source, mesh=mesh, **options)
-    sharded, on_every_device = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((SEED_AXIS,), ()))
+    on_every_device = NamedSharding(mesh, PartitionSpec())
 
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int
     ) -> tuple[TrainState, Metrics]:
-        # [K, T, S, ...] to [S, K, T, ...]
-        sent = jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), sharded), host_batches)
+        sent = send_to_seeds(host_batches, mesh)
         return program(state, device_data, sent, jax.device_put(np.int32(rounds), on_every_device))
 
     return run
+
+
+def send_to_seeds(host_batches: Any, mesh: Mesh) -> Any:
+    """Puts host batches on the devices, `[K, T, S, ...]` as `[S, K, T, ...]`, the seeds' axis over the mesh."""
+    if isinstance(host_batches, Sent):
+        return host_batches.batches
+    sharding = NamedSharding(mesh, PartitionSpec(SEED_AXIS))
+    return jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), sharding), host_batches)
 
 
 def seeds_program(

@@ -129,7 +129,8 @@ def against(
       which: some of `METRICS` and `BY_NAME`; by default all of the former, but the exact Wasserstein
         distance only for points.
       seed: the seed of shuffles and directions.
-      devices: the devices that extract features; by default this process's.
+      devices: the devices that extract features; by default all, those of other processes too, which share the
+        images between them.
 
     Returns:
       A function from samples `[M, ...]` to their `Scores`, with the fingerprint of the comparison.
@@ -177,7 +178,7 @@ def _features(
     if not is_image(samples.shape[1:]):
         points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
-    mesh = mesh_over(jax.local_devices() if devices is None else devices)
+    mesh = mesh_over(jax.devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images contain NaN or infinity.")
     images = samples if samples.dtype == np.uint8 else encode(samples)

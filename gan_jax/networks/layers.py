@@ -216,7 +216,8 @@ class BatchNorm(nn.Module):
 
     Attributes:
       groups: the batch is normalised in so many runs of neighbours, each by its own mean and variance: with
-        the number of devices, what each replica would do under `pmap`, without communication.
+        the number of devices, what each replica would do under `pmap`, without communication. A smaller batch is
+        one group.
       axis_name: under `pmap`, the axis over which to average, for a global batch.
       affine: whether to scale and shift.
       momentum: of the running averages, used where `train` is false.
@@ -246,7 +247,7 @@ class BatchNorm(nn.Module):
             mean, variance = self._statistics(centred)
             if not self.is_initializing():
                 for average, value in ((mean_average, shift + mean), (variance_average, variance)):
-                    now = jnp.mean(value.reshape(self.groups, -1), 0)
+                    now = jnp.mean(value, 0)
                     average.value = self.momentum * average.value + (1 - self.momentum) * now
         else:
             mean, variance = jnp.zeros_like(shift), variance_average.value[None]
@@ -262,7 +263,7 @@ class BatchNorm(nn.Module):
     @nn.nowrap
     def _in_groups(self, x: Array, train: bool) -> Array:
         """`x` in float32 or wider as `[groups, B / groups, ..., C]`; one group where no statistics are needed."""
-        groups = self.groups if train and not self.is_initializing() else 1
+        groups = self.groups if train and not self.is_initializing() and x.shape[0] >= self.groups else 1
         if x.shape[0] % groups:
             raise ValueError(
                 f"BatchNorm(groups={groups}) needs a batch of a multiple of that, got {x.shape[0]}."

@@ -207,6 +207,8 @@ def test_a_norms_name_has_the_groups_of_its_batch_normalisation(norm):
     found, _ = run_batch_norm(Normalize(norm), variables, x)
     expected, _ = run_batch_norm(BatchNorm(groups=4), fresh_batch_norm(3), x)
     np.testing.assert_array_equal(found, expected)
+    few, _ = run_batch_norm(Normalize(norm), variables, x[:2])
+    np.testing.assert_array_equal(few, run_batch_norm(BatchNorm(), fresh_batch_norm(3), x[:2])[0])
 
 
 @pytest.mark.parametrize("norm", ["batch:0", "batch:", "layer:2", "batch:2+batch"])

@@ -45,7 +45,8 @@ def jit_program(
     """The jitted rollout itself: to be called, or lowered for devices that are not there, under the mesh."""
     parts = mesh.shape.get(FSDP_AXIS, 1)
     if parts > 1:
-        with jax.set_mesh(mesh):  # a game's checks trace its networks, which have sharding constraints now
+        # A game's checks trace its networks, which have sharding constraints now.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             game = gather_parameters(game, parts)
     rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
     state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))

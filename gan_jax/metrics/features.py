@@ -332,7 +332,7 @@ def _divided(images: np.ndarray, mesh: Mesh) -> Array:
 
 @functools.lru_cache(maxsize=8)
 def _compiled(
-    extractor: Extractor, replicated: NamedSharding | None
+    extractor: Extractor, replicated: NamedSharding | None = None
 ) -> tuple[Tree, Callable[[Tree, Any], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
         with jax.default_matmul_precision(PRECISION):

@@ -48,7 +48,11 @@ class Events:
             return run
 
         return types.SimpleNamespace(
-            local_source=lambda source: source, place=lambda data: data, send=send, compile=compiled, pick=None
+            local_source=lambda source: source,
+            place=lambda data: data,
+            send=send,
+            compile=compiled,
+            pick=None,
         )
 
 
@@ -67,7 +71,9 @@ class Fetched:
 def played(monkeypatch):
     """Plays 12 rounds of two turns with four rounds' bytes in a dispatch; the lengths of the dispatches."""
     monkeypatch.setattr(rounds_module, "BYTES_PER_DISPATCH", 4 * ROUND + 1)
-    monkeypatch.setattr(rounds_module.jax, "device_get", lambda tree: {n: np.asarray(v) for n, v in tree.items()})
+    monkeypatch.setattr(
+        rounds_module.jax, "device_get", lambda tree: {n: np.asarray(v) for n, v in tree.items()}
+    )
 
     def play(events, until=12, most=None):
         asked = experiment(rounds=until, source=events.source(), log_every=100, checkpoint_every=0)

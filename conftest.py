@@ -13,8 +13,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import gc  # noqa: E402
+
 import jax  # noqa: E402  the flags are read when it is imported
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402  see `_one_context`
 
 _FORMULAS = {"diagnostics", "functional", "networks", "objectives"}
 _CHOSEN = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
@@ -32,3 +35,28 @@ def _quick_to_compile(request):
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def _one_context(monkeypatch):
+    """A test's programs are lowered in one MLIR context, whose dialects JAX would else load for each.
+
+    Loading them takes up to a fifth of the time of a test of many small programs. With a JAX that has no function
+    of this name, programs are lowered as ever.
+    """
+    make = getattr(mlir, "make_ir_context", None)
+    contexts = []
+
+    def shared():
+        if not contexts:
+            contexts.append(make())
+        return contexts[0]
+
+    if make is not None:
+        monkeypatch.setattr(mlir, "make_ir_context", shared)
+
+
+def pytest_collection_finish():
+    """The tests themselves are no garbage, and what they allocate is searched for cycles a tenth as often."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)

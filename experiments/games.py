@@ -61,6 +61,8 @@ FEATURES = 16
 """Dimensions of the feature space in which MMD-GAN and the Cramer GAN compare distributions."""
 CODE_NUMBERS = 2
 """Continuous parts of InfoGAN's code, beside its categories."""
+MOST_CLASSES = 10_000
+"""Classes that a network may have without there being half as many examples."""
 META_WIDTHS = (28,)
 """Hidden layers of VRAL's meta-discriminators, which see one score at a time."""
 
@@ -245,7 +247,8 @@ class Data:
           what: needs them, for messages.
 
         Raises:
-          ExperimentError: if there are no labels, or they are not integers from 0 on.
+          ExperimentError: if there are no labels, they are not integers from 0 on, or the highest is far above the
+            number of examples.
         """
         labels = self.labels
         if labels is None:
@@ -255,7 +258,13 @@ class Data:
                 f"Labels are integers [N] from 0 on; those of {self.name!r} are {labels.dtype} {labels.shape}, "
                 f"{labels.min()} to {labels.max()}."
             )
-        return int(labels.max()) + 1
+        count = int(labels.max()) + 1
+        if count > max(2 * len(labels), MOST_CLASSES):
+            raise ExperimentError(
+                f"Labels of {self.name!r} go up to {count - 1} and there are {len(labels)} of them: a network has "
+                "a class for each number from 0 to the highest. Number the classes without gaps."
+            )
+        return count
 
 
 def data_of(name: str, arrays: Mapping[str, np.ndarray]) -> Data:

@@ -319,6 +319,19 @@ class Player:
             raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema!r}.")
 
 
+def check_objective(given: Any, where: str) -> None:
+    """Checks that an objective is one, and not the function that makes it, or its name.
+
+    Raises:
+      ValueError: if it is none; `where` says what takes it.
+    """
+    if isinstance(given, Objective):
+        return
+    name = getattr(given, "__name__", None) or repr(given)
+    hint = f": call {name} with its prior" if callable(given) else ""
+    raise ValueError(f"{where} takes an objective, as hinge(gaussian(16)) returns it; got {name}{hint}.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Game:
     """Players, an objective and a schedule.
@@ -341,6 +354,12 @@ class Game:
     field: Field | None = None
 
     def __post_init__(self) -> None:
+        check_objective(self.objective, "Game(objective=...)")
+        for name, player in self.players.items():
+            if not isinstance(player, Player):
+                raise ValueError(
+                    f"{name!r} is a Player(network, optimizer), got {type(player).__name__} {player!r}."
+                )
         parts = self.objective.players
         if set(self.players) != set(parts):
             raise ValueError(

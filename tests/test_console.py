@@ -37,6 +37,7 @@ def console(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.full
 def test_an_experiment_of_ones_own_is_begun_and_trained_in_an_empty_folder(console, tmp_path):
     code, out, err = console("new", "my.py")
     assert (code, err) == (0, "")

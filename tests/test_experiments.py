@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import shutil
 
 import chex
 import jax
@@ -154,11 +155,16 @@ def test_games_of_every_structure_move_their_generator(objective):
     [pytest.param(*case, marks=tier_of(*case), id="-".join(case)) for case in CASES],
 )
 def test_every_objective_is_launched_killed_resumed_and_sampled(name, objective, tmp_path):
-    """To the same bits as without the stop; its samples are finite, and not those of the initial generators."""
+    """To the same bits as without the kill; its samples are finite, and not those of the initial generators.
+
+    A run that is killed before its second checkpoint is there leaves what a whole one does without it.
+    """
     fields = {"log_every": 2, "checkpoint_every": 2, "sample_every": 0}
     whole = built(name, objective=objective, rounds=4, **fields)
     uninterrupted = loop.train(whole, Workdir(tmp_path / "whole"), **quiet())
-    loop.train(built(name, objective=objective, rounds=2, **fields), Workdir(tmp_path / "cut"), **quiet())
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut", ignore=shutil.ignore_patterns("4"))
+    with Checkpoints(Workdir(tmp_path / "cut").checkpoints) as checkpoints:
+        assert checkpoints.steps() == [2]
     again = built(name, objective=objective, rounds=4, **fields)
     resumed = loop.train(again, Workdir(tmp_path / "cut"), **quiet())
     assert int(uninterrupted.step) == int(resumed.step) == 4
@@ -600,6 +606,12 @@ def test_labels_that_are_none_are_refused(tmp_path, labels, message):
     assert message in said
 
 
+def test_labels_with_wide_gaps_are_refused_before_a_network_has_a_class_for_each(tmp_path):
+    np.savez(tmp_path / "some.npz", x=load("digits")["x"][:20], y=np.where(np.arange(20) % 2, 1_000_000, 0))
+    said = refusal("images", data=str(tmp_path / "some.npz"), conditional=True)
+    assert "go up to 1000000 and there are 20 of them" in said
+
+
 def test_data_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "vectors.npz", x=np.zeros((20, 5), np.float32))
     said = refusal("images", data=str(tmp_path / "vectors.npz"))
@@ -612,6 +624,7 @@ def test_data_of_another_shape_are_refused(tmp_path):
     )
 
 
+@pytest.mark.full
 def test_images_of_any_shape_are_trained_on(tmp_path):
     """Rectangles with five channels, by their networks; the names of their classes are the experiment's."""
     rng = np.random.default_rng(0)
@@ -702,6 +715,7 @@ def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back()
         )
 
 
+@pytest.mark.full
 def test_the_two_domains_of_cycle_gan_are_shuffled_apart_and_pairs_are_not():
     for objective, paired in (("pix2pix", True), ("cycle_gan", False)):
         data = built("translation", objective=objective).source.device_data["all"]

@@ -128,6 +128,7 @@ def test_plain_field_differentiates_each_loss_by_its_player_only():
     np.testing.assert_allclose(grads["generator"], -s * 0.8, rtol=1e-6)
 
 
+@pytest.mark.full
 def test_replica_mean_is_the_mean_of_the_replicas_fields():
     """Under pmap on 4 devices: gradients, statistics and metrics are the mean of four single fields, each with
     its own part of the batch and its own key."""
@@ -158,6 +159,7 @@ def test_replica_mean_is_the_mean_of_the_replicas_fields():
     assert len(np.unique(np.asarray(latents).reshape(4, -1), axis=0)) == 4
 
 
+@pytest.mark.full
 def test_unrolling_under_replica_mean_is_the_full_batchs_gradient():
     """The looked-ahead critic steps along all replicas' mean, and the generator's gradient runs through it: the
     result is that of one device with the whole batch. Nothing here is random, so the keys do not matter."""

@@ -9,7 +9,7 @@ import pytest
 
 from gan_jax.game import CriticRole, Game, GeneratorRole, Objective, Player
 from gan_jax.network import parameter_count
-from gan_jax.objectives import add_terms, r1
+from gan_jax.objectives import add_terms, r1, with_transforms
 from gan_jax.objectives.gan import gan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.schedule import alternating, fresh_turns, simultaneous, turn
@@ -34,6 +34,31 @@ def test_a_game_has_the_objectives_order_and_roles():
     assert list(game.players) == ["critic", "generator"]
     assert game.players["critic"].role == CriticRole()
     assert isinstance(game.players["generator"].role, GeneratorRole)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: build(objective=gan),
+            r"Game\(objective=...\) takes an objective.*got gan: call gan with its prior",
+        ),
+        (lambda: build(objective="gan"), r"takes an objective.*got 'gan'\.$"),
+        (
+            lambda: build(players={**players(), "critic": 3}),
+            r"'critic' is a Player\(network, optimizer\), got int 3",
+        ),
+        (lambda: add_terms(gan, r1(1.0)), "add_terms takes an objective.*call gan with its prior"),
+        (
+            lambda: add_terms(OBJECTIVE, "r1"),
+            r"objective and terms, as r1\(10.0\) returns them; got 'r1'",
+        ),
+        (lambda: with_transforms("gan"), "with_transforms takes an objective"),
+    ],
+)
+def test_what_is_no_objective_player_or_term_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_game_is_hashed_by_identity():

@@ -75,6 +75,7 @@ def test_adam_follows_the_ramp(turns):
         params = optax.apply_updates(params, update)
 
 
+@pytest.mark.full
 def test_augmentation_follows_its_probability():
     """Half of the images are made brighter or darker at the ramp's end, none at first."""
     augment = diff_augment("color", SHORT.probability())
@@ -87,6 +88,7 @@ def test_augmentation_follows_its_probability():
     assert share(10) == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.full
 def test_a_game_averages_by_its_half_life():
     """With a half-life of 0 the average is the parameters; a scheduled optimiser's state goes through the step."""
     game = helpers.game(

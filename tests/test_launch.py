@@ -101,6 +101,7 @@ def state_of(workdir, step):
         )
 
 
+@pytest.mark.full
 def test_a_run_ends_by_naming_what_there_is_to_see(finished):
     workdir, out, err = finished
     picture = workdir / "samples" / "samples_00000200.png"

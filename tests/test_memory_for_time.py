@@ -40,6 +40,7 @@ def evaluated(objective, field, networks_=None, batch=None):
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("objective", [gan(PRIOR), full(zero_centred(PRIOR))], ids=["gan", "zero_centred"])
 def test_microbatches_give_the_field_of_the_batch(objective):
     """Gradients, statistics and metrics of 3 x 4 examples are those of 12; scores and latents stand in order."""

@@ -19,7 +19,7 @@ def run(*command, cwd):
     return done.stdout
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_is(tmp_path):
     """Sources are packed from what git tracks, the wheel from the sources; both are used from an empty folder."""
     checkout = tmp_path / "checkout"

@@ -159,14 +159,18 @@ def parameters(function):
     return places | {argument.arg: (None, default) for argument, default in keywords}
 
 
-def given(tree, takes_names):
-    """The expressions that a tree's calls give for the parameters that are names."""
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call):
-            for name, place in takes_names.get(callee(call), {}).items():
-                if place is not None and place < len(call.args):
-                    yield call.args[place]
-                yield from (keyword.value for keyword in call.keywords if keyword.arg == name)
+def calls_of(tree):
+    """The calls in a tree, each with the name of what it calls."""
+    return [(callee(node), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def given(calls, takes_names):
+    """The expressions that calls give for the parameters that are names."""
+    for called, call in calls:
+        for name, place in takes_names.get(called, {}).items():
+            if place is not None and place < len(call.args):
+                yield call.args[place]
+            yield from (keyword.value for keyword in call.keywords if keyword.arg == name)
 
 
 def iterated(function):
@@ -187,16 +191,18 @@ def names_by_file():
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     ]
+    read = [(node, parameters(node), iterated(node), calls_of(node)) for _, node in functions]
     takes_names, before = {function: {name: place} for function, (name, place) in STARTS.items()}, None
     while before != (before := sum(map(len, takes_names.values()))):
-        for _, function in functions:
-            own, loops = parameters(function), iterated(function)
-            for expression in list(given(function, takes_names)):
+        for function, taken, loops, calls in read:
+            for expression in list(given(calls, takes_names)):
                 used = variables(expression)
                 for name in used | {n for u in used & loops.keys() for n in variables(loops[u])}:
-                    if name in own:
-                        takes_names.setdefault(function.name, {})[name] = own[name][0]
-    found = {file: set().union(*map(strings, given(tree, takes_names))) for file, tree in trees.items()}
+                    if name in taken:
+                        takes_names.setdefault(function.name, {})[name] = taken[name][0]
+    found = {
+        file: set().union(*map(strings, given(calls_of(tree), takes_names))) for file, tree in trees.items()
+    }
     for file, function in functions:
         if function.name in MAKERS:
             made = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]

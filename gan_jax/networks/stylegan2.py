@@ -394,7 +394,7 @@ def stylegan2_generator(module: StyleGAN2Generator, *example_inputs: Any) -> Net
     >>> params, model_state = network.init(jax.random.key(0))
     >>> mapping, synthesis = network.halves
     >>> w, _ = mapping(params, model_state, jnp.ones((3, 5)))
-    >>> w.shape, synthesis(params, model_state, w)[0].shape
+    >>> w.shape, jax.jit(synthesis)(params, model_state, w)[0].shape
     ((3, 6), (3, 8, 8, 1))
     """
     fields = {

@@ -22,6 +22,7 @@ from gan_jax.game import (
     Objective,
     PlayerObjective,
     TurnContext,
+    check_objective,
     loss_output,
     unconditional,
 )
@@ -112,6 +113,7 @@ def with_transforms(objective: Objective, *transforms: InputTransform) -> Object
       ValueError: if a transform packs inputs although a term reads single examples, or reads a state that no term
         keeps.
     """
+    check_objective(objective, "with_transforms")
     for transform in transforms:
         if not isinstance(transform, InputTransform):
             raise ValueError(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gan_jax.field import is_mean_over_examples
 from gan_jax.functional.options import check_count, check_number
-from gan_jax.game import LossFn, Objective, TermRecord, TurnContext
+from gan_jax.game import LossFn, Objective, TermRecord, TurnContext, check_objective
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
 from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key, Tree
@@ -186,15 +186,18 @@ def add_terms(objective: Objective, *terms: Term) -> Objective:
     """Returns the objective with `terms` added to its players' losses, each logged under its name.
 
     Raises:
-      ValueError: if a term's player is not in the objective, its name is taken, or the objective lacks something
-        that the term needs.
+      ValueError: if what is added is no term, a term's player is not in the objective, its name is taken, or the
+        objective lacks something that the term needs.
     """
+    check_objective(objective, "add_terms")
     for added in terms:
         objective = _add_term(objective, added)
     return objective
 
 
 def _add_term(objective: Objective, added: Term) -> Objective:
+    if not isinstance(added, Term):
+        raise ValueError(f"add_terms takes an objective and terms, as r1(10.0) returns them; got {added!r}.")
     if added.player not in objective.players:
         raise ValueError(
             f"The term {added.name!r} is added to the loss of {added.player!r}, but the objective's players are "

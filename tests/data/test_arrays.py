@@ -120,6 +120,7 @@ def test_labels_stored_as_uint8_stay_labels():
     assert sorted(batch["y"].tolist()) == list(range(10))
 
 
+@pytest.mark.full
 def test_labelled_examples_have_their_own_batch_and_order():
     few = {"x": images(6), "y": np.arange(6)}
     source = from_arrays({"x": images(40)}, batch_size=8, labelled=few, labelled_batch_size=3)

@@ -64,6 +64,7 @@ def test_a_linear_critics_gradient_is_the_difference_of_the_means():
     assert metrics["generator/update_ratio"] == 0
 
 
+@pytest.mark.full
 def test_layers_are_named_and_their_squares_add_up():
     game = helpers.game(wgan(PRIOR))
     both = (diagnostics.gradients, diagnostics.layer_gradients)

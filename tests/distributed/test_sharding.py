@@ -180,6 +180,7 @@ def test_a_turn_costs_one_all_reduce_and_an_eighth_of_the_flops(objective, playe
     assert 20 * parameters < single_device / 4
 
 
+@pytest.mark.full
 def test_a_global_batch_norm_adds_one_reduction_forward_and_one_where_it_is_differentiated():
     """Two batch norms in the generator: +2 in the critic's turn (not differentiated), +4 in its own."""
     game = points_game(non_saturating(gaussian(LATENT)), norm="batch")
@@ -202,6 +203,7 @@ def test_unknown_parallelism_is_named():
         make_layout("tpu")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("parallelism", ["jit", full("pmap")])
 def test_rounds_are_traced_once_and_transfer_nothing_implicitly(parallelism):
     traces = 0

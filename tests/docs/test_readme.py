@@ -36,6 +36,7 @@ LIBRARY = re.compile(rf"^(?:gj|gan_jax|experiments|benchmarks|tests|{'|'.join(RO
 FILES = (".json", ".jsonl", ".md", ".npz", ".py", ".typed")
 
 
+@pytest.mark.full
 def test_the_notebooks_example_runs_as_it_is_written():
     """With fewer rounds, and with two arrays of images for the comparison."""
     source = "\n".join(block.text for block in pages.blocks(ROOT / "README.md", "python"))

@@ -73,6 +73,7 @@ def test_raw_and_averaged_samples_are_both_in_the_picture_while_they_differ():
     assert picture_of(without, state_of(without)).shape == (4, 4, 1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("weights", ["ema", "raw"])
 def test_only_the_weights_that_are_asked_for_are_evaluated(weights):
     made = experiment(evaluations={"mean": lambda x: {"mean": float(x.mean())}})

@@ -88,6 +88,7 @@ def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
     np.testing.assert_array_equal(single, eight)
 
 
+@pytest.mark.full
 def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monkeypatch):
     """A generator that draws when it is evaluated too, as pix2pix's dropout may."""
     monkeypatch.setattr(sampling, "BLOCK", 3)
@@ -406,6 +407,7 @@ def test_the_best_checkpoint_is_kept_and_the_newest_never_lost(tmp_path):
     assert logged == {2: 5.0, 4: 1.0, 6: 3.0, 8: 2.0, 10: 4.0, 12: 6.0}
 
 
+@pytest.mark.full
 def test_a_resumed_run_knows_the_best_of_the_first_launch(tmp_path):
     def launch(rounds, *values):
         made = experiment(

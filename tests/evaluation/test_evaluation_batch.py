@@ -52,6 +52,7 @@ def experiment(**fields):
     )
 
 
+@pytest.mark.full
 def test_evaluations_have_a_batch_of_their_own_and_pictures_theirs():
     made = experiment(evaluation_batch=lambda n: {"y": np.full(n, 2, np.int32)})
     state = init_state(made.game, jax.random.key(0))

@@ -163,6 +163,7 @@ def test_a_grey_image_is_augmented_as_its_three_equal_channels():
         apply(image(3, 3, 2), hue=0.3)
 
 
+@pytest.mark.full
 def test_the_filter_multiplies_bands_and_keeps_the_expected_power():
     """The second band at percentile .9: gain t / sqrt(lambda_2 t^2 + 12/13), the others 1 / the same root."""
     u = np.array(draws(filter=0.9))
@@ -201,6 +202,7 @@ def batch(n, size=8, channels=3):
     return np.random.default_rng(1).uniform(-1, 1, (n, size, size, channels)).astype(np.float32)
 
 
+@pytest.mark.full
 def test_at_probability_0_nothing_changes():
     np.testing.assert_array_equal(transform(batch(4), "bgnc", 0.0), batch(4))
     np.testing.assert_allclose(transform(batch(4), "cf", 0.0), batch(4), atol=1e-6)
@@ -219,6 +221,7 @@ def test_probabilities_are_those_of_each_augmentation():
     assert abs(changed.mean() - 0.6) < 5 * math.sqrt(0.6 * 0.4 / 2000)
 
 
+@pytest.mark.full
 def test_multipliers_scale_a_category_and_a_schedule_is_read_at_the_round():
     x = batch(2000, 4)
     made = ada.ada("c", lambda step: 0.1 * step, multipliers={"color": 0, "brightness": 0.5})

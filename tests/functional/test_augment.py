@@ -143,6 +143,7 @@ def test_an_image_condition_moves_with_its_image_and_keeps_its_colours():
     assert not np.array_equal(colored, x)
 
 
+@pytest.mark.full
 def test_probability_from_a_number_a_schedule_or_the_objective_state():
     x = images(1000, side=4)
     np.testing.assert_array_equal(transform("color,translation", (x,), 0.0)[0], x)
@@ -156,6 +157,7 @@ def test_probability_from_a_number_a_schedule_or_the_objective_state():
         assert abs(changed - 150) < 57
 
 
+@pytest.mark.full
 def test_devices_share_the_work_and_draw_as_one_does():
     x, made = images(16), augment.diff_augment("color,translation", 0.5)
     program = jax.jit(lambda x: made.apply((x,), KEY, jnp.int32(0), {})[0])
@@ -170,6 +172,7 @@ def test_devices_share_the_work_and_draw_as_one_does():
     assert "all-reduce" not in compiled.as_text()
 
 
+@pytest.mark.full
 def test_it_compiles_and_differentiates_twice():
     x = images(4)
     made = augment.diff_augment("color,translation,cutout")

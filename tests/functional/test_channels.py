@@ -33,6 +33,7 @@ def plain_sum(x):
     return x.sum(tuple(range(x.ndim - 1)))
 
 
+@pytest.mark.full
 def test_derivatives_of_every_order_and_mode_are_the_plain_operations():
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):

@@ -99,6 +99,7 @@ def test_two_dimensional_quadrature_equals_the_closed_form():
     np.testing.assert_allclose(expected, (4 / 2.25 - 2 + 2 * np.log(2.25)) / 2, rtol=1e-12)
 
 
+@pytest.mark.full
 def test_gaussian_closed_forms_add_over_independent_coordinates():
     p = [(0.0, 1.0), (1.0, 0.5)]
     q = [(0.3, 1.2), (0.0, 0.7)]

@@ -111,6 +111,7 @@ def test_mixture_takes_unblended_samples(t):
     assert abs(points.mean() - t) < 5 * np.sqrt(t * (1 - t) / 2000) + 1e-9
 
 
+@pytest.mark.full
 def test_dragan_points_lie_within_half_a_deviation_as_in_the_authors_code():
     """x + a std(x) u / 2: of 10,000 coordinates the largest u is nearly 1, so the largest step is its a."""
     real = jax.random.normal(KEY, (400, 10_000)) * 3

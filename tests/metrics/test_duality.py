@@ -66,6 +66,7 @@ def scaled_first_axis(scale, x):
     return scale * x[:, 0]
 
 
+@pytest.mark.full
 def test_a_bound_is_never_above_the_distance(clouds):
     def critic(x):
         return jnp.sin(3 * x[:, 0]) + x[:, 0] * x[:, 1] - 2 * x[:, 1]

@@ -199,6 +199,7 @@ def test_wrong_weights_are_named(stored, tmp_path):
 # Extractors
 
 
+@pytest.mark.full
 def test_clip_from_a_file_resizes_crops_and_repeats(stored, tmp_path):
     np.savez(tmp_path / "clip.npz", **weights(stored, "clip"))
     extractor = metrics.clip_extractor(tmp_path / "clip.npz")
@@ -228,6 +229,7 @@ def test_dinov2_from_a_file_has_224_pixels_and_the_authors_positions(stored, tmp
         metrics.dinov2_extractor(tmp_path / "dinov2.npz", positions="mine")
 
 
+@pytest.mark.full
 def test_clips_gradient_by_the_images_is_the_slope(stored, tmp_path):
     """Central differences along a random direction, through the resizing."""
     np.savez(tmp_path / "w.npz", **weights(stored, "clip"))
@@ -247,6 +249,7 @@ def test_clips_gradient_by_the_images_is_the_slope(stored, tmp_path):
     assert abs(slope) > 1e-2
 
 
+@pytest.mark.full
 def test_vgg16s_pyramid_without_biases_is_its_gradient_times_the_images(stored):
     """Euler's identity of positively homogeneous functions, `<grad f(x), x> = f(x)`."""
     arrays = weights(stored, "vgg16")

@@ -49,6 +49,7 @@ def test_more_capacity_detects_more():
     assert 0.8 * variation < strong.value < variation + 3 * strong.standard_error
 
 
+@pytest.mark.full
 def test_weights_stay_in_the_family():
     family = CriticFamily(width=4, depth=2, bound=0.25)
     layers = init_critic(jax.random.key(0), family, 3)

@@ -73,6 +73,7 @@ def test_features_of_the_same_content_are_read_from_the_cache():
         assert sum(calls) > before
 
 
+@pytest.mark.full
 def test_devices_change_nothing():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     classifier = metrics.classifier_for("digits")

@@ -21,6 +21,7 @@ from gan_jax.metrics import (
     support_for_collision,
     support_size,
 )
+from tests.tiers import full
 
 REPETITIONS = 200
 SIZE = 40  # real samples; 37 fakes, so that statistics of counts have few ties
@@ -65,7 +66,10 @@ def p_values(test, dimensions, shift, repetitions):
 
 
 SLOW = {"classifier, logistic", "mmd, laplace", "mmd, polynomial"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in TESTS]
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else full(name) if name == "neural" else name
+    for name in TESTS
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,6 +96,7 @@ def test_power_over_all_repetitions(name):
     assert (p_values(test, dimensions, shift, REPETITIONS) <= 0.05).mean() > 0.95
 
 
+@pytest.mark.full
 def test_a_difference_in_shape_is_found_where_means_agree():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(300, 2)), 3 * rng.normal(size=(300, 2))

@@ -99,6 +99,7 @@ def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
     assert pixels(tmp_path / "walks.png").shape == (2 * 9 - 1, 4 * 9 - 1)
 
 
+@pytest.mark.full
 def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
@@ -190,6 +191,7 @@ def quadratic_model(critic=None):
     return Model(programs, weights, player="g", round=0, kind="raw", config={}, seed=0)
 
 
+@pytest.mark.full
 def test_projection_recovers_the_latent_of_a_generated_sample():
     model = quadratic_model()
     z = model.latents(1, seed=5)

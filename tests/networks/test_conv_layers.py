@@ -35,6 +35,7 @@ def test_modules_have_flaxs_outputs(ours, flax, dtype, use_bias):
     np.testing.assert_allclose(out.astype(jnp.float32), expected.astype(jnp.float32), atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_grouped_layer_is_flaxs():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 4)), jnp.float32)
     ours, flax = Conv(6, 3, groups=2), nn.Conv(6, (3, 3), feature_group_count=2)

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from gan_jax.networks import conv, conv_transpose, convolution, forward_mode
 from gan_jax.networks.convolution import input_grad, kernel_grad
-from tests.tiers import full_except
+from tests.tiers import full, full_except
 
 # (kernel, strides, size, padding, batch). Between them: every kernel and stride, odd and even sizes, both paddings,
 # a kernel as wide as the image, a stride beyond the kernel, kernels and images that are not square, and both forms
@@ -395,7 +395,7 @@ def test_shapes_that_do_not_fit_are_named(call, message):
         call()
 
 
-@pytest.mark.parametrize(("strides", "channels"), [(1, 3), (2, 5)])
+@pytest.mark.parametrize(("strides", "channels"), [(1, 3), full(2, 5)])
 def test_a_symbolic_batch_is_exported_for_every_platform(strides, channels):
     """By `jax.export` from a CPU; the program for any batch gives what the operations give."""
 

@@ -89,6 +89,7 @@ def test_spectral_gradient_is_the_papers():
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_weight_normalisation_starts_as_the_plain_layer_and_keeps_its_scale():
     x = normal(3, 6)
     layer = Dense(4, weight=NormalizedWeight)

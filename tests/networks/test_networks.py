@@ -86,6 +86,7 @@ def test_dcgan_refuses_other_sizes(size):
         shapes(DCGANGenerator(size=size), LATENT)
 
 
+@pytest.mark.full
 def test_dcgans_layers_are_the_papers():
     """32 x 32: project to 4 x 4 x 256, then 128, 64, 3 channels; kernels N(0, .02), biases in the norms."""
     out, params = run(DCGANGenerator(size=32), normal(1, 100))
@@ -139,6 +140,7 @@ def test_resnet_refuses_other_sizes(size):
             shapes(module, example)
 
 
+@pytest.mark.full
 def test_resnets_have_the_papers_parameter_counts():
     """SNGAN's CIFAR-10 pair, counted by hand: 3 x 3 kernels, 1 x 1 shortcuts, biases, scales and shifts."""
 

@@ -294,6 +294,7 @@ def in_linen(players):
     }
 
 
+@pytest.mark.full
 def test_rounds_are_those_of_the_same_networks_in_linen():
     x, z = jnp.ones((1, 2)), jnp.ones((1, 3))
     ours = game(from_nnx(Critic, x), from_nnx(Generator, z))

@@ -68,6 +68,7 @@ def test_ffhq256s_stages_narrow_towards_the_image():
     assert transitions == {"transition_6": (96, 192), "transition_5": (192, 384), "transition_4": (384, 768)}
 
 
+@pytest.mark.full
 def test_initial_values_are_the_papers():
     """N(0, 2 / 1.04 / sqrt(L) / fan in) before the activations, 0 at a block's end, 1 / fan in elsewhere."""
     params = initial(R3GANCritic(width=(64, 32), blocks=2, num_classes=10), images(8), LABEL)
@@ -112,6 +113,7 @@ def test_the_score_is_a_dot_product_with_the_labels_row():
     np.testing.assert_allclose(score, expected, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_block_between_resamplings_is_pytorchs_with_its_penalty():
     """The value, ||grad||^2 / 2 of a score by the image, and that penalty's gradients: a second derivative."""
     given = seeded_arrays()

@@ -226,6 +226,7 @@ def test_the_two_halves_are_the_generator_and_truncation_is_of_w():
     assert np.abs(other - whole).max() > 1e-3
 
 
+@pytest.mark.full
 def test_the_average_of_w_follows_training_calls_only():
     z = normal(8, 5)
     params, state = initial()
@@ -282,6 +283,7 @@ def critic(**options):
     return from_linen(module, jnp.zeros((4, 8, 8, 2)), *labels)
 
 
+@pytest.mark.full
 def test_the_critic_compares_groups_of_four():
     """The score of an example depends on the three others of its group, and on no other."""
     network, x = critic(), normal(8, 8, 8, 2)

@@ -284,6 +284,7 @@ def explicit(game, base, params, steps):
     return helpers.loss("generator", inner, players, helpers.batch())[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("base", "optimizer", "remat"),
     [

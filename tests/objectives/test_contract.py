@@ -154,6 +154,7 @@ def test_a_round(name):
         assert np.all(metrics[f"{player}/calls"] > 0), f"{player}'s statistics do not follow its calls"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", full_except(["gan"], REPRESENTATIVES))
 def test_a_seed_among_several_equals_a_single_seed(name):
     """`vmap` changes nothing but rounding; nor does leaving out `jit`, for the minimax game."""

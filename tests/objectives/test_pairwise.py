@@ -111,12 +111,14 @@ def build_and_trace(name, *modifiers):
     return False
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", full_except(["gan"], REPRESENTATIVES))
 def test_representatives_with_every_modifier(name):
     refused = {modifier for modifier in MODIFIERS if not build_and_trace(name, modifier)}
     assert refused == REFUSED_BY_REPRESENTATIVES[name]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", full_except(["gan", "wgan_gp"], REPRESENTATIVES))
 def test_representatives_in_every_field(name):
     for field in FIELDS.values():

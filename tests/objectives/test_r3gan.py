@@ -54,6 +54,7 @@ def packed_networks():
     return {"critic": helpers.critic(2 * helpers.X_DIM), "generator": helpers.generator()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("options", "transforms", "networks"),
     [

@@ -71,6 +71,7 @@ def test_the_path_length_of_a_linear_generator_is_the_length_of_a_transposed_dir
     np.testing.assert_allclose(total - base, 3.0 * np.mean((lengths - average) ** 2), rtol=1e-4)
 
 
+@pytest.mark.full
 def test_the_mean_squared_path_length_is_the_squared_norm_of_the_jacobian():
     """E ||A' y||^2 = ||A||_F^2 = 16; its deviation over n directions is sqrt(2 tr (A A')^2 / n)."""
     n = 8000

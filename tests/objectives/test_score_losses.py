@@ -147,6 +147,7 @@ def test_minimax_value_at_the_optimal_critic_of_two_gaussians():
         np.testing.assert_allclose(optimal_value(p, q), -LOG(4) + 2 * jsd, rtol=1e-9)
 
 
+@pytest.mark.full
 def test_minus_log_d_step_at_the_optimal_critic_follows_kl_minus_two_jsd():
     """Arjovsky & Bottou (2017), Theorem 2.5, for q_theta = N(theta, 1) against p = N(0, 1), by quadrature.
 

@@ -275,6 +275,7 @@ def test_autoencoder_power_is_one_or_two():
         autoencoder_critic(helpers.critic(), 3)
 
 
+@pytest.mark.full
 def test_began_keeps_k_in_its_state():
     """k starts at 0, moves by lambda (gamma L(x) - L(G(z))), and weighs L(G(z)) at the next turn."""
     game = cases.game("began", lr=0.0)

@@ -396,6 +396,7 @@ def test_keeping_none_is_refused(tmp_path):
 # Faults
 
 
+@pytest.mark.full
 def test_a_process_that_ends_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
     script = f"""
         import os, sys
@@ -457,6 +458,7 @@ def mounted(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount")
 def test_a_full_disk(mounted):
     big = {

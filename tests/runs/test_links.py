@@ -67,6 +67,7 @@ def test_a_step_is_not_read_through_a_link_in_it(tmp_path, part):
     assert (content(theirs), content(ours)) == before
 
 
+@pytest.mark.full
 def test_a_run_with_a_linked_step_stops_before_anything_is_changed(tmp_path):
     loop.train(experiment(rounds=10), Workdir(tmp_path / "a"), config={}, log=quiet)
     loop.train(experiment(rounds=10), Workdir(tmp_path / "b"), config={}, log=quiet)

@@ -162,6 +162,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     assert [line["step"] for line in lines_of(Workdir(tmp_path / "cut"))] == [4, 8, 12, 16, 20]
 
 
+@pytest.mark.full
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
     workdir = Workdir(tmp_path)
     whole = loop.train(experiment(), workdir, log=quiet)
@@ -176,6 +177,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
     chex.assert_trees_all_equal(jax.device_get(whole.players), jax.device_get(again.players))
 
 
+@pytest.mark.full
 def test_a_loss_that_is_not_a_number_names_player_round_and_checkpoint(tmp_path):
     """The critic's loss is made NaN from round 13 on; round 10 is saved."""
     good = experiment()
@@ -270,6 +272,7 @@ def files_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.full
 def test_a_refused_override_leaves_the_run_as_it_was(tmp_path):
     """Another network cannot be restored, whatever is overridden; then config.json has not changed."""
     workdir = Workdir(tmp_path)

@@ -51,6 +51,7 @@ def test_each_seed_is_trained_as_if_alone(game, source):
     assert further.key.shape == (2,)
 
 
+@pytest.mark.full
 def test_metrics_are_of_the_samples_at_every_interval_and_at_the_end(game, source):
     begin = init_state(game, jax.random.key(0))
     seen = []

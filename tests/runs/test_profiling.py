@@ -39,6 +39,7 @@ def test_dispatches_are_cut_where_a_trace_begins_and_ends():
     assert cuts == [5, 3, 2, 2]  # the last ends at the save of round 10
 
 
+@pytest.mark.full
 def test_a_trace_ends_with_a_dispatch_that_fails(tmp_path):
     profile = Profile(tmp_path, 0)
     with pytest.raises(RuntimeError, match="broken"), profile.dispatch(0, 1):

@@ -127,6 +127,7 @@ def test_a_checkpoint_of_another_version_is_neither_passed_over_nor_deleted(unkn
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"], "retention leaves it too"
 
 
+@pytest.mark.full
 def test_a_run_stops_at_a_checkpoint_of_another_version(tmp_path):
     loop.train(experiment(), Workdir(tmp_path), log=quiet)
     (tmp_path / "checkpoints" / "20" / "manifest.json").write_bytes(sealing.seal({"format": 3, "step": 20}))

@@ -34,6 +34,7 @@ def played(game, rounds):
     return state, history
 
 
+@pytest.mark.full
 def test_the_term_steps_in_every_fourth_round_and_its_optimiser_counts_so():
     """Adam's count: one step a round of the loss, one more in rounds 0, 4 and 8."""
     state, history = played(lazy_game(optimizer=optax.adam), 9)

@@ -75,6 +75,7 @@ def test_equals_single_rounds_of_the_same_batches():
     )
 
 
+@pytest.mark.full
 def test_one_trace_for_every_number_of_rounds():
     program = jax.jit(chex.assert_max_traces(rollout_program(GAME, SOURCE.get_batch), n=1))
     state = start()

@@ -38,6 +38,7 @@ def played_out(game, state, batches):
     return players
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "schedule",
     [3 * (C,) + (G,), full(2 * (C, REUSE) + (G,)), full((G, *(2 * (C, C, G))))],
@@ -71,7 +72,7 @@ def test_fold(schedule, expected):
     assert fold(schedule) == expected
 
 
-@pytest.mark.parametrize("repeats", [(50, 1), (1, 50)])
+@pytest.mark.parametrize("repeats", [full((50, 1)), (1, 50)])
 def test_long_ratios_compile_to_loops(repeats):
     """50 turns are one scan: the program is about as long as for 2, not 25 times as long."""
 
@@ -162,6 +163,7 @@ def keys_of_a_round(objective, schedule, rounds=1):
     return log
 
 
+@pytest.mark.full
 def test_no_network_call_of_two_rounds_repeats_a_key():
     """Real, fake and the penalty's closure, turns and rounds: every call has its own key.
 
@@ -173,6 +175,7 @@ def test_no_network_call_of_two_rounds_repeats_a_key():
     assert len(set(log)) == len(log)
 
 
+@pytest.mark.full
 def test_unrolled_steps_have_separate_keys():
     log = keys_of_a_round(unrolled(gan(PRIOR), 2), (G,))
     # Two critic steps of three calls, then the generator's own three.
@@ -248,6 +251,7 @@ def test_half_lives_in_images():
         ema_half_life(0, 50)
 
 
+@pytest.mark.full
 def test_the_state_can_be_donated():
     """No two leaves are one buffer, or donation is an error."""
     game = helpers.game(gan(PRIOR), ema={"generator": 0.9})
@@ -258,6 +262,7 @@ def test_the_state_can_be_donated():
     assert int(state.step) == 2
 
 
+@pytest.mark.full
 def test_metrics_are_means_over_the_turns_that_report_them():
     """Three critic turns at learning rate 0 see three batches: the reported loss is the mean of theirs."""
     game = helpers.game(gan(PRIOR), lr=0.0, schedule=3 * (C,) + (G,))
@@ -273,6 +278,7 @@ def test_metrics_are_means_over_the_turns_that_report_them():
     np.testing.assert_allclose(metrics["critic/loss"], np.mean(losses), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.full
 def test_two_time_scales_are_two_optimisers():
     """SGD with rates 0.3 and 0.1: the first step is three times as long for the critic's gradient."""
     base = helpers.game(gan(PRIOR), schedule=(turn("critic", "generator"),))
@@ -319,6 +325,7 @@ def test_lazy_terms_run_every_so_many_rounds_with_their_scale():
         )
 
 
+@pytest.mark.full
 def test_weakly_typed_parameters_compile_once():
     """`jnp.full(3, 0.1)` is weakly typed; after a step it no longer is, which used to be a second trace."""
     game = helpers.game(gan(PRIOR))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import importlib
 import json
 import math
@@ -15,15 +14,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from experiments.studies.framework import provenance
 from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.pictures import save
 from gan_jax.precision import at_highest_precision
-from gan_jax.runs.provenance import computed_by
 
 DIGITS = 7
 COLORS = 256
@@ -39,6 +39,7 @@ def run(
     fresh: bool,
     full: bool = False,
     jobs: int = 1,
+    changed: Mapping[str, float] | None = None,
 ) -> list[Verdict]:
     """Runs what is missing of a study, stores it, draws its figure and judges its claims.
 
@@ -50,6 +51,7 @@ def run(
       fresh: forget what is stored.
       full: its cases are those at the paper's scale, where it has such.
       jobs: how many processes share what is to be computed, each with its own part of the cores.
+      changed: the numbers with which the study was loaded, where they are others than its file's.
 
     Returns:
       A verdict for every claim.
@@ -63,26 +65,27 @@ def run(
     count = seeds or (study.quick_seeds if quick else study.seeds)
     stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
     runs: dict[str, dict[str, Any]] = stored.get("runs", {})
-    source = digest(study)
-    changed = warn_of_changes(study, runs, source)
+    this = provenance.launch(study.module, command(study, quick, full, changed or {}))
+    launches = {**stored.get("launches", {}), provenance.identifier(this): this}
+    old = warn_of_changes(study, stored)
     for seed in range(count):
         runs.setdefault(str(seed), {})
     missing = [(seed, name) for seed in range(count) for name in study.cases if name not in runs[str(seed)]]
-    for seed, name, computed in computing(study, missing, quick, full, jobs):
-        runs[str(seed)][name] = {**computed, "source": source}
-        write(path, record(study, runs, quick))
+    for seed, name, computed in computing(study, missing, quick, full, jobs, changed):
+        runs[str(seed)][name] = {**computed, "launch": provenance.identifier(this)}
+        write(path, record(study, runs, launches, quick))
         if computed["numbers"]:
             print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
     results = results_of(runs, study, count)
     try:
         found = judge(study, results, quick)
     except (LookupError, TypeError) as error:
-        if not changed:
+        if not old:
             raise
         raise SystemExit(
             f"{study.name}: this version cannot judge the stored numbers: add --fresh to compute them again."
         ) from error
-    write(path, record(study, runs, quick, found))
+    write(path, record(study, runs, launches, quick, found))
     draw(study, results, folder)
     return found
 
@@ -93,7 +96,12 @@ def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
 
 
 def computing(
-    study: Study, missing: Sequence[tuple[int, str]], quick: bool, full: bool, jobs: int
+    study: Study,
+    missing: Sequence[tuple[int, str]],
+    quick: bool,
+    full: bool,
+    jobs: int,
+    changed: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """`(seed, case, what it gave)` of every missing case, as each ends."""
     if jobs == 1 or len(missing) < 2:
@@ -108,7 +116,7 @@ def computing(
         jobs, mp_context=spawn, initializer=_settle, initargs=(numbers, jobs)
     ) as workers:
         ends = {
-            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full): (seed, name)
+            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full, changed): (seed, name)
             for seed, name in missing
         }
         for end in concurrent.futures.as_completed(ends):
@@ -145,8 +153,13 @@ def _follow() -> None:
     os._exit(1)
 
 
-def _compute_elsewhere(module: str, name: str, seed: int, quick: bool, full: bool) -> dict[str, Any]:
+def _compute_elsewhere(
+    module: str, name: str, seed: int, quick: bool, full: bool, changed: Mapping[str, float] | None
+) -> dict[str, Any]:
     study: Study = importlib.import_module(module).STUDY
+    if changed:
+        package, _, file = module.rpartition(".")
+        study = importlib.import_module(package).load(file, changed)
     cases = study.full if full and study.full is not None else study.cases
     return compute(cases[name], seed, quick)
 
@@ -179,43 +192,39 @@ def results_of(runs: Mapping[str, Any], study: Study, count: int) -> list[Result
 
 
 def record(
-    study: Study, runs: Mapping[str, Any], quick: bool, found: Sequence[Verdict] = ()
+    study: Study,
+    runs: Mapping[str, Any],
+    launches: Mapping[str, Any],
+    quick: bool,
+    found: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
-    """What is written to the JSON file."""
-    import jax
-
+    """What is written to the JSON file: of the launches those that results are of."""
+    used = {case.get("launch") for by_case in runs.values() for case in by_case.values()}
     return {
         "study": study.name,
         "title": study.title,
-        "command": command(study, quick),
         "quick": quick,
-        "versions": {"jax": jax.__version__, "numpy": np.__version__, "python": sys.version.split()[0]},
-        "computation": computed_by("highest"),
+        "launches": {name: launch for name, launch in launches.items() if name in used},
         "claims": [plain({**verdict._asdict(), "holds": verdict.holds}) for verdict in found],
         "runs": runs,
     }
 
 
-def command(study: Study, quick: bool = False) -> str:
+def command(
+    study: Study, quick: bool = False, full: bool = False, changed: Mapping[str, float] = MappingProxyType({})
+) -> str:
     """What runs the study."""
-    return f"python -m experiments.studies {study.name}{' --quick' if quick else ''}"
+    options = [" --quick"] * quick + [" --full"] * full
+    options += [f" --set {name.lower()}={value}" for name, value in changed.items()]
+    return f"python -m experiments.studies {study.name}{''.join(options)}"
 
 
-def digest(study: Study) -> str:
-    """The first digits of the SHA-256 of the study's file."""
-    file = sys.modules[study.module].__file__
-    assert file is not None
-    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()[:12]
-
-
-def warn_of_changes(study: Study, runs: Mapping[str, Any], now: str) -> bool:
-    """Says, also on stderr, whether stored numbers come from another version of the study's file."""
-    changed = any(case["source"] != now for cases in runs.values() for case in cases.values())
+def warn_of_changes(study: Study, stored: Mapping[str, Any]) -> bool:
+    """Whether stored numbers are older than the code, which is said on stderr."""
+    found = provenance.state(study.module, stored) if stored else None
+    changed = found is not None and bool(found.old or found.unknown)
     if changed:
-        print(
-            f"{study.name}: stored numbers come from another version of its file; --fresh computes them again.",
-            file=sys.stderr,
-        )
+        print(f"{found}; --fresh computes them again.", file=sys.stderr)
     return changed
 
 

@@ -1,0 +1,128 @@
+"""A result names the code that computed it: every file that it imports, and nothing else."""
+
+import pathlib
+
+import pytest
+
+from experiments import studies
+from experiments.studies.__main__ import main
+from experiments.studies.framework import provenance, running
+
+FILES = {
+    "gan_jax/__init__.py": "from gan_jax.rooms import used\nfrom gan_jax.unused import never\n",
+    "gan_jax/rooms/__init__.py": "from gan_jax.rooms.deep import used\nfrom gan_jax.rooms.other import other\n",
+    "gan_jax/rooms/deep.py": "from . import helper\ndef used():\n    return helper.one()\n",
+    "gan_jax/rooms/helper.py": "def one():\n    return 1\n",
+    "gan_jax/rooms/other.py": "other = 2\n",
+    "gan_jax/unused.py": "never = 3\n",
+    "gan_jax/typed.py": "class Typed: ...\n",
+    "gan_jax/later.py": "x = 4\n",
+    "gan_jax/pictures/__init__.py": "from gan_jax.pictures.dots import dots\n",
+    "gan_jax/pictures/dots.py": "def dots(): ...\n",
+    "experiments/studies/__init__.py": "",
+    "experiments/studies/some.py": """'''A study.'''
+from typing import TYPE_CHECKING
+import numpy as np
+import gan_jax as gj
+from gan_jax.pictures import dots
+if TYPE_CHECKING:
+    from gan_jax.typed import Typed
+def case(seed):
+    from gan_jax import later
+    return gj.used() + later.x  # a sum
+""",
+}
+STUDY = "experiments.studies.some"
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_names_are_followed_to_the_files_that_define_them(root):
+    found = {file.as_posix() for file in provenance.imported_files(STUDY, root)}
+    assert found == {
+        "experiments/studies/some.py",
+        "gan_jax/later.py",
+        "gan_jax/pictures/dots.py",
+        "gan_jax/rooms/deep.py",
+        "gan_jax/rooms/helper.py",
+    }
+
+
+def changed(root, name, before, after):
+    path = root / name
+    path.write_text(path.read_text().replace(before, after))
+    return provenance.digest(STUDY, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "another"),
+    [
+        ("experiments/studies/some.py", "A study.", "A study, explained better.\n\nAt length.", False),
+        ("experiments/studies/some.py", "  # a sum", "", False),
+        ("experiments/studies/some.py", "def case", "\n\ndef case", False),
+        ("gan_jax/pictures/dots.py", "...", "return 1", False),
+        ("gan_jax/unused.py", "3", "5", False),
+        ("gan_jax/rooms/other.py", "2", "5", False),
+        ("gan_jax/typed.py", "...", "x = 1", False),
+        ("gan_jax/rooms/helper.py", "1", "2", True),
+        ("gan_jax/later.py", "4", "5", True),
+        ("experiments/studies/some.py", "+", "-", True),
+    ],
+)
+def test_other_code_has_another_digest_and_other_words_have_not(root, name, before, after, another):
+    assert (provenance.digest(STUDY, root) != changed(root, name, before, after)) is another
+
+
+def test_a_study_of_the_gallery_reads_its_objectives_and_no_launcher():
+    files = {file.as_posix() for file in provenance.imported_files("experiments.studies.dirac")}
+    assert {"gan_jax/objectives/wgan.py", "gan_jax/field.py", "experiments/studies/dirac.py"} <= files
+    assert not [file for file in files if file.startswith(("gan_jax/cli/", "gan_jax/runs/"))]
+
+
+def test_a_launch_says_what_computed(monkeypatch):
+    found = provenance.launch("experiments.studies.dirac", "python -m experiments.studies dirac")
+    assert found["code"] == provenance.digest("experiments.studies.dirac")
+    assert found["machine"]["cores"] >= 1
+    assert found["computation"]["matmul_precision"] == "highest"
+    assert {"jax", "numpy", "python"} <= found["versions"].keys()
+    assert provenance.identifier(found) == provenance.identifier(dict(found))
+    assert provenance.identifier(found) != provenance.identifier({**found, "date": "1970-01-01"})
+    monkeypatch.setattr(provenance, "ROOT", pathlib.Path("/"))
+    assert provenance.launch("experiments.studies.dirac", "")["commit"] == "unknown"
+
+
+def test_what_is_old_is_said_and_what_is_unknown_is_an_error(tmp_path, capsys):
+    now = provenance.digest("experiments.studies.dirac")
+    stored = {
+        "launches": {"a": {"code": now}, "b": {"code": "other"}},
+        "runs": {"0": {"x": {"launch": "a"}, "y": {"launch": "b"}}},
+    }
+    running.write(tmp_path / "dirac.json", stored)
+    asked = ["dirac", "theorems", "--check", f"--results={tmp_path}"]
+    assert main(asked) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "dirac: 1 of 2 results are older than the code",
+        "theorems: nothing is stored",
+    ]
+    stored["runs"]["1"] = {"x": {}}
+    running.write(tmp_path / "dirac.json", stored)
+    assert main(asked) == 1
+    assert "dirac: of 1 of 3 results it is not recorded what computed them" in capsys.readouterr().out
+
+
+def test_studies_are_listed_in_a_line_each_with_their_minutes(tmp_path, capsys):
+    stored = {"runs": {"0": {"x": {"seconds": 61.0}, "y": {"seconds": 60.0}}}}
+    running.write(tmp_path / "dirac.json", stored)
+    assert main([f"--results={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(studies.names())
+    assert (
+        "dirac                   3 min  Dirac-GAN: eigenvalues and trajectories of every objective" in lines
+    )

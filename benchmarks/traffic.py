@@ -167,6 +167,8 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     compiled, rows = read()["programs"], []
     for name in PROGRAMS:
+        if not any(machine.target in compiled.get(name, {}) for machine in MACHINES):
+            continue
         count = operations(EXPERIMENTS[name](1))
         for machine in MACHINES:
             if stored := compiled.get(name, {}).get(machine.target):

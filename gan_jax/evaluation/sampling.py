@@ -17,6 +17,7 @@ from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
@@ -57,7 +58,7 @@ def _role(game: Game, player: str) -> GeneratorRole:
 
 
 @functools.lru_cache(maxsize=32)
-def _sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
+def sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[..., Array]:
     """`(variables, key data, indices of the blocks, their inputs) -> samples`, one block per device.
 
     Every device runs the same program on its block, so that samples agree bit for bit on any number of devices:
@@ -95,6 +96,8 @@ def sample(
     condition_batch: Callable[[int], Batch] = lambda n: {},
 ) -> np.ndarray:
     """Samples of a generator in evaluation mode (running statistics, no noise in layers).
+
+    Products have the highest precision on every platform, so that a checkpoint's samples hardly depend on it.
 
     Args:
       game: the game.
@@ -145,7 +148,7 @@ def sample_blocks(
     (name,) = names
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, name, ema), game.objective.prior
-    draw = _sampler(game, name, mesh, jax.random.key_impl(key))
+    draw = at_highest_precision(sampler(game, name, mesh, jax.random.key_impl(key)))
     conditions = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
     latents = None if prior is None else _latents(prior, key, n)
     # All blocks have the same size, so that they share a program; the surplus of the last one is dropped.

@@ -20,6 +20,7 @@ from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics._check import as_floats
 from gan_jax.metrics.progress import progress_bar
+from gan_jax.precision import configured
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
@@ -129,11 +130,13 @@ class Computation(NamedTuple):
       platform: `cpu`, `gpu` or `tpu`.
       device: the kind of device, as JAX names it.
       precision: the precision of matrix products and convolutions.
+      prng: JAX's generator of random numbers, by which samples are drawn.
     """
 
     platform: str = ""
     device: str = ""
     precision: str = ""
+    prng: str = ""
 
 
 BATCH = 64
@@ -145,7 +148,7 @@ PRECISION = "highest"
 def computation(mesh: Mesh | None = None) -> Computation:
     """What features are computed by: the devices of a mesh, or the default one."""
     device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
-    return Computation(device.platform, device.device_kind, PRECISION)
+    return Computation(device.platform, device.device_kind, PRECISION, configured()[1])
 
 
 class Features(NamedTuple):
@@ -262,6 +265,7 @@ def extract(
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
       batch_size: images per batch; the last batch is padded, so that all use the same program.
       mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
+        Where some are another process's, that process makes the same call, and each extracts its share.
       name: the name of the images in errors.
       progress: called with the number of images after each batch.
 
@@ -306,11 +310,10 @@ def extract_batches(
     Raises:
       ValueError: for features that are not `[B, D]` or not finite.
     """
-    params, run = _compiled(extractor)
-    place: Any = None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    params, run = _compiled(extractor, None if mesh is None else NamedSharding(mesh, PartitionSpec()))
     for batch in batches:
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        outputs = run(params, jax.device_put(filled, place))
+        outputs = run(params, filled if mesh is None else _divided(filled, mesh))
         made = {}
         for kind in EXTRACTED:
             if kind in outputs:
@@ -322,8 +325,26 @@ def extract_batches(
         yield made
 
 
+def _on_all(replicated: NamedSharding) -> Callable[[Any], Array]:
+    """Puts an array that every process has on all devices of a sharding."""
+
+    def put(x: Any) -> Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, replicated, lambda index: x[index])
+
+    return put
+
+
+def _divided(images: np.ndarray, mesh: Mesh) -> Array:
+    """A batch over the devices of a mesh, those of other processes too: each puts what its own devices hold."""
+    place = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    return jax.make_array_from_callback(images.shape, place, lambda rows: images[rows])
+
+
 @functools.lru_cache(maxsize=8)
-def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
+def _compiled(
+    extractor: Extractor, replicated: NamedSharding | None = None
+) -> tuple[Tree, Callable[[Tree, Any], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
         with jax.default_matmul_precision(PRECISION):
             made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
@@ -332,7 +353,9 @@ def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mappi
         made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
         return {kind: made[kind] for kind in EXTRACTED if kind in made}
 
-    return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
+    # Replicated, so that every process can read all of them.
+    params = jax.tree.map(jnp.asarray if replicated is None else _on_all(replicated), extractor.params)
+    return params, jax.jit(run, out_shardings=replicated)
 
 
 def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:

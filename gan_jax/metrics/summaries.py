@@ -178,7 +178,7 @@ def _key(extractor: Extractor, images: ImageSet, kept: int, made_by: Computation
         "extractor": [extractor.name, extractor.protocol, extractor.resize, extractor.weights],
         "images": images.content(),
         "kept": [kept, KEPT_BYTES, WIDE_KEPT_BYTES, MOST_DIMENSIONS],
-        "computation": [*made_by, jax.__version__],
+        "computation": [made_by.platform, made_by.device, made_by.precision, jax.__version__],
     }
 
 

@@ -59,4 +59,4 @@ def _one_context(monkeypatch):
 def pytest_collection_finish():
     """The tests themselves are no garbage, and what they allocate is searched for cycles a tenth as often."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(20_000, 10, 10)

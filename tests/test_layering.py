@@ -11,6 +11,7 @@ ROOMS = [
     "experiments",
     "gan_jax",
     "gan_jax.cli",
+    "gan_jax.explore",
     "gan_jax.runs",
     "gan_jax.models",
     "gan_jax.evaluation",
@@ -35,6 +36,8 @@ ROOMS = [
     "gan_jax.dependence",
     "gan_jax._dependence_rules",
     "gan_jax.keys",
+    "gan_jax.processes",
+    "gan_jax.precision",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._version",
@@ -50,6 +53,7 @@ FILES_IN_ORDER = {
         "evaluating",
         "comparing",
         "sampling",
+        "exploring",
         "exporting",
         "using",
         "loading",
@@ -59,6 +63,19 @@ FILES_IN_ORDER = {
         "finding",
         "errors",
         "program",
+    ],
+    "gan_jax.explore": [
+        "image_folder",
+        "image_session",
+        "toy_session",
+        "toy_games",
+        "toy_frames",
+        "page_files",
+        "server",
+        "nearest",
+        "latent_space",
+        "onnx_web",
+        "curves",
     ],
     "gan_jax.runs": [
         "notebook",
@@ -108,8 +125,11 @@ FILES_IN_ORDER = {
     ],
     "gan_jax.evaluation": [
         "describe",
+        "expected",
         "compare",
+        "image_measures",
         "scoring",
+        "path_lengths",
         "evaluate",
         "probing",
         "standing",
@@ -129,6 +149,7 @@ FILES_IN_ORDER = {
         "fsdp",
         "mesh",
         "hosts",
+        "service",
         "compiler",
     ],
     "gan_jax.training": ["experiment", "rollout", "step"],
@@ -230,6 +251,13 @@ def test_no_cycles_among_modules() -> None:
 def test_heavy_libraries_are_imported_where_they_are_used(module: str) -> None:
     roots = {name.partition(".")[0] for name in imports(parse(FILES[module]), top_level=True)}
     assert not roots & HEAVY
+
+
+def test_a_single_file_reads_private_modules_of_jax() -> None:
+    private = [
+        module for module in FILES if any(n.startswith("jax._src") for n in imports(parse(FILES[module])))
+    ]
+    assert private == ["gan_jax.distributed.service"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which cases of a parametrised test are in the tier `full`, outside the default test command."""
+"""Which cases of a parametrised test are in the tiers `full` and `slow`, outside the default test command."""
 
 import pytest
 
@@ -14,3 +14,8 @@ def full_except(kept, cases):
 def full(*case):
     """A single case of the tier `full`."""
     return pytest.param(*case, marks=pytest.mark.full)
+
+
+def slow(*case):
+    """A single case of the tier `slow`: outside CI, before a release."""
+    return pytest.param(*case, marks=pytest.mark.slow)

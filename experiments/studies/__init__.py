@@ -7,6 +7,9 @@
     python -m experiments.studies ratios --jobs 2        # its cases shared by two processes
     python -m experiments.studies all --quick            # all of them, small, with looser claims: minutes
     python -m experiments.studies NAME --full            # at its paper's scale, where the study is scaled down
+    python -m experiments.studies dirac --set step=.05   # with another number of its own; its claims are not judged
+    python -m experiments.studies dirac --figures --format=svg --size=1920x1080  # drawn again from what is stored
+    python -m experiments.studies one_dimension --film=line.mp4  # its frames, likewise
     python -m experiments.studies --gallery              # docs/gallery.md from the stored results
 
 A study is one file here with a `STUDY`. A claim that does not hold makes the command exit with 1 and say by how
@@ -17,7 +20,9 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+from collections.abc import Mapping
 
+from experiments.studies.framework import changes
 from experiments.studies.framework.study import Study
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -30,12 +35,21 @@ def names() -> list[str]:
     return sorted(files, key=lambda name: (load(name).place, name))
 
 
-def load(name: str) -> Study:
+def load(name: str, changed: Mapping[str, float] | None = None) -> Study:
     """The study in `experiments/studies/NAME.py`.
+
+    Args:
+      name: the study's.
+      changed: numbers of its own that are others than in its file, by name.
 
     Raises:
       KeyError: if there is no such file.
+      ChangeError: if it has no number of such a name.
     """
-    if name.startswith("_") or not (HERE / f"{name}.py").is_file():
+    path = HERE / f"{name}.py"
+    if name.startswith("_") or not path.is_file():
         raise KeyError(name)
-    return importlib.import_module(f"experiments.studies.{name}").STUDY
+    module = f"experiments.studies.{name}"
+    if changed:
+        return changes.load(path, module, changed).STUDY
+    return importlib.import_module(module).STUDY

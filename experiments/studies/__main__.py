@@ -7,15 +7,21 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments import studies
-from experiments.studies.framework import gallery, provenance, running
-from experiments.studies.framework.study import Study, Verdict, judge
+from experiments.studies.framework import changes, gallery, provenance, running
+from experiments.studies.framework.study import Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
+from gan_jax.pictures import save, to_array
+from gan_jax.pictures.animations import to_gif, to_mp4
+from gan_jax.pictures.figures import DPI
 
 QUICK_RESULTS = pathlib.Path("runs/studies-quick")
 FULL_RESULTS = pathlib.Path("runs/studies-full")
+CHANGED_RESULTS = pathlib.Path("runs/studies-set")
+FRAME_MILLISECONDS = 600
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -44,6 +50,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--check",
         action="store_true",
         help="say which stored results are older than the code that computes them; 1 where that is not recorded",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="run studies with another number of their own, such as rounds; their claims are shown, not judged",
+    )
+    parser.add_argument(
+        "--format", choices=("png", "svg", "pdf"), help="draw stored results again in this format"
+    )
+    parser.add_argument("--size", metavar="WxH", help="and in this size, in pixels at 150 dots per inch")
+    parser.add_argument(
+        "--film",
+        type=pathlib.Path,
+        help="write a study's frames to this file, .mp4 or .gif, from stored results",
     )
     parser.add_argument("--results", type=pathlib.Path, help="where results are kept")
     return parser.parse_args(arguments)
@@ -76,15 +98,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.claims or not chosen:
         show(chosen or known, folder, given.claims)
         return 0
+    try:
+        if given.film is not None:
+            return film(chosen, folder, given.film)
+        if given.format is not None or given.size is not None:
+            return draw_again(chosen, folder, given.format or "png", size_of(given.size))
+        changed = changes.parse(given.set)
+        loaded = [studies.load(name, changed) for name in chosen]
+    except changes.ChangeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if changed and given.results is None:
+        folder = CHANGED_RESULTS / ",".join(f"{name.lower()}={value}" for name, value in changed.items())
     keep_compiled_programs()
     failed = 0
-    for name in chosen:
-        failed += run(studies.load(name), folder, given)
-    return 1 if failed else 0
+    for study in loaded:
+        failed += run(study, folder, given, changed)
+    return 1 if failed and not changed else 0
 
 
-def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
-    """Runs or redraws one study and prints its verdicts; how many of its claims do not hold."""
+def run(study: Study, folder: pathlib.Path, given: argparse.Namespace, changed: Mapping[str, float]) -> int:
+    """Runs or redraws one study and prints its verdicts; how many of its claims do not hold.
+
+    With changed numbers the claims' values are shown without a verdict.
+    """
     began = time.perf_counter()
     if given.figures:
         found = redraw(study, folder)
@@ -97,16 +134,28 @@ def run(study: Study, folder: pathlib.Path, given: argparse.Namespace) -> int:
             fresh=given.fresh,
             full=given.full,
             jobs=given.jobs,
+            changed=changed,
         )
     print(f"{study.name}: {study.title} ({time.perf_counter() - began:.0f} s)")
     for verdict in found:
-        print(f"  {line(verdict)}")
+        print(f"  {verdict.text} [{verdict.measured()}]" if changed else f"  {line(verdict)}")
     sys.stdout.flush()
     return sum(not verdict.holds for verdict in found)
 
 
 def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
     """Draws a study's figure and judges its claims again, from what is stored."""
+    stored, results = results_in(study, folder)
+    found = judge(study, results, stored["quick"])
+    launches = stored.get("launches", {})
+    path = folder / f"{study.name}.json"
+    running.write(path, running.record(study, stored["runs"], launches, stored["quick"], found))
+    running.draw(study, results, folder)
+    return found
+
+
+def results_in(study: Study, folder: pathlib.Path) -> tuple[dict[str, Any], list[Result]]:
+    """What is stored of a study, and the results of its complete seeds."""
     path = folder / f"{study.name}.json"
     if not path.is_file():
         raise SystemExit(f"Nothing is stored of {study.name} in {folder}: run it first.")
@@ -114,12 +163,59 @@ def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
     count = running.complete_seeds(study, stored["runs"])
     if not count:
         raise SystemExit(f"No seed of {study.name} is complete in {folder}: run it first.")
-    results = running.results_of(stored["runs"], study, count)
-    found = judge(study, results, stored["quick"])
-    launches = stored.get("launches", {})
-    running.write(path, running.record(study, stored["runs"], launches, stored["quick"], found))
-    running.draw(study, results, folder)
-    return found
+    return stored, running.results_of(stored["runs"], study, count)
+
+
+def draw_again(
+    names: Sequence[str], folder: pathlib.Path, format: str, size: tuple[float, float] | None
+) -> int:
+    """Writes studies' figures beside their stored numbers in another format or size."""
+    for name in names:
+        study = studies.load(name)
+        _, results = results_in(study, folder)
+        drawn = study.figure(results)
+        if size is not None:
+            drawn.set_size_inches(*size)
+        path = folder / f"{study.name}.{format}"
+        save(drawn, path)
+        print(f"Wrote {path}.")
+    return 0
+
+
+def size_of(text: str | None) -> tuple[float, float] | None:
+    """`1920x1080`, pixels, in inches.
+
+    Raises:
+      ChangeError: if it is no width and height.
+    """
+    if text is None:
+        return None
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 100 <= int(side) <= 20_000 for side in sides):
+        raise changes.ChangeError(f"--size is WIDTHxHEIGHT in pixels, 100 to 20000 each; got {text!r}.")
+    return int(sides[0]) / DPI, int(sides[1]) / DPI
+
+
+def film(names: Sequence[str], folder: pathlib.Path, path: pathlib.Path) -> int:
+    """Writes the frames of a study's first seed as a film."""
+    filmed = [name for name in studies.names() if studies.load(name).film is not None]
+    study = studies.load(names[0])
+    if len(names) > 1 or study.film is None:
+        raise changes.ChangeError(f"--film takes one study that has frames: {', '.join(filmed)}.")
+    if path.suffix not in (".mp4", ".gif"):
+        raise changes.ChangeError(f"--film writes .mp4 or .gif, got {path.name!r}.")
+    _, results = results_in(study, folder)
+    pictures = [to_array(drawn) for drawn in study.film(results[0])]
+    encode = to_gif if path.suffix == ".gif" else to_mp4
+    content = encode(pictures, milliseconds=FRAME_MILLISECONDS)
+    if content is None:
+        raise changes.ChangeError(
+            "MP4 is written by ffmpeg, which is not installed: install it, or name a .gif."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    print(f"Wrote {len(pictures)} frames to {path}.")
+    return 0
 
 
 def line(verdict: Verdict) -> str:

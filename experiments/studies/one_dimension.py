@@ -24,8 +24,8 @@ Nothing is scaled.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -104,25 +104,35 @@ def run(seed: int, quick: bool, turns: int) -> Numbers:
 CASES = {f"{turns}:1": functools.partial(run, turns=turns) for turns in (1, 5)}
 
 
+def panel(name: str, frame: Mapping[str, Any]) -> pictures.Chart:
+    """A frame: the data's density, the critic's curve, the generator's histogram."""
+    density = np.exp(np.asarray(DATA.log_prob(jnp.asarray(LINE)[:, None])))  # type: ignore[misc]
+    quantiles = np.asarray(frame["fake"])
+    samples = np.interp(np.linspace(0, 1, 3000), np.linspace(0, 1, len(quantiles)), quantiles)
+    return pictures.histogram(
+        {"generated": np.clip(samples, -4.4, 4.4)},
+        lines={"data": (LINE, density), "D": (LINE, frame["critic"])},
+        limits=(-4.5, 4.5),
+        x_label="x",
+        y_label="density; D",
+        title=f"{name}, round {frame['round']}, W1 {frame['w1']:.2f}",
+    )
+
+
+def film(result: Result) -> list[Figure]:
+    """The frames one after another, both ways side by side."""
+    courses = [[panel(name, frame) for frame in result[name]["frames"]] for name in CASES]
+    return [
+        pictures.figure(pictures.Row(both, height=3.0, shared_legend=True), width=9.0)
+        for both in zip(*courses, strict=True)
+    ]
+
+
 def figure(results: Sequence[Result]) -> Figure:
     """One seed's frames: the data's density, the critic's curve, the generator's histogram."""
-    density = np.exp(np.asarray(DATA.log_prob(jnp.asarray(LINE)[:, None])))  # type: ignore[misc]
     rows = []
     for name in CASES:
-        panels = []
-        for frame in results[0][name]["frames"]:
-            quantiles = np.asarray(frame["fake"])
-            samples = np.interp(np.linspace(0, 1, 3000), np.linspace(0, 1, len(quantiles)), quantiles)
-            panels.append(
-                pictures.histogram(
-                    {"generated": np.clip(samples, -4.4, 4.4)},
-                    lines={"data": (LINE, density), "D": (LINE, frame["critic"])},
-                    limits=(-4.5, 4.5),
-                    x_label="x",
-                    y_label="density; D",
-                    title=f"{name}, round {frame['round']}, W1 {frame['w1']:.2f}",
-                )
-            )
+        panels = [panel(name, frame) for frame in results[0][name]["frames"]]
         rows += [
             pictures.Row(tuple(panels[start : start + 3]), height=2.3, shared_legend=True)
             for start in range(0, len(panels), 3)
@@ -148,4 +158,5 @@ STUDY = Study(
         Claim(effect=lambda r: r["5:1"]["frames"][-1]["undecided"], at_most=0.05, quick=0.1),
     ),
     figure=figure,
+    film=film,
 )

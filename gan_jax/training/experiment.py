@@ -15,6 +15,7 @@ import numpy as np
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
 from gan_jax.game import Diagnostic, Game, GeneratorRole
+from gan_jax.precision import MATMUL_PRECISIONS
 from gan_jax.schedule import fresh_turns
 from gan_jax.types import Batch
 
@@ -54,6 +55,8 @@ class Experiment:
         always saves and draws its picture at its end).
       rounds_per_dispatch: K, the largest number of rounds on the device between two actions of the host.
       parallelism: see `distributed.layout.make_layout`.
+      matmul_precision: of the training's products of float32 arrays, `default` (the platform's: TF32 on an NVIDIA
+        GPU, bfloat16 on a TPU), `high` or `highest`; see `gan_jax.precision`.
       extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
       picture_samples: the number of samples in a picture.
@@ -91,6 +94,7 @@ class Experiment:
     evaluate_every: int = 0
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
+    matmul_precision: str = "default"
     extra_sources: tuple[Source, ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
     evaluation_batch: Callable[[int], Batch] | None = None
@@ -119,6 +123,10 @@ class Experiment:
             if getattr(self, name) < 0:
                 zero = "all" if name == "keep_pictures" else "never"
                 raise ExperimentError(f"{name} must be 0 ({zero}) or more, got {getattr(self, name)}.")
+        if self.matmul_precision not in MATMUL_PRECISIONS:
+            raise ExperimentError(
+                f"matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, got {self.matmul_precision!r}."
+            )
         if self.extra_sources and self.parallelism != "jit":
             raise ExperimentError(
                 f"Several seeds are trained on a device each: use parallelism=jit, got {self.parallelism!r}."
@@ -233,7 +241,7 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
-      ExperimentError: if the file is missing, is no Python file, or lacks one of them.
+      ExperimentError: if the file is missing, lacks one of them, is no Python, or imports what is not installed.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -245,7 +253,13 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)  # behind all others: it replaces no installed module
     sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ExperimentError(f"{error.filename}, line {error.lineno}: {error.msg}.") from error
+    except ModuleNotFoundError as error:
+        hint = ": outside a checkout they are gan_jax_experiments" if error.name == "experiments" else ""
+        raise ExperimentError(f"{path} imports {error.name!r}, which is not installed{hint}.") from error
     check_experiment(module, path)
     return module
 

@@ -32,7 +32,7 @@ def test_every_alarm_is_explained_with_what_usually_helps():
         assert f"What usually helps: {what}." in section, name
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="the extra [docs] is not installed")
 def test_the_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path)]

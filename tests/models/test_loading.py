@@ -25,6 +25,7 @@ from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.training.step import init_state
 from tests.models.runs import written
+from tests.tiers import full, slow
 
 TINY = {
     "width": 16,
@@ -158,8 +159,7 @@ def test_one_of_several_seeds_is_loaded(run, tmp_path):
         gj.load_model(path, seed=2)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("parallelism", ["fsdp", "pmap", "data:2,fsdp:4"])
+@pytest.mark.parametrize("parallelism", [slow("fsdp"), full("pmap"), full("data:2,fsdp:4")])
 def test_runs_on_eight_devices_are_read_on_one(tmp_path, parallelism):
     width = 1024 if "fsdp" in parallelism else 16  # large enough to be sharded
     experiment, state = trained(tmp_path / "run", parallelism=parallelism, width=width, rounds=2, log_every=2)

@@ -9,7 +9,7 @@ import gan_jax as gj
 from gan_jax.models.onnx_export import OnnxError, to_onnx
 from gan_jax.models.programs import Program, _program
 from gan_jax.networks import ResNetGenerator, UNet
-from tests.tiers import full
+from tests.tiers import full, slow
 
 onnxruntime = pytest.importorskip("onnxruntime")
 KEY = np.zeros(2, np.uint32)
@@ -53,9 +53,9 @@ LABEL = jnp.zeros((1,), jnp.int32)
     [
         (gj.MLPGenerator(output_shape=(2,), widths=(8,)), (jnp.zeros((1, 4)),)),
         full(gj.DCGANGenerator(size=8, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
-        full(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
+        slow(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         full(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),
-        full(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
+        slow(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
     ],
     ids=["mlp", "dcgan", "resnet", "attention", "unet"],
 )

@@ -136,7 +136,7 @@ def test_it_is_resumed_bit_for_bit_with_its_averages_and_the_controller(tmp_path
     )
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_eight_devices_play_as_one_does():
     single, single_metrics = play("jit", 1, 2)
     eight, metrics = play("jit", 8, 2)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from experiments.studies.framework import provenance
 from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.pictures import save
+from gan_jax.precision import at_highest_precision
 
 DIGITS = 7
 COLORS = 256
@@ -37,6 +39,7 @@ def run(
     fresh: bool,
     full: bool = False,
     jobs: int = 1,
+    changed: Mapping[str, float] | None = None,
 ) -> list[Verdict]:
     """Runs what is missing of a study, stores it, draws its figure and judges its claims.
 
@@ -48,6 +51,7 @@ def run(
       fresh: forget what is stored.
       full: its cases are those at the paper's scale, where it has such.
       jobs: how many processes share what is to be computed, each with its own part of the cores.
+      changed: the numbers with which the study was loaded, where they are others than its file's.
 
     Returns:
       A verdict for every claim.
@@ -61,13 +65,13 @@ def run(
     count = seeds or (study.quick_seeds if quick else study.seeds)
     stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
     runs: dict[str, dict[str, Any]] = stored.get("runs", {})
-    this = provenance.launch(study.module, command(study, quick, full))
+    this = provenance.launch(study.module, command(study, quick, full, changed or {}))
     launches = {**stored.get("launches", {}), provenance.identifier(this): this}
-    changed = warn_of_changes(study, stored)
+    old = warn_of_changes(study, stored)
     for seed in range(count):
         runs.setdefault(str(seed), {})
     missing = [(seed, name) for seed in range(count) for name in study.cases if name not in runs[str(seed)]]
-    for seed, name, computed in computing(study, missing, quick, full, jobs):
+    for seed, name, computed in computing(study, missing, quick, full, jobs, changed):
         runs[str(seed)][name] = {**computed, "launch": provenance.identifier(this)}
         write(path, record(study, runs, launches, quick))
         if computed["numbers"]:
@@ -76,7 +80,7 @@ def run(
     try:
         found = judge(study, results, quick)
     except (LookupError, TypeError) as error:
-        if not changed:
+        if not old:
             raise
         raise SystemExit(
             f"{study.name}: this version cannot judge the stored numbers: add --fresh to compute them again."
@@ -92,7 +96,12 @@ def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
 
 
 def computing(
-    study: Study, missing: Sequence[tuple[int, str]], quick: bool, full: bool, jobs: int
+    study: Study,
+    missing: Sequence[tuple[int, str]],
+    quick: bool,
+    full: bool,
+    jobs: int,
+    changed: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """`(seed, case, what it gave)` of every missing case, as each ends."""
     if jobs == 1 or len(missing) < 2:
@@ -107,7 +116,7 @@ def computing(
         jobs, mp_context=spawn, initializer=_settle, initargs=(numbers, jobs)
     ) as workers:
         ends = {
-            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full): (seed, name)
+            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full, changed): (seed, name)
             for seed, name in missing
         }
         for end in concurrent.futures.as_completed(ends):
@@ -115,9 +124,9 @@ def computing(
 
 
 def compute(case: Case, seed: int, quick: bool) -> dict[str, Any]:
-    """A case's numbers, as JSON holds them, and what they took."""
+    """A case's numbers, as JSON holds them, and what they took; at the highest precision of products."""
     began, processor = time.perf_counter(), time.process_time()
-    numbers = plain(case(seed, quick))
+    numbers = plain(at_highest_precision(case)(seed, quick))
     return {
         "numbers": numbers,
         "seconds": round(time.perf_counter() - began, 1),
@@ -144,8 +153,13 @@ def _follow() -> None:
     os._exit(1)
 
 
-def _compute_elsewhere(module: str, name: str, seed: int, quick: bool, full: bool) -> dict[str, Any]:
+def _compute_elsewhere(
+    module: str, name: str, seed: int, quick: bool, full: bool, changed: Mapping[str, float] | None
+) -> dict[str, Any]:
     study: Study = importlib.import_module(module).STUDY
+    if changed:
+        package, _, file = module.rpartition(".")
+        study = importlib.import_module(package).load(file, changed)
     cases = study.full if full and study.full is not None else study.cases
     return compute(cases[name], seed, quick)
 
@@ -196,10 +210,13 @@ def record(
     }
 
 
-def command(study: Study, quick: bool = False, full: bool = False) -> str:
+def command(
+    study: Study, quick: bool = False, full: bool = False, changed: Mapping[str, float] = MappingProxyType({})
+) -> str:
     """What runs the study."""
-    option = " --quick" if quick else " --full" if full else ""
-    return f"python -m experiments.studies {study.name}{option}"
+    options = [" --quick"] * quick + [" --full"] * full
+    options += [f" --set {name.lower()}={value}" for name, value in changed.items()]
+    return f"python -m experiments.studies {study.name}{''.join(options)}"
 
 
 def warn_of_changes(study: Study, stored: Mapping[str, Any]) -> bool:

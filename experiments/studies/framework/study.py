@@ -102,6 +102,7 @@ class Study:
       cases: name -> what gives numbers for a seed; each case and seed is stored as it ends.
       claims: what is asserted, in the docstring's order.
       figure: draws the figure from the results of all seeds.
+      film: draws the frames of one seed, figures of one size, where its numbers show a course of training.
       seeds: how many a full run has.
       full: the same cases at the paper's scale, where `cases` are scaled down; what `--full` runs.
       quick_seeds: how many `--quick` has.
@@ -113,6 +114,7 @@ class Study:
     cases: Mapping[str, Case]
     claims: Sequence[Claim]
     figure: Callable[[Sequence[Result]], Figure]
+    film: Callable[[Result], Sequence[Figure]] | None = None
     seeds: int = 3
     quick_seeds: int = 1
     full: Mapping[str, Case] | None = None

@@ -272,6 +272,10 @@ MISTAKES = {
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "an empty work directory": (["--workdir="], r"--workdir= has no value: give one, or leave the flag out"),
+    "a figure of no format": (
+        ["--mode=compare", "--real=no", "--fake=none", "--plot=a.txt"],
+        r"--plot=a\.txt: A figure can be saved as",
+    ),
     "no seeds": (["--mode=sample", "--sample_seeds="], r"--sample_seeds= has no value"),
     "a profile before the first round": (["--profile=-1"], r"--profile is .* 0 or more, got -1"),
     "unknown weights": (

@@ -86,6 +86,9 @@ def played(*schedule):
             lambda: gj.compare(IMAGES, IMAGES, extractor=3),
             "An Extractor or its name|is an Extractor or its name",
         ),
+        # Said before any image is opened: features may take hours.
+        (lambda: gj.compare("no", "none", save_stats="s.pkl"), r"written as \.npz, got 's\.pkl'"),
+        (lambda: gj.compare("no", "none", save_stats="no/folder/s.npz"), "there is no folder 'no/folder'"),
         (lambda: gj.project(None, IMAGES[0]), "project takes a Model"),
         (lambda: Settings(ddof=2), "ddof is 1"),
         (lambda: metrics.support_size(POINTS, batch_size=2.5), r"got 2\.5"),

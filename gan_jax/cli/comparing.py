@@ -33,6 +33,7 @@ def compare(request: Request) -> None:
     from gan_jax.distributed import hosts
     from gan_jax.evaluation.compare import compare as compare_sets
     from gan_jax.pictures import save
+    from gan_jax.pictures.figures import figure_format
 
     given = dict(request.comparison)
     real, fake, plot = (given.pop(name, None) for name in ("real", "fake", "plot"))
@@ -41,6 +42,11 @@ def compare(request: Request) -> None:
             "name what is compared: --real=A --fake=B, each a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, "
             "a statistics file, or a run's work directory."
         )
+    if plot:  # before hours of features
+        try:
+            figure_format(plot)
+        except ValueError as error:
+            raise UsageError(f"--plot={plot}: {error}") from error
     reals = _opened(request, real)
     if len(reals) > 1:
         raise UsageError(

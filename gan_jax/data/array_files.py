@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import math
 import pathlib
 import warnings
 import zipfile
@@ -44,7 +45,7 @@ class ArrayFile(NamedTuple):
         Raises:
           DataError: if the file ends too soon, or is damaged otherwise.
         """
-        size = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        size = self.dtype.itemsize * math.prod(self.shape[1:])
         end = self.shape[0] if stop is None else min(stop, self.shape[0])
         with _reported(self.path), _opened(self.path, self.member) as file:
             _header(file)

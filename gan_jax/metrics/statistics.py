@@ -132,6 +132,21 @@ def _gaussian(name: str, arrays: Mapping[str, ArrayFile], mean: str, covariance:
         raise DataError(str(error)) from error
 
 
+def check_statistics_path(path: str | pathlib.Path) -> None:
+    """Checks that statistics can be written to a path, as far as that is known before they are there.
+
+    Raises:
+      DataError: if the name does not end in `.npz`, or there is no such folder.
+    """
+    file = pathlib.Path(path).expanduser()
+    if file.suffix != ".npz":
+        raise DataError(f"Statistics are written as .npz, got {str(path)!r}.")
+    if not file.parent.is_dir():
+        raise DataError(
+            f"The statistics {str(path)!r} cannot be written: there is no folder {str(file.parent)!r}."
+        )
+
+
 def write_statistics(
     path: str | pathlib.Path,
     moments: Moments,
@@ -154,9 +169,8 @@ def write_statistics(
     Raises:
       DataError: if the name does not end in `.npz`, or the file cannot be written.
     """
+    check_statistics_path(path)
     file = pathlib.Path(path).expanduser()
-    if file.suffix != ".npz":
-        raise DataError(f"Statistics are written as .npz, got {str(path)!r}.")
     gaussian = moments.gaussian(ddof)
     record = {
         **_matched(features.extractor),

@@ -385,7 +385,7 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0, *, eve
 
     Args:
       target: of r_t.
-      images: how many it takes to go from 0 to 1.
+      images: how many it takes to go from 0 to 1; of packs, every image counts.
       every: the critic's turns from one step of the probability to the next.
 
     Raises:
@@ -406,7 +406,7 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0, *, eve
         turns, signs = c.state["turns"] + 1, c.state["signs"] + jnp.mean(jnp.sign(real))
         overfitting, due = signs / turns, turns >= every
         moved = adapt_probability(
-            c.state["probability"], overfitting, turns * real.shape[0], target=target, images=images
+            c.state["probability"], overfitting, turns * c.real.raw.shape[0], target=target, images=images
         )
         state = {
             "probability": jnp.where(due, moved, c.state["probability"]),

@@ -120,9 +120,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
     import matplotlib
 
     path = pathlib.Path(path)
-    format = path.suffix.removeprefix(".").lower()
-    if format not in _METADATA:
-        raise ValueError(f"A figure can be saved as .png, .svg or .pdf, got {path.name!r}.")
+    format = figure_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "png" and colors is not None:
         few = _with_few_colors(to_array(figure), colors)
@@ -130,6 +128,21 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
         return
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gan_jax", "pdf.fonttype": 42}):
         figure.savefig(path, format=format, dpi=DPI, metadata=_METADATA[format])
+
+
+def figure_format(path: str | os.PathLike[str]) -> str:
+    """The format in which `save` writes a figure to a path, by its ending.
+
+    Raises:
+      ValueError: if there is none.
+
+    >>> figure_format("runs/comparison.SVG")
+    'svg'
+    """
+    format = pathlib.Path(path).suffix.removeprefix(".").lower()
+    if format not in _METADATA:
+        raise ValueError(f"A figure can be saved as .png, .svg or .pdf, got {pathlib.Path(path).name!r}.")
+    return format
 
 
 def _with_few_colors(picture: Picture, colors: int) -> Image.Image:

@@ -292,6 +292,14 @@ def test_adaptive_augmentation_follows_the_overfitting():
         np.testing.assert_allclose(total, np.logaddexp(0, -sign) + np.log(2), rtol=1e-6)
 
 
+def test_the_controller_counts_images_and_not_packs():
+    """Two packs of four positive scores are 8 images, a tenth of the 80 that p takes from 0 to 1."""
+    objective = with_transforms(add_terms(gan(PRIOR), adaptive_augmentation(images=80.0, every=1)), packing(4))
+    networks = networks_with_scores([[1.0] * 2, [0.0] * 2])
+    _, out = losses(objective, "critic", networks=networks, objective_state=ada_state(0.3))
+    np.testing.assert_allclose(out.objective_state["ada"]["probability"], 0.4, rtol=1e-5)
+
+
 def test_the_controller_moves_at_every_fourth_turn_by_what_it_saw_since():
     """Three turns with r_t = 1 and one with 0: the mean .75 exceeds .6, and 4 B = 32 images move p by .4."""
     objective = add_terms(gan(PRIOR), adaptive_augmentation(images=80.0))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import math
+import os
 import pathlib
 import warnings
 import zipfile

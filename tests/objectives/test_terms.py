@@ -294,7 +294,9 @@ def test_adaptive_augmentation_follows_the_overfitting():
 
 def test_the_controller_counts_images_and_not_packs():
     """Two packs of four positive scores are 8 images, a tenth of the 80 that p takes from 0 to 1."""
-    objective = with_transforms(add_terms(gan(PRIOR), adaptive_augmentation(images=80.0, every=1)), packing(4))
+    objective = with_transforms(
+        add_terms(gan(PRIOR), adaptive_augmentation(images=80.0, every=1)), packing(4)
+    )
     networks = networks_with_scores([[1.0] * 2, [0.0] * 2])
     _, out = losses(objective, "critic", networks=networks, objective_state=ada_state(0.3))
     np.testing.assert_allclose(out.objective_state["ada"]["probability"], 0.4, rtol=1e-5)

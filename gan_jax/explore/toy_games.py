@@ -60,6 +60,8 @@ class Demo:
 
 
 _QUICK = {"batch_size": 256, "latent": 16, "learning_rate": 1e-3}
+_TRAINED = {"n_critic": 100, "learning_rate": 2e-4}
+"""Critics near their optimum: their turns are many, and the generator moves little in a round."""
 DEMOS = (
     Demo(
         "mode_collapse",
@@ -78,8 +80,8 @@ DEMOS = (
         "hardly pushes samples, and -log D still does (Goodfellow et al., 2014; Arjovsky and Bottou, 2017): "
         "compare the pushes.",
         (
-            Panel("minimax, log(1 - D)", {"objective": "gan", "n_critic": 100}),
-            Panel("non-saturating, -log D", {"objective": "non_saturating", "n_critic": 100}),
+            Panel("minimax, log(1 - D)", {"objective": "gan", **_TRAINED}),
+            Panel("non-saturating, -log D", {"objective": "non_saturating", **_TRAINED}),
         ),
         rounds=100,
         every=2,
@@ -222,7 +224,7 @@ class ToyGames:
                     "title": demo.title,
                     "text": demo.text,
                     "panels": [panel.title for panel in demo.panels],
-                    "rounds": demo.rounds,
+                    "every": demo.every,
                 }
                 for demo in self.demos
             ],

@@ -97,8 +97,9 @@ def build_digits(spec: dict[str, Any]) -> tuple[Game, Source]:
 def build_dcgan(spec: dict[str, Any]) -> tuple[Game, Source]:
     """See `games.DCGAN`; the images are noise, which costs as much as any."""
     shape = (spec["size"], spec["size"], spec["channels"])
-    generator = DCGANGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"])
-    critic = DCGANCritic(width=spec["width"], norm=spec["critic_norm"])
+    dtype = _dtype(spec)
+    generator = DCGANGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"], dtype=dtype)
+    critic = DCGANCritic(width=spec["width"], norm=spec["critic_norm"], dtype=dtype)
     source = from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
     return make_game(spec, generator, critic, shape), source
 
@@ -106,8 +107,11 @@ def build_dcgan(spec: dict[str, Any]) -> tuple[Game, Source]:
 def build_sngan(spec: dict[str, Any]) -> tuple[Game, Source]:
     """See `games.SNGAN`; the images are noise."""
     shape = (spec["size"], spec["size"], spec["channels"])
-    generator = ResNetGenerator(size=spec["size"], channels=spec["channels"], width=spec["width"])
-    critic = ResNetCritic(width=spec["width"], norm="spectral")
+    dtype = _dtype(spec)
+    generator = ResNetGenerator(
+        size=spec["size"], channels=spec["channels"], width=spec["width"], dtype=dtype
+    )
+    critic = ResNetCritic(width=spec["width"], norm="spectral", dtype=dtype)
     source = from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
     return make_game(spec, generator, critic, shape), source
 
@@ -119,15 +123,25 @@ def build_pix2pix(spec: dict[str, Any]) -> tuple[Game, Source]:
     adam = optax.adam(spec["learning_rate"], b1=0.5)
     game = Game(
         players={
-            "critic": Player(from_linen(PatchCritic(width=spec["width"]), x, condition), adam),
+            "critic": Player(
+                from_linen(PatchCritic(width=spec["width"], dtype=_dtype(spec)), x, condition), adam
+            ),
             "generator": Player(
-                from_linen(UNet(channels=spec["channels"], width=spec["width"]), condition), adam
+                from_linen(
+                    UNet(channels=spec["channels"], width=spec["width"], dtype=_dtype(spec)), condition
+                ),
+                adam,
             ),
         },
         objective=pix2pix(),
         schedule=alternating(1),
     )
     return game, from_arrays(pairs, spec["batch_size"], seed=spec["seed"])
+
+
+def _dtype(spec: dict[str, Any]) -> Any:
+    """The dtype of the networks' computation; `None` for float32."""
+    return jnp.bfloat16 if spec.get("dtype") == "bfloat16" else None
 
 
 def _noise(spec: dict[str, Any], channels: int) -> np.ndarray:
@@ -336,8 +350,9 @@ def gemm_peak(size: int = 2048, seconds: float = 1.0) -> dict[str, float]:
 def main() -> None:
     """Serves rounds of the game that the first argument describes."""
     spec = json.loads(sys.argv[1])
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", spec["devices"])
+    if (platform := spec.get("platform", "cpu")) == "cpu":
+        jax.config.update("jax_platforms", platform)
+        jax.config.update("jax_num_cpu_devices", spec["devices"])
     with stock_flax() if spec.get("convolutions") == "flax" else contextlib.nullcontext():
         game, source = build(spec)
         state = init_state(game, jax.random.key(spec["seed"]))

@@ -23,14 +23,24 @@ WORKER = """
 import json, sys, time
 import jax
 import numpy as np
-from benchmarks.traffic import pairs
+import jax.numpy as jnp
+import optax
+from gan_jax import DCGANCritic, DCGANGenerator, Game, Player, alternating, from_linen, gaussian, non_saturating
 from gan_jax.data import from_arrays
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.distributed.layout import make_layout
 from gan_jax.training.step import init_state
 
 batch, rounds = int(sys.argv[1]), int(sys.argv[2])
-game = pairs()[0].game
+networks = {
+    "critic": from_linen(DCGANCritic(), jnp.zeros((2, 32, 32, 3))),
+    "generator": from_linen(DCGANGenerator(), jnp.zeros((2, 128))),
+}
+game = Game(
+    players={name: Player(network, optax.adam(2e-4, b1=0.5)) for name, network in networks.items()},
+    objective=non_saturating(gaussian(128)),
+    schedule=alternating(1),
+)
 images = np.random.default_rng(0).integers(0, 256, (2 * batch, 32, 32, 3), dtype=np.uint8)
 source = from_arrays({"x": images}, batch)
 layout = make_layout("jit")

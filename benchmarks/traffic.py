@@ -1,243 +1,182 @@
-"""What a round of data-parallel training sends between devices, and what published interconnects make of it.
+"""What a round costs on 8 to 4,096 devices, from the programs that the TPU's and the GPU's compilers made.
 
-    python -m benchmarks.traffic                  # a few minutes; writes benchmarks/results/traffic.json
+    python -m benchmarks.traffic                  # a minute; writes benchmarks/results/traffic.json
 
-Each kind of turn is compiled for eight simulated devices, and the collectives and their sizes are read off the
-program. A device's program is the same for any number of devices, so is what it hands to each all-reduce, and a
-bandwidth-optimal all-reduce of S bytes over n devices sends 2 (n - 1) / n S from each. Nothing here was timed on
-the hardware named: the times are those sizes over its published bandwidth, without latency and without overlap.
+`benchmarks.compiled` has compiled each program for a slice of four TPU v5e and for the eight H100 of a node, and
+stored its kernels and all-reduces with their bytes. A device's program is the same for any number of devices that a
+batch is sharded over. A round is taken to last as long as its arithmetic at a share of the published peak, a launch
+for each kernel, a latency for each all-reduce, and its bytes over the published bandwidth, one after the other.
+Nothing was timed on the hardware named: the figures say what a run is bound by, and what fails first.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
 import json
 import math
-import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import SingleDeviceSharding
 
+from benchmarks.compiled import EXPERIMENTS, read
 from benchmarks.harness import RESULTS
-from gan_jax.distributed.layout import make_layout
-from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player
-from gan_jax.network import parameter_count
-from gan_jax.networks import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator, from_linen
-from gan_jax.objectives.hinge import hinge
-from gan_jax.objectives.non_saturating import non_saturating
-from gan_jax.schedule import Turn, alternating
 from gan_jax.tables import markdown_table
+from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state, make_train_step
 
-DEVICES = (8, 64, 512, 4096)
-COMPILED_FOR = 8
-BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8, "pred": 1}
-_COLLECTIVE = re.compile(
-    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
-)
-WIDTH_100M = 77
-UTILISATION = 0.4
-"""The share of its peak that a device is taken to reach."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """A generator and a critic, with the examples that each device has of a batch."""
-
-    name: str
-    game: Game
-    image: tuple[int, int, int]
-    examples: int
+DEVICES = (8, 64, 256, 1024, 4096)
+UTILISATION = 0.2
+"""The share of its peak that a device's arithmetic reaches: that of ResNet-50 in MLPerf's training, 17 to 20 %."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Published figures of one device.
+    """One kind of device, with the network between many.
 
     Attributes:
-      flops: bf16 operations per second.
-      group_bandwidth: the bytes per second that it sends to other devices of its group.
-      group: the number of devices in a group.
-      outer_bandwidth: the bytes per second that it sends to other groups.
+      target: the target of `benchmarks.compiled` whose program it runs.
+      flops: published operations per second of products, bfloat16 and of float32 arrays by default.
+      bandwidth: published bytes per second that a device sends inside a group.
+      group: the devices of a group.
+      outer_bandwidth: those that it sends to other groups.
+      launch: seconds between the beginnings of two short kernels of a program (assumed).
+      latency, hop: seconds of a small all-reduce inside a group, and more for each doubling beyond it (assumed).
     """
 
     name: str
-    flops: float
-    group_bandwidth: float
+    target: str
+    flops: dict[str, float]
+    bandwidth: float
     group: int
     outer_bandwidth: float
+    launch: float
+    latency: float
+    hop: float
 
-    def seconds(self, size: float, devices: int) -> float:
-        """The time to all-reduce `size` bytes: within groups, then between them with a part for each device."""
+    def reducing(self, size: float, count: float, devices: int) -> tuple[float, float]:
+        """The seconds of latency and of sending of `count` all-reduces of `size` bytes together."""
         inside, groups = min(devices, self.group), max(1, devices // self.group)
-        within = (inside - 1) / inside / self.group_bandwidth
+        within = (inside - 1) / inside / self.bandwidth
         between = (groups - 1) / groups / inside / self.outer_bandwidth
-        return 2 * size * (within + between)
+        return count * (self.latency + self.hop * math.log2(groups)), 2 * size * (within + between)
 
 
 MACHINES = (
-    # Google Cloud, TPU v5p: 459 TFLOP/s, 4,800 Gbit/s between chips, pods of 8,960 in one torus.
-    Machine("TPU v5p", 459e12, 600e9, 8960, 600e9),
-    # NVIDIA, DGX H100: 989 TFLOP/s, NVLink of 450 GB/s each way for 8 GPUs, 400 Gbit/s InfiniBand for each beyond.
-    Machine("DGX H100", 989e12, 450e9, 8, 50e9),
+    # Google Cloud, TPU v5e: 197 TFLOP/s, 1,600 Gbit/s between chips, 256 in a slice; hosts of 8 have 100 Gbit/s.
+    Machine(
+        "TPU v5e", "v5e-4", {"float32": 197e12, "bfloat16": 197e12}, 200e9, 256, 1.56e9, 0.5e-6, 10e-6, 30e-6
+    ),
+    # NVIDIA, DGX H100: 495 and 989 TFLOP/s, NVLink of 450 GB/s each way for 8 GPUs, 400 Gbit/s beyond for each.
+    Machine("DGX H100", "h100-8", {"float32": 495e12, "bfloat16": 989e12}, 450e9, 8, 50e9, 2e-6, 15e-6, 8e-6),
 )
+PROGRAMS = ("dcgan_batch_norm", "dcgan_group_statistics", "dcgan_bfloat16", "dcgan", "sngan", "r3gan")
 
 
-def pairs() -> list[Pair]:
-    """The DCGAN and the SNGAN ResNet of 32 x 32, and a ResNet pair of 100 million parameters of 128 x 128."""
+def operations(experiment: Experiment) -> float:
+    """The operations of a round, counted in the programs of its turns before they are compiled."""
+    place = SingleDeviceSharding(jax.devices()[0])
 
-    def pair(name: str, critic: Any, generator: Any, objective: Any, size: int, n_critic: int, examples: int):
-        networks = {
-            "critic": from_linen(critic, jnp.zeros((2, size, size, 3))),
-            "generator": from_linen(generator, jnp.zeros((2, 128))),
+    def placed(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
+
+    state = placed(jax.eval_shape(lambda: init_state(experiment.game, jax.random.key(0))))
+    host_batch = jax.tree.map(lambda x: x[0], experiment.source.host_batches(0, 1))
+    batch = placed(jax.eval_shape(experiment.source.get_batch, experiment.source.device_data, host_batch))
+    total = 0.0
+    for turn in dict.fromkeys(experiment.game.schedule):
+        step = make_train_step(experiment.game, schedule=(turn,))
+        costs: Any = jax.jit(step).lower(state, batch).cost_analysis()
+        total += experiment.game.schedule.count(turn) * costs["flops"]
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What a round is, for one device.
+
+    Attributes:
+      operations: of its arithmetic.
+      kernels, all_reduces, reduced: kernels, all-reduces and the bytes of these, as compiled.
+      precision: `float32` or `bfloat16`.
+    """
+
+    operations: float
+    kernels: int
+    all_reduces: int
+    reduced: int
+    precision: str
+
+    def seconds(self, machine: Machine, devices: int, share: float = 1.0) -> dict[str, float]:
+        """Where the time goes, in seconds; `share` of the operations remains where a batch is spread further."""
+        latency, sending = machine.reducing(self.reduced, self.all_reduces, devices)
+        return {
+            "arithmetic": share * self.operations / (UTILISATION * machine.flops[self.precision]),
+            "launches": self.kernels * machine.launch,
+            "latency": latency,
+            "sending": sending,
         }
-        game = Game(
-            players={name: Player(network, optax.adam(2e-4, b1=0.5)) for name, network in networks.items()},
-            objective=objective,
-            schedule=alternating(n_critic),
-        )
-        return Pair(name, game, (size, size, 3), examples)
-
-    normal = gaussian(128)
-    return [
-        pair("DCGAN", DCGANCritic(), DCGANGenerator(), non_saturating(normal), 32, 1, 64),
-        pair(
-            "ResNet",
-            ResNetCritic(norm="spectral"),
-            ResNetGenerator(size=32, width=256),
-            hinge(normal),
-            32,
-            5,
-            64,
-        ),
-        pair(
-            "ResNet, 100M",
-            ResNetCritic(width=WIDTH_100M, norm="spectral"),
-            ResNetGenerator(size=128, width=WIDTH_100M),
-            hinge(normal),
-            128,
-            1,
-            32,
-        ),
-    ]
 
 
-def lower_turn(pair: Pair, turn: Turn, devices: int) -> Any:
-    """The lowered program of a round of only this turn, on this number of devices."""
-    layout = make_layout("jit", jax.devices()[:devices])
-    state = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0)))
-    replicated, sharded = layout.replicated, NamedSharding(layout.mesh, PartitionSpec("data"))
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), state)
-    batch = {"x": jax.ShapeDtypeStruct((pair.examples * devices, *pair.image), jnp.float32, sharding=sharded)}
-    step = make_train_step(pair.game, schedule=(turn,))
-    with jax.set_mesh(layout.mesh):
-        return jax.jit(step, out_shardings=replicated).lower(state, batch)
+def predicted(found: Round, machine: Machine) -> list[dict[str, Any]]:
+    """For each number of devices the parts of a round and its efficiency, by weak and by strong scaling.
 
-
-def collectives(program: str) -> tuple[collections.Counter[str], int]:
-    """The number of collectives of each kind in a compiled program, and the bytes that they transfer."""
-    counts: collections.Counter[str] = collections.Counter()
-    size = 0
-    for shapes, kind in _COLLECTIVE.findall(program):
-        counts[kind] += 1
-        for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
-            size += BYTES[dtype] * math.prod(int(n) for n in dimensions.split(",") if n)
-    return counts, size
-
-
-def measure(pair: Pair) -> dict[str, Any]:
-    """A round's turns, collectives, bytes and operations, for each device."""
-    shapes = jax.eval_shape(lambda: init_state(pair.game, jax.random.key(0))).players
-    parameters = {name: parameter_count(player.params) for name, player in shapes.items()}
-    turns = collections.Counter(pair.game.schedule)
-    counts: collections.Counter[str] = collections.Counter()
-    compiled_bytes = gradient_bytes = flops = 0.0
-    for turn, times in turns.items():
-        unoptimised = {"xla_backend_optimization_level": 0}
-        program = lower_turn(pair, turn, COMPILED_FOR).compile(compiler_options=unoptimised)
-        number_by_kind, size = collectives(program.as_text())
-        for kind, number in number_by_kind.items():
-            counts[kind] += times * number
-        compiled_bytes += times * size
-        gradient_bytes += times * sum(4 * parameters[player] for player in turn.players)
-        flops += times * lower_turn(pair, turn, 1).cost_analysis()["flops"]
-    return {
-        "pair": pair.name,
-        "parameters": parameters,
-        "turns": {"+".join(turn.players): times for turn, times in turns.items()},
-        "examples a device": pair.examples,
-        "collectives a round": dict(counts),
-        "bytes a round, as compiled here": int(compiled_bytes),
-        "bytes a round, gradients": int(gradient_bytes),
-        "operations a device and round": flops,
-    }
-
-
-def predicted(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """For each number of devices: bytes sent by each a round, and seconds and efficiency on each machine."""
-    size, flops = row["bytes a round, gradients"], row["operations a device and round"]
+    Weak scaling keeps the examples of each device, strong scaling the whole batch, that of eight devices.
+    Efficiency is the examples a second of a device, against those of one device that waits for nobody.
+    """
+    one = sum(found.seconds(machine, 1).values())
     lines = []
     for devices in DEVICES:
-        line: dict[str, Any] = {
-            "devices": devices,
-            "bytes sent by each": int(2 * size * (devices - 1) / devices),
-        }
-        for machine in MACHINES:
-            sending, computing = machine.seconds(size, devices), flops / (UTILISATION * machine.flops)
-            line[machine.name] = {
-                "microseconds": round(1e6 * sending, 1),
-                "efficiency": round(computing / (computing + sending), 3),
+        weak, strong = found.seconds(machine, devices), found.seconds(machine, devices, DEVICES[0] / devices)
+        lines.append(
+            {
+                "devices": devices,
+                "microseconds": {part: round(1e6 * seconds, 1) for part, seconds in weak.items()},
+                "weak": round(one / sum(weak.values()), 3),
+                "strong": round(one * DEVICES[0] / devices / sum(strong.values()), 3),
+                "bound by": max(weak, key=lambda part: weak[part]),
             }
-        lines.append(line)
+        )
     return lines
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
-    machines = [machine.name for machine in MACHINES]
-    head = ["pair", "parameters", "turns", "all-reduces", *(f"{n:,} devices" for n in DEVICES)]
-    head += [f"{machine}, {n:,}" for machine in machines for n in (DEVICES[0], DEVICES[-1])]
-    lines = [head]
+    lines = [["program", "machine", "kernels", "all-reduces", "MB", "bound by", *(f"{n:,}" for n in DEVICES)]]
     for row in rows:
-        by_devices = {line["devices"]: line for line in row["devices"]}
-        cells = [
-            row["pair"],
-            f"{sum(row['parameters'].values()) / 1e6:.1f} M",
-            " + ".join(str(times) for times in row["turns"].values()),
-            str(row["collectives a round"]["all-reduce"]),
-            *(megabytes(by_devices[n]["bytes sent by each"]) for n in DEVICES),
-        ]
-        for machine in machines:
-            for n in (DEVICES[0], DEVICES[-1]):
-                line = by_devices[n][machine]
-                cells.append(f"{line['microseconds'] / 1e3:.2f} ms, {line['efficiency']:.0%}")
-        lines.append(cells)
+        scaling = [f"{line['weak']:.0%}, {line['strong']:.0%}" for line in row["devices"]]
+        lines.append(
+            [
+                row["program"],
+                row["machine"],
+                str(row["kernels"]),
+                str(row["all_reduces"]),
+                f"{row['reduced'] / 1e6:.1f}",
+                row["devices"][0]["bound by"],
+                *scaling,
+            ]
+        )
     return markdown_table(lines)
 
 
-def megabytes(size: float) -> str:
-    """Bytes in MB of 10^6."""
-    return f"{size / 1e6:.1f} MB"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.parse_args()
+    ).parse_args()
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", COMPILED_FOR)
-    rows = []
-    for pair in pairs():
-        row = measure(pair)
-        rows.append({**row, "devices": predicted(row)})
-        print(json.dumps(row, indent=1), flush=True)
+    compiled, rows = read()["programs"], []
+    for name in PROGRAMS:
+        if not any(machine.target in compiled.get(name, {}) for machine in MACHINES):
+            continue
+        count = operations(EXPERIMENTS[name](1))
+        for machine in MACHINES:
+            if stored := compiled.get(name, {}).get(machine.target):
+                precision = "bfloat16" if name in ("dcgan_bfloat16", "r3gan") else "float32"
+                reduced = stored["bytes all-reduced"]
+                found = Round(count, stored["kernels"], stored["all-reduces"], reduced, precision)
+                about = {"program": name, "machine": machine.name, **dataclasses.asdict(found)}
+                rows.append({**about, "devices": predicted(found, machine)})
     machines = [dataclasses.asdict(machine) for machine in MACHINES]
     content = {"command": "python -m benchmarks.traffic", "utilisation": UTILISATION, "machines": machines}
     (RESULTS / "traffic.json").write_text(json.dumps({**content, "rows": rows}, indent=1) + "\n")

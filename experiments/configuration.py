@@ -25,6 +25,7 @@ RUN_FIELDS = {
     "sample_every": 1000,
     "evaluate_every": 0,
     "parallelism": "jit",
+    "matmul_precision": "default",
 }
 """Fields of a configuration that are fields of `Experiment`."""
 
@@ -48,6 +49,10 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
       microbatches: parts of each batch that are played one after the other.
       approximate: do so also where their mean is not the batch's gradient.
       remat: compute the networks' activations again in the backward pass.
+    Precision:
+      matmul_precision: of products of float32 arrays in training: `default` is the platform's (TF32 on an NVIDIA
+        GPU, bfloat16 on a TPU), `highest` float32's. Metrics, diagnostics and spectral norms have the highest in
+        any case.
     The run: `seed`, `seeds`, `rounds`, `parallelism`, the intervals, and what is logged and kept.
     """
     common = {
@@ -86,13 +91,25 @@ def image_config(**fields: Any) -> ml_collections.ConfigDict:
       label_file: a CSV file of the labels of image files, `FILE.csv` or `FILE.csv:COLUMN`.
       value_range: `low,high`, the values of black and white, as `0,1`; `standard` for [0, 255] in integers and
         [-1, 1] in floats; nothing recognises it, with a warning where it is another.
+    Networks:
+      batch_norm_groups: batch normalisations are by so many runs of neighbours in the batch, each with a mean and a
+        variance of its own; with the number of devices, none waits for the statistics of others.
     """
-    return base_config(
-        **{"value_range": "", "size": 0, "height": 0, "channels": 0, "label_file": "", **fields},
-    )
+    data = {"value_range": "", "size": 0, "height": 0, "channels": 0, "label_file": ""}
+    return base_config(**{**data, "batch_norm_groups": 1, **fields})
 
 
-AT_LEAST_1 = ("batch_size", "width", "latent", "modes", "microbatches", "blocks", "ramp")
+def grouped(norm: str, config: Any) -> str:
+    """A norm's name with the groups that a configuration asks for.
+
+    >>> grouped("batch+spectral", ml_collections.ConfigDict({"batch_norm_groups": 4}))
+    'batch:4+spectral'
+    """
+    groups = config.batch_norm_groups
+    return norm if groups == 1 else "+".join(n + f":{groups}" * (n == "batch") for n in norm.split("+"))
+
+
+AT_LEAST_1 = ("batch_norm_groups", "batch_size", "width", "latent", "modes", "microbatches", "blocks", "ramp")
 """Sizes that cannot be 0; the other whole numbers cannot be negative."""
 
 
@@ -111,6 +128,11 @@ def check_sizes(config: Any) -> None:
         raise ExperimentError(
             f"microbatches divide a batch, and {config.microbatches} does not divide batch_size="
             f"{config.batch_size}."
+        )
+    groups, batch = config.get("batch_norm_groups", 1), config.batch_size // config.microbatches
+    if batch % groups:
+        raise ExperimentError(
+            f"batch_norm_groups={groups} does not divide a batch of {batch}: choose a divisor."
         )
 
 

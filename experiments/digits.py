@@ -24,7 +24,7 @@ from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, choose
 
 from .batches import load_images, size_of, source_of
-from .configuration import check_sizes, image_config, logging_fields, run_fields
+from .configuration import check_sizes, grouped, image_config, logging_fields, run_fields
 from .games import (
     Blocks,
     Data,
@@ -98,7 +98,7 @@ def mlps(config: ml_collections.ConfigDict, data: Data) -> Blocks:
         module = MLPGenerator(
             output_shape=x.shape[1:],
             widths=widths,
-            norm=norm,
+            norm=grouped(norm, config),
             output_activation="tanh",
             num_classes=data.classes("A conditional generator") if labels else None,
         )
@@ -119,7 +119,7 @@ def dcgans(config: ml_collections.ConfigDict, data: Data) -> Blocks:
             size=size_of(x),
             channels=x.shape[3],
             width=config.width,
-            norm=norm,
+            norm=grouped(norm, config),
             num_classes=data.classes("A conditional generator") if labels else None,
         )
         return from_linen(module, latent, *labels)

@@ -44,7 +44,7 @@ from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
 from .batches import load_images, size_of, source_of
-from .configuration import DEFAULT, check_sizes, image_config, logging_fields, run_fields
+from .configuration import DEFAULT, check_sizes, grouped, image_config, logging_fields, run_fields
 from .games import (
     Blocks,
     Data,
@@ -278,14 +278,16 @@ def blocks_of(
         conditional = (
             {"num_classes": data.classes("A conditional critic"), **labelled_options} if labels else {}
         )
-        module = critic_module(norm=critic_norm, **critic_options, **shared, **conditional, **heads)
+        module = critic_module(
+            norm=grouped(critic_norm, config), **critic_options, **shared, **conditional, **heads
+        )
         return from_linen(module, x, *labels)
 
     def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
         module = generator_module(
             size=size_of(x),
             channels=x.shape[3],
-            norm=norm,
+            norm=grouped(norm, config),
             num_classes=data.classes("A conditional generator") if labels else None,
             **generator_options,
             **shared,

@@ -147,4 +147,5 @@ def with_labelled(source: Source, ring: toy.Toy, per_class: int, seed: int) -> S
         host_batches=host_batches,
         get_batch=get_batch,
         device_data={"all": source.device_data, "labelled": labelled},
+        for_device=lambda data: data,
     )

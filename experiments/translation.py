@@ -36,6 +36,7 @@ from .batches import load_data
 from .configuration import (
     DEFAULT,
     check_sizes,
+    grouped,
     image_config,
     logging_fields,
     run_fields,
@@ -122,7 +123,7 @@ def unpaired(objective: Objective) -> bool:
 
 def patches_and_unets(config: ml_collections.ConfigDict) -> Blocks:
     """Isola et al. (2017), with critics as large as `layers` says."""
-    options: dict[str, Any] = {"width": config.width, "norm": config.norm}
+    options: dict[str, Any] = {"width": config.width, "norm": grouped(config.norm, config)}
 
     def critic(x: Struct, *conditions: Struct) -> Network:
         return from_linen(PatchCritic(layers=config.layers, **options), x, *conditions)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gan_jax.field import advance, gradient_field
 from gan_jax.game import Diagnostic, PlayedTurn, TurnContext
+from gan_jax.precision import at_highest_precision
 from gan_jax.schedule import Turn
 from gan_jax.state import PlayerState
 from gan_jax.types import Metrics
@@ -19,7 +20,8 @@ def apply_turn(
     Args:
       turn: the turn of the schedule.
       context: the game, all players' states, the turn's batch, the round and the turn's key.
-      diagnostics: functions of the played turn, whose metrics are added.
+      diagnostics: functions of the played turn, whose metrics are added, with products of the highest
+        precision.
 
     Returns:
       The players after the turn, and scalars named `player/metric`.
@@ -37,5 +39,5 @@ def apply_turn(
     if diagnostics:
         played = PlayedTurn(turn, context, after, grads, losses)
         for diagnostic in diagnostics:
-            metrics |= diagnostic(played)
+            metrics |= at_highest_precision(diagnostic)(played)
     return after, metrics

@@ -354,6 +354,8 @@ def test_zero_centred_takes_gamma_from_r1():
         ("images", {"precision": "float16"}, "Unknown precision 'float16'"),
         ("images", {"objective": "r3gan", "r1": 0.0}, "r1=0 leaves them out"),
         ("images", {"objective": "r3gan", "ramp": 0}, "ramp is 1 or more, got 0."),
+        ("images", {"batch_norm_groups": 3}, "batch_norm_groups=3 does not divide a batch of"),
+        ("digits", {"batch_norm_groups": 0}, "batch_norm_groups is 1 or more, got 0."),
         ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
         ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
         ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),
@@ -366,6 +368,20 @@ def test_zero_centred_takes_gamma_from_r1():
 )
 def test_an_option_that_changes_nothing_or_does_not_go_is_refused_in_one_line(name, fields, message):
     assert message in refusal(name, **fields)
+
+
+@pytest.mark.parametrize("name", ["images", "digits", "translation"])
+@pytest.mark.full
+def test_batch_normalisations_are_by_groups_on_request(name):
+    """Groups are statistics of their own: the first losses differ from those of a single group."""
+    batch = EXPERIMENTS[name][1].get("batch_size", 64)
+    losses = [
+        first_losses(name, batch_norm_groups=groups, objective=o)
+        for groups in (1, batch // 2)
+        for o in ["pix2pix" if name == "translation" else "non_saturating"]
+    ]
+    assert losses[0].keys() == losses[1].keys()
+    assert losses[0]["generator/loss"] != losses[1]["generator/loss"]
 
 
 def first_losses(name, **fields):

@@ -36,6 +36,8 @@ ROOMS = [
     "gan_jax.dependence",
     "gan_jax._dependence_rules",
     "gan_jax.keys",
+    "gan_jax.processes",
+    "gan_jax.precision",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._version",
@@ -125,7 +127,9 @@ FILES_IN_ORDER = {
         "describe",
         "expected",
         "compare",
+        "image_measures",
         "scoring",
+        "path_lengths",
         "evaluate",
         "probing",
         "standing",
@@ -145,6 +149,7 @@ FILES_IN_ORDER = {
         "fsdp",
         "mesh",
         "hosts",
+        "service",
         "compiler",
     ],
     "gan_jax.training": ["experiment", "rollout", "step"],
@@ -246,6 +251,13 @@ def test_no_cycles_among_modules() -> None:
 def test_heavy_libraries_are_imported_where_they_are_used(module: str) -> None:
     roots = {name.partition(".")[0] for name in imports(parse(FILES[module]), top_level=True)}
     assert not roots & HEAVY
+
+
+def test_a_single_file_reads_private_modules_of_jax() -> None:
+    private = [
+        module for module in FILES if any(n.startswith("jax._src") for n in imports(parse(FILES[module])))
+    ]
+    assert private == ["gan_jax.distributed.service"]
 
 
 @pytest.mark.parametrize(

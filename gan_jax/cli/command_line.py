@@ -58,6 +58,10 @@ MODES: Mapping[str, Callable[[Request], None]] = {
 }
 
 
+SEVERAL = ("train", "evaluate", "compare")
+"""The modes for several processes."""
+
+
 def run(mode: str, request: Request) -> None:
     """Carries out `mode`, one of `MODES`; where this is one of several processes, with them."""
     import jax
@@ -71,9 +75,9 @@ def run(mode: str, request: Request) -> None:
             MODES[mode](request)
         return
     try:
-        if mode != "train":
+        if mode not in SEVERAL:
             raise UsageError(f"--mode={mode} is for one process: start a single one (--num_processes=1).")
-        if request.workdir is None:
+        if request.workdir is None and mode != "compare":
             raise UsageError("several processes need one --workdir, which all of them can reach.")
         MODES[mode](request)
     except Exception as error:

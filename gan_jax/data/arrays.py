@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -131,7 +132,6 @@ def from_arrays(
       DataError: if the arrays are no mapping, do not fit together, are of a kind that is no data, or a batch is
         larger than the data.
 
-    >>> import jax
     >>> data = {"x": np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), "y": np.arange(10)}
     >>> source = from_arrays(data, batch_size=4, seed=1)
     >>> host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
@@ -162,13 +162,15 @@ def from_arrays(
     def host_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
         return {name: indices(cursor, count) for name, indices in host_batch_iterator.items()}
 
+    shapes = {part: {name: leaf.shape[1:] for name, leaf in p.items()} for part, p in device_data.items()}
+
     def get_batch(device_data: Tree, host_batch: Tree) -> Batch:
-        batch = gather(device_data["all"], host_batch["all"])
-        return (
-            {**batch, "labelled": gather(device_data["labelled"], host_batch["labelled"])}
-            if "labelled" in host_batch
-            else batch
+        batch, *rest = (
+            gather(device_data[part], host_batch[part], shapes[part])
+            for part in ("all", "labelled")
+            if part in host_batch
         )
+        return {**batch, "labelled": rest[0]} if rest else batch
 
     in_order = index_feed(size, min(batch_size, size), seed, stream=_FEED_STREAM)
 
@@ -179,20 +181,37 @@ def from_arrays(
         host_batches=host_batches,
         get_batch=get_batch,
         device_data=device_data,
+        for_device=functools.partial(jax.tree.map, _as_rows),
         batch_size=batch_size,
         size=size,
         epoch_batches=epoch_batches if replace else None,
     )
 
 
-def gather(device_data: Mapping[str, Array], indices: Array) -> dict[str, Array]:
-    """The examples at `indices [B]`, decoded, their batch axis over the mesh's devices."""
+def _as_rows(leaf: Array) -> Array:
+    """`[N, ...]` as `[N, all the rest]`; labels `[N]` as they are."""
+    return leaf.reshape(leaf.shape[0], -1) if leaf.ndim > 2 else leaf
+
+
+def gather(
+    device_data: Mapping[str, Array], indices: Array, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Array]:
+    """The examples at `indices [B]`, decoded, their batch axis over the mesh's devices.
+
+    Args:
+      device_data: arrays `[N, ...]` by name.
+      indices: of the examples, in bounds.
+      shapes: the shape of an example by name, where arrays may be kept as rows `[N, all of it]`; by default that of
+        the arrays.
+    """
     indices = over_batch(indices)
     # Indices come from index_feed, in bounds: the default gather would clamp each of them.
     taken = {
         name: jnp.asarray(leaf).at[indices].get(mode="promise_in_bounds")
         for name, leaf in device_data.items()
     }
+    if shapes is not None:
+        taken = {name: leaf.reshape(len(indices), *shapes[name]) for name, leaf in taken.items()}
     return over_batch({name: as_model_input(name, leaf) for name, leaf in taken.items()})
 
 

@@ -113,6 +113,7 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         epoch_batches=epoch_batches if source.epoch_batches else None,
         get_batch=get_batch,
         device_data={"source": source.device_data, "seed": np.uint32(seed)},
+        for_device=lambda data: {**data, "source": source.for_device(data["source"])},
     )
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import pathlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,8 @@ def read_images(
         none, or an argument is out of range.
     """
     if channels is None:
-        channels = 3 if _any(encoded, is_color) else 1
+        openers = (opener for chunk in encoded.chunks() for _, opener in chunk)
+        channels = 3 if holds_for_any(openers, is_color) else 1
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
     def build(write: Write) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def read_images(
             skipped |= {name: why for (name, _), why in failed}
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
-        classes, labels = _labels(encoded, names)
+        classes, labels = labels_of(encoded, names)
         if labels is not None:
             write("y", labels)
         return {
@@ -200,7 +201,9 @@ def dataset(stored: Stored, conversion: Conversion) -> Dataset:
     )
 
 
-def _any(encoded: EncodedImages, test: Callable[[Any], bool]) -> bool:
+def holds_for_any(openers: Iterable[Open], test: Callable[[Any], bool]) -> bool:
+    """Whether a test of encoded images, such as `is_color`, holds for any of them."""
+
     def holds(opener: Open) -> bool:
         try:
             return test(opener())
@@ -208,7 +211,16 @@ def _any(encoded: EncodedImages, test: Callable[[Any], bool]) -> bool:
             return False
 
     with quiet():
-        return any(holds(opener) for chunk in encoded.chunks() for _, opener in chunk)
+        return any(map(holds, openers))
+
+
+def decoded(opener: Open, conversion: Conversion) -> np.ndarray:
+    """An image as `[H, W, C]` uint8.
+
+    Raises:
+      DataError: saying why it cannot be read.
+    """
+    return _converted(opener, conversion)[0]
 
 
 def _converted(opener: Open, conversion: Conversion) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -230,8 +242,12 @@ def _labelled(
     return known, {name: f"has no label in {table.where}" for name, _ in chunk if name not in table.labels}
 
 
-def _labels(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[str], np.ndarray | None]:
-    """The classes and the labels of the images that were read; without labels, nothing."""
+def labels_of(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[str], np.ndarray | None]:
+    """The classes and the labels `[N]` of images by their names; without labels, `None` for these.
+
+    Raises:
+      DataError: if some have labels and others have none.
+    """
     if encoded.table is not None:
         return encoded.table.numbered(names) or ((), None)
     owners = [name.split("/")[0] if "/" in name else None for name in names]

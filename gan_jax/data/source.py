@@ -22,6 +22,9 @@ class Source:
         `host_batches`. A function of its arguments only: what depends on the seed lies in them, so that one
         program serves many seeds.
       device_data: a tree that is put on the device once and stays there (uint8 images, labels); `()` if none.
+      for_device: `device_data -> device_data`, the same tree in the form that is put on the device, which
+        `get_batch` takes as well: images `[N, H, W, C]` as rows `[N, H * W * C]`, since a TPU's memory pads a last
+        axis of 3 channels to 128 and a set of images would take four times its size or more.
       batch_size: B of `x`.
       size: how many examples there are, or `None` where they are drawn without end.
       host_batch_shards: `(cursor, count, parts, total) -> tree [count, ...]`: of every batch that `host_batches`
@@ -39,6 +42,7 @@ class Source:
     host_batches: Callable[[int, int], Any]
     get_batch: Callable[[Tree, Tree], Batch]
     device_data: Tree = ()
+    for_device: Callable[[Tree], Tree] = lambda device_data: device_data
     batch_size: int
     size: int | None = None
     host_batch_shards: Callable[[int, int, Sequence[int], int], Any] | None = None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from gan_jax.diagnostics.norms import layer_name
 from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.functional.precision import at_least_float32
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Metrics
 
 
@@ -25,6 +26,7 @@ def spectral_norms(context: ProbeContext) -> Metrics:
     }
 
 
+@at_highest_precision
 def spectral_norm(kernel: Array) -> Array:
     """The largest singular value of `kernel` as a matrix `[everything else, out]`.
 

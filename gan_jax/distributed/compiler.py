@@ -18,9 +18,13 @@ _CPU: dict[str, str | bool | int | float] = {
 
 
 @functools.cache
-def compiler_options() -> dict[str, str | bool | int | float]:
-    """Options for `jax.jit(..., compiler_options=...)` on the default backend; none if it does not know them."""
-    if jax.default_backend() != "cpu":
+def compiler_options(platform: str | None = None) -> dict[str, str | bool | int | float]:
+    """Options for `jax.jit(..., compiler_options=...)` on a platform; none if its compiler does not know them.
+
+    Args:
+      platform: that of the devices that the program is for; by default the default backend's.
+    """
+    if (platform or jax.default_backend()) != "cpu":
         return {}
     try:
         jax.jit(lambda x: x + 1, compiler_options=_CPU)(0.0)

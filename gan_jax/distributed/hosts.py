@@ -15,10 +15,11 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
+
+from gan_jax.distributed.service import Store
 
 HEARTBEAT_SECONDS = 45
 """After so long without a sign of life the runtime ends the other processes itself, with its own trace."""
@@ -296,58 +297,76 @@ def _named(missing: list[int]) -> str:
     return f"Another of the {jax.process_count()} processes"
 
 
-def _client() -> Any:
-    """The key-value store of JAX's distributed service, which has no public name."""
-    from jax._src import distributed
-
-    return distributed.global_state.client
-
-
 def _roll_call() -> list[int]:
     """Who does not answer: every survivor of a failed collective comes here within a few seconds."""
     others = set(range(jax.process_count())) - {jax.process_index()}
     if len(others) == 1:
         return sorted(others)
     try:
-        _client().key_value_set(f"gan_jax/here/{jax.process_index()}", "1")
+        store = Store()
+        store.set(f"gan_jax/here/{jax.process_index()}", "1")
         until = time.monotonic() + _ROLL_CALL_SECONDS
         while len(others) > 1 and time.monotonic() < until:
-            others -= {
-                int(name.rsplit("/", 1)[1]) for name, _ in _client().key_value_dir_get("gan_jax/here/")
-            }
+            others -= set(map(int, store.under("gan_jax/here/")))
             time.sleep(0.2)
     except Exception:  # the store is process 0's
         return [0]
     return sorted(others)
 
 
-class _Beats(threading.Thread):
-    """Leaves a sign of life now and then and looks for the others', to name the one that hangs.
+class Heartbeat:
+    """Signs of life, by which the processes find out who hangs.
 
-    The beats of this process are counted, not seconds: a machine that was suspended has lost nobody.
+    Process 0 reads those of all others and publishes who has given none; the others read only what it publishes, so
+    that a beat of N processes costs N writes and 2 N reads. The beats of this process are counted, not seconds: a
+    machine that was suspended has lost nobody.
+
+    Args:
+      store: where they are left.
+      process: which process this is.
+      processes: how many there are.
     """
+
+    def __init__(self, store: Store, process: int, processes: int):
+        self._store, self._process = store, process
+        others = range(1, processes) if process == 0 else (0,)
+        self._missed, self._previous = dict.fromkeys(others, 0), dict[int, str]()
+        self._count = 0
+
+    def beat(self) -> list[int]:
+        """Leaves a sign of life, and returns the processes that have given none for `_MISSED_BEATS` beats."""
+        self._count += 1
+        if self._process == 0:
+            beats = {int(name): value for name, value in self._store.under("gan_jax/beat/").items()}
+            lost = self._silent(beats)
+            self._store.set("gan_jax/roll", f"{self._count} {' '.join(map(str, lost))}")
+            return lost
+        self._store.set(f"gan_jax/beat/{self._process}", str(self._count))
+        number, _, lost_text = (self._store.get("gan_jax/roll") or "").partition(" ")
+        return [int(process) for process in lost_text.split()] or self._silent({0: number})
+
+    def _silent(self, beats: dict[int, str]) -> list[int]:
+        for process in self._missed:
+            moved = beats.get(process, "") != self._previous.get(process, "")
+            self._missed[process] = 0 if moved else self._missed[process] + 1
+        self._previous = beats
+        return sorted(process for process, missed in self._missed.items() if missed >= _MISSED_BEATS)
+
+
+class _Beats(threading.Thread):
+    """Beats every few seconds, and ends this process with a line where another hangs."""
 
     def __init__(self) -> None:
         super().__init__(name="heartbeat", daemon=True)
 
     def run(self) -> None:
-        count, missed = 0, dict.fromkeys(range(jax.process_count()), 0)
-        previous: dict[str, str] = {}
+        heartbeat = Heartbeat(Store(), jax.process_index(), jax.process_count())
         while True:
             time.sleep(_BEAT_SECONDS)
             try:
-                count += 1
-                _client().key_value_set(
-                    f"gan_jax/beat/{jax.process_index()}", str(count), allow_overwrite=True
-                )
-                beats = dict(_client().key_value_dir_get("gan_jax/beat/"))
+                lost = heartbeat.beat()
             except Exception:  # process 0 is gone or at its end: the runtime knows what to do
                 return
-            for name, beat in beats.items():
-                process = int(name.rsplit("/", 1)[1])
-                missed[process] = 0 if previous.get(name) != beat else missed[process] + 1
-            previous = beats
-            lost = sorted(process for process, beats in missed.items() if beats >= _MISSED_BEATS)
             if lost:
                 seconds = round(_BEAT_SECONDS * _MISSED_BEATS)
                 print(

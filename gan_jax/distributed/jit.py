@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,21 +28,7 @@ def compile_jit(
 ) -> Run:
     """A rollout whose batches are sharded over the mesh, and whose state is sharded by `state_shardings`."""
     replicated = NamedSharding(mesh, PartitionSpec())
-    parts = mesh.shape.get(FSDP_AXIS, 1)
-    if parts > 1:
-        with jax.set_mesh(mesh):  # a game's checks trace its networks, which have sharding constraints now
-            game = gather_parameters(game, parts)
-    rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
-
-    @functools.cache
-    def program() -> Callable[..., tuple[TrainState, Metrics]]:
-        state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
-        return jax.jit(
-            rollout,
-            donate_argnums=0,
-            out_shardings=(state_shardings(state, mesh), replicated),
-            compiler_options=compiler_options(),
-        )
+    program = functools.cache(lambda: jit_program(game, source, mesh, schedule, diagnostics))
 
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int
@@ -51,3 +37,22 @@ def compile_jit(
             return program()(state, device_data, send(host_batches, mesh), put(np.int32(rounds), replicated))
 
     return run
+
+
+def jit_program(
+    game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic] = ()
+) -> Any:
+    """The jitted rollout itself: to be called, or lowered for devices that are not there, under the mesh."""
+    parts = mesh.shape.get(FSDP_AXIS, 1)
+    if parts > 1:
+        # A game's checks trace its networks, which have sharding constraints now.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            game = gather_parameters(game, parts)
+    rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
+    state = jax.eval_shape(lambda key: init_state(game, key), jax.random.key(0))
+    return jax.jit(
+        rollout,
+        donate_argnums=0,
+        out_shardings=(state_shardings(state, mesh), NamedSharding(mesh, PartitionSpec())),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+    )

@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gan_jax.data.source import Source
 from gan_jax.distributed.fsdp import state_shardings
 from gan_jax.distributed.jit import compile_jit
-from gan_jax.distributed.mesh import LayoutError, check_divides, make_mesh, mesh_shape
-from gan_jax.distributed.pmap import compile_pmap
-from gan_jax.distributed.transfer import LocalShard, Run, first_batch, put, send
+from gan_jax.distributed.mesh import LayoutError, check_divides, make_mesh, mesh_shape, slice_count
+from gan_jax.distributed.pmap import compile_pmap, send_to_replicas
+from gan_jax.distributed.transfer import LocalShard, Run, Sent, first_batch, put, send
 from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
 from gan_jax.state import TrainState
@@ -34,9 +34,10 @@ class Layout:
       shardings: `state or its shapes -> shardings of its leaves`.
       begin: `(key -> state, key) -> state`, computed with its sharding.
       local_source: the source as this process reads it: only the examples of its devices.
+      send: `host batches -> Sent`: begins to put them on the devices, and returns at once.
       pick: `(host_batches of that source, round, turn) -> the host batch of that turn`, on the devices.
       compile: `(game, source, schedule, diagnostics) -> run(state, device_data, host_batches, rounds)`; the state
-        is donated, and the host batches are those of `local_source(source)`.
+        is donated, and the host batches are those of `local_source(source)`, sent or not.
       message: information for the user, if any.
     """
 
@@ -46,6 +47,7 @@ class Layout:
     shardings: Callable[[Tree], Tree]
     begin: Callable[[Callable[[Key], TrainState], Any], TrainState]
     local_source: Callable[[Source], Source]
+    send: Callable[[Any], Sent]
     pick: Callable[[Any, int, int], Any]
     compile: Callable[..., Run]
     message: str = ""
@@ -56,8 +58,9 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
 
     Under `jit` and `fsdp` the program is that of one device on the global batch, with global batch statistics.
     Under `pmap` each replica has its shard of the batch, its draws and its batch statistics; gradients and
-    statistics are averaged. `fsdp` shards large parameters and their optimiser state over all devices;
-    `data:2,fsdp:4` over groups of four.
+    statistics are averaged; JAX maintains `jax.pmap` and adds nothing to it, and it is for one process. `fsdp`
+    shards large parameters and their optimiser state over all devices of a slice; `data:2,fsdp:4` over groups of
+    four. Over several slices, `data` is across them: see `mesh`.
 
     Args:
       parallelism: `jit`, `pmap`, `fsdp`, or a mesh such as `data:2,fsdp:4`.
@@ -67,7 +70,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
       LayoutError: if the parallelism is unknown, or not possible with these devices.
     """
     devices = jax.devices() if devices is None else devices
-    mesh = make_mesh(mesh_shape(parallelism, len(devices)), devices)
+    mesh = make_mesh(mesh_shape(parallelism, len(devices), slice_count(devices)), devices)
     replicated = NamedSharding(mesh, PartitionSpec())
     shardings = functools.partial(state_shardings, mesh=mesh)
 
@@ -84,6 +87,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
     if parallelism == "pmap" and jax.process_count() > 1:
         raise LayoutError("parallelism=pmap is for one process: use jit on several hosts.")
     compiler = compile_pmap if parallelism == "pmap" else compile_jit
+    prepare = send_to_replicas if parallelism == "pmap" else send
 
     def compile_(
         game: Game,
@@ -106,6 +110,7 @@ def make_layout(parallelism: str = "jit", devices: Sequence[jax.Device] | None =
         shardings=shardings,
         begin=begin,
         local_source=LocalShard.on(mesh).local_source,
+        send=lambda host_batches: Sent(prepare(host_batches, mesh)),
         pick=pick,
         compile=compile_,
     )

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.mesh import check_divides
-from gan_jax.distributed.transfer import Run, is_drawn, put, send
+from gan_jax.distributed.transfer import Run, Sent, is_drawn, put, send
 from gan_jax.field import gradient_field, mean_over_replicas, replica_mean
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.game import Diagnostic, Game
@@ -64,18 +64,26 @@ def compile_pmap(
             devices=list(mesh.devices.flat),
         )
 
-    def split(path: Any, x: np.ndarray) -> np.ndarray:
-        check_divides(x.shape[2], replicas, f"batch{jax.tree_util.keystr(path)}")
-        return x.reshape(*x.shape[:2], replicas, x.shape[2] // replicas, *x.shape[3:])
-
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int
     ) -> tuple[TrainState, Metrics]:
-        drawn = is_drawn(host_batches)
-        if not drawn:
-            host_batches = jax.tree.map_with_path(split, host_batches)
-        return program(drawn)(
-            indices, state, device_data, send(host_batches, mesh), put(np.int32(rounds), replicated)
-        )
+        sent = send_to_replicas(host_batches, mesh)
+        return program(is_drawn(sent))(indices, state, device_data, sent, put(np.int32(rounds), replicated))
 
     return run
+
+
+def send_to_replicas(host_batches: Any, mesh: Mesh) -> Any:
+    """Puts host batches on the devices, `[K, T, B, ...]` as `[K, T, replicas, B / replicas, ...]`.
+
+    Raises:
+      LayoutError: if the number of devices does not divide a batch size.
+    """
+
+    def split(path: Any, x: np.ndarray) -> np.ndarray:
+        check_divides(x.shape[2], mesh.size, f"batch{jax.tree_util.keystr(path)}")
+        return x.reshape(*x.shape[:2], mesh.size, x.shape[2] // mesh.size, *x.shape[3:])
+
+    if not isinstance(host_batches, Sent) and not is_drawn(host_batches):
+        host_batches = jax.tree.map_with_path(split, host_batches)
+    return send(host_batches, mesh)

@@ -15,7 +15,7 @@ from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
-from gan_jax.distributed.transfer import Run
+from gan_jax.distributed.transfer import Run, Sent
 from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
 from gan_jax.state import TrainState
@@ -66,8 +66,8 @@ def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
     def differs(*leaves: Any) -> bool:
         return any(leaf is not leaves[0] and not np.array_equal(leaf, leaves[0]) for leaf in leaves[1:])
 
-    device_data = [source.device_data for source in sources]
-    per_seed = jax.tree.map(differs, *device_data)
+    per_seed = jax.tree.map(differs, *(source.device_data for source in sources))
+    device_data = [source.for_device(source.device_data) for source in sources]
 
     def join(is_per_seed: bool, *leaves: Any) -> Any:
         return np.stack([np.asarray(leaf) for leaf in leaves]) if is_per_seed else leaves[0]
@@ -84,6 +84,7 @@ def join_sources(sources: Sequence[Source]) -> tuple[Source, Tree]:
         host_batches=host_batches,
         host_batch_shards=None,
         device_data=jax.tree.map(join, per_seed, *device_data),
+        for_device=lambda joined: joined,
         close=close,
     ), per_seed
 
@@ -96,14 +97,15 @@ def make_seeds_layout(
 ) -> Layout:
     """A layout for several seeds, which are distributed evenly over as many devices as possible.
 
-    A seed is never sharded over devices. A device trains its seeds in sequence, or side by side by `vmap`. On a CPU
-    side by side is not faster, and slower if kernels become grouped convolutions; in sequence, each seed's result
-    equals that of a run of only this seed bit for bit.
+    A seed is never sharded over devices. A device trains its seeds in sequence, or side by side by `vmap`. In
+    sequence, each seed's result equals that of a run of only this seed bit for bit. Side by side fills a GPU or TPU
+    with small networks; on a CPU it is not faster, and of images every convolution becomes a grouped one, for which
+    no compiler has kernels as fast as for plain ones.
 
     Args:
       sources: one source per seed, in the order of the seeds.
       devices: the devices to use; all by default.
-      side_by_side: by default in sequence on a CPU and side by side elsewhere.
+      side_by_side: by default in sequence on a CPU and of images, and side by side elsewhere.
 
     Raises:
       LayoutError: if this is one of several processes, or the sources do not match.
@@ -115,11 +117,11 @@ def make_seeds_layout(
     devices = jax.devices() if devices is None else devices
     count = len(sources)
     spread = max(n for n in range(1, min(count, len(devices)) + 1) if count % n == 0)
+    source, per_seed = join_sources(sources)
     if side_by_side is None:
-        side_by_side = devices[0].platform != "cpu"
+        side_by_side = goes_side_by_side(sources[0], devices[0].platform)
     mesh = make_mesh({SEED_AXIS: spread}, devices[:spread])
     replicated, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (SEED_AXIS,)))
-    source, per_seed = join_sources(sources)
 
     def shardings(_: TrainState) -> Any:
         return _state_fields(replicated, sharded)
@@ -138,10 +140,21 @@ def make_seeds_layout(
         shardings=shardings,
         begin=begin,
         local_source=lambda _: source,
+        send=lambda host_batches: Sent(send_to_seeds(host_batches, mesh)),
         pick=lambda host_batches, round_, turn: jax.tree.map(lambda x: x[round_, turn], host_batches),
         compile=functools.partial(_compile, mesh=mesh, per_seed=per_seed, side_by_side=side_by_side),
         message=_message(count, spread, side_by_side, devices[0].platform),
     )
+
+
+def goes_side_by_side(source: Source, platform: str) -> bool:
+    """Whether several seeds of a source are trained side by side by default: of all but images, and not on a
+    CPU."""
+    if platform == "cpu":
+        return False
+    host_batch = jax.tree.map(lambda x: x[0], source.host_batches(0, 1))
+    batch = jax.eval_shape(source.get_batch, source.device_data, host_batch)
+    return all(leaf.ndim != 4 for leaf in jax.tree.leaves(batch))
 
 
 def _message(count: int, devices: int, side_by_side: bool, platform: str) -> str:
@@ -150,11 +163,36 @@ def _message(count: int, devices: int, side_by_side: bool, platform: str) -> str
     else:
         way = f"{count // devices} on {'each of ' + str(devices) + ' devices' if devices > 1 else 'one device'}, "
         way += "side by side" if side_by_side else "one after the other"
-        way += " (on a CPU, side by side is not faster)" if platform == "cpu" and not side_by_side else ""
+        if not side_by_side:
+            reason = (
+                "on a CPU, side by side is not faster" if platform == "cpu" else "convolutions stay plain"
+            )
+            way += f" ({reason})"
     return f"Training {count} seeds, {way}."
 
 
-def _compile(
+def _compile(game: Game, source: Source, *, mesh: Mesh, **options: Any) -> Run:
+    program = seeds_program(game, source, mesh=mesh, **options)
+    on_every_device = NamedSharding(mesh, PartitionSpec())
+
+    def run(
+        state: TrainState, device_data: Tree, host_batches: Any, rounds: int
+    ) -> tuple[TrainState, Metrics]:
+        sent = send_to_seeds(host_batches, mesh)
+        return program(state, device_data, sent, jax.device_put(np.int32(rounds), on_every_device))
+
+    return run
+
+
+def send_to_seeds(host_batches: Any, mesh: Mesh) -> Any:
+    """Puts host batches on the devices, `[K, T, S, ...]` as `[S, K, T, ...]`, the seeds' axis over the mesh."""
+    if isinstance(host_batches, Sent):
+        return host_batches.batches
+    sharding = NamedSharding(mesh, PartitionSpec(SEED_AXIS))
+    return jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), sharding), host_batches)
+
+
+def seeds_program(
     game: Game,
     source: Source,
     *,
@@ -163,7 +201,17 @@ def _compile(
     side_by_side: bool,
     schedule: Schedule | None = None,
     diagnostics: Sequence[Diagnostic] = (),
-) -> Run:
+) -> Any:
+    """The jitted rollout of several seeds itself: to be called, or lowered for devices that are not there.
+
+    Args:
+      game: the game.
+      source: the joined source.
+      mesh: over `SEED_AXIS`.
+      per_seed: which leaves of `device_data` differ by seed, see `join_sources`.
+      side_by_side: by `vmap`, else in sequence.
+      schedule, diagnostics: as in `rollout_program`.
+    """
     rollout = rollout_program(game, source.get_batch, schedule=schedule, diagnostics=diagnostics)
     is_per_seed = jax.tree.leaves(per_seed)
 
@@ -200,7 +248,7 @@ def _compile(
     over_seeds, replicated = PartitionSpec(SEED_AXIS), PartitionSpec()
     states = _state_fields(replicated, over_seeds)
     data_specs = jax.tree.map(lambda x: over_seeds if x else replicated, per_seed)
-    program = jax.jit(
+    return jax.jit(
         jax.shard_map(
             play_on_device,
             mesh=mesh,
@@ -209,15 +257,5 @@ def _compile(
             check_vma=False,
         ),
         donate_argnums=0,
-        compiler_options=compiler_options(),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )
-    sharded, on_every_device = NamedSharding(mesh, over_seeds), NamedSharding(mesh, replicated)
-
-    def run(
-        state: TrainState, device_data: Tree, host_batches: Any, rounds: int
-    ) -> tuple[TrainState, Metrics]:
-        # [K, T, S, ...] to [S, K, T, ...]
-        sent = jax.tree.map(lambda x: jax.device_put(np.moveaxis(x, 2, 0), sharded), host_batches)
-        return program(state, device_data, sent, jax.device_put(np.int32(rounds), on_every_device))
-
-    return run

@@ -65,6 +65,13 @@ class LocalRows:
     rows: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """Host batches on their way to the devices, in the form that the layout's programs take."""
+
+    batches: Any
+
+
 def put(tree: Tree, sharding: NamedSharding) -> Tree:
     """Puts a tree that this process holds completely on the devices of `sharding`."""
     if sharding.is_fully_addressable:
@@ -95,11 +102,13 @@ def host_batch_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
 
 
 def send(host_batches: Any, mesh: Mesh) -> Any:
-    """Puts host batches on the devices, `[K, T, B, ...]` sharded along B.
+    """Puts host batches on the devices, `[K, T, B, ...]` sharded along B; those that are sent already stay there.
 
     Raises:
       LayoutError: if the number of devices does not divide a batch size.
     """
+    if isinstance(host_batches, Sent):
+        return host_batches.batches
     shard = LocalShard.on(mesh)
     is_local = isinstance(host_batches, LocalRows)
 
@@ -117,6 +126,12 @@ def send(host_batches: Any, mesh: Mesh) -> Any:
 def first_batch(host_batches: Any) -> Any:
     """The first turn's host batch of the first round, from host batches on the devices."""
     return jax.tree.map(lambda x: x[0, 0], host_batches)
+
+
+def bytes_of_round(host_batches: Any) -> int:
+    """The bytes that this process sends for one round, from host batches `[K, T, ...]`."""
+    rows = host_batches.rows if isinstance(host_batches, LocalRows) else host_batches
+    return sum(np.asarray(leaf[:1]).nbytes for leaf in jax.tree.leaves(rows))
 
 
 def is_drawn(host_batches: Any) -> bool:

@@ -26,7 +26,7 @@ def get_batch(source: Source, state: TrainState, host_batch: Any, device_data: T
       host_batch: the host's data for this batch.
       device_data: `source.device_data`, if it is on the devices already.
     """
-    device_data = source.device_data if device_data is None else device_data
+    device_data = source.for_device(source.device_data) if device_data is None else device_data
     with batch_mesh(state, jax.eval_shape(source.get_batch, device_data, host_batch)):
         return _jitted_get_batch(source)(device_data, host_batch)
 
@@ -76,7 +76,7 @@ def source_examples(
       `[n, ...]`, floats; images in [-1, 1].
     """
     wanted = n if source.size is None else min(n, source.size)
-    device_data = jax.tree.map(jnp.asarray, source.device_data)
+    device_data = jax.tree.map(jnp.asarray, source.for_device(source.device_data))
     parts: list[np.ndarray] = []
     if source.epoch_batches is not None:
         host_batch_iterator = _forward(source.epoch_batches)

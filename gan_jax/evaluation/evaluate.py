@@ -21,18 +21,21 @@ from gan_jax.evaluation.batches import batch_mesh, get_batch
 from gan_jax.evaluation.sampling import generators_of, sample
 from gan_jax.game import Game, GeneratorRole, TurnContext
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Batch, Metrics
 
 
+@at_highest_precision
 def evaluate(
     experiment: Experiment, state: TrainState, batch: Batch | None = None, *, weights: str | None = None
 ) -> dict[str, Any]:
     """Runs the experiment's evaluations on samples, and computes every player's loss and scores on a batch.
 
     If a generator keeps a moving average, both the averaged and the current parameters are evaluated, with the
-    same latents. With several generators the metrics of each are prefixed with its name.
+    same latents. With several generators the metrics of each are prefixed with its name. Everything is computed at
+    the highest precision of products, whatever the training's.
 
     Args:
       experiment: the experiment with its evaluations.

@@ -13,6 +13,7 @@ from gan_jax.diagnostics.probe import ProbeContext
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.evaluation.batches import batch_mesh
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
@@ -20,7 +21,7 @@ from gan_jax.types import Batch, Metrics
 
 
 def probe(experiment: Experiment, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-    """The metrics of the experiment's probes for a state, on one batch."""
+    """The metrics of the experiment's probes for a state, on one batch, at the highest precision of products."""
     with batch_mesh(state, batch):
         metrics = _probes(experiment, mesh_of(state))(state, batch)
     return {name: np.asarray(value) for name, value in metrics.items()}
@@ -44,7 +45,7 @@ def _probes(experiment: Experiment, mesh: Mesh | None) -> Callable[[TrainState, 
         )
         measured: Metrics = {}
         for run_probe in experiment.probes:
-            measured |= run_probe(context)
+            measured |= at_highest_precision(run_probe)(context)
         return measured
 
     return jax.jit(measure, out_shardings=replicated_on(mesh))

@@ -18,6 +18,7 @@ from gan_jax.evaluation.sampling import generator_variables, generators_of
 from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.precision import at_highest_precision
 from gan_jax.state import TrainState, with_player
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
@@ -210,6 +211,7 @@ def _step(game: Game, player: str) -> Callable[..., Tree]:
     network = game.players[player].network
 
     @jax.jit
+    @at_highest_precision
     def step(params: Tree, model_state: Tree, start: Array, inputs: tuple[Any, ...], key: Key) -> Tree:
         running = network.running_statistics(model_state)
         begun = jax.tree.map(

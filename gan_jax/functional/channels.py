@@ -2,12 +2,13 @@
 
 XLA sums a tall array on a CPU through a tree of windows, ten times slower than it reads it, and a batch
 normalisation and its gradient are made of such sums. Here a short axis is summed first and the rest is a product
-with ones. Broadcasting is written as a product with ones too, since its derivative is the sum. Elsewhere both are
-the plain operations.
+with ones. Broadcasting is written as a product with ones too, since its derivative is the sum. In programs for
+other platforms both are the plain operations, whichever platform compiles them.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -25,11 +26,9 @@ def channel_sum(x: Array) -> Array:
     >>> channel_sum(jnp.arange(12.0).reshape(2, 1, 3, 2)).tolist()
     [30.0, 36.0]
     """
-    if x.ndim < 2 or not _on_cpu() or not isinstance(x.shape[0], int):
-        return jnp.sum(x, tuple(range(x.ndim - 1)))
-    short, rest = _split(x.shape)
-    rows = jnp.sum(x.reshape(-1, short, rest, x.shape[-1]), axis=1).reshape(-1, x.shape[-1])
-    return jnp.einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows, precision=jax.lax.Precision.HIGHEST)
+    if _is_plain(x.shape):
+        return _plain_sum(x)
+    return jax.lax.platform_dependent(x, cpu=_sum_by_product, default=_plain_sum)
 
 
 def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
@@ -38,8 +37,28 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     >>> over_channels(jnp.array([1.0, 2.0]), (1, 2, 2)).tolist()
     [[[1.0, 2.0], [1.0, 2.0]]]
     """
-    if len(shape) < 2 or not _on_cpu() or not isinstance(shape[0], int):
-        return jnp.broadcast_to(v, shape)
+    plain = functools.partial(jnp.broadcast_to, shape=shape)
+    if _is_plain(shape):
+        return plain(v)
+    return jax.lax.platform_dependent(v, cpu=functools.partial(_over_by_product, shape=shape), default=plain)
+
+
+def _is_plain(shape: tuple[int, ...]) -> bool:
+    """Tells whether the plain operation is the only form: for vectors, and where the batch is symbolic."""
+    return len(shape) < 2 or not isinstance(shape[0], int)
+
+
+def _plain_sum(x: Array) -> Array:
+    return jnp.sum(x, tuple(range(x.ndim - 1)))
+
+
+def _sum_by_product(x: Array) -> Array:
+    short, rest = _split(x.shape)
+    rows = jnp.sum(x.reshape(-1, short, rest, x.shape[-1]), axis=1).reshape(-1, x.shape[-1])
+    return jnp.einsum("n,nc->c", jnp.ones(len(rows), x.dtype), rows, precision=jax.lax.Precision.HIGHEST)
+
+
+def _over_by_product(v: Array, shape: tuple[int, ...]) -> Array:
     short, rest = _split(shape)
     ones = jnp.ones(shape[0] * rest, v.dtype)
     rows = jnp.einsum("n,c->nc", ones, v, precision=jax.lax.Precision.HIGHEST)
@@ -47,10 +66,6 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     # anew in the transposed order, entry by entry.
     rows = jax.lax.optimization_barrier(rows).reshape(-1, 1, rest, shape[-1])
     return jnp.broadcast_to(rows, (shape[0], short, rest, shape[-1])).reshape(shape)
-
-
-def _on_cpu() -> bool:  # a program for a symbolic batch is exported, and for every platform
-    return jax.default_backend() == "cpu"
 
 
 def _split(shape: tuple[int, ...]) -> tuple[int, int]:

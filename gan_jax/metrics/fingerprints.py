@@ -30,7 +30,7 @@ class Fingerprint:
       settings: the metrics' settings, as text.
       data: the `set_digest` of the real data, which distinguishes data with the same name.
       protocol: the extractor's published protocol.
-      platform, device, precision: what computed the features, see `Computation`.
+      platform, device, precision, prng: what computed the features, see `Computation`.
     """
 
     extractor: str
@@ -47,6 +47,7 @@ class Fingerprint:
     platform: str = ""
     device: str = ""
     precision: str = ""
+    prng: str = ""
 
     @property
     def key(self) -> str:
@@ -100,6 +101,7 @@ def fingerprint_of(
         platform=both(lambda side: side.computation.platform),
         device=both(lambda side: side.computation.device),
         precision=both(lambda side: side.computation.precision),
+        prng=both(lambda side: side.computation.prng),
     )
 
 

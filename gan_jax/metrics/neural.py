@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_pair
 from gan_jax.metrics.two_sample import TwoSampleResult, permutation_result, relabellings
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key
 
 
@@ -62,6 +63,7 @@ def init_critic(key: Key, family: CriticFamily, dimension: int) -> list[tuple[Ar
     return layers
 
 
+@at_highest_precision
 def apply_critic(layers: list[tuple[Array, Array]], x: Array) -> Array:
     """`[B, D] -> [B]`, in [0, 1]."""
     for weights, bias in layers[:-1]:

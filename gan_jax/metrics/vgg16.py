@@ -21,6 +21,7 @@ from gan_jax.metrics._torch_names import check_arrays, linear
 from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.path_length import LPIPS_NAME
 from gan_jax.metrics.vision_inputs import IMAGENET, VisionInput
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Tree
 
 SIZE = 224
@@ -124,6 +125,8 @@ def lpips_distance(vgg16: str | pathlib.Path, heads: str | pathlib.Path) -> Call
 
     with `u_l` the activations of stage l, of unit length over the channels, and learned weights `w_l >= 0`.
 
+    A call takes time O(B H W) for VGG16's convolutions, and memory O(B H W) for its activations.
+
     Args:
       vgg16: as in `vgg16_extractor`.
       heads: the weights `w_l`, `lpips/weights/v0.1/vgg.pth` of the authors' package or torch-fidelity's
@@ -151,6 +154,7 @@ def lpips_distance(vgg16: str | pathlib.Path, heads: str | pathlib.Path) -> Call
     weights = [jnp.asarray(arrays[name].reshape(-1), jnp.float32) for name in names]
     module = VGG16(widths, 0, True)
 
+    @at_highest_precision
     def distance(x: Array, y: Array) -> Array:
         # One pass for both, so that equal images have equal activations.
         images = jnp.concatenate([x, y])

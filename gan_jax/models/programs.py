@@ -17,6 +17,7 @@ import numpy as np
 from gan_jax.evaluation.sampling import CHUNK
 from gan_jax.game import CriticRole, GeneratorRole
 from gan_jax.network import Network
+from gan_jax.precision import at_highest_precision
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.step import init_state
 from gan_jax.types import Array, Tree
@@ -136,6 +137,7 @@ def _program(apply: Callable[..., Any], weights: tuple[Tree, Tree], inputs: tupl
     leaves, structure = jax.tree.flatten(weights)
     names = weight_names(weights)
 
+    @at_highest_precision
     def call(named: Mapping[str, Array], key_data: Array | None, *given: Any) -> Any:
         arrays = [
             jax.random.wrap_key_data(named[name], impl=KEY_IMPL) if is_key(leaf) else named[name]

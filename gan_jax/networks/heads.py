@@ -149,8 +149,9 @@ class BaseCritic(nn.Module):
     The score `[B]` is float32. With `heads` or `features` the output is a mapping with `score` and the heads.
 
     Attributes:
-      norm: a name (`none`, `batch`, `layer`, `instance`, `group`, `spectral`, `weight`, `equalized`, or one of the
-        first five and one of the last three joined by `+`), or a function that makes a norm's module.
+      norm: a name (`none`, `batch` or with groups `batch:8`, `layer`, `instance`, `group`, `spectral`, `weight`,
+        `equalized`, or one of the first five and one of the last three joined by `+`), or a function that makes a
+        norm's module.
       heads: name -> size of an extra linear head `[B, size]`: class logits (AC-GAN, K + 1), codes (InfoGAN).
       features: whether to return the last hidden layer `[B, D]` as the head `features` (feature matching).
       score_from: name of the head whose `logsumexp` is the score: with K class logits, the critic of K + 1 classes

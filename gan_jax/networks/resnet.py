@@ -25,9 +25,9 @@ from gan_jax.networks.layers import (
     Norm,
     Normalize,
     at_least_float32,
+    batch_groups,
     kernel_init_for,
     sides,
-    split_norm,
     weight_for,
 )
 from gan_jax.types import Array, Size
@@ -217,7 +217,8 @@ class ResNetGenerator(nn.Module):
         def normed(h: Array) -> Array:
             if condition is None:
                 return nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
-            return nn.relu(ConditionalBatchNorm(dtype=self.dtype)(h, condition, train=train))
+            norm = ConditionalBatchNorm(groups=batch_groups(self.norm) or 1, dtype=self.dtype)
+            return nn.relu(norm(h, condition, train=train))
 
         h = UpsampleConv(features, 3, **self._shared())(normed(x))
         h = Conv(features, 3, **self._shared())(normed(h))
@@ -228,7 +229,7 @@ class ResNetGenerator(nn.Module):
     def _conditional_norm(self) -> bool:
         if self.conditioning not in ("norm", "concat"):
             raise ValueError(f"Unknown conditioning {self.conditioning!r}: use 'norm' or 'concat'.")
-        if self.conditioning == "norm" and split_norm(self.norm)[0] != "batch":
+        if self.conditioning == "norm" and batch_groups(self.norm) is None:
             raise ValueError(
                 f"Conditional norms are batch norms, got norm={self.norm!r}: use conditioning='concat'."
             )

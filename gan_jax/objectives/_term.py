@@ -13,6 +13,7 @@ from gan_jax.field import is_mean_over_examples
 from gan_jax.functional.options import check_count, check_number
 from gan_jax.game import LossFn, Objective, TermRecord, TurnContext, check_objective
 from gan_jax.outputs import CriticView, ForwardOutputs, LossOutput
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key, Tree
 
 Weight: TypeAlias = float | Callable[[Array], Array]
@@ -110,6 +111,8 @@ class Term:
       needs_losses: the player's loss must be a mean over independent examples, which is checked when it is traced.
       single_examples: the term reads the critic's outputs for single examples, so inputs cannot be packed.
       uncoupled_critic: a critic that must not couple the examples of its batch.
+      exact: the player's loss is computed at the highest precision of products, since the term is a difference of
+        outputs that are close together.
 
     Raises:
       ValueError: if the weight is not finite, or `every` is not a whole number of 1 or more.
@@ -129,6 +132,7 @@ class Term:
     needs_losses: bool = False
     single_examples: bool = False
     uncoupled_critic: str | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         check_number(self.name, "weight", self.weight)
@@ -205,14 +209,18 @@ def _add_term(objective: Objective, added: Term) -> Objective:
             f"The loss of {added.player!r} already has a term named {added.name!r}: add it once, or rename one."
         )
     part = objective.players[added.player]
+    finished = at_highest_precision if added.exact else lambda loss: loss
     initial = dict(part.initial_state)
     if added.initial_state is not None:
         initial[added.name] = added.initial_state
     if added.own_step:
         loss = part.loss
-        step_terms: Mapping[str, LossFn] = {**part.step_terms, added.name: _term_loss(part.loss, added)}
+        step_terms: Mapping[str, LossFn] = {
+            **part.step_terms,
+            added.name: finished(_term_loss(part.loss, added)),
+        }
     else:
-        loss, step_terms = _with_term(part.loss, added), part.step_terms
+        loss, step_terms = finished(_with_term(part.loss, added)), part.step_terms
     record = TermRecord(
         player=added.player,
         name=added.name,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
-from gan_jax.runs.provenance import git_commit, library_versions
+from gan_jax.runs.provenance import computed_by, git_commit, library_versions
 from gan_jax.runs.strict_json import dumps, from_json, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
@@ -26,6 +26,7 @@ class Launch:
       versions: library name -> version.
       commit: the code's git commit, with `-dirty` behind it if files were changed; `None` outside git.
       overridden: what was another than before, and let pass by `--override`.
+      computation: platform, device, precision of products and PRNG, see `provenance.computed_by`.
     """
 
     step: int
@@ -33,6 +34,7 @@ class Launch:
     versions: dict[str, str]
     commit: str | None
     overridden: list[str] = dataclasses.field(default_factory=list)
+    computation: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class SavedConfig:
     Attributes:
       config: the resolved configuration as JSON values.
       experiment: the experiment's name or file.
-      versions, commit: those of the first launch.
+      versions, commit, computation: those of the first launch.
       source: the sha256 of the experiment's code; empty where that is not known.
       modules: those of the modules beside it that it imports, by their paths.
       data: the data's fingerprint; empty where that is not known.
@@ -59,6 +61,7 @@ class SavedConfig:
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     classes: list[str] = dataclasses.field(default_factory=list)
     launches: list[Launch] = dataclasses.field(default_factory=list)
+    computation: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def jsonable(config: Any) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def write_config(
     classes: Sequence[str] = (),
     step: int = 0,
     overridden: Sequence[str] = (),
+    precision: str = "default",
 ) -> str:
     """Writes `config.json`, making the directory if it is not there; earlier launches stay in it.
 
@@ -100,18 +104,27 @@ def write_config(
       classes: the names of the classes.
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
+      precision: of the training's products, see `Experiment.matmul_precision`.
 
     Returns:
-      What of the libraries and the code is another than at the last launch, in one line; empty if nothing is.
+      What of the libraries, the code and the device is another than at the last launch, in one line; empty if
+      nothing is.
 
     Raises:
       WorkdirError: where a value has no JSON form, or the directory cannot be read or written.
     """
-    now = Launch(step, time.strftime("%F %T"), library_versions(), git_commit(), list(overridden))
+    now = Launch(
+        step,
+        time.strftime("%F %T"),
+        library_versions(),
+        git_commit(),
+        list(overridden),
+        computed_by(precision),
+    )
     before = read_config(workdir) if is_there(workdir.config) else None
     launches = list(before.launches) if before is not None else []
     if before is not None and not launches:  # written before launches were recorded
-        launches = [Launch(0, "", before.versions, before.commit)]
+        launches = [Launch(0, "", before.versions, before.commit, [], before.computation)]
     changed = _changed(launches[-1], now) if launches else []
     if changed or overridden or not launches:
         launches.append(now)
@@ -121,6 +134,7 @@ def write_config(
         experiment=experiment,
         versions=first.versions,
         commit=first.commit,
+        computation=first.computation,
         source=source,
         modules=dict(modules or {}),
         data=dict(data or {}),
@@ -137,8 +151,8 @@ def write_config(
 
 
 def _changed(before: Launch, now: Launch) -> list[str]:
-    there = {**before.versions, "commit": before.commit}
-    here = {**now.versions, "commit": now.commit}
+    there = {**before.versions, "commit": before.commit, **before.computation}
+    here = {**now.versions, "commit": now.commit, **(now.computation if before.computation else {})}
     return [
         f"{name} {there.get(name)} -> {here.get(name)}"
         for name in (*here, *(there.keys() - here.keys()))
@@ -183,6 +197,7 @@ def _wrong_types(saved: SavedConfig) -> str:
         "modules": texts(saved.modules),
         "data": texts(saved.data),
         "versions": texts(saved.versions),
+        "computation": texts(saved.computation),
         "commit": isinstance(saved.commit, str | None),
         "classes": isinstance(saved.classes, list) and all(isinstance(c, str) for c in saved.classes),
         "launches": all(
@@ -191,6 +206,7 @@ def _wrong_types(saved: SavedConfig) -> str:
             and isinstance(launch.overridden, list)
             and isinstance(launch.commit, str | None)
             and texts(launch.versions)
+            and texts(launch.computation)
             for launch in saved.launches
         ),
     }

@@ -121,6 +121,7 @@ class _Record:
         self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
         self._classes: tuple[str, ...] = ()
+        self._precision = "default"
         self._overridden: list[str] = []
         self._written = False
 
@@ -143,7 +144,7 @@ class _Record:
 
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
-        self._classes = experiment.classes
+        self._classes, self._precision = experiment.classes, experiment.matmul_precision
         if self._config is None:
             return
         self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
@@ -180,6 +181,7 @@ class _Record:
             classes=self._classes,
             step=step,
             overridden=self._overridden,
+            precision=self._precision,
         )
         if self._overridden:
             log(f"Going on with what is another than before: {'; '.join(self._overridden)}.")

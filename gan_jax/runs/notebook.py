@@ -13,7 +13,7 @@ from etils import epath
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.distributed.seeds import stacked, state_of
+from gan_jax.distributed.seeds import goes_side_by_side, stacked, state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game
@@ -38,13 +38,17 @@ Metric = Callable[[np.ndarray], Any]
 @functools.lru_cache(maxsize=32)
 def _compiled(game: Game, source: Source, stacked_seeds: bool) -> Callable[..., tuple[TrainState, Metrics]]:
     program = rollout_program(game, source.get_batch)
-    return jax.jit(_over_seeds(program) if stacked_seeds else program, compiler_options=compiler_options())
+    in_turn = stacked_seeds and not goes_side_by_side(source, jax.default_backend())
+    return jax.jit(
+        _over_seeds(program, in_turn) if stacked_seeds else program, compiler_options=compiler_options()
+    )
 
 
 def _over_seeds(
     program: Callable[..., tuple[TrainState, Metrics]],
+    in_turn: bool,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-    """The program for the states of several seeds, one after the other on a CPU and side by side elsewhere."""
+    """The program for the states of several seeds, one after the other or side by side."""
 
     def play(
         state: TrainState, device_data: Tree, host_batches: Tree, rounds: Any
@@ -53,7 +57,6 @@ def _over_seeds(
             return program(TrainState(state.step, state.cursor, *part), device_data, host_batches, rounds)
 
         parts = (state.key, state.players, state.ema)
-        in_turn = jax.default_backend() == "cpu"
         after, history = jax.lax.map(single, parts) if in_turn else jax.vmap(single)(parts)
         return after._replace(step=after.step[0], cursor=after.cursor[0]), history
 
@@ -62,7 +65,7 @@ def _over_seeds(
 
 @functools.lru_cache(maxsize=4)
 def _on_device(source: Source) -> Tree:
-    return jax.device_put(source.device_data)
+    return jax.device_put(source.for_device(source.device_data))
 
 
 def rollout(

@@ -21,6 +21,7 @@ from etils import epath
 
 import gan_jax
 from gan_jax.data.source import Source
+from gan_jax.precision import configured
 
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent
@@ -33,6 +34,25 @@ def library_versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def computed_by(precision: str = "default") -> dict[str, str]:
+    """What decides a run's last digits beside the versions: platform, device, precision of products, and PRNG.
+
+    Args:
+      precision: that of the training; `default` is what JAX is configured with.
+
+    >>> sorted(computed_by("highest").items())
+    [('device', 'cpu'), ('matmul_precision', 'highest'), ('platform', 'cpu'), ('prng', 'threefry2x32')]
+    """
+    device = jax.devices()[0]
+    default, prng = configured()
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "matmul_precision": default if precision == "default" else precision,
+        "prng": prng,
+    }
 
 
 def git_commit(file: epath.PathLike = PACKAGE / "__init__.py") -> str | None:

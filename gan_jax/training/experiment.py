@@ -15,6 +15,7 @@ import numpy as np
 from gan_jax.data.source import Source
 from gan_jax.diagnostics.probe import Probe
 from gan_jax.game import Diagnostic, Game, GeneratorRole
+from gan_jax.precision import MATMUL_PRECISIONS
 from gan_jax.types import Batch
 
 Picture: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -53,6 +54,8 @@ class Experiment:
         always saves and draws its picture at its end).
       rounds_per_dispatch: K, the largest number of rounds on the device between two actions of the host.
       parallelism: see `distributed.layout.make_layout`.
+      matmul_precision: of the training's products of float32 arrays, `default` (the platform's: TF32 on an NVIDIA
+        GPU, bfloat16 on a TPU), `high` or `highest`; see `gan_jax.precision`.
       extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
       picture_samples: the number of samples in a picture.
@@ -90,6 +93,7 @@ class Experiment:
     evaluate_every: int = 0
     rounds_per_dispatch: int = 100
     parallelism: str = "jit"
+    matmul_precision: str = "default"
     extra_sources: tuple[Source, ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
     evaluation_batch: Callable[[int], Batch] | None = None
@@ -114,6 +118,10 @@ class Experiment:
             if getattr(self, name) < 0:
                 zero = "all" if name == "keep_pictures" else "never"
                 raise ExperimentError(f"{name} must be 0 ({zero}) or more, got {getattr(self, name)}.")
+        if self.matmul_precision not in MATMUL_PRECISIONS:
+            raise ExperimentError(
+                f"matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, got {self.matmul_precision!r}."
+            )
         if self.extra_sources and self.parallelism != "jit":
             raise ExperimentError(
                 f"Several seeds are trained on a device each: use parallelism=jit, got {self.parallelism!r}."

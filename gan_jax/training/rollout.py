@@ -71,8 +71,16 @@ def stack_rounds(source: Source, cursor: int, turns: int, rounds: int, capacity:
 
     def arrange(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x)
-        x = x.reshape(rounds, turns, *x.shape[1:])
-        padding = np.zeros((capacity - rounds, *x.shape[1:]), x.dtype)
-        return np.concatenate([x, padding]) if rounds < capacity else x
+        return x.reshape(rounds, turns, *x.shape[1:])
 
-    return jax.tree.map(arrange, source.host_batches(cursor, rounds * turns))
+    return padded(jax.tree.map(arrange, source.host_batches(cursor, rounds * turns)), capacity)
+
+
+def padded(host_batches: Any, capacity: int) -> Any:
+    """Host batches `[rounds, T, ...]` with zeros up to `capacity` rounds, `[K, T, ...]`."""
+
+    def pad(x: np.ndarray) -> np.ndarray:
+        missing = capacity - x.shape[0]
+        return np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)]) if missing else x
+
+    return jax.tree.map(pad, host_batches)

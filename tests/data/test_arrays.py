@@ -2,6 +2,7 @@
 
 import sys
 
+import chex
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -11,6 +12,7 @@ import pytest
 from sklearn import datasets
 
 from gan_jax.data import DataError, arrays, decode, encode, from_arrays, load
+from gan_jax.data.augment import augmented
 from gan_jax.metrics._files import read_arrays
 
 
@@ -90,6 +92,27 @@ def test_fetch_gathers_decodes_and_keeps_examples_together():
     assert (batch["x"].dtype, batch["y"].dtype, batch["condition"].dtype) == ("float32", "int32", "float32")
     assert source.device_data["all"]["x"].dtype == np.uint8
     assert (source.size, source.batch_size) == (10, 4)
+
+
+def test_images_lie_on_the_device_as_rows_and_give_the_same_batches():
+    """A TPU pads the last axis of what lies in its memory to 128 numbers."""
+    data = {"x": images(), "y": np.arange(10), "condition": -np.ones((10, 3))}
+    plain = from_arrays(
+        data, batch_size=4, labelled={"x": images(6), "y": np.arange(6)}, labelled_batch_size=3
+    )
+    for source in (plain, augmented(plain, "flip", seed=1)):
+        rows = source.for_device(source.device_data)
+        kept = rows.get("source", rows)
+        assert {name: leaf.shape for name, leaf in kept["all"].items()} == {
+            "x": (10, 4),
+            "y": (10,),
+            "condition": (10, 3),
+        }
+        assert kept["labelled"]["x"].shape == (6, 4)
+        host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(3, 1))
+        batches = [source.get_batch(form, host_batch) for form in (rows, source.device_data)]
+        chex.assert_trees_all_equal(*batches)
+        assert batches[0]["x"].shape == (4, 2, 2, 1)
 
 
 def test_labels_stored_as_uint8_stay_labels():

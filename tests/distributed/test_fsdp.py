@@ -1,5 +1,7 @@
 """Divided parameters: the plain run's result, an eighth of its memory a device."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,8 +10,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from gan_jax.data import from_toy, toy
-from gan_jax.distributed import jit
-from gan_jax.distributed.fsdp import sharded_spec
+from gan_jax.distributed import fsdp, jit
+from gan_jax.distributed.fsdp import gather_parameters, sharded_spec
 from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.mesh import LayoutError, mesh_shape
 from gan_jax.functional.priors import gaussian
@@ -53,7 +55,7 @@ GAME = made_game()
 
 @pytest.fixture(autouse=True)
 def _compiled_fast(monkeypatch):
-    monkeypatch.setattr(jit, "compiler_options", lambda: programs.UNOPTIMISED)
+    monkeypatch.setattr(jit, "compiler_options", lambda platform: programs.UNOPTIMISED)
 
 
 def begin(key):
@@ -103,6 +105,40 @@ def test_a_sharded_state_is_saved_and_restored_on_other_devices(tmp_path):
             chex.assert_trees_all_equal(jax.device_get(again.players), jax.device_get(state.players))
             kernel = again.players["critic"].params["trunk"]["Dense_1"]["kernel"]
             assert kernel.addressable_shards[0].data.shape == (WIDTH, WIDTH // layout.mesh.size)
+
+
+def test_what_a_network_casts_first_is_cast_before_it_is_gathered(monkeypatch):
+    """Kernels that one layer casts and another reads as they are keep their dtype, and no result changes a bit."""
+    layout = make_layout("fsdp")
+    critic = from_linen(MLPCritic(widths=(WIDTH, WIDTH), dtype=jnp.bfloat16), jnp.zeros((2, 2)))
+    params, model_state = critic.init(jax.random.key(0))
+    params = jax.device_put(params, layout.shardings(params))
+    game = Game(
+        players={**GAME.players, "critic": Player(critic, optax.sgd(1e-3))},
+        objective=GAME.objective,
+        schedule=GAME.schedule,
+    )
+    x = jnp.linspace(-1, 1, 64).reshape(32, 2)
+
+    def loss(params, network):
+        return jnp.mean(network.apply(params, model_state, x, train=True)[0] ** 2)
+
+    def compiled():
+        with jax.set_mesh(layout.mesh):
+            gathering = gather_parameters(game, 8).players["critic"].network
+            lowered = jax.jit(jax.value_and_grad(functools.partial(loss, network=gathering))).lower(params)
+            constraints = [line for line in lowered.as_text().splitlines() if "sharding_constraint" in line]
+            return constraints, lowered.compile(programs.UNOPTIMISED)(params)
+
+    constraints, found = compiled()
+    gathered = [line for line in constraints if f"{WIDTH}x{WIDTH}xbf16" in line]
+    in_full = [line for line in constraints if f"{WIDTH}x{WIDTH}xf32" in line]
+    assert gathered, "the kernel, for the call and again for its backward pass"
+    assert len(in_full) == 1, "its gradient"
+    monkeypatch.setattr(fsdp, "dtypes_of_use", lambda _, params: jax.tree.map(lambda x: str(x.dtype), params))
+    constraints, expected = compiled()
+    assert not [line for line in constraints if "bf16" in line]
+    chex.assert_trees_all_equal(jax.device_get(found), jax.device_get(expected))
 
 
 @pytest.mark.parametrize(

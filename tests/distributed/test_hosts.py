@@ -17,6 +17,7 @@ from jax._src.clusters import ClusterEnv
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.hosts import HostsError
+from gan_jax.evaluation.scoring import against
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.interrupts import Interrupt
@@ -172,6 +173,122 @@ def test_a_signal_to_one_process_stops_all_and_saves(tmp_path):
     assert f"Go on with: python launch.py --workdir={tmp_path}" in said[0][0]
     saved = Checkpoints(tmp_path / "checkpoints").latest_valid()
     assert f"Stopped by SIGTERM at round {saved}, saved" in said[0][0]
+
+
+class Texts:
+    """A store in memory that counts what it is asked."""
+
+    def __init__(self):
+        self.texts, self.read, self.written = {}, 0, 0
+
+    def set(self, name, value):
+        self.written += 1
+        self.texts[name] = value
+
+    def get(self, name):
+        self.read += 1
+        return self.texts.get(name)
+
+    def under(self, prefix):
+        found = {
+            name.removeprefix(prefix): text for name, text in self.texts.items() if name.startswith(prefix)
+        }
+        self.read += len(found)
+        return found
+
+
+def test_a_beat_of_many_processes_costs_a_few_reads_for_each():
+    store = Texts()
+    beats = [hosts.Heartbeat(store, process, 1000) for process in range(1000)]
+    for _ in range(2):
+        store.read = store.written = 0
+        assert not [lost for heartbeat in beats[1:] for lost in heartbeat.beat()]
+        assert beats[0].beat() == []
+    assert store.written == 1000
+    assert store.read == 999 + 999
+
+
+@pytest.mark.parametrize("hanging", [0, 2])
+def test_every_process_learns_who_hangs(hanging):
+    """Also: one that was suspended with all others has lost nobody."""
+    store = Texts()
+    beats = [hosts.Heartbeat(store, process, 4) for process in range(4)]
+    for heartbeat in beats:
+        assert heartbeat.beat() == []
+    found = {process: [] for process in range(4) if process != hanging}
+    for _ in range(hosts._MISSED_BEATS + 1):
+        for process in found:
+            found[process].append(beats[process].beat())
+    assert all(lists[-1] == [hanging] for lists in found.values()), found
+    assert all(lists[hosts._MISSED_BEATS - 3] == [] for lists in found.values())
+
+
+STORE = """
+import sys
+import jax
+from gan_jax.distributed.service import Store
+jax.distributed.initialize(sys.argv[1], 1, 0)
+store = Store()
+print(store.get("gan_jax/a"))
+store.set("gan_jax/a/1", "x")
+store.set("gan_jax/a/1", "y")
+store.set("gan_jax/a/12", "z")
+print(store.get("gan_jax/a/1"), store.under("gan_jax/a/"))
+"""
+
+
+EXTRACT = """
+import sys
+import jax, numpy as np
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from gan_jax.evaluation.scoring import against
+from gan_jax.metrics import features
+rng = np.random.default_rng(0)
+real, fake = (rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8) for _ in range(2))
+held = []
+divided = features._divided
+def counting(images, mesh):
+    array = divided(images, mesh)
+    held.append(sum(len(shard.data) for shard in array.addressable_shards))
+    return array
+features._divided = counting
+scores = against(real, split="a test", which=("frechet",), devices=jax.devices())(fake)
+print(held, repr(scores.values["frechet"]))
+"""
+
+
+@pytest.mark.full
+def test_processes_share_the_images_of_an_evaluation():
+    """Each holds half of every batch, and all know every feature."""
+    address = f"127.0.0.1:{free_port()}"
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", EXTRACT, address, str(i)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for i in range(2)
+    ]
+    codes, said = finish(processes)
+    assert codes == [0, 0], said
+    lines = [[line for line in out.splitlines() if line.startswith("[1")] for out, _ in said]
+    assert lines[0] == lines[1]
+    rng = np.random.default_rng(0)
+    real, fake = (rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8) for _ in range(2))
+    alone = against(real, split="a test", which=("frechet",), devices=jax.devices()[:1])(fake)
+    held, _, value = lines[0][0].rpartition("] ")
+    assert held == "[128, 128"
+    assert float(value) == pytest.approx(alone.values["frechet"], rel=1e-4)
+
+
+@pytest.mark.full
+def test_jaxs_service_keeps_texts_by_name():
+    command = [sys.executable, "-c", STORE, f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ["None", "y {'1': 'y', '12': 'z'}"], done.stderr
 
 
 @pytest.mark.parametrize(

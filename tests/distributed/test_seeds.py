@@ -15,7 +15,7 @@ from gan_jax.data.augment import augmented
 from gan_jax.data.stream import from_iterator
 from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.mesh import LayoutError
-from gan_jax.distributed.seeds import make_seeds_layout, state_of
+from gan_jax.distributed.seeds import goes_side_by_side, make_seeds_layout, state_of
 from gan_jax.evaluation.seed_statistics import combined, summary
 from gan_jax.networks import DCGANCritic, DCGANGenerator, from_linen
 from gan_jax.runs import loop
@@ -135,7 +135,7 @@ def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_
     make = lambda key: init_state(game, key)  # noqa: E731
     layout = make_seeds_layout(sources, devices=jax.devices()[:1])
     source = layout.local_source(sources[0])
-    assert source.device_data["source"]["all"]["x"].shape == (32, 8, 8, 1)
+    assert source.device_data["source"]["all"]["x"].shape == (32, 8 * 8 * 1)
     state = layout.begin(make, [jax.random.key(seed) for seed in range(2)])
     state, _ = layout.compile(game, source)(
         state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2
@@ -221,6 +221,16 @@ def test_a_launch_of_several_seeds_is_evaluated_and_sampled_seed_by_seed(tmp_pat
     drawn = [np.load(tmp_path / "samples" / f"sampled_00000020_seed_{seed}.npz")["x"] for seed in (0, 1)]
     assert drawn[0].shape == drawn[1].shape == (5, 2)
     assert not np.array_equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("shape", "platform", "expected"),
+    [((2,), "cpu", False), ((2,), "gpu", True), ((4, 4, 1), "gpu", False), ((4, 4, 1), "cpu", False)],
+)
+def test_seeds_of_images_go_in_turn_and_of_points_side_by_side(shape, platform, expected):
+    """By vmap over its kernels a convolution becomes a grouped one."""
+    source = from_arrays({"x": np.zeros((4, *shape)), "y": np.arange(4)}, 2)
+    assert goes_side_by_side(source, platform) is expected
 
 
 def test_evaluations_are_combined():

@@ -94,6 +94,29 @@ def test_eight_devices_equal_one_on_convolutions():
     )
 
 
+@pytest.mark.full
+def test_batch_normalisation_by_groups_of_a_device_waits_for_no_other():
+    """Each turn has one all-reduce then, of its gradients and of what the running averages move by."""
+    batch = {"x": jax.ShapeDtypeStruct((1, 32, 8, 8, 1), jnp.float32)}
+    counts = {}
+    for norm in ("batch", f"batch:{DEVICES}"):
+        networks = {
+            "critic": from_linen(DCGANCritic(width=4, norm=norm), jnp.zeros((DEVICES, 8, 8, 1))),
+            "generator": from_linen(
+                DCGANGenerator(size=8, channels=1, width=4, norm=norm), jnp.zeros((DEVICES, LATENT))
+            ),
+        }
+        game = Game(
+            players={name: Player(network, optax.sgd(0.02)) for name, network in networks.items()},
+            objective=non_saturating(gaussian(LATENT)),
+            schedule=alternating(1),
+        )
+        program = programs.compiled(game, (turn("critic"),), DEVICES, batch)
+        counts[norm] = programs.collectives(program.as_text())
+    assert counts["batch:8"] == {"all-reduce": 1}
+    assert counts["batch"]["all-reduce"] > 4
+
+
 def mean_of_replicas(played, context):
     """The mean of the fields of the shards of four examples, each with its key."""
     fields = []

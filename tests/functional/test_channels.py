@@ -50,3 +50,17 @@ def test_derivatives_of_every_order_and_mode_are_the_plain_operations():
             for total, spread in ((channel_sum, over_channels), (plain_sum, jnp.broadcast_to))
         ]
         np.testing.assert_allclose(*forward, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 2), ("cuda", 0), ("tpu", 0)])
+def test_the_form_is_that_of_the_platform_that_is_compiled_for(platform, products):
+    """The host is a CPU in all three cases; the derivative is of the platform's form too."""
+
+    def loss(x, v):
+        return jnp.sum(channel_sum(x) ** 2) + jnp.sum(jnp.tanh(over_channels(v, x.shape)))
+
+    x, v = jnp.ones((4, 5, 3, 2)), jnp.ones(2)
+    program = jax.export.export(jax.jit(loss), platforms=[platform])(x, v).mlir_module()
+    assert program.count("stablehlo.dot_general") == products
+    backward = jax.export.export(jax.jit(jax.grad(loss, argnums=(0, 1))), platforms=[platform])(x, v)
+    assert ("stablehlo.dot_general" in backward.mlir_module()) == (products > 0)

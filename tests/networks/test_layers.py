@@ -201,6 +201,23 @@ def test_batch_norm_in_groups_is_what_each_replica_does():
         BatchNorm(groups=3).apply(variables, x, train=True, mutable=["batch_stats"])
 
 
+@pytest.mark.parametrize("norm", ["batch:4", "batch:4+spectral"])
+def test_a_norms_name_has_the_groups_of_its_batch_normalisation(norm):
+    x = normal(8, 3)
+    variables = {kind: {"BatchNorm_0": fresh_batch_norm(3)[kind]} for kind in ("params", "batch_stats")}
+    found, _ = run_batch_norm(Normalize(norm), variables, x)
+    expected, _ = run_batch_norm(BatchNorm(groups=4), fresh_batch_norm(3), x)
+    np.testing.assert_array_equal(found, expected)
+    few, _ = run_batch_norm(Normalize(norm), variables, x[:2])
+    np.testing.assert_array_equal(few, run_batch_norm(BatchNorm(), fresh_batch_norm(3), x[:2])[0])
+
+
+@pytest.mark.parametrize("norm", ["batch:0", "batch:", "layer:2", "batch:2+batch"])
+def test_groups_that_are_no_number_or_of_another_norm_are_refused(norm):
+    with pytest.raises(ValueError, match="Unknown norm"):
+        split_norm(norm)
+
+
 def test_batch_norm_over_an_axis_is_the_global_one():
     x = normal(8, 3)
     variables = fresh_batch_norm(3)

@@ -195,6 +195,29 @@ def test_every_launch_that_changes_something_stays_on_record(workdir, monkeypatc
     assert saved.launches[2].overridden == ["lr: 1 in the work directory, 2 now"]
 
 
+def test_another_device_or_precision_is_reported_and_stays_on_record(workdir, monkeypatch):
+    """A run may go on elsewhere; its numbers then agree to rounding only."""
+    assert write_config(workdir, {}) == ""
+    assert read_config(workdir).computation == {
+        "platform": "cpu",
+        "device": "cpu",
+        "matmul_precision": "default",
+        "prng": "threefry2x32",
+    }
+    assert write_config(workdir, {}, step=10, precision="highest") == "matmul_precision default -> highest"
+    there = {
+        "platform": "gpu",
+        "device": "NVIDIA H100",
+        "matmul_precision": "highest",
+        "prng": "threefry2x32",
+    }
+    monkeypatch.setattr(config, "computed_by", lambda precision: there)
+    assert write_config(workdir, {}, step=20) == "platform cpu -> gpu, device cpu -> NVIDIA H100"
+    saved = read_config(workdir)
+    assert [launch.computation["platform"] for launch in saved.launches] == ["cpu", "cpu", "gpu"]
+    assert saved.computation == saved.launches[0].computation
+
+
 def test_another_version_of_this_package_is_refused_unless_overridden(workdir, monkeypatch):
     write_config(workdir, {})
     here = library_versions()["gan_jax"]

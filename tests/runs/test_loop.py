@@ -24,6 +24,7 @@ from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures import grids
 from gan_jax.runs import loop, writer
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.config import read_config
 from gan_jax.runs.finite import NonFiniteError, check_losses
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.metrics_log import read_metrics
@@ -77,6 +78,37 @@ def quiet(text):
 )
 def test_a_dispatch_ends_at_the_next_log_save_or_end(step, most, expected):
     assert rounds_until(experiment(rounds=20), step, most) == expected
+
+
+@pytest.mark.full
+def test_a_run_trains_at_the_precision_asked_for_and_is_evaluated_at_the_highest(tmp_path):
+    """Seen at what the networks are traced with."""
+    traced = set()
+
+    def recording(network):
+        def apply(*args, train, key=None):
+            traced.add((train, jax.config.jax_default_matmul_precision))
+            return network.apply(*args, train=train, key=key)
+
+        return dataclasses.replace(network, apply=apply)
+
+    asked = experiment(
+        rounds=1, evaluate_every=1, evaluations={"mean": lambda samples: {"mean": float(samples.mean())}}
+    )
+    players = {
+        name: dataclasses.replace(player, network=recording(player.network))
+        for name, player in asked.game.players.items()
+    }
+    game = dataclasses.replace(asked.game, players=players)
+    workdir = Workdir(tmp_path)
+    loop.train(dataclasses.replace(asked, game=game, matmul_precision="high"), workdir, config={}, log=quiet)
+    assert {found for train, found in traced if train} >= {"high", "highest"}, "the rounds; evaluated losses"
+    assert {found for train, found in traced if not train} == {"highest"}
+    assert read_config(workdir).computation["matmul_precision"] == "high"
+    with pytest.raises(
+        ExperimentError, match="matmul_precision is one of default, high, highest, got 'tf32'"
+    ):
+        experiment(matmul_precision="tf32")
 
 
 def test_phases_cut_dispatches_and_choose_the_schedule():

@@ -140,6 +140,24 @@ def test_a_run_stops_at_a_checkpoint_of_another_version(tmp_path):
 # Amendments
 
 
+def test_on_an_object_store_nothing_is_read_back_and_sizes_are_checked(tmp_path, monkeypatch):
+    """A checkpoint of gigabytes would be downloaded again to be sealed, and once more to be verified."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "is_local", lambda path: False)
+        patch.setattr(sealing, "hash_file", lambda path: pytest.fail(f"{path} is read"))
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(7, small_state(), blocking=True)
+            assert checkpoints.latest_valid() == 7
+            entries = checkpoints.manifest(7)["files"]
+        assert {entry["sha256"] for entry in entries.values()} == {""}
+        name, entry = max(entries.items(), key=lambda item: item[1]["bytes"])
+        file = tmp_path / "7" / name
+        assert file.stat().st_size == entry["bytes"]
+        file.write_bytes(file.read_bytes()[:-1])
+        with pytest.raises(CheckpointError, match=f"has {entry['bytes'] - 1} bytes in"):
+            Checkpoints(tmp_path).restore(small_state(), 7)
+
+
 def test_a_sealed_step_is_completed(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, small_state(), metadata={"lines": 1, "sums": {}}, due=["evaluate", "draw"])

@@ -90,6 +90,7 @@ def test_a_launch_says_what_computed(monkeypatch):
     found = provenance.launch("experiments.studies.dirac", "python -m experiments.studies dirac")
     assert found["code"] == provenance.digest("experiments.studies.dirac")
     assert found["machine"]["cores"] >= 1
+    assert found["computation"]["matmul_precision"] == "highest"
     assert {"jax", "numpy", "python"} <= found["versions"].keys()
     assert provenance.identifier(found) == provenance.identifier(dict(found))
     assert provenance.identifier(found) != provenance.identifier({**found, "date": "1970-01-01"})

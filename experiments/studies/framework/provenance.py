@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from gan_jax.runs.provenance import computed_by
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ROOMS = ("gan_jax", "experiments")
 DRAWING = "gan_jax/pictures/"
@@ -69,7 +71,7 @@ def state(module: str, stored: Mapping[str, Any], root: pathlib.Path = ROOT) -> 
 
 
 def launch(module: str, command: str) -> dict[str, Any]:
-    """What is recorded of a launch: code, commit, date, machine, versions and command.
+    """What is recorded of a launch: code, commit, date, machine, computation, versions and command.
 
     Args:
       module: the study's module.
@@ -80,6 +82,7 @@ def launch(module: str, command: str) -> dict[str, Any]:
         **_commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "computation": computed_by("highest"),
         "versions": {
             "python": sys.version.split()[0],
             **{package: metadata.version(package) for package in PACKAGES},

@@ -23,6 +23,7 @@ from experiments.studies.framework import provenance
 from experiments.studies.framework.study import Case, Result, Study, Verdict, judge
 from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.pictures import save
+from gan_jax.precision import at_highest_precision
 
 DIGITS = 7
 COLORS = 256
@@ -123,9 +124,9 @@ def computing(
 
 
 def compute(case: Case, seed: int, quick: bool) -> dict[str, Any]:
-    """A case's numbers, as JSON holds them, and what they took."""
+    """A case's numbers, as JSON holds them, and what they took; at the highest precision of products."""
     began, processor = time.perf_counter(), time.process_time()
-    numbers = plain(case(seed, quick))
+    numbers = plain(at_highest_precision(case)(seed, quick))
     return {
         "numbers": numbers,
         "seconds": round(time.perf_counter() - began, 1),

@@ -1,0 +1,68 @@
+"""The script for a card, on a CPU in small: every stage gives its numbers, and a stage that fails is named."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import accelerator
+
+
+def test_a_stage_that_fails_or_takes_too_long_is_reported(tmp_path, monkeypatch):
+    def fails(command, **options):
+        return subprocess.CompletedProcess(command, 1, "", "Traceback\nValueError: no such card")
+
+    monkeypatch.setattr(accelerator.subprocess, "run", fails)
+    found = accelerator.run_stage("toys", seconds=5, small=True, folder=tmp_path)
+    assert found["failed"] == "ValueError: no such card"
+
+    def hangs(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(accelerator.subprocess, "run", hangs)
+    assert accelerator.run_stage("toys", seconds=5, small=True, folder=tmp_path) == {
+        "failed": "it took more than 5 s"
+    }
+
+
+def test_what_it_writes_after_every_stage(tmp_path, monkeypatch):
+    """Stages keep what an earlier run of the script found; what no time is left for is skipped."""
+    seen = []
+
+    def run_stage(name, *, seconds, small, folder):
+        path = tmp_path / "accelerator-h100-small.json"
+        seen.append(sorted(json.loads(path.read_text())["stages"]) if path.is_file() else [])
+        return {"kind": "H100"} if name == "card" else {"ratio": 2.0}
+
+    monkeypatch.setattr(accelerator, "run_stage", run_stage)
+
+    def launch(*flags):
+        monkeypatch.setattr(sys, "argv", ["accelerator", f"--out={tmp_path}", "--small", *flags])
+        with pytest.raises(SystemExit) as ended:
+            accelerator.main()
+        return ended.value.code
+
+    assert launch("--stages=memory,toys") == 0
+    assert seen == [[], [], ["memory"]]
+    assert launch("--stages=rates", "--minutes=0") == 0
+    stored = json.loads((tmp_path / "accelerator-h100-small.json").read_text())
+    assert stored["card"] == {"kind": "H100"}
+    assert stored["stages"]["toys"] == {"ratio": 2.0}
+    assert stored["stages"]["rates"] == {"skipped": "no time was left of 0 minutes"}
+    assert launch("--stages=torchh") == 2
+
+
+@pytest.mark.slow
+def test_every_stage_runs_on_a_cpu_in_small(tmp_path):
+    reference = accelerator.run_stage("reference", seconds=600, small=True, folder=tmp_path)
+    assert "failed" not in reference, reference
+    found = {
+        name: accelerator.run_stage(name, seconds=900, small=True, folder=tmp_path)
+        for name in accelerator.LIMITS
+    }
+    assert not {name: stage["failed"] for name, stage in found.items() if "failed" in stage}
+    assert found["determinism"]["launches"]
+    assert found["determinism"]["resumed"]
+    parity = {name: value for name, value in found["parity"].items() if name.endswith(("gradient", "rounds"))}
+    assert max(parity.values()) < 1e-5

@@ -1,0 +1,41 @@
+"""What the stored programs for TPUs and GPUs have to hold; `python -m benchmarks.compiled` makes them."""
+
+import json
+
+import pytest
+
+from benchmarks.compiled import STORED, broken, table
+from benchmarks.targets import TARGETS
+
+PROGRAMS = json.loads(STORED.read_text())["programs"]
+ROWS = [(name, target) for name, by_target in PROGRAMS.items() for target in by_target]
+
+
+@pytest.mark.parametrize(("name", "target"), ROWS)
+def test_no_program_calls_back_dilates_kernels_or_keeps_a_state_twice(name, target):
+    assert target in TARGETS
+    assert broken(name, target, PROGRAMS[name][target]) == []
+
+
+def test_every_fault_is_found():
+    row = {
+        "callbacks": ["callback"],
+        "float64": True,
+        "donated arrays": 3,
+        "arrays of the state": 4,
+        "dilated": ["conv ['f32[2,8,8,3]', 'f32[3,3,3,3]'] -> ['f32[2,8,8,3]'], rhs_dilate=2x2"],
+        "operands of convolutions": {"f32 x bf16": 1},
+    }
+    assert len(broken("dcgan_bfloat16", "h100-1", row)) == 5
+
+
+def test_statistics_by_groups_of_a_device_leave_at_most_eight_reductions_a_round():
+    """One for the gradients of each turn, and those of the running averages, which wait for nothing."""
+    for target in ("h100-8", "v5e-4"):
+        plain, grouped = (PROGRAMS[f"dcgan_{kind}"][target] for kind in ("batch_norm", "group_statistics"))
+        assert plain["all-reduces"] > 8
+        assert grouped["all-reduces"] <= 8
+
+
+def test_the_table_has_a_line_for_every_program():
+    assert len(table(PROGRAMS).splitlines()) == len(ROWS) + 2

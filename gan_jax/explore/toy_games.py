@@ -89,8 +89,9 @@ DEMOS = (
     Demo(
         "wgan_against_gan",
         "WGAN against GAN",
-        "The Wasserstein critic's surface slopes everywhere, so that every sample is drawn to the data (Arjovsky "
-        "et al., 2017; Gulrajani et al., 2017); the classifier's saturates into plateaus.",
+        "The penalty holds the slope of the Wasserstein critic near one wherever samples are on their way to the "
+        "data (Arjovsky et al., 2017; Gulrajani et al., 2017); nothing holds the slope of the GAN's classifier, "
+        "which chases the samples from mode to mode.",
         (
             Panel("non-saturating GAN", {"objective": "non_saturating"}),
             Panel("WGAN-GP", {"objective": "wgan_gp"}),

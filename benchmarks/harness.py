@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -99,7 +100,7 @@ class InProcess:
 
 
 class Worker:
-    """A subprocess `python -m module SPEC` that serves rounds (`serve`) until it is closed.
+    """A subprocess `python -m module SPEC` in a checkout, by default this one, that serves rounds until closed.
 
     Attributes:
       name: its name in tables.
@@ -117,6 +118,7 @@ class Worker:
         *,
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
+        root: pathlib.Path = ROOT,
     ) -> None:
         self.name = name
         try:
@@ -125,7 +127,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                cwd=ROOT,
+                cwd=root,
                 env={**os.environ, **(environment or {})},
             )
         except OSError as error:
@@ -439,14 +441,44 @@ def plan_of(flags: argparse.Namespace) -> Plan:
 
 
 def save(flags: argparse.Namespace, name: str, results: Mapping[str, Any]) -> None:
-    """Writes `results`, the flags and the machine to `benchmarks/results/NAME.json`, unless `--no-save`."""
+    """Writes `results`, flags, commit, versions and machine to `results/NAME.json`, unless `--no-save`."""
     if flags.no_save:
         return
     settings = {key: value for key, value in vars(flags).items() if key not in ("torch_python", "no_save")}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "settings": settings, **results}, indent=1) + "\n")
+    origin = {"machine": machine(), "commit": commit_of(ROOT), "versions": versions(), "settings": settings}
+    path.write_text(json.dumps({**origin, **results}, indent=1) + "\n")
     print(f"wrote {path.relative_to(ROOT)}")
+
+
+def versions() -> dict[str, str]:
+    """Python's and JAX's versions."""
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("jax", "jaxlib")},
+    }
+
+
+def commit_of(root: pathlib.Path, name: str = "HEAD") -> str:
+    """The first digits of a commit of a checkout, marked where files of HEAD have changed; `unknown` without git.
+
+    Raises:
+      BenchmarkError: if the checkout has no such commit.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=10", f"{name}^{{commit}}")
+        changed = name == "HEAD" and git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError) as error:
+        if name == "HEAD":
+            return "unknown"
+        raise BenchmarkError(f"This checkout has no commit {name!r}.") from error
+    return f"{commit} with changes" if changed else commit
 
 
 def machine() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pathlib
 import resource
 import subprocess
 import sys
@@ -54,8 +55,10 @@ class FirstLine(NamedTuple):
     other_load: float | None
 
 
-def until_first_line(code: str, *arguments: str, cache: str | None = None) -> FirstLine:
-    """Starts a new Python and waits for its first line."""
+def until_first_line(
+    code: str, *arguments: str, cache: str | None = None, root: pathlib.Path = harness.ROOT
+) -> FirstLine:
+    """Starts a new Python in a checkout, this one by default, and waits for its first line."""
     environment = dict(os.environ)
     if cache is not None:
         environment |= {
@@ -68,7 +71,7 @@ def until_first_line(code: str, *arguments: str, cache: str | None = None) -> Fi
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=harness.ROOT,
+        cwd=root,
         env=environment,
     ) as process:
         assert process.stdout is not None

@@ -83,6 +83,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **logging_fields(config, game),
         **recipe_fields(config, 5e-4),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale, smooth=True),
+        notes=images.changes(),
     )
 
 

@@ -150,7 +150,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale),
-        notes=notes_of(config, size, schedules),
+        notes=(*images.changes(), *notes_of(config, size, schedules)),
     )
 
 

@@ -179,6 +179,12 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert set(said["samples"]) == {"ema", "raw"}
     assert said["fingerprints"]["scores"]["extractor"] == "classifier of digits"
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
+    options = ["--metrics=path_length", "--extractor=pixels", "--num_samples=20", "--weights=raw"]
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}", *options)
+    assert code == 0, err
+    (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
+    assert said["samples"]["raw"]["path length (squared difference of pixels, epsilon 0.0001, 20 paths)"] > 0
+    assert not said["fingerprints"]
 
 
 @pytest.mark.full
@@ -205,6 +211,7 @@ def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_pat
     assert float(value.search(second)[1]) == pytest.approx(float(value.search(out)[1]), rel=1e-3)
 
 
+@pytest.mark.full
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
@@ -292,6 +299,15 @@ MISTAKES = {
     "a bad number to compare": (
         ["--mode=compare", "--real=digits", "--fake=digits", "--neighbors=many"],
         r"--neighbors is 1 or more, got 'many'",
+    ),
+    "path lengths of files": (
+        ["--mode=compare", "--real=digits", "--fake=digits", "--metrics=path_length"],
+        r"--mode=evaluate --workdir=RUN --metrics=path_length",
+    ),
+    "LPIPS without path lengths": (["--mode=evaluate", "--workdir={run}", "--lpips=a,b"], r"--lpips is for"),
+    "a protocol of another extractor": (
+        ["--mode=evaluate", "--workdir={run}", "--protocol=tf"],
+        r"protocol 'tf' .* the extractor is 'classifier:digits'",
     ),
     "no such checkpoint": (["--mode=sample", "--workdir={run}", "--checkpoint=7"], r"7.*(150|200)"),
     "changed configuration": (

@@ -1,7 +1,9 @@
 """The source distribution and the wheel: what is in them works from them."""
 
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -17,6 +19,36 @@ def run(*command, cwd):
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+ROUNDS = (2, 1)
+"""In place of the thousands of the notebooks."""
+
+
+def run_notebooks(sources, installed, empty):
+    """Runs the code of every notebook with the unpacked wheel, in an empty folder; how many pictures it shows.
+
+    Jupyter's own `display` is replaced by one that checks that it is given a PNG.
+    """
+    jupyter = installed.parent / "jupyter" / "IPython"
+    jupyter.mkdir(parents=True)
+    (jupyter / "__init__.py").touch()
+    (jupyter / "display.py").write_text(
+        "def Image(data):\n    assert data[:4] == b'\\x89PNG'\n    return data\n\n\n"
+        "def display(picture):\n    print('shown')\n"
+    )
+    notebooks = sorted(sources.glob("experiments/*.ipynb"))
+    assert notebooks
+    shown = 0
+    for notebook in notebooks:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        short = re.sub(r"for rounds in \([\d, ]+\):", f"for rounds in {ROUNDS}:", code)
+        assert short != code
+        paths = f"import sys; sys.path[:0] = [{str(installed)!r}, {str(jupyter.parent)!r}]\n"
+        shown += run(sys.executable, "-P", "-c", paths + short, cwd=empty).count("shown")
+        assert not list(empty.iterdir()), "and leaves no file"
+    return shown
 
 
 @pytest.mark.slow
@@ -60,6 +92,8 @@ def test_the_wheel_built_from_the_source_distribution_works_where_nothing_else_i
         "load_classifier(pathlib.Path(gan_jax.__file__).parent / 'metrics/weights/digits.npz')"
     )
     assert str(tmp_path / "installed") in run(sys.executable, "-P", "-c", code, cwd=empty)
+    shown = run_notebooks(sources, tmp_path / "installed", empty)
+    assert shown == len(ROUNDS), "a picture after every stage"
     run(sys.executable, sources / "launch.py", "--config.rounds=2", f"--workdir={empty / 'run'}", cwd=empty)
     assert (empty / "run" / "checkpoints" / "2").exists()
     console = (

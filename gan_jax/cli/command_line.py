@@ -13,6 +13,7 @@ from gan_jax.cli.building import build, check_seeds
 from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
 from gan_jax.cli.evaluating import evaluate
+from gan_jax.cli.exploring import explore
 from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
@@ -53,7 +54,12 @@ MODES: Mapping[str, Callable[[Request], None]] = {
     "interpolate": interpolate,
     "project": project,
     "export": export,
+    "explore": explore,
 }
+
+
+SEVERAL = ("train", "evaluate", "compare")
+"""The modes for several processes."""
 
 
 def run(mode: str, request: Request) -> None:
@@ -69,9 +75,9 @@ def run(mode: str, request: Request) -> None:
             MODES[mode](request)
         return
     try:
-        if mode != "train":
+        if mode not in SEVERAL:
             raise UsageError(f"--mode={mode} is for one process: start a single one (--num_processes=1).")
-        if request.workdir is None:
+        if request.workdir is None and mode != "compare":
             raise UsageError("several processes need one --workdir, which all of them can reach.")
         MODES[mode](request)
     except Exception as error:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
-from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import Request
+from gan_jax.cli.opened_run import OpenedRun, open_run
+from gan_jax.cli.request import PATH_LENGTH, Request
+from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
 if TYPE_CHECKING:
     from gan_jax.data.image_sets import ImageSet
+    from gan_jax.state import TrainState
+    from gan_jax.training.experiment import Experiment
 
 PLOT = "comparison.png"
 """Where the figure of several sets goes by default."""
@@ -25,6 +30,7 @@ _NUMBERS = ("neighbors", "size", "channels")
 
 def compare(request: Request) -> None:
     """Prints the table of a comparison, and writes a figure of several sets."""
+    from gan_jax.distributed import hosts
     from gan_jax.evaluation.compare import compare as compare_sets
     from gan_jax.pictures import save
 
@@ -44,18 +50,29 @@ def compare(request: Request) -> None:
     for name in filter(None, fake.split(",")):
         for label, images in _opened(request, name).items():
             fakes[label if label not in fakes else f"{label} ({len(fakes) + 1})"] = images
+    held_out = given.pop("held_out")
+    if PATH_LENGTH in (request.metrics or "").split(","):
+        raise UsageError(
+            f"{PATH_LENGTH} is a measure of a generator, not of images: --mode=evaluate --workdir=RUN "
+            f"--metrics={PATH_LENGTH}."
+        )
     options: dict[str, Any] = {
         name: _number(name, value) if name in _NUMBERS else value
         for name, value in given.items()
         if value is not None
     }
+    if held_out:
+        options["held_out"] = next(iter(_opened(request, held_out).values()))
     found = compare_sets(
         next(iter(reals.values())),
         fakes,
         metrics=tuple(filter(None, (request.metrics or "").split(","))),
         extractor=request.extractor or "",
+        protocol=request.protocol or "",
         **options,
     )
+    if not hosts.first():
+        return
     tell(str(found))
     path = plot if plot is not None else PLOT if len(fakes) > 1 else ""
     if path:
@@ -88,40 +105,77 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
     """Samples of a run's newest checkpoint (or of `--checkpoint`): of every seed and generator a set."""
     import jax
 
-    from gan_jax.data.arrays import encode
-    from gan_jax.data.image_sets import from_array
-    from gan_jax.evaluation import sampling
-    from gan_jax.evaluation.scoring import is_image
-    from gan_jax.keys import named_key
-    from gan_jax.metrics._check import check_finite
-
     path = request.experiment
     if not request.config_given:
         path = str(finding.recorded(read_config(Workdir(name)).experiment, name))
     config = finding.load(pathlib.Path(path)).get_config()
     run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
-    (state,) = run.states([request.checkpoint])
+    # Every process draws its share of the samples on its devices.
+    (state,) = run.states([request.checkpoint], jax.local_devices() if jax.process_count() > 1 else None)
     sets: dict[str, ImageSet] = {}
-    weights, standing = run.weights(request), run.standing(request)
-    for experiment, seed_state in run.per_seed(state, standing):
-        n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
-        if n < 2:
-            raise UsageError(f"--num_samples is 2 or more to compare, got {n}.")
+    for experiment, seed_state in run.per_seed(state, run.standing(request)):
         for player in run.generators(request.player):
-            shape = run.sample_shape(player)
-            if not is_image(shape):
-                raise UsageError(f"{name} is a run of samples of shape {shape}, which are no images.")
-            samples = sampling.sample(
-                experiment.game,
-                seed_state,
-                named_key(jax.random.key(experiment.seed), "evaluation"),
-                n,
-                player=player,
-                ema=weights != "raw",
-                condition_batch=experiment.evaluation_batch or experiment.condition_batch,
-            )
             label = f"{name} {player}" if len(run.generators(None)) > 1 else name
             label += f" seed {experiment.seed}" if run.experiment.seeds > 1 else ""
-            check_finite(samples, f"the samples of {label}")
-            sets[label] = from_array(encode(samples), label)
+            sets[label] = _drawn(request, run, experiment, seed_state, player, label)
     return sets
+
+
+def _drawn(
+    request: Request, run: OpenedRun, experiment: Experiment, state: TrainState, player: str, label: str
+) -> ImageSet:
+    """Samples of a generator, drawn as they are asked for: they are never in memory as a whole.
+
+    Raises:
+      UsageError: if they are no images, or too few.
+    """
+    import jax
+
+    from gan_jax.data.arrays import encode
+    from gan_jax.data.image_sets import ImageSet, Labels
+    from gan_jax.evaluation import sampling
+    from gan_jax.evaluation.scoring import is_image
+    from gan_jax.keys import named_key
+    from gan_jax.metrics._check import check_finite
+
+    n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
+    if n < 2:
+        raise UsageError(f"--num_samples is 2 or more to compare, got {n}.")
+    shape = run.sample_shape(player)
+    if not is_image(shape):
+        raise UsageError(f"{label} is a run of samples of shape {shape}, which are no images.")
+    condition_batch = experiment.evaluation_batch or experiment.condition_batch
+    ema = run.weights(request) != "raw"
+
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        drawn = sampling.sample_blocks(
+            experiment.game,
+            state,
+            named_key(jax.random.key(experiment.seed), "evaluation"),
+            n,
+            player=player,
+            ema=ema,
+            condition_batch=condition_batch,
+            start=start,
+            stop=stop,
+        )
+        for block in drawn:
+            check_finite(block, f"the samples of {label}")
+            yield encode(block)
+
+    def labels(skipped: Collection[str]) -> Labels | None:
+        role = experiment.game.players[player].role
+        assert isinstance(role, GeneratorRole)
+        batch = condition_batch(n)
+        asked = [x for x in role.condition(batch) if x is batch.get("y")]
+        return Labels(np.asarray(asked[0]), tuple(experiment.classes)) if asked else None
+
+    return ImageSet(
+        name=label,
+        number=n,
+        shape=(shape[0], shape[1], shape[2]),
+        value_range="float [-1, 1] rounded to 256 levels",
+        blocks=blocks,
+        content=None,
+        labels=labels,
+    )

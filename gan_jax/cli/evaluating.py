@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
-from gan_jax.cli.request import Request
+from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.training.experiment import Experiment
 
+if TYPE_CHECKING:
+    from gan_jax.metrics.path_length import Distance
+    from gan_jax.state import TrainState
+    from gan_jax.types import Batch
+
 
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
+    from gan_jax.distributed import hosts
     from gan_jax.evaluation import scoring
     from gan_jax.evaluation.averages import young_average
-    from gan_jax.evaluation.batches import get_batch, iterate_host_batches
+    from gan_jax.evaluation.batches import iterate_host_batches
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
@@ -31,23 +37,95 @@ def evaluate(request: Request) -> None:
     host_batch_iterator = iterate_host_batches(run.experiment.source)
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
+    distance = _distance(request, experiment)
     found = []
     run = dataclasses.replace(run, experiment=experiment)
     for state in run.states(_wanted(request, run)):
-        evaluations = [
-            evaluate_state(single, seed_state, get_batch(single.source, seed_state, first), weights=weights)
-            for single, seed_state in run.per_seed(state, standing)
-        ]
-        if weights != "raw" and (note := young_average(experiment.game, int(state.step))):
+        evaluations = []
+        for single, seed_state in run.per_seed(state, standing):
+            evaluation = evaluate_state(
+                single, seed_state, _batch(single, seed_state, first), weights=weights
+            )
+            if distance is not None:
+                _add_path_lengths(evaluation, run.generators(request.player), single, seed_state, distance)
+            evaluations.append(evaluation)
+        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, int(state.step))):
             tell(note, sys.stderr)
         found.append(evaluations[0] if len(evaluations) == 1 else combined(evaluations))
     if not found:
         raise UsageError("None of the checkpoints could be read.")
+    if not hosts.first():
+        return
     text = dumps({"checkpoints": found}, indent=2, name="evaluation") + "\n"
     path = run.workdir.root / "evaluation.json"
     write_atomically(path, text.encode())
     tell(scoring.tables(found))
     tell(f"Written to {path}")
+
+
+def _batch(experiment: Experiment, state: TrainState, host_batch: Any) -> Batch:
+    """The batch of one that this process holds, on the state's devices."""
+    import jax
+
+    from gan_jax.distributed.mesh import mesh_of
+    from gan_jax.distributed.transfer import first_batch, put, send
+    from gan_jax.evaluation.batches import get_batch
+
+    mesh = mesh_of(state)
+    if mesh is None or jax.process_count() == 1:
+        return get_batch(experiment.source, state, host_batch)
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    sent = first_batch(send(jax.tree.map(lambda x: x[None, None], host_batch), mesh))
+    return get_batch(experiment.source, state, sent, put(experiment.source.device_data, replicated))
+
+
+def _metrics(request: Request) -> tuple[str, ...]:
+    """The metrics that are asked for; none if all are to be computed."""
+    return tuple(filter(None, (request.metrics or "").split(",")))
+
+
+def _distance(request: Request, experiment: Experiment) -> Distance | None:
+    """The distance of path lengths, if these are asked for.
+
+    Raises:
+      UsageError: if the files of `--lpips` are not two, or cannot be read.
+    """
+    from gan_jax.evaluation.scoring import extractor_named
+    from gan_jax.metrics import feature_distance, lpips_distance
+
+    if PATH_LENGTH not in _metrics(request):
+        if request.lpips is not None:
+            raise UsageError(f"--lpips is for --metrics={PATH_LENGTH}.")
+        return None
+    if request.lpips is None:
+        name = request.extractor or experiment.extractor
+        return feature_distance(extractor_named(name, (1, 1, 1), request.protocol or ""))
+    files = request.lpips.split(",")
+    if len(files) != 2:
+        raise UsageError(f"--lpips is two files, VGG16.pth,HEADS.pth, got {request.lpips!r}.")
+    try:
+        return lpips_distance(*files)
+    except ValueError as error:
+        raise UsageError(f"--lpips: {error}") from error
+
+
+def _add_path_lengths(
+    evaluation: dict[str, Any],
+    players: Sequence[str],
+    experiment: Experiment,
+    state: TrainState,
+    distance: Distance,
+) -> None:
+    """Adds the path lengths of generators to an evaluation, under names that say how they were measured."""
+    from gan_jax.evaluation.path_lengths import path_length
+    from gan_jax.evaluation.sampling import generators_of
+
+    several = len(generators_of(experiment.game)) > 1
+    for kind, metrics in evaluation["samples"].items():
+        for player in players:
+            found = path_length(experiment, state, distance, player=player, ema=kind == "ema")
+            name = f"{player}/{found.name}" if several else found.name
+            metrics |= {name: found.value, f"{name}_error": found.standard_error}
 
 
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
@@ -66,27 +144,31 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
         for name, evaluation in experiment.evaluations.items()
         if any(name.startswith(prefixes[player]) for player in players)
     }
-    asked = request.data or request.extractor or request.metrics
+    which = tuple(name for name in _metrics(request) if name != PATH_LENGTH)
+    asked = request.data or request.extractor or request.metrics or request.protocol
     for player, batches in zip(players, itertools.tee(host_batch_iterator, len(players)), strict=True):
         name = f"{prefixes[player]}scores"
+        if _metrics(request) and not which:  # path lengths only
+            evaluations.pop(name, None)
+            continue
         if name in evaluations and not asked:
             continue
         role = experiment.game.players[player].role
         assert isinstance(role, GeneratorRole)
+        shape = run.sample_shape(player)
+        chosen = scoring.extractor_named(
+            request.extractor or experiment.extractor, shape, request.protocol or ""
+        )
         real, description = scoring.reference(
             request.data or "",
-            run.sample_shape(player),
+            shape,
             experiment.source,
             n,
             batches,
             entry=role.target,
         )
         evaluations[name] = scoring.against(
-            real,
-            extractor=request.extractor or experiment.extractor,
-            split=description,
-            which=tuple(filter(None, (request.metrics or "").split(","))),
-            seed=experiment.seed,
+            real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
         )
     return dataclasses.replace(experiment, evaluations=evaluations)
 

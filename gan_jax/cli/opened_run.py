@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError, explain
@@ -14,6 +14,9 @@ from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,13 +37,22 @@ class OpenedRun:
 
         return initial(self.experiment)[2]
 
-    def states(self, steps: Sequence[int | None]) -> Iterator[Any]:
-        """The states of these rounds, on all devices; of several, unreadable ones are reported and left out."""
+    def states(
+        self, steps: Sequence[int | None], devices: Sequence[jax.Device] | None = None
+    ) -> Iterator[Any]:
+        """The states of these rounds; of several, unreadable ones are reported and left out.
+
+        Args:
+          steps: the rounds; `None` is the newest.
+          devices: where each is replicated; by default it lies on all devices as in the training.
+        """
+        from gan_jax.distributed.layout import make_layout
         from gan_jax.runs.checkpoint import CheckpointError
         from gan_jax.runs.opening import layout_of
 
         target = self.target()
-        places = layout_of(self.experiment).shardings(target)
+        layout = layout_of(self.experiment) if devices is None else make_layout("jit", devices)
+        places = layout.shardings(target)
         with self.checkpoints() as checkpoints:
             for step in steps:
                 try:

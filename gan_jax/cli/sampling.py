@@ -10,7 +10,7 @@ from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
-from gan_jax.cli.request import SAMPLE_FLAGS, Request
+from gan_jax.cli.request import SAMPLE_FLAGS, Request, only_its_model
 from gan_jax.cli.using import sample_files
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
@@ -19,9 +19,12 @@ from gan_jax.runs.terminal import tell
 def sample(request: Request) -> None:
     """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each.
 
-    With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead.
+    With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead, and of
+    a run of somebody's own experiment that `--config` does not name, which is sampled by its model.
     """
     if any(getattr(request, flag) is not None for flag in SAMPLE_FLAGS):
+        return sample_files(request)
+    if request.workdir is not None and not request.config_given and only_its_model(request.workdir):
         return sample_files(request)
     import jax
 

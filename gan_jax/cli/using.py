@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pathlib
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,8 @@ def interpolate(request: Request) -> None:
         files = {"walks.png": to_png(image_grid(flat, columns=steps)), "walks.gif": to_gif(pictures)}
         if (movie := _usage(lambda: to_mp4(pictures))) is not None:
             files["walks.mp4"] = movie
+        else:
+            tell("No MP4 beside the GIF: ffmpeg is not installed.", sys.stderr)
         for name, content in files.items():
             write_atomically(out / name, content)
             written.append(out / name)

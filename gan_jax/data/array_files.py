@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pathlib
 import warnings
 import zipfile
@@ -33,20 +34,26 @@ class ArrayFile(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
 
-    def blocks(self, rows: int) -> Iterator[np.ndarray]:
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Yields blocks of at most `rows` rows, in order.
+
+        Args:
+          rows: the size of a block.
+          start, stop: the first row, and that behind the last; all rows by default.
 
         Raises:
           DataError: if the file ends too soon, or is damaged otherwise.
         """
         size = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        end = self.shape[0] if stop is None else min(stop, self.shape[0])
         with _reported(self.path), _opened(self.path, self.member) as file:
             _header(file)
-            for start in range(0, self.shape[0], rows):
-                number = min(rows, self.shape[0] - start)
+            file.seek(start * size, os.SEEK_CUR)
+            for first in range(start, end, rows):
+                number = min(rows, end - first)
                 data = file.read(number * size)
                 if len(data) != number * size:
-                    raise ValueError(f"the file ends in row {start + len(data) // max(size, 1)}")
+                    raise ValueError(f"the file ends in row {first + len(data) // max(size, 1)}")
                 yield np.frombuffer(data, self.dtype).reshape(number, *self.shape[1:])
 
     def read(self) -> np.ndarray:

@@ -63,12 +63,20 @@ def cached(
     Where the cache cannot be written (a full or read-only disk) the result is built in memory, with a warning.
     """
     if not use_cache:
-        return _build_in_memory(build)
-    digest = hashlib.sha256(json.dumps([FORMAT, key], sort_keys=True).encode()).hexdigest()
-    entry = cache_root() / digest[:32]
-    stored = _load(entry, memory_map)
-    if stored is not None:
-        return stored
+        return build_in_memory(build)
+    return load_entry(key, memory_map=memory_map) or make_entry(key, build, memory_map=memory_map)
+
+
+def load_entry(key: Mapping[str, Any], *, memory_map: bool = False) -> Stored | None:
+    """What was built under `key` before; `None` where nothing was, or it is damaged."""
+    return _load(_entry(key), memory_map)
+
+
+def make_entry(
+    key: Mapping[str, Any], build: Callable[[Write], dict[str, Any]], *, memory_map: bool = False
+) -> Stored:
+    """What `build` writes, which is kept under `key`; for the arguments see `cached`."""
+    entry = _entry(key)
     try:
         cache_root().mkdir(parents=True, exist_ok=True)
         staging = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=cache_root()))
@@ -82,7 +90,12 @@ def cached(
             return _without_disk(build, error)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return _load(entry, memory_map) or _build_in_memory(build)
+    return _load(entry, memory_map) or build_in_memory(build)
+
+
+def _entry(key: Mapping[str, Any]) -> pathlib.Path:
+    digest = hashlib.sha256(json.dumps([FORMAT, key], sort_keys=True).encode()).hexdigest()
+    return cache_root() / digest[:32]
 
 
 def _without_disk(build: Callable[[Write], dict[str, Any]], error: OSError) -> Stored:
@@ -92,10 +105,11 @@ def _without_disk(build: Callable[[Write], dict[str, Any]], error: OSError) -> S
         cache_root(),
         error,
     )
-    return _build_in_memory(build)
+    return build_in_memory(build)
 
 
-def _build_in_memory(build: Callable[[Write], dict[str, Any]]) -> Stored:
+def build_in_memory(build: Callable[[Write], dict[str, Any]]) -> Stored:
+    """What `build` writes, without the disk."""
     rows: dict[str, list[np.ndarray]] = {}
     record = build(lambda name, part: rows.setdefault(name, []).append(np.asarray(part)))
     return Stored({name: np.concatenate(parts) for name, parts in rows.items()}, record)

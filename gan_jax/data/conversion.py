@@ -25,6 +25,11 @@ METHODS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 PARTS = ("whole", "left", "right")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by the number of channels; 2 and 4 keep transparency."""
+CROPPED, ENLARGED, SHRUNK = "cropped", "enlarged", "shrunk"
+GREY_TO_RGB, RGB_TO_GREY = "grey turned to RGB", "colours turned to grey"
+ON_WHITE = "transparent and laid on white"
+CHANGES = (CROPPED, ENLARGED, SHRUNK, GREY_TO_RGB, RGB_TO_GREY, ON_WHITE)
+"""What a conversion may do to an image, in the order in which it is said."""
 ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps metadata that may say how an image is turned."""
 
@@ -89,6 +94,14 @@ class Conversion:
         Raises:
           DataError: saying why it cannot be read.
         """
+        return self.convert(file)[0]
+
+    def convert(self, file: pathlib.Path | IO[bytes]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The image in `file` as `[H, W, C]` uint8, and what was done to it, some of `CHANGES`.
+
+        Raises:
+          DataError: saying why it cannot be read.
+        """
         from PIL import Image, UnidentifiedImageError
 
         try:
@@ -96,10 +109,15 @@ class Conversion:
                 if image.width * image.height > self.max_pixels:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
                 image.load()
-                upright = to_eight_bits(image, transparent=self.channels in (2, 4))
-                upright = _in_mode(upright, MODES[self.channels])
+                original = to_eight_bits(image, transparent=self.channels in (2, 4))
+                on_white = image.has_transparency_data and self.channels in (1, 3)
+                upright = _in_mode(original, MODES[self.channels])
                 if self.part != "whole":
                     upright = half(upright, self.part)
+                changes = (
+                    *_recoloured(original.mode, self.channels, on_white),
+                    *(() if self.size is None else _resized(upright, self.size)),
+                )
                 array = np.asarray(upright if self.size is None else fitted(upright, self.size, self.method))
         except DataError:
             raise
@@ -107,7 +125,25 @@ class Conversion:
             raise DataError("not an image") from error
         except Exception as error:  # Pillow's decoders raise whatever a broken file makes them run into.
             raise DataError(f"damaged: {error}") from error
-        return array[..., None] if array.ndim == 2 else array
+        return array[..., None] if array.ndim == 2 else array, changes
+
+
+def _recoloured(mode: str, channels: int, on_white: bool) -> Iterator[str]:
+    if (mode == "L") != (channels < 3):
+        yield GREY_TO_RGB if mode == "L" else RGB_TO_GREY
+    if on_white:
+        yield ON_WHITE
+
+
+def _resized(image: Image.Image, size: Size) -> Iterator[str]:
+    height, width = sides(size)
+    if image.size == (width, height):
+        return
+    scale, (wide, high) = _kept(image, size)
+    if (wide, high) != image.size:
+        yield CROPPED
+    if scale != 1:
+        yield ENLARGED if scale < 1 else SHRUNK
 
 
 def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
@@ -148,11 +184,17 @@ def fitted(image: Image.Image, size: Size, method: str) -> Image.Image:
     height, width = sides(size)
     if image.size == (width, height):
         return image
-    scale = min(image.width / width, image.height / height)
-    wide, high = (max(1, round(scale * side)) for side in (width, height))
+    _, (wide, high) = _kept(image, size)
     left, top = (image.width - wide) // 2, (image.height - high) // 2
     box = (left, top, left + wide, top + high)
     return image.resize((width, height), Image.Resampling[method.upper()], box=box)
+
+
+def _kept(image: Image.Image, size: Size) -> tuple[float, tuple[int, int]]:
+    """How many pixels of an image become one, and the width and the height of what is kept of it."""
+    height, width = sides(size)
+    scale = min(image.width / width, image.height / height)
+    return scale, (max(1, round(scale * width)), max(1, round(scale * height)))
 
 
 def half(image: Image.Image, part: str) -> Image.Image:

@@ -47,12 +47,13 @@ class EncodedImages:
     table: LabelTable | None = None
 
 
-def in_folder(folder: str | pathlib.Path, label_file: str = "") -> EncodedImages:
+def in_folder(folder: str | pathlib.Path, label_file: str = "", *, labels: bool = True) -> EncodedImages:
     """The files under a folder.
 
     Args:
       folder: images, or sub-folders of images.
       label_file: a CSV file of labels; empty for one at the top of the folder, else its sub-folders.
+      labels: whether a file of labels at the top is read.
 
     Raises:
       DataError: if there is no such folder, or its file of labels cannot be read.
@@ -62,7 +63,7 @@ def in_folder(folder: str | pathlib.Path, label_file: str = "") -> EncodedImages
     at_top = [name for name in NAMES if name in files]
     candidates = [name for name in files if name not in NAMES]
     table = None
-    if label_file or at_top:
+    if label_file or (labels and at_top):
         path = label_file or str(root / at_top[0])
         table = read_label_file(path)
     openers = [(name, functools.partial(pathlib.Path, root, name)) for name in candidates]
@@ -76,12 +77,12 @@ def in_folder(folder: str | pathlib.Path, label_file: str = "") -> EncodedImages
     )
 
 
-def in_archive(path: str | pathlib.Path, label_file: str = "") -> EncodedImages:
+def in_archive(path: str | pathlib.Path, label_file: str = "", *, labels: bool = True) -> EncodedImages:
     """The files of a ZIP archive, those of the StyleGAN tools among them.
 
     Args:
       path: the archive.
-      label_file: as in `in_folder`.
+      label_file, labels: as in `in_folder`.
 
     Raises:
       DataError: if there is no such file, it is no ZIP archive, or its file of labels cannot be read.
@@ -108,7 +109,7 @@ def in_archive(path: str | pathlib.Path, label_file: str = "") -> EncodedImages:
     table = None
     if label_file:
         table = read_label_file(label_file)
-    elif at_top:
+    elif labels and at_top:
         table = read_label_file(at_top[0], functools.partial(_unpacked, archive, entries[at_top[0]]))
     openers = [
         (name, functools.partial(_opened, archive, entries[name]))

@@ -9,11 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import io
 import pathlib
-import zipfile
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,16 +19,30 @@ from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
 from gan_jax.data.arrays import encode
 from gan_jax.data.conversion import Conversion, is_color, quiet
-from gan_jax.data.encoded import MAX_BYTES, existing_folder, find_files, is_hidden, listing, printable
-from gan_jax.data.errors import DAMAGED, DataError
-from gan_jax.data.images import converted
+from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
+from gan_jax.data.errors import DataError
+from gan_jax.data.images import converted, decoded, holds_for_any, labels_of
 from gan_jax.data.value_range import check_layout, recognise_bounds
 
 NAMES = ("arr_0", "x", "samples", "images")
 """The names under which `.npz` files of others and of ours hold images, in the order of preference."""
+LABEL_NAMES = ("y", "labels", "arr_1")
+"""The names under which they hold labels."""
 DAMAGED_FILES = ("refuse", "skip")
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
+
+
+class Labels(NamedTuple):
+    """The classes of images.
+
+    Attributes:
+      numbers: `[N]`, integers from 0.
+      names: the names of the classes, if they have names; number k is `names[k]`.
+    """
+
+    numbers: np.ndarray
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +54,12 @@ class ImageSet:
       number: how many there are, those included that turn out to be damaged.
       shape: `(H, W, C)` of every image.
       value_range: a description of the stored values.
-      blocks: `() -> blocks [n, H, W, C]` uint8, in order; raises `DataError` for an image that cannot be read.
-      content: `() -> text`, which determines the images; equal for equal files.
+      blocks: `(start, stop) -> blocks [n, H, W, C]` uint8 of these images, in order; raises `DataError` for an
+        image that cannot be read.
+      content: `() -> text`, which determines the images, equal for equal files; `None` if it cannot be known
+        without making them.
+      labels: `skipped images -> Labels` of the others, `None` for images without labels; raises `DataError` if
+        they cannot be read.
       skipped: `{image: reason}` for images that were skipped, filled as they are read.
       note: what is to be said of the set beside its number, such as files that are no images.
     """
@@ -52,15 +68,21 @@ class ImageSet:
     number: int
     shape: tuple[int, int, int]
     value_range: str
-    blocks: Callable[[], Iterator[np.ndarray]]
-    content: Callable[[], str]
+    blocks: Callable[[int, int], Iterator[np.ndarray]]
+    content: Callable[[], str] | None
+    labels: Callable[[Collection[str]], Labels | None] = lambda skipped: None
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yields batches of `size` images; the last may be smaller."""
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Yields batches of `size` images; the last may be smaller.
+
+        Args:
+          size: the number of images.
+          start, stop: the first image, and that behind the last; all by default.
+        """
         held: list[np.ndarray] = []
-        for block in self.blocks():
+        for block in self.blocks(start, self.number if stop is None else stop):
             held.append(block)
             while sum(map(len, held)) >= size:
                 joined = np.concatenate(held)
@@ -98,7 +120,9 @@ def open_images(
     if text.startswith("tfds:"):
         return _tfds(text, size, channels)
     if text in specs.IN_MEMORY:
-        return from_array(specs.load(text)["x"], text)
+        loaded = specs.load(text)
+        labels = Labels(loaded["y"].astype(np.int64)) if "y" in loaded else None
+        return dataclasses.replace(from_array(loaded["x"], text), labels=lambda skipped: labels)
     raise DataError(
         f"There are no images {text!r}: expected a folder, a .npz, .npy or .zip file, tfds:NAME@SPLIT, "
         f"{' or '.join(specs.IN_MEMORY)}."
@@ -109,44 +133,56 @@ def open_images(
 # Encoded images
 
 
-def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
-    root = existing_folder(path)
-    found, links = find_files(root)
-    files = [name for name in found if _is_image(name)]
-    others = len(found) - len(files) + len(links)
-    note = f"{others} files that are no images were left out" if others else ""
+class _Files(NamedTuple):
+    """Encoded images.
 
-    def content() -> str:
+    Attributes:
+      where: what holds them, for messages.
+      openers: by the images' names, in order.
+      content: `() -> text` that determines them.
+      labelled: `() -> ` the same images with their labels.
+      note: what was left out.
+    """
+
+    where: str
+    openers: dict[str, Open]
+    content: Callable[[], str]
+    labelled: Callable[[], EncodedImages]
+    note: str
+
+
+def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
+    where = f"The folder {str(path)!r}"
+
+    def content(openers: dict[str, Open]) -> str:
         total = hashlib.sha256()
-        for name in files:
-            total.update(f"{file_digest(root / name)}\n".encode())
+        for name in openers:
+            total.update(f"{file_digest(path / name)}\n".encode())
         return total.hexdigest()
 
-    encoded = _Files(f"The folder {str(path)!r}", files, lambda name: root / name, content, note)
-    return _encoded(str(path), encoded, size, channels, damaged)
+    files = _files(where, functools.partial(in_folder, path), content)
+    return _encoded(str(path), files, size, channels, damaged)
 
 
 def _archive(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
-    except DAMAGED as error:
-        raise DataError(f"{str(path)!r} cannot be read as a ZIP: {error}.") from error
-    opened = zipfile.ZipFile(path)
-    files = [name for name in names if _is_image(name)]
-    others = len(names) - len(files) - ("dataset.json" in names)
-    note = f"{others} files that are no images were left out" if others else ""
+    where = f"The ZIP file {str(path)!r}"
+    files = _files(where, functools.partial(in_archive, path), lambda openers: file_digest(path))
+    return _encoded(str(path), files, size, channels, damaged)
 
-    def read(name: str) -> io.BytesIO:
-        if opened.getinfo(name).file_size > MAX_BYTES:
-            raise DataError(f"more than {MAX_BYTES} bytes")
-        try:
-            return io.BytesIO(opened.read(name))
-        except DAMAGED as error:
-            raise DataError(f"damaged: {error}") from error
 
-    encoded = _Files(f"The ZIP file {str(path)!r}", files, read, lambda: file_digest(path), note)
-    return _encoded(str(path), encoded, size, channels, damaged)
+def _files(
+    where: str, opened: Callable[..., EncodedImages], content: Callable[[dict[str, Open]], str]
+) -> _Files:
+    """The images among the files that are found."""
+    encoded = opened(labels=False)
+    found = [item for chunk in encoded.chunks() for item in chunk]
+    openers = {name: opener for name, opener in found if _is_image(name)}
+    others = len(found) - len(openers)
+    notes = [f"{others} files that are no images were left out"] if others else []
+    if encoded.skipped:
+        name, why = next(iter(encoded.skipped.items()))
+        notes.append(f"{len(encoded.skipped)} files were left out: {printable(name)} ({why})")
+    return _Files(where, openers, lambda: content(openers), opened, "; ".join(notes))
 
 
 @functools.cache
@@ -157,43 +193,26 @@ def _extensions() -> frozenset[str]:
 
 
 def _is_image(name: str) -> bool:
-    return pathlib.PurePosixPath(name).suffix.lower() in _extensions() and not is_hidden(name)
-
-
-class _Files(NamedTuple):
-    """Encoded images by their names.
-
-    Attributes:
-      where: what holds them, for messages.
-      names: the images' names, in order.
-      open: `name -> a path or the bytes of an image`.
-      content: `() -> text` that determines them.
-      note: what was left out.
-    """
-
-    where: str
-    names: list[str]
-    open: Callable[[str], Any]
-    content: Callable[[], str]
-    note: str
+    return pathlib.PurePosixPath(name).suffix.lower() in _extensions()
 
 
 def _encoded(name: str, files: _Files, size: int | None, channels: int | None, damaged: str) -> ImageSet:
     """A set of encoded images."""
-    if not files.names:
+    if not files.openers:
         raise DataError(f"{files.where} has no images{f' ({files.note})' if files.note else ''}.")
     if channels is None:
-        with quiet():
-            channels = 3 if any(_colored(files, file) for file in files.names) else 1
+        channels = 3 if holds_for_any(files.openers.values(), is_color) else 1
     conversion = Conversion(size=size, channels=channels)
     skipped: dict[str, str] = {}
     first_file, first = _first(files, conversion, damaged)
-    shape = first.shape
+    shape, names = first.shape, list(files.openers)
     step = max(1, min(1024, _BLOCK_BYTES // first.nbytes))
 
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         skipped.clear()
-        for results in converted(files.names, lambda file: conversion(files.open(file)), step):
+        for results in converted(
+            names[start:stop], lambda file: decoded(files.openers[file], conversion), step
+        ):
             good = []
             for file, result in results:
                 if isinstance(result, str):
@@ -213,34 +232,43 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
 
     return ImageSet(
         name=name,
-        number=len(files.names),
+        number=len(names),
         shape=(shape[0], shape[1], shape[2]),
         value_range="uint8 [0, 255]",
         blocks=blocks,
         content=lambda: f"{files.content()} {conversion.record()} {damaged}",
+        labels=functools.partial(_labels, files),
         skipped=skipped,
         note=files.note,
     )
 
 
-def _colored(files: _Files, file: str) -> bool:
-    try:
-        return is_color(files.open(file))
-    except DataError:  # Said with its reason when it is read.
-        return False
+def _labels(files: _Files, skipped: Collection[str]) -> Labels | None:
+    """The labels of a set's images without those that were skipped."""
+    encoded = files.labelled()
+    names = [name for name in files.openers if printable(name) not in skipped]
+    table = encoded.table
+    if table is not None and table.labels and (missing := [n for n in names if n not in table.labels]):
+        raise DataError(
+            f"{table.where!r} has no label of {len(missing)} images, {printable(missing[0])!r} among them."
+        )
+    classes, numbers = labels_of(encoded, names)
+    return None if numbers is None else Labels(numbers, tuple(classes))
 
 
 def _first(files: _Files, conversion: Conversion, damaged: str) -> tuple[str, np.ndarray]:
     """The first image that can be read, with its name."""
-    for file in files.names:
+    for file, opener in files.openers.items():
         try:
             with quiet():
-                return file, conversion(files.open(file))
+                return file, decoded(opener, conversion)
         except DataError as error:
             reason = str(error)
             if damaged == "refuse":
                 raise _unreadable(files.where, file, reason) from error
-    raise DataError(f"{files.where} has {len(files.names)} images, and none of them can be read ({reason}).")
+    raise DataError(
+        f"{files.where} has {len(files.openers)} images, and none of them can be read ({reason})."
+    )
 
 
 def _unreadable(where: str, file: str, reason: str) -> DataError:
@@ -265,9 +293,13 @@ def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
     shape = read(np.arange(1))["x"].shape[1:]
     step = max(1, min(1024, _BLOCK_BYTES // int(np.prod(shape))))
 
-    def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, number, step):
-            yield read(np.arange(start, min(start + step, number)))["x"]
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        for first in range(start, stop, step):
+            yield read(np.arange(first, min(first + step, stop)))["x"]
+
+    def labels(skipped: Collection[str]) -> Labels | None:
+        parts = [read(np.arange(first, min(first + step, number))) for first in range(0, number, step)]
+        return Labels(np.concatenate([part["y"] for part in parts])) if "y" in parts[0] else None
 
     def content() -> str:
         folder = pathlib.Path(tfds_images.prepared_builder(name).data_dir)
@@ -281,6 +313,7 @@ def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
         value_range="uint8 [0, 255]",
         blocks=blocks,
         content=content,
+        labels=labels,
     )
 
 
@@ -298,8 +331,9 @@ def from_array(images: np.ndarray, name: str) -> ImageSet:
     if given.ndim and given.dtype.name == "bfloat16":
         given = given.astype(np.float32)
 
-    def blocks(rows: int) -> Iterator[np.ndarray]:
-        return (given[start : start + rows] for start in range(0, len(given), rows))
+    def blocks(rows: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        end = len(given) if stop is None else min(stop, len(given))
+        return (given[first : min(first + rows, end)] for first in range(start, end, rows))
 
     def content() -> str:
         total = hashlib.sha256(f"{given.dtype} {given.shape}".encode())
@@ -330,7 +364,16 @@ def images_in_arrays(arrays: dict[str, ArrayFile], name: str) -> ImageSet:
     def content() -> str:
         return f"{file_digest(file.path)} {chosen}"
 
-    return _stored(name, label, file.shape, file.dtype, file.blocks, content)
+    found = _stored(name, label, file.shape, file.dtype, file.blocks, content)
+    return dataclasses.replace(found, labels=functools.partial(_stored_labels, arrays, file.shape[0]))
+
+
+def _stored_labels(arrays: dict[str, ArrayFile], number: int, skipped: Collection[str]) -> Labels | None:
+    """The labels beside stored images: `arr_1` of ADM's samples, `y` or `labels`."""
+    for name in LABEL_NAMES:
+        if name in arrays and arrays[name].shape == (number,) and arrays[name].dtype.kind in "iu":
+            return Labels(arrays[name].read())
+    return None
 
 
 def _stored(
@@ -338,10 +381,10 @@ def _stored(
     label: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
-    read: Callable[[int], Iterator[np.ndarray]],
+    read: Callable[..., Iterator[np.ndarray]],
     content: Callable[[], str],
 ) -> ImageSet:
-    """A set of images that are stored as numbers, in blocks `read(rows)`."""
+    """A set of images that are stored as numbers, in blocks `read(rows, start, stop)`."""
     if len(shape) < 3 or not shape[0]:
         raise DataError(f"{label!r} has shape {shape}: expected images [N, H, W, C], N > 0.")
     if len(shape) == 3:
@@ -353,8 +396,8 @@ def _stored(
     rows = max(1, _BLOCK_BYTES // max(1, int(np.prod(shape[1:])) * dtype.itemsize))
     convert, value_range = _conversion(label, dtype, functools.partial(read, rows))
 
-    def blocks() -> Iterator[np.ndarray]:
-        return (convert(block) for block in read(rows))
+    def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
+        return (convert(block) for block in read(rows, start, stop))
 
     return ImageSet(
         name=name,

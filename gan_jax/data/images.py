@@ -5,19 +5,21 @@ What cannot be read is skipped, counted and named.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import dataclasses
 import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gan_jax.data.cache import Stored, Write, cached
-from gan_jax.data.conversion import MAX_PIXELS, Conversion, is_color, quiet
+from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, printable
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.types import Size
@@ -37,6 +39,7 @@ class Dataset:
       names: the files, in the order of the arrays; empty where examples have no names.
       skipped: `{file: reason}` for every file that was not read.
       record: how images were converted: size, crop, resize method, Pillow's version.
+      changed: how many images were changed in which way, by `conversion.CHANGES`.
     """
 
     arrays: dict[str, np.ndarray]
@@ -44,6 +47,22 @@ class Dataset:
     names: tuple[str, ...] = ()
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changed: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def changes(self) -> tuple[str, ...]:
+        """What was done to the images, in a line for the user; nothing if they are as they were.
+
+        >>> x = np.zeros((3000, 8, 8, 3))
+        >>> Dataset(arrays={"x": x}, changed={"cropped": 1200, "grey turned to RGB": 7}).changes()
+        ('Of 3,000 images 1,200 were cropped, 7 grey turned to RGB.',)
+        """
+        done = [f"{self.changed[name]:,} {name}" for name in CHANGES if self.changed.get(name)]
+        if not done:
+            return ()
+        first, *rest = done
+        number, _, how = first.partition(" ")
+        said = ", ".join([f"{number} were {how}", *rest])
+        return (f"Of {len(self.arrays['x']):,} images {said}.",)
 
     def warn(self, where: str | pathlib.Path, at_most: int = 5) -> None:
         """Logs one line if files were skipped: how many, and the first of them with their reasons."""
@@ -123,10 +142,20 @@ def read_images(
         none, or an argument is out of range.
     """
     if channels is None:
-        channels = 3 if _any(encoded, is_color) else 1
+        openers = (opener for chunk in encoded.chunks() for _, opener in chunk)
+        channels = 3 if holds_for_any(openers, is_color) else 1
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
     def build(write: Write) -> dict[str, Any]:
+        changed: collections.Counter[str] = collections.Counter()
+        lock = threading.Lock()
+
+        def convert(item: tuple[str, Open]) -> np.ndarray:
+            array, changes = _converted(item[1], conversion)
+            with lock:
+                changed.update(changes)
+            return array
+
         names: list[str] = []
         shapes: set[tuple[int, ...]] = set()
 
@@ -141,14 +170,19 @@ def read_images(
         for chunk in encoded.chunks():
             known, without = _labelled(encoded, chunk)
             skipped |= without
-            failed = convert_all(known, lambda item: _converted(item[1], conversion), keep)
+            failed = convert_all(known, convert, keep)
             skipped |= {name: why for (name, _), why in failed}
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
-        classes, labels = _labels(encoded, names)
+        classes, labels = labels_of(encoded, names)
         if labels is not None:
             write("y", labels)
-        return {"classes": list(classes), "names": names, "skipped": dict(sorted(skipped.items()))}
+        return {
+            "classes": list(classes),
+            "names": names,
+            "skipped": dict(sorted(skipped.items())),
+            "changed": dict(sorted(changed.items())),
+        }
 
     key = {**encoded.key, "made": conversion.record()}
     stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
@@ -163,10 +197,13 @@ def dataset(stored: Stored, conversion: Conversion) -> Dataset:
         names=tuple(stored.record["names"]),
         skipped=stored.record["skipped"],
         record=conversion.record(),
+        changed=stored.record.get("changed", {}),  # which older versions did not count
     )
 
 
-def _any(encoded: EncodedImages, test: Callable[[Any], bool]) -> bool:
+def holds_for_any(openers: Iterable[Open], test: Callable[[Any], bool]) -> bool:
+    """Whether a test of encoded images, such as `is_color`, holds for any of them."""
+
     def holds(opener: Open) -> bool:
         try:
             return test(opener())
@@ -174,15 +211,24 @@ def _any(encoded: EncodedImages, test: Callable[[Any], bool]) -> bool:
             return False
 
     with quiet():
-        return any(holds(opener) for chunk in encoded.chunks() for _, opener in chunk)
+        return any(map(holds, openers))
 
 
-def _converted(opener: Open, conversion: Conversion) -> np.ndarray:
+def decoded(opener: Open, conversion: Conversion) -> np.ndarray:
+    """An image as `[H, W, C]` uint8.
+
+    Raises:
+      DataError: saying why it cannot be read.
+    """
+    return _converted(opener, conversion)[0]
+
+
+def _converted(opener: Open, conversion: Conversion) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
         file = opener()
     except DAMAGED as error:
         raise DataError(f"damaged: {error}") from error
-    return conversion(file)
+    return conversion.convert(file)
 
 
 def _labelled(
@@ -196,8 +242,12 @@ def _labelled(
     return known, {name: f"has no label in {table.where}" for name, _ in chunk if name not in table.labels}
 
 
-def _labels(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[str], np.ndarray | None]:
-    """The classes and the labels of the images that were read; without labels, nothing."""
+def labels_of(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[str], np.ndarray | None]:
+    """The classes and the labels `[N]` of images by their names; without labels, `None` for these.
+
+    Raises:
+      DataError: if some have labels and others have none.
+    """
     if encoded.table is not None:
         return encoded.table.numbered(names) or ((), None)
     owners = [name.split("/")[0] if "/" in name else None for name in names]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,11 @@ import numpy as np
 
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.comparison import Column, Comparison, Difference
+from gan_jax.evaluation.image_measures import MEASURES, Measurements, measure_images
 from gan_jax.evaluation.scoring import extractor_named, mesh_over
 from gan_jax.evaluation.sides import Given, Side, open_fakes, open_side
+from gan_jax.metrics.progress import progress_bar
+from gan_jax.processes import share
 from gan_jax.training.experiment import ExperimentError, choose
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def compare(
     channels: int | None = None,
     damaged: str = "refuse",
     save_stats: str | pathlib.Path | None = None,
+    held_out: Given | None = None,
+    duplicates: str | pathlib.Path | None = None,
     seed: int = 0,
     level: float = 0.95,
     devices: Sequence[jax.Device] | None = None,
@@ -53,6 +57,8 @@ def compare(
     `[N, H, W, C]`, uint8 or floats in [-1, 1]. Images are read once, in order and in bounded memory. Floats are
     rounded to 256 levels, as in a file.
 
+    Of several processes each extracts a share of the images, and all return the same.
+
     Every score has an interval and a floor: the score of two disjoint draws of the real images, of the sizes of the
     comparison or as near to them as the images allow. Of several sets, `differences` says which scores differ by
     more than chance.
@@ -63,8 +69,9 @@ def compare(
       protocol: how Inception's input is made: `pytorch` (pytorch-fid; the default), `tf` (NVIDIA, torch-fidelity,
         ADM) or `clean` (clean-fid). It has to be named for a statistics file of another tool, which does not record
         it.
-      metrics: some of `gan_jax.metrics.paired.METRICS`, by default all that the extractor's results allow, and of
-        `gan_jax.metrics.paired.BY_NAME`.
+      metrics: some of `gan_jax.metrics.paired.METRICS`, by default all that the extractor's results allow, of
+        `gan_jax.metrics.paired.BY_NAME`, and of `gan_jax.evaluation.image_measures.MEASURES`: `per_class`,
+        `classification_accuracy` (both need labels on both sides) and `memorization` (needs `held_out`).
       extractor: an extractor, or its name as in `gan_jax.metrics.named`; `pixels` by default.
       covariance: what covariances are divided by: `N-1` (pytorch-fid, clean-fid, torch-fidelity, ADM) or `N`
         (StyleGAN2-ADA).
@@ -73,7 +80,10 @@ def compare(
       size: crop encoded images to a square and resize them to this size before anything else.
       channels: read encoded images with 1 or 3 channels; by default 1 if all of a set are grey, else 3.
       damaged: `refuse` images that cannot be read, or `skip` and count them.
-      save_stats: a `.npz` into which the statistics of the real images are written, with a record of the protocol.
+      save_stats: a `.npz` into which the statistics of the real images are written, with a record of the protocol;
+        those of spatial features too, where `spatial` is among the metrics.
+      held_out: real images that the generator was not trained on, for `memorization`.
+      duplicates: a `.png` of the fakes that come nearest to real images beside these, for `memorization`.
       seed: the seed of shuffles, subsets and resamples.
       level: the confidence level of intervals.
       devices: the devices that extract features; by default all of this process.
@@ -94,7 +104,16 @@ def compare(
     from gan_jax.metrics.paired import BY_NAME, METRICS, Settings
 
     for name in metrics:
-        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
+        choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME, *MEASURES)))
+    if "memorization" in metrics and held_out is None:
+        raise ExperimentError(
+            "memorization compares with real images that the generator was not trained on: give held_out "
+            "(--held_out=SET)."
+        )
+    if (held_out is not None or duplicates is not None) and "memorization" not in metrics:
+        raise ExperimentError(
+            "held_out and duplicates are for the metric memorization (--metrics=memorization)."
+        )
     if protocol:
         choose("protocol", protocol, PROTOCOLS)
     ddof = choose("covariance", covariance, {"N-1": 1, "N": 0})
@@ -102,20 +121,30 @@ def compare(
         raise ExperimentError(f"A confidence level must lie in (0, 1), got {level}.")
     options: dict[str, Any] = {"size": size, "channels": channels, "damaged": damaged}
     first, others = open_side(real, "real", **options), open_fakes(fake, **options)
-    _check_sides(first, others)
+    third = None if held_out is None else open_side(held_out, "held out", **options)
+    _check_sides(first, [*others, *([third] if third is not None else [])])
     shape = others[0].images.shape if others[0].images is not None else (0, 0, 0)
     chosen = extractor if not isinstance(extractor, str) else extractor_named(extractor, shape, protocol)
-    _check_sizes(first, others, chosen)
+    _check_sizes(first, [*others, *([third] if third is not None else [])], chosen)
     settings = Settings(ddof=ddof, neighbors=neighbors, pairs=pairs, seed=seed, level=level)
     extraction = _Extraction(chosen, devices, progress, use_cache)
     summaries = [extraction(side) for side in others]
     fitting = _real(first, extraction, summaries[0].features, settings, named=bool(protocol))
     if save_stats is not None:
-        _save(save_stats, first, fitting.summary, settings)
-    notes = [note for side in (first, *others) for note in _notes_of(side, extraction)]
+        _save(save_stats, first, fitting.summary, settings, spatial="spatial" in metrics)
+    measured = Measurements(
+        real=first,
+        fakes=others,
+        fitting=fitting,
+        summaries=summaries,
+        held_out=None if third is None else (third, extraction(third)),
+        duplicates=duplicates,
+    )
+    sides = (first, *others, *([third] if third is not None else []))
+    notes = [note for side in sides for note in _notes_of(side, extraction)]
     try:
         which = tuple(metrics) or _applying(METRICS, summaries[0].features)
-        return _compared(first, others, fitting, summaries, which, settings, notes)
+        return _compared(measured, which, settings, notes)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
 
@@ -171,7 +200,8 @@ class _Extraction:
         images = side.images
         assert images is not None
         if id(images) not in self.made:
-            with _bar(images.number, side.name, self._progress) as bar:
+            shown = self._progress and jax.process_index() == 0
+            with progress_bar(len(share(images.number)), side.name, shown) as bar:
                 self.made[id(images)] = summarize(
                     self.extractor,
                     images,
@@ -180,20 +210,6 @@ class _Extraction:
                     use_cache=self._use_cache,
                 )
         return self.made[id(images)]
-
-
-def _bar(total: int, name: str, shown: bool) -> Any:
-    """A bar on a terminal; elsewhere it is drawn again every ten seconds at most."""
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        monitor_interval = 0  # no thread of tqdm's
-
-    seconds = 0.1 if sys.stderr is not None and sys.stderr.isatty() else 10.0
-    label = name if len(name) <= 40 else f"...{name[-37:]}"
-    return Bar(
-        total=total, desc=label, unit=" images", mininterval=seconds, disable=not shown, file=sys.stderr
-    )
 
 
 def _real(side: Side, extraction: _Extraction, fakes: Features, settings: Settings, *, named: bool) -> Real:
@@ -213,7 +229,9 @@ def _real(side: Side, extraction: _Extraction, fakes: Features, settings: Settin
     return Real(summary, statistics.gaussian, statistics.spatial)
 
 
-def _save(path: str | pathlib.Path, side: Side, summary: Summary | None, settings: Settings) -> None:
+def _save(
+    path: str | pathlib.Path, side: Side, summary: Summary | None, settings: Settings, *, spatial: bool
+) -> None:
     from gan_jax.metrics.statistics import write_statistics
 
     if summary is None or summary.moments is None:
@@ -221,7 +239,15 @@ def _save(path: str | pathlib.Path, side: Side, summary: Summary | None, setting
             f"The statistics of {side.name!r} cannot be saved: they need its images, and an extractor of at most "
             "4,096 dimensions."
         )
-    write_statistics(path, summary.moments, summary.features, ddof=settings.ddof, split=side.name)
+    places = summary.moments_of_places() if spatial else None
+    if spatial and places is None:
+        raise DataError(
+            f"{summary.features.extractor.name!r} has no spatial features of at most 4,096 dimensions to save."
+        )
+    if jax.process_index() == 0:
+        write_statistics(
+            path, summary.moments, summary.features, spatial=places, ddof=settings.ddof, split=side.name
+        )
 
 
 def _notes_of(side: Side, extraction: _Extraction) -> list[str]:
@@ -258,18 +284,15 @@ def _notes_of(side: Side, extraction: _Extraction) -> list[str]:
     return notes
 
 
-def _compared(
-    real: Side,
-    fakes: Sequence[Side],
-    fitting: Real,
-    summaries: Sequence[Summary],
-    which: Sequence[str],
-    settings: Settings,
-    notes: list[str],
-) -> Comparison:
-    from gan_jax.metrics.paired import paired_scores
+def _compared(sides: Measurements, which: Sequence[str], settings: Settings, notes: list[str]) -> Comparison:
+    from gan_jax.metrics.paired import Paired, paired_scores
 
-    found = paired_scores(fitting, summaries, which, settings)
+    real, fakes, fitting, summaries = sides.real, sides.fakes, sides.fitting, sides.summaries
+    of_features = [name for name in which if name not in MEASURES]
+    found = paired_scores(fitting, summaries, of_features, settings) if of_features else Paired({}, {})
+    of_images = measure_images(sides, [name for name in which if name in MEASURES], settings)
+    found.measured.update(of_images.measured)
+    found.left_out.update(of_images.left_out)
     if not found.measured:
         raise ValueError("; ".join(f"{name}: {why}" for name, why in found.left_out.items()))
     names = [side.name for side in fakes]
@@ -286,9 +309,13 @@ def _compared(
         for i, j in itertools.combinations(range(len(names)), 2)
         if (bounds := measured.difference(i, j)) is not None
     ]
-    floors, floor_notes = _floors(real, fitting, summaries, which, settings)
+    without = [metric for metric in found.measured if metric not in {each.metric for each in differences}]
+    if len(names) > 1 and without:
+        notes.append(f"without an interval of the difference of two sets: {', '.join(without)}.")
+    floors, floor_notes = _floors(real, fitting, summaries, of_features, settings)
     for side, summary in zip(fakes, summaries, strict=True):
         notes += _of_parts(side, summary, real, fitting, settings) if "neighbors" in which else []
+    notes += of_images.notes
     notes += [f"left out: {name}: {why}" for name, why in found.left_out.items()]
     return Comparison(
         fakes=columns,
@@ -339,6 +366,8 @@ def _floors(
     from gan_jax.metrics.fingerprints import fingerprint_of
     from gan_jax.metrics.paired import Real, paired_scores
 
+    if not which:
+        return {}, []
     if fitting.summary is None:
         return {}, ["There is no real-against-real floor: it needs the real images, not their statistics."]
     features = fitting.summary.features
@@ -370,4 +399,4 @@ def _drawn(summary: Summary, rows: np.ndarray) -> Summary:
     rows = np.sort(rows)
     logits, spatial = (None if part is None else part[rows] for part in (features.logits, features.spatial))
     part = features._replace(features=features.features[rows], logits=logits, spatial=spatial)
-    return summary._replace(number=len(rows), features=part, moments=None)
+    return summary._replace(number=len(rows), features=part, moments=None, spatial_moments=None)

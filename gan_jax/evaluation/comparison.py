@@ -87,7 +87,8 @@ class Comparison:
             parts.append("\n".join(["Not comparable with the first column:", *explained]))
         if self.differences:
             parts.append(self._differences())
-        parts.append("\n".join([*self.notes, f"Intervals: {100 * self.level:g} %.", str(first)]))
+        outside = [line for metric in metrics if (line := _outside(metric, columns))]
+        parts.append("\n".join([*self.notes, *outside, f"Intervals: {100 * self.level:g} %.", str(first)]))
         return "\n\n".join(parts)
 
     def _differences(self) -> str:
@@ -133,6 +134,23 @@ class Comparison:
         pairs = [tuple(charts[k : k + 2]) for k in range(0, len(charts), 2)]
         height = 1.0 + 0.35 * len(self.fakes)
         return figure(*(Row((*pair, None)[:2], height=height) for pair in pairs))
+
+
+def _outside(metric: str, columns: Mapping[str, Column]) -> str:
+    """A line about values that lie outside of their intervals, or nothing.
+
+    An interval is about the score of the distributions. The value of few images is biased away from it.
+    """
+    found = []
+    for name, column in columns.items():
+        value, low, high = column.bounds.get(metric, (math.nan,) * 3)
+        if value < low or value > high:
+            found.append(f"below {high:.4g} ({name})" if low == 0 else f"{(low + high) / 2:.4g} ({name})")
+    return (
+        f"{metric} without the bias of finite samples, as in its interval: {', '.join(found)}."
+        if found
+        else ""
+    )
 
 
 def _cell(bounds: Sequence[float] | None) -> str:

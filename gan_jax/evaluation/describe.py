@@ -1,4 +1,4 @@
-"""A description of a run without running it: parameters, turns, terms, and the operations of a round."""
+"""A description of a run before it is begun: parameters, turns, terms, a round's operations, memory and time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.data.source import Source
+from gan_jax.evaluation.expected import bytes_of, expected_lines
 from gan_jax.game import Game, TurnContext
 from gan_jax.network import parameter_count
 from gan_jax.networks.describe import describe_network
@@ -22,21 +23,22 @@ from gan_jax.types import Batch, Metrics
 
 
 def describe_run(experiment: Experiment) -> str:
-    """A text with the players' parameters, the schedule, the objective, and the cost of a round.
+    """A text with the players' parameters, the schedule, the objective, and what a round costs and takes.
 
-    Each kind of turn is compiled once, for a single device.
+    Each kind of turn and the round are compiled for a single device, and rounds are played for two seconds.
     """
     game = experiment.game
     parts = [describe_network(player.network, name) for name, player in game.players.items()]
     parts.append("\n".join(_facts(experiment)))
     parts.append("\n".join(_costs(experiment)))
+    parts.append("\n".join(expected_lines(experiment)))
     return "\n\n".join(parts)
 
 
 def _facts(experiment: Experiment) -> list[str]:
     game, source = experiment.game, experiment.source
     state = jax.eval_shape(lambda: init_state(game, jax.random.key(0)))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state._replace(key=())))
+    size = bytes_of(state._replace(key=()))
     examples = "drawn without end" if source.size is None else f"of {source.size:,} examples"
     terms = ", ".join(f"{term.player}/{term.name}" for term in game.objective.terms) or "none"
     transforms = ", ".join(transform.name for transform in game.objective.transforms) or "none"

@@ -6,7 +6,7 @@ A state on several devices is sampled on all of them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -116,6 +116,31 @@ def sample(
       ValueError: if `n` is no whole number of 1 or more, `player` does not name a generator of the game, or the
         call is traced.
     """
+    blocks = sample_blocks(game, state, key, n, player=player, ema=ema, condition_batch=condition_batch)
+    return np.concatenate(list(blocks))
+
+
+def sample_blocks(
+    game: Game,
+    state: TrainState,
+    key: Key,
+    n: int,
+    *,
+    player: str | None = None,
+    ema: bool = True,
+    condition_batch: Callable[[int], Batch] = lambda n: {},
+    start: int = 0,
+    stop: int | None = None,
+) -> Iterator[np.ndarray]:
+    """The samples of `sample` in blocks `[B, ...]` of a few hundred a device, drawn as they are asked for.
+
+    Args:
+      game, state, key, n, player, ema, condition_batch: as in `sample`; the samples depend on n.
+      start, stop: the first sample, and that behind the last; all n by default.
+
+    Raises:
+      ValueError: as `sample`.
+    """
     check_on_host("sample", "call it outside, or the generator's network.apply there", state, key)
     check_count("sample", "n", n)
     names = generators_of(game, player)
@@ -125,28 +150,40 @@ def sample(
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, name, ema), game.objective.prior
     draw = sampler(game, name, mesh, jax.random.key_impl(key))
-    inputs = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
-    if prior is not None:
-        inputs = (_latents(prior, key, n), *inputs)
+    conditions = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
+    latents = None if prior is None else _latents(prior, key, n)
     # All blocks have the same size, so that they share a program; the surplus of the last one is dropped.
     devices = 1 if mesh is None else mesh.size
     block_size = min(BLOCK, n)
     step = block_size * devices
-    parts = []
-    for start in range(0, n, step):
-        block_inputs = jax.tree.map(functools.partial(padded_rows, start=start, size=step), inputs)
-        indices = np.arange(devices, dtype=np.int32) + start // block_size
-        parts.append(np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, block_inputs)))
-    return np.concatenate(parts)[:n]
+    end = n if stop is None else min(stop, n)
+    for first in range(start // step * step, end, step):
+        rows = slice(first, min(first + step, n))
+        inputs = jax.tree.map(lambda x: x[rows], conditions)  # noqa: B023
+        if latents is not None:
+            inputs = (latents(rows), *inputs)
+        inputs = jax.tree.map(functools.partial(padded_rows, start=0, size=step), inputs)
+        indices = np.arange(devices, dtype=np.int32) + first // block_size
+        block = np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, inputs))
+        yield block[max(start - first, 0) : min(end, rows.stop) - first]
 
 
-def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Tree:
-    """Draws `n` latents in a separate program, so that they do not depend on the devices."""
-    parts = [
-        prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
-        for start in range(0, n, CHUNK)
-    ]
-    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *parts)
+def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Callable[[slice], Tree]:
+    """Draws rows of `n` latents in a separate program, so that they do not depend on the devices."""
+
+    @functools.lru_cache(maxsize=1)
+    def chunk(start: int) -> Tree:
+        drawn = prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
+        return jax.tree.map(np.asarray, drawn)
+
+    def latents(rows: slice) -> Tree:
+        parts = []
+        for start in range(rows.start // CHUNK * CHUNK, rows.stop, CHUNK):
+            part = slice(max(rows.start - start, 0), rows.stop - start)
+            parts.append(jax.tree.map(lambda leaf: leaf[part], chunk(start)))  # noqa: B023
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    return latents
 
 
 def sample_shape(experiment: Experiment, state: TrainState, player: str | None = None) -> tuple[int, ...]:

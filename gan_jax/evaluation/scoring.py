@@ -16,6 +16,8 @@ from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.batches import source_examples
 from gan_jax.functional.batch import DATA_AXIS
+from gan_jax.metrics.progress import progress_bar
+from gan_jax.processes import gather_arrays, share
 from gan_jax.tables import number_table
 from gan_jax.training.experiment import ExperimentError, choose
 
@@ -46,11 +48,13 @@ def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Ex
     >>> extractor_named("", (8, 8, 1)).name, extractor_named("", (2,)).name
     ('pixels', 'coordinates')
     """
-    from gan_jax.metrics import named
+    from gan_jax.metrics import PROTOCOLS, named
 
     if not is_image(shape) and name not in ("", "coordinates"):
         raise ExperimentError(f"The extractor {name!r} needs images, but the samples have shape {shape}.")
     chosen = name or ("pixels" if is_image(shape) else "coordinates")
+    if protocol:
+        choose("protocol", protocol, PROTOCOLS)
     if protocol and not chosen.startswith("inception:"):
         raise ExperimentError(
             f"The protocol {protocol!r} says how Inception's input is made, but the extractor is "
@@ -116,6 +120,7 @@ def against(
     which: Sequence[str] = (),
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
+    progress: bool = False,
 ) -> Callable[[np.ndarray], Scores]:
     """Makes an evaluation that compares samples with real examples.
 
@@ -129,8 +134,9 @@ def against(
       which: some of `METRICS` and `BY_NAME`; by default all of the former, but the exact Wasserstein
         distance only for points.
       seed: the seed of shuffles and directions.
-      devices: the devices that extract features; by default all, those of other processes too, which share the
-        images between them.
+      devices: the devices that extract features; by default this process's. Of several processes each extracts
+        its share of the images, so that all have to make the comparison.
+      progress: whether a bar is shown while features are extracted.
 
     Returns:
       A function from samples `[M, ...]` to their `Scores`, with the fingerprint of the comparison.
@@ -151,12 +157,12 @@ def against(
     @functools.cache
     def real_features() -> tuple[Extractor, Features]:
         chosen = extractor_named(extractor, shape) if isinstance(extractor, str) else extractor
-        return chosen, _features(real, chosen, "real", devices)
+        return chosen, _features(real, chosen, "real", devices, progress)
 
     def compare(samples: np.ndarray) -> Scores:
         chosen, features = real_features()
         try:
-            fake = _features(samples, chosen, "fake", devices)
+            fake = _features(samples, chosen, "fake", devices, progress)
             return _scores(features, fake, which or _applying(shape), split, seed)
         except ValueError as error:
             raise ExperimentError(str(error)) from error
@@ -169,26 +175,60 @@ def _applying(shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _features(
-    samples: np.ndarray, extractor: Extractor, name: str, devices: Sequence[jax.Device] | None
+    samples: np.ndarray,
+    extractor: Extractor,
+    name: str,
+    devices: Sequence[jax.Device] | None,
+    progress: bool,
 ) -> Features:
-    from gan_jax.metrics import Features, extract
+    from gan_jax.metrics import Features
     from gan_jax.metrics._check import as_samples
     from gan_jax.metrics.features import set_digest
 
     if not is_image(samples.shape[1:]):
         points = as_samples(samples, name, dtype=None)
         return Features(points, None, "float", extractor, set_digest(points))
-    mesh = mesh_over(jax.devices() if devices is None else devices)
+    mesh = mesh_over(jax.local_devices() if devices is None else devices)
     if not np.all(np.isfinite(samples)):
         raise ExperimentError(f"The {name} images contain NaN or infinity.")
     images = samples if samples.dtype == np.uint8 else encode(samples)
-    return extract(
-        extractor,
-        images,
-        batch_size=max(1, 256 // mesh.size) * mesh.size,
-        mesh=mesh if mesh.size > 1 else None,
-        name=name,
-    )
+    return extract_shared(extractor, images, mesh, name=name, progress=progress)
+
+
+def extract_shared(
+    extractor: Extractor, images: np.ndarray, mesh: Mesh, *, name: str, progress: bool = False
+) -> Features:
+    """The features of images that all processes hold, of which each extracts a share on its devices.
+
+    Args:
+      extractor: the extractor.
+      images: `[N, H, W, C]` uint8.
+      mesh: the devices of this process.
+      name: the images' name in errors and before the bar.
+      progress: whether a bar is shown.
+
+    Raises:
+      ValueError: as `gan_jax.metrics.extract`.
+    """
+    from gan_jax.metrics import extract
+    from gan_jax.metrics.features import BATCH, set_digest
+
+    rows = share(len(images))
+    # Every process has an image at least, so that all have the same kinds of features.
+    part = images[rows.start : max(rows.stop, rows.start + 1)] if rows.start < len(images) else images[:1]
+    with progress_bar(len(rows), name, progress and jax.process_index() == 0) as bar:
+        made = extract(
+            extractor,
+            part,
+            batch_size=BATCH * mesh.size,
+            mesh=mesh if mesh.size > 1 else None,
+            name=name,
+            progress=bar.update,
+        )
+    kinds = {"features": made.features, "logits": made.logits, "spatial": made.spatial}
+    parts = gather_arrays({kind: x[: len(rows)] for kind, x in kinds.items() if x is not None})
+    joined: dict[str, Any] = {kind: np.concatenate([each[kind] for each in parts]) for kind in parts[0]}
+    return made._replace(data=set_digest(images), **joined)
 
 
 def mesh_over(devices: Sequence[jax.Device]) -> Mesh:

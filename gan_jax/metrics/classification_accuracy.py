@@ -12,15 +12,13 @@ from scipy import stats
 from gan_jax.metrics.classifier import train_classifier
 from gan_jax.metrics.features import Extractor, classify
 
-_LEVEL = 0.95
-
 
 class ClassificationAccuracy(NamedTuple):
     """The accuracy on real data of a classifier that was trained on samples.
 
     Attributes:
       value: the share of real images whose class it finds.
-      low, high: its 95 % interval over the real images (Wilson, 1927); another training gives another classifier.
+      low, high: its interval over the real images (Wilson, 1927); another training gives another classifier.
       classes: `[K]`, the real classes, in ascending order.
       by_class: `[K]`, the accuracy on each; a class that the generator lost is near 0.
       classifier: the name of the classifier, since another one gives another score.
@@ -45,6 +43,7 @@ def classification_accuracy_score(
     *,
     train: Callable[[np.ndarray, np.ndarray], Extractor] | None = None,
     seed: int = 0,
+    level: float = 0.95,
     **options: Any,
 ) -> ClassificationAccuracy:
     """The accuracy on real images of a classifier trained on a conditional generator's samples.
@@ -53,6 +52,9 @@ def classification_accuracy_score(
     says otherwise, and only scores of one classifier are comparable. The score of real training images in place of
     the samples is what it is compared with.
 
+    Time is that of the training and O(M) forward passes; all images are in memory, as floats too: O((N + M) H W
+    C).
+
     Args:
       fake: images `[N, H, W, C]`, uint8 or floats in [-1, 1].
       fake_labels: `[N]`, the classes that they were asked for, integers from 0.
@@ -60,6 +62,7 @@ def classification_accuracy_score(
       real_labels: `[M]`, their classes.
       train: `(images, labels) -> Extractor` with logits; by default `train_classifier` with all samples but one.
       seed: the seed of the default's training.
+      level: the confidence level of the interval.
       options: see `extract`, for the classifier on the real images.
 
     Raises:
@@ -80,7 +83,7 @@ def classification_accuracy_score(
         classifier = train(given, labels)
     right = classify(classifier, real, **options) == truth
     classes = np.unique(truth)
-    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(_LEVEL, method="wilson")
+    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
     return ClassificationAccuracy(
         value=float(right.mean()),
         low=float(interval.low),

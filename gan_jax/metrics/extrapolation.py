@@ -45,7 +45,7 @@ def frechet_extrapolated(
 
     Distances of random subsets lie on a line in 1 / N, whose intercept is unbiased to first order. If both sides
     are features, both are subsampled in proportion; `Moments` of the real side are fixed, and keep their bias. Time
-    is that of `frechet_distance` for each point, memory that of one.
+    is that of `frechet_distance`, O((N + M) D n + n^3), for each point, memory that of one.
 
     Args:
       real: features `[N, D]`, or fixed `Moments`.

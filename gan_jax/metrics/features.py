@@ -19,12 +19,14 @@ from numpy.typing import ArrayLike
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics._check import as_floats
+from gan_jax.metrics.progress import progress_bar
 from gan_jax.precision import configured
 from gan_jax.types import Array, Tree
 
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
-_EXTRACTED = ("features", "logits", "spatial")
+EXTRACTED = ("features", "logits", "spatial")
+"""What is taken from an extractor's results."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,6 +139,8 @@ class Computation(NamedTuple):
     prng: str = ""
 
 
+BATCH = 64
+"""The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
 PRECISION = "highest"
 """The precision of matrix products and convolutions in extractors: float32 on every platform."""
 
@@ -247,19 +251,22 @@ def extract(
     extractor: Extractor,
     images: ArrayLike,
     *,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     mesh: Mesh | None = None,
     name: str = "images",
+    progress: Callable[[int], Any] = lambda n: None,
 ) -> Features:
     """Runs an extractor over images, batch by batch.
+
+    Time is O(N) forward passes, memory O(N D) for the features beside one batch of activations.
 
     Args:
       extractor: the extractor.
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
       batch_size: images per batch; the last batch is padded, so that all use the same program.
       mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
-        Where some are another process's, that process makes the same call, and each extracts its share.
       name: the name of the images in errors.
+      progress: called with the number of images after each batch.
 
     Returns:
       The `Features`, and logits if the extractor is a classifier.
@@ -270,10 +277,13 @@ def extract(
     given = check_images(images, name)
     size = batch_size if mesh is not None else min(batch_size, len(given))
     batches = (given[start : start + size] for start in range(0, len(given), size))
-    outputs = list(extract_batches(extractor, batches, size, mesh=mesh, name=name))
-    features = np.concatenate([made["features"] for made in outputs])
+    outputs = []
+    for made in extract_batches(extractor, batches, size, mesh=mesh, name=name):
+        outputs.append(made)
+        progress(len(made["features"]))
+    features = np.concatenate([output["features"] for output in outputs])
     logits, spatial = (
-        np.concatenate([made[kind] for made in outputs]) if kind in outputs[0] else None
+        np.concatenate([output[kind] for output in outputs]) if kind in outputs[0] else None
         for kind in ("logits", "spatial")
     )
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
@@ -299,12 +309,13 @@ def extract_batches(
     Raises:
       ValueError: for features that are not `[B, D]` or not finite.
     """
-    params, run = _compiled(extractor, None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+    params, run = _compiled(extractor)
+    place: Any = None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     for batch in batches:
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        outputs = run(params, filled if mesh is None else _divided(filled, mesh))
+        outputs = run(params, jax.device_put(filled, place))
         made = {}
-        for kind in _EXTRACTED:
+        for kind in EXTRACTED:
             if kind in outputs:
                 rows = np.asarray(outputs[kind])[: len(batch)]
                 made[kind] = as_floats(rows, f"{kind} of {name} by {extractor.name!r}")
@@ -314,37 +325,17 @@ def extract_batches(
         yield made
 
 
-def _on_all(replicated: NamedSharding) -> Callable[[Any], Array]:
-    """Puts an array that every process has on all devices of a sharding."""
-
-    def put(x: Any) -> Array:
-        x = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, replicated, lambda index: x[index])
-
-    return put
-
-
-def _divided(images: np.ndarray, mesh: Mesh) -> Array:
-    """A batch over the devices of a mesh, those of other processes too: each puts what its own devices hold."""
-    place = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-    return jax.make_array_from_callback(images.shape, place, lambda rows: images[rows])
-
-
 @functools.lru_cache(maxsize=8)
-def _compiled(
-    extractor: Extractor, replicated: NamedSharding | None = None
-) -> tuple[Tree, Callable[[Tree, Any], Mapping[str, Array]]]:
+def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
         with jax.default_matmul_precision(PRECISION):
             made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
         # What is not extracted is left out here, so that the compiler drops it. Scores of the Inception network are
         # of its logits without the bias, as in torch-fidelity and ADM.
         made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
-        return {kind: made[kind] for kind in _EXTRACTED if kind in made}
+        return {kind: made[kind] for kind in EXTRACTED if kind in made}
 
-    # Replicated, so that every process can read all of them.
-    params = jax.tree.map(jnp.asarray if replicated is None else _on_all(replicated), extractor.params)
-    return params, jax.jit(run, out_shardings=replicated)
+    return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 
 
 def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:
@@ -386,15 +377,23 @@ def names_of(extractor: Extractor) -> dict[str, str]:
 
 
 def features_of(
-    images: ArrayLike | Features, extractor: Extractor, name: str, options: Mapping[str, Any]
+    images: ArrayLike | Features, extractor: Extractor, name: str, *, shown: bool = False, **options: Any
 ) -> Features:
     """Returns `images` if they are `Features`, and otherwise extracts their features.
+
+    Args:
+      images: images, or their features.
+      extractor: the extractor.
+      name: what the images are called.
+      shown: whether a bar is shown.
+      options: those of `extract`.
 
     Raises:
       ValueError: if the features are another extractor's.
     """
     if not isinstance(images, Features):
-        return extract(extractor, images, name=name, **options)
+        with progress_bar(len(np.asarray(images)), name, shown) as bar:
+            return extract(extractor, images, name=name, progress=bar.update, **options)
     theirs, ours = (
         (made.name, made.weights, *filter(None, [made.protocol])) for made in (images.extractor, extractor)
     )

@@ -14,7 +14,15 @@ from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Bootstrap, Interval
-from gan_jax.metrics.gaussians import ROWS, Gaussian, Moments, Weighted, check_ddof, moments, weighted_moments
+from gan_jax.metrics.gaussians import (
+    Gaussian,
+    Moments,
+    Weighted,
+    check_ddof,
+    moments,
+    row_blocks,
+    weighted_moments,
+)
 
 _WIDE = 256
 _CHEAP_DRAWS = 2000
@@ -132,7 +140,9 @@ def _distance_of_samples(
     if len(small.samples) >= small.samples.shape[1]:
         return gaussian_distance(*(weighted_moments(side).gaussian(ddof) for side in (small, large)))
     centers = small.mean, large.mean
-    rows = np.concatenate(list(small.centred(centers[0]))) / np.sqrt(small.number - ddof)
+    rows = np.empty(small.samples.shape)
+    for part, block in zip(row_blocks(rows), small.centred(centers[0]), strict=True):
+        np.divide(block, np.sqrt(small.number - ddof), out=rows[part])
     traces = np.einsum("nd,nd->", rows, rows)
     reduced: np.ndarray = np.zeros((0, len(rows)))
     for block in large.centred(centers[1]):
@@ -176,7 +186,10 @@ def frechet_interval(
     In thousands of dimensions a resample costs as much as the distance. There (`linear`) the first-order part of
     the distance, a mean of one number per sample, is resampled 2,000 times, which is cheap, and the remainder,
     including the bias, is estimated from a few full resamples (the linear part is a control variate, Efron, 1990).
-    Time is that of `frechet_distance` for each full resample, memory that of one.
+    Time is that of `frechet_distance`, O((N + M) D n + n^3), for each full resample, memory that of one.
+
+    Where the bias is large the value lies above its interval: report both, and compare sets of unequal sizes by
+    their intervals.
 
     Args:
       real: features `[N, D]`.
@@ -334,10 +347,10 @@ def _linear_parts(
 def _influence(samples: np.ndarray, mean: np.ndarray, shift: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """`2 shift . x + x^T (I - F F^T) x` of centred samples, its mean taken off: `[N]`."""
     influence = np.empty(len(samples))
-    for start in range(0, len(samples), ROWS):
-        block = samples[start : start + ROWS] - mean
+    for part in row_blocks(samples):
+        block = samples[part] - mean
         moved = block @ factor
-        influence[start : start + ROWS] = (
+        influence[part] = (
             2 * block @ shift + np.einsum("nd,nd->n", block, block) - np.einsum("nd,nd->n", moved, moved)
         )
     return influence - influence.mean()

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gan_jax.metrics._check import as_samples
+from gan_jax.processes import gather_arrays
 
 ROWS = 4096
-"""The number of rows that are centred at a time."""
+"""The largest number of rows that are centred at a time."""
+_NUMBERS = 2**24
+"""The largest number of numbers that are centred at a time, as far as one row is smaller."""
+
+
+def row_blocks(samples: np.ndarray) -> Iterator[slice]:
+    """Slices of rows of `[N, D]` that are small enough to be copied."""
+    rows = max(1, min(ROWS, _NUMBERS // max(samples.shape[1], 1)))
+    return (slice(start, min(start + rows, len(samples))) for start in range(0, len(samples), rows))
 
 
 class Moments(NamedTuple):
@@ -99,15 +107,13 @@ class Weighted(NamedTuple):
         """The mean in float64, from differences to the first sample, so that a common offset costs no digits."""
         weights = np.ones(len(self.samples)) if self.weights is None else self.weights
         total = np.zeros(self.samples.shape[1])
-        for start in range(0, len(self.samples), ROWS):
-            part = slice(start, start + ROWS)
+        for part in row_blocks(self.samples):
             total += weights[part] @ np.subtract(self.samples[part], self.samples[0], dtype=np.float64)
         return self.samples[0] + total / self.number
 
     def centred(self, mean: np.ndarray) -> Iterator[np.ndarray]:
         """Yields blocks of rows `w^1/2 (x - mean)`, float64."""
-        for start in range(0, len(self.samples), ROWS):
-            part = slice(start, start + ROWS)
+        for part in row_blocks(self.samples):
             block = np.subtract(self.samples[part], mean, dtype=np.float64)
             if self.weights is not None:
                 block *= np.sqrt(self.weights[part])[:, None]
@@ -149,16 +155,5 @@ def merge_moments(first: Moments, *others: Moments) -> Moments:
 
 def merge_across_processes(part: Moments) -> Moments:
     """The moments of all hosts' samples; every process must call it, and all get bitwise the same result."""
-    if jax.process_count() == 1:
-        return part
-    from jax.experimental import multihost_utils
-
-    packed = np.concatenate([[float(part.number)], part.mean, part.scatter.ravel()])
-    # Sent as uint32: without x64 JAX would round float64.
-    gathered = np.asarray(multihost_utils.process_allgather(packed.view(np.uint32)))
-    dimension = len(part.mean)
-    parts = [
-        Moments(int(row[0]), row[1 : 1 + dimension], row[1 + dimension :].reshape(dimension, dimension))
-        for row in np.ascontiguousarray(gathered).view(np.float64)
-    ]
-    return merge_moments(*parts)
+    gathered = gather_arrays({**part._asdict(), "number": np.array(part.number)})
+    return merge_moments(*(Moments(int(made["number"]), made["mean"], made["scatter"]) for made in gathered))

@@ -49,6 +49,8 @@ def memorization_test(
     generalises has about that share of copies, and one that copies has more. Duplicates within the data are in
     `rate` as well: where it is far above what was asked for, the held-out data repeat the training data.
 
+    Time is O(N (H + M) D), memory O(N D) beside the features, in chunks.
+
     Args:
       train: features `[N, D]` of the training data.
       held_out: features `[H, D]` of real data that the generator was not trained on; 1 / rate of them at least.
@@ -101,6 +103,8 @@ def nearest(queries: ArrayLike, points: ArrayLike) -> tuple[np.ndarray, np.ndarr
     """The nearest point of each query: its index `[M]` and its Euclidean distance `[M]`, in chunks.
 
     The distance of the chosen pair is computed from the difference, so that equal samples are at 0.
+
+    Time is O(N M D), memory O(N D) beside the samples.
 
     Args:
       queries: `[M, D]`.

@@ -50,6 +50,8 @@ def mode_counts(
 ) -> tuple[np.ndarray, int]:
     """The number of high-quality samples of each mode.
 
+    Time is O(N K D), memory O(N K).
+
     Args:
       samples: `[N, D]`.
       means: `[K, D]`.
@@ -82,6 +84,8 @@ def mode_statistics(
     weights: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Modes covered, fraction of high quality, reverse KL and entropy of samples from a mixture of Gaussians.
+
+    Time is O(N K D), memory O(N K).
 
     Args:
       samples: `[N, D]`.
@@ -121,6 +125,8 @@ def class_statistics(
     classes: ArrayLike, num_classes: int, *, reference: ArrayLike | None = None
 ) -> dict[str, Any]:
     """Modes covered, reverse KL and entropy of samples by their classes; each class is a mode.
+
+    Time is O(N + K) for K classes, memory O(N + K).
 
     Args:
       classes: `[N]` integers in `[0, num_classes)`.

@@ -16,10 +16,10 @@ from gan_jax.metrics.estimate import Bootstrap
 from gan_jax.metrics.features import names_of
 from gan_jax.metrics.frechet import frechet_bootstrap, frechet_distance, gaussian_bootstrap
 from gan_jax.metrics.gaussians import Gaussian
-from gan_jax.metrics.kernel import block_estimates, kernel_subsets
-from gan_jax.metrics.monge import monge_distance
+from gan_jax.metrics.kernel import block_estimates, subset_estimates
+from gan_jax.metrics.monge import monge_bootstrap
 from gan_jax.metrics.prdc import ball_membership
-from gan_jax.metrics.score import split_scores
+from gan_jax.metrics.score import score_bootstrap, split_scores
 from gan_jax.metrics.summaries import Summary
 
 METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "neighbors")
@@ -27,16 +27,16 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
 
     frechet           the Frechet distance; resamples of both sides
     kernel            the kernel distance by disjoint blocks; Student's t of the blocks
-    kernel_subsets    the same by 100 random subsets of 1,000, which overlap: without an interval
+    kernel_subsets    the same by 100 random subsets of 1,000; the blocks' variance and that of choosing subsets
     score             the classifier score by 10 shuffled splits; Student's t of the splits
-    score_contiguous  the same by contiguous splits of 5,000
+    score_contiguous  the same by contiguous splits of 5,000; of a single one, resamples of its samples
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
 """
 BY_NAME = ("spatial", "monge")
 """What is measured where it is asked for by name:
 
     spatial           the Frechet distance of spatial features (sFID); resamples of both sides
-    monge             the Monge distance (MIND) over 1,000 directions: without an interval
+    monge             the Monge distance (MIND) over 1,000 directions, held fixed; resamples of both sides
 """
 _FRACTION_DRAWS = 1000
 _RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
@@ -168,19 +168,23 @@ def _frechet(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measur
         whole = fake.complete and (real.gaussian is not None or _features(real).complete)
         if not whole and fitted is not None and fake.moments is not None:
             values[place] = frechet_distance(fitted, fake.moments, ddof=settings.ddof)
-    return _distances(values, drawn, settings)
+    return distances(values, drawn, settings)
 
 
 def _bootstrap(first: np.ndarray | Gaussian, others: Sequence[np.ndarray], settings: Settings) -> Bootstrap:
-    number = min(others[0].shape[1], *map(len, others))
-    resamples = next(draws for most, draws in _RESAMPLES if number <= most)
+    resamples = resamples_of(min(others[0].shape[1], *map(len, others)))
     seed, ddof = settings.seed, settings.ddof
     if isinstance(first, Gaussian):
         return gaussian_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
     return frechet_bootstrap(first, others, resamples=resamples, seed=seed, ddof=ddof)
 
 
-def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measured:
+def resamples_of(number: int) -> int:
+    """The number of resamples of a Frechet distance that is computed in so many dimensions."""
+    return next(draws for most, draws in _RESAMPLES if number <= most)
+
+
+def distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Measured:
     """Distances with the bootstrap's intervals, which do not reach below 0."""
     bounds = []
     for place, value in enumerate(values):
@@ -195,37 +199,50 @@ def _distances(values: np.ndarray, drawn: Bootstrap, settings: Settings) -> Meas
 
 
 def _spatial(real: Real, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    placed = Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real)))
-    return _frechet(placed, [_of_places(fake) for fake in fakes], settings)
+    sides = [*fakes, *([] if real.summary is None else [real.summary])]
+    parts = not all(side.complete for side in sides)
+    placed = (
+        Real(None, real.spatial) if real.spatial is not None else Real(_of_places(_features(real), parts))
+    )
+    return _frechet(placed, [_of_places(fake, parts) for fake in fakes], settings)
 
 
-def _of_places(summary: Summary) -> Summary:
-    """The summary with the spatial features in place of the others."""
+def _of_places(summary: Summary, parts: bool) -> Summary:
+    """The summary with the spatial features in place of the others, their moments where they are needed."""
     features = summary.features
     if features.spatial is None:
         raise ValueError(f"{features.extractor.name!r} has no spatial features")
-    return summary._replace(features=features._replace(features=features.spatial), moments=None)
+    return summary._replace(
+        features=features._replace(features=features.spatial),
+        moments=summary.moments_of_places() if parts else None,
+    )
 
 
 def _monge(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    values = [
-        monge_distance(real.features.features, fake.features.features, seed=settings.seed).value
-        for fake in fakes
-    ]
-    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
+    others = [fake.features.features for fake in fakes]
+    drawn = monge_bootstrap(real.features.features, others, seed=settings.seed)
+    return distances(drawn.values, drawn, settings)
 
 
 def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    largest, smallest = (take(len(side.features.features) for side in (real, *fakes)) for take in (max, min))
-    # Equally many blocks for all sets, so that their real blocks are the same.
-    number = max(1, min(max(_BLOCKS, -(-largest // settings.block_size)), smallest // 2))
-    reals = real.features.features
-    blocks = [block_estimates(reals, fake.features.features, number, seed=settings.seed) for fake in fakes]
+    blocks = _blocks(real, fakes, settings)
 
     def difference(i: int, j: int) -> Bounds | None:
-        return _student(blocks[i] - blocks[j], settings.level) if number > 1 else None
+        return _bounds_or_none(_student(blocks[i] - blocks[j], settings.level))
 
     return Measured([_student(values, settings.level) for values in blocks], difference)
+
+
+def _blocks(real: Summary, fakes: Sequence[Summary], settings: Settings) -> list[np.ndarray]:
+    """The estimates of disjoint blocks, as many for all sets, so that their real blocks are the same."""
+    largest, smallest = (take(len(side.features.features) for side in (real, *fakes)) for take in (max, min))
+    number = max(1, min(max(_BLOCKS, -(-largest // settings.block_size)), smallest // 2))
+    reals = real.features.features
+    return [block_estimates(reals, fake.features.features, number, seed=settings.seed) for fake in fakes]
+
+
+def _bounds_or_none(bounds: Bounds) -> Bounds | None:
+    return bounds if math.isfinite(bounds[1]) else None
 
 
 def _student(values: np.ndarray, level: float) -> Bounds:
@@ -236,33 +253,73 @@ def _student(values: np.ndarray, level: float) -> Bounds:
 
 
 def _subsets(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Measured:
-    values = [
-        kernel_subsets(real.features.features, fake.features.features, seed=settings.seed).mean
-        for fake in fakes
+    """Subsets overlap, so their spread is that of choosing them; the samples' own variance is the blocks'.
+
+    Disjoint blocks average to a variance that is no smaller than that of the estimate from all pairs of samples.
+    """
+    reals = real.features.features
+    subsets = [subset_estimates(reals, fake.features.features, seed=settings.seed) for fake in fakes]
+    blocks = _blocks(real, fakes, settings)
+
+    def difference(i: int, j: int) -> Bounds | None:
+        gap = float(subsets[i].mean() - subsets[j].mean())
+        if len(subsets[i]) == len(subsets[j]):
+            chosen = _variance_of_mean(subsets[i] - subsets[j])
+        else:
+            chosen = _variance_of_mean(subsets[i]) + _variance_of_mean(subsets[j])
+        return _bounds_or_none(_about(gap, blocks[i] - blocks[j], chosen, settings.level))
+
+    bounds = [
+        _about(float(values.mean()), of_blocks, _variance_of_mean(values), settings.level)
+        for values, of_blocks in zip(subsets, blocks, strict=True)
     ]
-    return Measured([(value, math.nan, math.nan) for value in values], lambda i, j: None)
+    return Measured(bounds, difference)
+
+
+def _variance_of_mean(values: np.ndarray) -> float:
+    """The variance of the mean of independent values; 0 for a single one, where all subsets are the same."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def _about(value: float, blocks: np.ndarray, variance: float, level: float) -> Bounds:
+    """A value with the variance of the blocks' mean and another: Student's t of the blocks."""
+    if len(blocks) < 2:
+        return value, math.nan, math.nan
+    reach = float(special.stdtrit(len(blocks) - 1, (1 + level) / 2))
+    reach *= math.sqrt(_variance_of_mean(blocks) + variance)
+    return value, value - reach, value + reach
 
 
 def _splits(fakes: Sequence[Summary], settings: Settings, split_size: int | None) -> Measured:
-    scores = []
+    logits, scores = [], []
     for fake in fakes:
         if fake.features.logits is None:
             raise ValueError(f"{fake.features.extractor.name!r} is no classifier")
+        logits.append(fake.features.logits)
         seed = settings.seed if split_size is None else None
         splits = min(10, len(fake.features.logits))
-        scores.append(split_scores(fake.features.logits, splits=splits, split_size=split_size, seed=seed))
+        scores.append(split_scores(logits[-1], splits=splits, split_size=split_size, seed=seed))
+    bounds = [_student(values, settings.level) for values in scores]
+    single = [place for place, values in enumerate(scores) if len(values) == 1]
+    if single:
+        drawn = score_bootstrap([logits[place] for place in single], seed=settings.seed)
+        for draw, place in enumerate(single):
+            bounds[place] = drawn.interval(draw, settings.level)
 
-    def difference(i: int, j: int) -> Bounds | None:
-        first, second = scores[i], scores[j]
-        freedom = min(len(first), len(second)) - 1
-        if freedom < 1:
-            return None
-        gap = float(first.mean() - second.mean())
-        spread = math.sqrt(sum(side.var(ddof=1) / len(side) for side in (first, second)))
-        reach = float(special.stdtrit(freedom, (1 + settings.level) / 2)) * spread
-        return gap, gap - reach, gap + reach
+    def difference(i: int, j: int) -> Bounds:
+        """The sets are independent: there are no real samples that they share."""
+        gap = float(scores[i].mean() - scores[j].mean())
+        if min(len(scores[i]), len(scores[j])) > 1:
+            freedom = min(len(scores[i]), len(scores[j])) - 1
+            variance = _variance_of_mean(scores[i]) + _variance_of_mean(scores[j])
+            reach = float(special.stdtrit(freedom, (1 + settings.level) / 2)) * math.sqrt(variance)
+            return gap, gap - reach, gap + reach
+        (_, low, high), (_, other_low, other_high) = bounds[i], bounds[j]
+        center = (low + high - other_low - other_high) / 2
+        reach = math.hypot(high - low, other_high - other_low) / 2
+        return gap, center - reach, center + reach
 
-    return Measured([_student(values, settings.level) for values in scores], difference)
+    return Measured(bounds, difference)
 
 
 def _neighbors(real: Summary, fakes: Sequence[Summary], settings: Settings) -> dict[str, Measured]:
@@ -315,4 +372,5 @@ def wilson(hits: np.ndarray, level: float = 0.95) -> Bounds:
     z2 = float(special.ndtri((1 + level) / 2)) ** 2
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
     reach = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return p, max(center - reach, 0.0), min(center + reach, 1.0)
+    # Rounding must not leave a fraction of 0 or 1 outside.
+    return p, min(max(center - reach, 0.0), p), max(min(center + reach, 1.0), p)

@@ -58,6 +58,8 @@ def perceptual_path_length(
     Both images have the same noise, nothing is cropped, and images above 256 pixels are averaged over boxes to 256.
     Lengths below the first and above the last percentile are left out.
 
+    Time is O(samples) pairs of samples and distances, memory that of one batch of them.
+
     Args:
       mapping: f, `z [B, ...] -> w [B, ...]`; the identity for a generator without one, whose path is then in z.
       synthesis: g, `(w, key) -> images [B, H, W, C]` in [-1, 1], whose noise is a function of the key.

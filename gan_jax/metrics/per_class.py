@@ -36,6 +36,9 @@ def class_frechet_distances(
 ) -> ClassFrechet:
     """The Frechet distance between real and fake features of every class.
 
+    Time and memory are those of `frechet_distance` for each class: O(N D n + n^3) in all for classes of n
+    samples, and O(n D) of memory, n at most D.
+
     Args:
       real: features `[N, D]`.
       real_labels: `[N]`, integers.

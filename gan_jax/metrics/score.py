@@ -6,6 +6,7 @@ It is an Inception score only of the standard Inception network's predictions.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 
 from gan_jax.metrics._check import as_samples
+from gan_jax.metrics.estimate import Bootstrap
 
 
 class Score(NamedTuple):
@@ -79,3 +81,42 @@ def split_scores(
         log_marginal = np.log(np.where(marginal > 0, marginal, 1.0))  # p is 0 there too
         scores.append(np.exp((p * (log_p - log_marginal)).sum(axis=1).mean()))
     return np.array(scores)
+
+
+def score_bootstrap(sets: Sequence[ArrayLike], *, resamples: int = 200, seed: int = 0) -> Bootstrap:
+    """The bootstrap of the score of each set of logits as one part, each set resampled independently.
+
+    The score of few samples is too low by about their bootstrap's bias, which `Bootstrap.interval` corrects. Time
+    is O(resamples N C), memory O(N C).
+
+    Args:
+      sets: logits `[N, C]` of each set.
+      resamples: draws of each set.
+      seed: the seed of the draws.
+
+    Raises:
+      ValueError: as `classifier_score`.
+
+    >>> rng = np.random.default_rng(0)
+    >>> value, low, high = score_bootstrap([rng.normal(size=(500, 4))]).interval(0, 0.95)
+    >>> low < high < 2
+    True
+    """
+    rng = np.random.default_rng(seed)
+    values, draws = np.empty(len(sets)), np.empty((len(sets), resamples))
+    rows = [as_samples(logits, "logits") for logits in sets]
+    for place, logits in enumerate(rows):
+        log_p = log_softmax(logits, axis=1)
+        p, number = np.exp(log_p), len(log_p)
+        certainty = np.einsum("nc,nc->n", p, log_p)
+        values[place] = _weighted_score(p, certainty, np.full(number, 1 / number))
+        for draw in range(resamples):
+            counts = np.bincount(rng.integers(number, size=number), minlength=number)
+            draws[place, draw] = _weighted_score(p, certainty, counts / number)
+    return Bootstrap(values, draws, min(map(len, rows)) - 1)
+
+
+def _weighted_score(p: np.ndarray, certainty: np.ndarray, weights: np.ndarray) -> float:
+    """`exp(E sum_c p log p - sum_c m log m)`, m = E p, with these weights of the samples."""
+    marginal = weights @ p
+    return float(np.exp(weights @ certainty - marginal @ np.log(np.where(marginal > 0, marginal, 1.0))))

@@ -134,7 +134,13 @@ def _gaussian(name: str, arrays: Mapping[str, ArrayFile], mean: str, covariance:
 
 
 def write_statistics(
-    path: str | pathlib.Path, moments: Moments, features: Features, *, ddof: int = 1, split: str = "unnamed"
+    path: str | pathlib.Path,
+    moments: Moments,
+    features: Features,
+    *,
+    spatial: Moments | None = None,
+    ddof: int = 1,
+    split: str = "unnamed",
 ) -> None:
     """Writes moments as a statistics file that other tools read, with a record of how they were made.
 
@@ -142,6 +148,7 @@ def write_statistics(
       path: the `.npz` to write; an existing one is replaced.
       moments: the moments of the features of all images.
       features: features of the same images, for the record.
+      spatial: the moments of their spatial features, written as `mu_s` and `sigma_s`; nothing by default.
       ddof: the covariance divides by N - ddof.
       split: a description of the images.
 
@@ -161,8 +168,12 @@ def write_statistics(
         "value_range": features.value_range,
         **features.computation._asdict(),
     }
+    arrays = {"mu": gaussian.mean, "sigma": gaussian.covariance, RECORD: np.array([json.dumps(record)])}
+    if spatial is not None:
+        places = spatial.gaussian(ddof)
+        arrays |= {"mu_s": places.mean, "sigma_s": places.covariance}
     packed = io.BytesIO()
-    np.savez(packed, mu=gaussian.mean, sigma=gaussian.covariance, gan_jax=np.array([json.dumps(record)]))
+    np.savez(packed, allow_pickle=False, **arrays)
     try:
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         temporary.write_bytes(packed.getvalue())

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gan_jax.data.cache import Write, cached
+from gan_jax.data.cache import Stored, Write, build_in_memory, cached, load_entry, make_entry
+from gan_jax.data.errors import DataError
 from gan_jax.data.image_sets import ImageSet
 from gan_jax.data.subsample import subsample
 from gan_jax.metrics.features import (
+    BATCH,
+    EXTRACTED,
     Computation,
     Extractor,
     Features,
@@ -22,16 +25,19 @@ from gan_jax.metrics.features import (
     sum_of_digests,
 )
 from gan_jax.metrics.gaussians import ROWS, Moments, merge_moments, moments
+from gan_jax.processes import gather, gather_arrays, share
 
 KEPT = 50_000
 """The largest number of images whose features are kept."""
 KEPT_BYTES = 2**30
 """The largest size of kept features, in bytes."""
+WIDE_KEPT_BYTES = 2**27
+"""The same of features of more than `MOST_DIMENSIONS` dimensions, of which distances take several copies."""
 MOST_DIMENSIONS = 4096
 """Moments of wider features are not formed: their scatter takes D^2 numbers."""
-BATCH = 64
-"""The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
-FORMAT = 2
+_SUMMED = ("features", "spatial")
+"""Of which there are moments."""
+FORMAT = 3
 """Part of the key of cached features: raise it where their meaning changes."""
 
 
@@ -43,17 +49,27 @@ class Summary(NamedTuple):
       features: the features of all images, or of a part that was drawn at random.
       moments: the moments of all images; `None` if only a part is kept in more than `MOST_DIMENSIONS` dimensions.
       skipped: `{image: reason}` for images that were skipped.
+      spatial_moments: the moments of all images' spatial features, where only a part is kept; see
+        `moments_of_places`.
     """
 
     number: int
     features: Features
     moments: Moments | None
     skipped: dict[str, str]
+    spatial_moments: Moments | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the features of all images are kept."""
         return len(self.features.features) == self.number
+
+    def moments_of_places(self) -> Moments | None:
+        """The moments of all images' spatial features; `None` without any, or of too many dimensions."""
+        spatial = self.features.spatial
+        if self.spatial_moments is not None or spatial is None or not self.complete:
+            return self.spatial_moments
+        return moments(spatial) if spatial.shape[1] <= MOST_DIMENSIONS else None
 
 
 def summarize(
@@ -68,13 +84,13 @@ def summarize(
     """Runs an extractor over a set of images, which is read once and never in memory as a whole.
 
     Features of the same images by the same extractor and device are kept in the cache of `gan_jax.data.cache`, if
-    the extractor is `stable`.
+    the extractor is `stable`. Of several processes each extracts its share of the images, and all return the same.
 
     Args:
       extractor: the extractor.
       images: the set.
       kept: the largest number of images whose features are kept; fewer are where they would take more than
-        `KEPT_BYTES`. A part is drawn at random, with a fixed seed.
+        `KEPT_BYTES` (or `WIDE_KEPT_BYTES`). A part is drawn at random, with a fixed seed.
       mesh: devices over which each batch is sharded along the axis "data".
       progress: called with the number of images after each batch.
       use_cache: whether features are read from and written to the cache.
@@ -93,12 +109,13 @@ def summarize(
     made_by = computation(mesh)
     size = BATCH * (1 if mesh is None else mesh.size)
 
-    def build(write: Write) -> dict[str, Any]:
-        total, number, streamed = 0, 0, _Streamed(images.number, kept, write)
+    def extracted(write: Write, rows: range) -> _Extracted:
+        streamed = _Streamed(images.number, kept, rows.start, write)
+        total, number = 0, 0
 
         def read() -> Iterator[np.ndarray]:
             nonlocal total, number
-            for batch in images.batches(size):
+            for batch in images.batches(size, rows.start, rows.stop):
                 total += sum_of_digests(batch)
                 number += len(batch)
                 yield batch
@@ -108,14 +125,32 @@ def summarize(
             streamed.add(made)
             progress(number - done)
             done = number
-        streamed.finish()
-        digest = named_digest(total, np.dtype(np.uint8), (number, *images.shape))
-        return {"number": number, "data": digest, "skipped": dict(images.skipped)}
+        return _Extracted(number, total, dict(images.skipped), streamed.finish())
 
-    use_cache = use_cache and extractor.stable
-    key = _key(extractor, images, kept, made_by) if use_cache else {}
-    stored = cached(key, build, use_cache=use_cache, memory_map=True)
-    record, arrays = stored.record, stored.arrays
+    def build(write: Write) -> dict[str, Any]:
+        if jax.process_count() == 1:
+            found = extracted(write, share(images.number))
+        else:
+            found = _in_parts(extracted, write, images)
+        for kind, sums in found.moments.items():
+            write(f"{kind}_mean", sums.mean[None])
+            write(f"{kind}_scatter", sums.scatter)
+        digest = named_digest(found.total, np.dtype(np.uint8), (found.number, *images.shape))
+        return {"number": found.number, "data": digest, "skipped": found.skipped}
+
+    use_cache = use_cache and extractor.stable and images.content is not None
+    stored = _stored(_key(extractor, images, kept, made_by), build, images.name) if use_cache else None
+    arrays, record = stored or build_in_memory(build)
+    return _summary(arrays, record, images, extractor, made_by)
+
+
+def _summary(
+    arrays: dict[str, np.ndarray],
+    record: dict[str, Any],
+    images: ImageSet,
+    extractor: Extractor,
+    made_by: Computation,
+) -> Summary:
     features = Features(
         arrays["features"],
         arrays.get("logits"),
@@ -125,62 +160,159 @@ def summarize(
         made_by,
         arrays.get("spatial"),
     )
-    found = None
-    if "scatter" in arrays:
-        found = Moments(record["number"], np.asarray(arrays["mean"][0]), np.asarray(arrays["scatter"]))
-    elif len(features.features) == record["number"] and features.features.shape[1] <= MOST_DIMENSIONS:
-        found = moments(features.features)
-    return Summary(record["number"], features, found, record["skipped"])
+    number = record["number"]
+    found = {
+        kind: Moments(number, np.asarray(arrays[f"{kind}_mean"][0]), np.asarray(arrays[f"{kind}_scatter"]))
+        for kind in _SUMMED
+        if f"{kind}_scatter" in arrays
+    }
+    if not found and len(features.features) == number and features.features.shape[1] <= MOST_DIMENSIONS:
+        found["features"] = moments(features.features)
+    return Summary(number, features, found.get("features"), record["skipped"], found.get("spatial"))
 
 
 def _key(extractor: Extractor, images: ImageSet, kept: int, made_by: Computation) -> dict[str, Any]:
+    assert images.content is not None
     return {
         "features": FORMAT,
         "extractor": [extractor.name, extractor.protocol, extractor.resize, extractor.weights],
         "images": images.content(),
-        "kept": [kept, KEPT_BYTES, MOST_DIMENSIONS],
+        "kept": [kept, KEPT_BYTES, WIDE_KEPT_BYTES, MOST_DIMENSIONS],
         "computation": [made_by.platform, made_by.device, made_by.precision, jax.__version__],
     }
 
 
-class _Streamed:
-    """Writes the rows that are kept as they come, and adds up the moments of all where only a part is kept."""
+def _stored(key: dict[str, Any], build: Callable[[Write], dict[str, Any]], name: str) -> Stored:
+    """What is in the cache, or is built and kept there; several processes build with one another or not at all.
 
-    def __init__(self, number: int, kept: int, write: Write) -> None:
+    Raises:
+      DataError: if the processes see other images.
+    """
+    if jax.process_count() == 1:
+        return cached(key, build, memory_map=True)
+    stored = load_entry(key, memory_map=True)
+    answers = gather([key, stored is not None])
+    if different := [place for place, (other, _) in enumerate(answers) if other != answers[0][0]]:
+        raise DataError(
+            f"{name!r} is not the same on process {different[0]} as on process 0: all processes need the same "
+            "files, extractor, versions and kind of device."
+        )
+    if stored is not None and all(found for _, found in answers):
+        return stored
+    made = build_in_memory(build)  # a disk that is full must not make one process build again
+
+    def copy(write: Write) -> dict[str, Any]:
+        for kind, rows in made.arrays.items():
+            write(kind, rows)
+        return made.record
+
+    return make_entry(key, copy, memory_map=True)
+
+
+class _Extracted(NamedTuple):
+    """What is known of extracted images beside their features.
+
+    Attributes:
+      number: how many there are.
+      total: the sum of their digests.
+      skipped: those that could not be read.
+      moments: of the features and spatial features, by kind, where only a part of them is kept.
+    """
+
+    number: int
+    total: int
+    skipped: dict[str, str]
+    moments: dict[str, Moments]
+
+
+def _in_parts(extracted: Callable[[Write, range], _Extracted], write: Write, images: ImageSet) -> _Extracted:
+    """Extracts this process's share of the images, and writes the features of all processes in order.
+
+    Raises:
+      DataError, ValueError: on every process, if an image of any process's share cannot be read or used.
+    """
+    held: dict[str, list[np.ndarray]] = {}
+    mine, failure = _Extracted(0, 0, {}, {}), None
+    try:
+        mine = extracted(lambda kind, rows: held.setdefault(kind, []).append(rows), share(images.number))
+    except ValueError as error:
+        failure = [isinstance(error, DataError), str(error)]
+    reports = gather([mine.number, mine.total, mine.skipped, failure])
+    for *_, reported in reports:
+        if reported is not None:
+            is_data, text = reported
+            raise (DataError if is_data else ValueError)(text)
+    arrays = {kind: np.concatenate(rows) for kind, rows in held.items()}
+    sums = {f"{kind}_{part}": array for kind, made in mine.moments.items() for part, array in _arrays(made)}
+    gathered = gather_arrays({**arrays, **sums})
+    for kind in EXTRACTED:
+        for part in gathered:
+            if kind in part:
+                write(kind, part[kind])
+    numbers, totals, skipped, _ = zip(*reports, strict=True)
+    merged = {}
+    for kind in _SUMMED:
+        parts = [
+            Moments(number, part[f"{kind}_mean"], part[f"{kind}_scatter"])
+            for number, part in zip(numbers, gathered, strict=True)
+            if f"{kind}_mean" in part
+        ]
+        if parts:
+            merged[kind] = merge_moments(*parts)
+    return _Extracted(
+        sum(numbers), sum(totals), {k: v for names in skipped for k, v in names.items()}, merged
+    )
+
+
+def _arrays(made: Moments) -> list[tuple[str, np.ndarray]]:
+    return [("mean", made.mean), ("scatter", made.scatter)]
+
+
+class _Streamed:
+    """Writes the rows that are kept as they come, and adds up the moments of all where only a part is kept.
+
+    Args:
+      number: the number of images of the whole set.
+      kept: the largest number of images whose features are kept.
+      start: the first image that comes here.
+      write: takes the rows that are kept.
+    """
+
+    def __init__(self, number: int, kept: int, start: int, write: Write) -> None:
         self._number, self._kept, self._write = number, kept, write
         self._chosen: np.ndarray | None = None
-        self._passed = 0
-        self._held: list[np.ndarray] = []
-        self._moments: Moments | None = None
+        self._passed = start
+        self._held: dict[str, list[np.ndarray]] = {}
+        self._moments: dict[str, Moments] = {}
 
     def add(self, made: dict[str, np.ndarray]) -> None:
         """Takes the features, logits and spatial features of the next images."""
-        rows, dimension = made["features"].shape
+        rows = len(made["features"])
         if self._chosen is None:
             row = sum(values[:1].nbytes for values in made.values())
-            most = max(2, min(self._kept, KEPT_BYTES // row))
+            wide = made["features"].shape[1] > MOST_DIMENSIONS
+            most = max(2, min(self._kept, (WIDE_KEPT_BYTES if wide else KEPT_BYTES) // row))
             self._chosen = np.zeros(self._number, bool)
             self._chosen[subsample(self._number, most)] = True
-            if not self._chosen.all() and dimension <= MOST_DIMENSIONS:
-                self._moments = Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
+            for kind in _SUMMED if not self._chosen.all() else ():
+                if kind in made and (dimension := made[kind].shape[1]) <= MOST_DIMENSIONS:
+                    self._moments[kind] = Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
         here = self._chosen[self._passed : self._passed + rows]
         self._passed += rows
         for kind, values in made.items():
             self._write(kind, values[here])
-        if self._moments is not None:
-            self._held.append(made["features"])
-            if sum(map(len, self._held)) >= ROWS:
-                self._merge()
+        for kind in self._moments:
+            held = self._held.setdefault(kind, [])
+            held.append(made[kind])
+            if sum(map(len, held)) >= ROWS:
+                self._merge(kind)
 
-    def _merge(self) -> None:
-        assert self._moments is not None
-        if self._held:
-            self._moments = merge_moments(self._moments, moments(np.concatenate(self._held)))
-            self._held = []
+    def _merge(self, kind: str) -> None:
+        if held := self._held.pop(kind, []):
+            self._moments[kind] = merge_moments(self._moments[kind], moments(np.concatenate(held)))
 
-    def finish(self) -> None:
-        """Writes the moments, where they were added up."""
-        if self._moments is not None:
-            self._merge()
-            self._write("mean", self._moments.mean[None])
-            self._write("scatter", self._moments.scatter)
+    def finish(self) -> dict[str, Moments]:
+        """The moments by kind, where they were added up."""
+        for kind in self._moments:
+            self._merge(kind)
+        return self._moments

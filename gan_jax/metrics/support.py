@@ -114,6 +114,8 @@ def support_size(
 ) -> SupportSize:
     """Estimates a support from duplicates in batches of samples.
 
+    Time is O(N batch_size D), memory O(batch_size^2 + N D).
+
     Args:
       samples: `[N, ...]`, independent, cut in order into `N // batch_size` batches.
       batch_size: samples in a batch. The interval is tightest where about every second batch has a duplicate.
@@ -150,6 +152,8 @@ def birthday_test(
     duplicate: Callable[[np.ndarray], bool] | None = None,
 ) -> TwoSampleResult:
     """Tests the hypothesis of a uniform support with at least `support` points, by the number of duplicates.
+
+    Time is O(N batch_size D), memory O(batch_size^2 + N D).
 
     Args:
       samples: `[N, ...]`, cut into batches.

@@ -244,13 +244,13 @@ def sliced_wasserstein(
     first, second = as_pair(real, fake, dtype=None)
     if not order >= 1:
         raise ValueError(f"A Wasserstein distance has order >= 1, got {order}.")
-    directions = _directions(projections, first.shape[1], seed)
+    directions = random_directions(projections, first.shape[1], seed)
     p, q = (np.arange(1, len(side) + 1) / len(side) for side in (first, second))
     block = max(1, (1 << 24) // max(len(first), len(second)))
     costs: list[np.ndarray] = []
     for start in range(0, directions.shape[1], block):
         lines = directions[:, start : start + block]
-        x, y = (np.sort(_project(side, lines), axis=0) for side in (first, second))
+        x, y = (np.sort(project(side, lines), axis=0) for side in (first, second))
         costs.append(_line_cost(x, y, p, q, order))
     cost = np.concatenate(costs)
     value = float(cost.mean() ** (1 / order))
@@ -260,7 +260,7 @@ def sliced_wasserstein(
     return Estimate(value, spread * value / (order * float(cost.mean())) if value else 0.0)
 
 
-def _directions(projections: Any, dimension: int, seed: int) -> np.ndarray:
+def random_directions(projections: Any, dimension: int, seed: int) -> np.ndarray:
     """Unit columns `[D, L]`."""
     if isinstance(projections, int | np.integer):
         if projections < 1:
@@ -273,7 +273,7 @@ def _directions(projections: Any, dimension: int, seed: int) -> np.ndarray:
     return directions / np.linalg.norm(directions, axis=0)
 
 
-def _project(samples: np.ndarray, directions: np.ndarray, rows: int = 8192) -> np.ndarray:
+def project(samples: np.ndarray, directions: np.ndarray, rows: int = 8192) -> np.ndarray:
     """`samples @ directions` in float64, by rows, so that float32 samples are not copied as a whole."""
     pieces = [
         samples[start : start + rows].astype(np.float64, copy=False) @ directions

@@ -291,6 +291,9 @@ def interval_test(
 ) -> TwoSampleResult:
     """The interval distance with a permutation test.
 
+    Time is O(permutations (N + M) + (N + M) log (N + M)) for one interval, and as many times that for several;
+    memory is O(permutations (N + M)).
+
     Args:
       real: `[N]`.
       fake: `[M]`.

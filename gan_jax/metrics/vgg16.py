@@ -125,6 +125,8 @@ def lpips_distance(vgg16: str | pathlib.Path, heads: str | pathlib.Path) -> Call
 
     with `u_l` the activations of stage l, of unit length over the channels, and learned weights `w_l >= 0`.
 
+    A call takes time O(B H W) for VGG16's convolutions, and memory O(B H W) for its activations.
+
     Args:
       vgg16: as in `vgg16_extractor`.
       heads: the weights `w_l`, `lpips/weights/v0.1/vgg.pth` of the authors' package or torch-fidelity's

@@ -61,7 +61,7 @@ class Model:
         self.programs, self.weights = programs, weights
         self.player, self.round, self.kind = player, round, kind
         self.config, self.seed = config, seed
-        self.classes = programs.classes
+        self.classes = programs.classes if any(map(_is_label, self._conditions)) else ()
         self._devices = list(jax.local_devices()[:1] if devices is None else devices)
         self._jitted = functools.cache(jax.jit)
         self._on_device = functools.cache(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from gan_jax.models.programs import Program
+from gan_jax.models.programs import Program, is_key
 from gan_jax.networks import forward_mode
 from gan_jax.types import Array
 
@@ -88,7 +88,8 @@ def to_onnx(
     Args:
       program: its `call` must be that of the network, not of an exported program.
       weights: its weights, by name.
-      key: the key data of the noise of its layers, if they draw any.
+      key: the key data of the noise of its layers, if they draw any. Noise that is drawn for every sample has no
+        form in ONNX: such a network is called without a key, by which StyleGAN2's noise is constant.
       names: of the inputs, one for each array.
 
     Returns:
@@ -107,12 +108,22 @@ def to_onnx(
         lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), program.inputs
     )
 
-    def call(*given: Any) -> Any:
-        return program.call({name: jnp.asarray(array) for name, array in weights.items()}, key, *given)
+    def converted(key: Any) -> bytes:
+        def call(*given: Any) -> Any:
+            return program.call({name: jnp.asarray(array) for name, array in weights.items()}, key, *given)
 
-    with forward_mode():
-        closed = jax.make_jaxpr(call)(*inputs)
-    return _Graph(batch).model(closed, names)
+        with forward_mode():
+            closed = jax.make_jaxpr(call)(*inputs)
+        return _Graph(batch).model(closed, names)
+
+    try:
+        return converted(key)
+    except _NoiseError:
+        return converted(None)
+
+
+class _NoiseError(OnnxError):
+    """The program draws for every sample of its batch."""
 
 
 class _Graph:
@@ -138,7 +149,7 @@ class _Graph:
             given.append(helper.make_tensor_value_info(name, _element(variable.aval.dtype), shape))
         shape_of = self.add("Shape", [names[0]])
         self._batch_size = self.add("Slice", [shape_of, *map(self.whole, ([0], [1]))])
-        (out,) = self.convert(closed.jaxpr, [np.asarray(c) for c in closed.consts], list(names))
+        (out,) = self.convert(closed.jaxpr, list(map(_constant, closed.consts)), list(names))
         aval = closed.jaxpr.outvars[0].aval
         self._nodes.append(helper.make_node("Identity", [self.tensor(out)], ["samples"]))
         shape = ["batch" if not isinstance(n, int) else n for n in aval.shape]
@@ -161,7 +172,7 @@ class _Graph:
         values |= dict(zip(jaxpr.invars, given, strict=True))
 
         def read(atom: Any) -> Any:
-            return np.asarray(atom.val) if hasattr(atom, "val") else values[atom]
+            return _constant(atom.val) if hasattr(atom, "val") else values[atom]
 
         for equation in _needed(jaxpr):
             inputs = [read(atom) for atom in equation.invars]
@@ -178,14 +189,14 @@ class _Graph:
         if name in _CALLS:
             inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("fun_jaxpr")
             consts = getattr(inner, "consts", ())
-            return self.convert(getattr(inner, "jaxpr", inner), [np.asarray(c) for c in consts], inputs)
+            return self.convert(getattr(inner, "jaxpr", inner), list(map(_constant, consts)), inputs)
         if name == "cond" and not isinstance(inputs[0], str):
             branch = params["branches"][int(inputs[0])]
-            return self.convert(branch.jaxpr, [np.asarray(c) for c in branch.consts], inputs[1:])
+            return self.convert(branch.jaxpr, list(map(_constant, branch.consts)), inputs[1:])
         static = all(isinstance(n, int) for variable in equation.outvars for n in variable.aval.shape)
         if static and not any(isinstance(value, str) for value in inputs):
             out = equation.primitive.bind(*map(jnp.asarray, inputs), **params)
-            return [np.asarray(part) for part in (out if equation.primitive.multiple_results else [out])]
+            return list(map(_constant, out if equation.primitive.multiple_results else [out]))
         return [self.operation(name, equation, inputs)]
 
     def operation(self, name: str, equation: Any, inputs: list[Any]) -> str:
@@ -200,6 +211,8 @@ class _Graph:
             axes = self.whole(list(params["axes"]))
             return self.add(_REDUCTIONS[name], [*tensors(), axes], keepdims=0)
         method: Callable[[Any, list[str], Any], str] | None = getattr(self, f"_{name}", None)
+        if name == "random_bits":
+            raise _NoiseError("the generator draws noise for every sample, which has no form in ONNX here")
         if method is None:
             raise OnnxError(f"the generator uses {name}, which has no form in ONNX here")
         return method(params, tensors(), (aval, [atom.aval for atom in equation.invars]))
@@ -255,6 +268,10 @@ class _Graph:
 
     def _concatenate(self, params: Any, x: list[str], avals: Any) -> str:
         return self.add("Concat", x, axis=params["dimension"])
+
+    def _stack(self, params: Any, x: list[str], avals: Any) -> str:
+        axis = self.whole([params["axis"]])
+        return self.add("Concat", [self.add("Unsqueeze", [part, axis]) for part in x], axis=params["axis"])
 
     def _slice(self, params: Any, x: list[str], avals: Any) -> str:
         operand = avals[1][0]
@@ -444,6 +461,11 @@ class _Graph:
     def number(self, value: float, dtype: Any) -> str:
         """A number as a constant of a dtype."""
         return self.tensor(np.asarray(value, dtype))
+
+
+def _constant(value: Any) -> Any:
+    """A value that is known here as an array of numpy; a key of noise that is not drawn anew stays JAX's."""
+    return value if is_key(jnp.asarray(value)) else np.asarray(value)
 
 
 def _needed(jaxpr: Any) -> list[Any]:

@@ -32,7 +32,8 @@ class Program:
     """A network in evaluation mode, or a part of one.
 
     Attributes:
-      call: `(weights by name, key data, *inputs) -> output`; every leaf of inputs and output is `[B, ...]`.
+      call: `(weights by name, key data, *inputs) -> output`; every leaf of inputs and output is `[B, ...]`. Without
+        a key, `None`, a network in Python draws no noise.
       weights: shapes of the weights, by name; keys among them are their data.
       inputs: shapes of the inputs, `[1, ...]`.
     """
@@ -137,13 +138,14 @@ def _program(apply: Callable[..., Any], weights: tuple[Tree, Tree], inputs: tupl
     names = weight_names(weights)
 
     @at_highest_precision
-    def call(named: Mapping[str, Array], key_data: Array, *given: Any) -> Any:
+    def call(named: Mapping[str, Array], key_data: Array | None, *given: Any) -> Any:
         arrays = [
             jax.random.wrap_key_data(named[name], impl=KEY_IMPL) if is_key(leaf) else named[name]
             for name, leaf in zip(names, leaves, strict=True)
         ]
         params, model_state = jax.tree.unflatten(structure, arrays)
-        return apply(params, model_state, *given, train=False, key=_key(key_data))[0]
+        key = None if key_data is None else _key(key_data)
+        return apply(params, model_state, *given, train=False, key=key)[0]
 
     shapes = {name: raw_shape(leaf) for name, leaf in zip(names, leaves, strict=True)}
     return Program(call, shapes, inputs)

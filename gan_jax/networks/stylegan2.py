@@ -339,7 +339,9 @@ class StyleGAN2Generator(nn.Module):
         widths = stage_widths(self.width, self.most, len(sizes))[::-1]
         shared = {"random": train or not self.constant_noise, "dtype": self.dtype}
         learned = self.param("constant", initializer("normal"), (*sizes[0], widths[0]))
-        h = jnp.broadcast_to(learned.astype(self.dtype or learned.dtype), (len(styles[0]), *learned.shape))
+        h = jnp.broadcast_to(
+            learned.astype(self.dtype or learned.dtype), (styles[0].shape[0], *learned.shape)
+        )
         image: Array | None = None
         for stage, features in enumerate(widths):
             layer = 2 * stage - 1

@@ -116,7 +116,7 @@ def _enlarged(tiles: np.ndarray, scale: int) -> np.ndarray:
     return np.asarray(planes).transpose(0, 2, 3, 1)
 
 
-def side_by_side(pictures: Sequence[Picture], gap: int = 8) -> Picture:
+def side_by_side(pictures: Sequence[Picture], gap: int = 8, captions: Sequence[str] = ()) -> Picture:
     """Pictures in a row, on white.
 
     >>> side_by_side([np.zeros((5, 4, 1), np.uint8), np.zeros((6, 3, 3), np.uint8)], gap=2).shape
@@ -125,7 +125,14 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 8) -> Picture:
     Args:
       pictures: uint8 `[H, W, C]`, C 1 or 3.
       gap: white pixels between two.
+      captions: a name for each, written above it and cut to its width; none by default.
     """
+    if captions:
+        strips = [
+            _captions([name], picture.shape, picture.shape[1])
+            for name, picture in zip(captions, pictures, strict=True)
+        ]
+        pictures = [np.concatenate(pair) for pair in zip(strips, pictures, strict=True)]
     height, channels = (max(picture.shape[axis] for picture in pictures) for axis in (0, 2))
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     row, left = np.full((height, width, channels), 255, np.uint8), 0

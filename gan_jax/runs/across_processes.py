@@ -8,18 +8,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from gan_jax import processes
+
 
 def gather_bytes(payload: bytes | None) -> tuple[bytes, ...]:
     """Every process's bytes; a single element where they are all the same."""
     if payload is None:
         return ()
-    if jax.process_count() == 1:
-        return (payload,)
-    lengths = np.asarray(multihost_utils.process_allgather(np.int32(len(payload))))
-    padded = np.zeros(int(lengths.max()), np.uint8)
-    padded[: len(payload)] = np.frombuffer(payload, np.uint8)
-    rows = np.asarray(multihost_utils.process_allgather(padded))
-    gathered = tuple(row[:n].tobytes() for row, n in zip(rows, lengths, strict=True))
+    gathered = tuple(processes.gather_bytes(payload))
     return gathered[:1] if len(set(gathered)) == 1 else gathered
 
 

@@ -19,6 +19,8 @@ from gan_jax.runs.workdir import Workdir
 from gan_jax.runs.writer import Writer
 from gan_jax.training.experiment import Experiment
 
+_BESIDE = ("moving average", "weights")
+"""Above the two halves of a picture."""
 _UNDRAWN = re.compile(r"undrawn_(.+)_(\d{8,})\.npy")
 
 
@@ -26,7 +28,7 @@ class Draw:
     """Draws a picture of every generator, of several seeds one each.
 
     Where a generator keeps a moving average, its samples are on the left and those of the weights themselves on the
-    right, unless the two are equal.
+    right, with a caption above each, unless the two are equal.
 
     The samples are computed by the training thread, since the next dispatch takes the state's buffers; the writer's
     thread draws, encodes and writes the picture while training goes on. If a picture cannot be drawn, its samples
@@ -101,7 +103,8 @@ class Draw:
         def picture() -> Picture | None:
             kept = self._undrawn(name, step)
             try:
-                drawn = side_by_side([function(part) for part in samples])
+                pictures = [function(part) for part in samples]
+                drawn = side_by_side(pictures, captions=_BESIDE if len(pictures) > 1 else ())
             except Exception as error:
                 if self.failure is None:
                     self.failure, self.failed_at = error, step

@@ -244,7 +244,7 @@ def _play(
                 at_end = [draw] if begun.step >= experiment.rounds else []
                 due.run(begun, due.named(restored.due) or at_end)
             if begun.step < experiment.rounds:
-                log(described(within(experiment.source, experiment.data_timeout)))
+                log(described(within(experiment.source, experiment.data_timeout), experiment.classes))
                 log("Compiling: the first round takes longer than the others.")
             waiting = time.perf_counter()
             for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):

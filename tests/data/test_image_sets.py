@@ -68,6 +68,7 @@ def test_a_zip_of_the_stylegan_tools_is_the_folder(tmp_path):
             "dataset.json", json.dumps({"labels": [[f"00000/img{i:08d}.png", 0] for i in range(6)]})
         )
         archive.writestr("__MACOSX/._img.png", b"no image")
+        archive.writestr("notes.txt", b"no image")
     found = open_images(tmp_path / "set.zip")
     np.testing.assert_array_equal(all_of(found), images)
     assert found.note == "1 files that are no images were left out"
@@ -80,7 +81,7 @@ def test_arrays_of_a_file_are_read_by_blocks(tmp_path, save, key, monkeypatch):
     images = drawn()
     save(tmp_path / "set.npz", **{key: images})
     found = open_images(tmp_path / "set.npz")
-    assert [len(block) for block in found.blocks()] == [2, 2, 2]
+    assert [len(block) for block in found.blocks(0, found.number)] == [2, 2, 2]
     np.testing.assert_array_equal(all_of(found), images)
     np.save(tmp_path / "set.npy", images)
     np.testing.assert_array_equal(all_of(open_images(tmp_path / "set.npy")), images)

@@ -34,6 +34,34 @@ def test_formats_of_pillow_are_read(tmp_path, suffix):
     np.testing.assert_allclose(x[0, 2, 2].astype(int), (250, 120, 10), atol=3 if suffix == "jpg" else 0)
 
 
+def test_what_is_done_to_images_is_counted(tmp_path):
+    """Sizes are (height, width): 8 x 12 is cropped, 16 x 16 shrunk, 4 x 4 enlarged."""
+    for name, array in (
+        ("wide", color((1, 2, 3), (8, 12))),
+        ("large", color((1, 2, 3), (16, 16))),
+        ("small", color((1, 2, 3), (4, 4))),
+        ("as_it_is", color((1, 2, 3))),
+        ("grey", grey(7)),
+        ("clear", np.zeros((8, 8, 4))),
+    ):
+        save(tmp_path / f"{name}.png", array)
+    for _ in range(2):  # the second time from the cache
+        read = images.read_folder(tmp_path, 8)
+        assert read.changed == {
+            "cropped": 1,
+            "enlarged": 1,
+            "shrunk": 1,
+            "grey turned to RGB": 1,
+            "transparent and laid on white": 1,
+        }
+    assert read.changes()[0].startswith(
+        "Of 6 images 1 were cropped, 1 enlarged, 1 shrunk, 1 grey turned to RGB"
+    )
+    assert images.read_folder(tmp_path, 8, channels=1).changed["colours turned to grey"] == 5
+    assert images.read_folder(tmp_path, 8, channels=4).changed["grey turned to RGB"] == 1
+    assert not images.read_folder(save(tmp_path / "one" / "x.png", grey(3)).parent, 8).changes()
+
+
 def test_labels_are_the_sub_folders_in_order(tmp_path):
     for name, value in (("b/one.png", 1), ("a/deep/two.png", 2), ("b/three.png", 3), ("c/four.png", 4)):
         save(tmp_path / name, grey(value))

@@ -116,7 +116,7 @@ def test_a_split_streams_as_a_set_of_images(prepared, monkeypatch):
     )
     monkeypatch.setattr("gan_jax.data.image_sets._BLOCK_BYTES", 4 * 28 * 28)
     found = open_images("tfds:fashion_mnist@test")
-    blocks = list(found.blocks())
+    blocks = list(found.blocks(0, found.number))
     assert [len(block) for block in blocks] == [4, 4, 2]
     assert sorted(image.tobytes() for image in np.concatenate(blocks)) == sorted(
         image.tobytes() for image in raw["test"][0]

@@ -175,6 +175,37 @@ def test_spatial_and_monge_distances_and_the_spatial_statistics_of_adm(tmp_path)
     assert next(iter(found.fakes.values())).bounds["spatial_frechet"][0] == pytest.approx(expected)
 
 
+def test_spatial_statistics_are_saved_where_they_are_asked_for(tmp_path, monkeypatch):
+    """Of all images, though only a part of the features is kept."""
+    places = metrics.Extractor(
+        name="places", apply=lambda _, x: {"features": x.mean(axis=(1, 2)), "spatial": x[:, ::2, 0, 0]}
+    )
+    real, fake = drawn(60), drawn(40, 1)
+    monkeypatch.setattr(summaries, "KEPT_BYTES", 50 * 3 * 4)
+    options = {"extractor": places, "metrics": ["spatial", "frechet"]}
+    whole = compare(real, fake, save_stats=tmp_path / "s.npz", **options)
+    expected = metrics.extract(places, real).spatial
+    with np.load(tmp_path / "s.npz") as stored:
+        np.testing.assert_allclose(stored["mu_s"], expected.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(stored["sigma_s"], np.cov(expected, rowvar=False), rtol=1e-5)
+    (ours,), (theirs,) = (
+        found.fakes.values() for found in (compare(tmp_path / "s.npz", fake, **options), whole)
+    )
+    for name in ("frechet", "spatial_frechet"):
+        assert ours.bounds[name][0] == pytest.approx(theirs.bounds[name][0], rel=1e-6)
+    with pytest.raises(DataError, match="'pixels' has no spatial features"):
+        compare(real, fake, save_stats=tmp_path / "p.npz", metrics=["spatial", "frechet"])
+
+
+def test_a_value_outside_of_its_interval_is_explained():
+    found = compare(drawn(30), drawn(30, 1), neighbors=3)
+    (column,) = found.fakes.values()
+    value, low, high = column.bounds["frechet"]
+    assert value > high
+    middle = f"below {high:.4g} (fake)" if low == 0 else f"{(low + high) / 2:.4g} (fake)"
+    assert f"frechet without the bias of finite samples, as in its interval: {middle}" in str(found)
+
+
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [

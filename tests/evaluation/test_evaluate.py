@@ -88,6 +88,19 @@ def test_samples_are_the_same_bits_on_eight_devices(monkeypatch):
     np.testing.assert_array_equal(single, eight)
 
 
+@pytest.mark.parametrize("rows", [(0, 4), (4, 13), (7, 8)])
+def test_a_part_of_the_samples_is_drawn_without_the_others(monkeypatch, rows):
+    monkeypatch.setattr(sampling, "CHUNK", 5)
+    monkeypatch.setattr(sampling, "BLOCK", 3)
+    made = experiment()
+    state, key = state_of(made), jax.random.key(1)
+    start, stop = rows
+    blocks = list(sampling.sample_blocks(made.game, state, key, 13, start=start, stop=stop))
+    assert max(map(len, blocks)) <= 3
+    whole = sampling.sample(made.game, state, key, 13)
+    np.testing.assert_array_equal(np.concatenate(blocks), whole[start:stop])
+
+
 @pytest.mark.full
 def test_noise_in_evaluation_differs_between_blocks_and_not_between_devices(monkeypatch):
     """A generator that draws when it is evaluated too, as pix2pix's dropout may."""

@@ -298,6 +298,30 @@ def test_features_of_another_protocol_are_refused(digits):
         metrics.image_scores(made, digits["x"][:9], other)
 
 
+def test_a_bar_is_shown_from_the_start_while_a_network_is_run(capsys):
+    shown = metrics.Extractor(
+        name="scaled", apply=lambda w, x: {"features": w * x[:, 0, 0]}, params=np.ones(1)
+    )
+    images = np.random.default_rng(0).integers(256, size=(6, 4, 4, 3), dtype=np.uint8)
+    metrics.image_scores(images, images, shown, which=("frechet",), progress=False)
+    metrics.image_scores(images, images, which=("frechet",))  # pixels take no time
+    assert not capsys.readouterr().err
+    metrics.image_scores(images, images, shown, which=("frechet",))
+    said = capsys.readouterr().err
+    assert "real:   0%" in said
+    assert "fake: 100%" in said
+    assert "6/6" in said
+
+
+def test_a_frechet_distance_of_too_many_dimensions_is_left_out(monkeypatch):
+    monkeypatch.setattr(metrics.images, "MOST_DIMENSIONS", 5)
+    images = np.random.default_rng(0).integers(256, size=(6, 4, 4, 3), dtype=np.uint8)
+    scores = metrics.image_scores(images, images, which=("frechet", "kernel"))
+    assert "in 6 dimensions it takes hours" in scores.left_out["frechet"]
+    fewer = metrics.image_scores(images[:5], images[:5], which=("frechet",))
+    assert fewer.values["frechet"] == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.full
 def test_few_images_of_many_pixels_take_little_memory():
     """500 + 500 images of 64 x 64: the 12,288-dimensional covariances alone would take 2.4 GB."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -233,6 +234,54 @@ def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):
     assert movie[36:48] == b"\xff" * 12
     with pytest.raises(ValueError, match="of one shape"):
         to_gif([frames[0], frames[1][:2]])
+
+
+@pytest.mark.full
+def test_a_movie_of_ffmpegs_shows_the_frames(tmp_path):
+    """Decoded again, every frame has its grey, and the padded column of an odd width is white."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed (apt-get install ffmpeg)")
+    frames = [np.full((64, 47, 1), value, np.uint8) for value in (20, 120, 230)]
+    path = tmp_path / "movie.mp4"
+    path.write_bytes(to_mp4(frames, milliseconds=100))
+    command = ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    decoded = subprocess.run(command, capture_output=True, check=True).stdout
+    shown = np.frombuffer(decoded, np.uint8).reshape(3, 64, 48)
+    for image, frame in zip(shown, frames, strict=True):
+        assert np.abs(image[:, :40].astype(int) - int(frame[0, 0, 0])).max() <= 6
+        assert image[:, 47].mean() > 225
+
+
+def test_without_ffmpeg_a_line_says_that_there_is_no_movie(run, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    flags = [
+        "--mode=interpolate",
+        f"--workdir={run}",
+        "--sample_seeds=0,1",
+        "--walk_steps=2",
+        f"--out={tmp_path}",
+    ]
+    code, _, err = launch_here(monkeypatch, capsys, *flags)
+    assert (code, err) == (0, "No MP4 beside the GIF: ffmpeg is not installed.\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["walks.gif", "walks.npz", "walks.png"]
+
+
+def test_a_strangers_run_is_sampled_by_its_model(run, monkeypatch, capsys, tmp_path):
+    """Its code is not run, and no flag asks for it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    content = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**content, "experiment": str(copy / "evil.py")}))
+    (copy / "evil.py").write_text("raise SystemExit('run')")
+    flags = ["--mode=sample", f"--workdir={copy}", "--num_samples=3"]
+    code, out, err = launch_here(monkeypatch, capsys, *flags)
+    assert (code, err) == (0, "")
+    assert f"3 samples of round 3 (ema weights): {copy / 'sampled_00000003'}" in out
+    assert (copy / "sampled_00000003" / "seed_2_class_2.png").exists()
+    code, _, err = launch_here(monkeypatch, capsys, *flags, "--standing_statistics=2")
+    assert code == 2
+    assert "config=" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.full

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.pictures import image_grid, to_png, to_uint8
+from gan_jax.pictures import image_grid, side_by_side, to_png, to_uint8
 from gan_jax.pictures.grids import CAPTION
 
 
@@ -70,3 +70,16 @@ def test_captions_stand_above_their_columns():
     strip = named[:CAPTION]
     assert (strip[:, :24] == 255).all()
     assert (strip[:, 24:] < 128).any()
+
+
+def test_pictures_side_by_side_have_their_captions_above_them():
+    pictures = [np.zeros((5, 60, 1), np.uint8), np.zeros((7, 70, 3), np.uint8)]
+    drawn = side_by_side(pictures, gap=4, captions=("average", "weights"))
+    assert drawn.shape == (7 + CAPTION, 134, 3)
+    for left, width, height in ((0, 60, 5), (64, 70, 7)):
+        strip, picture = drawn[:CAPTION, left : left + width], drawn[CAPTION:, left : left + width]
+        assert strip.min() < 100, "something is written"
+        assert (strip[:, 0] == 255).all()
+        assert (picture[:height] == 0).all()
+    with pytest.raises(ValueError, match="zip"):
+        side_by_side(pictures, captions=("average",))

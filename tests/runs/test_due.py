@@ -28,7 +28,7 @@ from gan_jax.runs.writer import WriterError
 from gan_jax.training.experiment import Best, ExperimentError
 from tests.evaluation.test_evaluate import Counted, Endless
 from tests.runs.test_loop import experiment, lines_of, quiet
-from tests.tiers import full, full_except
+from tests.tiers import full
 
 
 class BrokenError(Exception):
@@ -111,7 +111,8 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("failure", full_except(list(FAILURES)[3:], FAILURES))
+@pytest.mark.full
+@pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_loses_no_state_and_what_is_due_is_done_by_the_next_launch(
     failure, uninterrupted, tmp_path
 ):

@@ -80,7 +80,7 @@ def of_set(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = open_images(path, damaged="skip")
-        blocks = list(found.blocks())
+        blocks = list(found.blocks(0, found.number))
     assert all(block.dtype == np.uint8 and block.shape[1:] == found.shape for block in blocks)
 
 

@@ -193,7 +193,7 @@ def test_numbers_survive_the_file(tmp_path):
 def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys, value, code, word):
     study = study_of({"case": lambda seed, quick: {"x": value}}, CLAIMS)
     monkeypatch.setattr(studies, "names", lambda: ["numbers"])
-    monkeypatch.setattr(studies, "load", lambda name: study)
+    monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
     monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
     assert command.main(["numbers", "--results", str(tmp_path)]) == code
     assert word in capsys.readouterr().out
@@ -207,7 +207,7 @@ def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypat
         full={"case": lambda seed, quick: {"x": 5.0}},
     )
     monkeypatch.setattr(studies, "names", lambda: ["numbers"])
-    monkeypatch.setattr(studies, "load", lambda name: study)
+    monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
     monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(command, "FULL_RESULTS", tmp_path / "full")
     monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)

@@ -1,0 +1,252 @@
+"""`--mode=explore`: a run as a page in a browser, served on loopback or written as a static folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import http.server
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from gan_jax.cli import finding
+from gan_jax.cli.building import build_seeds
+from gan_jax.cli.errors import UsageError
+from gan_jax.cli.opened_run import OpenedRun
+from gan_jax.cli.request import Request
+from gan_jax.cli.using import model_of, rebuilt
+from gan_jax.data.errors import DataError
+from gan_jax.evaluation.batches import source_examples
+from gan_jax.evaluation.scoring import MOST_REAL
+from gan_jax.explore.curves import records_after
+from gan_jax.explore.image_folder import image_folder
+from gan_jax.explore.image_session import ImageSession, ImageSource
+from gan_jax.explore.onnx_web import OnnxWebError, onnx_web
+from gan_jax.explore.page_files import page_routes
+from gan_jax.explore.server import HOST, PortError, Routes, make_server
+from gan_jax.explore.toy_games import ToyGames, is_plane
+from gan_jax.explore.toy_session import ToySession, ToySource, toy_folder
+from gan_jax.game import GeneratorRole
+from gan_jax.models.model import Model
+from gan_jax.models.onnx_export import OnnxError
+from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.config import read_config, take_saved
+from gan_jax.runs.files import is_there, reason, write_atomically
+from gan_jax.runs.portable_files import DESCRIPTION
+from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir, refuse_links
+from gan_jax.training.experiment import Experiment, ExperimentError
+
+PORT = 8265
+_IMAGE_CHANNELS = (1, 2, 3, 4)
+
+
+def explore(request: Request) -> None:
+    """Serves the page until Ctrl-C, or with `--out` writes it as a folder."""
+    page = _page(request)
+    if request.out is not None:
+        _write(epath.Path(request.out), page.files())
+        return
+    port = _port(request.port)
+    try:
+        server = make_server({**page_routes(), **page.routes()}, port)
+    except PortError as error:
+        raise UsageError(f"{error}: give another with --port=N, or --port=0 for any.") from error
+    serve(server)
+
+
+def serve(server: http.server.ThreadingHTTPServer) -> None:
+    """Says where the page is, and serves it until Ctrl-C."""
+    with server:
+        tell(f"Explore at http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it).")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What is served, and what is written as a folder; each is made when it is asked for."""
+
+    routes: Callable[[], Routes]
+    files: Callable[[], Mapping[str, bytes]]
+
+
+def _page(request: Request) -> Page:
+    if request.workdir is None:
+        if not request.config_given:
+            raise UsageError("name the run, --workdir=runs/..., or a game of points to play, --config=ring.")
+        return _toy_page(request, request.config, None)
+    workdir = Workdir(request.workdir)
+    model = model_of(request)
+    if model.sample_shape == (2,):
+        return _toy_page(*_experiment_of(request, workdir), workdir)
+    if len(model.sample_shape) != 3 or model.sample_shape[2] not in _IMAGE_CHANNELS:
+        raise UsageError(
+            f"--mode=explore shows images and points of the plane; the samples are {model.sample_shape}."
+        )
+    conditions = model.generator.inputs[1:]
+    if model.programs.latent is None or any(len(shape.shape) != 1 for shape in conditions):
+        raise UsageError(
+            f"--mode=explore moves the latent of a generator; {model.player} makes images of images: "
+            "--mode=sample shows what it does."
+        )
+    return _image_page(request, workdir, model)
+
+
+def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
+    name = workdir.root.name
+    exported = is_there(workdir.root / DESCRIPTION)
+
+    def files() -> Mapping[str, bytes]:
+        if exported:
+            raise UsageError(
+                "--mode=explore --out needs a run's work directory; what was exported is served."
+            )
+        try:
+            runtime = onnx_web(request.onnxruntime_web)
+            return image_folder(name, rebuilt(request, model), records_after(workdir, -1), runtime)
+        except (OnnxError, OnnxWebError) as error:
+            raise UsageError(f"--mode=explore --out: {error}.") from error
+
+    def routes() -> Routes:
+        training, note = (
+            (None, "What was exported has no training data.")
+            if exported
+            else _training(request, workdir, model)
+        )
+        source = ImageSource(
+            name=name,
+            load=lambda step: model if step == model.round else model_of(request),
+            newest=functools.partial(_newest, request, workdir, model),
+            training=training,
+            note=note,
+            curves=functools.partial(records_after, workdir),
+        )
+        return ImageSession(source).routes()
+
+    return Page(routes, files)
+
+
+def _newest(request: Request, workdir: Workdir, model: Model) -> int:
+    """The newest round that is saved; with `--checkpoint` that one."""
+    if request.checkpoint is not None or not is_there(workdir.checkpoints):
+        return model.round
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        return max(checkpoints.steps(), default=model.round)
+
+
+def _training(
+    request: Request, workdir: Workdir, model: Model
+) -> tuple[Callable[[], np.ndarray] | None, str]:
+    """How to read the training images, or why they are not read."""
+    try:
+        own, config = _experiment_of(request, workdir)
+    except UsageError as error:
+        return None, f"Nearest training images need the run's experiment: {error}"
+
+    def images() -> np.ndarray:
+        try:
+            experiment = build_seeds(own, _single(config))
+        except (UsageError, ExperimentError, DataError, OSError) as error:
+            raise ValueError(f"The run's data cannot be read: {error}") from error
+        role = experiment.game.players[model.player].role
+        assert isinstance(role, GeneratorRole)
+        try:
+            most = MOST_REAL if experiment.source.size is not None else 5000
+            return source_examples(experiment.source, most, entry=role.target)
+        finally:
+            experiment.source.close()
+
+    return images, ""
+
+
+def _experiment_of(request: Request, workdir: Workdir) -> tuple[Request, Any]:
+    """A request that names the run's experiment, and the run's configuration.
+
+    Raises:
+      UsageError: if it is none of the installation's, and `--config` does not name it.
+    """
+    saved = read_config(workdir)
+    refuse_links(workdir)
+    if not request.config_given:
+        path = finding.recorded(saved.experiment, str(workdir.root))
+        request = dataclasses.replace(request, experiment=str(path))
+    config = finding.load(pathlib.Path(request.experiment)).get_config()
+    take_saved(config, saved.config, (), workdir)
+    return request, config
+
+
+def _single(config: Any) -> Any:
+    """The configuration of the first seed, as a copy."""
+    copy = config.copy_and_resolve_references()
+    if "seeds" in copy:
+        copy.seeds = 1
+    return copy
+
+
+def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
+    def build(fields: Mapping[str, Any]) -> Experiment:
+        changed = _single(config)
+        changed.update(fields)
+        return build_seeds(request, changed)
+
+    first = build({})
+    if not is_plane(first):
+        raise UsageError(
+            "without --workdir --mode=explore plays games of points of the plane, as --config=ring."
+        )
+    games = ToyGames(build, list(config.keys()), str(config.get("objective", "this game")))
+    run = None if workdir is None else OpenedRun(workdir, build_seeds(request, config))
+
+    def rounds() -> list[int]:
+        if run is None:
+            return []
+        with run.checkpoints() as checkpoints:
+            return checkpoints.steps()
+
+    def state(step: int) -> Any:
+        assert run is not None
+        (found,) = run.states([step])
+        return run.per_seed(found)[0][1]
+
+    source = ToySource(
+        name=workdir.root.name if workdir is not None else finding.name_of(pathlib.Path(request.experiment)),
+        games=games,
+        rounds=rounds,
+        state=state,
+        curves=functools.partial(records_after, workdir) if workdir is not None else None,
+    )
+    return Page(lambda: ToySession(source).routes(), lambda: toy_folder(source))
+
+
+def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:
+    """Writes the folder, `index.html` last."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in sorted(files, key=lambda name: name == "index.html"):
+            write_atomically(out / name, files[name])
+    except OSError as error:
+        raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
+    size = sum(map(len, files.values())) / 2**20
+    tell(f"Written to {out} ({size:.0f} MiB): python -m http.server --directory {out}, or any file server.")
+
+
+def _port(text: str | None) -> int:
+    """The port that `--port` asks for.
+
+    Raises:
+      UsageError: if it is none.
+
+    >>> _port(None), _port("0")
+    (8265, 0)
+    """
+    if text is None:
+        return PORT
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise UsageError(f"--port is 0 to 65535, got {text!r}.")
+    return int(text)

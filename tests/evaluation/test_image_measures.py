@@ -1,0 +1,123 @@
+"""Measures of labels, held-out images and the images themselves, in comparisons."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import gan_jax as gj
+from gan_jax import metrics
+from gan_jax.data.errors import DataError
+from gan_jax.metrics import classification_accuracy, summaries
+from gan_jax.training.experiment import ExperimentError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    monkeypatch.setattr(summaries, "BATCH", 16)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+
+
+def drawn(number, seed=0, level=128):
+    rng = np.random.default_rng(seed)
+    return np.clip(rng.normal(level, 40, (number, 4, 4, 1)), 0, 255).astype(np.uint8)
+
+
+def compare(real, fake, metric, **options):
+    return gj.compare(real, fake, metrics=[metric], devices=jax.devices()[:1], progress=False, **options)
+
+
+def labelled(path, images, labels, name="y"):
+    np.savez(path, arr_0=images, **{name: labels})
+    return path
+
+
+def test_distances_of_classes_are_those_of_their_images_whatever_the_classes_are_called(tmp_path):
+    real, fake = drawn(60), drawn(40, 1)
+    classes, others = np.arange(60) % 2, np.arange(40) % 2
+    for place, (image, label) in enumerate(zip(real, classes, strict=True)):
+        path = tmp_path / "real" / ("cat", "dog")[label] / f"{place:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    found = compare(tmp_path / "real", labelled(tmp_path / "b.npz", fake, others, "arr_1"), "per_class")
+    (column,) = found.fakes.values()
+    x, y = (metrics.extract(metrics.pixels(), side).features for side in (real, fake))
+    expected = metrics.class_frechet_distances(x, classes, y, others)
+    assert column.bounds["frechet per class (mean of 2)"][0] == pytest.approx(float(expected))
+    assert column.bounds["frechet of class 1"][0] == pytest.approx(expected.distances[1])
+    value, low, high = column.bounds["frechet per class (mean of 2)"]
+    assert low < high < value + (high - low)  # of few images the value is biased upwards
+
+
+def test_a_class_that_is_lost_has_a_supported_difference_and_one_without_images_is_named(tmp_path):
+    labels = np.arange(80) % 4
+    lost = np.where((labels == 3)[:, None, None, None], drawn(80, 1, level=230), drawn(80, 2))
+    sets = {
+        "good": labelled(tmp_path / "good.npz", drawn(80, 3), labels),
+        "lost": labelled(tmp_path / "lost.npz", lost, labels),
+    }
+    real = labelled(tmp_path / "real.npz", drawn(81), np.append(labels, 9))
+    found = compare(real, sets, "per_class")
+    supported = {each.metric: each.supported for each in found.differences}
+    assert supported["frechet of class 3"]
+    assert supported["frechet per class (mean of 4)"]
+    assert not supported["frechet of class 0"]
+    assert any("class 9 is left out" in note for note in found.notes)
+
+
+def test_copies_are_counted_with_their_interval_and_shown(tmp_path):
+    real, held_out = drawn(100), drawn(200, 1)
+    copies = np.concatenate([drawn(60, 2), real[:40]])
+    sets = {"fresh": drawn(100, 3), "copies": copies}
+    found = compare(real, sets, "memorization", held_out=held_out, duplicates=tmp_path / "pairs.png")
+    value, low, high = found.fakes["copies"].bounds["memorized (pixels)"]
+    assert low < value < high
+    assert value == pytest.approx(0.4, abs=0.03)
+    (difference,) = found.differences
+    assert difference.supported
+    assert difference.low < difference.value < difference.high
+    with Image.open(tmp_path / "pairs.png") as picture:
+        grid = np.asarray(picture)
+    # Eight columns: the last four rows are of the copies, each beside its original.
+    first, other = (grid[20:24, left : left + 4] for left in (0, 5))
+    assert (first == other).all()
+    assert (grid[20:24, 10:14] != first).any()
+
+
+@pytest.mark.full
+def test_a_classifier_of_fakes_is_tested_on_real_images(tmp_path, monkeypatch):
+    short = functools.partial(metrics.train_classifier, steps=60, features=8)
+    monkeypatch.setattr(classification_accuracy, "train_classifier", short)
+    labels = np.arange(200) % 2
+    real, fake = (
+        np.where((labels == 1)[:, None, None, None], drawn(200, seed, 200), drawn(200, seed + 1, 60))
+        for seed in (0, 2)
+    )
+    real_path = labelled(tmp_path / "real.npz", real, labels)
+    swapped = {
+        "right": labelled(tmp_path / "right.npz", fake, labels),
+        "swapped": labelled(tmp_path / "swapped.npz", fake, 1 - labels),
+    }
+    found = compare(real_path, swapped, "classification_accuracy")
+    values = {name: next(iter(column.bounds.values()))[0] for name, column in found.fakes.items()}
+    assert values["right"] > 0.95
+    assert values["swapped"] < 0.05
+    assert any("without an interval of the difference" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "error", "message"),
+    [
+        ("memorization", {}, ExperimentError, "give held_out"),
+        ("frechet", {"held_out": drawn(9)}, ExperimentError, "are for the metric memorization"),
+        ("memorization", {"held_out": drawn(50)}, ExperimentError, "needs 100 held-out data or more"),
+        ("memorization", {"held_out": drawn(1)}, DataError, "'held out' has a single image"),
+        ("per_class", {}, ExperimentError, "'real' has no labels: expected sub-folders"),
+        ("classification_accuracy", {}, ExperimentError, "'real' has no labels"),
+    ],
+)
+def test_what_a_measure_lacks_is_said(metric, options, error, message):
+    with pytest.raises(error, match=message):
+        compare(drawn(9), drawn(9, 1), metric, **options)

@@ -1,0 +1,86 @@
+"""`--mode=explore` on the command line."""
+
+import errno
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from etils import epath
+
+from gan_jax.cli import exploring
+from gan_jax.cli.errors import UsageError
+from tests.test_launch import LAUNCH, ROOT, launch_here
+
+
+def test_a_full_disk_is_one_line(monkeypatch, tmp_path):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(exploring, "write_atomically", full)
+    with pytest.raises(UsageError, match=r"--out=.*page cannot be written: the disk is full") as raised:
+        exploring._write(epath.Path(tmp_path / "page"), {"index.html": b""})
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_the_page_is_whole_when_its_index_is_there(monkeypatch, tmp_path):
+    order = []
+    monkeypatch.setattr(exploring, "write_atomically", lambda path, content: order.append(path.name))
+    exploring._write(epath.Path(tmp_path / "page"), {"index.html": b"", "z.js": b"", "a.js": b""})
+    assert order == ["z.js", "a.js", "index.html"]
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "65536", "1e3"])
+def test_a_port_is_a_number(port):
+    with pytest.raises(UsageError, match="--port is 0 to 65535"):
+        exploring._port(port)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "name the run, --workdir=runs/..., or a game of points to play, --config=ring"),
+        (["--config=digits"], "plays games of points of the plane"),
+        (["--workdir={folder}/none"], "does not exist"),
+    ],
+)
+def test_mistakes_are_one_line(flags, message, tmp_path, monkeypatch, capsys):
+    flags = [flag.format(folder=tmp_path) for flag in flags]
+    code, _, err = launch_here(monkeypatch, capsys, "--mode=explore", *flags)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.full
+def test_a_game_is_served_until_ctrl_c_and_a_taken_port_is_one_line(tmp_path):
+    command = [sys.executable, LAUNCH, "--mode=explore", "--config=ring", "--config.batch_size=16"]
+    process = subprocess.Popen(
+        [*command, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    line = process.stdout.readline()
+    port = int(re.fullmatch(r"Explore at http://127\.0\.0\.1:(\d+)/ \(Ctrl-C ends it\)\.\n", line)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/explore.json")
+    description = json.loads(connection.getresponse().read())
+    assert [demo["name"] for demo in description["demos"]] == [
+        "mode_collapse",
+        "vanishing_gradient",
+        "wgan_against_gan",
+        "own",
+    ]
+    second = subprocess.run([*command, f"--port={port}"], capture_output=True, text=True, cwd=ROOT)
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert re.fullmatch(
+        rf"launch\.py: port {port} of 127\.0\.0\.1 cannot be had \(.*\): give another .*--port=0 for any\.\n",
+        second.stderr,
+    )
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")

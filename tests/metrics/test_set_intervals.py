@@ -1,0 +1,134 @@
+"""Intervals of scores of sets and of their differences: derivatives, closed forms and coverage."""
+
+import numpy as np
+import pytest
+
+from gan_jax.metrics import classifier_score, monge_distance, pixels, wasserstein_1d
+from gan_jax.metrics.features import Features
+from gan_jax.metrics.monge import _influences, _potential, monge_bootstrap
+from gan_jax.metrics.paired import Real, Settings, paired_scores
+from gan_jax.metrics.score import score_bootstrap
+from gan_jax.metrics.summaries import Summary
+
+REPETITIONS = 200
+
+
+def summary(features, logits=None):
+    made = Features(np.asarray(features), logits, "float", pixels())
+    return Summary(len(features), made, None, {})
+
+
+def scores(which, real, *fakes, **settings):
+    found = paired_scores(Real(real), fakes, [which], Settings(**settings))
+    assert not found.left_out, found.left_out
+    (measured,) = found.measured.values()
+    return measured
+
+
+def covered(intervals, truth):
+    return np.mean([low <= truth <= high for _, low, high in intervals])
+
+
+@pytest.mark.parametrize("number", [7, 10])
+def test_the_potential_is_the_derivative_of_the_squared_distance(number):
+    rng = np.random.default_rng(number)
+    x, y = np.sort(rng.normal(size=7)), np.sort(rng.normal(1.5, 2.0, size=number))
+    potential, step = _potential(x, y), 1e-4
+    for place in range(7):
+        # A weight that grows takes its share from all others; with equal sizes the derivative has two sides.
+        sides = []
+        for change in (step, -step):
+            weights = np.full(7, 1 / 7)
+            weights[place] += change
+            sides.append(wasserstein_1d(x, y, 2, real_weights=weights / (1 + change)) ** 2)
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(potential[place], abs=0.02)
+
+
+def test_a_shift_moves_the_squared_distance_by_each_samples_place():
+    x = np.random.default_rng(0).normal(size=(50, 1))
+    value, of_x, of_y = _influences(x, x + 3, np.ones((1, 1)))
+    assert value == pytest.approx(9)
+    np.testing.assert_allclose(of_x, -6 * (x[:, 0] - x.mean()), atol=1e-12)
+    np.testing.assert_allclose(of_y, 6 * (x[:, 0] - x.mean()), atol=1e-12)
+
+
+def test_the_bootstrap_of_the_monge_distance_has_its_value_and_shares_the_real_resamples():
+    rng = np.random.default_rng(1)
+    real = rng.normal(size=(60, 3))
+    near = rng.normal(size=(40, 3)) + 1
+    drawn = monge_bootstrap(real, [near, near + 0.2], directions=20, seed=5)
+    assert drawn.values[0] == pytest.approx(float(monge_distance(real, near, directions=20, seed=5)))
+    widths = [np.ptp(drawn.interval(place, 0.95)[1:]) for place in (0, 1)]
+    _, low, high = drawn.interval(0, 0.95, against=1)
+    assert high - low < min(widths) * 2**0.5
+
+
+@pytest.mark.full
+def test_the_monge_interval_covers_a_shift_three_times_its_square():
+    found = []
+    for repetition in range(80):
+        rng = np.random.default_rng(repetition)
+        real, fake = rng.normal(size=(100, 2)), rng.normal(size=(80, 2)) + np.array([0.6, 0.0])
+        found.append(monge_bootstrap(real, [fake], directions=50, seed=repetition).interval(0, 0.95))
+    # The directions are held fixed, so their own spread is beyond the interval.
+    assert 0.88 <= covered(found, 3 * 0.36) <= 0.99
+
+
+def test_subsets_have_the_interval_of_the_blocks_where_all_are_the_same():
+    rng = np.random.default_rng(2)
+    real, fake = summary(rng.normal(size=(100, 3))), summary(rng.normal(size=(100, 3)) + 1)
+    subsets, blocks = (scores(which, real, fake) for which in ("kernel_subsets", "kernel"))
+    assert np.ptp(subsets.bounds[0][1:]) == pytest.approx(np.ptp(blocks.bounds[0][1:]))
+    assert subsets.difference(0, 0) is not None
+
+
+@pytest.mark.full
+def test_the_interval_of_overlapping_subsets_covers_the_kernel_distance(monkeypatch):
+    """(1 + x y)^3 has the squared MMD `3 (m_1 - n_1)^2 + 3 (m_2 - n_2)^2 + (m_3 - n_3)^2` of moments m, n."""
+    from gan_jax.metrics import paired
+    from gan_jax.metrics.kernel import subset_estimates
+
+    monkeypatch.setattr(
+        paired, "subset_estimates", lambda x, y, seed: subset_estimates(x, y, subsets=20, size=50, seed=seed)
+    )
+    found, differences = [], []
+    for repetition in range(REPETITIONS):
+        rng = np.random.default_rng(repetition)
+        real = summary(rng.normal(size=(400, 1)))
+        fakes = summary(rng.normal(1.0, 1.0, size=(400, 1))), summary(rng.normal(0.5, 1.0, size=(300, 1)))
+        measured = scores("kernel_subsets", real, *fakes, seed=repetition)
+        found.append(measured.bounds[0])
+        differences.append(measured.difference(0, 1))
+    first = 3 + 3 + 16
+    second = 3 * 0.5**2 + 3 * 0.25**2 + (0.5**3 + 3 * 0.5) ** 2
+    assert 0.9 <= covered(found, first) <= 1
+    assert 0.9 <= covered(differences, first - second) <= 1
+
+
+def logits(rng, number):
+    return 2.0 * rng.normal(size=(number, 3)) + 3.0 * np.eye(3)[rng.integers(3, size=number)]
+
+
+def test_a_single_split_has_resamples_and_several_sets_are_independent():
+    rng = np.random.default_rng(3)
+    parts = [logits(rng, 300), logits(rng, 200) * 0.2]
+    fakes = [summary(np.zeros((len(part), 1)), part) for part in parts]
+    measured = scores("score_contiguous", fakes[0], *fakes)
+    for part, (value, low, high) in zip(parts, measured.bounds, strict=True):
+        assert value == pytest.approx(classifier_score(part, splits=1, seed=None).mean)
+        assert low < high
+    value, low, high = measured.difference(0, 1)
+    assert low > 0
+    widths = [np.ptp(bounds[1:]) for bounds in measured.bounds]
+    assert high - low == pytest.approx(np.hypot(*widths))
+
+
+@pytest.mark.full
+def test_the_interval_of_a_single_split_covers_the_score():
+    rng = np.random.default_rng(4)
+    truth = classifier_score(logits(rng, 400_000), splits=1).mean
+    found = [
+        score_bootstrap([logits(np.random.default_rng(k), 200)], seed=k).interval(0, 0.95)
+        for k in range(REPETITIONS)
+    ]
+    assert 0.9 <= covered(found, truth) <= 0.99

@@ -67,6 +67,7 @@ def sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[.
 
     network = game.players[player].network
 
+    @at_highest_precision
     def block(variables: tuple[Tree, Tree], key_data: Array, index: Array, inputs: Any) -> Array:
         key = named_key(jax.random.wrap_key_data(key_data, impl=kind), player)
         block_key = jax.random.fold_in(key, index[0])
@@ -85,7 +86,6 @@ def sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[.
     return jax.jit(blocks, out_shardings=replicated_on(mesh))
 
 
-@at_highest_precision
 def sample(
     game: Game,
     state: TrainState,

@@ -86,6 +86,22 @@ def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "import experiments_of_nobody\n",
+            "mine.py imports 'experiments_of_nobody', which is not installed.$",
+        ),
+        ("def build(:\n", "mine.py, line 1: "),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ExperimentError, match=message):
+        finding.load(tmp_path / "mine.py")
+
+
 def test_beside_an_installed_package_only_its_own_experiments_are_its(tmp_path):
     """Another project's `experiments` among the installed packages is not run as this one's."""
     (tmp_path / "experiments").mkdir()

@@ -236,7 +236,7 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
     Raises:
-      ExperimentError: if the file is missing or lacks one of them.
+      ExperimentError: if the file is missing, lacks one of them, is no Python, or imports what is not installed.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -248,7 +248,13 @@ def load_module(path: str | pathlib.Path) -> ModuleType:
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.append(folder)  # behind all others: it replaces no installed module
     sys.modules[spec.name] = module  # dataclasses, Flax's modules among them, look their annotations up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ExperimentError(f"{error.filename}, line {error.lineno}: {error.msg}.") from error
+    except ModuleNotFoundError as error:
+        hint = ": outside a checkout they are gan_jax_experiments" if error.name == "experiments" else ""
+        raise ExperimentError(f"{path} imports {error.name!r}, which is not installed{hint}.") from error
     check_experiment(module, path)
     return module
 

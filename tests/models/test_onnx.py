@@ -52,7 +52,7 @@ LABEL = jnp.zeros((1,), jnp.int32)
         (gj.MLPGenerator(output_shape=(2,), widths=(8,)), (jnp.zeros((1, 4)),)),
         full(gj.DCGANGenerator(size=8, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         slow(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
-        full(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),
+        slow(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),
         slow(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
     ],
     ids=["mlp", "dcgan", "resnet", "attention", "unet"],

@@ -308,21 +308,22 @@ def broken(name: str, target: str, row: dict[str, Any]) -> list[str]:
         faults.append(
             f"{row['donated arrays']} of {row['arrays of the state']} arrays of the state are donated"
         )
-    if unknown := [convolution for convolution in row["dilated"] if not is_known(convolution, target)]:
+    if unknown := [convolution for convolution in row["dilated"] if not is_known(convolution, name, target)]:
         faults.append(f"convolutions with dilated kernels: {unknown}")
     if name.endswith("bfloat16") and any("f32" in kind for kind in row["operands of convolutions"]):
         faults.append(f"convolutions of float32: {row['operands of convolutions']}")
     return faults
 
 
-def is_known(dilated: str, target: str) -> bool:
-    """Whether a convolution with a dilated kernel is one that XLA is known to make of a native one.
+def is_known(dilated: str, name: str, target: str) -> bool:
+    """Whether a convolution with a dilated kernel is one that is known.
 
-    For a GPU it writes the kernel's gradient of a strided layer as a forward convolution where the layer's output
-    has 4 x 4 pixels.
+    For a GPU, XLA writes the kernel's gradient of a strided layer as a forward convolution where the layer's output
+    has at most 4 x 4 pixels, and every such gradient of several seeds side by side, which are grouped convolutions:
+    the reason why seeds of images are trained in sequence.
     """
-    small = re.search(r"\[\d+,4,4,\d+\]'\] -> \['\w+\[\d+,4,4,\d+\]", dilated)
-    return target.startswith("h100") and small is not None
+    small = re.search(r"\[\d+,[1-4],[1-4],\d+\]'\] -> \['\w+\[\d+,4,4,\d+\]", dilated) is not None
+    return target.startswith("h100") and (small or name.endswith("side_by_side"))
 
 
 def main() -> None:

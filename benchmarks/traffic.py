@@ -57,6 +57,8 @@ class Machine:
 
     def reducing(self, size: float, count: float, devices: int) -> tuple[float, float]:
         """The seconds of latency and of sending of `count` all-reduces of `size` bytes together."""
+        if devices == 1:
+            return 0.0, 0.0
         inside, groups = min(devices, self.group), max(1, devices // self.group)
         within = (inside - 1) / inside / self.bandwidth
         between = (groups - 1) / groups / inside / self.outer_bandwidth
@@ -100,6 +102,7 @@ class Round:
       operations: of its arithmetic.
       kernels, all_reduces, reduced: kernels, all-reduces and the bytes of these, as compiled.
       precision: `float32` or `bfloat16`.
+      examples: of the batch on a device.
     """
 
     operations: float
@@ -107,6 +110,7 @@ class Round:
     all_reduces: int
     reduced: int
     precision: str
+    examples: int
 
     def seconds(self, machine: Machine, devices: int, share: float = 1.0) -> dict[str, float]:
         """Where the time goes, in seconds; `share` of the operations remains where a batch is spread further."""
@@ -125,7 +129,7 @@ def predicted(found: Round, machine: Machine) -> list[dict[str, Any]]:
     Weak scaling keeps the examples of each device, strong scaling the whole batch, that of eight devices.
     Efficiency is the examples a second of a device, against those of one device that waits for nobody.
     """
-    one = sum(found.seconds(machine, 1).values())
+    one, batch = sum(found.seconds(machine, 1).values()), DEVICES[0] * found.examples
     lines = []
     for devices in DEVICES:
         weak, strong = found.seconds(machine, devices), found.seconds(machine, devices, DEVICES[0] / devices)
@@ -134,7 +138,9 @@ def predicted(found: Round, machine: Machine) -> list[dict[str, Any]]:
                 "devices": devices,
                 "microseconds": {part: round(1e6 * seconds, 1) for part, seconds in weak.items()},
                 "weak": round(one / sum(weak.values()), 3),
-                "strong": round(one * DEVICES[0] / devices / sum(strong.values()), 3),
+                "strong": round(one * DEVICES[0] / devices / sum(strong.values()), 3)
+                if devices <= batch
+                else None,
                 "bound by": max(weak, key=lambda part: weak[part]),
             }
         )
@@ -145,7 +151,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     lines = [["program", "machine", "kernels", "all-reduces", "MB", "bound by", *(f"{n:,}" for n in DEVICES)]]
     for row in rows:
-        scaling = [f"{line['weak']:.0%}, {line['strong']:.0%}" for line in row["devices"]]
+        scaling = [f"{line['weak']:.0%}, {percent(line['strong'])}" for line in row["devices"]]
         lines.append(
             [
                 row["program"],
@@ -160,6 +166,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown_table(lines)
 
 
+def percent(share: float | None) -> str:
+    """A share in percent; `-` where the batch has fewer examples than there are devices."""
+    return "-" if share is None else f"{share:.0%}"
+
+
 def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -169,12 +180,13 @@ def main() -> None:
     for name in PROGRAMS:
         if not any(machine.target in compiled.get(name, {}) for machine in MACHINES):
             continue
-        count = operations(EXPERIMENTS[name](1))
+        experiment = EXPERIMENTS[name](1)
+        count, examples = operations(experiment), experiment.source.batch_size
         for machine in MACHINES:
             if stored := compiled.get(name, {}).get(machine.target):
                 precision = "bfloat16" if name in ("dcgan_bfloat16", "r3gan") else "float32"
                 reduced = stored["bytes all-reduced"]
-                found = Round(count, stored["kernels"], stored["all-reduces"], reduced, precision)
+                found = Round(count, stored["kernels"], stored["all-reduces"], reduced, precision, examples)
                 about = {"program": name, "machine": machine.name, **dataclasses.asdict(found)}
                 rows.append({**about, "devices": predicted(found, machine)})
     machines = [dataclasses.asdict(machine) for machine in MACHINES]

@@ -32,7 +32,7 @@ def run_notebooks(sources, installed, empty):
     """
     jupyter = installed.parent / "jupyter" / "IPython"
     jupyter.mkdir(parents=True)
-    (jupyter / "__init__.py").touch()
+    (jupyter / "__init__.py").write_text("version_info = (9, 0)\n")
     (jupyter / "display.py").write_text(
         "def Image(data):\n    assert data[:4] == b'\\x89PNG'\n    return data\n\n\n"
         "def display(picture):\n    print('shown')\n"

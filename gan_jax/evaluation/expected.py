@@ -46,7 +46,7 @@ def expected(experiment: Experiment, seconds: float = SECONDS) -> Expected:
     """
     game, source = experiment.game, experiment.source
     state = init_state(game, jax.random.key(experiment.seed))
-    device_data = jax.device_put(source.device_data)
+    device_data = jax.device_put(source.for_device(source.device_data))
     host_batches = stack_rounds(source, 0, fresh_turns(game.schedule), 1, 1)
     began = time.perf_counter()
     program = jax.jit(

@@ -75,6 +75,7 @@ def sampler(game: Game, player: str, mesh: Mesh | None, kind: Any) -> Callable[.
 
     network = game.players[player].network
 
+    @at_highest_precision
     def block(variables: tuple[Tree, Tree], key_data: Array, index: Array, inputs: Any) -> Array:
         key = named_key(jax.random.wrap_key_data(key_data, impl=kind), player)
         block_key = jax.random.fold_in(key, index[0])
@@ -158,7 +159,7 @@ def sample_blocks(
     (name,) = names
     mesh = mesh_of(state)
     variables, prior = generator_variables(state, name, ema), game.objective.prior
-    draw = at_highest_precision(sampler(game, name, mesh, jax.random.key_impl(key)))
+    draw = sampler(game, name, mesh, jax.random.key_impl(key))
     conditions = tuple(jax.tree.map(np.asarray, _role(game, name).condition(condition_batch(n))))
     latents = None if prior is None else _latents(prior, key, n)
     # All blocks have the same size, so that they share a program; the surplus of the last one is dropped.

@@ -60,6 +60,8 @@ class Demo:
 
 
 _QUICK = {"batch_size": 256, "latent": 16, "learning_rate": 1e-3}
+_TRAINED = {"n_critic": 100, "learning_rate": 2e-4}
+"""Critics near their optimum: their turns are many, and the generator moves little in a round."""
 DEMOS = (
     Demo(
         "mode_collapse",
@@ -78,8 +80,8 @@ DEMOS = (
         "hardly pushes samples, and -log D still does (Goodfellow et al., 2014; Arjovsky and Bottou, 2017): "
         "compare the pushes.",
         (
-            Panel("minimax, log(1 - D)", {"objective": "gan", "n_critic": 100}),
-            Panel("non-saturating, -log D", {"objective": "non_saturating", "n_critic": 100}),
+            Panel("minimax, log(1 - D)", {"objective": "gan", **_TRAINED}),
+            Panel("non-saturating, -log D", {"objective": "non_saturating", **_TRAINED}),
         ),
         rounds=100,
         every=2,
@@ -87,8 +89,9 @@ DEMOS = (
     Demo(
         "wgan_against_gan",
         "WGAN against GAN",
-        "The Wasserstein critic's surface slopes everywhere, so that every sample is drawn to the data (Arjovsky "
-        "et al., 2017; Gulrajani et al., 2017); the classifier's saturates into plateaus.",
+        "The penalty holds the slope of the Wasserstein critic near one wherever samples are on their way to the "
+        "data (Arjovsky et al., 2017; Gulrajani et al., 2017); nothing holds the slope of the GAN's classifier, "
+        "which chases the samples from mode to mode.",
         (
             Panel("non-saturating GAN", {"objective": "non_saturating"}),
             Panel("WGAN-GP", {"objective": "wgan_gp"}),
@@ -222,7 +225,7 @@ class ToyGames:
                     "title": demo.title,
                     "text": demo.text,
                     "panels": [panel.title for panel in demo.panels],
-                    "rounds": demo.rounds,
+                    "every": demo.every,
                 }
                 for demo in self.demos
             ],

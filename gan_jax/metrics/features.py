@@ -265,7 +265,6 @@ def extract(
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
       batch_size: images per batch; the last batch is padded, so that all use the same program.
       mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
-        Where some are another process's, that process makes the same call, and each extracts its share.
       name: the name of the images in errors.
       progress: called with the number of images after each batch.
 
@@ -310,10 +309,11 @@ def extract_batches(
     Raises:
       ValueError: for features that are not `[B, D]` or not finite.
     """
-    params, run = _compiled(extractor, None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+    params, run = _compiled(extractor)
+    place: Any = None if mesh is None else NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     for batch in batches:
         filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        outputs = run(params, filled if mesh is None else _divided(filled, mesh))
+        outputs = run(params, jax.device_put(filled, place))
         made = {}
         for kind in EXTRACTED:
             if kind in outputs:
@@ -325,26 +325,8 @@ def extract_batches(
         yield made
 
 
-def _on_all(replicated: NamedSharding) -> Callable[[Any], Array]:
-    """Puts an array that every process has on all devices of a sharding."""
-
-    def put(x: Any) -> Array:
-        x = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, replicated, lambda index: x[index])
-
-    return put
-
-
-def _divided(images: np.ndarray, mesh: Mesh) -> Array:
-    """A batch over the devices of a mesh, those of other processes too: each puts what its own devices hold."""
-    place = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-    return jax.make_array_from_callback(images.shape, place, lambda rows: images[rows])
-
-
 @functools.lru_cache(maxsize=8)
-def _compiled(
-    extractor: Extractor, replicated: NamedSharding | None = None
-) -> tuple[Tree, Callable[[Tree, Any], Mapping[str, Array]]]:
+def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mapping[str, Array]]]:
     def run(params: Tree, images: Array) -> Mapping[str, Array]:
         with jax.default_matmul_precision(PRECISION):
             made = extractor.apply(params, decode(images) if images.dtype == jnp.uint8 else images)
@@ -353,9 +335,7 @@ def _compiled(
         made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
         return {kind: made[kind] for kind in EXTRACTED if kind in made}
 
-    # Replicated, so that every process can read all of them.
-    params = jax.tree.map(jnp.asarray if replicated is None else _on_all(replicated), extractor.params)
-    return params, jax.jit(run, out_shardings=replicated)
+    return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
 
 
 def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:

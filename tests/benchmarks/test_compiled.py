@@ -37,5 +37,14 @@ def test_statistics_by_groups_of_a_device_leave_at_most_eight_reductions_a_round
         assert grouped["all-reduces"] <= 8
 
 
+def test_seeds_side_by_side_leave_a_gpu_no_fast_gradient_of_a_kernel():
+    """In sequence it has its own operation for all but the smallest layer."""
+    filter_gradient = "__cudnn$convBackwardFilter"
+    by_way = {way: PROGRAMS[f"dcgan_seeds_{way}"]["h100-1"] for way in ("in_turn", "side_by_side")}
+    assert by_way["in_turn"]["convolutions"][filter_gradient] > 0
+    assert filter_gradient not in by_way["side_by_side"]["convolutions"]
+    assert len(by_way["side_by_side"]["dilated"]) > len(by_way["in_turn"]["dilated"])
+
+
 def test_the_table_has_a_line_for_every_program():
     assert len(table(PROGRAMS).splitlines()) == len(ROWS) + 2

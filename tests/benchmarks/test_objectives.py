@@ -12,7 +12,7 @@ def test_what_is_written_by_hand_are_objectives():
     assert {name.partition(":")[0] for name in HANDS} <= set(OBJECTIVES)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_both_sides_play_the_same_game(monkeypatch):
     """`python -m benchmarks.objectives --check` shows the same of all of them."""
     monkeypatch.setattr(objectives, "BATCH", 16)

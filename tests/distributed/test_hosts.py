@@ -17,7 +17,6 @@ from jax._src.clusters import ClusterEnv
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.hosts import HostsError
-from gan_jax.evaluation.scoring import against
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.interrupts import Interrupt
@@ -235,53 +234,6 @@ store.set("gan_jax/a/1", "y")
 store.set("gan_jax/a/12", "z")
 print(store.get("gan_jax/a/1"), store.under("gan_jax/a/"))
 """
-
-
-EXTRACT = """
-import sys
-import jax, numpy as np
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from gan_jax.evaluation.scoring import against
-from gan_jax.metrics import features
-rng = np.random.default_rng(0)
-real, fake = (rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8) for _ in range(2))
-held = []
-divided = features._divided
-def counting(images, mesh):
-    array = divided(images, mesh)
-    held.append(sum(len(shard.data) for shard in array.addressable_shards))
-    return array
-features._divided = counting
-scores = against(real, split="a test", which=("frechet",), devices=jax.devices())(fake)
-print(held, repr(scores.values["frechet"]))
-"""
-
-
-@pytest.mark.full
-def test_processes_share_the_images_of_an_evaluation():
-    """Each holds half of every batch, and all know every feature."""
-    address = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", EXTRACT, address, str(i)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for i in range(2)
-    ]
-    codes, said = finish(processes)
-    assert codes == [0, 0], said
-    lines = [[line for line in out.splitlines() if line.startswith("[1")] for out, _ in said]
-    assert lines[0] == lines[1]
-    rng = np.random.default_rng(0)
-    real, fake = (rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8) for _ in range(2))
-    alone = against(real, split="a test", which=("frechet",), devices=jax.devices()[:1])(fake)
-    held, _, value = lines[0][0].rpartition("] ")
-    assert held == "[128, 128"
-    assert float(value) == pytest.approx(alone.values["frechet"], rel=1e-4)
 
 
 @pytest.mark.full

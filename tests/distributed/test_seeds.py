@@ -94,7 +94,7 @@ def test_every_seed_has_its_picture(runs):
     assert names >= {f"samples_seed_{seed}_00000020.png" for seed in range(3, 7)}
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_side_by_side_agrees_within_rounding():
     game = several_seeds().game
     sources = [from_toy(toy.ring(), 8, seed=seed) for seed in range(3)]

@@ -24,7 +24,7 @@ from gan_jax.schedule import alternating, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from tests import helpers, programs
-from tests.tiers import full
+from tests.tiers import full, slow
 
 DEVICES = 8
 LATENT = 4
@@ -57,8 +57,7 @@ def play(game, source, parallelism, devices, rounds=5):
     return run(state, layout.place(source.device_data), host_batches, rounds)
 
 
-@pytest.mark.parametrize("source", [points(), full(from_toy(toy.ring(), 32))], ids=["arrays", "drawn"])
-@pytest.mark.full
+@pytest.mark.parametrize("source", [full(points()), slow(from_toy(toy.ring(), 32))], ids=["arrays", "drawn"])
 def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     game = points_game(wgan_gp(gaussian(LATENT)))
     single_device, metrics_one = play(game, source, "jit", 1)

@@ -70,7 +70,7 @@ def test_the_code_of_a_page_runs(page, overlay):
     assert names_of(page)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_toy_tutorial_sees_what_it_says():
     found = pages.run(TUTORIAL, {"__name__": "page"})
     assert found["covered"]["modes_covered"] > found["collapsed"]["modes_covered"]

@@ -30,13 +30,14 @@ def chromium():
 def opened(browser, url, *, width=1280, theme="light"):
     """The page at `url` when it is ready; an error in its console or a request that fails is the test's."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page.set_default_timeout(120_000)
     problems = []
     page.on("console", lambda message: problems.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("requestfailed", lambda request: problems.append(request.url))
     try:
         page.goto(url)
-        page.wait_for_selector("html[data-ready]", timeout=120_000)
+        page.wait_for_selector("html[data-ready]")
         yield page
         assert not problems, f"in the browser's console: {problems}"
     finally:

@@ -1,5 +1,6 @@
 """`--mode=explore` on the command line."""
 
+import contextlib
 import errno
 import http.client
 import json
@@ -65,9 +66,9 @@ def test_a_game_is_served_until_ctrl_c_and_a_taken_port_is_one_line(tmp_path):
     )
     line = process.stdout.readline()
     port = int(re.fullmatch(r"Explore at http://127\.0\.0\.1:(\d+)/ \(Ctrl-C ends it\)\.\n", line)[1])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/explore.json")
-    description = json.loads(connection.getresponse().read())
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", "/explore.json")
+        description = json.loads(connection.getresponse().read())
     assert [demo["name"] for demo in description["demos"]] == [
         "mode_collapse",
         "vanishing_gradient",

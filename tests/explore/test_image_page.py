@@ -236,7 +236,7 @@ def test_the_served_page_follows_the_run(browser, run, session, model):
             checkpoints.save(4, shaken(state))
         with open(path / "metrics.jsonl", "a") as file:
             file.write('{"step": 4, "time": 2.0, "critic/loss": 0.1}\n')
-        page.wait_for_function("() => explore.description.round === 4", timeout=60_000)
+        page.wait_for_function("() => explore.description.round === 4")
         page.wait_for_function(
             "() => document.querySelector('.charts canvas').getAttribute('aria-label').endsWith('round 4')"
         )

@@ -83,7 +83,7 @@ def test_games_are_played_live(browser, source):
         assert page.locator(".panels figcaption").all_text_contents() == ["minimax", "wgan"]
         before = page.locator(".panels .note").first.text_content()
         page.locator("body").press("Space")
-        page.wait_for_function("() => explore.frames[0][0].round >= 40")
+        page.wait_for_function("() => explore.frames[0][0].round >= 15")
         assert page.get_by_role("button", name="Pause").count() == 1
         page.locator("body").press("Space")
         assert page.get_by_role("button", name="Play").count() == 1

@@ -159,7 +159,7 @@ def test_one_of_several_seeds_is_loaded(run, tmp_path):
         gj.load_model(path, seed=2)
 
 
-@pytest.mark.parametrize("parallelism", [slow("fsdp"), full("pmap"), full("data:2,fsdp:4")])
+@pytest.mark.parametrize("parallelism", [slow("fsdp"), slow("pmap"), full("data:2,fsdp:4")])
 def test_runs_on_eight_devices_are_read_on_one(tmp_path, parallelism):
     width = 1024 if "fsdp" in parallelism else 16  # large enough to be sharded
     experiment, state = trained(tmp_path / "run", parallelism=parallelism, width=width, rounds=2, log_every=2)

@@ -71,7 +71,7 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
         assert line["critic/loss"] == pytest.approx(logged[line["step"]]["critic/loss"], rel=1e-7)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_without_a_checkpoint_it_begins_where_the_run_did(tmp_path):
     run = exploding(2)
     with pytest.raises(NonFiniteError, match=r"No checkpoint had been saved.*--mode=replay"):

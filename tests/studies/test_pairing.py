@@ -12,7 +12,7 @@ from tests.programs import UNOPTIMISED
 GAMMA = 0.5
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_rows_differ_in_their_loss_and_their_penalties_only():
     """Of one first round: R2 adds gamma times itself to either loss, and pairing is one softplus for two."""
     source, metrics = stacked(8), {}

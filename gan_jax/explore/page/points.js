@@ -3,7 +3,7 @@
 import { curvesSection } from "./curves.js";
 import { choice, colour, element, field, onTheme, onWidth, slider } from "./draw.js";
 
-const SPEEDS = [5, 20, 60, 200];
+const SPEEDS = [1, 5, 20, 60, 200];
 const PAUSE = 60;
 
 export async function pointPage(root, backend, description, say) {
@@ -17,7 +17,7 @@ class PointPage {
     Object.assign(this, { root, backend, description, say });
     this.playing = false;
     this.frames = [];
-    this.speed = 1;
+    this.speed = 0;
     this.surface = true;
     this.field = true;
     this.build();
@@ -31,8 +31,8 @@ class PointPage {
     this.play = element("button", { type: "button", onclick: () => this.toggle() }, "Play");
     this.step = element("button", { type: "button", onclick: () => this.forward() }, "Step");
     const restart = element("button", { type: "button", onclick: () => this.open(this.shown) }, "Restart");
-    const speeds = choice(SPEEDS.map((n) => `${n} rounds`), (i) => { this.speed = i; }, this.speed);
-    this.speedField = field("A frame every", speeds);
+    this.speeds = choice(SPEEDS.map((n) => `${n} rounds`), (i) => { this.speed = i; });
+    this.speedField = field("A frame every", this.speeds);
     this.where = slider("moment", { min: 0, max: 1, step: 1, value: 0 }, (i) => {
       this.pause();
       this.seek(i);
@@ -97,6 +97,9 @@ class PointPage {
       ...titles.map((title, i) => element("figure", {}, element("figcaption", {}, title), this.canvases[i], this.captions[i])),
     );
     this.live = this.description.served && demo !== undefined;
+    // Half of a recording's step, so that games whose rounds are long are not slow to watch.
+    if (demo) this.speed = SPEEDS.findLastIndex((n) => n <= Math.max(1, demo.every / 2));
+    this.speeds.selectedIndex = this.speed;
     this.where.hidden = this.live;
     this.speedField.hidden = !this.live;
     try {

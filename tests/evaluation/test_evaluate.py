@@ -186,6 +186,7 @@ def test_raw_and_averaged_weights_stand_side_by_side():
     assert list(evaluate.evaluate(without, state_of(without))["samples"]) == ["raw"]
 
 
+@pytest.mark.full
 def test_scores_keep_their_fingerprint_to_the_log_and_the_table():
     real = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
     made = experiment(
@@ -437,6 +438,7 @@ def test_a_resumed_run_knows_the_best_of_the_first_launch(tmp_path):
     assert Checkpoints(tmp_path / "checkpoints").steps() == [2, 8]
 
 
+@pytest.mark.full
 def test_a_best_that_no_evaluation_gives_is_named(tmp_path):
     made = experiment(evaluations={"a": scripted(1.0)}, evaluate_every=2, best=Best("distanse"))
     with pytest.raises(ExperimentError, match=r"names distanse \(did you mean 'distance'\?\)"):

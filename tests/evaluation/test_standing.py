@@ -57,6 +57,7 @@ def expected(scale, key, batches, size):
     return np.mean([x.mean(0) for x in drawn], 0), np.mean([x.var(0) for x in drawn], 0)
 
 
+@pytest.mark.full
 def test_statistics_are_those_of_the_weights_at_hand_and_of_the_average_its_own():
     """The running statistics are wrong by far, as after a change of the weights."""
     made = game(from_linen(Normalized(), jnp.zeros((2, 2))), ema=0.9)

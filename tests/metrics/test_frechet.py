@@ -275,6 +275,7 @@ def test_the_linear_part_is_the_derivative_by_one_samples_weight():
         assert parts[1][sample] == pytest.approx((up - down) / 2e-5, rel=1e-5)
 
 
+@pytest.mark.full
 def test_the_linear_interval_is_asked_for_or_taken_where_it_pays():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2, 600, 256))

@@ -299,6 +299,7 @@ def test_of_linear_generators_the_length_is_independent_of_the_step_and_of_the_n
     np.testing.assert_allclose(path_length(noisy, epsilon=2.0).lengths, found.lengths, rtol=1e-3)
 
 
+@pytest.mark.full
 def test_the_mean_length_of_a_linear_generator_is_known():
     """`E |A (w_1 - w_0)|^2 = 2 |A|^2`, with w normal; the extremes are 2 % of the paths."""
     found = path_length(mapping=lambda z: z, samples=20_000, batch_size=2000)

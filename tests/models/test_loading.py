@@ -96,6 +96,7 @@ def test_the_samples_are_the_runs_own(run, tmp_path, monkeypatch):
     assert np.abs(earlier.sample(9) - drawn).max() > 1e-3
 
 
+@pytest.mark.full
 def test_running_statistics_are_computed_again_on_request(run, tmp_path):
     """As `standing_statistics` computes them of the state, for the average and for the weights themselves."""
     path, experiment, state = run

@@ -49,7 +49,7 @@ LABEL = jnp.zeros((1,), jnp.int32)
 @pytest.mark.parametrize(
     ("module", "inputs"),
     [
-        (gj.MLPGenerator(output_shape=(2,), widths=(8,)), (jnp.zeros((1, 4)),)),
+        full(gj.MLPGenerator(output_shape=(2,), widths=(8,)), (jnp.zeros((1, 4)),)),
         full(gj.DCGANGenerator(size=8, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         slow(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         slow(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),

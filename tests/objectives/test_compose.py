@@ -227,7 +227,10 @@ def test_unrolled_zero_is_the_base():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"steps": -1}, "0 or more steps"), ({"steps": 1, "opponent": "encoder"}, r"names \['encoder'\]")],
+    [
+        ({"steps": -1}, "0 or more whole steps, got -1"),
+        ({"steps": 1, "opponent": "encoder"}, r"names \['encoder'\]"),
+    ],
 )
 def test_unrolled_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):

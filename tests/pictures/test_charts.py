@@ -56,6 +56,7 @@ def test_a_row_without_charts_is_left_out():
     assert len(axes) == 1
 
 
+@pytest.mark.full
 def test_a_figure_needs_no_pyplot_and_no_main_thread():
     code = """
 import sys, threading

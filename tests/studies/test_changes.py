@@ -105,6 +105,7 @@ def test_figures_are_drawn_again_in_another_format_and_size(tmp_path, capsys):
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_film_shows_a_studys_frames(tmp_path, capsys):
     (tmp_path / "one_dimension.json").write_bytes((studies.RESULTS / "one_dimension.json").read_bytes())
     asked = [f"--results={tmp_path}", f"--film={tmp_path / 'line.gif'}"]

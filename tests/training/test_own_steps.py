@@ -112,8 +112,14 @@ def test_a_term_with_a_separate_step_needs_a_turn_and_vice_versa():
     ("make", "message"),
     [
         (lambda: regularization_turn("critic", every=4), "needs the name of at least one term"),
-        (lambda: regularization_turn("critic", "r1", every=0), "n >= 1 rounds, got every=0"),
-        (lambda: lazy_adam(1e-3, every=0), "n >= 1 rounds, got every=0"),
+        (
+            lambda: regularization_turn("critic", "r1", every=0),
+            "n >= 1 rounds, n a whole number; got every=0",
+        ),
+        (
+            lambda: lazy_adam(1e-3, every=0),
+            r"lazy_adam\(every=0\): every is a whole number of rounds, 1 or more",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_named(make, message):

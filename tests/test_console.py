@@ -46,10 +46,12 @@ def test_an_experiment_of_ones_own_is_begun_and_trained_in_an_empty_folder(conso
     code, out, err = console("--config=my.py", *TINY, "--workdir=run")
     assert code == 0, err
     assert (tmp_path / "run" / "checkpoints" / "2" / "manifest.json").exists()
-    code, _, err = console("--mode=sample", "--workdir=run")
+    code, _, err = console("--mode=evaluate", "--workdir=run")
     assert code == 2, "its work directory does not bring its code"
     assert err.startswith("gan-jax: ")
     assert f"--config={tmp_path / 'my.py'}" in err
+    code, _, err = console("--mode=sample", "--workdir=run")
+    assert code == 0, f"samples are of the stored model, which needs no code: {err}"
 
 
 @pytest.mark.full

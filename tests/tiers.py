@@ -6,7 +6,7 @@ import pytest
 def full_except(kept, cases):
     """The cases, those that are not in `kept` marked `full`.
 
-    Representatives of a fact stay in the default command; the other names, sizes and settings are in CI.
+    Representatives of a fact stay in the default command; the other names, sizes and settings are run on request.
     """
     return [case if case in kept else pytest.param(case, marks=pytest.mark.full) for case in cases]
 

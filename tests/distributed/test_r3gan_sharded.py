@@ -56,7 +56,7 @@ def play(parallelism, devices, width=16):
 
 @pytest.fixture(autouse=True)
 def _compiled_fast(monkeypatch):
-    monkeypatch.setattr(jit, "compiler_options", lambda: programs.UNOPTIMISED)
+    monkeypatch.setattr(jit, "compiler_options", lambda *_: programs.UNOPTIMISED)
 
 
 @pytest.mark.parametrize(("parallelism", "width"), [slow("jit", 16), full("fsdp", 128)])

@@ -102,7 +102,7 @@ def layout_and_run(parallelism, devices, **options):
 
 @pytest.fixture(autouse=True)
 def _compiled_fast(monkeypatch):
-    monkeypatch.setattr(jit, "compiler_options", lambda: programs.UNOPTIMISED)
+    monkeypatch.setattr(jit, "compiler_options", lambda *_: programs.UNOPTIMISED)
 
 
 def play(parallelism, devices, rounds, state=None, **options):

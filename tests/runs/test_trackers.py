@@ -1,5 +1,7 @@
 """Weights & Biases offline and MLflow in a local database: what they hold is what was written."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -77,8 +79,12 @@ def test_wandb_offline(tmp_path, monkeypatch):
     tracker.picture(5, "samples", to_png(np.zeros((2, 2, 1), np.uint8)))
     tracker.close()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    parts = ("critic/loss", "0.25", "learning_rate", "0.1", "fingerprint", "split digits")
+    until = time.monotonic() + 60  # W&B's own process writes the file, on a busy machine later
+    while not all(part.encode() in file.read_bytes() for part in parts) and time.monotonic() < until:
+        time.sleep(0.5)
     content = file.read_bytes()
-    for part in ("critic/loss", "0.25", "learning_rate", "0.1", "fingerprint", "split digits"):
+    for part in parts:
         assert part.encode() in content, part
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/samples*.png"))
 

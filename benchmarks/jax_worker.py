@@ -84,7 +84,8 @@ def build_digits(spec: dict[str, Any]) -> tuple[Game, Source]:
     from experiments import digits
 
     config = digits.get_config()
-    for name in ("objective", "batch_size", "latent", "width", "r1", "ema"):
+    config.r1 = spec["r1"]  # by default -1, which is this for the default objective
+    for name in ("objective", "batch_size", "latent", "width", "ema"):
         if config[name] != spec[name]:
             raise ValueError(
                 f"experiments/digits.py has {name} = {config[name]}, benchmarks.games.Digits {spec[name]}: "

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gan_jax.distributed.compiler import compiler_options
+from gan_jax.networks.describe import binary_units
 from gan_jax.schedule import fresh_turns
 from gan_jax.training.experiment import Experiment
 from gan_jax.training.rollout import rollout_program, stack_rounds
@@ -74,27 +75,15 @@ def bytes_of(tree: Tree) -> int:
 def expected_lines(experiment: Experiment) -> list[str]:
     """The memory and the time of a run, a line each."""
     found = expected(experiment)
-    total = found.state_bytes + found.data_bytes + found.working_bytes
+    sizes = found.state_bytes, found.data_bytes, found.working_bytes
+    state, data, arrays = map(binary_units, sizes)
     device = jax.devices()[0].device_kind
     whole = duration(found.round_seconds * experiment.rounds)
     return [
-        f"memory  {memory(total)} on a device: state {memory(found.state_bytes)}, data {memory(found.data_bytes)}, "
-        f"a round's arrays {memory(found.working_bytes)}",
+        f"memory  {binary_units(sum(sizes))} on a device: state {state}, data {data}, a round's arrays {arrays}",
         f"time    {found.round_seconds:.3g} s a round on one {device}: {experiment.rounds:,} rounds in {whole}, "
         f"without pictures and evaluations; compiled in {found.compile_seconds:.0f} s",
     ]
-
-
-def memory(size: float) -> str:
-    """Bytes in binary units.
-
-    >>> memory(300), memory(3 * 2**20), memory(1.5 * 2**30)
-    ('0.3 KiB', '3.0 MiB', '1.5 GiB')
-    """
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size / 2**10:.1f} KiB"
 
 
 def duration(seconds: float) -> str:

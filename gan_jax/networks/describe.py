@@ -65,7 +65,15 @@ def _table(tree: Tree, title: str) -> str:
 
 
 def _bytes(tree: Tree) -> str:
-    size = float(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
+    return binary_units(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
+
+
+def binary_units(size: float) -> str:
+    """Bytes in binary units.
+
+    >>> binary_units(300), binary_units(3 * 2**20), binary_units(1.5 * 2**30)
+    ('300 B', '3 MiB', '1.5 GiB')
+    """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024 or unit == "GiB":
             break

@@ -43,7 +43,7 @@ def test_a_run_is_as_long_as_its_rounds(monkeypatch):
     found = expected.Expected(2**20, 3 * 2**30, 512 * 2**20, 8.2, 0.012)
     monkeypatch.setattr(expected, "expected", lambda experiment: found)
     memory, time = expected.expected_lines(experiment(rounds=1_000_000))
-    assert memory == "memory  3.5 GiB on a device: state 1.0 MiB, data 3.0 GiB, a round's arrays 512.0 MiB"
+    assert memory == "memory  3.5 GiB on a device: state 1 MiB, data 3 GiB, a round's arrays 512 MiB"
     assert time == (
         "time    0.012 s a round on one cpu: 1,000,000 rounds in 3.3 h, without pictures and evaluations; "
         "compiled in 8 s"

@@ -12,24 +12,18 @@ import ast
 import datetime
 import functools
 import hashlib
-import io
 import os
 import pathlib
 import platform
-import subprocess
-import sys
-import tokenize
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from typing import Any, NamedTuple
 
-from gan_jax.runs.provenance import computed_by
+from gan_jax.runs.provenance import computed_by, git_commit, library_versions, source_digest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ROOMS = ("gan_jax", "experiments")
 DRAWING = "gan_jax/pictures/"
 """What draws computes no result: figures are drawn again from the stored numbers."""
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 DIGITS = 12
 """Hexadecimal digits that are kept of a digest."""
 
@@ -79,14 +73,11 @@ def launch(module: str, command: str) -> dict[str, Any]:
     """
     return {
         "code": digest(module),
-        **_commit(),
+        "commit": git_commit() or "unknown",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
         "computation": computed_by("highest"),
-        "versions": {
-            "python": sys.version.split()[0],
-            **{package: metadata.version(package) for package in PACKAGES},
-        },
+        "versions": library_versions(),
         "command": command,
     }
 
@@ -101,28 +92,14 @@ def digest(module: str, root: pathlib.Path = ROOT) -> str:
     total = hashlib.sha256()
     for file in sorted(imported_files(module, root)):
         if not file.as_posix().startswith(DRAWING):
-            total.update(f"{file.as_posix()}\n{code(root / file)}\n".encode())
+            changed = (root / file).stat().st_mtime_ns
+            total.update(f"{file.as_posix()}\n{_code(root / file, changed)}\n".encode())
     return total.hexdigest()[:DIGITS]
-
-
-def code(path: pathlib.Path) -> str:
-    """A file without its comments, docstrings and blank lines."""
-    return _code(path, path.stat().st_mtime_ns)
 
 
 @functools.cache
 def _code(path: pathlib.Path, _: int) -> str:
-    text = path.read_text()
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            assert node.end_lineno is not None
-            for number in range(node.lineno - 1, node.end_lineno):
-                lines[number] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    return source_digest(path)
 
 
 def imported_files(module: str, root: pathlib.Path = ROOT) -> set[pathlib.Path]:
@@ -208,23 +185,6 @@ def _file(module: str, root: pathlib.Path) -> pathlib.Path | None:
         if (root / file).is_file():
             return file
     return None
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of the code, and whether files differ from it; unknown outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    try:
-        return {
-            "commit": git("rev-parse", "--short=10", "HEAD"),
-            "changed": bool(git("status", "--porcelain", "--untracked-files=no", "--", *ROOMS)),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "changed": False}
 
 
 def _processor() -> str:

@@ -13,7 +13,7 @@
     python -m experiments.studies --gallery              # docs/gallery.md from the stored results
 
 A study is one file here with a `STUDY`. A claim that does not hold makes the command exit with 1 and say by how
-much it was missed.
+much it was missed, unless the study says that it does not reproduce.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(study: Study, folder: pathlib.Path, given: argparse.Namespace, changed: Mapping[str, float]) -> int:
-    """Runs or redraws one study and prints its verdicts; how many of its claims do not hold.
+    """Runs or redraws one study and prints its verdicts; how many of its claims fail, but for those known not to
+    reproduce.
 
     With changed numbers the claims' values are shown without a verdict.
     """
@@ -140,7 +141,7 @@ def run(study: Study, folder: pathlib.Path, given: argparse.Namespace, changed: 
     for verdict in found:
         print(f"  {verdict.text} [{verdict.measured()}]" if changed else f"  {line(verdict)}")
     sys.stdout.flush()
-    return sum(not verdict.holds for verdict in found)
+    return sum(verdict.fails for verdict in found)
 
 
 def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:
@@ -221,7 +222,7 @@ def film(names: Sequence[str], folder: pathlib.Path, path: pathlib.Path) -> int:
 def line(verdict: Verdict) -> str:
     """A verdict in a line."""
     missed = "" if verdict.holds else f"; missed by {-verdict.margin:.4g}"
-    word = "holds" if verdict.holds else "FAILS"
+    word = "holds" if verdict.holds else "FAILS" if verdict.reproduces else "does not hold"
     return f"{word}  {verdict.text} [{verdict.measured()}, asked {verdict.sense} {verdict.bound:g}{missed}]"
 
 

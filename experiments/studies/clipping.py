@@ -6,23 +6,25 @@ Claims:
 - With c = .001 it vanishes faster: by at least 10 decades.
 - With the gradient penalty it is flat: less than half a decade, up or down.
 - On the swiss roll the penalty's critic reaches a larger share of W1, after division by its largest slope, than
-  clipping's, for every seed (1.3 times on every toy was expected; of three seeds the mean is 1.2 times, its
-  interval begins just below 1).
+  clipping's: the ratio is at least 1.
+- On 8 and 25 Gaussians it does too: at least 1.2 times clipping's, on the worse of both.
 
-What does not reproduce by that number: on 8 and 25 Gaussians neither critic is ahead. Clipping's value surfaces are
-simple there, squares and diamonds, as in the paper, and the penalty's follow the modes, but in a few places they
-are steeper than elsewhere, and the largest slope between two points is what a share is divided by.
+What does not reproduce by that number: on 8 and 25 Gaussians neither critic is ahead. Clipping's value surfaces
+are simple there, squares and diamonds, as in the paper, and the penalty's follow the modes, but in a few places
+they are steeper than elsewhere, and the largest slope between two points is what a share is divided by. A gain of
+1.3 on every toy was expected first.
 
-Gradient of the critic's loss by the output of each of 12 hidden ReLU layers of 256 units on the swiss roll
-(batch 128), after 400 turns; decades are 11 times the slope of the fitted line of log10 norms. Real data
-against real data with unit Gaussian noise, which does not move; RMSProp(1e-3) with clipping, at which the
-weights stand at their bounds after 100 turns, Adam(1e-4, .5, .9) with the penalty (lambda .1). Value surfaces:
-three layers of 256 units after 2,000 turns, c = .01, RMSProp(5e-5); slopes and W1 on 400 points.
+Gradient of the critic's loss by the output of each of 12 hidden ReLU layers of 256 units on the swiss roll (batch
+128), after 400 turns; decades are 11 times the slope of the fitted line of log10 norms. Real data against real
+data with unit Gaussian noise, which does not move; RMSProp(1e-3) with clipping, at which the weights stand at
+their bounds after 100 turns, Adam(1e-4, .5, .9) with the penalty (lambda .1). Value surfaces: three layers of 256
+units after 2,000 turns, c = .01, RMSProp(5e-5), drawn at 100 x 100 points; slopes and W1 on 400 points. Each
+critic has the paper's own optimiser.
 
 Paper: Gulrajani et al., Improved Training of Wasserstein GANs, 2017, figures 1 and 2 and section 3
 (arXiv:1704.00028).
 
-    python -m experiments.studies clipping               # five minutes on two cores
+    python -m experiments.studies clipping               # twelve minutes on one core
     python -m experiments.studies clipping --full        # 512 units, 20,000 turns
 
 Scaled: 256 units where the paper has 512, batch 128 where it has 256, and 2,000 turns of the value surfaces'
@@ -41,6 +43,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.studies.framework.image_text import packed, unpacked
 from experiments.studies.framework.setups.frozen import CRITIC_ONLY
 from experiments.studies.framework.study import Claim, Numbers, Result, Study
 from experiments.studies.framework.training import critic_of, play
@@ -67,7 +70,7 @@ TOYS = {
 }
 LAYERS, WIDTH, BATCH = 12, 256, 128
 DEEP_RATE, DEEP_TURNS, TURNS = 1e-3, 400, 2000
-REACH = 2.0
+REACH, SIDE = 2.0, 100
 
 
 def noisy(data: toy.Toy) -> Any:
@@ -155,9 +158,9 @@ def surfaces(seed: int, quick: bool, bound: float | None, turns: int = TURNS, wi
         state, _ = play(game, source, seed, 300 if quick else turns)
         shares[name] = share_of(game, state, name, seed)
         if seed == 0:
-            side = jnp.linspace(-REACH, REACH, 32)
+            side = jnp.linspace(-REACH, REACH, SIDE)
             mesh = jnp.stack(jnp.meshgrid(side, -side), axis=-1).reshape(-1, 2)
-            pictures[name] = np.asarray(critic_of(game, state)(mesh)).reshape(32, 32)
+            pictures[name] = packed(np.asarray(critic_of(game, state)(mesh)).reshape(SIDE, SIDE))
     return {"shares": shares, "surfaces": pictures}
 
 
@@ -191,7 +194,7 @@ def figure(results: Sequence[Result]) -> Figure:
         drawn = results[0][f"surface, {way}"]
         panels = [
             pictures.surface(
-                drawn["surfaces"][name],
+                unpacked(drawn["surfaces"][name]),
                 np.asarray(TOYS[name].sample(jax.random.key(0), 300)),
                 extent=REACH,
                 value_label="critic's value",
@@ -203,9 +206,9 @@ def figure(results: Sequence[Result]) -> Figure:
     return pictures.figure(*rows, *surfaces)
 
 
-def gain(result: Result) -> float:
-    """Penalised over clipped share of W1 on the swiss roll."""
-    clipped, penalised = (result[way]["shares"]["swiss roll"] for way in WAYS)
+def gain(name: str, result: Result) -> float:
+    """Penalised over clipped share of W1 on a toy."""
+    clipped, penalised = (result[way]["shares"][name] for way in WAYS)
     return penalised / max(clipped, 1e-9)
 
 
@@ -224,13 +227,18 @@ STUDY = Study(
             for way, bound in WAYS.items()
         },
     },
-    seeds=3,
+    seeds=5,
     claims=(
         Claim(effect=lambda r: r["c = .1"]["decades"], at_least=3.0, quick=1.0),
         Claim(effect=lambda r: r["c = .01"]["decades"], at_most=-3.0, quick=-3.0),
         Claim(effect=lambda r: r["c = .001"]["decades"], at_most=-10.0),
         Claim(effect=lambda r: abs(r["penalty"]["decades"]), at_most=0.5, quick=0.7),
-        Claim(effect=gain, at_least=1.0, quick=0.8, every_seed=True),
+        Claim(effect=functools.partial(gain, "swiss roll"), at_least=1.0, quick=1.0),
+        Claim(
+            effect=lambda r: min(gain(name, r) for name in ("8 Gaussians", "25 Gaussians")),
+            at_least=1.2,
+            reproduces=False,
+        ),
     ),
     figure=figure,
 )

@@ -1,22 +1,26 @@
 """The training process visualised: data, critic and generator on a line.
 
 Claims:
-- One turn of the critic to one of the generator: the exact W1 falls to at most .4 of its start.
-- Five turns to one: to at most .4 too.
+- One turn of the critic to one of the generator: the exact W1 falls to at most .15 of its start.
+- Five turns to one: to at most .15 too.
+- Either ends at no more than half of the W1 of uniform noise over the data's range.
+- Neither gets worse at the end: the last W1 is at most 1.25 times the least of the earlier frames.
 - Where the data lie the critic of five turns is left undecided: the mean of |D - 1/2| there is at most .05.
 
-Two Gaussians on the line, N(-2, .5^2) and N(2, .5^2); G: z ~ N(0, 1), MLP 64-64 of leaky ReLU; critic MLP
-64-64, tanh; -log D, Adam(1e-3, b1 = .5), R1 with gamma = .1, batch 256, 4,000 rounds. W1 is between 4,000
-samples of both. The figure's frames are rounds 0, 100, 400, 1,000, 2,000 and 4,000.
+Two Gaussians on the line, N(-2, .5^2) and N(2, .5^2); G: z ~ N(0, 1), MLP 64-64 of leaky ReLU; critic MLP 64-64,
+tanh; -log D, R1 with gamma = .1, batch 256, 8,000 rounds of Adam(1e-3, b1 = .5), whose rate falls to 0 along a
+straight line in the second half. W1 is between 4,000 samples of both. The figure's frames are rounds 0, 200, 800,
+2,000, 4,000 and 8,000; the film has 41. Controls: uniform noise on [-3.5, 3.5], the untrained generator (round
+0), and other 4,000 samples of the data, which are the least W1 that can be measured.
 
-What was expected and does not reproduce: W1 was to fall to .15 of its start one to one, and was found at .26 (95 %:
-.17 to .36, 5 seeds): the generator finds both modes by round 400, but as two spikes that go on moving. Five turns,
-added for the nearly optimal critic of the paper's figure, were to do it, with |D - 1/2| below .03, and gave .15
-(.07 to .23) and .02 (.00 to .04): nearer, not sure. The bounds above were widened after that.
+With a constant rate and 4,000 rounds W1 was found at .26 of its start one to one and .15 five to one, and rose
+again in most seeds: the generator found both modes by round 400, but as two spikes that went on moving. The
+falling rate was added after that; the bound of .15 is the one that was first expected.
 
 Paper: Goodfellow et al., Generative Adversarial Nets, 2014, figure 1 (arXiv:1406.2661).
 
-    python -m experiments.studies one_dimension        # two minutes on two cores
+    python -m experiments.studies one_dimension        # five minutes on one core
+    python -m experiments.studies one_dimension --film=line.mp4
 
 Nothing is scaled.
 """
@@ -24,7 +28,7 @@ Nothing is scaled.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -45,30 +49,39 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.schedule import alternating
+from gan_jax.state import TrainState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DATA = toy.mixture_1d((-2.0, 2.0), 0.5)
-FRAMES = (0, 100, 400, 1000, 2000, 4000)
-LINE = np.linspace(-4.5, 4.5, 91)
+RATE, ROUNDS, SNAPSHOTS, SAMPLES = 1e-3, 8000, 40, 4000
+SHOWN = (0, 1, 4, 10, 20, 40)
+"""The snapshots that the figure shows."""
+REACH = 4.5
+LINE = np.linspace(-REACH, REACH, 91)
 
 
 @functools.cache
-def game_of(turns: int) -> tuple[Game, Source]:
+def game_of(turns: int, rounds: int) -> tuple[Game, Source]:
     """The game on the line, with so many turns of the critic in a round."""
-    adam = optax.adam(1e-3, b1=0.5)
+    halves = rounds // 2
+    # A player's step counts its own turns.
+    critic, generator = (
+        optax.adam(optax.linear_schedule(RATE, 0.0, halves * count, halves * count), b1=0.5)
+        for count in (turns, 1)
+    )
     game = Game(
         players={
             "critic": Player(
-                from_linen(MLPCritic(widths=(64, 64), activation="tanh"), jnp.zeros((2, 1))), adam
+                from_linen(MLPCritic(widths=(64, 64), activation="tanh"), jnp.zeros((2, 1))), critic
             ),
             "generator": Player(
                 from_linen(
                     MLPGenerator(output_shape=(1,), widths=(64, 64), activation="leaky_relu"),
                     jnp.zeros((2, 1)),
                 ),
-                adam,
+                generator,
             ),
         },
         objective=add_terms(non_saturating(gaussian(1)), r1(0.1)),
@@ -78,30 +91,59 @@ def game_of(turns: int) -> tuple[Game, Source]:
 
 
 def run(seed: int, quick: bool, turns: int) -> Numbers:
-    """Frames: the critic's curve, the generator's histogram, W1."""
-    game, source = game_of(turns)
-    real = np.asarray(DATA.sample(jax.random.key(100 + seed), 4000))
-    state, frames, played = start(game, seed), [], 0
-    for frame in FRAMES[:-2] if quick else FRAMES:
-        if frame > played:
-            state, _ = play(game, source, seed, frame - played, state=state)
-            played = frame
-        fake = sample(game, state, jax.random.key(200 + seed), 4000)
-        decided = jax.nn.sigmoid(critic_of(game, state)(jnp.asarray(LINE, jnp.float32)[:, None]))
-        at_data = jax.nn.sigmoid(critic_of(game, state)(jnp.asarray(real)))
-        frames.append(
-            {
-                "round": frame,
-                "w1": wasserstein_1d(real, fake),
-                "undecided": float(jnp.mean(jnp.abs(at_data - 0.5))),
-                "critic": np.asarray(decided).round(4),
-                "fake": np.quantile(fake, np.linspace(0.005, 0.995, 120)).round(3) if seed == 0 else [],
-            }
-        )
+    """Frames: the critic's curve, the generator's quantiles, W1."""
+    rounds = ROUNDS // 5 if quick else ROUNDS
+    game, source = game_of(turns, rounds)
+    real = data_of(seed)
+
+    def snapshot(done: int, state: TrainState) -> Numbers:
+        fake = sample(game, state, jax.random.key(200 + seed), SAMPLES)
+        score = critic_of(game, state)
+        at_data = jax.nn.sigmoid(score(jnp.asarray(real)))
+        frame: Numbers = {
+            "round": done,
+            "w1": wasserstein_1d(real, fake),
+            "undecided": float(jnp.mean(jnp.abs(at_data - 0.5))),
+        }
+        if seed == 0:
+            frame["critic"] = np.asarray(
+                jax.nn.sigmoid(score(jnp.asarray(LINE, jnp.float32)[:, None]))
+            ).round(3)
+            frame["fake"] = np.quantile(fake, np.linspace(0.005, 0.995, 100)).round(2)
+        return frame
+
+    _, frames = play(game, source, seed, rounds, every=rounds // SNAPSHOTS, snapshot=snapshot)
     return {"frames": frames}
 
 
-CASES = {f"{turns}:1": functools.partial(run, turns=turns) for turns in (1, 5)}
+def data_of(seed: int, draw: int = 0) -> np.ndarray:
+    """Samples of the data, `[SAMPLES, 1]`."""
+    return np.asarray(DATA.sample(jax.random.fold_in(jax.random.key(100 + seed), draw), SAMPLES))
+
+
+def control(seed: int, quick: bool, fake: Callable[[int], np.ndarray]) -> Numbers:
+    """The W1 of what does not learn, at each frame the same."""
+    distance = wasserstein_1d(data_of(seed), fake(seed))
+    return {"frames": [{"w1": distance, "undecided": 0.5}] * (SNAPSHOTS + 1)}
+
+
+def noise(seed: int) -> np.ndarray:
+    """Uniform over the range of the data, `[SAMPLES, 1]`."""
+    return np.random.default_rng(seed).uniform(-3.5, 3.5, size=(SAMPLES, 1))
+
+
+def untrained(seed: int) -> np.ndarray:
+    """Samples of the generator before the first round, `[SAMPLES, 1]`."""
+    game, _ = game_of(1, ROUNDS)
+    return sample(game, start(game, seed), jax.random.key(200 + seed), SAMPLES)
+
+
+METHODS = {f"{turns}:1": functools.partial(run, turns=turns) for turns in (1, 5)}
+CONTROLS = {
+    "noise": functools.partial(control, fake=noise),
+    "untrained": functools.partial(control, fake=untrained),
+    "real": functools.partial(control, fake=functools.partial(data_of, draw=1)),
+}
 
 
 def panel(name: str, frame: Mapping[str, Any]) -> pictures.Chart:
@@ -110,9 +152,10 @@ def panel(name: str, frame: Mapping[str, Any]) -> pictures.Chart:
     quantiles = np.asarray(frame["fake"])
     samples = np.interp(np.linspace(0, 1, 3000), np.linspace(0, 1, len(quantiles)), quantiles)
     return pictures.histogram(
-        {"generated": np.clip(samples, -4.4, 4.4)},
+        {"generated": samples},
         lines={"data": (LINE, density), "D": (LINE, frame["critic"])},
-        limits=(-4.5, 4.5),
+        limits=(-REACH, REACH),
+        y_limits=(0.0, 1.6),
         x_label="x",
         y_label="density; D",
         title=f"{name}, round {frame['round']}, W1 {frame['w1']:.2f}",
@@ -121,7 +164,7 @@ def panel(name: str, frame: Mapping[str, Any]) -> pictures.Chart:
 
 def film(result: Result) -> list[Figure]:
     """The frames one after another, both ways side by side."""
-    courses = [[panel(name, frame) for frame in result[name]["frames"]] for name in CASES]
+    courses = [[panel(name, frame) for frame in result[name]["frames"]] for name in METHODS]
     return [
         pictures.figure(pictures.Row(both, height=3.0, shared_legend=True), width=9.0)
         for both in zip(*courses, strict=True)
@@ -129,32 +172,56 @@ def film(result: Result) -> list[Figure]:
 
 
 def figure(results: Sequence[Result]) -> Figure:
-    """One seed's frames: the data's density, the critic's curve, the generator's histogram."""
+    """One seed's frames: the data's density, the critic's curve, the generator's histogram; W1 of every seed."""
     rows = []
-    for name in CASES:
-        panels = [panel(name, frame) for frame in results[0][name]["frames"]]
+    for name in METHODS:
+        panels = [panel(name, results[0][name]["frames"][shown]) for shown in SHOWN]
         rows += [
             pictures.Row(tuple(panels[start : start + 3]), height=2.3, shared_legend=True)
             for start in range(0, len(panels), 3)
         ]
-    return pictures.figure(*rows)
+    rounds = [frame["round"] for frame in results[0]["1:1"]["frames"]]
+    courses: dict[str, Any] = {
+        name: (rounds, [[frame["w1"] for frame in result[name]["frames"]] for result in results])
+        for name in (*METHODS, *CONTROLS)
+    }
+    chart = pictures.curves(
+        courses, log="y", x_label="round", y_label="W1 to the data", title="Every seed: mean and range"
+    )
+    return pictures.figure(*rows, pictures.Row((chart,), height=3.0))
+
+
+def last(result: Result, name: str) -> float:
+    """The last frame's W1."""
+    return result[name]["frames"][-1]["w1"]
 
 
 def remaining(result: Result, name: str) -> float:
     """The last frame's W1 as a share of the first one's."""
-    frames = result[name]["frames"]
-    return frames[-1]["w1"] / frames[0]["w1"]
+    return last(result, name) / result[name]["frames"][0]["w1"]
+
+
+def worse(result: Result, name: str) -> float:
+    """The last frame's W1 over the least of the earlier ones that the figure shows."""
+    return last(result, name) / min(result[name]["frames"][shown]["w1"] for shown in SHOWN[:-1])
 
 
 STUDY = Study(
     module=__name__,
     doc=__doc__,
     place=12,
-    cases=CASES,
+    cases={**METHODS, **CONTROLS},
+    controls=tuple(CONTROLS),
     seeds=5,
     claims=(
-        Claim(effect=lambda r: remaining(r, "1:1"), at_most=0.4, quick=0.7),
-        Claim(effect=lambda r: remaining(r, "5:1"), at_most=0.4, quick=0.7),
+        Claim(effect=lambda r: remaining(r, "1:1"), at_most=0.15, quick=0.4),
+        Claim(effect=lambda r: remaining(r, "5:1"), at_most=0.15, quick=0.4),
+        Claim(
+            effect=lambda r: max(last(r, name) for name in METHODS) / last(r, "noise"),
+            at_most=0.5,
+            quick=1.0,
+        ),
+        Claim(effect=lambda r: max(worse(r, name) for name in METHODS), at_most=1.25),
         Claim(effect=lambda r: r["5:1"]["frames"][-1]["undecided"], at_most=0.05, quick=0.1),
     ),
     figure=figure,

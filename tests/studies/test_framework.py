@@ -94,6 +94,16 @@ def test_a_number_that_is_none_fails():
     assert [verdict.margin for verdict in judge(study, results(float("nan")), quick=True)] == [-math.inf]
 
 
+def test_a_claim_that_does_not_reproduce_is_missed_and_fails_nothing():
+    study = study_of({}, [dataclasses.replace(CLAIMS[0], quick=None, reproduces=False), CLAIMS[1]])
+    missed, held = judge(study, results(2.0, 2.1, 2.2))
+    assert (missed.holds, missed.fails, held.holds) == (False, False, True)
+    assert judge(study, results(2.0), quick=True) == []
+    assert command.line(missed).startswith("does not hold  The number is at least 3")
+    with pytest.raises(ValueError, match="not made by --quick"):
+        Claim(effect=number, at_least=3.0, quick=1.0, reproduces=False)
+
+
 @pytest.mark.parametrize(
     "bounds",
     [{}, {"at_least": 1.0, "at_most": 2.0}, {"at_least": 1.0, "quick": 2.0}, {"at_most": 1.0, "quick": 0.5}],
@@ -256,7 +266,9 @@ def test_stored_results_hold_their_claims(name):
     assert running.complete_seeds(study, stored["runs"]) >= study.seeds
     found = running.stored_verdicts(study, studies.RESULTS)
     assert found is not None
-    assert [verdict.text for verdict in found if not verdict.holds] == []
+    assert [verdict.text for verdict in found if verdict.fails] == []
+    # What is said not to reproduce does not.
+    assert [verdict.text for verdict in found if not verdict.reproduces and verdict.holds] == []
     assert (studies.RESULTS / f"{name}.png").stat().st_size < 300_000
 
 

@@ -43,7 +43,7 @@ def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: path
     image = os.path.relpath(folder / f"{study.name}.png", page.parent).replace(os.sep, "/")
     rows = [["claim", "measured", ""]]
     for verdict in found:
-        word = "holds" if verdict.holds else f"**missed** by {-verdict.margin:.3g}"
+        word = "holds" if verdict.holds else f"**does not hold**: missed by {-verdict.margin:.3g}"
         rows.append([verdict.text, verdict.measured(), word])
     shown = f"![{study.title}]({image})"
     return "\n".join([f"## {study.title}", "", shown, "", markdown_table(rows), "", *about(study)])

@@ -1,8 +1,10 @@
-"""Grey images as short text: what a study's JSON file keeps of them."""
+"""Grey images and surfaces as short text: what a study's JSON file keeps of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,3 +31,26 @@ def from_text(lines: Sequence[str], side: int) -> np.ndarray:
     """
     levels = np.array([[_GREYS.index(level) for level in line] for line in lines], np.float64)
     return (2 * levels / (len(_GREYS) - 1) - 1).reshape(-1, side, side, 1)
+
+
+def packed(values: Any) -> dict[str, Any]:
+    """An array's shape, least and largest value, and its values as compressed text of 4,096 levels between them.
+
+    >>> packed([[0.0, 1.0]])["shape"]
+    [1, 2]
+    """
+    array = np.asarray(values, np.float64)
+    low, high = float(array.min()), float(array.max())
+    levels = np.rint((array - low) / ((high - low) or 1.0) * 4095).astype("<u2")
+    text = base64.b85encode(zlib.compress(levels.tobytes(), 9)).decode()
+    return {"shape": list(array.shape), "low": low, "high": high, "levels": text}
+
+
+def unpacked(stored: Mapping[str, Any]) -> np.ndarray:
+    """The array of `packed`, to half a level.
+
+    >>> unpacked(packed([[0.0, 1.0], [-3.0, 0.5]])).round(2).tolist()
+    [[0.0, 1.0], [-3.0, 0.5]]
+    """
+    levels = np.frombuffer(zlib.decompress(base64.b85decode(stored["levels"])), "<u2").astype(np.float64)
+    return (stored["low"] + levels / 4095 * (stored["high"] - stored["low"])).reshape(stored["shape"])

@@ -29,6 +29,8 @@ class Claim:
       at_least, at_most: the bound; exactly one of them.
       quick: the looser bound of `--quick`; `None` where the claim is not made there.
       every_seed: the bound holds for the worst seed; else for the near end of the mean's 95 % interval.
+      reproduces: False for a claim that was made before the run and found not to hold: it stays in the list and is
+        shown as missed, and the command does not fail for it. The docstring says why. Quick runs leave it out.
     """
 
     effect: Callable[[Result], float]
@@ -36,6 +38,7 @@ class Claim:
     at_most: float | None = None
     quick: float | None = None
     every_seed: bool = False
+    reproduces: bool = True
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):
@@ -45,6 +48,8 @@ class Claim:
         bound, upward = self.bound, self.at_least is not None
         if self.quick is not None and (self.quick > bound if upward else self.quick < bound):
             raise ValueError(f"The bound for --quick, {self.quick}, is less loose than {bound}.")
+        if self.quick is not None and not self.reproduces:
+            raise ValueError("A claim that does not reproduce is not made by --quick.")
 
     @property
     def bound(self) -> float:
@@ -64,6 +69,7 @@ class Verdict(NamedTuple):
       sense: `>=` or `<=`.
       margin: by how much it holds; negative, by how much it is missed.
       every_seed: whether the worst seed was asked, not the interval.
+      reproduces: whether the claim is expected to hold.
     """
 
     text: str
@@ -75,11 +81,17 @@ class Verdict(NamedTuple):
     sense: str
     margin: float
     every_seed: bool
+    reproduces: bool = True
 
     @property
     def holds(self) -> bool:
         """Whether the claim was shown."""
         return self.margin >= 0
+
+    @property
+    def fails(self) -> bool:
+        """Whether the claim does not hold although it is expected to."""
+        return self.reproduces and not self.holds
 
     def measured(self) -> str:
         """The effect with its interval, or the range of the seeds where each of them is asked."""
@@ -105,6 +117,8 @@ class Study:
       film: draws the frames of one seed, figures of one size, where its numbers show a course of training.
       seeds: how many a full run has.
       full: the same cases at the paper's scale, where `cases` are scaled down; what `--full` runs.
+      controls: the cases that are no method but what methods are compared with: noise, an untrained generator, real
+        data. They give the same numbers, so that claims can be judged with a control in the place of each method.
       quick_seeds: how many `--quick` has.
     """
 
@@ -118,6 +132,7 @@ class Study:
     seeds: int = 3
     quick_seeds: int = 1
     full: Mapping[str, Case] | None = None
+    controls: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.claims):
@@ -171,4 +186,6 @@ def _verdict(claim: Claim, text: str, bound: float, results: Sequence[Result], q
     if math.isnan(margin):
         margin = -math.inf
     sense = ">=" if upward else "<="
-    return Verdict(text, mean, low, high, tuple(effects), bound, sense, margin, claim.every_seed)
+    return Verdict(
+        text, mean, low, high, tuple(effects), bound, sense, margin, claim.every_seed, claim.reproduces
+    )

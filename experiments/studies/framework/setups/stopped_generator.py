@@ -108,8 +108,17 @@ def trained(made: Setup, seed: int, stops: tuple[int, ...]) -> TrainState:
     return play(made.game, made.source, seed, rounds - int(state.step), state=state)[0]
 
 
-def frozen(made: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -> Numbers:
-    """A critic from scratch against the generator of the last stop: measurements after `turns`, ascending."""
+def frozen(
+    made: Setup,
+    seed: int,
+    stops: Sequence[int],
+    turns: Sequence[int],
+    also: Callable[[TrainState], Numbers] = lambda state: {},
+) -> Numbers:
+    """A critic from scratch against the generator of the last stop: measurements after `turns`, ascending.
+
+    `also` measures more at every snapshot.
+    """
     state, fresh = trained(made, seed, tuple(stops)), start(made.for_seed, 500 + seed)
     generator = state.players["generator"]
     players = with_player(
@@ -123,7 +132,7 @@ def frozen(made: Setup, seed: int, stops: Sequence[int], turns: Sequence[int]) -
         if turn > played:
             state, _ = play(made.for_seed, made.source, seed, turn - played, state=state)
             played = turn
-        snapshots.append({"turn": turn, **measurements(made, state, real, fake, seed)})
+        snapshots.append({"turn": turn, **measurements(made, state, real, fake, seed), **also(state)})
     return {"snapshots": snapshots}
 
 

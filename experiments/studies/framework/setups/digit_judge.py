@@ -1,0 +1,56 @@
+"""A judge of digits with a reject class: what is no digit is named none."""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data import load
+from gan_jax.data.arrays import decode
+from gan_jax.metrics.classifier import classifier_for
+from gan_jax.metrics.features import extract
+
+ACCEPTED = 0.99
+"""The share of the data's digits that the judge accepts."""
+ROWS = 1000
+"""Images whose distances to the data are held at once."""
+REJECTED = -1
+
+
+def judged(images: np.ndarray, data: str = "digits") -> np.ndarray:
+    """The digit of each image `[N, S, S, 1]` in [-1, 1], or -1 where it is none.
+
+    An image is a digit if one of the data lies as near to it as another one does to 99 % of the data's digits, and
+    then the one that the library's classifier names. The classifier by itself names noise too.
+
+    Args:
+      images: to be judged.
+      data: the digits' name, of which a classifier is stored.
+    """
+    logits = extract(classifier_for(data), images, batch_size=2000).logits
+    assert logits is not None
+    digits, reach = reference(data)
+    flat = np.asarray(images, np.float32).reshape(len(images), -1)
+    nearest = [distances(flat[k : k + ROWS], digits).min(axis=1) for k in range(0, len(flat), ROWS)]
+    return np.where(np.concatenate(nearest) <= reach, np.asarray(logits).argmax(axis=1), REJECTED)
+
+
+@functools.cache
+def reference(data: str) -> tuple[np.ndarray, float]:
+    """The data's digits `[N, S^2]`, and how near to one of them an image has to be for the judge."""
+    digits = np.asarray(decode(jnp.asarray(load(data)["x"])), np.float32)
+    digits = digits.reshape(len(digits), -1)
+    # The nearest is the digit itself.
+    second = [
+        np.partition(distances(digits[k : k + ROWS], digits), 1, axis=1)[:, 1]
+        for k in range(0, len(digits), ROWS)
+    ]
+    return digits, float(np.quantile(np.concatenate(second), ACCEPTED))
+
+
+def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Euclidean distances of `[N, D]` and `[M, D]`: `[N, M]`."""
+    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
+    return np.sqrt(np.maximum(squares, 0))

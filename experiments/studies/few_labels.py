@@ -24,7 +24,7 @@ CatGAN, 2016 (arXiv:1511.06390).
     python -m experiments.studies few_labels --jobs 2        # half an hour on two cores
 
 Scaled: 5,000 of MNIST's 70,000 digits, 150 epochs for 300, and networks a quarter as wide; the paper's are the
-defaults of `SemiSupervisedCritic` and `SemiSupervisedGenerator`. --quick plays 1,200 rounds.
+defaults of `SemiSupervisedCritic` and `SemiSupervisedGenerator`. --quick plays 600 rounds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN, JUDGED = 40, 500
-ROUNDS, QUICK_ROUNDS = 6000, 1200
+ROUNDS, QUICK_ROUNDS = 6000, 600
 LATENT, LABELS, TEST = 100, 100, 1000
 PRIOR = uniform(LATENT, 0.0, 1.0)
 

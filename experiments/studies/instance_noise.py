@@ -284,7 +284,7 @@ STUDY = Study(
         ),
         Claim(effect=lambda r: last(r, HELD) / r[HELD]["snapshots"][0]["w1"], at_most=0.25, quick=0.5),
         Claim(effect=lambda r: last(r, HELD) / last(r, STILL), at_most=0.25, quick=0.5),
-        Claim(effect=lambda r: last(r, HELD) / last(r, "noise"), at_most=0.5, quick=1.0),
+        Claim(effect=lambda r: last(r, HELD) / last(r, "noise"), at_most=0.5, quick=0.9),
         Claim(effect=lambda r: last(r, VANISHES) / least(r, VANISHES), at_least=1.5),
         Claim(effect=lambda r: last(r, HELD) / least(r, HELD), at_most=1.25),
         Claim(effect=lambda r: last(r, STILL) / least(r, STILL), at_least=1.5, quick=1.1),

@@ -219,7 +219,7 @@ STUDY = Study(
         Claim(
             effect=lambda r: max(last(r, name) for name in METHODS) / last(r, "noise"),
             at_most=0.5,
-            quick=1.0,
+            quick=0.9,
         ),
         Claim(effect=lambda r: max(worse(r, name) for name in METHODS), at_most=1.25),
         Claim(effect=lambda r: r["5:1"]["frames"][-1]["undecided"], at_most=0.05, quick=0.1),

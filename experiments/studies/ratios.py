@@ -399,7 +399,7 @@ STUDY = Study(
             at_most=0.5,
             reproduces=False,
         ),
-        Claim(effect=over(FIVE, "noise"), at_most=0.5, quick=1.0),
+        Claim(effect=over(FIVE, "noise"), at_most=0.5, quick=0.9),
     ),
     figure=figure,
 )

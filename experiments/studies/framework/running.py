@@ -165,7 +165,10 @@ def _compute_elsewhere(
 
 
 def stored_verdicts(study: Study, folder: pathlib.Path) -> list[Verdict] | None:
-    """The claims judged again on what is stored; `None` where not all cases of a seed are there."""
+    """The claims judged again on what is stored.
+
+    `None` where not all cases of a seed are there, or another version stored numbers that lack what is judged.
+    """
     path = folder / f"{study.name}.json"
     if not path.is_file():
         return None
@@ -173,7 +176,12 @@ def stored_verdicts(study: Study, folder: pathlib.Path) -> list[Verdict] | None:
     complete = complete_seeds(study, stored["runs"])
     if complete == 0:
         return None
-    return judge(study, results_of(stored["runs"], study, complete), stored["quick"])
+    try:
+        return judge(study, results_of(stored["runs"], study, complete), stored["quick"])
+    except (LookupError, TypeError):
+        if not provenance.state(study.module, stored).current:
+            return None
+        raise
 
 
 def complete_seeds(study: Study, runs: Mapping[str, Any]) -> int:

@@ -16,8 +16,8 @@ Scikit-learn's digits, 8 x 8; MLPs of 256-256 (G with batch normalisation); z ~ 
 .05), Adam(5e-4, b1 = .5), batch 64, 3,000 rounds, exponential averages of the generator (decay .995). InfoGAN: a
 code of ten categories, lambda = 1, and two numbers in [-1, 1], lambda = .1 (of a head that reads both). Classes
 are those of the library's classifier, which has seen real digits only (97.8 % accurate on held-out ones); 200
-samples a class or category. The judge accepts an image that is as near to one of the data as 99 % of the data's
-digits are to another one. The pictures of the numbers are, of each category, those of the latent that they move
+samples a class or category. The judge accepts an image that is as near to one half of the data as 99 % of the
+other half's digits are. The pictures of the numbers are, of each category, those of the latent that they move
 most, from -2 to 2 as in the paper, twice as far as is learnt. Controls: uniform noise, the untrained generator,
 real digits, of random classes.
 

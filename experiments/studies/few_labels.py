@@ -15,7 +15,7 @@ pilot of a seed that is not among these, whose game made .78 of the errors after
 
 The samples: CatGAN's are noise to the eye, since its generator has only to make the critic sure, and evenly so
 over classes; feature matching's are blurred digits and parts of them. Both papers report the classifier. The
-judge accepts an image that is as near to one of the data as 99 % of the data's digits are to another one; uniform
+judge accepts an image that is as near to one half of the data as 99 % of the other half's digits are; uniform
 noise, an untrained generator and test digits stand beside the games.
 
 Paper: Salimans et al., Improved Techniques for Training GANs, 2016, section 5 (arXiv:1606.03498); Springenberg,
@@ -138,7 +138,7 @@ def untrained(seed: int, quick: bool) -> Numbers:
 
 
 def real(seed: int, quick: bool) -> Numbers:
-    """Test digits, which are among the judge's data: the nearest of them but one is not asked for."""
+    """Test digits, half of which are among those that the judge compares with."""
     images = np.asarray(decode(jnp.asarray(split(seed)[2]["x"])))[:JUDGED]
     return {"error": 0.0, **scored(images, seed)}
 

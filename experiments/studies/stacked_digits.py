@@ -11,9 +11,9 @@ Claims:
 
 Three of scikit-learn's digits (8 x 8), drawn at random, are the channels of one image, its mode the three digits.
 A mode counts with one of 10,000 samples. The judge has a reject class: a channel is a digit only if it is as near
-to a digit of the data as 99 % of the data's digits are to another one, and then the one that the library's
-classifier names; an image with a rejected channel is of no mode. The classifier alone names noise too, so that
-noise covers more than 600 modes by it.
+to one half of the data as 99 % of the other half's digits are, and then the one that the library's classifier
+names; an image with a rejected channel is of no mode. The classifier alone names noise too, so that noise covers
+more than 600 modes by it.
 
 GAN, unrolled, PacGAN: MLPs (G 256-256 from z of 64 dimensions, D 128), -log D, Adam(1e-3, b1 = .5), batches of 64
 (packs). R3GAN's four games: its networks of width 32 with one block, Adam(2e-4, 0, .99), gamma .1, batches of 64.

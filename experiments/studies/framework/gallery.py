@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 from experiments import studies
 from experiments.studies.framework import running
@@ -19,6 +20,12 @@ mean over seeds (Student's t); where a claim is made of every seed, the seeds' r
 a band is the range of the seeds, and a bar is their mean with its 95 % interval.
 """
 
+EARLIER = [
+    "These numbers, the figure and the claims are those of an earlier version of the study, which is to be run "
+    "again; the text below is of the present one.",
+    "",
+]
+
 
 def write(folder: pathlib.Path, page: pathlib.Path = PAGE) -> pathlib.Path:
     """Writes the page; returns where it is."""
@@ -33,20 +40,27 @@ def text(folder: pathlib.Path, page: pathlib.Path = PAGE) -> str:
     for name in studies.names():
         study = studies.load(name)
         found = running.stored_verdicts(study, folder)
+        path = folder / f"{name}.json"
+        if found is None and path.is_file():
+            found, earlier = running.verdicts_then(running.read(path)), EARLIER
+        else:
+            earlier = []
         if found is not None:
-            parts.append(section(study, found, folder, page))
+            parts.append(section(study, found, folder, page, earlier))
     return "\n".join(parts)
 
 
-def section(study: Study, found: list[Verdict], folder: pathlib.Path, page: pathlib.Path) -> str:
-    """One study: title, figure, what its docstring says, its claims as measured."""
+def section(
+    study: Study, found: list[Verdict], folder: pathlib.Path, page: pathlib.Path, remark: Sequence[str] = ()
+) -> str:
+    """One study: title, figure, a remark, its claims as measured, what its docstring says."""
     image = os.path.relpath(folder / f"{study.name}.png", page.parent).replace(os.sep, "/")
     rows = [["claim", "measured", ""]]
     for verdict in found:
         word = "holds" if verdict.holds else f"**does not hold**: missed by {-verdict.margin:.3g}"
         rows.append([verdict.text, verdict.measured(), word])
     shown = f"![{study.title}]({image})"
-    return "\n".join([f"## {study.title}", "", shown, "", markdown_table(rows), "", *about(study)])
+    return "\n".join([f"## {study.title}", "", shown, "", *remark, markdown_table(rows), "", *about(study)])
 
 
 def about(study: Study) -> list[str]:

@@ -184,6 +184,15 @@ def stored_verdicts(study: Study, folder: pathlib.Path) -> list[Verdict] | None:
         raise
 
 
+def verdicts_then(stored: Mapping[str, Any]) -> list[Verdict]:
+    """The verdicts that a record was stored with, of the claims as they were then."""
+    known = Verdict._field_defaults
+    return [
+        Verdict(**{field: revived(claim.get(field, known.get(field))) for field in Verdict._fields})
+        for claim in stored.get("claims", [])
+    ]
+
+
 def complete_seeds(study: Study, runs: Mapping[str, Any]) -> int:
     """How many seeds, from 0 on, have all cases."""
     count = 0

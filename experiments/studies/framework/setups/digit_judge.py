@@ -13,7 +13,7 @@ from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
 
 ACCEPTED = 0.99
-"""The share of the data's digits that the judge accepts."""
+"""The share of digits that the judge accepts, of those that it does not compare with."""
 ROWS = 1000
 """Images whose distances to the data are held at once."""
 REJECTED = -1
@@ -22,8 +22,9 @@ REJECTED = -1
 def judged(images: np.ndarray, data: str = "digits") -> np.ndarray:
     """The digit of each image `[N, S, S, 1]` in [-1, 1], or -1 where it is none.
 
-    An image is a digit if one of the data lies as near to it as another one does to 99 % of the data's digits, and
-    then the one that the library's classifier names. The classifier by itself names noise too.
+    Every other digit of the data is what the judge compares with. An image is a digit if one of these lies as near
+    to it as to 99 % of the other half, and then the one that the library's classifier names, which by itself names
+    noise too. Noise, grey and inverted digits are rejected; a cross-fade of two digits is mostly not.
 
     Args:
       images: to be judged.
@@ -39,15 +40,10 @@ def judged(images: np.ndarray, data: str = "digits") -> np.ndarray:
 
 @functools.cache
 def reference(data: str) -> tuple[np.ndarray, float]:
-    """The data's digits `[N, S^2]`, and how near to one of them an image has to be for the judge."""
+    """The digits that the judge compares with `[N, S^2]`, and how near to one of them an image has to be."""
     digits = np.asarray(decode(jnp.asarray(load(data)["x"])), np.float32)
-    digits = digits.reshape(len(digits), -1)
-    # The nearest is the digit itself.
-    second = [
-        np.partition(distances(digits[k : k + ROWS], digits), 1, axis=1)[:, 1]
-        for k in range(0, len(digits), ROWS)
-    ]
-    return digits, float(np.quantile(np.concatenate(second), ACCEPTED))
+    known, other = (digits[first::2].reshape(-1, digits[0].size) for first in (0, 1))
+    return known, float(np.quantile(distances(other, known).min(axis=1), ACCEPTED))
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ Claims:
 - The ten categories draw at least 6 classes as their most frequent ones, with labels never seen.
 - A category draws one kind of picture: the mutual information with the class drawn is at least 1 nat.
 - Its two codes that are numbers are read off the sample: the lesser correlation is at least .9.
-- They move the picture: from -2 to 2 the lesser of them goes at least .35 of the distance of two random samples.
+- They move the picture: from -2 to 2 the lesser of them goes at least .6 of the distance of two random samples.
 
 Scikit-learn's digits, 8 x 8; MLPs of 256-256 (G with batch normalisation); z ~ N(0, I_32); -log D with R1 (gamma
 .05), Adam(5e-4, b1 = .5), batch 64, 3,000 rounds, exponential averages of the generator (decay .995). InfoGAN: a
@@ -21,8 +21,8 @@ other half's digits are. The pictures of the numbers are, of each category, thos
 most, from -2 to 2 as in the paper, twice as far as is learnt. Controls: uniform noise, the untrained generator,
 real digits, of random classes.
 
-The numbers move the picture little from -1 to 1, about .2 to .3 of the distance of two random samples: weight .1
-makes them readable, and a small lean or thickening is enough for that.
+Of the pictures from -1 to 1 of a latent at random, as they were drawn first, nothing is seen to move, although
+the numbers took them .6 to .8 of the distance of two random samples: hence the choice and the wider range.
 
 Paper: Mirza and Osindero, Conditional Generative Adversarial Nets, 2014 (arXiv:1411.1784); Miyato and Koyama,
 cGANs with Projection Discriminator, 2018 (arXiv:1802.05637); Odena et al., AC-GAN, 2017 (arXiv:1610.09585); Chen
@@ -301,13 +301,13 @@ STUDY = Study(
                 - 0.5,
             ),
             at_least=0.0,
-            quick=-0.3,
+            quick=0.0,
         ),
         Claim(effect=lambda r: r["info_gan"]["bound"], at_least=2.0, quick=1.5),
         Claim(effect=lambda r: r["info_gan"]["classes"], at_least=6.0, quick=3.0),
         Claim(effect=lambda r: r["info_gan"]["information"], at_least=1.0, quick=0.3),
         Claim(effect=lambda r: min(r["info_gan"]["correlations"]), at_least=0.9, quick=0.6),
-        Claim(effect=lambda r: min(r["info_gan"]["moved"]), at_least=0.35, quick=0.2),
+        Claim(effect=lambda r: min(r["info_gan"]["moved"]), at_least=0.6, quick=0.6),
     ),
     figure=figure,
 )

@@ -4,8 +4,9 @@ Claims:
 - A generator that has memorised 20,000 points of N(0, I / d), d = 200, is at W1 of at least 1 from the
   distribution.
 - The neural-net distance between them is at most .1 of that W1.
-- Small critics do not tell it from a generator that is right: its neural-net distance and its half-space distance
-  exceed those of fresh samples against fresh ones by at most .02.
+- Half-spaces do not tell it from a generator that is right: their distance exceeds that of fresh samples against
+  fresh ones by at most .02.
+- Nor do critics of eight hidden units: the neural-net distance exceeds that of fresh samples by at most .02.
 - Intervals: the distance between two samples of one distribution falls as m^(-1/2) (exponent in -.5 +- .1).
 - Sixty-four fixed critics: the same.
 - Intervals cannot tell odd from even points of 1 .. 400, whose total variation is 1: their distance is at most
@@ -26,6 +27,11 @@ memorised point. Exponents are slopes of lines through logarithms: of mean dista
 m = 50 to 3,200 points; of the least number of samples at which a test is right in 2 of 3 trials under either
 hypothesis, N = 10^2 to 10^5. The known half is that below N / 2: one sample above it decides. The unknown one is
 drawn, and what can be used are coincidences.
+
+What does not reproduce, and was not seen before fresh samples stood beside the memory, is that critics of eight
+units cannot tell it: .08 is little beside W1, but ten times what fresh samples have. They have 1,617 weights for
+20,000 points, and the theorem asks for p log p / eps^2 points for a distance of eps: here for a distance of about
+.8.
 
 The trained generators: scikit-learn's digits, 8 x 8, z of 16 dimensions; a DCGAN of width 16 by -log D with R1
 (gamma .05) and Adam(5e-4, b1 = .5), R3GAN of width 16 by relativistic pairing with R1 and R2 (gamma .1) and
@@ -375,10 +381,10 @@ def near(value: float, target: float) -> float:
     return abs(value - target)
 
 
-def over_null(result: Result) -> float:
-    """By how much small critics' distances of a memory exceed those of fresh samples, the larger of both."""
+def over_null(name: str, result: Result) -> float:
+    """By how much small critics' distance of a memory exceeds that of fresh samples."""
     found = result["distances"]
-    return max(found[name] - found[f"{name}_null"] for name in ("neural", "half_space"))
+    return found[name] - found[f"{name}_null"]
 
 
 TRAINED = ("DCGAN", "R3GAN")
@@ -398,7 +404,8 @@ STUDY = Study(
     claims=(
         Claim(effect=lambda r: r["distances"]["w1"], at_least=1.0, quick=1.0),
         Claim(effect=lambda r: r["distances"]["neural"] / r["distances"]["w1"], at_most=0.1, quick=0.1),
-        Claim(effect=over_null, at_most=0.02, quick=0.03),
+        Claim(effect=functools.partial(over_null, "half_space"), at_most=0.02, quick=0.03),
+        Claim(effect=functools.partial(over_null, "neural"), at_most=0.02, reproduces=False),
         Claim(effect=lambda r: near(r["complexity"]["intervals_exponent"], -0.5), at_most=0.1, quick=0.1),
         Claim(effect=lambda r: near(r["complexity"]["critics_exponent"], -0.5), at_most=0.1, quick=0.1),
         Claim(effect=lambda r: r["complexity"]["odd_even"], at_most=0.01, quick=0.01, every_seed=True),

@@ -380,7 +380,6 @@ STUDY = Study(
         Claim(
             effect=lambda r: last(r, "WGAN", 50, "distance") / final(r, "noise", "distance"),
             at_most=0.5,
-            quick=0.9,
         ),
     ),
     figure=figure,

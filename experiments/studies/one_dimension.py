@@ -1,10 +1,12 @@
 """The training process visualised: data, critic and generator on a line.
 
 Claims:
-- One turn of the critic to one of the generator: the exact W1 falls to at most .15 of its start.
-- Five turns to one: to at most .15 too.
-- Either ends at no more than half of the W1 of uniform noise over the data's range.
-- Neither gets worse at the end: the last W1 is at most 1.25 times the least of the earlier frames.
+- One turn of the critic to one of the generator: the exact W1 falls to at most .3 of its start.
+- It falls to at most .15 of it.
+- Five turns to one: it falls to at most .15.
+- Five to one it ends at no more than half of the W1 of uniform noise over the data's range.
+- So does one to one.
+- One to one W1 does not rise again: the last is at most 1.25 times the least of the earlier frames.
 - Where the data lie the critic of five turns is left undecided: the mean of |D - 1/2| there is at most .05.
 
 Two Gaussians on the line, N(-2, .5^2) and N(2, .5^2); G: z ~ N(0, 1), MLP 64-64 of leaky ReLU; critic MLP 64-64,
@@ -15,7 +17,10 @@ straight line in the second half. W1 is between 4,000 samples of both. The figur
 
 With a constant rate and 4,000 rounds W1 was found at .26 of its start one to one and .15 five to one, and rose
 again in most seeds: the generator found both modes by round 400, but as two spikes that went on moving. The
-falling rate was added after that; the bound of .15 is the one that was first expected.
+falling rate was added after that, with the bounds that were first expected. Five to one it brings what was
+expected. One to one it does not: the samples become two mounds that stand still, too narrow and with edges, since
+a critic of one turn has not learnt of the edges; it ends at .21, nearer than noise but not at half of it, and not
+nearer than at some earlier frame.
 
 Paper: Goodfellow et al., Generative Adversarial Nets, 2014, figure 1 (arXiv:1406.2661).
 
@@ -214,14 +219,12 @@ STUDY = Study(
     controls=tuple(CONTROLS),
     seeds=5,
     claims=(
-        Claim(effect=lambda r: remaining(r, "1:1"), at_most=0.15, quick=0.4),
+        Claim(effect=lambda r: remaining(r, "1:1"), at_most=0.3, quick=0.4),
+        Claim(effect=lambda r: remaining(r, "1:1"), at_most=0.15, reproduces=False),
         Claim(effect=lambda r: remaining(r, "5:1"), at_most=0.15, quick=0.4),
-        Claim(
-            effect=lambda r: max(last(r, name) for name in METHODS) / last(r, "noise"),
-            at_most=0.5,
-            quick=0.9,
-        ),
-        Claim(effect=lambda r: max(worse(r, name) for name in METHODS), at_most=1.25),
+        Claim(effect=lambda r: last(r, "5:1") / last(r, "noise"), at_most=0.5, quick=0.9),
+        Claim(effect=lambda r: last(r, "1:1") / last(r, "noise"), at_most=0.5, reproduces=False),
+        Claim(effect=lambda r: worse(r, "1:1"), at_most=1.25, reproduces=False),
         Claim(effect=lambda r: r["5:1"]["frames"][-1]["undecided"], at_most=0.05, quick=0.1),
     ),
     figure=figure,

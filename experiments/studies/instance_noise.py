@@ -23,6 +23,13 @@ fall to 0 in the last 1,000. W1 is exact, between 500 samples of both; ends are 
 snapshots. Controls: uniform noise on the square, the untrained generator, other points of the circle, whose W1 is
 the least that 500 points can have.
 
+What happens is this. Noise that is kept lets W1 fall to what other points of the circle have. Where it falls to
+.02 the critic separates both curves again as soon as the noise is less than their distance: its slope at samples
+rises from 1 to 50, the generator's steps with it, and what was learnt is thrown away. Without noise the slope
+rises from the start on; the generator is driven nearer at first, in most seeds, is thrown out, and its gradient
+vanishes out there. How far it is thrown differs so much between seeds, from 2.1 to 7 times the least W1, that the
+interval of the mean does not show 1.5.
+
 Paper: Arjovsky and Bottou, Towards Principled Methods for Training GANs, 2017, theorems 2.1, 2.2 and section 3
 (arXiv:1701.04862).
 
@@ -287,7 +294,7 @@ STUDY = Study(
         Claim(effect=lambda r: last(r, HELD) / last(r, "noise"), at_most=0.5, quick=0.9),
         Claim(effect=lambda r: last(r, VANISHES) / least(r, VANISHES), at_least=1.5),
         Claim(effect=lambda r: last(r, HELD) / least(r, HELD), at_most=1.25),
-        Claim(effect=lambda r: last(r, STILL) / least(r, STILL), at_least=1.5, quick=1.1),
+        Claim(effect=lambda r: last(r, STILL) / least(r, STILL), at_least=1.5, reproduces=False),
         Claim(effect=lambda r: steepest(r, STILL) / steepest(r, HELD), at_least=3.0, quick=1.5),
     ),
     figure=figure,

@@ -43,7 +43,7 @@ quality.
 Paper: Arora et al., Generalization and Equilibrium in GANs, 2017, lemma 1 and theorem 3.1 (arXiv:1703.00573);
 Arora and Zhang, Do GANs actually learn the distribution?, 2017 (arXiv:1706.08224).
 
-    python -m experiments.studies memorising        # ten minutes on one core
+    python -m experiments.studies memorising        # a quarter of an hour on one core
 
 Scaled: the papers' theorems are of supports that are polynomial in a critic's size; their generators learn faces.
 """

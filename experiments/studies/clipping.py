@@ -28,8 +28,8 @@ Paper: Gulrajani et al., Improved Training of Wasserstein GANs, 2017, figures 1 
     python -m experiments.studies clipping --full        # 512 units, 20,000 turns
 
 Scaled: 256 units where the paper has 512, batch 128 where it has 256, and 2,000 turns of the value surfaces'
-critics where the paper trains to optimality. --quick leaves out c = .001 and draws the swiss roll's surfaces
-alone.
+critics where the paper trains to optimality. --quick leaves out c = .001, draws the swiss roll's surfaces alone,
+after 300 turns, and claims nothing of their shares: in so few turns clipping's critic is ahead.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ STUDY = Study(
         Claim(effect=lambda r: r["c = .01"]["decades"], at_most=-3.0, quick=-3.0),
         Claim(effect=lambda r: r["c = .001"]["decades"], at_most=-10.0),
         Claim(effect=lambda r: abs(r["penalty"]["decades"]), at_most=0.5, quick=0.7),
-        Claim(effect=functools.partial(gain, "swiss roll"), at_least=1.0, quick=1.0),
+        Claim(effect=functools.partial(gain, "swiss roll"), at_least=1.0),
         Claim(
             effect=lambda r: min(gain(name, r) for name in ("8 Gaussians", "25 Gaussians")),
             at_least=1.2,

@@ -82,12 +82,14 @@ if TYPE_CHECKING:
     from gan_jax.cli.loading import load_model
     from gan_jax.evaluation.compare import compare
     from gan_jax.models.model import Model
+    from gan_jax.models.path_lengths import path_length
     from gan_jax.models.projection import project
 
 _IMPORTED_WHEN_USED = {
     "Model": "gan_jax.models.model",
     "compare": "gan_jax.evaluation.compare",
     "load_model": "gan_jax.cli.loading",
+    "path_length": "gan_jax.models.path_lengths",
     "project": "gan_jax.models.projection",
 }
 
@@ -154,6 +156,7 @@ __all__ = [
     "make_train_step",
     "mmd_gan",
     "non_saturating",
+    "path_length",
     "pix2pix",
     "plot",
     "project",

@@ -96,7 +96,8 @@ def _clear(out: Any) -> None:
     if not is_there(out / DESCRIPTION):
         return
     files = [path for path in out.iterdir() if path.name.endswith(SUFFIX)]
-    for path in (out / DESCRIPTION, out / "generator.onnx", out / "samples.png", *files):
+    others = ("generator.onnx", "samples.png", "evaluation.json")
+    for path in (out / DESCRIPTION, *(out / name for name in others), *files):
         path.unlink(missing_ok=True)
 
 
@@ -172,7 +173,12 @@ def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None
         if found is None:
             return None
         if "each" in found:
-            found = {**found, **found["each"][found["seeds"].index(seed)]}
+            # The intervals of several seeds are of their mean.
+            shared = {name: part for name, part in found.items() if name != "intervals"}
+            found = {**shared, **found["each"][found["seeds"].index(seed)]}
+        for ends in found.get("intervals", {}).get("samples", {}).values():
+            for low, high in ends.values():
+                float(low), float(high)
         for kind in found["samples"].values():
             dict(kind)
         for mark in found["fingerprints"].values():

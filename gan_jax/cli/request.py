@@ -29,9 +29,9 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, protocol, lpips, player, weights, standing_statistics, sample_seeds,
-        label, truncation, out, walk, walk_steps, image, distance, format, license, port, onnxruntime_web, track:
-        see `EVALUATION`.
+      checkpoints, data, extractor, metrics, intervals, protocol, lpips, player, weights, standing_statistics,
+        sample_seeds, label, truncation, out, walk, walk_steps, image, distance, format, license, port,
+        onnxruntime_web, track: see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -51,6 +51,7 @@ class Request:
     data: str | None = None
     extractor: str | None = None
     metrics: str | None = None
+    intervals: str | None = None
     protocol: str | None = None
     lpips: str | None = None
     player: str | None = None
@@ -89,6 +90,8 @@ EVALUATION = {
     "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes "
     "also spatial (sFID) and monge (MIND), where they are named; in compare per_class, memorization and "
     "classification_accuracy, in evaluate path_length.",
+    "intervals": "--mode=evaluate: yes (the default), or no to leave out intervals and the scores of real samples "
+    "against real ones, which take many times the time of the scores.",
     "protocol": "--mode=evaluate and --mode=compare: how Inception's input is made: pytorch (pytorch-fid; the "
     "default), tf (NVIDIA, torch-fidelity, ADM) or clean (clean-fid).",
     "lpips": "--mode=evaluate --metrics=path_length: VGG16.pth,HEADS.pth, the files of the distance LPIPS; without "
@@ -99,7 +102,8 @@ EVALUATION = {
     "standing_statistics": "--mode=sample and --mode=evaluate: compute the generators' running statistics again, "
     "from so many batches (16, say); by default those of the training are taken.",
     "sample_seeds": "--mode=sample and --mode=interpolate: seeds as in 0-499 or 0,3,7; one sample of each.",
-    "label": "--mode=sample, interpolate, project: the class of the samples, by number or name.",
+    "label": "--mode=sample, interpolate, project: the class of the samples, by number or name; --mode=evaluate of "
+    "an export too.",
     "truncation": "--mode=sample and --mode=interpolate: how far samples may lie from the typical one, as .7.",
     "out": "--mode=sample, interpolate, project, export, explore: the directory that is written.",
     "walk": "--mode=interpolate: spherical (the default) or linear.",

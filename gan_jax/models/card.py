@@ -125,8 +125,13 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
             f"The {weights} weights were not evaluated at this round: `python launch.py --mode=evaluate`, then "
             "export again."
         )
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
     assert evaluation is not None
+    ends = evaluation.get("intervals", {}).get("samples", {}).get(weights, {})
+
+    def interval(name: str) -> str:
+        return " [{:.4g}, {:.4g}]".format(*map(float, ends[name])) if name in ends else ""
+
+    rows = "\n".join(f"| {name} | {value:.4g}{interval(name)} |" for name, value in numbers.items())
     marks = [
         ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
         for mark in evaluation["fingerprints"].values()

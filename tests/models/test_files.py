@@ -14,6 +14,7 @@ from PIL import Image
 
 import gan_jax as gj
 from experiments import images
+from gan_jax import metrics
 from gan_jax.cli import exporting
 from gan_jax.cli.errors import UsageError
 from gan_jax.models.card import model_card
@@ -142,6 +143,13 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
     ):
         assert text in card, text
     assert pixels(out / "samples.png").ndim == 2
+    said = launched("evaluate", "--metrics=path_length", "--num_samples=20", "--label=3", workdir=out)
+    lengths = gj.path_length(exported, metrics.feature_distance(metrics.pixels()), samples=20, labels=3)
+    assert f"{lengths.value:.5g} [{lengths.interval()[0]:.4g}" in said
+    (stored,) = json.loads((out / "evaluation.json").read_text())["checkpoints"]
+    assert stored["samples"]["ema"][lengths.name] == pytest.approx(lengths.value)
+    _, _, err = launched.refused("evaluate", workdir=out)
+    assert "was exported, without data to evaluate it by: --metrics=path_length needs none" in err
     with pytest.raises(ValueError, match="the moving average only, got weights='raw'"):
         gj.load_model(out, weights="raw")
     described = json.loads((out / "model.json").read_text())

@@ -54,7 +54,7 @@ class ArrayFile(NamedTuple):
                 number = min(rows, end - first)
                 data = file.read(number * size)
                 if len(data) != number * size:
-                    raise ValueError(f"the file ends in row {first + len(data) // max(size, 1)}")
+                    raise EOFError(f"the file ends in row {first + len(data) // max(size, 1)}")
                 yield np.frombuffer(data, self.dtype).reshape(number, *self.shape[1:])
 
     def read(self) -> np.ndarray:
@@ -126,5 +126,9 @@ def _reported(path: pathlib.Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except (EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read: {error}. It is damaged or cut short: copy or write it again."
+        ) from error
     except DAMAGED as error:
         raise DataError(f"{str(path)!r} cannot be read: {error}.") from error

@@ -134,19 +134,20 @@ def in_standard_range(name: str, array: np.ndarray, low: float, high: float) -> 
     return np.clip(scaled, -1, 1).astype(np.float32)
 
 
-def check_layout(name: str, shape: tuple[int, ...], where: str, channels: int | None = None) -> None:
+def check_layout(name: str, shape: tuple[int, ...], where: str = "", channels: int | None = None) -> None:
     """Checks that examples `[N, ...]` of one array are vectors, or images `[N, H, W, C]` that can be drawn.
 
     Args:
       name: of the array.
       shape: of it.
-      where: the data's name.
+      where: the data's name, of which any number of channels may be asked for; empty for a set that is compared.
       channels: the number of channels that is asked for; `None` allows 1 and 3.
 
     Raises:
       DataError: for images without pixels, with channels in front, with another number of channels, or more axes.
     """
-    shown = f"{name!r} of {where} has shape [{', '.join(map(str, shape))}]"
+    owner = f" of {where}" if where else ""
+    shown = f"{name!r}{owner} has shape [{', '.join(map(str, shape))}]"
     if 0 in shape[1:]:
         raise DataError(f"{shown}, examples without a value: give images of one pixel or more.")
     if len(shape) > 4:
@@ -157,10 +158,11 @@ def check_layout(name: str, shape: tuple[int, ...], where: str, channels: int | 
         return
     if channels is not None:
         raise DataError(f"{shown}, and {channels} channels are asked for: the last axis has {shape[3]}.")
+    asking = f", or ask for channels={shape[3]}" if where else ""
     if shape[1] in (1, 3):
         fix = "which looks like [N, C, H, W]: take np.moveaxis(x, 1, 3)"
     elif shape[3] == 4:
-        fix = "which looks like RGBA: take x[..., :3], lay it on a background, or ask for channels=4"
+        fix = f"which looks like RGBA: take x[..., :3], or lay it on a background{asking}"
     else:
-        fix = f"images have 1 or 3 channels: choose or merge some, or ask for channels={shape[3]}"
+        fix = f"images have 1 or 3 channels: choose or merge some{asking}"
     raise DataError(f"{shown}, {fix}.")

@@ -19,13 +19,14 @@ from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.cli.request import Request
-from gan_jax.cli.using import model_of, rebuilt
+from gan_jax.cli.using import model_of, parse_whole, rebuilt
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.batches import source_examples
 from gan_jax.evaluation.scoring import MOST_REAL
 from gan_jax.explore.curves import records_after
 from gan_jax.explore.image_folder import image_folder
 from gan_jax.explore.image_session import ImageSession, ImageSource
+from gan_jax.explore.nearest import MOST_STORED, Stored, stored_images
 from gan_jax.explore.onnx_web import OnnxWebError, onnx_web
 from gan_jax.explore.page_files import page_routes
 from gan_jax.explore.server import HOST, PortError, Routes, make_server
@@ -36,13 +37,14 @@ from gan_jax.models.model import Model
 from gan_jax.models.onnx_export import OnnxError
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import read_config, take_saved
-from gan_jax.runs.files import is_there, reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment, ExperimentError
 
 PORT = 8265
+_EXPORTED = "What was exported has no training data."
 _IMAGE_CHANNELS = (1, 2, 3, 4)
 
 
@@ -102,23 +104,27 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
     name = workdir.root.name
     exported = is_there(workdir.root / DESCRIPTION)
 
+    def training_images() -> tuple[Callable[[], np.ndarray] | None, str]:
+        return (None, _EXPORTED) if exported else _training(request, workdir, model)
+
     def files() -> Mapping[str, bytes]:
-        if exported:
-            raise UsageError(
-                "--mode=explore --out needs a run's work directory; what was exported is served."
-            )
         try:
             runtime = onnx_web(request.onnxruntime_web)
-            return image_folder(name, rebuilt(request, model), records_after(workdir, -1), runtime)
+            training, note = _stored(request, training_images)
+            return image_folder(
+                name,
+                model if exported else rebuilt(request, model),
+                records_after(workdir, -1),
+                runtime,
+                training=training,
+                note=note,
+                programs=_exported_programs(workdir, model) if exported else None,
+            )
         except (OnnxError, OnnxWebError) as error:
             raise UsageError(f"--mode=explore --out: {error}.") from error
 
     def routes() -> Routes:
-        training, note = (
-            (None, "What was exported has no training data.")
-            if exported
-            else _training(request, workdir, model)
-        )
+        training, note = training_images()
         source = ImageSource(
             name=name,
             load=lambda step: model if step == model.round else model_of(request),
@@ -130,6 +136,46 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
         return ImageSession(source).routes()
 
     return Page(routes, files)
+
+
+def _stored(
+    request: Request, training_images: Callable[[], tuple[Callable[[], np.ndarray] | None, str]]
+) -> tuple[Stored | None, str]:
+    """Training images for a folder, and what the page says of them."""
+    most = parse_whole("training_images", request.training_images, MOST_STORED)
+    if not most:
+        return None, "This folder has no training images."
+    read, note = training_images()
+    if read is None:
+        return None, note
+    try:
+        images = read()
+    except ValueError as error:
+        return None, str(error)
+    stored = stored_images(images, most)
+    number = len(stored.levels)
+    smaller = f", {stored.factor} x {stored.factor} pixels averaged to one" if stored.factor > 1 else ""
+    tell(f"The folder holds {number:,} training images for all to see: --training_images=0 leaves them out.")
+    return stored, f"Among {number:,} of {len(images):,} training images{smaller}."
+
+
+def _exported_programs(workdir: Workdir, model: Model) -> dict[str, bytes]:
+    """The ONNX files of an export.
+
+    Raises:
+      UsageError: if it has none, since programs of `jax.export` have no form in ONNX.
+    """
+    mapped = model.player in model.programs.mappings
+    names = ("mapping.onnx", "synthesis.onnx") if mapped else ("generator.onnx",)
+    if lacking := [name for name in names if not is_there(workdir.root / name)]:
+        raise UsageError(
+            f"--mode=explore --out: {workdir.root} lacks {' and '.join(lacking)}, which a browser runs: export the "
+            "run with --format=onnx, and name that folder. Without --out the page is served here."
+        )
+    try:
+        return {name: read_regular(workdir.root / name) for name in names}
+    except OSError as error:
+        raise UsageError(f"{workdir.root} cannot be read: {reason(error)}.") from error
 
 
 def _newest(request: Request, workdir: Workdir, model: Model) -> int:

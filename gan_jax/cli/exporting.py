@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
-from gan_jax.models.onnx_export import OnnxError, to_onnx
+from gan_jax.models.onnx_export import OnnxError, noise_inputs, to_onnx
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
@@ -39,6 +40,7 @@ from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
 FORMATS = ("safetensors", "stablehlo", "onnx")
+ONNX_FILES = ("generator.onnx", "mapping.onnx", "synthesis.onnx")
 _CARD_SAMPLES = 64
 
 
@@ -56,11 +58,7 @@ def export(request: Request) -> None:
     if kind == "stablehlo":
         extra["sample" + SUFFIX] = standalone(model)
     if kind == "onnx":
-        weights = model.weights[model.player]
-        try:
-            extra["generator.onnx"] = to_onnx(model.generator, weights, noise_key(model), names)
-        except OnnxError as error:
-            raise UsageError(f"--format=onnx: {error}.") from error
+        extra = _onnx(model, names)
     pictures = _pictures(model)
     facts = _facts(request, model, saved)
     card = model_card(
@@ -71,6 +69,9 @@ def export(request: Request) -> None:
         pictures=list(pictures),
         stablehlo=kind == "stablehlo",
         onnx=kind == "onnx",
+        noise=noise_inputs(model.generator, model.weights[model.player], noise_key(model))
+        if kind == "onnx"
+        else {},
     )
     arrays = {
         f"{owner}/{name}": np.asarray(array)
@@ -96,9 +97,28 @@ def _clear(out: Any) -> None:
     if not is_there(out / DESCRIPTION):
         return
     files = [path for path in out.iterdir() if path.name.endswith(SUFFIX)]
-    others = ("generator.onnx", "samples.png", "evaluation.json")
+    others = (*ONNX_FILES, "samples.png", "evaluation.json")
     for path in (out / DESCRIPTION, *(out / name for name in others), *files):
         path.unlink(missing_ok=True)
+
+
+def _onnx(model: Model, names: Sequence[str]) -> dict[str, bytes]:
+    """The generator as ONNX and, where it has a mapping network, both of its halves.
+
+    Raises:
+      UsageError: if it has no form in ONNX.
+    """
+    parts = {"generator.onnx": (model.generator, names)}
+    if model.player in model.programs.mappings:
+        parts["mapping.onnx"] = (model.programs.mappings[model.player], names)
+        parts["synthesis.onnx"] = (model.programs.syntheses[model.player], ["w"])
+    try:
+        return {
+            file: to_onnx(program, model.weights[model.player], noise_key(model), inputs)
+            for file, (program, inputs) in parts.items()
+        }
+    except OnnxError as error:
+        raise UsageError(f"--format=onnx: {error}.") from error
 
 
 def noise_key(model: Model) -> np.ndarray:

@@ -31,7 +31,7 @@ class Request:
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics, intervals, protocol, lpips, player, weights, standing_statistics,
         sample_seeds, label, truncation, out, walk, walk_steps, image, distance, format, license, port,
-        onnxruntime_web, track: see `EVALUATION`.
+        onnxruntime_web, training_images, track: see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -69,6 +69,7 @@ class Request:
     license: str | None = None
     port: str | None = None
     onnxruntime_web: str | None = None
+    training_images: str | None = None
     track: str | None = None
     comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
@@ -114,6 +115,8 @@ EVALUATION = {
     "port": "--mode=explore: the port of the page, 8265 by default; 0 is any that is free.",
     "onnxruntime_web": "--mode=explore --out: the archive of onnxruntime-web, or its folder; npm fetches it by "
     "default.",
+    "training_images": "--mode=explore --out: how many training images the folder has at most, to find those "
+    "nearest to a sample; 5000 by default, 0 for none.",
     "track": "--mode=train: wandb, mlflow or both with a comma, to follow the run there too.",
     "license": "--mode=export: the weights' licence for the model card, as apache-2.0; unknown by default.",
 }

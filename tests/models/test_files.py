@@ -170,15 +170,26 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         return {"samples": samples, "fingerprints": {"scores": mark}, "players": {}}
 
     each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
+    each[1]["intervals"] = {"samples": {"ema": {"frechet": [4.0, 6.5]}}}
     several = {"step": 7, **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
     found = exporting._evaluation(Workdir(tmp_path), 7, 3)
     assert found["samples"] == {"ema": {"frechet": 5.0}}
     assert exporting._evaluation(Workdir(tmp_path), 8, 3) is None
     facts = {"config": {}, "experiment": "ring", "player": "g", "round": 7, "classes": [], "data": {}}
     facts |= {"versions": {}, "commit": None, "command": "x"}
-    options = {"inputs": [], "license": "unknown", "pictures": [], "stablehlo": False, "onnx": False}
-    assert "| frechet | 5 |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    options = {
+        "inputs": [],
+        "license": "unknown",
+        "pictures": [],
+        "stablehlo": False,
+        "onnx": False,
+        "noise": {},
+    }
+    assert "| frechet | 5 [4, 6.5] |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    first = exporting._evaluation(Workdir(tmp_path), 7, 2)
+    assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
     assert "| frechet |" not in of_raw
     assert "The raw weights were not evaluated at this round" in of_raw

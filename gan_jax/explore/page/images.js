@@ -341,7 +341,8 @@ class ImagePage {
       }
       button.disabled = false;
     });
-    section.append(element("div", { className: "controls" }, field("By", by), button), found);
+    const note = d.note ? [element("p", { className: "note" }, d.note)] : [];
+    section.append(element("div", { className: "controls" }, field("By", by), button), ...note, found);
     return section;
   }
 }

@@ -110,7 +110,8 @@ EVALUATION = {
     "walk": "--mode=interpolate: spherical (the default) or linear.",
     "walk_steps": "--mode=interpolate: samples of each walk, both ends included; 16 by default.",
     "image": "--mode=project: the image whose latent is looked for.",
-    "distance": "--mode=project: pixels (the default) or features, those of the critic.",
+    "distance": "--mode=project: pixels (the default), features, those of the critic, or an extractor: vgg16:FILE, "
+    "inception:FILE, classifier:digits, ...",
     "format": "--mode=export: safetensors (the default), stablehlo or onnx.",
     "port": "--mode=explore: the port of the page, 8265 by default; 0 is any that is free.",
     "onnxruntime_web": "--mode=explore --out: the archive of onnxruntime-web, or its folder; npm fetches it by "

@@ -14,6 +14,7 @@ import optax
 
 from gan_jax.functional.options import check_count, check_number
 from gan_jax.keys import named_key
+from gan_jax.metrics.features import Extractor
 from gan_jax.models.model import Model, as_floats
 from gan_jax.models.portable import fixed_batch
 from gan_jax.types import Array, Tree
@@ -49,7 +50,7 @@ def project(
     starts: int = 8,
     learning_rate: float = 0.1,
     noise: float = 0.05,
-    distance: str | Distance = "pixels",
+    distance: str | Distance | Extractor = "pixels",
     label: int | str | None = None,
     seed: int = 0,
 ) -> Projection:
@@ -68,7 +69,8 @@ def project(
       starts: latents that are improved side by side.
       learning_rate: the largest.
       noise: the first noise's standard deviation, in those of the latents.
-      distance: `pixels`; `features`, those of the critic's head `features`; or `images -> features` in JAX.
+      distance: `pixels`; `features`, those of the critic's head `features`; an extractor, such as
+        `gan_jax.metrics.vgg16_extractor(FILE)`; or `images -> features` in JAX.
       label: the image's class, where the generator takes one.
       seed: determines starts and noise.
 
@@ -129,13 +131,19 @@ def _rendering(
     return lambda latents: program.call(weights, key, latents, *rest), jax.tree.map(jnp.asarray, candidates)
 
 
-def _distance(model: Model, distance: str | Distance, label: int | str | None, starts: int) -> Distance:
+def _distance(
+    model: Model, distance: str | Distance | Extractor, label: int | str | None, starts: int
+) -> Distance:
+    if isinstance(distance, Extractor):
+        return _of_extractor(distance, (starts, *model.sample_shape))
     if callable(distance):
         return distance
     if distance == "pixels":
         return lambda images: images
     if distance != "features":
-        raise ValueError(f"A distance is pixels, features or a function of images, got {distance!r}.")
+        raise ValueError(
+            f"A distance is pixels, features, an extractor or a function of images, got {distance!r}."
+        )
     critic = model.critic
     name = model.programs.critic_of.get(model.player, "")
     labels = (
@@ -154,6 +162,29 @@ def _distance(model: Model, distance: str | Distance, label: int | str | None, s
     except (AssertionError, KeyError):
         raise ValueError("The critic has no features: build it with features=True, or use pixels.") from None
     return of_critic
+
+
+def _of_extractor(extractor: Extractor, shape: tuple[int, ...]) -> Distance:
+    """An extractor's features.
+
+    Raises:
+      ValueError: if they have no derivatives, as those of an ONNX file.
+    """
+    params = jax.tree.map(jnp.asarray, extractor.params)
+
+    def features(images: Array) -> Array:
+        return extractor.apply(params, images)["features"]
+
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        jax.eval_shape(jax.grad(lambda x: jnp.sum(jnp.square(features(x)))), images)
+    except ValueError as error:
+        if "callback" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"The features of {extractor.name!r} have no derivatives, which the search needs."
+        ) from error
+    return features
 
 
 def _nearest(distances: Callable[[Tree], Array], candidates: Tree, starts: int) -> Tree:

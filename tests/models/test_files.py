@@ -1,5 +1,6 @@
 """`--mode=sample`, `interpolate`, `project` and `export`: what they write, and that it is what it says."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from experiments import images
 from gan_jax import metrics
 from gan_jax.cli import exporting
 from gan_jax.cli.errors import UsageError
+from gan_jax.models import projection
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
@@ -277,11 +279,13 @@ def test_an_exported_onnx_file_gives_the_same_samples(run, launched, tmp_path):
         ("interpolate", ["--sample_seeds=1"], "two ends"),
         ("interpolate", ["--walk_steps=-1"], "whole number"),
         ("project", [], "name the image"),
+        ("project", ["--image={image}", "--distance=colours"], "Unknown extractor 'colours'"),
         ("export", ["--format=pickle"], "--format is one of safetensors"),
     ],
 )
-def test_mistakes_are_one_line(launched, mode, flags, message):
-    code, _, err = launched.refused(mode, *flags)
+def test_mistakes_are_one_line(launched, tmp_path, mode, flags, message):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "image.png")
+    code, _, err = launched.refused(mode, *(flag.format(image=tmp_path / "image.png") for flag in flags))
     assert code == 2
     assert message in err
     assert "Traceback" not in err
@@ -333,8 +337,36 @@ def test_projection_by_features_compares_features():
     np.testing.assert_allclose(found.image.ravel()[:2], target.ravel()[:2], atol=0.01)
     with pytest.raises(ValueError, match="no features"):
         project(quadratic_model(), target, distance="features")
-    with pytest.raises(ValueError, match="pixels, features or a function"):
+    with pytest.raises(ValueError, match="pixels, features, an extractor or a function"):
         project(quadratic_model(), target, distance="colours")
+    of_critic = metrics.from_callable("two pixels", lambda x: x.reshape(-1, 4)[:, :2])
+    same = project(model, target, distance=of_critic, steps=300)
+    np.testing.assert_allclose(same.latent, found.latent, atol=1e-3)
+
+
+def test_an_extractor_without_derivatives_is_no_distance():
+    def outside(x):
+        return jax.pure_callback(
+            lambda y: np.reshape(y, (len(y), -1)), jax.ShapeDtypeStruct((len(x), 4), x.dtype), x
+        )
+
+    extractor = metrics.from_callable("outside", outside)
+    with pytest.raises(ValueError, match="The features of 'outside' have no derivatives"):
+        project(quadratic_model(), np.zeros((2, 2, 1), np.float32), distance=extractor, starts=2)
+
+
+@pytest.mark.full
+def test_projection_by_an_extractor_that_the_command_names(run, launched, tmp_path, monkeypatch):
+    monkeypatch.setattr(projection, "project", functools.partial(project, steps=30))
+    model = gj.load_model(run, config="images")
+    Image.fromarray(to_uint8(model.sample(1, seed=4, labels=3)[0])[..., 0]).save(tmp_path / "three.png")
+    flags = [f"--image={tmp_path / 'three.png'}", "--label=3", "--distance=classifier:digits"]
+    said = launched("project", *flags, f"--out={tmp_path / 'out'}")
+    with np.load(tmp_path / "out" / "projection.npz") as stored:
+        levels = pixels(tmp_path / "three.png")[..., None].astype(np.float32) / 127.5 - 1
+        both = metrics.extract(metrics.classifier_for("digits"), np.stack([levels, stored["x"]])).features
+    distance = np.mean((both[0] - both[1]) ** 2)
+    assert f"Nearest sample at a distance of {distance:.3g}"[:-1] in said
 
 
 def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):

@@ -108,6 +108,7 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
         return (None, _EXPORTED) if exported else _training(request, workdir, model)
 
     def files() -> Mapping[str, bytes]:
+        programs = _exported_programs(workdir, model) if exported else None
         try:
             runtime = onnx_web(request.onnxruntime_web)
             training, note = _stored(request, training_images)
@@ -118,7 +119,7 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
                 runtime,
                 training=training,
                 note=note,
-                programs=_exported_programs(workdir, model) if exported else None,
+                programs=programs,
             )
         except (OnnxError, OnnxWebError) as error:
             raise UsageError(f"--mode=explore --out: {error}.") from error

@@ -16,8 +16,9 @@ from PIL import Image
 import gan_jax as gj
 from experiments import images
 from gan_jax import metrics
-from gan_jax.cli import exporting
+from gan_jax.cli import exploring, exporting
 from gan_jax.cli.errors import UsageError
+from gan_jax.explore.image_folder import onnx_programs
 from gan_jax.models import projection
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
@@ -267,6 +268,13 @@ def test_an_exported_onnx_file_gives_the_same_samples(run, launched, tmp_path):
     z, labels = model.latents(6, seed=1), np.arange(6, dtype=np.int32)
     (there,) = session.run(["samples"], {"z": z, "labels": labels})
     np.testing.assert_allclose(there, model.sample(z=z, labels=labels), atol=1e-5, rtol=0)
+    # A browser runs this file: the folder of explore is made of it, without the run.
+    programs = exploring._exported_programs(Workdir(tmp_path), model)
+    assert programs == onnx_programs(gj.load_model(run, config="images"))
+    (tmp_path / "generator.onnx").unlink()
+    code, _, err = launched.refused("explore", f"--out={tmp_path / 'page'}", workdir=tmp_path)
+    assert code == 2
+    assert "lacks generator.onnx, which a browser runs: export the run with --format=onnx" in err
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ class Computation(NamedTuple):
 
 
 BATCH = 64
-"""The number of images that a device extracts at once: Inception then takes less than 2 GiB."""
+"""The number of images that a device extracts at once: Inception then takes about 3 GiB on a CPU."""
 PRECISION = "highest"
 """The precision of matrix products and convolutions in extractors: float32 on every platform."""
 

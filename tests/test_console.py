@@ -155,7 +155,13 @@ def test_the_launcher_imports_what_a_mode_needs_when_it_is_asked_for():
     """Each of these takes a tenth of a second and more: the start of a training would pay for all."""
     code = "import sys, gan_jax.cli.main, gan_jax.metrics, experiments.ring; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expensive = ["gan_jax.explore", "gan_jax.cli.comparing", "gan_jax.networks.stylegan2", "scipy.stats"]
+    expensive = [
+        "gan_jax.explore",
+        "gan_jax.cli.comparing",
+        "gan_jax.cli.sweeping",
+        "gan_jax.networks.stylegan2",
+        "scipy.stats",
+    ]
     expensive += ["scipy.optimize", "matplotlib", "orbax.checkpoint", "tensorflow", "sklearn"]
     assert set(expensive) & set(done.stdout.split()) == set()
 

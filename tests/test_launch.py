@@ -310,6 +310,7 @@ MISTAKES = {
         ["--mode=compare", "--real=digits", "--fake=digits", "--metrics=path_length"],
         r"--mode=evaluate --workdir=RUN --metrics=path_length",
     ),
+    "intervals": (["--mode=evaluate", "--workdir={run}", "--intervals=some"], r"--intervals is yes or no"),
     "LPIPS without path lengths": (["--mode=evaluate", "--workdir={run}", "--lpips=a,b"], r"--lpips is for"),
     "a protocol of another extractor": (
         ["--mode=evaluate", "--workdir={run}", "--protocol=tf"],

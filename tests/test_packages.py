@@ -48,7 +48,8 @@ def run_notebooks(sources, installed, empty):
         code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
         short = re.sub(r"for rounds in \([\d, ]+\):", f"for rounds in {ROUNDS}:", code)
         short = re.sub(r"^ROUNDS = \d+$", "ROUNDS = 2", short, flags=re.MULTILINE)
-        paths = f"import os, sys; sys.path[:0] = [{str(installed)!r}, {str(jupyter.parent)!r}]\n"
+        needed = [str(installed), *([str(jupyter.parent)] if "IPython" in code else [])]
+        paths = f"import os, sys; sys.path[:0] = {needed!r}\n"
         paths += f"os.environ['PYTHONPATH'] = {str(installed)!r}\n"  # of the processes that it starts
         shown += run(sys.executable, "-P", "-c", paths + short, cwd=empty).count("shown")
         assert not list(empty.iterdir()), "and leaves no file"

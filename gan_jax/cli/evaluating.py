@@ -40,18 +40,19 @@ def evaluate(request: Request) -> None:
     distance = _distance(request, experiment)
     found = []
     run = dataclasses.replace(run, experiment=experiment)
-    for state in run.states(_wanted(request, run)):
+    for restored in run.restored(_wanted(request, run)):
         evaluations = []
-        for single, seed_state in run.per_seed(state, standing):
+        for single, seed_state in run.per_seed(restored.state, standing):
             evaluation = evaluate_state(
                 single, seed_state, _batch(single, seed_state, first), weights=weights
             )
             if distance is not None:
                 _add_path_lengths(evaluation, run.generators(request.player), single, seed_state, distance)
             evaluations.append(evaluation)
-        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, int(state.step))):
+        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
-        found.append(evaluations[0] if len(evaluations) == 1 else combined(evaluations))
+        combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
+        found.append({**combination, "checkpoint": restored.digest})
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():

@@ -91,7 +91,7 @@ def load_model(
     if not first <= seed < first + seeds:
         raise ValueError(f"{workdir.root} has the seeds {first} to {first + seeds - 1}, got seed={seed}.")
     kinds = {name: weights if weights in _kinds_of(workdir, stored, name) else "raw" for name in players}
-    read, arrays = _read(workdir, stored, kinds, round)
+    read, digest, arrays = _read(workdir, stored, kinds, round)
     if seeds > 1:
         arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
     arrays = {name: _in_its_dtypes(programs, name, part) for name, part in arrays.items()}
@@ -107,6 +107,7 @@ def load_model(
         kind=kinds[chosen],
         config=saved.config,
         seed=seed,
+        checkpoint=digest,
         devices=devices,
     )
 
@@ -141,8 +142,8 @@ def _chosen(names: tuple[str, ...], player: str | None) -> str:
 
 def _read(
     workdir: Workdir, stored: Stored, kinds: Mapping[str, str], step: int | None
-) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
-    """The round that was read, and the weights of players by the programs' names."""
+) -> tuple[int, str, dict[str, dict[str, np.ndarray]]]:
+    """The round that was read, its checkpoint's digest, and the weights of players by the programs' names."""
     try:
         names = {player: dict(stored[player][kind]) for player, kind in kinds.items()}
         wanted = [name for part in names.values() for name in part.values()]
@@ -152,10 +153,12 @@ def _read(
     if not texts:
         raise WorkdirError(f"{workdir.model / DESCRIPTION} is damaged (its weights).")
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        step, arrays = checkpoints.read(wanted, step)
-    return step, {
-        player: {name: arrays[there] for name, there in part.items()} for player, part in names.items()
-    }
+        step, digest, arrays = checkpoints.read(wanted, step)
+    return (
+        step,
+        digest,
+        {player: {name: arrays[there] for name, there in part.items()} for player, part in names.items()},
+    )
 
 
 def _in_its_dtypes(programs: Programs, player: str, part: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -23,6 +23,8 @@ from gan_jax.types import Key, Tree
 Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray
 MOST_REDRAWS = 1000
 """Draws of a component of z whose size is above the truncation before that is an error."""
+_SURE = 10
+"""Draws within the truncation that are added to those found, so that few draws decide nothing."""
 MEAN_OF = 10_000
 """Latents whose w are averaged for truncation."""
 
@@ -40,10 +42,11 @@ class Model:
       kind: `ema` or `raw`.
       config: the configuration of the run, as `config.json` has it.
       seed: the seed of the run.
+      checkpoint: the digest of the checkpoint of the weights, empty where it is not known.
       devices: where samples are computed, a block of them on each in turn.
 
     Attributes:
-      player, round, kind, config, seed, programs: as given.
+      player, round, kind, config, seed, checkpoint, programs: as given.
       classes: the names of the classes that labels number; empty if the generator takes no label.
     """
 
@@ -57,11 +60,12 @@ class Model:
         kind: str,
         config: Mapping[str, Any],
         seed: int,
+        checkpoint: str = "",
         devices: Sequence[jax.Device] | None = None,
     ):
         self.programs, self.weights = programs, weights
         self.player, self.round, self.kind = player, round, kind
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.checkpoint = config, seed, checkpoint
         self.classes = programs.classes if any(map(_is_label, self._conditions)) else ()
         self._devices = list(jax.local_devices()[:1] if devices is None else devices)
         self._jitted = functools.cache(jax.jit)
@@ -155,12 +159,19 @@ class Model:
             raise ValueError(f"A truncation is more than 0, got {truncation}.")
         outside = jax.tree.map(lambda leaf: (np.abs(leaf) > truncation) & ~_discrete(leaf), z)
         again = named_key(key, "truncation")
+        least = np.log(sum(leaf.size for leaf in jax.tree.leaves(outside))) / MOST_REDRAWS
+        drawn = inside = 0
         for number in range(MOST_REDRAWS):
-            if not any(leaf.any() for leaf in jax.tree.leaves(outside)):
+            left = sum(int(leaf.sum()) for leaf in jax.tree.leaves(outside))
+            if not left:
                 return z
             redrawn = draw(jax.random.fold_in(again, number))
             z = jax.tree.map(np.where, outside, redrawn, z)
             outside = jax.tree.map(lambda mask, leaf: mask & (np.abs(leaf) > truncation), outside, z)
+            drawn += left
+            inside += left - sum(int(leaf.sum()) for leaf in jax.tree.leaves(outside))
+            if inside + 5 * np.sqrt(inside) + _SURE < least * drawn:  # so few that some would always be left
+                break
         raise ValueError(
             f"The prior has hardly a value within a truncation of {truncation}: a larger one is needed."
         )

@@ -33,8 +33,8 @@ def path_length(
     StyleGAN2 takes a step of its own every fourth round.
 
     Args:
-      weight: 2 is the paper's gamma_pl = ln 2 / (r^2 (ln r - ln 2)) for images of r x r, which have L = 2 log2 r - 2:
-        the noise is divided by r here and the length by sqrt(L), as in the authors' code.
+      weight: 2 is the paper's gamma_pl = ln 2 / (r^2 (ln r - ln 2)) of r x r images, where L = 2 log2 r - 2: the
+        noise is divided by r here and the length by sqrt(L), as in the authors' code.
       decay: the share of a batch's mean length in the next average.
       every: lazy regularisation, see `Term`.
       own_step: see `Term`.

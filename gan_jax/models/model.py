@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
-from gan_jax.functional.options import check_number
+from gan_jax.functional.options import check_number, check_unmasked
 from gan_jax.keys import named_key
 from gan_jax.models.portable import fixed_batch
 from gan_jax.models.programs import Program, Programs
@@ -25,6 +26,8 @@ MOST_REDRAWS = 1000
 """Draws of a component of z whose size is above the truncation before that is an error."""
 _SURE = 10
 """Draws within the truncation that are added to those found, so that few draws decide nothing."""
+_MOST_WHITE = 4.0
+"""No generator's whitest pixel is above."""
 MEAN_OF = 10_000
 """Latents whose w are averaged for truncation."""
 
@@ -443,15 +446,32 @@ class Model:
 def as_floats(images: Any) -> np.ndarray:
     """Examples as float32, images of uint8 in [-1, 1].
 
+    Images are somewhat beyond [-1, 1] where nothing bounds a generator's samples.
+
     Raises:
-      ValueError: for other integers, which may be of either range; or numbers that are not finite.
+      ValueError: for other integers, which may be of either range; or numbers that are not finite, are masked, or
+        are those of images in [0, 255].
+
+    Warns:
+      UserWarning: for images whose numbers are all in [0, 1].
     """
+    check_unmasked("examples", images)
     given: Any = np.asarray(images)
     if given.dtype != np.uint8 and given.dtype.kind != "f" and given.dtype.name != "bfloat16":
         raise ValueError(f"Examples are floats, images uint8 or floats in [-1, 1]; got {given.dtype}.")
     floats = np.asarray(decode(given) if given.dtype == np.uint8 else given, np.float32)
     check_all_finite("examples", floats)
+    if given.dtype != np.uint8 and given.ndim >= 3 and given.size:
+        _check_range(float(floats.min()), float(floats.max()))
     return floats
+
+
+def _check_range(low: float, high: float) -> None:
+    found = f"Images are uint8 or floats in [-1, 1], and these floats are in [{low:g}, {high:g}]"
+    if low >= 0 and high > _MOST_WHITE:
+        raise ValueError(f"{found}: give them as uint8, or x / 127.5 - 1.")
+    if 0 <= low < high <= 1:
+        warnings.warn(f"{found}: if 0 is black, give 2 * x - 1.", stacklevel=3)
 
 
 def check_all_finite(name: str, array: np.ndarray) -> None:

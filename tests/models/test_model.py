@@ -9,6 +9,7 @@ from scipy import stats
 from gan_jax.evaluation.sampling import BLOCK, CHUNK
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
+from gan_jax.models.projection import project
 from gan_jax.models.walks import linear, spherical
 
 D = 3
@@ -192,6 +193,15 @@ def test_scores_are_the_critics_of_images_in_either_form():
         model.scores(np.zeros((1, 3, 3, 1)))
     with pytest.raises(ValueError, match="no critic"):
         made().scores(images)
+    with pytest.raises(ValueError, match=r"these floats are in \[0, 255\]: give them as uint8"):
+        model.scores(images.astype(np.float64))
+    with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
+        model.scores(images / 255)
+    masked = np.ma.masked_array(images / 127.5 - 1, mask=images == 51)
+    with pytest.raises(ValueError, match="examples: 1 of 4 numbers are masked"):
+        model.scores(masked)
+    with pytest.raises(ValueError, match=r"project\(starts=1001\): starts is a finite number in \[1, 1000\]"):
+        project(model, images[0], starts=1001)
 
 
 @pytest.mark.parametrize(

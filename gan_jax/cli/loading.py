@@ -86,7 +86,9 @@ def load_model(
         for name in (chosen, critic)
         if name is not None and name in (*programs.generators, *programs.critics)
     ]
-    seeds, first = saved.config.get("seeds", 1), saved.config.get("seed", 0)
+    seeds, first = (
+        _whole(workdir, saved.config, name, default) for name, default in (("seeds", 1), ("seed", 0))
+    )
     seed = first if seed is None else seed
     if not first <= seed < first + seeds:
         raise ValueError(f"{workdir.root} has the seeds {first} to {first + seeds - 1}, got seed={seed}.")
@@ -122,6 +124,18 @@ def _standing(
     variables = jax.tree.unflatten(jax.tree.structure(shapes), [weights[name] for name in names])
     after = standing_variables(experiment, player, variables, batches)
     return {name: np.asarray(leaf) for name, leaf in zip(names, jax.tree.leaves(after), strict=True)}
+
+
+def _whole(workdir: Workdir, config: Mapping[str, Any], name: str, default: int) -> int:
+    """A whole number of a run's configuration.
+
+    Raises:
+      WorkdirError: if it is of another type.
+    """
+    value = config.get(name, default)
+    if type(value) is not int:
+        raise WorkdirError(f"{workdir.config} is damaged ({name} is {value!r}).")
+    return value
 
 
 def _kinds_of(workdir: Workdir, stored: Any, player: str) -> Sequence[str]:

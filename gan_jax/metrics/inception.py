@@ -21,6 +21,7 @@ import numpy as np
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.resize import protocol_named
+from gan_jax.networks import Conv
 from gan_jax.types import Array, Tree
 
 SPATIAL_CHANNELS = 7
@@ -38,7 +39,7 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         sides = [(p, p) for p in self.padding]
-        return nn.relu(nn.Conv(self.features, self.kernel, self.strides, padding=sides, name="conv")(x))
+        return nn.relu(Conv(self.features, self.kernel, self.strides, padding=sides, name="conv")(x))
 
 
 def _average(x: Array) -> Array:

@@ -22,6 +22,7 @@ from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.path_length import LPIPS_NAME
 from gan_jax.metrics.vision_inputs import IMAGENET, VisionInput
 from gan_jax.precision import at_highest_precision
+from gan_jax.networks import Conv
 from gan_jax.types import Array, Tree
 
 SIZE = 224
@@ -54,7 +55,7 @@ class VGG16(nn.Module):
         pyramid = []
         for places, width in zip(STAGES, self.widths, strict=True):
             for place in places:
-                x = nn.relu(nn.Conv(width, (3, 3), padding=1, name=f"features_{place}")(x))
+                x = nn.relu(Conv(width, (3, 3), padding="SAME", name=f"features_{place}")(x))
             pyramid.append(x)
             x = nn.max_pool(x, (2, 2), (2, 2))
         if self.pyramid_only:

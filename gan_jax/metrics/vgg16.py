@@ -21,8 +21,8 @@ from gan_jax.metrics._torch_names import check_arrays, linear
 from gan_jax.metrics.features import Extractor
 from gan_jax.metrics.path_length import LPIPS_NAME
 from gan_jax.metrics.vision_inputs import IMAGENET, VisionInput
-from gan_jax.precision import at_highest_precision
 from gan_jax.networks import Conv
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Tree
 
 SIZE = 224

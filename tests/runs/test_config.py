@@ -282,19 +282,27 @@ def test_differences_by_name_and_what_may_always_change():
         "seed": 1,
         "rounds": 5,
         "log_every": 1,
-        "net": {"width": 64, "save_every": 9},
+        "net": {"width": 64, "sample_every": 9, "penalty_every": 4},
         "flag": True,
         "x": 1,
     }
-    new = {"seed": 2, "rounds": 9, "log_every": 7, "net": {"width": 32, "save_every": 1}, "flag": 1, "y": "z"}
+    new = {
+        "seed": 2,
+        "rounds": 9,
+        "log_every": 7,
+        "net": {"width": 32, "sample_every": 1, "penalty_every": 5},
+        "flag": 1,
+        "y": "z",
+    }
     assert differences(saved, new) == [
         "flag: true in the work directory, 1 now",
+        "net.penalty_every: 4 in the work directory, 5 now",
         "net.width: 64 in the work directory, 32 now",
         "seed: 1 in the work directory, 2 now",
         "x: 1 in the work directory, absent now",
         'y: absent in the work directory, "z" now',
     ]
-    assert len(differences(saved, new, may_change=("seed", "net.width"))) == 3
+    assert len(differences(saved, new, may_change=("seed", "net.width"))) == 4
     assert differences({"a": 1.0, "b": (1, 2)}, {"a": 1, "b": [1, 2]}) == []
 
 

@@ -7,7 +7,9 @@ import pytest
 from gan_jax import metrics
 from gan_jax.data.arrays import from_arrays, load_npz
 from gan_jax.data.errors import DataError
+from gan_jax.data.stream import array_reader, from_reader
 from gan_jax.networks.heads import condition_vector, one_hot
+from gan_jax.runs.provenance import data_fingerprint
 
 DRAWN = np.random.default_rng(0).normal(size=(8, 2))
 MASKED = np.ma.masked_array(DRAWN, mask=np.arange(16).reshape(8, 2) == 3)
@@ -45,6 +47,19 @@ def test_integers_of_a_range_far_from_zero_are_told_apart():
     given = 2**25 + np.array([[[0]], [[1]], [[2]], [[255]]])
     kept = from_arrays({"x": given}, batch_size=2, value_range=(2**25, 2**25 + 255)).device_data["all"]["x"]
     assert kept.ravel().tolist() == [0, 1, 2, 255]
+
+
+def test_a_stream_in_a_range_of_its_own_has_a_fingerprint():
+    """12 bits in uint16, as microscopes give them: a run compares its data at every launch."""
+    pixels = np.random.default_rng(0).integers(0, 4096, (40, 2, 2, 1)).astype(np.uint16)
+    other = pixels.copy()
+    other[0, 0, 0, 0] ^= 1024
+
+    def found(x):
+        source = from_reader(array_reader({"x": x}), 40, 8, value_range=(0, 4095))
+        return data_fingerprint(source)
+
+    assert found(pixels) == found(pixels.copy()) != found(other)
 
 
 @pytest.mark.parametrize(

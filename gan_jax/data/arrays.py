@@ -249,7 +249,7 @@ def check_arrays(
     _check_mapping(arrays, what)
     ranges = value_range if isinstance(value_range, Mapping) else dict.fromkeys(arrays, value_range)
     kept = {
-        name: _stored(name, _unmasked(name, array), ranges.get(name, STANDARD))
+        name: _stored(name, unmasked(name, array), ranges.get(name, STANDARD))
         for name, array in arrays.items()
     }
     lengths = {name: len(array) for name, array in kept.items()}
@@ -305,7 +305,12 @@ def _start(what: str) -> str:
     return what[0].upper() + what[1:]
 
 
-def _unmasked(name: str, array: Any) -> np.ndarray:
+def unmasked(name: str, array: Any) -> np.ndarray:
+    """The array, of which no number is masked.
+
+    Raises:
+      DataError: if some are.
+    """
     try:
         check_unmasked(name, array)
     except ValueError as error:

@@ -7,6 +7,7 @@ import pytest
 from gan_jax import metrics
 from gan_jax.data.arrays import from_arrays, load_npz
 from gan_jax.data.errors import DataError
+from gan_jax.data.image_sets import from_array
 from gan_jax.data.stream import array_reader, from_reader
 from gan_jax.networks.heads import condition_vector, one_hot
 from gan_jax.runs.provenance import data_fingerprint
@@ -78,6 +79,12 @@ def test_masked_numbers_are_not_measured(measure):
         with pytest.raises(ValueError, match="1 of 16 numbers are masked"):
             measure(*pair)
     measure(np.ma.masked_array(DRAWN, mask=False), DRAWN)
+
+
+def test_masked_images_are_not_compared():
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    with pytest.raises(DataError, match="fake: 1 of 16 numbers are masked"):
+        from_array(np.ma.masked_array(images, mask=np.arange(16).reshape(images.shape) == 3), "fake")
 
 
 def test_a_label_that_is_no_class_is_not_a_number():

@@ -1,7 +1,9 @@
 import pytest
 
+from gan_jax.runs.evaluating import Evaluate
 from gan_jax.runs.retention import Evaluated, ranked, steps_to_keep
 from gan_jax.training.experiment import Best
+from tests.runs.test_loop import experiment
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,16 @@ def test_numbers_that_were_measured_otherwise_are_not_compared():
     assert ranked(steps, Best("d")) == [30, 40]
     assert steps_to_keep(steps, 1, Best("d")) == {20, 30, 50}
     assert ranked(before, Best("d")) == [20, 10]
+
+
+@pytest.mark.parametrize("metric", ["frechet", "samples/raw/frechet"])
+def test_what_measured_a_number_is_its_fingerprint_and_the_number_of_samples(metric):
+    def found(key, samples):
+        mark = {"key": key, "metrics": ["frechet"]}
+        other = {"key": "other", "metrics": ["modes"]}
+        evaluation = {"evaluation_samples": samples, "fingerprints": {"scores": mark, "modes": other}}
+        made = experiment(best=Best(metric), evaluate_every=5, evaluations={"scores": len})
+        return Evaluate(made, None)._measured_by(evaluation)
+
+    assert found("abc", 100) == "100 samples abc"
+    assert len({found("abc", 100), found("abd", 100), found("abc", 200)}) == 3

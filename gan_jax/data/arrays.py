@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.array_files import check_packing
 from gan_jax.data.errors import DAMAGED, DataError, check_batch_size
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import (
@@ -427,6 +429,8 @@ def load_npz_with_classes(path: str | pathlib.Path, value_range: ValueRange = No
         # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            if zipfile.is_zipfile(path):
+                check_packing(path)
             opened = np.load(file, allow_pickle=False)
             arrays = {"x": opened} if isinstance(opened, np.ndarray) else dict(opened)
     except DAMAGED as error:

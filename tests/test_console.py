@@ -10,6 +10,8 @@ from absl import flags
 
 import gan_jax
 from gan_jax.cli import command_line, finding, main, mode_flags, program
+from gan_jax.runs.config import write_config
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -114,6 +116,23 @@ def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
     assert len(err.splitlines()) == 1
     assert (tmp_path / "there.py").read_text() == "mine = 1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
+
+
+@pytest.mark.parametrize("content", ["--config=ring\n--config.modes=3\n--config.seed=5\n", "--workdir=run\n"])
+def test_a_file_of_flags_is_as_good_as_the_command_line(console, tmp_path, monkeypatch, content):
+    """The experiment is the one that the file names, or that of the work directory that it names."""
+    launched = []
+    monkeypatch.setattr(command_line, "run", lambda mode, request: launched.append((mode, request)))
+    write_config(Workdir(tmp_path / "run"), {"modes": 3}, experiment="experiments/ring.py")
+    (tmp_path / "flags").write_text(content)
+    code, _, err = console("--flagfile=flags", "--mode=describe")
+    assert code == 0, err
+    ((mode, request),) = launched
+    assert mode == "describe"
+    assert request.experiment.endswith("ring.py")
+    code, _, err = console("--flagfile=none")
+    assert code == 2
+    assert err.startswith("gan-jax: ")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def main() -> None:
             new_experiment.new(sys.argv[2:])
             return
         define_flags()
+        # What a --flagfile holds is as good as on the command line, --config and --workdir too.
+        sys.argv[1:] = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
         define_config()
         app.run(launch, flags_parser=parse)
     except errors.user_errors() as error:

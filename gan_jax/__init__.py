@@ -33,15 +33,12 @@ Many rounds a dispatch, on data that the device draws or holds:
 (5, 2)
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from gan_jax._lazy import imported_when_used
 from gan_jax._version import __version__
 from gan_jax.data import Source, from_arrays, from_toy, toy
-from gan_jax.data import load as load_data
-from gan_jax.distributed.seeds import state_of
 from gan_jax.evaluation.sampling import sample
-from gan_jax.evaluation.standing import standing_statistics
 from gan_jax.functional.priors import gaussian, uniform
 from gan_jax.game import Game, Objective, Player
 from gan_jax.image_schedules import ImageSchedules, cosine_ramp
@@ -73,39 +70,47 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.optim import clip_params, lazy_adam
-from gan_jax.runs.notebook import plot, restore, rollout, save, show
 from gan_jax.schedule import Turn, alternating, regularization_turn, simultaneous, turn
 from gan_jax.state import TrainState
 from gan_jax.training.step import init_state, make_train_step
 
 if TYPE_CHECKING:
     from gan_jax.cli.loading import load_model
+    from gan_jax.data.specs import load as load_data
+    from gan_jax.distributed.seeds import state_of
     from gan_jax.evaluation.compare import compare
+    from gan_jax.evaluation.standing import standing_statistics
     from gan_jax.models.model import Model
     from gan_jax.models.projection import project
+    from gan_jax.runs.notebook import plot, restore, rollout, save, show
 
-_IMPORTED_WHEN_USED = {
-    "Model": "gan_jax.models.model",
-    "compare": "gan_jax.evaluation.compare",
-    "load_model": "gan_jax.cli.loading",
-    "project": "gan_jax.models.projection",
-}
+_when_used = imported_when_used(
+    __name__,
+    {
+        "gan_jax.cli.loading": ["load_model"],
+        "gan_jax.distributed.seeds": ["state_of"],
+        "gan_jax.evaluation.compare": ["compare"],
+        "gan_jax.evaluation.standing": ["standing_statistics"],
+        "gan_jax.models.model": ["Model"],
+        "gan_jax.models.projection": ["project"],
+        "gan_jax.runs.notebook": ["plot", "restore", "rollout", "save", "show"],
+    },
+)
 
 
 def __getattr__(name: str) -> object:
-    if name in _IMPORTED_WHEN_USED:
-        found = getattr(importlib.import_module(_IMPORTED_WHEN_USED[name]), name)
-        globals()[name] = found
-        return found
-    if name == "load":
-        import warnings
+    if name in ("load", "load_data"):
+        from gan_jax.data import load
 
-        message = (
-            "gan_jax.load reads data and is called load_data; a trained generator is read by load_model."
-        )
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
-        return load_data
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "load":
+            import warnings
+
+            message = (
+                "gan_jax.load reads data and is called load_data; a trained generator is read by load_model."
+            )
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return load
+    return _when_used(name)
 
 
 __all__ = [

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -195,3 +196,26 @@ def test_shipped_experiments_import_each_other_by_their_place():
             if isinstance(node, ast.ImportFrom) and node.level == 0
         ]
         assert not [name for name in absolute if name.partition(".")[0] == "experiments"], path
+
+
+def test_the_launcher_imports_what_a_mode_needs_when_it_is_asked_for():
+    """Each of these takes a tenth of a second and more: the start of a training would pay for all."""
+    code = "import sys, gan_jax.cli.main, gan_jax.metrics, experiments.ring; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expensive = [
+        "gan_jax.explore",
+        "gan_jax.cli.comparing",
+        "gan_jax.cli.sweeping",
+        "gan_jax.networks.stylegan2",
+        "scipy.stats",
+    ]
+    expensive += ["scipy.optimize", "matplotlib", "orbax.checkpoint", "tensorflow", "sklearn"]
+    assert set(expensive) & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("package", [gan_jax, gan_jax.data, gan_jax.networks], ids=lambda p: p.__name__)
+def test_every_name_of_a_package_is_found_and_one_that_it_lacks_is_named(package):
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'wgann'"):
+        package.wgann  # noqa: B018

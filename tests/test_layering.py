@@ -40,6 +40,7 @@ ROOMS = [
     "gan_jax.precision",
     "gan_jax.types",
     "gan_jax.tables",
+    "gan_jax._lazy",
     "gan_jax._version",
 ]
 FILES_IN_ORDER = {

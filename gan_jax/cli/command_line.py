@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 
 from gan_jax.cli import program
 from gan_jax.cli.building import build, check_seeds
-from gan_jax.cli.comparing import compare
 from gan_jax.cli.errors import UsageError, explain, translated, user_errors
-from gan_jax.cli.evaluating import evaluate
-from gan_jax.cli.exploring import explore
-from gan_jax.cli.exporting import export
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import Request, resolve
-from gan_jax.cli.sampling import sample
-from gan_jax.cli.training import train
-from gan_jax.cli.using import interpolate, project
 from gan_jax.runs.config import read_config
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
@@ -44,18 +38,25 @@ def replay(request: Request) -> None:
     play_again(run.experiment, run.workdir, checkpoint=request.checkpoint, until=request.until)
 
 
-MODES: Mapping[str, Callable[[Request], None]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "sample": sample,
-    "compare": compare,
+MODES: Mapping[str, str | Callable[[Request], None]] = {
+    "train": "gan_jax.cli.training:train",
+    "evaluate": "gan_jax.cli.evaluating:evaluate",
+    "sample": "gan_jax.cli.sampling:sample",
+    "compare": "gan_jax.cli.comparing:compare",
     "describe": describe,
     "replay": replay,
-    "interpolate": interpolate,
-    "project": project,
-    "export": export,
-    "explore": explore,
+    "interpolate": "gan_jax.cli.using:interpolate",
+    "project": "gan_jax.cli.using:project",
+    "export": "gan_jax.cli.exporting:export",
+    "explore": "gan_jax.cli.exploring:explore",
 }
+"""Each mode's function, or where it is: a module is imported when its mode is asked for."""
+
+
+def _carry_out(mode: str, request: Request) -> None:
+    found = MODES[mode]
+    carry_out: Callable[[Request], None] = pkgutil.resolve_name(found) if isinstance(found, str) else found
+    carry_out(request)
 
 
 SEVERAL = ("train", "evaluate", "compare")
@@ -72,14 +73,14 @@ def run(mode: str, request: Request) -> None:
     given = request.coordinator, request.num_processes, request.process_id
     if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
-            MODES[mode](request)
+            _carry_out(mode, request)
         return
     try:
         if mode not in SEVERAL:
             raise UsageError(f"--mode={mode} is for one process: start a single one (--num_processes=1).")
         if request.workdir is None and mode != "compare":
             raise UsageError("several processes need one --workdir, which all of them can reach.")
-        MODES[mode](request)
+        _carry_out(mode, request)
     except Exception as error:
         # Not by an orderly end: that would wait for processes which may be gone.
         known = hosts.explained(error)

@@ -18,7 +18,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from gan_jax.cli import command_line, errors, finding, mode_flags, new_experiment, program, request, sweeping
+from gan_jax.cli import command_line, errors, finding, mode_flags, new_experiment, program, request
 from gan_jax.runs import terminal
 
 PLAIN = (
@@ -142,6 +142,8 @@ def _sweep(config: Any) -> None:
             "--sweep trains and evaluates runs of one process each: leave out --mode, --profile and the flags of "
             "several processes."
         )
+    from gan_jax.cli import sweeping
+
     sweeping.sweep(
         sys.argv,
         values.sweep,

@@ -20,6 +20,7 @@ SHORT = 32
 """XLA sums axes up to this length directly."""
 
 
+@functools.partial(jax.jit, inline=True)
 def channel_sum(x: Array) -> Array:
     """The sum `[C]` of `x [..., C]` over all axes but the last.
 
@@ -31,6 +32,7 @@ def channel_sum(x: Array) -> Array:
     return jax.lax.platform_dependent(x, cpu=_sum_by_product, default=_plain_sum)
 
 
+@functools.partial(jax.jit, static_argnames="shape", inline=True)
 def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
     """`v [C]` broadcast to `shape`, `(..., C)`.
 

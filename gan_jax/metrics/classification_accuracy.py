@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from gan_jax.metrics.classifier import train_classifier
 from gan_jax.metrics.features import Extractor, classify
@@ -71,6 +70,8 @@ def classification_accuracy_score(
     References:
       Ravuri and Vinyals, Classification Accuracy Score for Conditional Generative Models, 2019 (arXiv:1905.10887).
     """
+    from scipy.stats import binomtest  # imported here, as it takes half a second
+
     given, labels = np.asarray(fake), np.asarray(fake_labels)
     truth = np.asarray(real_labels)
     if truth.shape != (len(np.asarray(real)),) or truth.dtype.kind not in "iu":
@@ -83,7 +84,7 @@ def classification_accuracy_score(
         classifier = train(given, labels)
     right = classify(classifier, real, **options) == truth
     classes = np.unique(truth)
-    interval = stats.binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(level, method="wilson")
     return ClassificationAccuracy(
         value=float(right.mean()),
         low=float(interval.low),

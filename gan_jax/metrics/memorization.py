@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.prdc import Points, center_of, squared_distances
@@ -71,6 +70,8 @@ def memorization_test(
     >>> set(found.originals[:50]) == set(range(50)), found.share >= 0.25
     (True, True)
     """
+    from scipy.stats import fisher_exact  # imported here, as it takes half a second
+
     if not 0 < rate < 1:
         raise ValueError(f"The rate is a share between 0 and 1, got {rate}.")
     reals, fakes = as_pair(train, fake, dtype=None)
@@ -91,7 +92,7 @@ def memorization_test(
         threshold=threshold,
         rate=counts[1] / len(others),
         share=counts[0] / len(fakes),
-        p_value=float(stats.fisher_exact(table, alternative="greater").pvalue),
+        p_value=float(fisher_exact(table, alternative="greater").pvalue),
         copies=copies,
         originals=neighbors[copies],
         distances=distances,

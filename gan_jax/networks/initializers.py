@@ -2,10 +2,12 @@
 
 On a CPU XLA takes some nine times as long to compile a random draw with four axes as the same draw with two, which
 is seconds for a small network: every initialiser here draws a matrix `[everything else, out]` and reshapes it.
+Flax traces an initialiser whenever its module is applied, to compare shapes: a draw is traced once for each shape.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -19,6 +21,7 @@ from gan_jax.types import Array, Key
 Initializer: TypeAlias = Callable[..., Array]
 
 
+@functools.cache
 def initializer(name: str, scale: float = 1.0) -> Initializer:
     """A kernel's initialiser by name.
 
@@ -49,9 +52,19 @@ def initializer(name: str, scale: float = 1.0) -> Initializer:
     return by_name[name]
 
 
+def _traced_once(draw: Initializer) -> Initializer:
+    traced = jax.jit(draw, static_argnames=("shape", "dtype"), inline=True)
+
+    def initialize(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return traced(key, tuple(shape), dtype)
+
+    return initialize
+
+
 def _as_matrix(initialize: Initializer) -> Initializer:
     """Draws a kernel as a matrix, for initialisers that depend only on the fan in of the shape."""
 
+    @_traced_once
     def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         return initialize(key, (math.prod(shape[:-1]), shape[-1]), dtype).reshape(shape)
 
@@ -59,6 +72,7 @@ def _as_matrix(initialize: Initializer) -> Initializer:
 
 
 def _glorot(scale: float) -> Initializer:
+    @_traced_once
     def draw(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
         bound = jnp.array(scale * math.sqrt(6.0 / (fan_in + fan_out)), dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -43,23 +44,28 @@ def rollout_program(
     """
     schedule = game.schedule if schedule is None else schedule
 
+    # Jitted, so that the metrics' shapes and the loop's body need one trace of a round; inlined, so that the
+    # program is the loop's own.
+    @functools.partial(jax.jit, inline=True)
+    def play(
+        i: Array | int, state: TrainState, device_data: Tree, host_batches: Tree
+    ) -> tuple[TrainState, Metrics]:
+        def batch_at(turn: Array | int) -> Batch:
+            return get_batch(device_data, jax.tree.map(lambda x: x[i, turn], host_batches))
+
+        return play_round(game, schedule, state, batch_at, diagnostics)
+
     def program(
         state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
     ) -> tuple[TrainState, Metrics]:
         capacity = jax.tree.leaves(host_batches)[0].shape[0]
 
-        def play(i: Array | int, state: TrainState) -> tuple[TrainState, Metrics]:
-            def batch_at(turn: Array | int) -> Batch:
-                return get_batch(device_data, jax.tree.map(lambda x: x[i, turn], host_batches))
-
-            return play_round(game, schedule, state, batch_at, diagnostics)
-
         def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, history = carry
-            state, metrics = play(i, state)
+            state, metrics = play(i, state, device_data, host_batches)
             return state, {name: history[name].at[i].set(value) for name, value in metrics.items()}
 
-        _, shapes = jax.eval_shape(lambda s: play(0, s), state)
+        _, shapes = jax.eval_shape(play, 0, state, device_data, host_batches)
         history = {name: jnp.zeros((capacity, *m.shape), m.dtype) for name, m in shapes.items()}
         return jax.lax.fori_loop(0, rounds, body, (state, history))
 

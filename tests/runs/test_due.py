@@ -175,7 +175,7 @@ def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
     # Of later rounds: pictures of other training, which went further; a user's; a folder.
     for name in ("samples_00000018.png", "mine_00000018.png", "sampled_00000018.png"):
         (tmp_path / "samples" / name).write_bytes(b"x")
-    (tmp_path / "samples" / "samples_00000019.png").mkdir()
+    (tmp_path / "samples" / "samples_00000019.png" / "kept").mkdir(parents=True)
     loop.train(made(rounds=11), Workdir(tmp_path), log=quiet)
     there = sorted(path.name for path in (tmp_path / "samples").iterdir())
     drawn = [f"samples_{step:08d}.png" for step in (6, 10, 11, 19)]

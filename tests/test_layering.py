@@ -61,6 +61,7 @@ FILES_IN_ORDER = {
         "opened_run",
         "building",
         "request",
+        "mode_flags",
         "finding",
         "errors",
         "program",

@@ -37,6 +37,10 @@ def evaluate(request: Request) -> None:
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
+    if request.label is not None:
+        raise UsageError(
+            "--label is for the path length of an export; a run is evaluated for the labels of its data."
+        )
     run = open_run(request)
     weights, standing, intervals = run.weights(request), run.standing(request), _intervals(request)
     host_batch_iterator = iterate_host_batches(run.experiment.source)
@@ -45,9 +49,9 @@ def evaluate(request: Request) -> None:
     distance = _distance(request, experiment.extractor)
     found = []
     run = dataclasses.replace(run, experiment=experiment)
-    for state in run.states(_wanted(request, run)):
+    for restored in run.restored(_wanted(request, run)):
         evaluations = []
-        for single, seed_state in run.per_seed(state, standing):
+        for single, seed_state in run.per_seed(restored.state, standing):
             evaluation = evaluate_state(
                 single, seed_state, _batch(single, seed_state, first), weights=weights
             )
@@ -55,9 +59,10 @@ def evaluate(request: Request) -> None:
                 players = run.generators(request.player)
                 _add_path_lengths(evaluation, players, single, seed_state, distance, intervals=intervals)
             evaluations.append(evaluation)
-        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, int(state.step))):
+        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
-        found.append(evaluations[0] if len(evaluations) == 1 else combined(evaluations))
+        combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
+        found.append({**combination, "checkpoint": restored.digest})
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():
@@ -100,6 +105,7 @@ def _of_export(request: Request) -> dict[str, Any]:
     intervals = {"samples": {model.kind: {found.name: found.interval()}}}
     return {
         "step": model.round,
+        "checkpoint": model.checkpoint,
         "evaluation_samples": samples,
         "seed": model.seed,
         "samples": {model.kind: {found.name: found.value, f"{found.name}_error": found.standard_error}},

@@ -35,7 +35,7 @@ from gan_jax.explore.toy_session import ToySession, ToySource, toy_folder
 from gan_jax.game import GeneratorRole
 from gan_jax.models.model import Model
 from gan_jax.models.onnx_export import OnnxError
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
@@ -50,6 +50,10 @@ _IMAGE_CHANNELS = (1, 2, 3, 4)
 
 def explore(request: Request) -> None:
     """Serves the page until Ctrl-C, or with `--out` writes it as a folder."""
+    if request.out is not None and request.port is not None:
+        raise UsageError("--port is of a page that is served, and --out writes a folder: give one of them.")
+    if request.out is None and request.onnxruntime_web is not None:
+        raise UsageError("--onnxruntime_web is for --out: a page that is served needs none.")
     page = _page(request)
     if request.out is not None:
         _write(epath.Path(request.out), page.files())
@@ -179,12 +183,17 @@ def _exported_programs(workdir: Workdir, model: Model) -> dict[str, bytes]:
         raise UsageError(f"{workdir.root} cannot be read: {reason(error)}.") from error
 
 
-def _newest(request: Request, workdir: Workdir, model: Model) -> int:
-    """The newest round that is saved; with `--checkpoint` that one."""
-    if request.checkpoint is not None or not is_there(workdir.checkpoints):
-        return model.round
+def _newest(request: Request, workdir: Workdir, model: Model) -> tuple[int, str]:
+    """The newest round that is saved, or that of `--checkpoint`, and its digest; empty where it cannot be read."""
+    if not is_there(workdir.checkpoints):
+        return model.round, model.checkpoint
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        return max(checkpoints.steps(), default=model.round)
+        newest = max(checkpoints.steps(), default=model.round)
+        step = newest if request.checkpoint is None else request.checkpoint
+        try:
+            return step, checkpoints.digest(step)
+        except CheckpointError:
+            return step, ""
 
 
 def _training(
@@ -258,14 +267,20 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
 
     def state(step: int) -> Any:
         assert run is not None
-        (found,) = run.states([step])
-        return run.per_seed(found)[0][1]
+        (found,) = run.restored([step])
+        return run.per_seed(found.state)[0][1]
+
+    def digest(step: int) -> str:
+        assert run is not None
+        with run.checkpoints() as checkpoints:
+            return checkpoints.digest(step)
 
     source = ToySource(
         name=workdir.root.name if workdir is not None else finding.name_of(pathlib.Path(request.experiment)),
         games=games,
         rounds=rounds,
         state=state,
+        digest=digest,
         curves=functools.partial(records_after, workdir) if workdir is not None else None,
     )
     return Page(lambda: ToySession(source).routes(), lambda: toy_folder(source))

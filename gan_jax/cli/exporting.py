@@ -63,7 +63,7 @@ def export(request: Request) -> None:
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(Workdir(request.workdir), model.round, model.seed),
+        evaluation=_evaluation(Workdir(request.workdir), model.checkpoint, model.seed),
         inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
         license=request.license or "unknown",
         pictures=list(pictures),
@@ -178,8 +178,10 @@ def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]
     }
 
 
-def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a round, if there is one; of several seeds the part of this one.
+def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] | None:
+    """The entry of `evaluation.json` for a checkpoint, if there is one; of several seeds the part of this one.
+
+    An entry of the same round but another digest is of other training: the run went on from an earlier checkpoint.
 
     Raises:
       UsageError: if it is damaged.
@@ -189,7 +191,7 @@ def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None
         return None
     try:
         stored = json.loads(read_regular(path))["checkpoints"]
-        found = next((entry for entry in stored if entry["step"] == step), None)
+        found = next((entry for entry in stored if entry.get("checkpoint") == checkpoint), None)
         if found is None:
             return None
         if "each" in found:

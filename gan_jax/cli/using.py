@@ -21,6 +21,7 @@ from etils import epath
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.loading import load_model
+from gan_jax.cli.mode_flags import refuse_fields
 from gan_jax.cli.request import WEIGHTS, Request, parse_standing
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Conversion
@@ -154,6 +155,7 @@ def _loaded(request: Request, config: str | None) -> Model:
     workdir = request.workdir
     if workdir is None:
         raise UsageError("name the run: --workdir=runs/...")
+    refuse_fields(request.overrides, "a model of a run")
     if request.weights not in (None, *WEIGHTS):
         raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
     model = _usage(

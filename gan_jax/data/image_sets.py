@@ -18,7 +18,7 @@ import numpy as np
 
 from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
-from gan_jax.data.arrays import encode
+from gan_jax.data.arrays import encode, unmasked
 from gan_jax.data.conversion import Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
 from gan_jax.data.errors import DataError
@@ -336,7 +336,7 @@ def from_array(images: np.ndarray, name: str) -> ImageSet:
     Raises:
       DataError: for another layout or range, or entries that are not finite.
     """
-    given = np.asarray(images)
+    given = unmasked(name, images)
     if given.ndim and given.dtype.name == "bfloat16":
         given = given.astype(np.float32)
 

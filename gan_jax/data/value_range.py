@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -127,11 +128,49 @@ def in_standard_range(name: str, array: np.ndarray, low: float, high: float) -> 
             "does not hold: give the range that the data have."
         )
     if array.dtype.kind in "ui" and high - low <= 255:
-        return np.round((array.astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
+        return np.round((array.astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
     if (low, high) == (-1, 1):
         return array.astype(np.float32)
     scaled = (array.astype(np.float64) - low) * (2 / (high - low)) - 1
     return np.clip(scaled, -1, 1).astype(np.float32)
+
+
+def as_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """Finite numbers as float32.
+
+    Raises:
+      DataError: if some are beyond its range.
+    """
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if array.dtype.itemsize > floats.dtype.itemsize and not np.all(np.isfinite(floats)):
+        raise DataError(
+            f"{name!r} has numbers of magnitude up to {np.max(np.abs(array)):.3g}, beyond the range of float32: "
+            "scale it down first."
+        )
+    return floats
+
+
+def check_rounding(arrays: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> None:
+    """Checks that float32 tells the examples of wider floats from each other, in every number that differs at all.
+
+    Args:
+      arrays: whole data as given; of a part of them the spread would say little.
+      kept: the same as `check_arrays` returns them.
+
+    Raises:
+      DataError: if rounding changes the differences between examples.
+    """
+    for name, floats in kept.items():
+        given = np.asarray(arrays[name])
+        if given.dtype.kind != "f" or given.dtype.itemsize <= floats.dtype.itemsize or given.ndim > 2:
+            continue
+        spread = given.max(axis=0) - given.min(axis=0)
+        if np.any((np.abs(given - floats).max(axis=0) > 1e-3 * spread) & (spread > 0)):
+            raise DataError(
+                f"{name!r} has {given.dtype} numbers that differ by less than float32 represents: subtract a "
+                "common offset, or scale it up, first."
+            )
 
 
 def check_layout(name: str, shape: tuple[int, ...], where: str = "", channels: int | None = None) -> None:

@@ -22,6 +22,7 @@ from gan_jax.types import Array, Tree
 Distance = Callable[[Array], Array]
 """`images [N, H, W, C] -> features [N, ...]`; images are compared by their mean squared difference."""
 RAMP_DOWN, RAMP_UP = 0.25, 0.05
+CANDIDATES = 1000
 NOISE_RAMP = 0.75
 
 
@@ -66,7 +67,7 @@ def project(
         from what `--mode=export` wrote.
       image: `[H, W, C]`, uint8 or floats in [-1, 1].
       steps: of Adam.
-      starts: latents that are improved side by side.
+      starts: latents that are improved side by side, 1,000 at most.
       learning_rate: the largest.
       noise: the first noise's standard deviation, in those of the latents.
       distance: `pixels`; `features`, those of the critic's head `features`; an extractor, such as
@@ -84,6 +85,7 @@ def project(
     """
     check_count("project", "steps", steps)
     check_count("project", "starts", starts)
+    check_number("project", "starts", starts, least=1, most=CANDIDATES)
     check_number("project", "learning_rate", learning_rate, above=0)
     check_number("project", "noise", noise, least=0)
     if not isinstance(model, Model):
@@ -118,7 +120,7 @@ def _rendering(
     model: Model, label: int | str | None, starts: int, seed: int
 ) -> tuple[Callable[[Tree], Array], Tree]:
     """`latents [starts, d] -> samples` as a JAX function, and latents to begin with."""
-    z = model.latents(1000, seed=seed)
+    z = model.latents(CANDIDATES, seed=seed)
     conditions = model.condition_rows(
         len(jax.tree.leaves(z)[0]), 0 if label is None and model.classes else label
     )

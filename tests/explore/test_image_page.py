@@ -104,7 +104,8 @@ def session(run):
 
     def newest():
         with Checkpoints(Workdir(path).checkpoints) as checkpoints:
-            return max(checkpoints.steps())
+            step = max(checkpoints.steps())
+            return step, checkpoints.digest(step)
 
     source = ImageSource(
         name="run",
@@ -283,6 +284,19 @@ def test_the_served_page_follows_the_run(browser, run, session, model):
             z=np.asarray(found["point"], np.float32)[None], labels=[0]
         )
         np.testing.assert_allclose(np.reshape(found["sample"], newer.shape), newer, atol=1e-3)
+
+
+def test_another_checkpoint_of_the_round_that_is_shown_is_read(run, session):
+    """The run went back to an earlier checkpoint and has trained otherwise, up to the same round."""
+    path, _, state = run
+    before, weights = session.describe(), session.model.weights["generator"]
+    with Checkpoints(Workdir(path).checkpoints) as checkpoints:
+        checkpoints.save(before["round"], shaken(shaken(state)))
+    after = session.describe()
+    assert after["round"] == before["round"]
+    assert after["checkpoint"] != before["checkpoint"]
+    name = next(name for name in weights if name.endswith("kernel"))
+    assert (session.model.weights["generator"][name] != weights[name]).any()
 
 
 def test_what_is_asked_for_wrongly_is_refused(session):

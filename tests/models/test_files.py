@@ -26,6 +26,7 @@ from gan_jax.models.programs import Program, Programs
 from gan_jax.models.projection import project
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import to_uint8
+from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.training.step import init_state
 from tests.models.runs import written
@@ -114,7 +115,8 @@ def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
 def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    scores = {"samples": {"ema": {"frechet": 12.5}}, "step": 3}
+    with Checkpoints(copy / "checkpoints") as checkpoints:
+        scores = {"samples": {"ema": {"frechet": 12.5}}, "step": 3, "checkpoint": checkpoints.digest(3)}
     mark = {"key": "abc", "split": "digits", "metrics": ["frechet"]}
     evaluation = {**scores, "fingerprints": {"scores": mark}, "players": {}}
     (copy / "evaluation.json").write_text(json.dumps({"checkpoints": [evaluation]}))
@@ -174,12 +176,12 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
 
     each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
     each[1]["intervals"] = {"samples": {"ema": {"frechet": [4.0, 6.5]}}}
-    several = {"step": 7, **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    several = {"step": 7, "checkpoint": "ab", **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
     several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
-    found = exporting._evaluation(Workdir(tmp_path), 7, 3)
+    found = exporting._evaluation(Workdir(tmp_path), "ab", 3)
     assert found["samples"] == {"ema": {"frechet": 5.0}}
-    assert exporting._evaluation(Workdir(tmp_path), 8, 3) is None
+    assert exporting._evaluation(Workdir(tmp_path), "cd", 3) is None, "other training to the same round"
     facts = {"config": {}, "experiment": "ring", "player": "g", "round": 7, "classes": [], "data": {}}
     facts |= {"versions": {}, "commit": None, "command": "x"}
     options = {
@@ -191,7 +193,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         "noise": {},
     }
     assert "| frechet | 5 [4, 6.5] |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
-    first = exporting._evaluation(Workdir(tmp_path), 7, 2)
+    first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
     assert "| frechet |" not in of_raw
@@ -204,16 +206,16 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         "[]",
         "{",
         '{"checkpoints": [5]}',
-        '{"checkpoints": [{"step": 7}]}',
-        '{"checkpoints": [{"step": 7, "samples": {"ema": 3}, "fingerprints": {}}]}',
-        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {"a": {}}}]}',
-        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
+        '{"checkpoints": [{"checkpoint": "ab"}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {"ema": 3}, "fingerprints": {}}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {"a": {}}}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
     ],
 )
 def test_an_evaluation_of_another_form_is_damaged(tmp_path, stored):
     (tmp_path / "evaluation.json").write_text(stored)
     with pytest.raises(UsageError, match=r"evaluation\.json is damaged: evaluate again"):
-        exporting._evaluation(Workdir(tmp_path), 7, 3)
+        exporting._evaluation(Workdir(tmp_path), "ab", 3)
 
 
 def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):

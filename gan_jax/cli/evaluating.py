@@ -37,10 +37,6 @@ def evaluate(request: Request) -> None:
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
-    if request.label is not None:
-        raise UsageError(
-            "--label is for the path length of an export; a run is evaluated for the labels of its data."
-        )
     run = open_run(request)
     weights, standing, intervals = run.weights(request), run.standing(request), _intervals(request)
     host_batch_iterator = iterate_host_batches(run.experiment.source)
@@ -99,7 +95,7 @@ def _of_export(request: Request) -> dict[str, Any]:
     distance = _distance(request, "")
     assert distance is not None
     try:
-        found = path_length(model, distance, samples=samples, labels=request.label)
+        found = path_length(model, distance, samples=samples)
     except ValueError as error:
         raise UsageError(str(error)) from error
     intervals = {"samples": {model.kind: {found.name: found.interval()}}}

@@ -45,7 +45,7 @@ MODES_OF: Mapping[str, tuple[str, ...]] = {
     "weights": _RUN,
     "standing_statistics": _RUN,
     "sample_seeds": ("sample", "interpolate"),
-    "label": ("evaluate", "sample", "interpolate", "project"),
+    "label": ("sample", "interpolate", "project"),
     "truncation": ("sample", "interpolate"),
     "out": ("sample", "interpolate", "project", "export", "explore"),
     "walk": ("interpolate",),

@@ -90,8 +90,8 @@ EVALUATION = {
     "frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes also "
     "spatial (sFID) and monge (MIND), where they are named; in compare per_class, memorization and "
     "classification_accuracy, in evaluate path_length.",
-    "intervals": "yes (the default), or no to leave out intervals and the scores of real samples against real ones, "
-    "which take many times the time of the scores.",
+    "intervals": "yes (the default), or no to leave out intervals and the scores of real samples against real "
+    "ones, which take many times the time of the scores.",
     "protocol": "how Inception's input is made: pytorch (pytorch-fid; the default), tf (NVIDIA, torch-fidelity, "
     "ADM) or clean (clean-fid).",
     "lpips": "with --metrics=path_length, VGG16.pth,HEADS.pth, the files of the distance LPIPS; without them it is "

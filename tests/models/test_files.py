@@ -148,8 +148,8 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
     ):
         assert text in card, text
     assert pixels(out / "samples.png").ndim == 2
-    said = launched("evaluate", "--metrics=path_length", "--num_samples=20", "--label=3", workdir=out)
-    lengths = gj.path_length(exported, metrics.feature_distance(metrics.pixels()), samples=20, labels=3)
+    said = launched("evaluate", "--metrics=path_length", "--num_samples=20", workdir=out)
+    lengths = gj.path_length(exported, metrics.feature_distance(metrics.pixels()), samples=20)
     assert f"{lengths.value:.5g} [{lengths.interval()[0]:.4g}" in said
     (stored,) = json.loads((out / "evaluation.json").read_text())["checkpoints"]
     assert stored["samples"]["ema"][lengths.name] == pytest.approx(lengths.value)

@@ -321,7 +321,7 @@ def digest_of(workdir: pathlib.Path, *, params: bool = False, seed: int | None =
         assert step is not None
         names = sorted(checkpoints.manifest(step)["leaves"])
         names = [name for name in names if not params or ".params." in name]
-        _, arrays = checkpoints.read(names, step)
+        _, _, arrays = checkpoints.read(names, step)
     for name in names:
         digest.update(np.ascontiguousarray(arrays[name] if seed is None else arrays[name][seed]).tobytes())
     return digest.hexdigest()

@@ -39,6 +39,7 @@ from experiments import images, ring, translation
 from gan_jax.distributed.jit import jit_program
 from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.mesh import make_mesh
+from gan_jax.distributed.pmap import pmap_program
 from gan_jax.distributed.seeds import SEED_AXIS, join_sources, seeds_program, stacked
 from gan_jax.distributed.transfer import host_batch_spec
 from gan_jax.evaluation.sampling import BLOCK, sampler
@@ -179,6 +180,23 @@ def rollout(name: str, devices: Sequence[jax.Device], parallelism: str = "jit") 
     return Lowered(lowered, len(jax.tree.leaves(state)), "bfloat16" in name)
 
 
+def replicas(name: str, devices: Sequence[jax.Device]) -> Lowered:
+    """The rollout of an experiment of drawn batches by `pmap`."""
+    experiment = EXPERIMENTS[name](len(devices))
+    mesh = make_layout("pmap", devices).mesh
+    state = initial(experiment)[2]
+    turns = fresh_turns(experiment.game.schedule)
+    program = pmap_program(experiment.game, experiment.source, mesh, experiment.game.schedule, drawn=True)
+    lowered = program.lower(
+        jax.ShapeDtypeStruct((len(devices),), jnp.int32),
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state),
+        experiment.source.for_device(experiment.source.device_data),
+        stack_rounds(experiment.source, 0, turns, 1, ROUNDS),
+        jax.ShapeDtypeStruct((), jnp.int32),
+    )
+    return Lowered(lowered, len(jax.tree.leaves(state)))
+
+
 def seeds(name: str, devices: Sequence[jax.Device], side_by_side: bool) -> Lowered:
     """The rollout of several seeds of an experiment on one device."""
     experiment = EXPERIMENTS[name](1)
@@ -249,6 +267,7 @@ def inception(devices: Sequence[jax.Device]) -> Lowered:
 PROGRAMS: dict[str, Callable[[Sequence[jax.Device]], Lowered]] = {
     **{name: functools.partial(rollout, name) for name in EXPERIMENTS},
     "sngan_fsdp": functools.partial(rollout, "sngan", parallelism="fsdp"),
+    "ring_pmap": functools.partial(replicas, "ring"),
     "ring_seeds": functools.partial(seeds, "ring", side_by_side=True),
     "dcgan_seeds_in_turn": functools.partial(seeds, "dcgan_batch_norm", side_by_side=False),
     "dcgan_seeds_side_by_side": functools.partial(seeds, "dcgan_batch_norm", side_by_side=True),

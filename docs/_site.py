@@ -1,23 +1,31 @@
 """What mkdocs does beyond its own: pages of a folder in the menu, an API page a room, the studies' figures.
 
 The pages in `docs/` are also read where they lie, by their relative links; links that lead out of `docs/` are
-followed here: pictures become part of the site, other files are named without a link.
+followed here: pictures become part of the site, other files are named without a link. Tutorials run, and each is
+there as a notebook too.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import pathlib
 import posixpath
 import re
+import sys
 from typing import Any
 
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+TUTORIALS = "tutorials"
+"""The folder whose pages' code runs when the site is built."""
+sys.path.insert(0, str(ROOT))
+from docs import _notebooks  # noqa: E402
+
 ROOMS = {
     "gan_jax": "What `import gan_jax as gj` has: games, players, steps and rollouts, data, sampling.",
     "gan_jax.data": "Where batches come from.",
@@ -67,6 +75,9 @@ def on_files(files: Any, config: Any) -> Any:
     for module, purpose in ROOMS.items():
         text = f"# `{module}`\n\n{purpose}\n\n{_members(module)}\n"
         files.append(File.generated(config, f"api/{module}.md", content=text))
+    for page in sorted((DOCS / TUTORIALS).glob("*.md")):
+        made = json.dumps(_notebooks.notebook(page.read_text(encoding="utf-8")), indent=1)
+        files.append(File.generated(config, f"{TUTORIALS}/{page.stem}.ipynb", content=made))
     pictures = {}
     for page in DOCS.rglob("*.md"):
         for found in PICTURE.finditer(page.read_text(encoding="utf-8")):
@@ -124,7 +135,7 @@ def _owner(value: Any) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Leads links that leave docs to the pictures of the site, and takes other such links away."""
+    """Leads links that leave docs to the pictures of the site, takes other such links away, and runs tutorials."""
     here = posixpath.dirname(page.file.src_uri)
 
     def picture(found: re.Match[str]) -> str:
@@ -135,7 +146,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         path = (DOCS / here / found[2]).resolve()
         return found[0] if path.is_relative_to(DOCS) else found[1]
 
-    return LINK.sub(link, PICTURE.sub(picture, markdown))
+    markdown = LINK.sub(link, PICTURE.sub(picture, markdown))
+    if here != TUTORIALS:
+        return markdown
+    name = posixpath.basename(page.file.src_uri).removesuffix(".md")
+    title, _, rest = markdown.partition("\n")
+    return f"{title}\n\n[This page as a notebook]({name}.ipynb)\n{_notebooks.executed(rest, name)}"
 
 
 def _place(path: pathlib.Path) -> str:

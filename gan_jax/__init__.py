@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from gan_jax.evaluation.compare import compare
     from gan_jax.evaluation.standing import standing_statistics
     from gan_jax.models.model import Model
+    from gan_jax.models.path_lengths import path_length
     from gan_jax.models.projection import project
     from gan_jax.runs.notebook import plot, restore, rollout, save, show
 
@@ -92,6 +93,7 @@ _when_used = imported_when_used(
         "gan_jax.evaluation.compare": ["compare"],
         "gan_jax.evaluation.standing": ["standing_statistics"],
         "gan_jax.models.model": ["Model"],
+        "gan_jax.models.path_lengths": ["path_length"],
         "gan_jax.models.projection": ["project"],
         "gan_jax.runs.notebook": ["plot", "restore", "rollout", "save", "show"],
     },
@@ -159,6 +161,7 @@ __all__ = [
     "make_train_step",
     "mmd_gan",
     "non_saturating",
+    "path_length",
     "pix2pix",
     "plot",
     "project",

@@ -274,7 +274,7 @@ class Objective:
     checks: tuple[Callable[[Game], None], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.prior is not None and not _takes_two(self.prior):
+        if self.prior is not None and not _is_prior(self.prior):
             name = getattr(self.prior, "__name__", None) or repr(self.prior)
             hint = f": call {name} with its size" if callable(self.prior) else ""
             raise ValueError(
@@ -341,19 +341,29 @@ class Player:
             raise ValueError(f"The decay of a moving average must lie in [0, 1), got ema={self.ema!r}.")
 
 
-def _takes_two(function: Any) -> bool:
-    """Whether a function needs two positional arguments, as far as its signature says."""
+def _is_prior(function: Any) -> bool:
+    """Whether a function can be called as a prior; where only a call says so, that it draws two latents."""
     if not callable(function):
         return False
     try:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function of another language
         return True
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return False
+    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in _VARIADIC]
+    if len(needed) != 1:
         return True
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p for p in positional if p.default is p.empty]
-    return len(positional) >= 2 and len(needed) in (0, 2)
+    try:  # `(key, n=16)` is a prior, and `uniform(dim, low=-1, high=1)` makes one
+        drawn = jax.tree.leaves(jax.eval_shape(lambda key: function(key, 2), jax.random.key(0)))
+    except Exception:  # whatever a function does with arguments that it is not made for
+        return False
+    return bool(drawn) and all(leaf.shape[:1] == (2,) for leaf in drawn)
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def check_objective(given: Any, where: str) -> None:

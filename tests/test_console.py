@@ -10,11 +10,26 @@ import pytest
 from absl import flags
 
 import gan_jax
-from gan_jax.cli import finding, main, program
+from gan_jax.cli import command_line, finding, main, mode_flags, program
+from gan_jax.runs.config import write_config
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = ("--config.width=8", "--config.batch_size=16", "--config.rounds=2")
+
+
+def test_every_flag_has_its_modes():
+    before = set(flags.FLAGS)
+    main.define_flags()
+    defined = set(flags.FLAGS) - before
+    flags.FLAGS.remove_flag_values(defined)
+    everywhere = {"mode", "coordinator", "num_processes", "process_id"}
+    assert defined == {*mode_flags.MODES_OF, *everywhere}
+    assert {mode for modes in mode_flags.MODES_OF.values() for mode in modes} == {
+        *command_line.MODES,
+        "sweep",
+    }
 
 
 @pytest.fixture
@@ -76,6 +91,21 @@ def test_a_shipped_experiment_is_known_by_name_and_goes_on_by_the_same_command(c
         (("--config=imagse",), "did you mean 'images'?"),
         (("--wrkdir=x",), "see gan-jax --help"),
         (("--config=games",), "is not an experiment"),
+        (("--label=3",), "--label is for --mode=sample, interpolate or project, not for --mode=train"),
+        (("--out=x", "--config=ring"), "--out is for --mode=sample, interpolate, project, export or explore"),
+        (("--mode=sample", "--sweep=config.seed=0,1"), "--sweep trains and evaluates runs"),
+        (("--sweep=config.seed=0,1", "--label=3"), "not for --sweep, which trains and evaluates"),
+        (("--mode=evaluate", "--jobs=2"), "--jobs is for --sweep, not for --mode=evaluate"),
+        (("--mode=evaluate", "--workdir=x", "--out=y"), "not for --mode=evaluate"),
+        (("--mode=interpolate", "--config.seed=3"), "--config.seed means nothing for --mode=interpolate"),
+        (("--mode=sample", "--workdir=x", "--label=3", "--config.seed=3"), "means nothing for a model"),
+        (("--mode=compare", "--workdir=x", "--real=a", "--fake=b"), "not for --mode=compare"),
+        (
+            ("--mode=compare", "--real=a", "--fake=b", "--num_samples=9"),
+            "--num_samples is of samples of runs",
+        ),
+        (("--mode=explore", "--config=ring", "--out=x", "--port=0"), "--port is of a page that is served"),
+        (("--mode=explore", "--config=ring", "--onnxruntime_web=x"), "--onnxruntime_web is for --out"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
@@ -87,6 +117,23 @@ def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
     assert len(err.splitlines()) == 1
     assert (tmp_path / "there.py").read_text() == "mine = 1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
+
+
+@pytest.mark.parametrize("content", ["--config=ring\n--config.modes=3\n--config.seed=5\n", "--workdir=run\n"])
+def test_a_file_of_flags_is_as_good_as_the_command_line(console, tmp_path, monkeypatch, content):
+    """The experiment is the one that the file names, or that of the work directory that it names."""
+    launched = []
+    monkeypatch.setattr(command_line, "run", lambda mode, request: launched.append((mode, request)))
+    write_config(Workdir(tmp_path / "run"), {"modes": 3}, experiment="experiments/ring.py")
+    (tmp_path / "flags").write_text(content)
+    code, _, err = console("--flagfile=flags", "--mode=describe")
+    assert code == 0, err
+    ((mode, request),) = launched
+    assert mode == "describe"
+    assert request.experiment.endswith("ring.py")
+    code, _, err = console("--flagfile=none")
+    assert code == 2
+    assert err.startswith("gan-jax: ")
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     assert code == 0, err
     (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
     assert said["step"] == 200
+    assert said["checkpoint"] == gj.load_model(workdir).checkpoint
     assert set(said["samples"]) == {"ema", "raw"}
     assert said["fingerprints"]["scores"]["extractor"] == "classifier of digits"
     assert {"critic/loss", "generator/loss", "critic/score_real_mean"} <= said["players"].keys()
@@ -310,6 +311,7 @@ MISTAKES = {
         ["--mode=compare", "--real=digits", "--fake=digits", "--metrics=path_length"],
         r"--mode=evaluate --workdir=RUN --metrics=path_length",
     ),
+    "intervals": (["--mode=evaluate", "--workdir={run}", "--intervals=some"], r"--intervals is yes or no"),
     "LPIPS without path lengths": (["--mode=evaluate", "--workdir={run}", "--lpips=a,b"], r"--lpips is for"),
     "a protocol of another extractor": (
         ["--mode=evaluate", "--workdir={run}", "--protocol=tf"],

@@ -11,6 +11,8 @@ import zipfile
 
 import pytest
 
+from docs._notebooks import notebook as tutorial
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -37,15 +39,18 @@ def run_notebooks(sources, installed, empty):
         "def Image(data):\n    assert data[:4] == b'\\x89PNG'\n    return data\n\n\n"
         "def display(picture):\n    print('shown')\n"
     )
-    notebooks = sorted(sources.glob("experiments/*.ipynb"))
+    notebooks = [json.loads(path.read_text("utf-8")) for path in sorted(sources.glob("experiments/*.ipynb"))]
+    tutorials = sorted((sources / "docs" / "tutorials").glob("*.md"))
     assert notebooks
+    assert len(tutorials) == 6
     shown = 0
-    for notebook in notebooks:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for notebook in [*notebooks, *(tutorial(page.read_text("utf-8")) for page in tutorials)]:
+        code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
         short = re.sub(r"for rounds in \([\d, ]+\):", f"for rounds in {ROUNDS}:", code)
-        assert short != code
-        paths = f"import sys; sys.path[:0] = [{str(installed)!r}, {str(jupyter.parent)!r}]\n"
+        short = re.sub(r"^ROUNDS = \d+$", "ROUNDS = 2", short, flags=re.MULTILINE)
+        needed = [str(installed), *([str(jupyter.parent)] if "IPython" in code else [])]
+        paths = f"import os, sys; sys.path[:0] = {needed!r}\n"
+        paths += f"os.environ['PYTHONPATH'] = {str(installed)!r}\n"  # of the processes that it starts
         shown += run(sys.executable, "-P", "-c", paths + short, cwd=empty).count("shown")
         assert not list(empty.iterdir()), "and leaves no file"
     return shown

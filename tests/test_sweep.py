@@ -45,6 +45,9 @@ def test_the_grid_has_every_combination_and_hands_the_other_flags_on():
     assert [name.replace("-2", "") for name in (points[0].name, points[1].name)] == ["lr=1,data=a_b"] * 2
     assert points[4].train == ("--config=ring", "--config.seeds=3", "--config.lr=2", "--config.data=a_b")
     assert points[4].evaluate == ("--mode=evaluate", "--metrics=frechet", "--config=ring")
+    tracked = sweeping.grid(["launch.py", "--track=wandb", "--weights=raw"], {"lr": ("1",)})[0]
+    assert tracked.train == ("--track=wandb", "--config.lr=1")
+    assert tracked.evaluate == ("--mode=evaluate", "--weights=raw")
     assert sweeping.parse(["config.nested.x=1,2"], CONFIG) == {"nested.x": ("1", "2")}
 
 
@@ -158,6 +161,16 @@ def test_finished_runs_are_not_run_again_and_failed_ones_are(launcher, tmp_path,
     assert [trained(tmp_path, lr) for lr in (1, 2, 3, 5)] == [1, 1, 2, 1]
     launcher("1,2")
     assert [trained(tmp_path, lr) for lr in (1, 2, 3, 5)] == [1, 1, 2, 1]
+
+
+def test_a_run_of_other_code_is_not_finished(launcher, tmp_path, monkeypatch, capsys):
+    """The experiment's file has been edited since: its finished runs are launched again, and refuse other code."""
+    launcher("1,2")
+    monkeypatch.setattr(sweeping, "source_digest", lambda path: "edited")
+    launcher("1,2")
+    assert "2 runs in" in (out := capsys.readouterr().out)
+    assert "0 of them finished" in out.rpartition("2 runs in")[2]
+    assert [trained(tmp_path, lr) for lr in (1, 2)] == [2, 2]
 
 
 def test_a_run_that_was_stopped_is_not_finished(launcher, tmp_path, monkeypatch):

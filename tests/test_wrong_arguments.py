@@ -104,6 +104,26 @@ def test_it_is_refused_by_name(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (lambda key, n: jax.random.normal(key, (1, 3)), r"a latent of shape \(1, 3\) for n = 4"),
+        (lambda key, n: jax.random.normal(key, (64, 3)), r"a latent of shape \(64, 3\) for n = 4"),
+        (lambda key, n: jax.random.normal(key, (3,)), r"a latent of shape \(3,\) for n = 4"),
+        (lambda key, n: gj.gaussian(3), "The prior returns <function"),
+    ],
+)
+def test_a_prior_that_draws_another_number_of_latents_is_refused(prior, message):
+    """A single latent would be one sample for a whole batch, with losses that are finite."""
+    game = helpers.game(gj.hinge(prior))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(
+            gj.make_train_step(game),
+            jax.eval_shape(lambda key: gj.init_state(game, key), jax.random.key(0)),
+            {"x": jnp.zeros((2, 4, 2))},
+        )
+
+
 def test_priors_of_every_form_are_accepted():
     class Drawn:
         def __call__(self, key, n):
@@ -114,6 +134,8 @@ def test_priors_of_every_form_are_accepted():
         Drawn(),
         lambda key, n, size=2: None,
         lambda *arguments: None,
+        lambda key, n=16: jax.random.normal(key, (n, 2)),
+        lambda key, *rest: jax.random.normal(key, (rest[0], 2)),
         jax.jit(Drawn()),
     ):
         assert gj.hinge(prior).prior is prior

@@ -47,6 +47,8 @@ def compare(request: Request) -> None:
             figure_format(plot)
         except ValueError as error:
             raise UsageError(f"--plot={plot}: {error}") from error
+    if not any(map(_is_run, (real, *fake.split(","), given.get("held_out") or ""))):
+        _refuse_flags_of_runs(request)
     reals = _opened(request, real)
     if len(reals) > 1:
         raise UsageError(
@@ -101,10 +103,26 @@ def _number(name: str, value: str) -> int:
 
 def _opened(request: Request, name: str) -> Mapping[str, ImageSet | str]:
     """The sets that a name stands for, by their labels: those of a work directory, or what it names itself."""
+    return _samples(request, name) if _is_run(name) else {name: name}
+
+
+def _is_run(name: str) -> bool:
+    """Whether a set is named by a run's work directory."""
     workdir = Workdir(name)
-    if not (workdir.config.exists() and workdir.checkpoints.exists()):
-        return {name: name}
-    return _samples(request, name)
+    return bool(name and workdir.config.exists() and workdir.checkpoints.exists())
+
+
+def _refuse_flags_of_runs(request: Request) -> None:
+    """Refuses what says how samples of a run are drawn, where none are.
+
+    Raises:
+      UsageError: naming the flag.
+    """
+    for name in ("num_samples", "checkpoint", "player", "weights", "standing_statistics"):
+        if getattr(request, name) is not None:
+            raise UsageError(
+                f"--{name} is of samples of runs, and no set that is compared is a work directory."
+            )
 
 
 def _samples(request: Request, name: str) -> dict[str, ImageSet]:
@@ -117,9 +135,9 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
     config = finding.load(pathlib.Path(path)).get_config()
     run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
     # Every process draws its share of the samples on its devices.
-    (state,) = run.states([request.checkpoint], jax.local_devices() if jax.process_count() > 1 else None)
+    (restored,) = run.restored([request.checkpoint], jax.local_devices() if jax.process_count() > 1 else None)
     sets: dict[str, ImageSet] = {}
-    for experiment, seed_state in run.per_seed(state, run.standing(request)):
+    for experiment, seed_state in run.per_seed(restored.state, run.standing(request)):
         for player in run.generators(request.player):
             label = f"{name} {player}" if len(run.generators(None)) > 1 else name
             label += f" seed {experiment.seed}" if run.experiment.seeds > 1 else ""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
+from gan_jax.cli.using import model_of
 from gan_jax.game import GeneratorRole
-from gan_jax.runs.files import write_atomically
+from gan_jax.runs.files import is_there, write_atomically
+from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -25,42 +28,87 @@ if TYPE_CHECKING:
 
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
+    if request.workdir is not None and is_there(Workdir(request.workdir).root / DESCRIPTION):
+        _written(Workdir(request.workdir), [_of_export(request)])
+        return
     from gan_jax.distributed import hosts
-    from gan_jax.evaluation import scoring
     from gan_jax.evaluation.averages import young_average
     from gan_jax.evaluation.batches import iterate_host_batches
     from gan_jax.evaluation.evaluate import evaluate as evaluate_state
     from gan_jax.evaluation.seed_statistics import combined
 
     run = open_run(request)
-    weights, standing = run.weights(request), run.standing(request)
+    weights, standing, intervals = run.weights(request), run.standing(request), _intervals(request)
     host_batch_iterator = iterate_host_batches(run.experiment.source)
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
-    distance = _distance(request, experiment)
+    distance = _distance(request, experiment.extractor)
     found = []
     run = dataclasses.replace(run, experiment=experiment)
-    for state in run.states(_wanted(request, run)):
+    for restored in run.restored(_wanted(request, run)):
         evaluations = []
-        for single, seed_state in run.per_seed(state, standing):
+        for single, seed_state in run.per_seed(restored.state, standing):
             evaluation = evaluate_state(
                 single, seed_state, _batch(single, seed_state, first), weights=weights
             )
             if distance is not None:
-                _add_path_lengths(evaluation, run.generators(request.player), single, seed_state, distance)
+                players = run.generators(request.player)
+                _add_path_lengths(evaluation, players, single, seed_state, distance, intervals=intervals)
             evaluations.append(evaluation)
-        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, int(state.step))):
+        if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
-        found.append(evaluations[0] if len(evaluations) == 1 else combined(evaluations))
+        combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
+        found.append({**combination, "checkpoint": restored.digest})
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():
         return
+    _written(run.workdir, found)
+
+
+def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
+    """Writes evaluations and prints their tables."""
+    from gan_jax.evaluation.score_tables import tables
+
     text = dumps({"checkpoints": found}, indent=2, name="evaluation") + "\n"
-    path = run.workdir.root / "evaluation.json"
+    path = workdir.root / "evaluation.json"
     write_atomically(path, text.encode())
-    tell(scoring.tables(found))
+    tell(tables(found))
     tell(f"Written to {path}")
+
+
+def _of_export(request: Request) -> dict[str, Any]:
+    """The path length of an exported generator, as an evaluation.
+
+    Raises:
+      UsageError: if anything else is asked for, which takes the run's data.
+    """
+    from gan_jax.models.path_lengths import path_length
+
+    if _metrics(request) != (PATH_LENGTH,):
+        raise UsageError(
+            f"{request.workdir} was exported, without data to evaluate it by: --metrics={PATH_LENGTH} needs none; "
+            "for other scores draw samples, --mode=sample --out=DIR, and compare these, --mode=compare --fake=DIR."
+        )
+    model = model_of(request)
+    samples = Experiment.evaluation_samples if request.num_samples is None else request.num_samples
+    distance = _distance(request, "")
+    assert distance is not None
+    try:
+        found = path_length(model, distance, samples=samples)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    intervals = {"samples": {model.kind: {found.name: found.interval()}}}
+    return {
+        "step": model.round,
+        "checkpoint": model.checkpoint,
+        "evaluation_samples": samples,
+        "seed": model.seed,
+        "samples": {model.kind: {found.name: found.value, f"{found.name}_error": found.standard_error}},
+        "fingerprints": {},
+        "players": {},
+        **({"intervals": intervals} if _intervals(request) else {}),
+    }
 
 
 def _batch(experiment: Experiment, state: TrainState, host_batch: Any) -> Batch:
@@ -84,8 +132,8 @@ def _metrics(request: Request) -> tuple[str, ...]:
     return tuple(filter(None, (request.metrics or "").split(",")))
 
 
-def _distance(request: Request, experiment: Experiment) -> Distance | None:
-    """The distance of path lengths, if these are asked for.
+def _distance(request: Request, extractor: str) -> Distance | None:
+    """The distance of path lengths, if these are asked for: of an extractor unless the request names another.
 
     Raises:
       UsageError: if the files of `--lpips` are not two, or cannot be read.
@@ -98,7 +146,7 @@ def _distance(request: Request, experiment: Experiment) -> Distance | None:
             raise UsageError(f"--lpips is for --metrics={PATH_LENGTH}.")
         return None
     if request.lpips is None:
-        name = request.extractor or experiment.extractor
+        name = request.extractor or extractor
         return feature_distance(extractor_named(name, (1, 1, 1), request.protocol or ""))
     files = request.lpips.split(",")
     if len(files) != 2:
@@ -115,6 +163,8 @@ def _add_path_lengths(
     experiment: Experiment,
     state: TrainState,
     distance: Distance,
+    *,
+    intervals: bool,
 ) -> None:
     """Adds the path lengths of generators to an evaluation, under names that say how they were measured."""
     from gan_jax.evaluation.path_lengths import path_length
@@ -126,6 +176,9 @@ def _add_path_lengths(
             found = path_length(experiment, state, distance, player=player, ema=kind == "ema")
             name = f"{player}/{found.name}" if several else found.name
             metrics |= {name: found.value, f"{name}_error": found.standard_error}
+            if intervals:
+                bounds = evaluation.setdefault("intervals", {}).setdefault("samples", {}).setdefault(kind, {})
+                bounds[name] = found.interval()
 
 
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
@@ -170,7 +223,23 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
         )
+    if _intervals(request):
+        evaluations = {
+            name: evaluation.with_intervals() if isinstance(evaluation, scoring.Against) else evaluation
+            for name, evaluation in evaluations.items()
+        }
     return dataclasses.replace(experiment, evaluations=evaluations)
+
+
+def _intervals(request: Request) -> bool:
+    """Whether scores are to have intervals and floors.
+
+    Raises:
+      UsageError: if `--intervals` is neither yes nor no.
+    """
+    if request.intervals not in (None, "yes", "no"):
+        raise UsageError(f"--intervals is yes or no, got {request.intervals!r}.")
+    return request.intervals != "no"
 
 
 def _wanted(request: Request, run: OpenedRun) -> list[int | None]:

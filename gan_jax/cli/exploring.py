@@ -19,13 +19,14 @@ from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.cli.request import Request
-from gan_jax.cli.using import model_of, rebuilt
+from gan_jax.cli.using import model_of, parse_whole, rebuilt
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.batches import source_examples
 from gan_jax.evaluation.scoring import MOST_REAL
 from gan_jax.explore.curves import records_after
 from gan_jax.explore.image_folder import image_folder
 from gan_jax.explore.image_session import ImageSession, ImageSource
+from gan_jax.explore.nearest import MOST_STORED, Stored, stored_images
 from gan_jax.explore.onnx_web import OnnxWebError, onnx_web
 from gan_jax.explore.page_files import page_routes
 from gan_jax.explore.server import HOST, PortError, Routes, make_server
@@ -34,20 +35,25 @@ from gan_jax.explore.toy_session import ToySession, ToySource, toy_folder
 from gan_jax.game import GeneratorRole
 from gan_jax.models.model import Model
 from gan_jax.models.onnx_export import OnnxError
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config, take_saved
-from gan_jax.runs.files import is_there, reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment, ExperimentError
 
 PORT = 8265
+_EXPORTED = "What was exported has no training data."
 _IMAGE_CHANNELS = (1, 2, 3, 4)
 
 
 def explore(request: Request) -> None:
     """Serves the page until Ctrl-C, or with `--out` writes it as a folder."""
+    if request.out is not None and request.port is not None:
+        raise UsageError("--port is of a page that is served, and --out writes a folder: give one of them.")
+    if request.out is None and request.onnxruntime_web is not None:
+        raise UsageError("--onnxruntime_web is for --out: a page that is served needs none.")
     page = _page(request)
     if request.out is not None:
         _write(epath.Path(request.out), page.files())
@@ -102,23 +108,28 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
     name = workdir.root.name
     exported = is_there(workdir.root / DESCRIPTION)
 
+    def training_images() -> tuple[Callable[[], np.ndarray] | None, str]:
+        return (None, _EXPORTED) if exported else _training(request, workdir, model)
+
     def files() -> Mapping[str, bytes]:
-        if exported:
-            raise UsageError(
-                "--mode=explore --out needs a run's work directory; what was exported is served."
-            )
+        programs = _exported_programs(workdir, model) if exported else None
         try:
             runtime = onnx_web(request.onnxruntime_web)
-            return image_folder(name, rebuilt(request, model), records_after(workdir, -1), runtime)
+            training, note = _stored(request, training_images)
+            return image_folder(
+                name,
+                model if exported else rebuilt(request, model),
+                records_after(workdir, -1),
+                runtime,
+                training=training,
+                note=note,
+                programs=programs,
+            )
         except (OnnxError, OnnxWebError) as error:
             raise UsageError(f"--mode=explore --out: {error}.") from error
 
     def routes() -> Routes:
-        training, note = (
-            (None, "What was exported has no training data.")
-            if exported
-            else _training(request, workdir, model)
-        )
+        training, note = training_images()
         source = ImageSource(
             name=name,
             load=lambda step: model if step == model.round else model_of(request),
@@ -132,12 +143,57 @@ def _image_page(request: Request, workdir: Workdir, model: Model) -> Page:
     return Page(routes, files)
 
 
-def _newest(request: Request, workdir: Workdir, model: Model) -> int:
-    """The newest round that is saved; with `--checkpoint` that one."""
-    if request.checkpoint is not None or not is_there(workdir.checkpoints):
-        return model.round
+def _stored(
+    request: Request, training_images: Callable[[], tuple[Callable[[], np.ndarray] | None, str]]
+) -> tuple[Stored | None, str]:
+    """Training images for a folder, and what the page says of them."""
+    most = parse_whole("training_images", request.training_images, MOST_STORED)
+    if not most:
+        return None, "This folder has no training images."
+    read, note = training_images()
+    if read is None:
+        return None, note
+    try:
+        images = read()
+    except ValueError as error:
+        return None, str(error)
+    stored = stored_images(images, most)
+    number = len(stored.levels)
+    smaller = f", {stored.factor} x {stored.factor} pixels averaged to one" if stored.factor > 1 else ""
+    tell(f"The folder holds {number:,} training images for all to see: --training_images=0 leaves them out.")
+    return stored, f"Among {number:,} of {len(images):,} training images{smaller}."
+
+
+def _exported_programs(workdir: Workdir, model: Model) -> dict[str, bytes]:
+    """The ONNX files of an export.
+
+    Raises:
+      UsageError: if it has none, since programs of `jax.export` have no form in ONNX.
+    """
+    mapped = model.player in model.programs.mappings
+    names = ("mapping.onnx", "synthesis.onnx") if mapped else ("generator.onnx",)
+    if lacking := [name for name in names if not is_there(workdir.root / name)]:
+        raise UsageError(
+            f"--mode=explore --out: {workdir.root} lacks {' and '.join(lacking)}, which a browser runs: export the "
+            "run with --format=onnx, and name that folder. Without --out the page is served here."
+        )
+    try:
+        return {name: read_regular(workdir.root / name) for name in names}
+    except OSError as error:
+        raise UsageError(f"{workdir.root} cannot be read: {reason(error)}.") from error
+
+
+def _newest(request: Request, workdir: Workdir, model: Model) -> tuple[int, str]:
+    """The newest round that is saved, or that of `--checkpoint`, and its digest; empty where it cannot be read."""
+    if not is_there(workdir.checkpoints):
+        return model.round, model.checkpoint
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        return max(checkpoints.steps(), default=model.round)
+        newest = max(checkpoints.steps(), default=model.round)
+        step = newest if request.checkpoint is None else request.checkpoint
+        try:
+            return step, checkpoints.digest(step)
+        except CheckpointError:
+            return step, ""
 
 
 def _training(
@@ -211,14 +267,20 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
 
     def state(step: int) -> Any:
         assert run is not None
-        (found,) = run.states([step])
-        return run.per_seed(found)[0][1]
+        (found,) = run.restored([step])
+        return run.per_seed(found.state)[0][1]
+
+    def digest(step: int) -> str:
+        assert run is not None
+        with run.checkpoints() as checkpoints:
+            return checkpoints.digest(step)
 
     source = ToySource(
         name=workdir.root.name if workdir is not None else finding.name_of(pathlib.Path(request.experiment)),
         games=games,
         rounds=rounds,
         state=state,
+        digest=digest,
         curves=functools.partial(records_after, workdir) if workdir is not None else None,
     )
     return Page(lambda: ToySession(source).routes(), lambda: toy_folder(source))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
-from gan_jax.models.onnx_export import OnnxError, to_onnx
+from gan_jax.models.onnx_export import OnnxError, noise_inputs, to_onnx
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
@@ -39,6 +40,7 @@ from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
 FORMATS = ("safetensors", "stablehlo", "onnx")
+ONNX_FILES = ("generator.onnx", "mapping.onnx", "synthesis.onnx")
 _CARD_SAMPLES = 64
 
 
@@ -56,21 +58,20 @@ def export(request: Request) -> None:
     if kind == "stablehlo":
         extra["sample" + SUFFIX] = standalone(model)
     if kind == "onnx":
-        weights = model.weights[model.player]
-        try:
-            extra["generator.onnx"] = to_onnx(model.generator, weights, noise_key(model), names)
-        except OnnxError as error:
-            raise UsageError(f"--format=onnx: {error}.") from error
+        extra = _onnx(model, names)
     pictures = _pictures(model)
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(Workdir(request.workdir), model.round, model.seed),
+        evaluation=_evaluation(Workdir(request.workdir), model.checkpoint, model.seed),
         inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
         license=request.license or "unknown",
         pictures=list(pictures),
         stablehlo=kind == "stablehlo",
         onnx=kind == "onnx",
+        noise=noise_inputs(model.generator, model.weights[model.player], noise_key(model))
+        if kind == "onnx"
+        else {},
     )
     arrays = {
         f"{owner}/{name}": np.asarray(array)
@@ -96,8 +97,28 @@ def _clear(out: Any) -> None:
     if not is_there(out / DESCRIPTION):
         return
     files = [path for path in out.iterdir() if path.name.endswith(SUFFIX)]
-    for path in (out / DESCRIPTION, out / "generator.onnx", out / "samples.png", *files):
+    others = (*ONNX_FILES, "samples.png", "evaluation.json")
+    for path in (out / DESCRIPTION, *(out / name for name in others), *files):
         path.unlink(missing_ok=True)
+
+
+def _onnx(model: Model, names: Sequence[str]) -> dict[str, bytes]:
+    """The generator as ONNX and, where it has a mapping network, both of its halves.
+
+    Raises:
+      UsageError: if it has no form in ONNX.
+    """
+    parts = {"generator.onnx": (model.generator, names)}
+    if model.player in model.programs.mappings:
+        parts["mapping.onnx"] = (model.programs.mappings[model.player], names)
+        parts["synthesis.onnx"] = (model.programs.syntheses[model.player], ["w"])
+    try:
+        return {
+            file: to_onnx(program, model.weights[model.player], noise_key(model), inputs)
+            for file, (program, inputs) in parts.items()
+        }
+    except OnnxError as error:
+        raise UsageError(f"--format=onnx: {error}.") from error
 
 
 def noise_key(model: Model) -> np.ndarray:
@@ -157,8 +178,10 @@ def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]
     }
 
 
-def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a round, if there is one; of several seeds the part of this one.
+def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] | None:
+    """The entry of `evaluation.json` for a checkpoint, if there is one; of several seeds the part of this one.
+
+    An entry of the same round but another digest is of other training: the run went on from an earlier checkpoint.
 
     Raises:
       UsageError: if it is damaged.
@@ -168,11 +191,16 @@ def _evaluation(workdir: Workdir, step: int, seed: int) -> dict[str, Any] | None
         return None
     try:
         stored = json.loads(read_regular(path))["checkpoints"]
-        found = next((entry for entry in stored if entry["step"] == step), None)
+        found = next((entry for entry in stored if entry.get("checkpoint") == checkpoint), None)
         if found is None:
             return None
         if "each" in found:
-            found = {**found, **found["each"][found["seeds"].index(seed)]}
+            # The intervals of several seeds are of their mean.
+            shared = {name: part for name, part in found.items() if name != "intervals"}
+            found = {**shared, **found["each"][found["seeds"].index(seed)]}
+        for ends in found.get("intervals", {}).get("samples", {}).values():
+            for low, high in ends.values():
+                float(low), float(high)
         for kind in found["samples"].values():
             dict(kind)
         for mark in found["fingerprints"].values():

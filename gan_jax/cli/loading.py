@@ -86,12 +86,14 @@ def load_model(
         for name in (chosen, critic)
         if name is not None and name in (*programs.generators, *programs.critics)
     ]
-    seeds, first = saved.config.get("seeds", 1), saved.config.get("seed", 0)
+    seeds, first = (
+        _whole(workdir, saved.config, name, default) for name, default in (("seeds", 1), ("seed", 0))
+    )
     seed = first if seed is None else seed
     if not first <= seed < first + seeds:
         raise ValueError(f"{workdir.root} has the seeds {first} to {first + seeds - 1}, got seed={seed}.")
     kinds = {name: weights if weights in _kinds_of(workdir, stored, name) else "raw" for name in players}
-    read, arrays = _read(workdir, stored, kinds, round)
+    read, digest, arrays = _read(workdir, stored, kinds, round)
     if seeds > 1:
         arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
     arrays = {name: _in_its_dtypes(programs, name, part) for name, part in arrays.items()}
@@ -107,6 +109,7 @@ def load_model(
         kind=kinds[chosen],
         config=saved.config,
         seed=seed,
+        checkpoint=digest,
         devices=devices,
     )
 
@@ -121,6 +124,18 @@ def _standing(
     variables = jax.tree.unflatten(jax.tree.structure(shapes), [weights[name] for name in names])
     after = standing_variables(experiment, player, variables, batches)
     return {name: np.asarray(leaf) for name, leaf in zip(names, jax.tree.leaves(after), strict=True)}
+
+
+def _whole(workdir: Workdir, config: Mapping[str, Any], name: str, default: int) -> int:
+    """A whole number of a run's configuration.
+
+    Raises:
+      WorkdirError: if it is of another type.
+    """
+    value = config.get(name, default)
+    if type(value) is not int:
+        raise WorkdirError(f"{workdir.config} is damaged ({name} is {value!r}).")
+    return value
 
 
 def _kinds_of(workdir: Workdir, stored: Any, player: str) -> Sequence[str]:
@@ -141,8 +156,8 @@ def _chosen(names: tuple[str, ...], player: str | None) -> str:
 
 def _read(
     workdir: Workdir, stored: Stored, kinds: Mapping[str, str], step: int | None
-) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
-    """The round that was read, and the weights of players by the programs' names."""
+) -> tuple[int, str, dict[str, dict[str, np.ndarray]]]:
+    """The round that was read, its checkpoint's digest, and the weights of players by the programs' names."""
     try:
         names = {player: dict(stored[player][kind]) for player, kind in kinds.items()}
         wanted = [name for part in names.values() for name in part.values()]
@@ -152,10 +167,12 @@ def _read(
     if not texts:
         raise WorkdirError(f"{workdir.model / DESCRIPTION} is damaged (its weights).")
     with Checkpoints(workdir.checkpoints) as checkpoints:
-        step, arrays = checkpoints.read(wanted, step)
-    return step, {
-        player: {name: arrays[there] for name, there in part.items()} for player, part in names.items()
-    }
+        step, digest, arrays = checkpoints.read(wanted, step)
+    return (
+        step,
+        digest,
+        {player: {name: arrays[there] for name, there in part.items()} for player, part in names.items()},
+    )
 
 
 def _in_its_dtypes(programs: Programs, player: str, part: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

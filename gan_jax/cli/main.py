@@ -18,7 +18,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from gan_jax.cli import command_line, errors, finding, new_experiment, program, request
+from gan_jax.cli import command_line, errors, finding, mode_flags, new_experiment, program, request
 from gan_jax.runs import terminal
 
 PLAIN = (
@@ -44,6 +44,8 @@ def main() -> None:
             new_experiment.new(sys.argv[2:])
             return
         define_flags()
+        # What a --flagfile holds is as good as on the command line, --config and --workdir too.
+        sys.argv[1:] = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
         define_config()
         app.run(launch, flags_parser=parse)
     except errors.user_errors() as error:
@@ -76,7 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_processes", None, "Several processes: how many; 1 is a single process.")
     flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.")
     for name, text in (request.EVALUATION | request.COMPARISON).items():
-        flags.DEFINE_string(name, None, text)
+        flags.DEFINE_string(name, None, f"{mode_flags.listed(mode_flags.MODES_OF[name])}: {text}")
     for name in set(flags.FLAGS) - known:  # --help lists the flags of the main program only
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     main_module = sys.modules["__main__"]
@@ -110,6 +112,12 @@ def launch(argv: list[str]) -> None:
         if values[name].value == "" and name != "plot":  # an empty one draws no figure
             raise errors.UsageError(f"--{name}= has no value: give one, or leave the flag out.")
     holder = values["config"]
+    overrides = tuple(config_flags.get_override_values(holder))
+    mode_flags.check_flags(
+        mode_flags.SWEEP if values.sweep else values.mode,
+        [name for name in mode_flags.MODES_OF if values[name].present],
+        overrides,
+    )
     if values.sweep:
         _sweep(holder.value)
         return
@@ -119,7 +127,7 @@ def launch(argv: list[str]) -> None:
         request.Request(
             experiment=str(request.experiment_of(sys.argv)),
             config=holder.value,
-            overrides=tuple(config_flags.get_override_values(holder)),
+            overrides=overrides,
             config_given=request.given(sys.argv, "config") is not None,
             comparison={name: values[name].value for name in request.COMPARISON},
             **plain,

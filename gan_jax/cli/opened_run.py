@@ -18,6 +18,8 @@ from gan_jax.training.experiment import Experiment
 if TYPE_CHECKING:
     import jax
 
+    from gan_jax.runs.checkpoint import Restored
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OpenedRun:
@@ -37,14 +39,14 @@ class OpenedRun:
 
         return initial(self.experiment)[2]
 
-    def states(
+    def restored(
         self, steps: Sequence[int | None], devices: Sequence[jax.Device] | None = None
-    ) -> Iterator[Any]:
-        """The states of these rounds; of several, unreadable ones are reported and left out.
+    ) -> Iterator[Restored]:
+        """The checkpoints of these rounds; of several, unreadable ones are reported and left out.
 
         Args:
           steps: the rounds; `None` is the newest.
-          devices: where each is replicated; by default it lies on all devices as in the training.
+          devices: where each state is replicated; by default it lies on all devices as in the training.
         """
         from gan_jax.distributed.layout import make_layout
         from gan_jax.runs.checkpoint import CheckpointError
@@ -56,7 +58,7 @@ class OpenedRun:
         with self.checkpoints() as checkpoints:
             for step in steps:
                 try:
-                    yield checkpoints.restore(target, step, shardings=places).state
+                    yield checkpoints.restore(target, step, shardings=places)
                 except CheckpointError as error:
                     if len(steps) == 1:
                         raise

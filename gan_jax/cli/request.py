@@ -29,9 +29,9 @@ class Request:
       override: go on although the configuration has changed.
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
-      checkpoints, data, extractor, metrics, protocol, lpips, player, weights, standing_statistics, sample_seeds,
-        label, truncation, out, walk, walk_steps, image, distance, format, license, port, onnxruntime_web, track:
-        see `EVALUATION`.
+      checkpoints, data, extractor, metrics, intervals, protocol, lpips, player, weights, standing_statistics,
+        sample_seeds, label, truncation, out, walk, walk_steps, image, distance, format, license, port,
+        onnxruntime_web, training_images, track: see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -51,6 +51,7 @@ class Request:
     data: str | None = None
     extractor: str | None = None
     metrics: str | None = None
+    intervals: str | None = None
     protocol: str | None = None
     lpips: str | None = None
     player: str | None = None
@@ -68,6 +69,7 @@ class Request:
     license: str | None = None
     port: str | None = None
     onnxruntime_web: str | None = None
+    training_images: str | None = None
     track: str | None = None
     comparison: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     coordinator: str | None = None
@@ -80,40 +82,43 @@ class Request:
 
 WEIGHTS = ("ema", "raw")
 EVALUATION = {
-    "checkpoints": "--mode=evaluate: all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
-    "data": "--mode=evaluate: what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, "
-    "a .npz.",
-    "extractor": "--mode=evaluate and --mode=compare: pixels, classifier:DATA, inception:FILE, vgg16:FILE, "
-    "clip:FILE, dinov2:FILE, onnx:FILE or function:MODULE.NAME; the experiment's by default, pixels without a run.",
-    "metrics": "--mode=evaluate: some of frechet, kernel, score, neighbors, sliced, wasserstein; --mode=compare: "
-    "some of frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes "
-    "also spatial (sFID) and monge (MIND), where they are named; in compare per_class, memorization and "
+    "checkpoints": "all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
+    "data": "what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, a .npz.",
+    "extractor": "pixels, classifier:DATA, inception:FILE, vgg16:FILE, clip:FILE, dinov2:FILE, onnx:FILE or "
+    "function:MODULE.NAME; the experiment's by default, pixels without a run.",
+    "metrics": "in evaluate some of frechet, kernel, score, neighbors, sliced, wasserstein; in compare some of "
+    "frechet, kernel, kernel_subsets, score, score_contiguous, neighbors; all by default. In both modes also "
+    "spatial (sFID) and monge (MIND), where they are named; in compare per_class, memorization and "
     "classification_accuracy, in evaluate path_length.",
-    "protocol": "--mode=evaluate and --mode=compare: how Inception's input is made: pytorch (pytorch-fid; the "
-    "default), tf (NVIDIA, torch-fidelity, ADM) or clean (clean-fid).",
-    "lpips": "--mode=evaluate --metrics=path_length: VGG16.pth,HEADS.pth, the files of the distance LPIPS; without "
-    "them it is that of the extractor's features.",
-    "player": "--mode=evaluate and --mode=sample: which generator, where a game has several; all by default.",
-    "weights": "--mode=sample and --mode=evaluate: ema (the moving average) or raw; by default samples are of the "
-    "average, where there is one, and evaluations of both.",
-    "standing_statistics": "--mode=sample and --mode=evaluate: compute the generators' running statistics again, "
-    "from so many batches (16, say); by default those of the training are taken.",
-    "sample_seeds": "--mode=sample and --mode=interpolate: seeds as in 0-499 or 0,3,7; one sample of each.",
-    "label": "--mode=sample, interpolate, project: the class of the samples, by number or name.",
-    "truncation": "--mode=sample and --mode=interpolate: how far samples may lie from the typical one, as .7.",
-    "out": "--mode=sample, interpolate, project, export, explore: the directory that is written.",
-    "walk": "--mode=interpolate: spherical (the default) or linear.",
-    "walk_steps": "--mode=interpolate: samples of each walk, both ends included; 16 by default.",
-    "image": "--mode=project: the image whose latent is looked for.",
-    "distance": "--mode=project: pixels (the default) or features, those of the critic.",
-    "format": "--mode=export: safetensors (the default), stablehlo or onnx.",
-    "port": "--mode=explore: the port of the page, 8265 by default; 0 is any that is free.",
-    "onnxruntime_web": "--mode=explore --out: the archive of onnxruntime-web, or its folder; npm fetches it by "
-    "default.",
-    "track": "--mode=train: wandb, mlflow or both with a comma, to follow the run there too.",
-    "license": "--mode=export: the weights' licence for the model card, as apache-2.0; unknown by default.",
+    "intervals": "yes (the default), or no to leave out intervals and the scores of real samples against real "
+    "ones, which take many times the time of the scores.",
+    "protocol": "how Inception's input is made: pytorch (pytorch-fid; the default), tf (NVIDIA, torch-fidelity, "
+    "ADM) or clean (clean-fid).",
+    "lpips": "with --metrics=path_length, VGG16.pth,HEADS.pth, the files of the distance LPIPS; without them it is "
+    "that of the extractor's features.",
+    "player": "which generator, where a game has several; all by default.",
+    "weights": "ema (the moving average) or raw; by default samples are of the average, where there is one, and "
+    "evaluations of both.",
+    "standing_statistics": "compute the generators' running statistics again, from so many batches (16, say); by "
+    "default those of the training are taken.",
+    "sample_seeds": "seeds as in 0-499 or 0,3,7; one sample of each.",
+    "label": "the class of the samples, by number or name.",
+    "truncation": "how far samples may lie from the typical one, as .7.",
+    "out": "the directory that is written.",
+    "walk": "spherical (the default) or linear.",
+    "walk_steps": "samples of each walk, both ends included; 16 by default.",
+    "image": "the image whose latent is looked for.",
+    "distance": "pixels (the default), features, those of the critic, or an extractor: vgg16:FILE, inception:FILE, "
+    "classifier:digits, ...",
+    "format": "safetensors (the default), stablehlo or onnx.",
+    "port": "the port of the page, 8265 by default; 0 is any that is free.",
+    "onnxruntime_web": "with --out, the archive of onnxruntime-web, or its folder; npm fetches it by default.",
+    "training_images": "with --out, how many training images the folder has at most, to find those nearest to a "
+    "sample; 5000 by default, 0 for none.",
+    "track": "wandb, mlflow or both with a comma, to follow the run there too.",
+    "license": "the weights' licence for the model card, as apache-2.0; unknown by default.",
 }
-"""Flags of the modes that read a run, each a string, and their help texts."""
+"""Flags of the modes that read a run, each a string, and their help texts; `mode_flags` has their modes."""
 USES = ("interpolate", "project", "export", "explore")
 """Modes that use a model rather than an experiment; `--mode=sample` does with one of `SAMPLE_FLAGS`."""
 SAMPLE_FLAGS = ("sample_seeds", "label", "truncation", "out")
@@ -122,20 +127,20 @@ PATH_LENGTH = "path_length"
 """A metric of `--mode=evaluate` only: it is measured of a generator."""
 
 COMPARISON = {
-    "real": "--mode=compare: the real images: a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, a statistics "
-    "file (.npz with mu and sigma), or a work directory, whose samples are drawn.",
-    "fake": "--mode=compare: what is compared with them, the same or several with commas between them.",
-    "covariance": "--mode=compare: covariances are divided by N-1 (the default) or N (StyleGAN2-ADA).",
-    "neighbors": "--mode=compare: k of precision, recall, density and coverage; 5 by default.",
-    "size": "--mode=compare: crop encoded images to a square and resize them to this size first.",
-    "channels": "--mode=compare: read encoded images with 1 or 3 channels.",
-    "damaged": "--mode=compare: refuse (the default) or skip images that cannot be read.",
-    "save_stats": "--mode=compare: a .npz into which the statistics of the real images are written.",
-    "held_out": "--mode=compare --metrics=memorization: real images that the generator was not trained on.",
-    "duplicates": "--mode=compare --metrics=memorization: a .png of the fakes nearest to real images.",
-    "plot": "--mode=compare: a .png, .svg or .pdf for the figure; comparison.png where there are several fakes.",
+    "real": "the real images: a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, a statistics file (.npz with "
+    "mu and sigma), or a work directory, whose samples are drawn.",
+    "fake": "what is compared with them, the same or several with commas between them.",
+    "covariance": "covariances are divided by N-1 (the default) or N (StyleGAN2-ADA).",
+    "neighbors": "k of precision, recall, density and coverage; 5 by default.",
+    "size": "crop encoded images to a square and resize them to this size first.",
+    "channels": "read encoded images with 1 or 3 channels.",
+    "damaged": "refuse (the default) or skip images that cannot be read.",
+    "save_stats": "a .npz into which the statistics of the real images are written.",
+    "held_out": "with --metrics=memorization, real images that the generator was not trained on.",
+    "duplicates": "with --metrics=memorization, a .png of the fakes nearest to real images.",
+    "plot": "a .png, .svg or .pdf for the figure; comparison.png where there are several fakes.",
 }
-"""Flags of `--mode=compare`, each a string, and their help texts; it reads `metrics` and `extractor` too."""
+"""Flags of `--mode=compare` only, each a string, and their help texts."""
 
 
 def parse_standing(text: str | None) -> int | None:

@@ -38,7 +38,8 @@ def sample(request: Request) -> None:
     if n < 1:
         raise UsageError(f"--num_samples is 1 or more, got {n}.")
     weights, standing = run.weights(request), run.standing(request)
-    (state,) = run.states([request.checkpoint])
+    (restored,) = run.restored([request.checkpoint])
+    state = restored.state
     if weights != "raw" and (note := young_average(run.experiment.game, int(state.step))):
         tell(note, sys.stderr)
     for experiment, seed_state in run.per_seed(state, standing):

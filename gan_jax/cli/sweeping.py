@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -15,18 +16,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_jax.cli import program, request, sweep_report
+import gan_jax
+from gan_jax.cli import mode_flags, program, request, sweep_report
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.training import new_workdir
 from gan_jax.runs.files import is_link, read_regular, reason, write_atomically
 from gan_jax.runs.interrupts import Interrupt
+from gan_jax.runs.provenance import modules_beside, source_digest
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
 OF_THE_SWEEP = ("sweep", "jobs", "slurm", "workdir", "mode")
 """Flags that are not handed on to the runs."""
-OF_EVALUATION = (*request.EVALUATION, "num_samples")
+OF_EVALUATION = tuple(
+    name for name, modes in mode_flags.MODES_OF.items() if "evaluate" in modes and "train" not in modes
+)
 """Flags that are handed on to the evaluation of a run."""
 _POLL_SECONDS = 0.2
 
@@ -40,12 +45,19 @@ class Point:
       values: what is another than in the other runs, by field.
       train: the launcher's arguments that train it, but for `--workdir`.
       evaluate: those that evaluate it.
+      code: the digest of the experiment's code.
     """
 
     name: str
     values: Mapping[str, str]
     train: tuple[str, ...]
     evaluate: tuple[str, ...]
+    code: str = ""
+
+    @property
+    def record(self) -> list[str]:
+        """What is recorded of it once it is finished; a point with another record is launched again."""
+        return [*self.train, *self.evaluate, f"code {self.code}"]
 
 
 def sweep(
@@ -72,7 +84,7 @@ def sweep(
     """
     if jobs < 1:
         raise UsageError(f"--jobs is 1 or more, got {jobs}.")
-    points = grid(argv, parse(swept, config))
+    points = grid(argv, parse(swept, config), code=_code(request.experiment_of(argv)))
     root = pathlib.Path(workdir or new_workdir("sweep"))
     if slurm is not None:
         _write_slurm(pathlib.Path(slurm), root, points)
@@ -157,7 +169,7 @@ def _check_type(field: str, value: str, default: Any) -> None:
             raise UsageError(f"--sweep: {field} is a number like {default!r}, got {value!r}.") from None
 
 
-def grid(argv: Sequence[str], fields: Mapping[str, Sequence[str]]) -> list[Point]:
+def grid(argv: Sequence[str], fields: Mapping[str, Sequence[str]], code: str = "") -> list[Point]:
     """A point for every combination of values, the last field's changing fastest.
 
     >>> [p.name for p in grid(["launch.py"], {"lr": ("1", "2"), "objective": ("gan",)})]
@@ -185,8 +197,14 @@ def grid(argv: Sequence[str], fields: Mapping[str, Sequence[str]]) -> list[Point
             name = f"{plain}-{number}"
         taken.add(name)
         train = (*handed_on[1:], *(f"--config.{field}={value}" for field, value in chosen.items()))
-        points.append(Point(name, chosen, train, ("--mode=evaluate", *evaluate)))
+        points.append(Point(name, chosen, train, ("--mode=evaluate", *evaluate), code))
     return points
+
+
+def _code(experiment: pathlib.Path) -> str:
+    """What identifies the code of an experiment, of the modules beside it, and of this package."""
+    parts = {"": source_digest(experiment), **modules_beside(experiment), "gan_jax": gan_jax.__version__}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass
@@ -225,7 +243,7 @@ def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: 
                 continue
             running.remove(run)
             if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
-                done[name] = [*run.point.train, *run.point.evaluate]
+                done[name] = run.point.record
                 write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
                 tell(f"finished {name} ({len(done)} of {len(points)})")
             elif interrupt.by is None:
@@ -258,7 +276,7 @@ def _record(root: pathlib.Path) -> Any:
 
 
 def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
-    """The arguments of those points that were finished with the arguments that they have now."""
+    """The records of those points that were finished with the arguments and the code that they have now."""
     try:
         stored = json.loads(read_regular(_record(root)))
     except (OSError, ValueError, RecursionError):
@@ -268,7 +286,7 @@ def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str
     return {
         point.name: stored[point.name]
         for point in points
-        if stored.get(point.name) == [*point.train, *point.evaluate] and _unfinished(root, point) is None
+        if stored.get(point.name) == point.record and _unfinished(root, point) is None
     }
 
 
@@ -325,6 +343,6 @@ case "$SLURM_ARRAY_TASK_ID" in
         path.write_text(text)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or path}: {reason(error)}.") from error
-    done = {point.name: [*point.train, *point.evaluate] for point in points}
+    done = {point.name: point.record for point in points}
     write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
     tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

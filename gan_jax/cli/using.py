@@ -21,6 +21,7 @@ from etils import epath
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.loading import load_model
+from gan_jax.cli.mode_flags import refuse_fields
 from gan_jax.cli.request import WEIGHTS, Request, parse_standing
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Conversion
@@ -118,9 +119,7 @@ def project(request: Request) -> None:
     except DataError as error:
         raise UsageError(f"--image={request.image} cannot be read: {error}.") from error
     found = _usage(
-        lambda: find(
-            model, image, distance=request.distance or "pixels", label=request.label, seed=model.seed
-        )
+        lambda: find(model, image, distance=_distance(request, model), label=request.label, seed=model.seed)
     )
     out = directory(request, model, f"projected_{file_name(pathlib.Path(request.image).stem)}")
     both = np.stack([image / np.float32(127.5) - 1, found.image])
@@ -128,6 +127,14 @@ def project(request: Request) -> None:
     leaves = {f"latent_{i}" if i else "latent": leaf for i, leaf in enumerate(jax.tree.leaves(found.latent))}
     _write_npz(out / "projection.npz", {**leaves, "x": found.image, "history": found.history})
     tell(f"Nearest sample at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+
+
+def _distance(request: Request, model: Model) -> Any:
+    """The distance that `--distance` names: `pixels`, `features` of the critic, or an extractor."""
+    from gan_jax.evaluation.scoring import extractor_named
+
+    name = request.distance or "pixels"
+    return name if name in ("pixels", "features") else extractor_named(name, model.sample_shape)
 
 
 def model_of(request: Request) -> Model:
@@ -148,6 +155,7 @@ def _loaded(request: Request, config: str | None) -> Model:
     workdir = request.workdir
     if workdir is None:
         raise UsageError("name the run: --workdir=runs/...")
+    refuse_fields(request.overrides, "a model of a run")
     if request.weights not in (None, *WEIGHTS):
         raise UsageError(f"--weights is one of {', '.join(WEIGHTS)}, got {request.weights!r}.")
     model = _usage(

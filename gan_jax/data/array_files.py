@@ -16,6 +16,8 @@ import numpy as np
 
 from gan_jax.data.errors import DAMAGED, DataError
 
+_UNPACKED_FREELY, _MOST_PACKED = 1 << 28, 200
+"""Bytes up to which an entry may be packed as closely as it will, and the largest factor beyond."""
 _VERSIONS = ((1, 0), (2, 0))
 """Versions of the header; the third is for names of fields in Unicode."""
 
@@ -54,7 +56,7 @@ class ArrayFile(NamedTuple):
                 number = min(rows, end - first)
                 data = file.read(number * size)
                 if len(data) != number * size:
-                    raise ValueError(f"the file ends in row {first + len(data) // max(size, 1)}")
+                    raise EOFError(f"the file ends in row {first + len(data) // max(size, 1)}")
                 yield np.frombuffer(data, self.dtype).reshape(number, *self.shape[1:])
 
     def read(self) -> np.ndarray:
@@ -75,6 +77,7 @@ def list_arrays(path: str | pathlib.Path) -> dict[str, ArrayFile]:
         if file.suffix == ".npy":
             members = [""]
         else:
+            check_packing(file)
             with zipfile.ZipFile(file) as archive:
                 members = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         found = {}
@@ -82,6 +85,25 @@ def list_arrays(path: str | pathlib.Path) -> dict[str, ArrayFile]:
             with _opened(file, member) as opened:
                 found[member] = ArrayFile(file, member, *_header(opened))
         return found
+
+
+def check_packing(path: pathlib.Path) -> None:
+    """Checks that an archive is not much larger than its file says: a few megabytes of zeros fill any memory.
+
+    Raises:
+      ValueError: naming the entry, or if entries share bytes.
+      OSError, zipfile.BadZipFile: if it cannot be read.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        if entry.file_size > max(_UNPACKED_FREELY, _MOST_PACKED * entry.compress_size):
+            raise ValueError(
+                f"{entry.filename} unpacks from {entry.compress_size} to {entry.file_size} bytes: where you trust "
+                "it, save it unpacked, numpy.savez"
+            )
+    if sum(entry.compress_size for entry in entries) > path.stat().st_size:
+        raise ValueError("its entries overlap")
 
 
 def file_digest(path: pathlib.Path) -> str:
@@ -126,5 +148,9 @@ def _reported(path: pathlib.Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except (EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read: {error}. It is damaged or cut short: copy or write it again."
+        ) from error
     except DAMAGED as error:
         raise DataError(f"{str(path)!r} cannot be read: {error}.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,10 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.array_files import check_packing
 from gan_jax.data.errors import DAMAGED, DataError, check_batch_size
 from gan_jax.data.source import Source
-from gan_jax.data.value_range import STANDARD, ValueRange, check_range, in_standard_range, recognise
+from gan_jax.data.value_range import (
+    STANDARD,
+    ValueRange,
+    as_float32,
+    check_range,
+    check_rounding,
+    in_standard_range,
+    recognise,
+)
 from gan_jax.functional.batch import over_batch
+from gan_jax.functional.options import check_unmasked
 from gan_jax.types import Array, Batch, Tree
 
 Arrays = Mapping[str, np.ndarray]
@@ -141,6 +152,7 @@ def from_arrays(
     """
     known = recognised_ranges(arrays, value_range)
     device_data: dict[str, Any] = {"all": check_arrays(arrays, value_range=known)}
+    check_rounding(arrays, device_data["all"])
     size = len(device_data["all"]["x"])
     host_batch_iterator = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
     if labelled is not None:
@@ -239,7 +251,8 @@ def check_arrays(
     _check_mapping(arrays, what)
     ranges = value_range if isinstance(value_range, Mapping) else dict.fromkeys(arrays, value_range)
     kept = {
-        name: _stored(name, np.asarray(array), ranges.get(name, STANDARD)) for name, array in arrays.items()
+        name: _stored(name, unmasked(name, array), ranges.get(name, STANDARD))
+        for name, array in arrays.items()
     }
     lengths = {name: len(array) for name, array in kept.items()}
     if len(set(lengths.values())) != 1:
@@ -294,12 +307,29 @@ def _start(what: str) -> str:
     return what[0].upper() + what[1:]
 
 
+def unmasked(name: str, array: Any) -> np.ndarray:
+    """The array, of which no number is masked.
+
+    Raises:
+      DataError: if some are.
+    """
+    try:
+        check_unmasked(name, array)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return np.asarray(array)
+
+
 def _stored(name: str, array: np.ndarray, value_range: ValueRange) -> np.ndarray:
     if array.ndim == 0:
         raise DataError(f"{name!r} is a single number; arrays are [N, ...], one row per example.")
     if array.dtype.kind not in "buif":
         raise DataError(f"{name!r} has dtype {array.dtype}; expected integers, floats or booleans.")
     if name == "y" and array.dtype.kind in "bui":
+        if array.size and array.min() < 0:
+            raise DataError(
+                f"'y' has labels from {array.min()} on; labels are 0 or more: number the classes from 0."
+            )
         return _in_range(name, array, np.int32)
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
@@ -316,7 +346,7 @@ def _stored(name: str, array: np.ndarray, value_range: ValueRange) -> np.ndarray
             f"{name!r} holds float images with values in [{array.min():g}, {array.max():g}]; expected floats "
             "in [-1, 1] or uint8 in [0, 255]: rescale it, convert it to uint8, or give value_range=(low, high)."
         )
-    return array.astype(np.float32)
+    return as_float32(name, array)
 
 
 def _in_range(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -399,6 +429,8 @@ def load_npz_with_classes(path: str | pathlib.Path, value_range: ValueRange = No
         # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            if zipfile.is_zipfile(path):
+                check_packing(path)
             opened = np.load(file, allow_pickle=False)
             arrays = {"x": opened} if isinstance(opened, np.ndarray) else dict(opened)
     except DAMAGED as error:
@@ -413,6 +445,7 @@ def load_npz_with_classes(path: str | pathlib.Path, value_range: ValueRange = No
         arrays = {"x": next(iter(arrays.values()))}
     what = f"the file {str(path)!r}"
     kept = check_arrays(arrays, what, value_range=recognised_ranges(arrays, value_range, what))
+    check_rounding(arrays, kept)
     images = {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
     return NamedArrays(images, classes)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
-from gan_jax.data.arrays import encode
+from gan_jax.data.arrays import encode, unmasked
 from gan_jax.data.conversion import Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
 from gan_jax.data.errors import DataError
@@ -124,6 +124,10 @@ def open_images(
         loaded = specs.load(text)
         labels = Labels(loaded["y"].astype(np.int64)) if "y" in loaded else None
         return dataclasses.replace(from_array(loaded["x"], text), labels=lambda skipped: labels)
+    if path.is_file() and _is_image(path.name):
+        raise DataError(
+            f"{text!r} is a single image: name a set of them, such as its folder, {str(path.parent)!r}."
+        )
     raise DataError(
         f"There are no images {text!r}: expected a folder, a .npz, .npy or .zip file, tfds:NAME@SPLIT, "
         f"{' or '.join(specs.IN_MEMORY)}."
@@ -200,7 +204,11 @@ def _is_image(name: str) -> bool:
 def _encoded(name: str, files: _Files, size: int | None, channels: int | None, damaged: str) -> ImageSet:
     """A set of encoded images."""
     if not files.openers:
-        raise DataError(f"{files.where} has no images{f' ({files.note})' if files.note else ''}.")
+        note = f" ({files.note})" if files.note else ""
+        raise DataError(
+            f"{files.where} has no images{note}: name one with files that end in .png, .jpg or another format of "
+            "Pillow's, in sub-folders or not."
+        )
     if channels is None:
         channels = 3 if holds_for_any(files.openers.values(), is_color) else 1
     conversion = Conversion(size=size, channels=channels)
@@ -328,7 +336,7 @@ def from_array(images: np.ndarray, name: str) -> ImageSet:
     Raises:
       DataError: for another layout or range, or entries that are not finite.
     """
-    given = np.asarray(images)
+    given = unmasked(name, images)
     if given.ndim and given.dtype.name == "bfloat16":
         given = given.astype(np.float32)
 
@@ -391,7 +399,7 @@ def _stored(
     if len(shape) == 3:
         hint = "one image [H, W, C]: take x[None]" if shape[2] in (1, 3) else "grey images: take x[..., None]"
         raise DataError(f"{label!r} has shape {shape}, which may be {hint}; expected images [N, H, W, C].")
-    check_layout(label, shape, "the set")
+    check_layout(label, shape)
     if dtype.kind not in "buif":
         raise DataError(f"{label!r} has dtype {dtype}: expected integers in [0, 255] or floats in [-1, 1].")
     rows = max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
@@ -439,9 +447,12 @@ def _bounds(label: str, blocks: Iterator[np.ndarray]) -> tuple[float, float]:
     for block in blocks:
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             bad = np.flatnonzero(~np.isfinite(block).reshape(len(block), -1).all(axis=1))
+            others = (
+                f", and so do {len(bad) - 1} of the next {len(block) - bad[0] - 1}" if len(bad) > 1 else ""
+            )
             raise DataError(
-                f"Image {passed + bad[0]} of {label!r} holds NaN or infinity, and so do {len(bad) - 1} of the next "
-                f"{len(block) - bad[0] - 1}: leave such images out, or find out what made them."
+                f"Image {passed + bad[0]} of {label!r} holds NaN or infinity{others}: leave such images out, or "
+                "find out what made them."
             )
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         passed += len(block)

@@ -107,7 +107,7 @@ def from_reader(
 
     def fingerprint() -> dict[str, str]:
         rows = np.unique(np.linspace(0, size - 1, _IDENTIFYING).astype(np.int32))
-        some = check_arrays(read(rows), "what was read")
+        some = checked(read(rows))
         return {
             f"{name} (of {size} examples)": f"{array.dtype}{list(array.shape[1:])} sha256:{_digest(array)}"
             for name, array in some.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -127,26 +128,65 @@ def in_standard_range(name: str, array: np.ndarray, low: float, high: float) -> 
             "does not hold: give the range that the data have."
         )
     if array.dtype.kind in "ui" and high - low <= 255:
-        return np.round((array.astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
+        return np.round((array.astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
     if (low, high) == (-1, 1):
         return array.astype(np.float32)
     scaled = (array.astype(np.float64) - low) * (2 / (high - low)) - 1
     return np.clip(scaled, -1, 1).astype(np.float32)
 
 
-def check_layout(name: str, shape: tuple[int, ...], where: str, channels: int | None = None) -> None:
+def as_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """Finite numbers as float32.
+
+    Raises:
+      DataError: if some are beyond its range.
+    """
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if array.dtype.itemsize > floats.dtype.itemsize and not np.all(np.isfinite(floats)):
+        raise DataError(
+            f"{name!r} has numbers of magnitude up to {np.max(np.abs(array)):.3g}, beyond the range of float32: "
+            "scale it down first."
+        )
+    return floats
+
+
+def check_rounding(arrays: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> None:
+    """Checks that float32 tells the examples of wider floats from each other, in every number that differs at all.
+
+    Args:
+      arrays: whole data as given; of a part of them the spread would say little.
+      kept: the same as `check_arrays` returns them.
+
+    Raises:
+      DataError: if rounding changes the differences between examples.
+    """
+    for name, floats in kept.items():
+        given = np.asarray(arrays[name])
+        if given.dtype.kind != "f" or given.dtype.itemsize <= floats.dtype.itemsize or given.ndim > 2:
+            continue
+        spread = given.max(axis=0) - given.min(axis=0)
+        if np.any((np.abs(given - floats).max(axis=0) > 1e-3 * spread) & (spread > 0)):
+            raise DataError(
+                f"{name!r} has {given.dtype} numbers that differ by less than float32 represents: subtract a "
+                "common offset, or scale it up, first."
+            )
+
+
+def check_layout(name: str, shape: tuple[int, ...], where: str = "", channels: int | None = None) -> None:
     """Checks that examples `[N, ...]` of one array are vectors, or images `[N, H, W, C]` that can be drawn.
 
     Args:
       name: of the array.
       shape: of it.
-      where: the data's name.
+      where: the data's name, of which any number of channels may be asked for; empty for a set that is compared.
       channels: the number of channels that is asked for; `None` allows 1 and 3.
 
     Raises:
       DataError: for images without pixels, with channels in front, with another number of channels, or more axes.
     """
-    shown = f"{name!r} of {where} has shape [{', '.join(map(str, shape))}]"
+    owner = f" of {where}" if where else ""
+    shown = f"{name!r}{owner} has shape [{', '.join(map(str, shape))}]"
     if 0 in shape[1:]:
         raise DataError(f"{shown}, examples without a value: give images of one pixel or more.")
     if len(shape) > 4:
@@ -157,10 +197,11 @@ def check_layout(name: str, shape: tuple[int, ...], where: str, channels: int | 
         return
     if channels is not None:
         raise DataError(f"{shown}, and {channels} channels are asked for: the last axis has {shape[3]}.")
+    asking = f", or ask for channels={shape[3]}" if where else ""
     if shape[1] in (1, 3):
         fix = "which looks like [N, C, H, W]: take np.moveaxis(x, 1, 3)"
     elif shape[3] == 4:
-        fix = "which looks like RGBA: take x[..., :3], lay it on a background, or ask for channels=4"
+        fix = f"which looks like RGBA: take x[..., :3], or lay it on a background{asking}"
     else:
-        fix = f"images have 1 or 3 channels: choose or merge some, or ask for channels={shape[3]}"
+        fix = f"images have 1 or 3 channels: choose or merge some{asking}"
     raise DataError(f"{shown}, {fix}.")

@@ -23,16 +23,24 @@ from gan_jax.training.rollout import rollout_program
 from gan_jax.types import Array, Batch, Metrics, Tree
 
 
-def compile_pmap(
-    game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
-) -> Run:
-    """A rollout whose field is the mean of the replicas' fields."""
-    replicas, replicated = mesh.size, NamedSharding(mesh, PartitionSpec())
-    indices = jax.device_put(np.arange(replicas), NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
+def pmap_program(
+    game: Game,
+    source: Source,
+    mesh: Mesh,
+    schedule: Schedule,
+    diagnostics: Sequence[Diagnostic] = (),
+    *,
+    drawn: bool,
+) -> Any:
+    """The rollout by `jax.pmap`: `(indices, state, device_data, host_batches, n) -> (state, metrics [K])`.
+
+    `indices` counts the replicas. With `drawn` each replica makes the complete batch from `host_batches [K, T]` and
+    takes its shard; otherwise they have the replicas' axis, `[K, T, replicas, ...]`.
+    """
+    replicas = mesh.size
     game = dataclasses.replace(game, field=replica_mean(game.field or gradient_field, DATA_AXIS))
 
     def get_shard(device_data: Tree, host_batch: Tree) -> Batch:
-        # Each device draws the complete batch and takes its shard.
         index = jax.lax.axis_index(DATA_AXIS)
 
         def shard(x: Array) -> Array:
@@ -41,28 +49,40 @@ def compile_pmap(
 
         return jax.tree.map(shard, source.get_batch(device_data, host_batch))
 
+    get_batch = get_shard if drawn else source.get_batch
+    rollout = rollout_program(game, get_batch, schedule=schedule, diagnostics=diagnostics)
+
+    def replica(
+        index: Array, state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
+    ) -> tuple[TrainState, Metrics]:
+        del index  # Mapped over the devices so that pmap has an axis where the host batches have none.
+        state, metrics = rollout(state, device_data, host_batches, rounds)
+        # The field has averaged the losses' metrics; diagnostics read one replica's scores.
+        return state, mean_over_replicas(metrics, DATA_AXIS) if diagnostics else metrics
+
+    return jax.pmap(
+        replica,
+        axis_name=DATA_AXIS,
+        in_axes=(0, None, None, None if drawn else 2, None),
+        out_axes=None,
+        donate_argnums=1,
+        devices=list(mesh.devices.flat),
+    )
+
+
+def compile_pmap(
+    game: Game, source: Source, mesh: Mesh, schedule: Schedule, diagnostics: Sequence[Diagnostic]
+) -> Run:
+    """A rollout whose field is the mean of the replicas' fields."""
+    replicated = NamedSharding(mesh, PartitionSpec())
+    indices = jax.device_put(np.arange(mesh.size), NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
+
     @functools.cache
     def program(drawn: bool) -> Callable[..., tuple[TrainState, Metrics]]:
-        rollout = rollout_program(
-            game, get_shard if drawn else source.get_batch, schedule=schedule, diagnostics=diagnostics
+        made: Callable[..., tuple[TrainState, Metrics]] = pmap_program(
+            game, source, mesh, schedule, diagnostics, drawn=drawn
         )
-
-        def replica(
-            index: Array, state: TrainState, device_data: Tree, host_batches: Tree, rounds: Array
-        ) -> tuple[TrainState, Metrics]:
-            del index  # Mapped over the devices so that pmap has an axis where the host batches have none.
-            state, metrics = rollout(state, device_data, host_batches, rounds)
-            # The field has averaged the losses' metrics; diagnostics read one replica's scores.
-            return state, mean_over_replicas(metrics, DATA_AXIS) if diagnostics else metrics
-
-        return jax.pmap(
-            replica,
-            axis_name=DATA_AXIS,
-            in_axes=(0, None, None, None if drawn else 2, None),
-            out_axes=None,
-            donate_argnums=1,
-            devices=list(mesh.devices.flat),
-        )
+        return made
 
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int

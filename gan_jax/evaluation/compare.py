@@ -12,6 +12,7 @@ import numpy as np
 
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.comparison import Column, Comparison, Difference
+from gan_jax.evaluation.floors import floor_size, real_draws
 from gan_jax.evaluation.image_measures import MEASURES, Measurements, measure_images
 from gan_jax.evaluation.scoring import extractor_named, mesh_over
 from gan_jax.evaluation.sides import Given, Side, open_fakes, open_side
@@ -321,6 +322,7 @@ def _compared(sides: Measurements, which: Sequence[str], settings: Settings, not
     without = [metric for metric in found.measured if metric not in {each.metric for each in differences}]
     if len(names) > 1 and without:
         notes.append(f"without an interval of the difference of two sets: {', '.join(without)}.")
+    notes += _without_interval(found, names)
     floors, floor_notes = _floors(real, fitting, summaries, of_features, settings)
     for side, summary in zip(fakes, summaries, strict=True):
         notes += _of_parts(side, summary, real, fitting, settings) if "neighbors" in which else []
@@ -333,6 +335,17 @@ def _compared(sides: Measurements, which: Sequence[str], settings: Settings, not
         notes=tuple(dict.fromkeys([*notes, *floor_notes])),
         level=settings.level,
     )
+
+
+def _without_interval(found: Paired, names: Sequence[str]) -> list[str]:
+    notes = []
+    for metric, measured in found.measured.items():
+        sets = [
+            name for name, bounds in zip(names, measured.bounds, strict=True) if not np.isfinite(bounds).all()
+        ]
+        if sets:
+            notes.append(f"{metric} has no interval ({', '.join(sets)}): {measured.without}.")
+    return notes
 
 
 def _of_parts(side: Side, summary: Summary, real: Side, fitting: Real, settings: Settings) -> list[str]:
@@ -380,12 +393,10 @@ def _floors(
     if fitting.summary is None:
         return {}, ["There is no real-against-real floor: it needs the real images, not their statistics."]
     features = fitting.summary.features
-    available = len(features.features)
-    order = np.random.default_rng(settings.seed).permutation(available)
     floors: dict[str, Column] = {}
-    numbers = list(dict.fromkeys(min(fake.number, available // 2) for fake in fakes))
+    numbers = list(dict.fromkeys(floor_size(len(features.features), fake.number) for fake in fakes))
     for number in numbers:
-        parts = [_drawn(fitting.summary, order[number:]), _drawn(fitting.summary, order[:number])]
+        parts = [_whole(fitting.summary, part) for part in real_draws(features, number, settings.seed)]
         found: Paired = paired_scores(Real(parts[0]), [parts[1]], which, settings)
         label = "real against real" if len(numbers) == 1 else f"real against real ({number:,})"
         floors[label] = Column(
@@ -402,10 +413,6 @@ def _floors(
     return floors, []
 
 
-def _drawn(summary: Summary, rows: np.ndarray) -> Summary:
+def _whole(summary: Summary, part: Features) -> Summary:
     """A part of a summary's images, complete by itself."""
-    features = summary.features
-    rows = np.sort(rows)
-    logits, spatial = (None if part is None else part[rows] for part in (features.logits, features.spatial))
-    part = features._replace(features=features.features[rows], logits=logits, spatial=spatial)
-    return summary._replace(number=len(rows), features=part, moments=None, spatial_moments=None)
+    return summary._replace(number=len(part.features), features=part, moments=None, spatial_moments=None)

@@ -70,32 +70,20 @@ class Comparison:
 
     def __str__(self) -> str:
         """A table with a column for each set and each floor; columns with another fingerprint are marked."""
-        from gan_jax.metrics.fingerprints import marked
-
         columns = {**self.fakes, **self.floors}
-        labels, explained = marked({name: column.fingerprint for name, column in columns.items()})
-        metrics = list(dict.fromkeys(metric for column in columns.values() for metric in column.bounds))
-        rows = [["", *(labels[name] for name in columns)]]
-        for metric in metrics:
-            rows.append([metric, *(_cell(column.bounds.get(metric)) for column in columns.values())])
-        for side in ("real", "fake"):
-            sizes = [getattr(column.fingerprint, side) for column in columns.values()]
-            rows.append([f"{side} images", *(f"{size:,}" if size else "unknown" for size in sizes)])
-        first = next(iter(columns.values())).fingerprint
-        parts = [text_table(rows, align="lr")]
-        if explained:
-            parts.append("\n".join(["Not comparable with the first column:", *explained]))
+        parts = column_tables(self.fakes, self.floors, most=len(self.fakes))
         if self.differences:
             parts.append(self._differences())
-        outside = [line for metric in metrics if (line := _outside(metric, columns))]
-        parts.append("\n".join([*self.notes, *outside, f"Intervals: {100 * self.level:g} %.", str(first)]))
+        first = next(iter(columns.values())).fingerprint
+        level = f"Intervals: {100 * self.level:g} %."
+        parts.append("\n".join([*self.notes, *outside_lines(columns), level, str(first)]))
         return "\n\n".join(parts)
 
     def _differences(self) -> str:
         rows = [["difference", "", "", "supported"]]
         for each in self.differences:
             names = f"{each.first} - {each.second}"
-            rows.append([each.metric, names, _cell(each[3:]), "yes" if each.supported else "no"])
+            rows.append([each.metric, names, cell(each[3:]), "yes" if each.supported else "no"])
         return text_table(rows, align="llrl")
 
     def as_dict(self) -> dict[str, Any]:
@@ -136,6 +124,53 @@ class Comparison:
         return figure(*(Row((*pair, None)[:2], height=height) for pair in pairs))
 
 
+def column_tables(columns: Mapping[str, Column], floors: Mapping[str, Column], *, most: int) -> list[str]:
+    """Tables with a row for each metric, and what the marks of columns with another fingerprint mean.
+
+    Where some values have an interval, a dash stands for that of the others.
+
+    Args:
+      columns: scores by label.
+      floors: the scores of real samples against real ones, which stand in every table.
+      most: the largest number of other columns in a table.
+
+    >>> from gan_jax.metrics import Fingerprint
+    >>> mark = Fingerprint(extractor="pixels", weights="none", resize="none", value_range="float [-1, 1]",
+    ...                    real=100, fake=50, split="test", seed=0)
+    >>> print(*column_tables({"ours": Column({"frechet": (1.5, 1.25, 2.0)}, mark)}, {}, most=4))
+                         ours
+    frechet     1.5 [1.25, 2]
+    real images           100
+    fake images            50
+    """
+    from gan_jax.metrics.fingerprints import marked
+
+    every = {**columns, **floors}
+    labels, explained = marked({name: column.fingerprint for name, column in every.items()})
+    bounds = [each for column in every.values() for each in column.bounds.values()]
+    dash = any(math.isfinite(low) for _, low, _ in bounds)
+    names, parts = list(columns), []
+    for start in range(0, len(names), most):
+        shown = {name: every[name] for name in (*names[start : start + most], *floors)}
+        metrics = list(dict.fromkeys(metric for column in shown.values() for metric in column.bounds))
+        rows = [["", *(labels[name] for name in shown)]]
+        for metric in metrics:
+            rows.append([metric, *(cell(column.bounds.get(metric), dash=dash) for column in shown.values())])
+        for side in ("real", "fake"):
+            sizes = [getattr(column.fingerprint, side) for column in shown.values()]
+            rows.append([f"{side} images", *(f"{size:,}" if size else "unknown" for size in sizes)])
+        parts.append(text_table(rows, align="lr"))
+    if explained:
+        parts.append("\n".join(["Not comparable with the first column:", *explained]))
+    return parts
+
+
+def outside_lines(columns: Mapping[str, Column]) -> list[str]:
+    """A line for each metric of which values lie outside of their intervals."""
+    metrics = dict.fromkeys(metric for column in columns.values() for metric in column.bounds)
+    return [line for metric in metrics if (line := _outside(metric, columns))]
+
+
 def _outside(metric: str, columns: Mapping[str, Column]) -> str:
     """A line about values that lie outside of their intervals, or nothing.
 
@@ -153,15 +188,17 @@ def _outside(metric: str, columns: Mapping[str, Column]) -> str:
     )
 
 
-def _cell(bounds: Sequence[float] | None) -> str:
-    """A value with its interval.
+def cell(bounds: Sequence[float] | None, *, dash: bool = True) -> str:
+    """A value with its interval; where it has none, with a dash in its place or, without `dash`, nothing.
 
-    >>> _cell((1.5, 1.25, 2.0)), _cell((1.5, math.nan, math.nan)), _cell(None)
-    ('1.5 [1.25, 2]', '1.5', '-')
+    >>> cell((1.5, 1.25, 2.0)), cell((1.5, math.nan, math.nan)), cell(None)
+    ('1.5 [1.25, 2]', '1.5 [-]', '-')
+    >>> cell((1.5, math.nan, math.nan), dash=False)
+    '1.5'
     """
     if bounds is None:
         return "-"
     value, low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:.5g}"
+        return f"{value:.5g} [-]" if dash else f"{value:.5g}"
     return f"{value:.5g} [{low:.4g}, {high:.4g}]"

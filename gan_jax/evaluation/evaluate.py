@@ -46,7 +46,9 @@ def evaluate(
     Returns:
       A dict for JSON: `step`, `evaluation_samples`, `seed`; `samples`, the metrics by name for `ema` and `raw`;
       `fingerprints`, for each evaluation what its scores depend on, their names `metrics`, and the reasons for
-      those `left_out`; `players`, the losses and scores.
+      those `left_out`; `players`, the losses and scores. Where evaluations give intervals: `intervals`, whose
+      `samples` are bounds as `samples` are numbers, `without_interval`, the reasons by metric, and `floors`, the
+      scores of real samples for each evaluation.
     """
     key = named_key(jax.random.key(experiment.seed), "evaluation")
     game = experiment.game
@@ -57,6 +59,9 @@ def evaluate(
         kinds = {weights: weights == "ema"}
     samples: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, Any] = {}
+    bounds: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+    without: dict[str, str] = {}
+    floors: dict[str, Any] = {}
     for kind, ema in kinds.items():
         samples[kind] = {}
         for player in generators:
@@ -74,6 +79,12 @@ def evaluate(
                 result: Any = evaluation(drawn)
                 if hasattr(result, "fingerprint"):
                     fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
+                    bounds[kind] |= {
+                        f"{prefix}{metric}": list(ends) for metric, ends in result.intervals.items()
+                    }
+                    without |= {f"{prefix}{metric}": why for metric, why in result.without_interval.items()}
+                    if result.floor is not None:
+                        floors[f"{prefix}{name}"] = result.floor.as_dict()
                     result = result.values
                 samples[kind] |= {f"{prefix}{metric}": value for metric, value in result.items()}
     return {
@@ -83,6 +94,9 @@ def evaluate(
         "samples": samples,
         "fingerprints": fingerprints,
         "players": losses_and_scores(experiment, state, batch),
+        **({"intervals": {"samples": bounds}} if any(bounds.values()) else {}),
+        **({"without_interval": without} if without else {}),
+        **({"floors": floors} if floors else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -30,6 +30,8 @@ def path_length(
 ) -> PathLength:
     """The perceptual path length of a generator, see `gan_jax.metrics.perceptual_path_length`.
 
+    Both ends of a path of a conditional generator have the same condition, one of those that evaluations ask for.
+
     Args:
       experiment: the experiment, whose seed determines the paths.
       state: the state.
@@ -39,29 +41,30 @@ def path_length(
       samples: the number of paths; `evaluation_samples` by default.
 
     Raises:
-      ExperimentError: for a generator of conditions or without a latent array.
+      ExperimentError: for a generator without a latent, or whose latent is more than one array.
     """
     from gan_jax.metrics import perceptual_path_length
 
     game = experiment.game
     role, network, prior = game.players[player].role, game.players[player].network, game.objective.prior
     assert isinstance(role, GeneratorRole)
-    if prior is None or role.condition(experiment.condition_batch(1)):
-        raise ExperimentError(
-            f"path_length is of generators whose only input is a latent, and {player} has "
-            f"{'none' if prior is None else 'conditions'}."
-        )
+    if prior is None:
+        raise ExperimentError(f"path_length is of generators of a latent, and {player} has none.")
     shape = jax.eval_shape(lambda key: prior(key, 1), jax.random.key(0))
     if len(jax.tree.leaves(shape)) != 1:
         raise ExperimentError(f"path_length is of generators whose latent is one array; got {shape}.")
     variables = jax.tree.map(_local, generator_variables(state, player, ema))
 
-    def mapping(z: Array) -> Array:
-        return z if network.halves is None else network.halves[0](*variables, z)[0]
+    number = experiment.evaluation_samples if samples is None else samples
+    batch = (experiment.evaluation_batch or experiment.condition_batch)(number)
 
-    def synthesis(w: Array, key: Key) -> Array:
-        apply: Any = network.apply if network.halves is None else network.halves[1]
-        return apply(*variables, w, train=False, key=key)[0]
+    def mapping(z: Array, *given: Array) -> Array:
+        return z if network.halves is None else network.halves[0](*variables, z, *given)[0]
+
+    def synthesis(w: Array, key: Key, *given: Array) -> Array:
+        if network.halves is None:
+            return network.apply(*variables, w, *given, train=False, key=key)[0]
+        return network.halves[1](*variables, w, train=False, key=key)[0]
 
     try:
         return perceptual_path_length(
@@ -70,7 +73,8 @@ def path_length(
             prior,
             distance,
             key=named_key(jax.random.key(experiment.seed), "path_length"),
-            samples=experiment.evaluation_samples if samples is None else samples,
+            conditions=tuple(map(np.asarray, role.condition(batch))),
+            samples=number,
         )
     except ValueError as error:
         raise ExperimentError(f"path_length: {error}") from error

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax.distributed.mesh import mesh_of, replicated_on
 from gan_jax.functional.options import check_count, check_key, check_on_host
+from gan_jax.functional.priors import draw_latents
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.precision import at_highest_precision
@@ -183,7 +184,8 @@ def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Callable[[s
 
     @functools.lru_cache(maxsize=1)
     def chunk(start: int) -> Tree:
-        drawn = prior(named_key(jax.random.fold_in(key, start), "latent"), min(CHUNK, n - start))
+        chunk_key = named_key(jax.random.fold_in(key, start), "latent")
+        drawn = draw_latents(prior, chunk_key, min(CHUNK, n - start))
         return jax.tree.map(np.asarray, drawn)
 
     def latents(rows: slice) -> Tree:

@@ -1,9 +1,10 @@
-"""Comparison of samples with data: the reference data, the features, and tables of the scores."""
+"""Comparison of samples with data: the reference data, the features, and the scores."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,10 +16,11 @@ from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.batches import source_examples
+from gan_jax.evaluation.floors import floor_size, real_draws
+from gan_jax.evaluation.score_intervals import with_intervals
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.metrics.progress import progress_bar
 from gan_jax.processes import gather_arrays, share
-from gan_jax.tables import number_table
 from gan_jax.training.experiment import ExperimentError, choose
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def against(
     seed: int = 0,
     devices: Sequence[jax.Device] | None = None,
     progress: bool = False,
-) -> Callable[[np.ndarray], Scores]:
+) -> Against:
     """Makes an evaluation that compares samples with real examples.
 
     Both real and generated images are rounded to 256 levels, as in a file. The features of the real examples are
@@ -139,7 +141,8 @@ def against(
       progress: whether a bar is shown while features are extracted.
 
     Returns:
-      A function from samples `[M, ...]` to their `Scores`, with the fingerprint of the comparison.
+      A function from samples `[M, ...]` to their `Scores`, with the fingerprint of the comparison. They have no
+      intervals and no floor, which take many times the time of the scores: see `Against.with_intervals`.
 
     Raises:
       ExperimentError: for an unknown metric or extractor; when called, if samples are too few or not finite.
@@ -155,19 +158,79 @@ def against(
     shape = real.shape[1:]
 
     @functools.cache
-    def real_features() -> tuple[Extractor, Features]:
+    def real_features() -> Features:
         chosen = extractor_named(extractor, shape) if isinstance(extractor, str) else extractor
-        return chosen, _features(real, chosen, "real", devices, progress)
+        return _features(real, chosen, "real", devices, progress)
 
-    def compare(samples: np.ndarray) -> Scores:
-        chosen, features = real_features()
+    def fake_features(samples: np.ndarray) -> Features:
+        return _features(samples, real_features().extractor, "fake", devices, progress)
+
+    return Against(real_features, fake_features, tuple(which) or _applying(shape), split, seed)
+
+
+class Against:
+    """A comparison of samples with real examples, made by `against`: `samples [M, ...] -> Scores`.
+
+    Args:
+      real: extracts the real examples' features, once.
+      fake: extracts those of samples.
+      which: the metrics.
+      split: a description of the real examples.
+      seed: the seed of shuffles, directions and resamples.
+      intervals: whether scores have intervals and a floor.
+    """
+
+    def __init__(
+        self,
+        real: Callable[[], Features],
+        fake: Callable[[np.ndarray], Features],
+        which: Sequence[str],
+        split: str,
+        seed: int,
+        intervals: bool = False,
+    ) -> None:
+        self._real, self._fake = real, fake
+        self._which, self._split, self._seed, self._intervals = which, split, seed, intervals
+        self._floors: dict[int, Scores] = {}
+
+    def with_intervals(self) -> Against:
+        """The same comparison with intervals and a floor.
+
+        The floor, the scores of two disjoint draws of the real examples, is computed once for a number of samples.
+        """
+        return Against(self._real, self._fake, self._which, self._split, self._seed, intervals=True)
+
+    def __call__(self, samples: np.ndarray) -> Scores:
+        """The scores of samples.
+
+        Raises:
+          ExperimentError: if they are too few or not finite.
+        """
         try:
-            fake = _features(samples, chosen, "fake", devices, progress)
-            return _scores(features, fake, which or _applying(shape), split, seed)
+            real = self._real()
+            fake = self._fake(samples)
+            scores = self._scores(real, fake)
+            if not self._intervals:
+                return scores
+            return dataclasses.replace(scores, floor=self._floor(real, len(fake.features)))
         except ValueError as error:
             raise ExperimentError(str(error)) from error
 
-    return compare
+    def _scores(self, real: Features, fake: Features) -> Scores:
+        if not self._intervals:
+            return _scores(real, fake, self._which, self._split, self._seed)
+        # Precision and recall are quadratic: they are counted once, for their values and their intervals.
+        plain = [name for name in self._which if name != "neighbors"]
+        scores = _scores(real, fake, plain, self._split, self._seed)
+        return with_intervals(scores, real, fake, self._which)
+
+    def _floor(self, real: Features, fakes: int) -> Scores | None:
+        number = floor_size(len(real.features), fakes)
+        if number < 2:
+            return None
+        if number not in self._floors:
+            self._floors[number] = self._scores(*real_draws(real, number, self._seed))
+        return self._floors[number]
 
 
 def _applying(shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -237,8 +300,6 @@ def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
 
 
 def _scores(real: Features, fake: Features, which: Sequence[str], split: str, seed: int) -> Scores:
-    import dataclasses
-
     from gan_jax import metrics
 
     scores = metrics.image_scores(
@@ -261,41 +322,3 @@ def _scores(real: Features, fake: Features, which: Sequence[str], split: str, se
         values={**scores.values, "wasserstein_1": distance},
         fingerprint=dataclasses.replace(scores.fingerprint, settings=settings),
     )
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Tables
-
-
-def tables(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Tables of the evaluations of checkpoints, with a row each for current and averaged parameters.
-
-    Each evaluation with a fingerprint has a separate table, in which a row with another fingerprint than the first
-    is marked. Losses are not shown; the file has them.
-    """
-    from gan_jax.metrics import Fingerprint, Scores, score_table
-
-    plain: dict[str, dict[str, Any]] = {}
-    scored: dict[str, dict[str, Scores]] = {}
-    for checkpoint in evaluations:
-        fingerprints = checkpoint["fingerprints"]
-        with_fingerprint = {name for stored in fingerprints.values() for name in stored["metrics"]}
-        for kind, numbers in checkpoint["samples"].items():
-            row = f"round {checkpoint['step']}, {kind}"
-            if "seeds" in checkpoint:
-                row += f", mean of {len(checkpoint['seeds'])} seeds"
-            plain[row] = {name: value for name, value in numbers.items() if name not in with_fingerprint}
-            for evaluation, stored in fingerprints.items():
-                fields = {k: v for k, v in stored.items() if k not in ("key", "metrics", "left_out")}
-                values = {name: numbers[name] for name in stored["metrics"]}
-                scores = Scores(values, Fingerprint(**fields), stored.get("left_out", {}))
-                scored.setdefault(evaluation, {})[row] = scores
-    parts = [number_table(plain)] if any(plain.values()) else []
-    for rows in scored.values():
-        reasons = {
-            f"left out: {name}: {why}": None
-            for scores in rows.values()
-            for name, why in scores.left_out.items()
-        }
-        parts.append("\n".join([score_table(rows), *reasons, str(next(iter(rows.values())).fingerprint)]))
-    return "\n\n".join(parts)

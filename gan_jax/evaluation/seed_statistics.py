@@ -45,9 +45,10 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
       A dict like a single evaluation, with means in place of the numbers. It also has the `seeds`, the `intervals`
-      of the means (see `summary`), and the numbers of `each` seed.
+      of the means (see `summary`), and the numbers of `each` seed, with its own `intervals` if it has any.
     """
     parts = ("samples", "players")
+    owned = (*parts, "intervals")
     return {
         **evaluations[0],
         **{part: _over_seeds(_mean, [evaluation[part] for evaluation in evaluations]) for part in parts},
@@ -55,7 +56,9 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             part: _over_seeds(_interval, [evaluation[part] for evaluation in evaluations]) for part in parts
         },
         "seeds": [evaluation["seed"] for evaluation in evaluations],
-        "each": [{part: evaluation[part] for part in parts} for evaluation in evaluations],
+        "each": [
+            {part: evaluation[part] for part in owned if part in evaluation} for evaluation in evaluations
+        ],
     }
 
 

@@ -67,7 +67,9 @@ def open_side(given: Given, name: str, **options: Any) -> Side:
 
 def _checked(side: Side) -> Side:
     if side.images is not None and side.images.number < 2:
-        raise DataError(f"{side.name!r} has a single image, but a comparison needs two or more.")
+        raise DataError(
+            f"{side.name!r} has a single image, but a comparison needs two or more: add some, or name another set."
+        )
     return side
 
 

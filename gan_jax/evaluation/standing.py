@@ -16,6 +16,7 @@ import numpy as np
 
 from gan_jax.evaluation.sampling import generator_variables, generators_of
 from gan_jax.functional.options import check_count, check_on_host
+from gan_jax.functional.priors import draw_latents
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
 from gan_jax.precision import at_highest_precision
@@ -146,7 +147,7 @@ def _inputs(
     conditions = role.condition(condition_batch(batches * batch_size))
     inputs = tuple(jax.tree.map(lambda x: np.asarray(x)[rows], conditions))
     if game.objective.prior is not None:
-        inputs = (game.objective.prior(named_key(batch_key, "latent"), batch_size), *inputs)
+        inputs = (draw_latents(game.objective.prior, named_key(batch_key, "latent"), batch_size), *inputs)
     return inputs, named_key(batch_key, player)
 
 

@@ -27,7 +27,7 @@ class ImageSource:
     Attributes:
       name: what the page calls the run.
       load: `round -> model`.
-      newest: the newest round that is saved.
+      newest: the newest round that is saved, and the digest of its checkpoint.
       training: the training images `[N, H, W, C]`; `None` where the run's data cannot be read here.
       note: why not.
       curves: `step -> records after it`, see `curves.records_after`.
@@ -35,7 +35,7 @@ class ImageSource:
 
     name: str
     load: Callable[[int | None], Model]
-    newest: Callable[[], int]
+    newest: Callable[[], tuple[int, str]]
     training: Callable[[], np.ndarray] | None
     note: str
     curves: Callable[[int], Mapping[str, Any]]
@@ -53,7 +53,7 @@ class ImageSession:
         self._tried = source.newest()
         self._show(source.load(None))
         self._images: np.ndarray | None = None
-        self._neighbors: tuple[int, TrainingImages] | None = None
+        self._neighbors: tuple[Model, TrainingImages] | None = None
 
     def _show(self, model: Model) -> None:
         self.model = model
@@ -64,7 +64,7 @@ class ImageSession:
         """What the page asks for, by method and path."""
         return {
             ("GET", "/explore.json"): self._describe,
-            ("GET", "/now.json"): lambda query, body: as_json({"round": self._source.newest()}),
+            ("GET", "/now.json"): self._now,
             ("GET", "/latents.f32"): self._latents,
             ("POST", "/map.f32"): self._map,
             ("POST", "/samples.f32"): self._samples,
@@ -75,7 +75,7 @@ class ImageSession:
     def describe(self) -> dict[str, Any]:
         """What the page is made of, at the newest checkpoint."""
         newest = self._source.newest()
-        if newest not in (self.model.round, self._tried):
+        if newest not in ((self.model.round, self.model.checkpoint), self._tried):
             self._tried = newest  # one that is damaged is passed over, and not read again and again
             self._show(self._source.load(None))
         if self._description is None:
@@ -86,6 +86,10 @@ class ImageSession:
                 "note": self._source.note,
             }
         return self._description
+
+    def _now(self, query: Query, body: bytes) -> Answer:
+        step, digest = self._source.newest()
+        return as_json({"round": step, "checkpoint": digest})
 
     def _describe(self, query: Query, body: bytes) -> Answer:
         return as_json(self.describe())
@@ -141,10 +145,10 @@ class ImageSession:
         image = self._rows(body, int(np.prod(shape)))[0].reshape(shape)
         if self._images is None:
             self._images = self._source.training()
-        if self._neighbors is None or self._neighbors[0] != self.model.round:
+        if self._neighbors is None or self._neighbors[0] is not self.model:
             model = self.model
             features = (lambda x: model.critic_outputs(x)["features"]) if has_features(model) else None
-            self._neighbors = (model.round, TrainingImages(self._images, features))
+            self._neighbors = (model, TrainingImages(self._images, features))
         return as_json(self._neighbors[1].nearest(image, by=query.get("by", "pixels")))
 
     def _curves(self, query: Query, body: bytes) -> Answer:
@@ -164,6 +168,7 @@ def described(name: str, model: Model, space: LatentSpace) -> dict[str, Any]:
         "objective": str(model.config.get("objective", "")),
         "player": model.player,
         "round": model.round,
+        "checkpoint": model.checkpoint,
         "weights": model.kind,
         "shape": list(model.sample_shape),
         "classes": list(model.classes),

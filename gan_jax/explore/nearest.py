@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gan_jax.pictures.grids import to_png, to_uint8
 
 _BLOCK = 1000
+MOST_STORED = 5_000
+"""Training images of a static folder at most."""
+_STORED_BYTES = 2**25
+_STORED_SIDE = 64
 
 
 class TrainingImages:
@@ -60,6 +65,41 @@ class TrainingImages:
             {"index": int(i), "distance": float(np.sqrt(squared[i]) * scale), "png": _url(self._images[i])}
             for i in np.argsort(squared, kind="stable")[:count]
         ]
+
+
+class Stored(NamedTuple):
+    """Training images for a static folder.
+
+    Attributes:
+      levels: `[N, h, w, C]` uint8, averaged over boxes.
+      factor: the side of a box, in pixels of a sample.
+    """
+
+    levels: np.ndarray
+    factor: int
+
+
+def stored_images(images: np.ndarray, most: int = MOST_STORED) -> Stored:
+    """The first of the training images, at most 32 MiB of them, for a page that compares them with samples.
+
+    Images above 64 pixels are averaged over boxes that bring them to at most 64, where such boxes fill them.
+
+    Args:
+      images: `[N, H, W, C]` in [-1, 1].
+      most: the largest number of images.
+
+    >>> stored = stored_images(np.zeros((7, 128, 192, 3), np.float32), most=5)
+    >>> stored.levels.shape, stored.factor
+    ((5, 32, 48, 3), 4)
+    """
+    _, height, width, channels = images.shape
+    common = math.gcd(height, width)
+    enough = [n for n in range(1, common + 1) if common % n == 0 and max(height, width) / n <= _STORED_SIDE]
+    factor = min(enough, default=common)
+    rows, columns = height // factor, width // factor
+    number = min(most, len(images), max(1, _STORED_BYTES // (rows * columns * channels)))
+    parts = images[:number].reshape(number, rows, factor, columns, factor, channels)
+    return Stored(to_uint8(parts.mean(axis=(2, 4))), factor)
 
 
 def _url(image: np.ndarray) -> str:

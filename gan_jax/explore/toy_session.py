@@ -22,6 +22,7 @@ class ToySource:
       games: the demonstrations.
       rounds: the rounds of the checkpoints.
       state: `round -> state`.
+      digest: `round -> the digest of its checkpoint`.
       curves: `step -> records after it`, see `curves.records_after`; `None` where there is no run.
     """
 
@@ -29,6 +30,7 @@ class ToySource:
     games: ToyGames
     rounds: Callable[[], Sequence[int]]
     state: Callable[[int], TrainState]
+    digest: Callable[[int], str]
     curves: Callable[[int], Mapping[str, Any]] | None
 
     def description(self, served: bool) -> dict[str, Any]:
@@ -53,7 +55,7 @@ class ToySession:
 
     def __init__(self, source: ToySource):
         self._source = source
-        self._frames: dict[int, dict[str, Any]] = {}
+        self._frames: dict[int, tuple[str, dict[str, Any]]] = {}
 
     def routes(self) -> Routes:
         """What the page asks for, by method and path."""
@@ -79,11 +81,14 @@ class ToySession:
 
     def _checkpoint(self, query: Query, body: bytes) -> Answer:
         step = whole(query, "round", 0, 2**31)
-        if step not in self._frames:
-            if step not in self._source.rounds():
-                raise ValueError(f"There is no checkpoint of round {step}.")
-            self._frames[step] = self._source.games.frame_of(self._source.state(step))
-        return as_json([self._frames[step]])
+        if step not in self._source.rounds():
+            raise ValueError(f"There is no checkpoint of round {step}.")
+        digest = self._source.digest(step)
+        if (
+            self._frames.get(step, ("",))[0] != digest
+        ):  # the run may have gone on from an earlier one meanwhile
+            self._frames[step] = digest, self._source.games.frame_of(self._source.state(step))
+        return as_json([self._frames[step][1]])
 
 
 def toy_folder(source: ToySource) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import operator
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def check_number(
@@ -67,6 +68,24 @@ def check_count(function: str, name: str, value: Any, *, least: int = 1) -> None
         whole = False
     if not whole:
         raise ValueError(f"{function}({name}={value!r}): {name} is a whole number, {least} or more.")
+
+
+def check_unmasked(name: str, array: Any) -> None:
+    """Checks that no numbers of an array are masked: what lies under a mask would be taken for numbers.
+
+    Raises:
+      ValueError: naming the array and how many there are.
+
+    >>> check_unmasked("x", np.ma.masked_array([1.0, 9.0], mask=[False, True]))
+    Traceback (most recent call last):
+    ValueError: x: 1 of 2 numbers are masked: remove their rows, or fill them, x.filled(...).
+    """
+    if np.ma.is_masked(array):
+        masked = np.ma.getmaskarray(array)
+        raise ValueError(
+            f"{name}: {int(masked.sum())} of {masked.size} numbers are masked: remove their rows, or fill them, "
+            f"{name}.filled(...)."
+        )
 
 
 def check_on_host(function: str, instead: str, *trees: Any) -> None:

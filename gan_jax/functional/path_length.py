@@ -7,7 +7,7 @@ A generator with a mapping network z -> w keeps the average of w in its model st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,16 @@ def path_lengths(generate: Callable[[Array], Array], w: Array, direction: Array)
     [7.071068]
     """
     return safe_norm(jax.grad(lambda w: jnp.sum(generate(w) * direction))(w))
+
+
+def style_layers(shape: Sequence[int]) -> int:
+    """The number of layers to which StyleGAN2 gives w, for images of a shape `[H, W, C]`; 1 for anything else.
+
+    >>> [style_layers((size, size, 3)) for size in (8, 32, 1024)], style_layers((2,))
+    ([4, 8, 18], 1)
+    """
+    shorter = min(shape[:2]) if len(shape) == 3 else 0
+    return 2 * int(math.log2(shorter / 4)) + 2 if shorter >= 4 else 1
 
 
 def scaled_to_pixels(noise: Array) -> Array:

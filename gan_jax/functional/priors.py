@@ -14,6 +14,25 @@ from gan_jax.types import Array, Key, Tree
 Prior: TypeAlias = Callable[[Key, int], Tree]
 
 
+def draw_latents(prior: Prior, key: Key, n: int) -> Tree:
+    """`n` latents of a prior, `[n, ...]` each.
+
+    Raises:
+      ValueError: if the prior returns another number of them; a single one would be a sample for a whole batch.
+
+    >>> draw_latents(lambda key, n: jax.random.normal(key, (1, 3)), jax.random.key(0), 8)
+    Traceback (most recent call last):
+    ValueError: The prior returns a latent of shape (1, 3) for n = 8, and is to return arrays [n, ...].
+    """
+    drawn = prior(key, n)
+    for leaf in jax.tree.leaves(drawn) or [drawn]:
+        shape = getattr(leaf, "shape", None)
+        if shape is None or not shape or shape[0] != n:
+            what = f"{leaf!r}" if shape is None else f"a latent of shape {tuple(shape)}"
+            raise ValueError(f"The prior returns {what} for n = {n}, and is to return arrays [n, ...].")
+    return drawn
+
+
 def gaussian(dim: int) -> Prior:
     """z ~ N(0, I), `[n, dim]`.
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gan_jax.functional.options import check_unmasked
+
 _ROUNDING = 1e-3
 """The tolerance for float images beyond [-1, 1]."""
 Matrix = np.ndarray
@@ -29,6 +31,7 @@ def as_samples(
       ValueError: if there are too few samples, no axis, NaN or infinity, or entries that the dtype cannot
         represent.
     """
+    check_unmasked(name, samples)
     given = np.asarray(samples)
     if given.ndim == 0:
         raise ValueError(f"{name}: expected samples [N, D], got a scalar.")
@@ -146,6 +149,8 @@ def as_pair(
       ValueError: as for `as_samples`, and if the sample shapes differ, or one set holds bytes and the other floats
         and they are no images in these ranges.
     """
+    check_unmasked("real", real)
+    check_unmasked("fake", fake)
     real, fake = _one_range(real, fake), _one_range(fake, real)
     check_same_kind(real, fake)
     first = as_samples(real, "real", at_least=at_least, dtype=dtype)

@@ -6,10 +6,12 @@ import hashlib
 import pathlib
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 
+from gan_jax.data.array_files import check_packing
 from gan_jax.data.errors import DAMAGED
 from gan_jax.data.safetensors import read_safetensors
 from gan_jax.metrics._state_dict import read_state_dict
@@ -32,6 +34,8 @@ def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"There is no file {str(file)!r}: expected weights as .npz, .safetensors or .pth.")
     try:
         if file.suffix == ".npz":
+            if zipfile.is_zipfile(file):
+                check_packing(file)
             # Opened here, because numpy leaves the file open when the archive turns out to be damaged.
             with file.open("rb") as opened, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about headers written by Python 2

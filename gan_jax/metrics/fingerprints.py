@@ -113,31 +113,50 @@ class Scores:
       values: numbers by name; the standard error of a metric NAME is `NAME_error`.
       fingerprint: what they depend on.
       left_out: the reasons for metrics that could not be computed, by name.
+      intervals: the bounds of 95 % intervals by the metric's name, where they were computed.
+      without_interval: the reasons for metrics that have none, by name, where intervals were computed.
+      floor: the same scores of two disjoint draws of the real samples, where they were computed.
     """
 
     values: Mapping[str, float]
     fingerprint: Fingerprint
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    without_interval: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    floor: Scores | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """A dict for JSON: `values`, `fingerprint`, `key`, and `left_out` if a metric was left out."""
+        """A dict for JSON: `values`, `fingerprint`, `key`, and what else there is of the attributes."""
         return {
             "values": dict(self.values),
             "fingerprint": dataclasses.asdict(self.fingerprint),
             "key": self.fingerprint.key,
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
+            **({"intervals": {k: list(v) for k, v in self.intervals.items()}} if self.intervals else {}),
+            **({"without_interval": dict(self.without_interval)} if self.without_interval else {}),
+            **({"floor": self.floor.as_dict()} if self.floor is not None else {}),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Scores:
         """The inverse of `as_dict`."""
-        left_out = dict(stored.get("left_out", {}))
-        return cls(dict(stored["values"]), Fingerprint(**stored["fingerprint"]), left_out)
+        return cls(
+            dict(stored["values"]),
+            Fingerprint(**stored["fingerprint"]),
+            dict(stored.get("left_out", {})),
+            {name: (low, high) for name, (low, high) in stored.get("intervals", {}).items()},
+            dict(stored.get("without_interval", {})),
+            cls.from_dict(stored["floor"]) if "floor" in stored else None,
+        )
 
     def __str__(self) -> str:
-        lines = [[name, f"{value:.6g}"] for name, value in self.values.items()]
+        lines = [[name, f"{value:.6g}{self._bounds(name)}"] for name, value in self.values.items()]
         reasons = [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join([text_table(lines, align="lr"), *reasons, str(self.fingerprint)])
+
+    def _bounds(self, name: str) -> str:
+        low, high = self.intervals.get(name, (None, None))
+        return "" if low is None else f" [{low:.4g}, {high:.4g}]"
 
 
 def score_table(rows: Mapping[str, Scores]) -> str:

@@ -44,6 +44,7 @@ _RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
 """The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10
 """The smallest number of blocks of the kernel distance, if there are enough samples."""
+_ONE_BLOCK = "it takes two blocks of two samples of each side, and fewer than four are there"
 
 Bounds: TypeAlias = tuple[float, float, float]
 """A value and the bounds of its interval, which are NaN if there is none."""
@@ -108,10 +109,12 @@ class Measured(NamedTuple):
     Attributes:
       bounds: a value and its interval for each set.
       difference: `(i, j) -> ` the value of i less that of j, with its interval; `None` if it has none.
+      without: the reason where a set has no interval.
     """
 
     bounds: list[Bounds]
     difference: Callable[[int, int], Bounds | None]
+    without: str = ""
 
 
 class Paired(NamedTuple):
@@ -242,7 +245,7 @@ def _kernel(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Meas
     def difference(i: int, j: int) -> Bounds | None:
         return _bounds_or_none(_student(blocks[i] - blocks[j], settings.level))
 
-    return Measured([_student(values, settings.level) for values in blocks], difference)
+    return Measured([_student(values, settings.level) for values in blocks], difference, _ONE_BLOCK)
 
 
 def _blocks(real: Summary, fakes: Sequence[Summary], settings: Settings) -> list[np.ndarray]:
@@ -285,7 +288,7 @@ def _subsets(real: Summary, fakes: Sequence[Summary], settings: Settings) -> Mea
         _about(float(values.mean()), of_blocks, _variance_of_mean(values), settings.level)
         for values, of_blocks in zip(subsets, blocks, strict=True)
     ]
-    return Measured(bounds, difference)
+    return Measured(bounds, difference, _ONE_BLOCK)
 
 
 def _variance_of_mean(values: np.ndarray) -> float:

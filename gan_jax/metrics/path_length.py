@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
 
 from gan_jax.metrics.features import Extractor
 from gan_jax.types import Array, Key, Tree
@@ -26,7 +28,8 @@ class PathLength(NamedTuple):
 
     Attributes:
       value: the mean without the extremes.
-      standard_error: its standard error over the paths that were kept.
+      standard_error: that of a trimmed mean, from the lengths moved to the nearest one kept (Tukey and McLaughlin,
+        1963).
       lengths: `[N]`, of all paths.
       name: `ppl2_wend` for the published measure; another distance, step or number is named as such.
     """
@@ -39,14 +42,25 @@ class PathLength(NamedTuple):
     def __float__(self) -> float:
         return self.value
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The bounds of the value's interval by Student's t, over the paths of one generator.
+
+        >>> PathLength(10.0, 1.0, np.arange(1000.0), "").interval()[1].__round__(3)
+        11.962
+        """
+        kept = len(trimmed(self.lengths))
+        reach = float(special.stdtrit(max(kept - 1, 1), (1 + level) / 2)) * self.standard_error
+        return max(self.value - reach, 0.0), self.value + reach
+
 
 def perceptual_path_length(
-    mapping: Callable[[Array], Array],
-    synthesis: Callable[[Array, Key], Array],
+    mapping: Callable[..., Array],
+    synthesis: Callable[..., Array],
     latents: Callable[[Key, int], Array],
     distance: Distance,
     *,
     key: Key,
+    conditions: Sequence[ArrayLike] = (),
     samples: int = SAMPLES,
     epsilon: float = EPSILON,
     batch_size: int = 16,
@@ -55,27 +69,31 @@ def perceptual_path_length(
 
         E  d(g(w_0), g(w_0 + epsilon (w_1 - w_0))) / epsilon^2,   w_i = f(z_i)
 
-    Both images have the same noise, nothing is cropped, and images above 256 pixels are averaged over boxes to 256.
-    Lengths below the first and above the last percentile are left out.
+    Both images have the same noise and condition, nothing is cropped, and images above 256 pixels are averaged over
+    boxes to 256. Lengths below the first and above the last percentile are left out.
 
     Time is O(samples) pairs of samples and distances, memory that of one batch of them.
 
     Args:
-      mapping: f, `z [B, ...] -> w [B, ...]`; the identity for a generator without one, whose path is then in z.
-      synthesis: g, `(w, key) -> images [B, H, W, C]` in [-1, 1], whose noise is a function of the key.
+      mapping: f, `(z [B, ...], *conditions) -> w [B, ...]`; for a generator without one it returns z, and the path
+        is in z.
+      synthesis: g, `(w, key, *conditions) -> images [B, H, W, C]` in [-1, 1], whose noise is a function of the key.
       latents: `(key, n) -> z [n, ...]`, such as an objective's prior.
       distance: `lpips_distance(...)` for the published measure, or any other, such as `feature_distance(...)`.
       key: of the latents and the noise.
+      conditions: what a conditional generator takes beside z, such as labels: arrays `[samples, ...]` with a row
+        for each path.
       samples: the number of paths.
       epsilon: the step.
       batch_size: paths at once.
 
     Raises:
-      ValueError: for fewer than two paths, a step that is not positive, lengths that are not finite, or images
-        above 256 that boxes do not fill.
+      ValueError: for fewer than two paths, a step that is not positive, conditions of another number of rows,
+        lengths that are not finite, or images above 256 that boxes do not fill.
 
     References:
-      Karras et al., A Style-Based Generator Architecture for Generative Adversarial Networks, 2019
+      Tukey and McLaughlin, Less Vulnerable Confidence and Significance Procedures for Location Based on a Single
+      Sample, 1963; Karras et al., A Style-Based Generator Architecture for Generative Adversarial Networks, 2019
       (arXiv:1812.04948), section 4.1; Karras et al., Analyzing and Improving the Image Quality of StyleGAN,
       2020 (arXiv:1912.04958).
 
@@ -93,15 +111,24 @@ def perceptual_path_length(
     if samples < 2 or not epsilon > 0:
         raise ValueError(f"A path length needs 2 paths and a step > 0, got {samples} and {epsilon}.")
 
+    rows = [np.asarray(condition) for condition in conditions]
+    if any(len(condition) != samples for condition in rows):
+        sizes = ", ".join(str(len(condition)) for condition in rows)
+        raise ValueError(f"Conditions have a row for each of {samples} paths, got {sizes}.")
+
     @jax.jit
-    def batch(key: Key) -> Array:
+    def batch(key: Key, *given: Array) -> Array:
         first, second, noise = jax.random.split(key, 3)
-        w0, w1 = mapping(latents(first, batch_size)), mapping(latents(second, batch_size))
-        images = (boxed(synthesis(w, noise)) for w in (w0, w0 + epsilon * (w1 - w0)))
+        w0, w1 = (mapping(latents(part, batch_size), *given) for part in (first, second))
+        images = (boxed(synthesis(w, noise, *given)) for w in (w0, w0 + epsilon * (w1 - w0)))
         return distance(*images) / epsilon**2
 
-    batches = -(-samples // batch_size)
-    made = [np.asarray(batch(jax.random.fold_in(key, number))) for number in range(batches)]
+    made = []
+    for number in range(-(-samples // batch_size)):
+        # The last batch is filled up, and what is more than `samples` is dropped.
+        places = np.minimum(np.arange(number * batch_size, (number + 1) * batch_size), samples - 1)
+        given = [condition[places] for condition in rows]
+        made.append(np.asarray(batch(jax.random.fold_in(key, number), *given)))
     lengths = np.concatenate(made)[:samples].astype(np.float64)
     if not np.isfinite(lengths).all():
         raise ValueError(
@@ -112,7 +139,7 @@ def perceptual_path_length(
     published = (name, epsilon, samples) == (LPIPS_NAME, EPSILON, SAMPLES)
     return PathLength(
         value=float(kept.mean()),
-        standard_error=float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan"),
+        standard_error=_trimmed_error(lengths),
         lengths=lengths,
         name="ppl2_wend" if published else f"path length ({name}, epsilon {epsilon:g}, {samples} paths)",
     )
@@ -131,6 +158,15 @@ def trimmed(lengths: np.ndarray) -> np.ndarray:
     low = np.percentile(lengths, _TRIMMED, method="lower")
     high = np.percentile(lengths, 100 - _TRIMMED, method="higher")
     return lengths[(lengths >= low) & (lengths <= high)]
+
+
+def _trimmed_error(lengths: np.ndarray) -> float:
+    kept = trimmed(lengths)
+    if len(kept) < 2:
+        return float("nan")
+    moved = np.clip(lengths, kept.min(), kept.max())
+    share = len(kept) / len(lengths)
+    return float(moved.std(ddof=1) / (share * np.sqrt(len(lengths))))
 
 
 def boxed(images: Array, size: int = SIZE) -> Array:

@@ -13,6 +13,8 @@ from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Estimate
 
 _MAX_PAIRS = 1 << 28  # a cost matrix of 2 GiB
+PROJECTIONS = 256
+"""The directions of `sliced_wasserstein` by default."""
 
 
 def wasserstein(
@@ -218,7 +220,7 @@ def sliced_wasserstein(
     fake: ArrayLike,
     order: float = 2.0,
     *,
-    projections: int | np.ndarray = 256,
+    projections: int | np.ndarray = PROJECTIONS,
     seed: int = 0,
 ) -> Estimate:
     """The distance on random lines, `(mean over directions of W_p^p)^(1/p)` (Bonneel et al., 2015).

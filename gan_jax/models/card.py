@@ -24,6 +24,10 @@ import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("generator.onnx")
 (samples,) = session.run(["samples"], {{{}}})
 ```"""
+_NOISE = (
+    "The noise of its layers is constant unless it is given: optional inputs `[1 or batch, pixels]` of standard "
+    "normal numbers, {} pixels."
+)
 
 
 def model_card(
@@ -35,6 +39,7 @@ def model_card(
     pictures: Sequence[str],
     stablehlo: bool,
     onnx: bool,
+    noise: Mapping[int, int],
 ) -> str:
     """The text of a model card.
 
@@ -47,6 +52,7 @@ def model_card(
       license: of the weights, as hubs abbreviate it.
       pictures: files to show.
       stablehlo, onnx: whether these files are there.
+      noise: the pixels of each layer's noise that is an optional input in ONNX, by its place.
     """
     objective = str(facts["config"].get("objective", "gan"))
     name = f"{objective} on {facts['config'].get('data', facts['experiment'])}"
@@ -69,6 +75,11 @@ def model_card(
         _CODE,
         *(["Without gan_jax, on CPU, CUDA or TPU:", _PLAIN.format(plain)] if stablehlo else []),
         *(["Without JAX:", _ONNX.format(given)] if onnx else []),
+        *(
+            [_NOISE.format(", ".join(f"`noise_{place}` of {n}" for place, n in noise.items()))]
+            if noise
+            else []
+        ),
         "## Data",
         "\n".join(f"- `{what}`: `{mark}`" for what, mark in facts["data"].items()) or "Not recorded.",
         *([f"Classes, by number: {', '.join(facts['classes'])}."] if facts["classes"] else []),
@@ -125,8 +136,13 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
             f"The {weights} weights were not evaluated at this round: `python launch.py --mode=evaluate`, then "
             "export again."
         )
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
     assert evaluation is not None
+    ends = evaluation.get("intervals", {}).get("samples", {}).get(weights, {})
+
+    def interval(name: str) -> str:
+        return " [{:.4g}, {:.4g}]".format(*map(float, ends[name])) if name in ends else ""
+
+    rows = "\n".join(f"| {name} | {value:.4g}{interval(name)} |" for name, value in numbers.items())
     marks = [
         ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
         for mark in evaluation["fingerprints"].values()

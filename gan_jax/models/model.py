@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
-from gan_jax.functional.options import check_number
+from gan_jax.functional.options import check_number, check_unmasked
 from gan_jax.keys import named_key
 from gan_jax.models.portable import fixed_batch
 from gan_jax.models.programs import Program, Programs
@@ -23,6 +24,10 @@ from gan_jax.types import Key, Tree
 Labels = int | str | Sequence[int] | Sequence[str] | np.ndarray
 MOST_REDRAWS = 1000
 """Draws of a component of z whose size is above the truncation before that is an error."""
+_SURE = 10
+"""Draws within the truncation that are added to those found, so that few draws decide nothing."""
+_MOST_WHITE = 4.0
+"""No generator's whitest pixel is above."""
 MEAN_OF = 10_000
 """Latents whose w are averaged for truncation."""
 
@@ -40,10 +45,11 @@ class Model:
       kind: `ema` or `raw`.
       config: the configuration of the run, as `config.json` has it.
       seed: the seed of the run.
+      checkpoint: the digest of the checkpoint of the weights, empty where it is not known.
       devices: where samples are computed, a block of them on each in turn.
 
     Attributes:
-      player, round, kind, config, seed, programs: as given.
+      player, round, kind, config, seed, checkpoint, programs: as given.
       classes: the names of the classes that labels number; empty if the generator takes no label.
     """
 
@@ -57,11 +63,12 @@ class Model:
         kind: str,
         config: Mapping[str, Any],
         seed: int,
+        checkpoint: str = "",
         devices: Sequence[jax.Device] | None = None,
     ):
         self.programs, self.weights = programs, weights
         self.player, self.round, self.kind = player, round, kind
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.checkpoint = config, seed, checkpoint
         self.classes = programs.classes if any(map(_is_label, self._conditions)) else ()
         self._devices = list(jax.local_devices()[:1] if devices is None else devices)
         self._jitted = functools.cache(jax.jit)
@@ -155,12 +162,19 @@ class Model:
             raise ValueError(f"A truncation is more than 0, got {truncation}.")
         outside = jax.tree.map(lambda leaf: (np.abs(leaf) > truncation) & ~_discrete(leaf), z)
         again = named_key(key, "truncation")
+        least = np.log(sum(leaf.size for leaf in jax.tree.leaves(outside))) / MOST_REDRAWS
+        drawn = inside = 0
         for number in range(MOST_REDRAWS):
-            if not any(leaf.any() for leaf in jax.tree.leaves(outside)):
+            left = sum(int(leaf.sum()) for leaf in jax.tree.leaves(outside))
+            if not left:
                 return z
             redrawn = draw(jax.random.fold_in(again, number))
             z = jax.tree.map(np.where, outside, redrawn, z)
             outside = jax.tree.map(lambda mask, leaf: mask & (np.abs(leaf) > truncation), outside, z)
+            drawn += left
+            inside += left - sum(int(leaf.sum()) for leaf in jax.tree.leaves(outside))
+            if inside + 5 * np.sqrt(inside) + _SURE < least * drawn:  # so few that some would always be left
+                break
         raise ValueError(
             f"The prior has hardly a value within a truncation of {truncation}: a larger one is needed."
         )
@@ -432,15 +446,32 @@ class Model:
 def as_floats(images: Any) -> np.ndarray:
     """Examples as float32, images of uint8 in [-1, 1].
 
+    Images are somewhat beyond [-1, 1] where nothing bounds a generator's samples.
+
     Raises:
-      ValueError: for other integers, which may be of either range; or numbers that are not finite.
+      ValueError: for other integers, which may be of either range; or numbers that are not finite, are masked, or
+        are those of images in [0, 255].
+
+    Warns:
+      UserWarning: for images whose numbers are all in [0, 1].
     """
+    check_unmasked("examples", images)
     given: Any = np.asarray(images)
     if given.dtype != np.uint8 and given.dtype.kind != "f" and given.dtype.name != "bfloat16":
         raise ValueError(f"Examples are floats, images uint8 or floats in [-1, 1]; got {given.dtype}.")
     floats = np.asarray(decode(given) if given.dtype == np.uint8 else given, np.float32)
     check_all_finite("examples", floats)
+    if given.dtype != np.uint8 and given.ndim >= 3 and given.size:
+        _check_range(float(floats.min()), float(floats.max()))
     return floats
+
+
+def _check_range(low: float, high: float) -> None:
+    found = f"Images are uint8 or floats in [-1, 1], and these floats are in [{low:g}, {high:g}]"
+    if low >= 0 and high > _MOST_WHITE:
+        raise ValueError(f"{found}: give them as uint8, or x / 127.5 - 1.")
+    if 0 <= low < high <= 1:
+        warnings.warn(f"{found}: if 0 is black, give 2 * x - 1.", stacklevel=3)
 
 
 def check_all_finite(name: str, array: np.ndarray) -> None:

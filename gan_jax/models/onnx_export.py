@@ -17,6 +17,7 @@ from jax import export
 
 from gan_jax.models.programs import Program, is_key
 from gan_jax.networks import forward_mode
+from gan_jax.networks.layer_noise import constant_noise, noise_from
 from gan_jax.types import Array
 
 OPSET = 18
@@ -88,12 +89,14 @@ def to_onnx(
     Args:
       program: its `call` must be that of the network, not of an exported program.
       weights: its weights, by name.
-      key: the key data of the noise of its layers, if they draw any. Noise that is drawn for every sample has no
-        form in ONNX: such a network is called without a key, by which StyleGAN2's noise is constant.
+      key: the key data of what its layers draw, if they draw anything. What is drawn for every sample has no form
+        in ONNX: such a network is called without a key.
       names: of the inputs, one for each array.
 
     Returns:
-      The model's bytes; its output is called `samples`, the batch is free.
+      The model's bytes; its output is called `samples`, the batch is free. The noise of StyleGAN2's layers is an
+      input of each, `noise_0` `[batch or 1, pixels]` and so on, which may be left out: it is constant then, as
+      in a call without a key.
 
     Raises:
       OnnxError: if an operation has no form in ONNX, or the package `onnx` is not installed.
@@ -108,18 +111,46 @@ def to_onnx(
         lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), program.inputs
     )
 
+    places = noise_inputs(program, weights, key)
+    noises = {place: jax.ShapeDtypeStruct((batch, pixels), jnp.float32) for place, pixels in places.items()}
+    defaults = {
+        f"noise_{place}": np.asarray(constant_noise(place, pixels)) for place, pixels in places.items()
+    }
+
     def converted(key: Any) -> bytes:
-        def call(*given: Any) -> Any:
-            return program.call({name: jnp.asarray(array) for name, array in weights.items()}, key, *given)
+        def call(noises: Mapping[int, Array], *given: Any) -> Any:
+            with noise_from(lambda place, pixels: noises[place]):
+                return program.call(
+                    {name: jnp.asarray(array) for name, array in weights.items()}, key, *given
+                )
 
         with forward_mode():
-            closed = jax.make_jaxpr(call)(*inputs)
-        return _Graph(batch).model(closed, names)
+            closed = jax.make_jaxpr(call)(noises, *inputs)
+        return _Graph(batch).model(closed, names, defaults)
 
     try:
         return converted(key)
     except _NoiseError:
         return converted(None)
+
+
+def noise_inputs(
+    program: Program, weights: Mapping[str, np.ndarray], key: Array | np.ndarray
+) -> dict[int, int]:
+    """The number of pixels of each layer's noise that is an optional input `noise_PLACE` in ONNX, by its place.
+
+    Args:
+      program, weights, key: as in `to_onnx`.
+    """
+    places: dict[int, int] = {}
+
+    def note(place: int, pixels: int) -> Array:
+        places[place] = pixels
+        return jnp.zeros((1, pixels))
+
+    with noise_from(note):
+        jax.eval_shape(lambda *given: program.call(dict(weights), key, *given), *program.inputs)
+    return dict(sorted(places.items()))
 
 
 class _NoiseError(OnnxError):
@@ -139,17 +170,26 @@ class _Graph:
         self._count = 0
         self._batch_size = ""
 
-    def model(self, closed: Any, names: Sequence[str]) -> bytes:
-        """The model of a closed jaxpr with one output."""
-        from onnx import checker, helper
+    def model(self, closed: Any, names: Sequence[str], defaults: Mapping[str, np.ndarray]) -> bytes:
+        """The model of a closed jaxpr with one output.
+
+        Args:
+          closed: the jaxpr, whose first inputs are those with a default.
+          names: of its other inputs.
+          defaults: what an input is where it is not given, `[1, ...]`, by its name.
+        """
+        from onnx import checker, helper, numpy_helper
 
         given = []
-        for name, variable in zip(names, closed.jaxpr.invars, strict=True):
-            shape = ["batch" if not isinstance(n, int) else n for n in variable.aval.shape]
+        every = [*defaults, *names]
+        for name, variable in zip(every, closed.jaxpr.invars, strict=True):
+            batch = f"{name}_batch" if name in defaults else "batch"
+            shape = [batch if not isinstance(n, int) else n for n in variable.aval.shape]
             given.append(helper.make_tensor_value_info(name, _element(variable.aval.dtype), shape))
+        self._initializers |= {name: numpy_helper.from_array(x, name) for name, x in defaults.items()}
         shape_of = self.add("Shape", [names[0]])
         self._batch_size = self.add("Slice", [shape_of, *map(self.whole, ([0], [1]))])
-        (out,) = self.convert(closed.jaxpr, list(map(_constant, closed.consts)), list(names))
+        (out,) = self.convert(closed.jaxpr, list(map(_constant, closed.consts)), every)
         aval = closed.jaxpr.outvars[0].aval
         self._nodes.append(helper.make_node("Identity", [self.tensor(out)], ["samples"]))
         shape = ["batch" if not isinstance(n, int) else n for n in aval.shape]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.evaluation.sampling import CHUNK
+from gan_jax.functional.priors import draw_latents
 from gan_jax.game import CriticRole, GeneratorRole
 from gan_jax.network import Network
 from gan_jax.precision import at_highest_precision
@@ -80,7 +81,7 @@ def programs_of(experiment: Experiment) -> Programs:
 
     def latent(key_data: Array) -> Tree:
         assert prior is not None
-        return prior(_key(key_data), CHUNK)
+        return draw_latents(prior, _key(key_data), CHUNK)
 
     generators, mappings, syntheses, critics, critic_of = {}, {}, {}, {}, {}
     for name, player in game.players.items():

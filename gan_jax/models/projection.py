@@ -14,6 +14,7 @@ import optax
 
 from gan_jax.functional.options import check_count, check_number
 from gan_jax.keys import named_key
+from gan_jax.metrics.features import Extractor
 from gan_jax.models.model import Model, as_floats
 from gan_jax.models.portable import fixed_batch
 from gan_jax.types import Array, Tree
@@ -21,6 +22,7 @@ from gan_jax.types import Array, Tree
 Distance = Callable[[Array], Array]
 """`images [N, H, W, C] -> features [N, ...]`; images are compared by their mean squared difference."""
 RAMP_DOWN, RAMP_UP = 0.25, 0.05
+CANDIDATES = 1000
 NOISE_RAMP = 0.75
 
 
@@ -49,7 +51,7 @@ def project(
     starts: int = 8,
     learning_rate: float = 0.1,
     noise: float = 0.05,
-    distance: str | Distance = "pixels",
+    distance: str | Distance | Extractor = "pixels",
     label: int | str | None = None,
     seed: int = 0,
 ) -> Projection:
@@ -65,10 +67,11 @@ def project(
         from what `--mode=export` wrote.
       image: `[H, W, C]`, uint8 or floats in [-1, 1].
       steps: of Adam.
-      starts: latents that are improved side by side.
+      starts: latents that are improved side by side, 1,000 at most.
       learning_rate: the largest.
       noise: the first noise's standard deviation, in those of the latents.
-      distance: `pixels`; `features`, those of the critic's head `features`; or `images -> features` in JAX.
+      distance: `pixels`; `features`, those of the critic's head `features`; an extractor, such as
+        `gan_jax.metrics.vgg16_extractor(FILE)`; or `images -> features` in JAX.
       label: the image's class, where the generator takes one.
       seed: determines starts and noise.
 
@@ -82,6 +85,7 @@ def project(
     """
     check_count("project", "steps", steps)
     check_count("project", "starts", starts)
+    check_number("project", "starts", starts, least=1, most=CANDIDATES)
     check_number("project", "learning_rate", learning_rate, above=0)
     check_number("project", "noise", noise, least=0)
     if not isinstance(model, Model):
@@ -116,7 +120,7 @@ def _rendering(
     model: Model, label: int | str | None, starts: int, seed: int
 ) -> tuple[Callable[[Tree], Array], Tree]:
     """`latents [starts, d] -> samples` as a JAX function, and latents to begin with."""
-    z = model.latents(1000, seed=seed)
+    z = model.latents(CANDIDATES, seed=seed)
     conditions = model.condition_rows(
         len(jax.tree.leaves(z)[0]), 0 if label is None and model.classes else label
     )
@@ -129,13 +133,19 @@ def _rendering(
     return lambda latents: program.call(weights, key, latents, *rest), jax.tree.map(jnp.asarray, candidates)
 
 
-def _distance(model: Model, distance: str | Distance, label: int | str | None, starts: int) -> Distance:
+def _distance(
+    model: Model, distance: str | Distance | Extractor, label: int | str | None, starts: int
+) -> Distance:
+    if isinstance(distance, Extractor):
+        return _of_extractor(distance, (starts, *model.sample_shape))
     if callable(distance):
         return distance
     if distance == "pixels":
         return lambda images: images
     if distance != "features":
-        raise ValueError(f"A distance is pixels, features or a function of images, got {distance!r}.")
+        raise ValueError(
+            f"A distance is pixels, features, an extractor or a function of images, got {distance!r}."
+        )
     critic = model.critic
     name = model.programs.critic_of.get(model.player, "")
     labels = (
@@ -154,6 +164,29 @@ def _distance(model: Model, distance: str | Distance, label: int | str | None, s
     except (AssertionError, KeyError):
         raise ValueError("The critic has no features: build it with features=True, or use pixels.") from None
     return of_critic
+
+
+def _of_extractor(extractor: Extractor, shape: tuple[int, ...]) -> Distance:
+    """An extractor's features.
+
+    Raises:
+      ValueError: if they have no derivatives, as those of an ONNX file.
+    """
+    params = jax.tree.map(jnp.asarray, extractor.params)
+
+    def features(images: Array) -> Array:
+        return extractor.apply(params, images)["features"]
+
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        jax.eval_shape(jax.grad(lambda x: jnp.sum(jnp.square(features(x)))), images)
+    except ValueError as error:
+        if "callback" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"The features of {extractor.name!r} have no derivatives, which the search needs."
+        ) from error
+    return features
 
 
 def _nearest(distances: Callable[[Tree], Array], candidates: Tree, starts: int) -> Tree:

@@ -25,6 +25,8 @@ from gan_jax.types import Array
 def one_hot(y: Array, num_classes: int | None) -> Array:
     """Encodes integer labels `[B]` as one-hot vectors `[B, num_classes]`.
 
+    A label outside of 0 to `num_classes` - 1 is NaN, which ends the run: as zeros it would be no class at all.
+
     Raises:
       ValueError: without `num_classes`, or for labels of another shape.
     """
@@ -32,14 +34,18 @@ def one_hot(y: Array, num_classes: int | None) -> Array:
         raise ValueError("The network got integer labels: construct it with num_classes=...")
     if y.ndim != 1:
         raise ValueError(f"Labels must be integers [B], got shape {y.shape}.")
-    return jax.nn.one_hot(y, num_classes)
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(f"Labels must be integers [B], got {y.dtype}.")
+    known = (y >= 0) & (y < num_classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(y, num_classes), jnp.nan)
 
 
 def condition_vector(conditions: tuple[Array, ...], num_classes: int | None) -> Array | None:
     """Concatenates conditions to `[B, D]`: integer labels as one-hot, others flattened; `None` without any.
 
     Raises:
-      ValueError: for labels without `num_classes`, and for a network with `num_classes` but without a label.
+      ValueError: for labels without `num_classes`, and for a network with `num_classes` but without a label of
+        integers.
 
     >>> condition_vector((jnp.array([2, 0]), jnp.ones((2, 1))), 3)
     Array([[0., 0., 1., 1.],
@@ -49,6 +55,10 @@ def condition_vector(conditions: tuple[Array, ...], num_classes: int | None) -> 
         if num_classes is not None:
             raise ValueError(f"The network has num_classes={num_classes} but was called without a label y.")
         return None
+    if num_classes is not None and not any(jnp.issubdtype(c.dtype, jnp.integer) for c in conditions):
+        raise ValueError(
+            f"The network has num_classes={num_classes}, but its label is {conditions[0].dtype}: give integers [B]."
+        )
     return jnp.concatenate(
         [
             one_hot(condition, num_classes)

@@ -24,12 +24,12 @@ from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.channels import over_channels
 from gan_jax.functional.path_length import AVERAGE, OFFSET, W
 from gan_jax.functional.precision import at_least_float32
-from gan_jax.keys import named_key
 from gan_jax.network import Network
 from gan_jax.networks.conv_layers import Conv
 from gan_jax.networks.convolution import Pair, conv, conv_transpose, pair
 from gan_jax.networks.heads import BaseCritic, ScoreHead, condition_vector, with_conditions
 from gan_jax.networks.initializers import initializer
+from gan_jax.networks.layer_noise import constant_noise, noise_source
 from gan_jax.networks.layers import EqualizedWeight, MinibatchStddev
 from gan_jax.networks.linen import from_linen
 from gan_jax.networks.resampling import BINOMIAL, fir_downsample, fir_resample, fir_upsample, normalized
@@ -209,6 +209,7 @@ class NoiseInput(nn.Module):
     """Adds one normal number to all channels of a pixel, times a strength that starts at 0.
 
     With a stream `noise` the numbers are new for every example; without one, or if not `random`, they are constant.
+    In a `noise_from` they are those of its source.
 
     Attributes:
       place: the layer's, which determines the constant numbers.
@@ -222,12 +223,14 @@ class NoiseInput(nn.Module):
     def __call__(self, x: Array) -> Array:
         batch, height, width, _ = x.shape
         strength = self.param("strength", nn.initializers.zeros_init(), ())
-        if self.random and self.has_rng("noise"):
+        source = noise_source()
+        if self.random and source is not None:
+            noise = source(self.place, height * width)
+        elif self.random and self.has_rng("noise"):
             drawn = jax.random.normal(self.make_rng("noise"), (batch, height * width))
             noise = drawn if self.is_initializing() else over_batch(drawn)
         else:
-            key = named_key(jax.random.key(0), f"constant_noise/{self.place}")
-            noise = jax.random.normal(key, (1, height * width))
+            noise = constant_noise(self.place, height * width)
         return x + (strength * noise).reshape(-1, height, width, 1).astype(x.dtype)
 
 

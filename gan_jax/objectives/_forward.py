@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gan_jax.dependence import couples_batch
 from gan_jax.functional.batch import flatten
 from gan_jax.functional.precision import at_least_float32
+from gan_jax.functional.priors import draw_latents
 from gan_jax.game import (
     Condition,
     CriticRole,
@@ -235,7 +236,7 @@ def _made(context: TurnContext, condition: Condition) -> tuple[Array, ForwardOut
     latent = None
     generator_inputs: tuple[Any, ...] = condition(batch)
     if prior is not None:
-        latent = prior(context.key("latent"), batch_size(batch))
+        latent = draw_latents(prior, context.key("latent"), batch_size(batch))
         generator_inputs = (latent, *generator_inputs)
     samples, state = generate(context, generator_inputs, context.players["generator"].model_state)
     made = ForwardOutputs(samples=samples, latent=latent, generator_inputs=generator_inputs)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.options import check_number
-from gan_jax.functional.path_length import AVERAGE, OFFSET, W, path_lengths, scaled_to_pixels
+from gan_jax.functional.path_length import AVERAGE, OFFSET, W, path_lengths, scaled_to_pixels, style_layers
 from gan_jax.objectives._forward import judge, score, transform_inputs, transform_name
 from gan_jax.objectives._term import Outcome, Term, TermContext, Weight
 from gan_jax.types import Array
@@ -24,16 +24,17 @@ def path_length(
     own_step: bool = False,
     player: str = "generator",
 ) -> Term:
-    """E (||J_w^T y|| - a)^2: steps of equal length in w move images by equal distances.
+    """E (||J_w^T y|| / sqrt(L) - a)^2: steps of equal length in w move images by equal distances.
 
-    J_w is the Jacobian of the generator by w, y ~ N(0, 1 / (H W)) images of noise, and a the moving average of the
-    lengths, which is kept in the generator's objective state from 0 on. Half of the batch is used, every other
-    example. w is the output of the mapping network, one for all layers, where the generator has one (see
-    `functional.path_length`), else its latent z, which then is one array. StyleGAN2 takes a step of its own every
-    fourth round.
+    J_w is the Jacobian of the generator by w, y ~ N(0, 1 / (H W)) images of noise, L the number of layers that take
+    w, and a the moving average of the lengths, which is kept in the generator's objective state from 0 on. Half of
+    the batch is used, every other example. w is the output of the mapping network, one for all layers, where the
+    generator has one (see `functional.path_length`), else its latent z, which then is one array, and L is 1.
+    StyleGAN2 takes a step of its own every fourth round.
 
     Args:
-      weight: gamma_pl.
+      weight: 2 is the paper's gamma_pl = ln 2 / (r^2 (ln r - ln 2)) of r x r images, where L = 2 log2 r - 2: the
+        noise is divided by r here and the length by sqrt(L), as in the authors' code.
       decay: the share of a batch's mean length in the next average.
       every: lazy regularisation, see `Term`.
       own_step: see `Term`.
@@ -63,7 +64,9 @@ def path_length(
         start = jnp.zeros((len(latent), *state[AVERAGE][W].shape)) if maps else latent
         shape = jax.eval_shape(generate, start).shape
         noise = over_batch(jax.random.normal(c.key("direction"), (shape[0], math.prod(shape[1:]))))
-        lengths = path_lengths(generate, start, scaled_to_pixels(noise.reshape(shape)))
+        layers = style_layers(shape[1:]) if maps else 1
+        scaled = scaled_to_pixels(noise.reshape(shape)) / math.sqrt(layers)
+        lengths = path_lengths(generate, start, scaled)
         mean = jax.lax.stop_gradient(jnp.mean(lengths))
         average = c.state + decay * (mean - c.state)
         return Outcome(jnp.square(lengths - average), average, {"average": average, "length": mean})

@@ -1,10 +1,11 @@
 """StyleGAN2's game: the -log D game with R1 and path lengths, each in optimiser steps of its own.
 
     L_D = -E_x[log D(x)] - E_z[log(1 - D(G(z)))],   every 16 rounds: 16 gamma/2 E_x ||grad D(x)||^2
-    L_G = -E_z[log D(G(z))],                        every 4 rounds: 4 gamma_pl E (||J_w^T y|| - a)^2
+    L_G = -E_z[log D(G(z))],                        every 4 rounds: 4 path E (||J_w^T y|| / sqrt(L) - a)^2
 
-y are images of N(0, 1 / (H W)), a the moving average of the lengths ||J_w^T y||, on half of the batch. The learning
-rate and the betas of Adam are changed for the additional steps, `optim.lazy_adam`.
+y are images of N(0, 1 / (H W)), L the number of layers that take w, a the moving average of the lengths, on half of
+the batch; path = 2 is the paper's gamma_pl. The learning rate and the betas of Adam are changed for the additional
+steps, `optim.lazy_adam`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def stylegan2(
     Args:
       prior: draws the latent z.
       gamma: the weight of R1, 10 in the paper for images of 1024 x 1024; see `gamma_for`. 0 is without.
-      path: gamma_pl, the weight of path lengths. 0 is without.
+      path: the weight of path lengths, 2 in the paper for all sizes; see `path_length`. 0 is without.
       condition: extra inputs of both networks, read off the batch.
       critic_condition: extra inputs of the critic, where they are not the generator's.
 

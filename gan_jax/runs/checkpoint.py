@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ class Restored(NamedTuple):
       metadata: the JSON values given to `save`.
       payload: the bytes this process gave to `save`, `None` if none were given.
       due: what was due at this step and had not been done when the process ended, by name.
+      digest: see `Checkpoints.digest`.
     """
 
     step: int
@@ -60,6 +62,7 @@ class Restored(NamedTuple):
     metadata: dict[str, Any]
     payload: bytes | None
     due: tuple[str, ...]
+    digest: str
 
 
 class Checkpoints:
@@ -118,7 +121,7 @@ class Checkpoints:
         Args:
           step: the round.
           state: a pytree of JAX arrays (typed keys too) and numpy arrays.
-          metadata: values that JSON holds.
+          metadata: values that JSON holds; by `steps.MEASURED_BY` how the metrics were measured.
           payload: this process's bytes, a data iterator's state; all processes give some, or none.
           due: what is due at this step and not done yet, by name; see `amend`.
           metrics: numbers by which the best checkpoints are chosen.
@@ -137,6 +140,7 @@ class Checkpoints:
         arrays, leaves = to_save(state)
         manifest = {
             "format": FORMAT,
+            "id": secrets.token_hex(8),
             "step": int(step),
             "metadata": to_json(metadata or {}, "metadata"),
             "metrics": to_json(metrics or {}, "metrics"),
@@ -240,10 +244,10 @@ class Checkpoints:
         return next(self._steps.valid(), None)
 
     def best(self) -> int | None:
-        """The best step by `Best`'s metric, `None` if there is none."""
+        """The best step by `Best`'s metric as the latest was measured, `None` if there is none."""
         if self._best is None:
             return None
-        steps = ranked(self._steps.metrics(), self._best)
+        steps = ranked(self._steps.evaluated(), self._best)
         return steps[0] if steps else None
 
     def manifest(self, step: int) -> dict[str, Any]:
@@ -253,6 +257,15 @@ class Checkpoints:
           CheckpointError: if the step is not there or its manifest is damaged.
         """
         return self._steps.manifest(step)
+
+    def digest(self, step: int) -> str:
+        """What identifies a saved state: two of the same step that were saved at different times differ in it.
+
+        Raises:
+          CheckpointError: as `manifest`.
+        """
+        digest: str = self.manifest(step)["sha256"]
+        return digest
 
     def restore(self, target: Tree, step: int | None = None, shardings: Tree | None = None) -> Restored:
         """Restores the newest undamaged step, or the one asked for, bit for bit.
@@ -284,9 +297,10 @@ class Checkpoints:
                 raise
             self._current = chosen
             state = jax.tree.unflatten(jax.tree.structure(target), leaves)
-            return Restored(chosen, state, manifest["metadata"], payload, tuple(manifest["due"]))
+            due, digest = tuple(manifest["due"]), manifest["sha256"]
+            return Restored(chosen, state, manifest["metadata"], payload, due, digest)
 
-    def read(self, names: Sequence[str], step: int | None = None) -> tuple[int, dict[str, np.ndarray]]:
+    def read(self, names: Sequence[str], step: int | None = None) -> tuple[int, str, dict[str, np.ndarray]]:
         """Some leaves of the newest undamaged step, or of the one asked for, without the state's structure.
 
         Args:
@@ -294,7 +308,7 @@ class Checkpoints:
           step: a certain step.
 
         Returns:
-          The step, and the arrays by name; of typed keys their data.
+          The step, its digest, and the arrays by name; of typed keys their data.
 
         Raises:
           CheckpointError: as `restore`.
@@ -306,7 +320,8 @@ class Checkpoints:
         chosen = self._choose(step)
         if chosen is None:
             raise CheckpointError(self._why_none())
-        leaves = self.manifest(chosen)["leaves"]
+        manifest = self.manifest(chosen)
+        leaves = manifest["leaves"]
         if missing := [name for name in names if name not in leaves]:
             raise CheckpointError(
                 f"Checkpoint {chosen} in {self.directory} lacks {', '.join(missing[:_NAMED_IN_ERRORS])}."
@@ -317,7 +332,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"Cannot read checkpoint {chosen} in {self.directory}: {reason(error)}."
             ) from error
-        return chosen, arrays
+        return chosen, manifest["sha256"], arrays
 
     def discard_after(self, step: int) -> list[int]:
         """Deletes the steps after `step`, which a run that goes on from `step` will not pass through again.

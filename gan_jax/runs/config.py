@@ -249,11 +249,15 @@ def take_saved(
         config[name] = value
 
 
+INTERVALS = ("log_every", "checkpoint_every", "sample_every", "evaluate_every")
+"""Intervals of what is written of a run."""
+
+
 def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list[str]:
     """How a new configuration differs from a saved one, a line for each field, sorted by name.
 
-    `rounds`, every field whose name ends in `_every`, and those in `may_change` are left out: a run may be made
-    longer, and logged or saved more or less often, without being another run.
+    `rounds`, `INTERVALS` and the fields in `may_change` are left out: a run may be made longer, and logged or saved
+    more or less often, without being another run. Another field that ends in `_every` may be of the training.
 
     >>> differences({"lr": 1e-3, "rounds": 10}, {"lr": 1e-4, "rounds": 20})
     ['lr: 0.001 in the work directory, 0.0001 now']
@@ -262,7 +266,7 @@ def differences(saved: Any, new: Any, *, may_change: Iterable[str] = ()) -> list
     before, after = _flat(jsonable(saved)), _flat(jsonable(new))
     lines = []
     for name in sorted({*before, *after}):
-        if name in free or name.rsplit(".", 1)[-1].endswith("_every"):
+        if name in free or name.rsplit(".", 1)[-1] in INTERVALS:
             continue
         old, now = before.get(name, _ABSENT), after.get(name, _ABSENT)
         if old != now or isinstance(old, bool) != isinstance(now, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from gan_jax.training.experiment import Experiment
 _BESIDE = ("moving average", "weights")
 """Above the two halves of a picture."""
 _UNDRAWN = re.compile(r"undrawn_(.+)_(\d{8,})\.npy")
+_DRAWN = re.compile(r"(.+)_(\d{8,})\.png")
 
 
 class Draw:
@@ -69,6 +71,8 @@ class Draw:
     def resume(self, step: int, due: Sequence[str]) -> None:
         """Draws what launches before could not draw up to the round that the run goes on from.
 
+        Pictures of later rounds are removed, as their lines are from the log: the run may go on otherwise.
+
         Args:
           step: this round.
           due: the names of the parts that are still due at it, which are done anyway.
@@ -81,14 +85,17 @@ class Draw:
             for player in generators_of(self._experiment.game)
         }
         for path in sorted(self._workdir.samples.iterdir()):
+            if (drawn := _DRAWN.fullmatch(path.name)) is not None:
+                if drawn[1] in functions and int(drawn[2]) > step:
+                    _remove(path)
+                continue
             found = _UNDRAWN.fullmatch(path.name)
             if found is None:
                 continue
             name, of_step = found[1], int(found[2])
-            if of_step > step or (of_step == step and self.name in due) or name not in functions:
-                path.unlink()
-            elif (samples := _read(path)) is None:
-                path.unlink(missing_ok=True)
+            again = of_step > step or (of_step == step and self.name in due)
+            if again or name not in functions or (samples := _read(path)) is None:
+                _remove(path)
             else:
                 self._draw(of_step, name, samples, functions[name])
 
@@ -125,6 +132,11 @@ class Draw:
         np.save(buffer, np.stack(samples), allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
+
+
+def _remove(path: epath.Path) -> None:
+    with contextlib.suppress(OSError):  # a folder of this name, say, which is nobody's picture
+        path.unlink(missing_ok=True)
 
 
 def _read(path: epath.Path) -> list[np.ndarray] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from gan_jax.evaluation.evaluate import evaluate, log_of, numbers_of
@@ -26,7 +29,7 @@ class Evaluate:
     def __init__(self, experiment: Experiment, writer: Writer):
         self._experiment = experiment
         self._writer = writer
-        self._numbers: tuple[int, dict[str, float]] = -1, {}
+        self._numbers: tuple[int, dict[str, float], str] = -1, {}, ""
 
     def due(self, step: int) -> bool:
         """At the experiment's `evaluate_every`."""
@@ -47,7 +50,7 @@ class Evaluate:
             line |= summary({name: np.array([log[name] for log in logs]) for name in numbers})
         self._writer.scalars(played.step, line)
         known = numbers_of(combination)
-        self._numbers = played.step, known
+        self._numbers = played.step, known, self._measured_by(combination)
         best = self._experiment.best
         if best is not None and best.metric not in known:
             raise ExperimentError(
@@ -58,3 +61,21 @@ class Evaluate:
     def numbers_at(self, step: int) -> dict[str, float]:
         """The evaluation's numbers, if it was of this round."""
         return self._numbers[1] if self._numbers[0] == step else {}
+
+    def measured_by(self, step: int) -> str:
+        """What identifies how the number that `keep_best` names was measured, if it was at this round."""
+        return self._numbers[2] if self._numbers[0] == step else ""
+
+    def _measured_by(self, evaluation: Mapping[str, Any]) -> str:
+        best = self._experiment.best
+        if best is None:
+            return ""
+        keys = [
+            mark["key"]
+            for mark in evaluation["fingerprints"].values()
+            if any(
+                best.metric in (name, f"samples/ema/{name}", f"samples/raw/{name}")
+                for name in mark["metrics"]
+            )
+        ]
+        return " ".join([f"{evaluation['evaluation_samples']} samples", *keys])

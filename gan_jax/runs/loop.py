@@ -139,6 +139,8 @@ class _Record:
             "source": self._code,
             "modules": dict(self._modules or {}),
             "versions": library_versions(),
+            "data": self._data,
+            "classes": list(experiment.classes),
         }
         return PortableWriter(self._workdir, experiment, made_with)
 

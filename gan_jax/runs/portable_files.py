@@ -73,12 +73,13 @@ def _make(
 
 
 def write_model(directory: epath.Path, description: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Writes programs into a directory, `model.json` last.
+    """Writes programs into a directory, `model.json` last; an earlier one, of other programs, goes first.
 
     Raises:
       OSError: the file system's error.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / DESCRIPTION).unlink(missing_ok=True)
     for name, content in files.items():
         write_atomically(directory / name, content)
     write_atomically(directory / DESCRIPTION, (dumps(description, indent=1, name="model") + "\n").encode())

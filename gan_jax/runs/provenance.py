@@ -89,9 +89,9 @@ def source_digest(path: epath.PathLike) -> str:
     Raises:
       OSError, SyntaxError, ValueError: if the file cannot be read or is no Python.
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8")
-    lines = text.splitlines(keepends=True)
-    starts = np.cumsum([0, *(len(line) for line in lines)])
+    text = _source_text(path)
+    lines = text.split("\n")  # Python's lines: `str.splitlines` breaks at form feeds too
+    starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
     cuts = []
     for node in ast.walk(ast.parse(text)):
         text_node = _docstring(node)
@@ -107,17 +107,38 @@ def source_digest(path: epath.PathLike) -> str:
                 starts[line - 1] + len(lines[line - 1].encode()[:column].decode()) for line, column in places
             )
             cuts.append((begin, end))
+    docstrings, in_strings = dict(cuts), set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        begin = starts[token.start[0] - 1] + token.start[1]
         if token.type == tokenize.COMMENT:
-            begin = starts[token.start[0] - 1] + token.start[1]
             cuts.append((begin, begin + len(token.string)))
-    kept, at = [], 0
-    for begin, end in sorted(cuts):
-        kept.append(text[at:begin])
+        elif token.type in _STRINGS and begin not in docstrings:
+            in_strings |= {starts[row] - 1 for row in range(token.start[0], token.end[0])}
+    significant, at, line = [], 0, ""
+    for begin, end in [*sorted(cuts), (len(text), len(text))]:
+        *whole, rest = text[at:begin].split("\n")
+        for part in whole:
+            at += len(part) + 1
+            line += part
+            if at - 1 in in_strings:  # the string's own line ends here, with its spaces
+                significant.append(line)
+            elif line.strip():
+                significant.append(line.rstrip())
+            line = ""
+        line += rest
         at = max(at, end)
-    code = "".join([*kept, text[at:]])
-    significant = "\n".join(line.rstrip() for line in code.splitlines() if line.strip())
-    return hashlib.sha256(significant.encode()).hexdigest()
+    if line.strip():
+        significant.append(line.rstrip())
+    return hashlib.sha256("\n".join(significant).encode()).hexdigest()
+
+
+_STRINGS = tuple(getattr(tokenize, name) for name in ("STRING", "FSTRING_MIDDLE") if hasattr(tokenize, name))
+
+
+def _source_text(path: epath.PathLike) -> str:
+    """A Python file's text as Python decodes it: by its coding line or its byte order mark, UTF-8 by default."""
+    with tokenize.open(pathlib.Path(path)) as file:
+        return file.read()
 
 
 def modules_beside(path: epath.PathLike) -> dict[str, str]:
@@ -147,7 +168,7 @@ def modules_beside(path: epath.PathLike) -> dict[str, str]:
 def _imported_names(file: pathlib.Path, folder: pathlib.Path) -> set[str]:
     """The full names that a file imports, and those of the packages that they are in."""
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(_source_text(file))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

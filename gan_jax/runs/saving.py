@@ -15,6 +15,7 @@ from gan_jax.runs.finite import NonFiniteError, check_state
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.part import Part, Played, every
+from gan_jax.runs.steps import MEASURED_BY
 from gan_jax.runs.workdir import Workdir
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.training.experiment import Experiment
@@ -158,7 +159,9 @@ class Save:
             amend()
 
     def _metadata(self, step: int) -> dict[str, Any]:
+        measured_by = self._evaluate.measured_by(step)
         return {
+            **({MEASURED_BY: measured_by} if measured_by else {}),
             "sums": self._interval.sums,
             "counts": self._interval.counts,
             "lines": self._writer.lines_at(step),

@@ -11,9 +11,12 @@ import jax
 from etils import epath
 
 from gan_jax.runs.files import is_link, is_local, is_there, reason
-from gan_jax.runs.retention import steps_to_keep
+from gan_jax.runs.retention import Evaluated, steps_to_keep
 from gan_jax.runs.sealing import MANIFEST, DamagedError, ProtectedError, read_manifest, verify
 from gan_jax.training.experiment import Best
+
+MEASURED_BY = "measured_by"
+"""The entry of a step's metadata that identifies how its metrics were measured."""
 
 
 class CheckpointError(RuntimeError):
@@ -76,14 +79,16 @@ class StepDirectory:
         except ProtectedError as error:
             raise self._protected(step, error) from None
 
-    def metrics(self) -> dict[int, dict[str, float]]:
-        """The metrics of every step that has a readable manifest."""
+    def evaluated(self) -> dict[int, Evaluated]:
+        """The evaluation of every step that has a readable manifest."""
         found = {}
         for step in self.numbered():
             try:
-                found[step] = read_manifest(self.path(step))["metrics"]
+                manifest = read_manifest(self.path(step))
             except (DamagedError, ProtectedError):
                 continue
+            measured_by = str(manifest["metadata"].get(MEASURED_BY, ""))
+            found[step] = Evaluated(manifest["metrics"], measured_by)
         return found
 
     def verify(self, step: int) -> None:
@@ -148,7 +153,7 @@ class StepDirectory:
 
         Steps without a readable manifest are those of cut saves: the lock says that nobody is writing them.
         """
-        kept = steps_to_keep(self.metrics(), keep, best)
+        kept = steps_to_keep(self.evaluated(), keep, best)
         for step in self.numbered():
             if step < newest and step not in kept and not self._is_protected(step):
                 self.remove(step)

@@ -160,6 +160,11 @@ def test_mixed_sizes_name_both_files_and_size_brings_them_to_one(tmp_path):
         (np.zeros((5, 5, 3), np.uint8), r"may be one image \[H, W, C\]"),
         (np.zeros((4, 3, 5, 5), np.uint8), r"\[N, C, H, W\]: take np\.moveaxis"),
         (np.full((4, 5, 5, 3), np.nan), "Image 0 of 'bad' holds NaN or infinity, and so do 3 of the next 3"),
+        (
+            np.stack([np.zeros((5, 5, 3)), np.full((5, 5, 3), np.inf)]),
+            "Image 1 of 'bad' holds NaN or infinity: leave such images out",
+        ),
+        (np.zeros((4, 5, 5, 4), np.uint8), r"^'bad' has shape \[4, 5, 5, 4\], which .* a background\.$"),
         (np.full((4, 5, 5, 3), 200.0), r"holds floats in \[200, 200\]"),
         (np.full((4, 5, 5, 3), 300), r"holds integers in \[300, 300\]"),
         (np.full((4, 5, 5, 3), "a"), "has dtype"),
@@ -179,7 +184,7 @@ def test_sizes_that_no_array_has_are_named(tmp_path):
 
 
 def test_bad_files_are_named(tmp_path):
-    with pytest.raises(DataError, match="has no images"):
+    with pytest.raises(DataError, match=r"has no images: name one with files that end in \.png"):
         open_images(tmp_path)
     with pytest.raises(DataError, match=r"There are no images '.*nowhere'"):
         open_images(tmp_path / "nowhere")
@@ -188,8 +193,15 @@ def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "cut.npy", drawn())
     content = (tmp_path / "cut.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"cut\.npy.*the file ends in row 4"):
+    with pytest.raises(DataError, match=r"cut\.npy.*the file ends in row 4.*copy or write it again"):
         open_images(tmp_path / "cut.npy")
+    np.savez(tmp_path / "cut.npz", drawn())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"cut\.npz' cannot be read.*cut short: copy or write it again"):
+        open_images(tmp_path / "cut.npz")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.png' is a single image: name a set of them, such as its folder"):
+        open_images(tmp_path / "a.png")
     np.save(tmp_path / "objects.npy", np.array([{}] * 3, object), allow_pickle=True)
     with pytest.raises(DataError, match="Python objects"):
         list_arrays(tmp_path / "objects.npy")

@@ -45,3 +45,18 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     ]
     assert used[1] < 4
     assert used[1] - used[0] < 0.1
+
+
+@pytest.mark.slow
+def test_inception_takes_no_more_memory_for_more_images():
+    """Four times the images, whose kept features are as many; and the network at the size of published scores."""
+
+    def used(*arguments):
+        command = [sys.executable, "-m", "tests.evaluation.inception_memory", *arguments]
+        environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    few, many = used("3000"), used("12000")
+    assert many - few < 100, (few, many)
+    assert used("128", "--size=299") < 4096

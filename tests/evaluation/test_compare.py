@@ -206,6 +206,19 @@ def test_a_value_outside_of_its_interval_is_explained():
     assert f"frechet without the bias of finite samples, as in its interval: {middle}" in str(found)
 
 
+def test_a_metric_without_an_interval_has_a_dash_that_is_explained():
+    """Three images make one block, and one block has no spread."""
+    found = compare(drawn(9), drawn(3, 1), metrics=["frechet", "kernel", "kernel_subsets"])
+    (column,) = found.fakes.values()
+    rows = {row.split("  ")[0]: row for row in str(found).splitlines()}
+    for metric in ("kernel", "kernel (100 subsets)"):
+        assert f"{column.bounds[metric][0]:.5g} [-]" in rows[metric]
+        assert f"{metric} has no interval (fake): it takes two blocks of two samples of each side" in str(
+            found
+        )
+    assert "[-]" not in rows["frechet"]
+
+
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gan_jax as gj
 from gan_jax.evaluation.path_lengths import path_length
 from gan_jax.functional.priors import gaussian
+from gan_jax.metrics import perceptual_path_length
+from gan_jax.models.model import Model
+from gan_jax.models.programs import programs_of, weight_names
 from gan_jax.network import Network
 from gan_jax.objectives import label_condition
 from gan_jax.objectives.non_saturating import non_saturating
@@ -55,8 +59,70 @@ def test_a_mapping_network_puts_the_path_into_w():
     np.testing.assert_allclose(in_w.lengths, 4 * in_z.lengths, rtol=0.05)
 
 
-def test_generators_of_conditions_are_refused():
-    conditional = non_saturating(PRIOR, condition=label_condition)
-    given = made(linear(), conditional, condition_batch=lambda n: {"y": np.zeros(n)})
-    with pytest.raises(ExperimentError, match="whose only input is a latent, and generator has conditions"):
+def of_label(**fields):
+    """Images `SCALE (y + 1) z`."""
+
+    def apply(params, model_state, z, y, train, key):
+        return params * (y[:, None, None, None] + 1.0) * z[:, :, None, None], model_state
+
+    return Network(init=lambda key: (jnp.float32(SCALE), ()), apply=apply, **fields)
+
+
+CONDITIONAL = non_saturating(PRIOR, condition=label_condition)
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_both_ends_of_a_path_have_the_label_that_an_evaluation_asks_for(evaluated):
+    """Twice the scale for the label 1: four times the length on the same path; 50 paths, not whole batches."""
+
+    def ones(n):
+        return {"y": np.arange(n, dtype=np.int32) % 2}
+
+    def zeros(n):
+        return {"y": np.zeros(n, np.int32)}
+
+    plain = path_length(*made(of_label(), CONDITIONAL, condition_batch=zeros), squared, samples=50)
+    fields = {"condition_batch": zeros, "evaluation_batch": ones} if evaluated else {"condition_batch": ones}
+    found = path_length(*made(of_label(), CONDITIONAL, **fields), squared, samples=50)
+    np.testing.assert_allclose(found.lengths[::2], plain.lengths[::2], rtol=1e-3)
+    np.testing.assert_allclose(found.lengths[1::2], 4 * plain.lengths[1::2], rtol=0.05)
+
+
+def of_run(given, **options):
+    """The path length of the run's programs, which is what an export has."""
+    made_, state = given
+    player = state.players["generator"]
+    variables = (player.params, player.model_state)
+    weights = dict(zip(weight_names(variables), map(np.asarray, jax.tree.leaves(variables)), strict=True))
+    model = Model(
+        programs_of(made_), {"generator": weights}, player="generator", round=0, kind="raw", config={}, seed=3
+    )
+    return gj.path_length(model, squared, samples=40, **options)
+
+
+def test_a_model_has_the_path_length_of_its_run():
+    labels = {"condition_batch": lambda n: {"y": np.arange(n, dtype=np.int32) % 2}}
+    halves = (
+        lambda params, model_state, z, y, **_: (2 * (y[:, None] + 1.0) * z, model_state),
+        lambda params, model_state, w, train, key: (params * w[:, :, None, None], model_state),
+    )
+    for network in (of_label(), of_label(halves=halves)):
+        given = made(network, CONDITIONAL, **labels)
+        of_state = path_length(*given, squared, samples=40)
+        np.testing.assert_allclose(of_run(given).lengths, of_state.lengths, rtol=0.02)
+    single = of_run(given, labels=1).lengths
+    np.testing.assert_allclose(single[1::2], of_run(given).lengths[1::2], rtol=0.02)
+    np.testing.assert_allclose(single[::2], 4 * of_run(given).lengths[::2], rtol=0.05)
+
+
+def test_what_has_no_path_is_refused():
+    translator = non_saturating(None, condition=label_condition)
+    given = made(of_label(), translator, condition_batch=lambda n: {"y": np.zeros(n, np.int32)})
+    with pytest.raises(ExperimentError, match="is of generators of a latent, and generator has none"):
         path_length(*given, squared)
+    with pytest.raises(ValueError, match="Conditions have a row for each of 4 paths, got 3"):
+        perceptual_path_length(
+            lambda z, y: z, None, PRIOR, squared, key=jax.random.key(0), conditions=[np.zeros(3)], samples=4
+        )
+    with pytest.raises(ValueError, match="path_length takes a Model"):
+        gj.path_length("runs/ring", squared)

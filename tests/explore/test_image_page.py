@@ -14,6 +14,7 @@ from gan_jax.explore.curves import records_after
 from gan_jax.explore.image_folder import image_folder
 from gan_jax.explore.image_session import ImageSession, ImageSource
 from gan_jax.explore.latent_space import LatentSpace
+from gan_jax.explore.nearest import TrainingImages, stored_images
 from gan_jax.explore.page_files import page_routes
 from gan_jax.explore.server import make_server
 from gan_jax.runs.checkpoint import Checkpoints
@@ -25,6 +26,7 @@ from tests.models.runs import written
 pytestmark = pytest.mark.full
 RED = "(c) => Array.from(c.getContext('2d').getImageData(0, 0, 8, 8).data).filter((_, i) => i % 4 === 0)"
 WIDTHS = (320, 768, 1280, 2000)
+TRAINING = np.random.default_rng(0).uniform(-1, 1, (20, 8, 8, 1)).astype(np.float32)
 NAME = "<b>run</b> & \u202e\"'"
 
 
@@ -82,7 +84,15 @@ def runtime():
 def folder(run, model, runtime, tmp_path_factory):
     pytest.importorskip("onnx")
     out = tmp_path_factory.mktemp("page")
-    for name, content in image_folder(NAME, model, records_after(Workdir(run[0]), -1), runtime).items():
+    files = image_folder(
+        NAME,
+        model,
+        records_after(Workdir(run[0]), -1),
+        runtime,
+        training=stored_images(TRAINING),
+        note="Among twenty images of noise.",
+    )
+    for name, content in files.items():
         (out / name).write_bytes(content)
     return out
 
@@ -94,7 +104,8 @@ def session(run):
 
     def newest():
         with Checkpoints(Workdir(path).checkpoints) as checkpoints:
-            return max(checkpoints.steps())
+            step = max(checkpoints.steps())
+            return step, checkpoints.digest(step)
 
     source = ImageSource(
         name="run",
@@ -154,7 +165,34 @@ def test_a_plain_file_server_is_enough(browser, folder, model):
         assert page.locator("h1").text_content() == NAME
         assert page.locator("b, i").count() == 0, "names are texts"
         assert page.locator("figcaption").all_text_contents() == ["critic/loss", "x<i>y"]
-        assert "folder for others" in page.text_content("body")
+        assert "Among twenty images of noise." in page.text_content("body")
+
+
+def test_a_folder_finds_the_training_images_nearest_to_a_sample(browser, folder):
+    """Those of the server; levels are rounded in the folder."""
+    with file_server(folder) as url, opened(browser, url) as page:
+        sample = np.reshape(shown(page)["sample"], (8, 8, 1)).astype(np.float32)
+        page.get_by_text("Find those of the sample").click()
+        page.wait_for_selector(".neighbours figure:nth-child(6)")
+        said = page.locator(".neighbours figcaption").all_text_contents()
+        expected = TrainingImages(TRAINING).nearest(sample)
+        for text, entry in zip(said, expected, strict=True):
+            index, distance = text.removeprefix("image ").split(", at ")
+            assert int(index) == entry["index"]
+            assert float(distance) == pytest.approx(entry["distance"], abs=0.6)
+        picture = page.evaluate(
+            "async () => { const i = document.querySelector('.neighbours img'); await i.decode(); const c ="
+            " document.createElement('canvas'); c.width = c.height = 8; c.getContext('2d').drawImage(i, 0, 0);"
+            f" return ({RED})(c); }}"
+        )
+        nearest = (TRAINING[expected[0]["index"]].ravel() + 1) * 127.5
+        assert np.abs(np.array(picture) - nearest).max() <= 0.75
+        boxes = page.evaluate(
+            "async () => { const { boxed } = await import('./nearest.js');"
+            " return Array.from(boxed(Float32Array.from({length: 32}, (_, i) => i), [4, 4, 2], 2)); }"
+        )
+        image = np.arange(32.0).reshape(2, 2, 2, 2, 2)
+        assert boxes == image.mean(axis=(1, 3)).ravel().tolist()
 
 
 def test_labels_and_truncation_are_the_models(browser, folder, model):
@@ -246,6 +284,19 @@ def test_the_served_page_follows_the_run(browser, run, session, model):
             z=np.asarray(found["point"], np.float32)[None], labels=[0]
         )
         np.testing.assert_allclose(np.reshape(found["sample"], newer.shape), newer, atol=1e-3)
+
+
+def test_another_checkpoint_of_the_round_that_is_shown_is_read(run, session):
+    """The run went back to an earlier checkpoint and has trained otherwise, up to the same round."""
+    path, _, state = run
+    before, weights = session.describe(), session.model.weights["generator"]
+    with Checkpoints(Workdir(path).checkpoints) as checkpoints:
+        checkpoints.save(before["round"], shaken(shaken(state)))
+    after = session.describe()
+    assert after["round"] == before["round"]
+    assert after["checkpoint"] != before["checkpoint"]
+    name = next(name for name in weights if name.endswith("kernel"))
+    assert (session.model.weights["generator"][name] != weights[name]).any()
 
 
 def test_what_is_asked_for_wrongly_is_refused(session):

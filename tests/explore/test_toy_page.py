@@ -1,5 +1,7 @@
 """The page of games of points: played live by its server, and shown from a recording."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -43,7 +45,12 @@ def source(games):
     state = init_state(games.experiment.game, jax.random.key(0))
     curves = {"records": [{"step": 1, "time": 0.0, "critic/loss": 1.0}], "last": 1}
     return ToySource(
-        name="ring", games=games, rounds=lambda: [0], state=lambda step: state, curves=lambda step: curves
+        name="ring",
+        games=games,
+        rounds=lambda: [0],
+        state=lambda step: state,
+        digest=lambda step: "first",
+        curves=lambda step: curves,
     )
 
 
@@ -74,6 +81,20 @@ def test_a_game_played_in_parts_is_the_same_game(games):
     assert in_parts[0]["points"] != in_parts[1]["points"]
     assert len(in_parts[0]["field"]) == 64, "as many arrows as a batch has examples"
     assert len(in_parts[0]["surface"]) == 1600
+
+
+def test_a_checkpoint_is_drawn_again_when_it_is_another(source):
+    """The run went back to an earlier checkpoint and has trained otherwise, up to the same round."""
+    other = init_state(source.games.experiment.game, jax.random.key(1))
+    saved = {"digest": "first", "state": source.state(0)}
+    session = ToySession(
+        dataclasses.replace(source, digest=lambda step: saved["digest"], state=lambda step: saved["state"])
+    )
+    ask = session.routes()["GET", "/checkpoint.json"]
+    first = ask({"round": "0"}, b"").body
+    assert ask({"round": "0"}, b"").body == first
+    saved |= {"digest": "second", "state": other}
+    assert ask({"round": "0"}, b"").body != first
 
 
 def test_games_are_played_live(browser, source):

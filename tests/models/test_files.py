@@ -1,5 +1,6 @@
 """`--mode=sample`, `interpolate`, `project` and `export`: what they write, and that it is what it says."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -14,14 +15,18 @@ from PIL import Image
 
 import gan_jax as gj
 from experiments import images
-from gan_jax.cli import exporting
+from gan_jax import metrics
+from gan_jax.cli import exploring, exporting
 from gan_jax.cli.errors import UsageError
+from gan_jax.explore.image_folder import onnx_programs
+from gan_jax.models import projection
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
 from gan_jax.models.projection import project
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import to_uint8
+from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.training.step import init_state
 from tests.models.runs import written
@@ -110,7 +115,8 @@ def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
 def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    scores = {"samples": {"ema": {"frechet": 12.5}}, "step": 3}
+    with Checkpoints(copy / "checkpoints") as checkpoints:
+        scores = {"samples": {"ema": {"frechet": 12.5}}, "step": 3, "checkpoint": checkpoints.digest(3)}
     mark = {"key": "abc", "split": "digits", "metrics": ["frechet"]}
     evaluation = {**scores, "fingerprints": {"scores": mark}, "players": {}}
     (copy / "evaluation.json").write_text(json.dumps({"checkpoints": [evaluation]}))
@@ -142,6 +148,13 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
     ):
         assert text in card, text
     assert pixels(out / "samples.png").ndim == 2
+    said = launched("evaluate", "--metrics=path_length", "--num_samples=20", workdir=out)
+    lengths = gj.path_length(exported, metrics.feature_distance(metrics.pixels()), samples=20)
+    assert f"{lengths.value:.5g} [{lengths.interval()[0]:.4g}" in said
+    (stored,) = json.loads((out / "evaluation.json").read_text())["checkpoints"]
+    assert stored["samples"]["ema"][lengths.name] == pytest.approx(lengths.value)
+    _, _, err = launched.refused("evaluate", workdir=out)
+    assert "was exported, without data to evaluate it by: --metrics=path_length needs none" in err
     with pytest.raises(ValueError, match="the moving average only, got weights='raw'"):
         gj.load_model(out, weights="raw")
     described = json.loads((out / "model.json").read_text())
@@ -162,15 +175,26 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         return {"samples": samples, "fingerprints": {"scores": mark}, "players": {}}
 
     each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
-    several = {"step": 7, **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    each[1]["intervals"] = {"samples": {"ema": {"frechet": [4.0, 6.5]}}}
+    several = {"step": 7, "checkpoint": "ab", **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
-    found = exporting._evaluation(Workdir(tmp_path), 7, 3)
+    found = exporting._evaluation(Workdir(tmp_path), "ab", 3)
     assert found["samples"] == {"ema": {"frechet": 5.0}}
-    assert exporting._evaluation(Workdir(tmp_path), 8, 3) is None
+    assert exporting._evaluation(Workdir(tmp_path), "cd", 3) is None, "other training to the same round"
     facts = {"config": {}, "experiment": "ring", "player": "g", "round": 7, "classes": [], "data": {}}
     facts |= {"versions": {}, "commit": None, "command": "x"}
-    options = {"inputs": [], "license": "unknown", "pictures": [], "stablehlo": False, "onnx": False}
-    assert "| frechet | 5 |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    options = {
+        "inputs": [],
+        "license": "unknown",
+        "pictures": [],
+        "stablehlo": False,
+        "onnx": False,
+        "noise": {},
+    }
+    assert "| frechet | 5 [4, 6.5] |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
+    assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
     assert "| frechet |" not in of_raw
     assert "The raw weights were not evaluated at this round" in of_raw
@@ -182,16 +206,16 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         "[]",
         "{",
         '{"checkpoints": [5]}',
-        '{"checkpoints": [{"step": 7}]}',
-        '{"checkpoints": [{"step": 7, "samples": {"ema": 3}, "fingerprints": {}}]}',
-        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {"a": {}}}]}',
-        '{"checkpoints": [{"step": 7, "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
+        '{"checkpoints": [{"checkpoint": "ab"}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {"ema": 3}, "fingerprints": {}}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {"a": {}}}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
     ],
 )
 def test_an_evaluation_of_another_form_is_damaged(tmp_path, stored):
     (tmp_path / "evaluation.json").write_text(stored)
     with pytest.raises(UsageError, match=r"evaluation\.json is damaged: evaluate again"):
-        exporting._evaluation(Workdir(tmp_path), 7, 3)
+        exporting._evaluation(Workdir(tmp_path), "ab", 3)
 
 
 def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
@@ -246,6 +270,13 @@ def test_an_exported_onnx_file_gives_the_same_samples(run, launched, tmp_path):
     z, labels = model.latents(6, seed=1), np.arange(6, dtype=np.int32)
     (there,) = session.run(["samples"], {"z": z, "labels": labels})
     np.testing.assert_allclose(there, model.sample(z=z, labels=labels), atol=1e-5, rtol=0)
+    # A browser runs this file: the folder of explore is made of it, without the run.
+    programs = exploring._exported_programs(Workdir(tmp_path), model)
+    assert programs == onnx_programs(gj.load_model(run, config="images"))
+    (tmp_path / "generator.onnx").unlink()
+    code, _, err = launched.refused("explore", f"--out={tmp_path / 'page'}", workdir=tmp_path)
+    assert code == 2
+    assert "lacks generator.onnx, which a browser runs: export the run with --format=onnx" in err
 
 
 @pytest.mark.parametrize(
@@ -258,11 +289,13 @@ def test_an_exported_onnx_file_gives_the_same_samples(run, launched, tmp_path):
         ("interpolate", ["--sample_seeds=1"], "two ends"),
         ("interpolate", ["--walk_steps=-1"], "whole number"),
         ("project", [], "name the image"),
+        ("project", ["--image={image}", "--distance=colours"], "Unknown extractor 'colours'"),
         ("export", ["--format=pickle"], "--format is one of safetensors"),
     ],
 )
-def test_mistakes_are_one_line(launched, mode, flags, message):
-    code, _, err = launched.refused(mode, *flags)
+def test_mistakes_are_one_line(launched, tmp_path, mode, flags, message):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "image.png")
+    code, _, err = launched.refused(mode, *(flag.format(image=tmp_path / "image.png") for flag in flags))
     assert code == 2
     assert message in err
     assert "Traceback" not in err
@@ -314,8 +347,36 @@ def test_projection_by_features_compares_features():
     np.testing.assert_allclose(found.image.ravel()[:2], target.ravel()[:2], atol=0.01)
     with pytest.raises(ValueError, match="no features"):
         project(quadratic_model(), target, distance="features")
-    with pytest.raises(ValueError, match="pixels, features or a function"):
+    with pytest.raises(ValueError, match="pixels, features, an extractor or a function"):
         project(quadratic_model(), target, distance="colours")
+    of_critic = metrics.from_callable("two pixels", lambda x: x.reshape(-1, 4)[:, :2])
+    same = project(model, target, distance=of_critic, steps=300)
+    np.testing.assert_allclose(same.latent, found.latent, atol=1e-3)
+
+
+def test_an_extractor_without_derivatives_is_no_distance():
+    def outside(x):
+        return jax.pure_callback(
+            lambda y: np.reshape(y, (len(y), -1)), jax.ShapeDtypeStruct((len(x), 4), x.dtype), x
+        )
+
+    extractor = metrics.from_callable("outside", outside)
+    with pytest.raises(ValueError, match="The features of 'outside' have no derivatives"):
+        project(quadratic_model(), np.zeros((2, 2, 1), np.float32), distance=extractor, starts=2)
+
+
+@pytest.mark.full
+def test_projection_by_an_extractor_that_the_command_names(run, launched, tmp_path, monkeypatch):
+    monkeypatch.setattr(projection, "project", functools.partial(project, steps=30))
+    model = gj.load_model(run, config="images")
+    Image.fromarray(to_uint8(model.sample(1, seed=4, labels=3)[0])[..., 0]).save(tmp_path / "three.png")
+    flags = [f"--image={tmp_path / 'three.png'}", "--label=3", "--distance=classifier:digits"]
+    said = launched("project", *flags, f"--out={tmp_path / 'out'}")
+    with np.load(tmp_path / "out" / "projection.npz") as stored:
+        levels = pixels(tmp_path / "three.png")[..., None].astype(np.float32) / 127.5 - 1
+        both = metrics.extract(metrics.classifier_for("digits"), np.stack([levels, stored["x"]])).features
+    distance = np.mean((both[0] - both[1]) ** 2)
+    assert f"Nearest sample at a distance of {distance:.3g}"[:-1] in said
 
 
 def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):

@@ -206,6 +206,18 @@ def test_damaged_descriptions_are_refused(run, tmp_path, change, message):
         gj.load_model(copy)
 
 
+@pytest.mark.parametrize(("field", "value"), [("seed", []), ("seed", "0"), ("seeds", 1.5), ("seeds", None)])
+def test_seeds_of_another_type_are_damage(run, tmp_path, field, value):
+    path, _, _ = run
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
+    content = json.loads((copy / "config.json").read_text())
+    content["config"][field] = value
+    (copy / "config.json").write_text(json.dumps(content))
+    with pytest.raises(WorkdirError, match=rf"config\.json is damaged \({field} is"):
+        gj.load_model(copy)
+
+
 def test_a_link_in_the_model_is_refused(run, tmp_path):
     path, _, _ = run
     copy = tmp_path / "copy"

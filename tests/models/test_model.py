@@ -9,6 +9,7 @@ from scipy import stats
 from gan_jax.evaluation.sampling import BLOCK, CHUNK
 from gan_jax.models.model import Model
 from gan_jax.models.programs import Program, Programs
+from gan_jax.models.projection import project
 from gan_jax.models.walks import linear, spherical
 
 D = 3
@@ -99,6 +100,26 @@ def test_a_truncation_without_values_is_an_error():
         made().latents(1, truncation=0.0)
 
 
+@pytest.mark.parametrize(("truncation", "most"), [(1e-9, 2), (1e-3, 2), (0.004, 20)])
+def test_a_truncation_that_can_never_be_reached_is_refused_at_once(truncation, most):
+    """A thousand redraws leave some of 1,000 x 3 components outside where fewer than 1 % of draws are inside."""
+    draws = []
+
+    def counted(key_data):
+        draws.append(1)
+        return normal_latent(key_data)
+
+    with jax.disable_jit(), pytest.raises(ValueError, match="hardly a value within a truncation"):
+        made(latent=counted).latents(1, truncation=truncation)
+    assert len(draws) <= 1 + most
+
+
+def test_a_small_truncation_is_drawn_as_before():
+    """2 % of the draws are inside: about 400 redraws for 3,000 components."""
+    z = made().latents(3, truncation=0.025)
+    assert abs(z).max() <= 0.025
+
+
 def test_with_a_mapping_network_truncation_pulls_w_to_its_mean():
     mapping = program(lambda weights, key, z: z**2, struct(D))
     synthesis = program(lambda weights, key, w: w @ weights["w"], struct(D))
@@ -172,6 +193,15 @@ def test_scores_are_the_critics_of_images_in_either_form():
         model.scores(np.zeros((1, 3, 3, 1)))
     with pytest.raises(ValueError, match="no critic"):
         made().scores(images)
+    with pytest.raises(ValueError, match=r"these floats are in \[0, 255\]: give them as uint8"):
+        model.scores(images.astype(np.float64))
+    with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
+        model.scores(images / 255)
+    masked = np.ma.masked_array(images / 127.5 - 1, mask=images == 51)
+    with pytest.raises(ValueError, match="examples: 1 of 4 numbers are masked"):
+        model.scores(masked)
+    with pytest.raises(ValueError, match=r"project\(starts=1001\): starts is a finite number in \[1, 1000\]"):
+        project(model, images[0], starts=1001)
 
 
 @pytest.mark.parametrize(

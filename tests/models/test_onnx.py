@@ -9,6 +9,7 @@ import gan_jax as gj
 from gan_jax.models.onnx_export import OnnxError, to_onnx
 from gan_jax.models.programs import Program, _program, weight_names
 from gan_jax.networks import ResNetGenerator, StyleGAN2Generator, UNet
+from gan_jax.networks.layer_noise import noise_from
 from tests.tiers import full, slow
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -62,8 +63,8 @@ def test_onnxruntime_gives_the_same_samples(module, inputs):
 
 
 @pytest.mark.full
-def test_noise_of_every_sample_becomes_constant():
-    """StyleGAN2's generator draws noise for each sample; in ONNX it is that of a call without a key."""
+def test_noise_of_layers_is_constant_or_given():
+    """StyleGAN2's generator draws noise for each sample; in ONNX it is constant, or an input."""
     module = StyleGAN2Generator(size=8, channels=1, width=4, style=6, layers=2, num_classes=3)
     network = gj.from_linen(module, jnp.zeros((1, 4)), LABEL)
     shaken = jax.tree.map(
@@ -81,6 +82,20 @@ def test_noise_of_every_sample_becomes_constant():
     np.testing.assert_allclose(there, here, atol=1e-5, rtol=0)
     drawn, _ = network.apply(*shaken, z, labels, train=False, key=jax.random.key(0))
     assert np.abs(drawn - here).max() > 1e-4
+    optional = {each.name: each.shape[1] for each in session.get_overridable_initializers()}
+    assert optional == {"noise_0": 16, "noise_1": 64, "noise_2": 64}
+    assert [each.name for each in session.get_inputs()] == ["z", "labels"]
+    for rows in (1, 5):
+        noise = [
+            np.asarray(jax.random.normal(jax.random.key(place), (rows, pixels)))
+            for place, pixels in enumerate(optional.values())
+        ]
+        given = {f"noise_{place}": numbers for place, numbers in enumerate(noise)}
+        (there,) = session.run(["samples"], {"z": z, "labels": labels, **given})
+        with noise_from(lambda place, pixels, noise=noise: noise[place]):
+            here, _ = network.apply(*shaken, z, labels, train=False, key=None)
+        np.testing.assert_allclose(there, here, atol=1e-5, rtol=0)
+        assert np.abs(drawn - there).max() > 1e-4
 
 
 def test_what_has_no_form_is_named():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gan_jax.functional.noise import instance_noise
-from gan_jax.functional.path_length import AVERAGE, OFFSET, W
+from gan_jax.functional.path_length import AVERAGE, OFFSET, W, style_layers
 from gan_jax.keys import named_key
 from gan_jax.network import Network
+from gan_jax.networks.stylegan2 import stage_sizes
 from gan_jax.objectives import (
     add_terms,
     approximate_penalty,
@@ -83,6 +84,37 @@ def test_the_mean_squared_path_length_is_the_squared_norm_of_the_jacobian():
     gram = np.asarray(MATRIX @ MATRIX.T)
     deviation = np.sqrt(2 * np.trace(gram @ gram) / (n / 2))
     np.testing.assert_allclose(out.metrics["path_length"], np.trace(gram), atol=5 * deviation)
+
+
+@pytest.mark.parametrize("size", [8, 32, 1024])
+def test_the_weight_of_path_lengths_is_the_papers(size):
+    """2 / (H W L) = ln 2 / (r^2 (ln r - ln 2)), appendix B: noise over sqrt(H W), lengths over sqrt(L)."""
+    layers = style_layers((size, size, 3))
+    assert layers == len(stage_sizes(size)) * 2
+    paper = np.log(2) / (size**2 * (np.log(size) - np.log(2)))
+    np.testing.assert_allclose(2 / (size**2 * layers), paper)
+
+
+def test_path_lengths_of_a_generator_with_a_mapping_are_by_the_root_of_its_layers():
+    """G(w) repeats 3 numbers w over 8 x 8 pixels: J' y are the sums of y's channels; L = 4."""
+
+    def apply(params, model_state, z, train, key=None):
+        w = z + model_state.get(OFFSET, {W: 0.0})[W]
+        return jnp.broadcast_to(w[:, None, None], (len(w), 8, 8, 3)) * params, model_state
+
+    def judge(params, model_state, x, train, key=None):
+        return params * x.mean(axis=tuple(range(1, x.ndim))), model_state
+
+    networks = {
+        "critic": Network(init=lambda key: (jnp.ones(()), {}), apply=judge),
+        "generator": Network(init=lambda key: (jnp.ones(()), {AVERAGE: {W: jnp.zeros(3)}}), apply=apply),
+    }
+    game = helpers.game(add_terms(gan(PRIOR), path_length(decay=0.0)), networks_=networks)
+    _, out = helpers.loss("generator", game)
+    key = named_key(named_key(jax.random.key(7), "term/path_length"), "direction")
+    noise = np.asarray(jax.random.normal(key, (helpers.B // 2, 192))).reshape(-1, 64, 3)
+    lengths = np.linalg.norm(noise.sum(axis=1) / 8, axis=1) / 2
+    np.testing.assert_allclose(out.metrics["path_length"], np.mean(lengths**2), rtol=1e-5)
 
 
 def test_only_every_other_example_is_used():

@@ -20,6 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 from gan_jax.runs import checkpoint, sealing
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints, CheckpointWarning
 from gan_jax.runs.leaves import leaf_names
+from gan_jax.runs.steps import MEASURED_BY
 from gan_jax.training.experiment import Best
 
 
@@ -75,6 +76,32 @@ def files_of(directory, step):
 
 # ---------------------------------------------------------------------------------------------------------
 # What is saved comes back
+
+
+def test_a_digest_is_of_one_save(tmp_path):
+    """A step that is saved again, after other training, is another; an amendment makes no difference."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(5, small_state(), blocking=True)
+        first = checkpoints.digest(5)
+        checkpoints.amend(5, metrics={"frechet": 1.0})
+        checkpoints.wait()
+        assert checkpoints.digest(5) == first
+        step, digest, arrays = checkpoints.read(["w"])
+        assert (step, digest) == (5, first)
+        assert arrays["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(5, small_state(), blocking=True)
+        assert checkpoints.restore(small_state()).digest == checkpoints.digest(5) != first
+
+
+def test_the_best_are_compared_with_what_was_measured_alike(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best=Best("d")) as checkpoints:
+        for step, by, number in ((1, "pixels", 0.5), (2, "inception", 70.0), (3, "inception", 90.0)):
+            checkpoints.save(
+                step, small_state(step), metrics={"d": number}, metadata={MEASURED_BY: by}, blocking=True
+            )
+        assert checkpoints.best() == 2
+        assert checkpoints.steps() == [1, 2, 3]
 
 
 def test_every_kind_of_leaf_returns_bit_for_bit(tmp_path):

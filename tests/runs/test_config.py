@@ -95,6 +95,35 @@ def test_an_experiments_code_is_compared_and_not_its_texts(tmp_path, before, aft
     assert (source_digest(tmp_path / "a.py") == source_digest(tmp_path / "b.py")) == same
 
 
+@pytest.mark.parametrize("separator", ["\f", "\v", "\x1c", "\x85", "\u2028"])
+def test_lines_are_those_of_python(tmp_path, separator):
+    """Form feeds and the like end no line of Python: texts are cut where they are, and code is compared whole."""
+    code = f'PLACE = "a{separator}b"\n{separator if separator == chr(12) else ""}\n\ndef rate():\n    """Text."""\n'
+    code += "    return 0.1  # small\n"
+
+    def digest(text):
+        (tmp_path / "a.py").write_text(text, encoding="utf-8", newline="")
+        return source_digest(tmp_path / "a.py")
+
+    assert digest(code) == digest(code.replace("Text.", "Another.")) == digest(code.replace("small", "tiny"))
+    assert len({digest(code), digest(code.replace("0.1", "0.2")), digest(code.replace(separator, "\t"))}) == 3
+
+
+@pytest.mark.parametrize("text", ["a\n\nb", "a \nb", "a\n b", "a\n\n\nb"])
+def test_spaces_and_blank_lines_of_a_string_are_code(tmp_path, text):
+    for name, content in (("a", "a\nb"), ("b", text)):
+        (tmp_path / f"{name}.py").write_text(f'WORDS = """{content}"""\n')
+    assert source_digest(tmp_path / "a.py") != source_digest(tmp_path / "b.py")
+
+
+def test_a_file_is_decoded_as_python_decodes_it(tmp_path):
+    (tmp_path / "mark.py").write_bytes(b"\xef\xbb\xbfX = 1\n")
+    (tmp_path / "plain.py").write_bytes(b"X = 1\n")
+    (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nX = 1  # \xe9\n")
+    assert len({source_digest(tmp_path / f"{name}.py") for name in ("mark", "plain", "latin")}) == 1
+    assert modules_beside(tmp_path / "latin.py") == {}
+
+
 def test_modules_that_an_experiment_imports_from_beside_it_are_of_its_code(tmp_path, monkeypatch):
     """Also through others, from packages and in functions; not what comes from elsewhere or is not imported."""
     folder = tmp_path / "lab"
@@ -253,19 +282,27 @@ def test_differences_by_name_and_what_may_always_change():
         "seed": 1,
         "rounds": 5,
         "log_every": 1,
-        "net": {"width": 64, "save_every": 9},
+        "net": {"width": 64, "sample_every": 9, "penalty_every": 4},
         "flag": True,
         "x": 1,
     }
-    new = {"seed": 2, "rounds": 9, "log_every": 7, "net": {"width": 32, "save_every": 1}, "flag": 1, "y": "z"}
+    new = {
+        "seed": 2,
+        "rounds": 9,
+        "log_every": 7,
+        "net": {"width": 32, "sample_every": 1, "penalty_every": 5},
+        "flag": 1,
+        "y": "z",
+    }
     assert differences(saved, new) == [
         "flag: true in the work directory, 1 now",
+        "net.penalty_every: 4 in the work directory, 5 now",
         "net.width: 64 in the work directory, 32 now",
         "seed: 1 in the work directory, 2 now",
         "x: 1 in the work directory, absent now",
         'y: absent in the work directory, "z" now',
     ]
-    assert len(differences(saved, new, may_change=("seed", "net.width"))) == 3
+    assert len(differences(saved, new, may_change=("seed", "net.width"))) == 4
     assert differences({"a": 1.0, "b": (1, 2)}, {"a": 1, "b": [1, 2]}) == []
 
 

@@ -172,8 +172,14 @@ def test_samples_of_rounds_that_are_played_again_are_not_drawn(tmp_path):
     (tmp_path / "samples" / "undrawn_samples_00000003.npy").write_bytes(b"\x80\x04}.")
     os.mkfifo(tmp_path / "samples" / "undrawn_samples_00000004.npy")
     (tmp_path / "samples" / "undrawn_samples_00000005.npy").symlink_to("/dev/zero")
+    # Of later rounds: pictures of other training, which went further; a user's; a folder.
+    for name in ("samples_00000018.png", "mine_00000018.png", "sampled_00000018.png"):
+        (tmp_path / "samples" / name).write_bytes(b"x")
+    (tmp_path / "samples" / "samples_00000019.png" / "kept").mkdir(parents=True)
     loop.train(made(rounds=11), Workdir(tmp_path), log=quiet)
-    assert sorted(pictures_of(tmp_path)) == [f"samples_{step:08d}.png" for step in (6, 10, 11)]
+    there = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    drawn = [f"samples_{step:08d}.png" for step in (6, 10, 11, 19)]
+    assert there == ["mine_00000018.png", "sampled_00000018.png", *drawn]
 
 
 @pytest.mark.full

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from etils import epath
 
 from gan_jax.data import from_arrays, from_toy, toy
 from gan_jax.data.errors import DataError, DataTimeoutError
@@ -22,12 +23,13 @@ from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.networks.layers import MinibatchStddev
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.pictures import grids
-from gan_jax.runs import loop, writer
+from gan_jax.runs import loop, portable_files, writer
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config
 from gan_jax.runs.finite import NonFiniteError, check_losses
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.metrics_log import read_metrics
+from gan_jax.runs.portable_files import write_model
 from gan_jax.runs.rounds import rounds_until, schedule_at
 from gan_jax.runs.workdir import Workdir, WorkdirError
 from gan_jax.schedule import alternating, simultaneous
@@ -387,3 +389,31 @@ def test_an_average_that_is_not_finite_is_never_saved(tmp_path):
     with pytest.raises(NonFiniteError, match=r"generator's ema.* not finite after round 19"):
         loop.train(dataclasses.replace(run, game=game), Workdir(tmp_path), log=quiet)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [10]
+
+
+@pytest.mark.full
+def test_the_stored_model_names_the_classes_of_the_data_that_it_goes_on_with(tmp_path):
+    """Folders have been renamed: the labels' numbers are the same, and what they are called is not."""
+    for rounds, classes in ((1, ("cat", "dog")), (2, ("dog", "cat"))):
+        made = dataclasses.replace(experiment(rounds=rounds), classes=classes)
+        loop.train(made, Workdir(tmp_path), config={}, override=True, log=quiet)
+        described = json.loads((tmp_path / "model" / "model.json").read_text())
+        assert described["classes"] == list(classes)
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 2])
+def test_programs_are_never_read_by_the_description_of_others(tmp_path, monkeypatch, killed_at):
+    """A launch that is killed while it writes other programs leaves no description, or the new one."""
+    folder = epath.Path(tmp_path)
+    write_model(folder, {"of": "first"}, {"a": b"1", "b": b"1"})
+    write, count = portable_files.write_atomically, iter(range(9))
+
+    def cut(path, data):
+        if next(count) == killed_at:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(portable_files, "write_atomically", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write_model(folder, {"of": "second"}, {"a": b"2", "b": b"2"})
+    assert not (tmp_path / "model.json").exists()

@@ -23,11 +23,11 @@ from tests.stress.record import record
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODES = (
     ("train",),
-    ("sample",),
+    ("sample", "--num_samples=8"),
     ("sample", "--sample_seeds=0-3"),
     ("describe",),
     ("replay",),
-    ("evaluate",),
+    ("evaluate", "--num_samples=8"),
     ("interpolate",),
     ("export",),
 )
@@ -147,9 +147,7 @@ def attack(good, folder, rng):
     for kind in kinds:
         kind(rng, run, outside)
     before, mode = content(outside), rng.choice(MODES)
-    done = launch(
-        f"--mode={mode[0]}", *mode[1:], f"--workdir={run}", "--num_samples=8", cwd=rng.choice([ROOT, run])
-    )
+    done = launch(f"--mode={mode[0]}", *mode[1:], f"--workdir={run}", cwd=rng.choice([ROOT, run]))
     tried = f"{[kind.__name__ for kind in kinds]}, {' '.join(mode)}"
     what = f"{tried}: {done.returncode}, {done.stderr.decode()[-600:]}"
     assert content(outside) == before, what

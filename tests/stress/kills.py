@@ -117,7 +117,7 @@ def kill_at_random(variant, folder, kills, rounds, rng, log=print):
     began = time.monotonic()
     finish(variant, folder / "alone", rounds, folder / "cache of the run left alone")
     seconds = time.monotonic() - began
-    expected, log = state_of(variant, folder / "alone", rounds), log_of(folder / "alone")
+    expected, lines = state_of(variant, folder / "alone", rounds), log_of(folder / "alone")
     done, run, moments, cache = 0, 0, [], folder / "cache"
     while done < kills:
         workdir, run = folder / f"killed-{run}", run + 1
@@ -130,11 +130,11 @@ def kill_at_random(variant, folder, kills, rounds, rng, log=print):
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 done += 1
-                log_ = log_of(workdir) if (workdir / "metrics.jsonl").exists() else []
+                logged = log_of(workdir) if (workdir / "metrics.jsonl").exists() else []
                 moments.append(
                     {
                         "seconds": round(wait, 2),
-                        "logged": log_[-1]["step"] if log_ else None,
+                        "logged": logged[-1]["step"] if logged else None,
                         "checkpoint": Checkpoints(workdir / "checkpoints").latest_valid(),
                     }
                 )
@@ -143,7 +143,7 @@ def kill_at_random(variant, folder, kills, rounds, rng, log=print):
         found = state_of(variant, workdir, rounds)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_array_equal(a, b)
-        assert log_of(workdir) == log
+        assert log_of(workdir) == lines
     return {"seconds alone": round(seconds, 1), "runs": run, "kills": moments}
 
 

@@ -2,6 +2,7 @@
 // onnxruntime-web. Both have the same methods. Latents and samples are rows of one Float32Array.
 
 import { joined, rowsOf } from "./latents.js";
+import { boxed, nearestImages } from "./nearest.js";
 
 async function answer(response) {
   if (response.ok) return response;
@@ -15,6 +16,7 @@ async function answer(response) {
 }
 
 const floats = async (response) => new Float32Array(await (await answer(response)).arrayBuffer());
+const bytes = async (response) => new Uint8Array(await (await answer(response)).arrayBuffer());
 const json = async (response) => (await answer(response)).json();
 
 export class ServerBackend {
@@ -88,6 +90,12 @@ export class FolderBackend {
     if (this.description.space === "z") return this.run("generator.onnx", this.latentInputs(points), labels);
     const shape = this.description.w_shape;
     return this.run("synthesis.onnx", { w: [joined(points), [points.length, ...shape]] }, null);
+  }
+
+  /** By pixels: the folder has images and no critic. */
+  async nearest(image) {
+    const { shape, training } = this.description;
+    return nearestImages(await this.kept("training.u8", bytes), boxed(image, shape, training.factor), training.shape);
   }
 
   curves() {

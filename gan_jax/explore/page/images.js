@@ -45,13 +45,13 @@ class ImagePage {
   /** Asks whether the run has saved a newer round, and shows it. */
   async follow() {
     try {
-      const { round } = await this.backend.now();
+      const { checkpoint } = await this.backend.now();
       if (this.lost) this.say("");
       this.lost = false;
-      if (round === this.description.round) return;
+      if (checkpoint === this.description.checkpoint) return;
       const before = this.description;
       const after = await this.backend.describe();
-      if (after.round === before.round) return;
+      if (after.checkpoint === before.checkpoint) return;
       this.description = after;
       this.about.textContent = aboutText(after);
       await this.refresh();
@@ -341,7 +341,8 @@ class ImagePage {
       }
       button.disabled = false;
     });
-    section.append(element("div", { className: "controls" }, field("By", by), button), found);
+    const note = d.note ? [element("p", { className: "note" }, d.note)] : [];
+    section.append(element("div", { className: "controls" }, field("By", by), button), ...note, found);
     return section;
   }
 }

@@ -176,6 +176,7 @@ def test_sets_above_the_limit_stream_and_give_the_same_batches(folder, tmp_path)
         open_source(str(tmp_path / "some.npy"), 4, size=8, resident_limit=100)
 
 
+@pytest.mark.full
 def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned():
     x = data(16)["x"]
     source = augmented(from_arrays({"x": x, "condition": x}, 8), "flip", "crop", seed=4)

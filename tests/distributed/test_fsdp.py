@@ -107,6 +107,7 @@ def test_a_sharded_state_is_saved_and_restored_on_other_devices(tmp_path):
             assert kernel.addressable_shards[0].data.shape == (WIDTH, WIDTH // layout.mesh.size)
 
 
+@pytest.mark.full
 def test_what_a_network_casts_first_is_cast_before_it_is_gathered(monkeypatch):
     """Kernels that one layer casts and another reads as they are keep their dtype, and no result changes a bit."""
     layout = make_layout("fsdp")

@@ -100,6 +100,7 @@ def of_run(given, **options):
     return gj.path_length(model, squared, samples=40, **options)
 
 
+@pytest.mark.full
 def test_a_model_has_the_path_length_of_its_run():
     labels = {"condition_batch": lambda n: {"y": np.arange(n, dtype=np.int32) % 2}}
     halves = (

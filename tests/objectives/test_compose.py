@@ -334,6 +334,7 @@ def test_unrolling_does_not_change_the_critics_turn():
     assert losses(base, "critic")[0] == losses(ahead, "critic")[0]
 
 
+@pytest.mark.full
 def test_terms_inside_and_outside_of_unrolling():
     """A penalty inside is played by the looked-ahead critic, one outside is not: the generator's losses differ."""
     inside = unrolled(add_terms(gan(PRIOR), gradient_penalty(5.0)), 1)

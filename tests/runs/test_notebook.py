@@ -76,6 +76,7 @@ def test_metrics_are_of_the_samples_at_every_interval_and_at_the_end(game, sourc
     np.testing.assert_array_equal(plain["critic/loss"], history["critic/loss"])
 
 
+@pytest.mark.full
 def test_progress_is_shown_where_it_is_asked_for(game, source, capsys):
     begin = init_state(game, jax.random.key(0))
     gj.rollout(game, source, begin, 2, per_dispatch=2)

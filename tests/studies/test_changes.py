@@ -93,6 +93,7 @@ def test_the_claims_of_a_changed_study_are_shown_and_not_judged(tmp_path, monkey
     assert "tiny has no number 'modes' of its own: it has number=5" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_figures_are_drawn_again_in_another_format_and_size(tmp_path, capsys):
     (tmp_path / "divergences.json").write_bytes((studies.RESULTS / "divergences.json").read_bytes())
     where = f"--results={tmp_path}"

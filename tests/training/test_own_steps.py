@@ -73,6 +73,7 @@ def test_the_step_is_that_of_the_interval_times_the_term_on_the_preceding_batch(
     )
 
 
+@pytest.mark.full
 def test_in_other_rounds_nothing_but_the_losses_moves():
     game, without = lazy_game(), helpers.game(gan(PRIOR), schedule=(C, G))
     batches = helpers.batch(shape=(2,))

@@ -275,7 +275,7 @@ STUDY = Study(
         ),
         Claim(effect=over_l1("inpainting", "l1"), at_most=1.4, quick=2.0),
         Claim(effect=over_l1("edges", "mmd"), at_most=0.75),
-        Claim(effect=over_noise, at_most=0.1, quick=0.5),
+        Claim(effect=over_noise, at_most=0.1, quick=0.8),
     ),
     figure=figure,
 )

@@ -379,7 +379,7 @@ STUDY = Study(
     claims=(
         Claim(effect=lambda r: r[ONE]["rotation"], at_least=0.9, quick=0.5),
         Claim(effect=deeper, at_least=1e-3),
-        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75, quick=1.0),
+        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75),
         Claim(effect=over(FIVE, ONE), at_most=0.5, quick=0.75),
         Claim(effect=over(FIFTY, FIVE), at_most=1.0),
         Claim(effect=over(FIFTY, ONE, "seconds_a_round"), at_least=5.0, quick=3.0),

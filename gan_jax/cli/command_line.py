@@ -7,7 +7,7 @@ import pathlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from gan_jax.cli import program
 from gan_jax.cli.building import build, check_seeds
@@ -38,25 +38,19 @@ def replay(request: Request) -> None:
     play_again(run.experiment, run.workdir, checkpoint=request.checkpoint, until=request.until)
 
 
-MODES: Mapping[str, str | Callable[[Request], None]] = {
+MODES: Mapping[str, str] = {
     "train": "gan_jax.cli.training:train",
     "evaluate": "gan_jax.cli.evaluating:evaluate",
     "sample": "gan_jax.cli.sampling:sample",
     "compare": "gan_jax.cli.comparing:compare",
-    "describe": describe,
-    "replay": replay,
+    "describe": "gan_jax.cli.command_line:describe",
+    "replay": "gan_jax.cli.command_line:replay",
     "interpolate": "gan_jax.cli.using:interpolate",
     "project": "gan_jax.cli.using:project",
     "export": "gan_jax.cli.exporting:export",
     "explore": "gan_jax.cli.exploring:explore",
 }
-"""Each mode's function, or where it is: a module is imported when its mode is asked for."""
-
-
-def _carry_out(mode: str, request: Request) -> None:
-    found = MODES[mode]
-    carry_out: Callable[[Request], None] = pkgutil.resolve_name(found) if isinstance(found, str) else found
-    carry_out(request)
+"""Where each mode's function of a `Request` is: a module is imported when its mode is asked for."""
 
 
 SEVERAL = ("train", "evaluate", "compare")
@@ -73,14 +67,14 @@ def run(mode: str, request: Request) -> None:
     given = request.coordinator, request.num_processes, request.process_id
     if not hosts.join(*given, by_itself=mode != "train"):
         with translated():
-            _carry_out(mode, request)
+            pkgutil.resolve_name(MODES[mode])(request)
         return
     try:
         if mode not in SEVERAL:
             raise UsageError(f"--mode={mode} is for one process: start a single one (--num_processes=1).")
         if request.workdir is None and mode != "compare":
             raise UsageError("several processes need one --workdir, which all of them can reach.")
-        _carry_out(mode, request)
+        pkgutil.resolve_name(MODES[mode])(request)
     except Exception as error:
         # Not by an orderly end: that would wait for processes which may be gone.
         known = hosts.explained(error)

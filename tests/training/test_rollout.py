@@ -12,7 +12,7 @@ from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.runs.notebook import rollout
 from gan_jax.state import with_player
 from gan_jax.training.rollout import rollout_program, stack_rounds
-from gan_jax.training.step import init_state, make_train_step
+from gan_jax.training.step import init_state, make_train_step, play_round
 from tests import helpers
 from tests.helpers import PRIOR
 
@@ -116,3 +116,17 @@ def test_what_runs_on_the_host_is_not_traced(traced):
         ValueError, match=r"sample runs on the host and cannot be traced .*network\.apply there"
     ):
         traced(lambda scale: sample(GAME, scaled(scale), jax.random.key(0), 3))(1.0)
+
+
+def test_a_round_is_traced_once(monkeypatch):
+    """For the shapes of its metrics and for the body of the loop; each trace takes a part of a run's start."""
+    rounds = []
+
+    def counted(*args):
+        rounds.append(args)
+        return play_round(*args)
+
+    monkeypatch.setattr("gan_jax.training.rollout.play_round", counted)
+    batches = stack_rounds(SOURCE, 0, 3, 2, 4)
+    jax.jit(rollout_program(GAME, SOURCE.get_batch)).trace(start(), SOURCE.device_data, batches, jnp.int32(2))
+    assert len(rounds) == 1

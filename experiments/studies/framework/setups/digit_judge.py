@@ -11,11 +11,10 @@ from gan_jax.data import load
 from gan_jax.data.arrays import decode
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import extract
+from gan_jax.metrics.memorization import nearest
 
 ACCEPTED = 0.99
 """The share of digits that the judge accepts, of those that it does not compare with."""
-ROWS = 1000
-"""Images whose distances to the data are held at once."""
 REJECTED = -1
 
 
@@ -35,8 +34,7 @@ def judged(images: np.ndarray, data: str = "digits") -> np.ndarray:
     assert logits is not None
     digits, reach = reference(data)
     flat = np.asarray(images, np.float32).reshape(len(images), -1)
-    nearest = [distances(flat[k : k + ROWS], digits).min(axis=1) for k in range(0, len(flat), ROWS)]
-    return np.where(np.concatenate(nearest) <= reach, np.asarray(logits).argmax(axis=1), REJECTED)
+    return np.where(nearest(flat, digits)[1] <= reach, np.asarray(logits).argmax(axis=1), REJECTED)
 
 
 @functools.cache
@@ -44,10 +42,4 @@ def reference(data: str) -> tuple[np.ndarray, float]:
     """The digits that the judge compares with `[N, S^2]`, and how near to one of them an image has to be."""
     digits = np.asarray(decode(jnp.asarray(load(data)["x"])), np.float32)
     known, other = (digits[first::2].reshape(-1, digits[0].size) for first in (0, 1))
-    return known, float(np.quantile(distances(other, known).min(axis=1), ACCEPTED))
-
-
-def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean distances of `[N, D]` and `[M, D]`: `[N, M]`."""
-    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
-    return np.sqrt(np.maximum(squares, 0))
+    return known, float(np.quantile(nearest(other, known)[1], ACCEPTED))

@@ -19,17 +19,17 @@ import jax  # noqa: E402  the flags are read when it is imported
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402  see `_one_context`
 
-_FORMULAS = {"diagnostics", "functional", "networks", "objectives"}
+_OPTIMISED = {"training", "distributed", "runs", "test_field.py", "test_memory_for_time.py", "test_play.py"}
 _CHOSEN = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
 
 
 @pytest.fixture(autouse=True)
 def _quick_to_compile(request):
-    """Programs of formulas are compiled unoptimised, in two thirds of the time, unless the environment says how.
+    """Programs are compiled unoptimised, in two thirds of the time, unless the environment says how.
 
-    JAX_DISABLE_MOST_OPTIMIZATIONS=0 optimises them, as those of steps, rollouts, runs and devices always are.
+    JAX_DISABLE_MOST_OPTIMIZATIONS=0 optimises all, as those of steps, rollouts, runs and devices always are.
     """
-    if _CHOSEN or _FORMULAS.isdisjoint(request.path.relative_to(_ROOT).parts):
+    if _CHOSEN or not _OPTIMISED.isdisjoint(request.path.relative_to(_ROOT).parts):
         yield
         return
     jax.config.update("jax_disable_most_optimizations", True)

@@ -208,12 +208,13 @@ def _check_differentiable(opponent: str, game: Game) -> None:
         updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         return updates["dead"]
 
-    try:
-        # Games are also constructed while tracing.
-        with jax.ensure_compile_time_eval():
-            slope = float(jax.jit(jax.grad(step))(jnp.zeros(())))
-    except Exception:  # an optimiser that only accepts the player's parameters, by their names or shapes
-        return
+    slope_at = jax.jit(jax.grad(step))
+    with jax.ensure_compile_time_eval():  # games are also constructed while tracing
+        try:
+            slope_at.trace(jnp.zeros(()))
+        except Exception:  # an optimiser that only accepts the player's parameters, by their names or shapes
+            return
+        slope = float(slope_at(jnp.zeros(())))
     if not math.isfinite(slope):
         raise ValueError(
             f"unrolled differentiates through the optimiser of {opponent!r}, whose step has no derivative where a "

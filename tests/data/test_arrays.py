@@ -94,6 +94,7 @@ def test_fetch_gathers_decodes_and_keeps_examples_together():
     assert (source.size, source.batch_size) == (10, 4)
 
 
+@pytest.mark.full
 def test_images_lie_on_the_device_as_rows_and_give_the_same_batches():
     """A TPU pads the last axis of what lies in its memory to 128 numbers."""
     data = {"x": images(), "y": np.arange(10), "condition": -np.ones((10, 3))}

@@ -40,6 +40,7 @@ EXEMPT = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", full_except(["wgan_gp"], cases.MODULES))
 def test_a_turn_costs_one_all_reduce_of_the_gradients_and_an_eighth_of_the_work(name):
     """No device holds an array of the whole batch, and each does an eighth of the program's operations.

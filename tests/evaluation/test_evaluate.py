@@ -232,6 +232,7 @@ def test_own_data_are_every_example_once():
     assert len(batches.source_examples(from_toy(toy.ring(), 8), 30)) == 30
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("batch_size", [16, 300])
 @pytest.mark.parametrize("augment", [(), ("flip",)])
 @pytest.mark.parametrize("make", ["arrays", "stream"])

@@ -108,6 +108,7 @@ def test_safetensors_and_npz_hold_the_same(tmp_path):
             np.testing.assert_array_equal(found[name], array)
 
 
+@pytest.mark.full
 def test_wrong_files_and_weights_are_named(arrays, tmp_path):
     with pytest.raises(ValueError, match="There is no file"):
         metrics.inception_extractor(tmp_path / "none.npz")

@@ -410,6 +410,7 @@ def test_shapes_that_do_not_fit_are_named(call, message):
         call()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("strides", "channels"), [(1, 3), full(2, 5)])
 def test_a_symbolic_batch_is_exported_for_every_platform(strides, channels):
     """By `jax.export` from a CPU; the program for any batch gives what the operations give."""

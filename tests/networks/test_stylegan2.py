@@ -236,6 +236,7 @@ def test_the_average_of_w_follows_training_calls_only():
     np.testing.assert_array_equal(images(generator(), z, KEY)[1]["w_average"]["w"], state["w_average"]["w"])
 
 
+@pytest.mark.full
 def test_the_average_is_copied_and_not_averaged_again():
     marked = generator().running_statistics(initial()[1])
     assert marked == {"w_average": {"w": False}}
@@ -333,6 +334,7 @@ def test_what_the_critic_does_not_have_is_refused(options, message):
 # --- both -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_counts_are_those_of_the_layers():
     """12 x 16, width 4, at most 8, w of 6, z of 5, by hand.
 

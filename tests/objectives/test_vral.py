@@ -64,6 +64,7 @@ def test_generator_forms_by_hand():
     np.testing.assert_allclose(total, np.mean((out.outputs.fake.score - 1) ** 2), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_meta_fake_judges_fakes_against_the_standard_normal_and_meta_real_reals_against_one_further():
     """A meta-discriminator that is the identity shows what it is given: softplus(-y) + softplus(D)."""
 

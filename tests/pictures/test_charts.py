@@ -44,6 +44,7 @@ def boxes_apart(first, second):
 # Figures
 
 
+@pytest.mark.full
 def test_matplotlib_waits_for_the_first_figure():
     code = "import sys, gan_jax, gan_jax.pictures, experiments.ring; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -124,6 +125,7 @@ def test_files_are_png_svg_and_pdf(tmp_path):
         save(page(), tmp_path / "chart.jpeg")
 
 
+@pytest.mark.full
 def test_few_colours_keep_bands_beside_images_of_many(tmp_path):
     """The colours that cover most pixels, those of two bands among them, are exactly as they were."""
     many = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

@@ -64,6 +64,7 @@ def test_no_signal_is_handled_outside_the_main_thread():
     assert found == [None]
 
 
+@pytest.mark.full
 def test_a_closed_pipe_ends_nothing():
     """Neither the lines nor the interpreter's own flush at its end."""
     code = (
@@ -103,6 +104,7 @@ def test_nothing_that_controls_a_terminal_reaches_it():
     assert stream.getvalue() == shown + "\n"
 
 
+@pytest.mark.full
 def test_warnings_log_messages_and_tracebacks_are_cleaned_too():
     code = (
         "import logging, warnings; from gan_jax.runs import terminal; terminal.guard()\n"

@@ -78,6 +78,7 @@ STUDY = Study(
 """
 
 
+@pytest.mark.full
 def test_the_claims_of_a_changed_study_are_shown_and_not_judged(tmp_path, monkeypatch, capsys):
     (tmp_path / "tiny.py").write_text(TINY)
     monkeypatch.setattr(studies, "HERE", tmp_path)

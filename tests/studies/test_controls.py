@@ -36,6 +36,7 @@ def replaced(study, controls, by):
     return result
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", full_except(["ratios"], SCORING))
 def test_claims_fail_for_noise_and_for_an_untrained_generator(name):
     study = studies.load(name)

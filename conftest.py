@@ -18,6 +18,7 @@ import gc  # noqa: E402
 import jax  # noqa: E402  the flags are read when it is imported
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402  see `_one_context`
+from jaxlib.mlir import ir  # noqa: E402
 
 _OPTIMISED = {"training", "distributed", "runs", "test_field.py", "test_memory_for_time.py", "test_play.py"}
 _CHOSEN = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
@@ -41,13 +42,16 @@ def _quick_to_compile(request):
 def _one_context(monkeypatch):
     """A test's programs are lowered in one MLIR context, whose dialects JAX would else load for each.
 
-    Loading them takes up to a fifth of the time of a test of many small programs. With a JAX that has no function
-    of this name, programs are lowered as ever.
+    Loading them takes up to a fifth of the time of a test of many small programs. What is compiled while another
+    program is lowered has a context of its own: in the same one it would become a part of the other. With a JAX
+    that has no function of this name, programs are lowered as ever.
     """
     make = getattr(mlir, "make_ir_context", None)
     contexts = []
 
     def shared():
+        if getattr(ir.Context, "current", None) is not None:
+            return make()
         if not contexts:
             contexts.append(make())
         return contexts[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -51,6 +51,39 @@ class Network:
         its batch.
         """
         return None if self.inputs is None else couples_batch(self.init, self.apply, self.inputs)
+
+
+def other_shapes(network: Network, inputs: Sequence[Any]) -> bool:
+    """Whether inputs `[B, ...]` differ in shape, beyond their batch, from those that a network was made for."""
+    known = network.inputs is not None and len(network.inputs) == len(inputs)
+    return known and _shapes(network.inputs) != _shapes(inputs)
+
+
+def check_latent_shape(player: str, network: Network, inputs: Sequence[Any]) -> None:
+    """Checks the latent, the first of a generator's inputs.
+
+    Raises:
+      ValueError: if it is not of the size that the network was made for.
+    """
+    if other_shapes(network, inputs) and _shapes(inputs[0]) != _shapes(network.inputs[0]):  # type: ignore[index]
+        raise ValueError(
+            f"The prior draws a latent z {batched_shapes(inputs[0])}, but {player!r} was made for "
+            f"{batched_shapes(network.inputs[0])}: "  # type: ignore[index]
+            "give the prior the network's size, or make the network with an example of the prior's."
+        )
+
+
+def batched_shapes(inputs: Tree) -> str:
+    """The shapes of a tree's leaves for any batch.
+
+    >>> batched_shapes((jax.ShapeDtypeStruct((7, 2), "float32"), jax.ShapeDtypeStruct((7,), "int32")))
+    '[B, 2] and [B]'
+    """
+    return " and ".join(f"[B{''.join(f', {n}' for n in shape)}]" for shape in _shapes(inputs))
+
+
+def _shapes(inputs: Tree) -> list[tuple[int, ...]]:
+    return [leaf.shape[1:] for leaf in jax.tree.leaves(inputs)]
 
 
 def rematerialized(network: Network, policy: Callable[..., bool] | None = None) -> Network:

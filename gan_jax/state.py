@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
+
 from gan_jax.types import Array, Key, Tree
 
 
@@ -56,6 +58,12 @@ def check_state(function: str, state: Any) -> None:
             f"{function} takes the state of a game, as init_state(game, key) returns it; got "
             f"{type(state).__name__}."
         )
+
+
+def number_of_seeds(state: TrainState) -> int | None:
+    """How many seeds a state is stacked of; `None` for the state of a single one."""
+    single = 0 if jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key) else 1
+    return None if state.key.ndim == single else state.key.shape[0]
 
 
 def with_player(players: Players, name: str, **changes: Any) -> dict[str, PlayerState]:

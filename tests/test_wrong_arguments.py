@@ -8,6 +8,7 @@ import pytest
 
 import gan_jax as gj
 from gan_jax import metrics
+from gan_jax.distributed.seeds import stacked
 from gan_jax.metrics.paired import Settings
 from gan_jax.optim import ema_half_life, learning_rate_schedule
 from gan_jax.schedule import Turn, regularization_turn
@@ -17,6 +18,8 @@ from tests import helpers
 NAN, INF = float("nan"), float("inf")
 GAME = helpers.game(gj.non_saturating(helpers.PRIOR))
 STATE = gj.init_state(GAME, jax.random.key(0))
+SEEDS = stacked([STATE, STATE])
+OTHER = helpers.game(gj.non_saturating(gj.gaussian(5)))
 SOURCE = gj.from_toy(gj.toy.ring(), batch_size=4)
 POINTS = np.arange(12.0).reshape(6, 2)
 IMAGES = np.zeros((4, 2, 2, 1), np.uint8)
@@ -64,6 +67,11 @@ def played(*schedule):
         (lambda: gj.init_state(None, jax.random.key(0)), "init_state takes a Game"),
         (lambda: gj.sample(GAME, STATE, 0, 5), r"sample\(key=0\)"),
         (lambda: gj.sample(GAME, None, jax.random.key(0), 5), "sample takes the state of a game"),
+        (
+            lambda: gj.sample(GAME, SEEDS, jax.random.key(0), 5),
+            r"has 2 seeds, stacked.* state_of\(state, 0\)",
+        ),
+        (lambda: gj.sample(OTHER, STATE, jax.random.key(0), 5), r"latent z \[B, 5\], but 'generator'"),
         (lambda: gj.rollout(GAME, SOURCE, None, 1), "rollout takes the state of a game"),
         (lambda: gj.rollout(GAME, None, STATE, 1), "rollout takes a Source"),
         (lambda: gj.rollout(None, SOURCE, STATE, 1), "rollout takes a Game"),

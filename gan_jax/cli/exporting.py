@@ -14,8 +14,9 @@ Every format is a directory that `load_model` reads:
 from __future__ import annotations
 
 import json
+import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
+from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request
 from gan_jax.cli.using import directory, is_image, model_of, picture, rebuilt
@@ -160,9 +162,6 @@ def _pictures(model: Model) -> dict[str, bytes]:
 def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]:
     launch = saved.launches[-1] if saved.launches else None
     experiment = saved.experiment or "FILE"
-    changed = [f"--config={experiment}"] + [
-        f"--config.{name}={value}" for name, value in saved.config.items() if not isinstance(value, dict)
-    ]
     return {
         "player": model.player,
         "round": model.round,
@@ -174,8 +173,20 @@ def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]
         "classes": list(model.classes),
         "versions": launch.versions if launch else saved.versions,
         "commit": launch.commit if launch else saved.commit,
-        "command": shlex.join(["python", "launch.py", *changed]),
+        "command": _command(experiment, saved.config),
     }
+
+
+def _command(experiment: str, config: Mapping[str, Any]) -> str:
+    """What trains such a run anywhere: a shipped experiment by its name, a file without the path to it.
+
+    >>> _command("experiments/ring.py", {"rounds": 5}), _command("/home/me/my.py", {})
+    ('gan-jax --config=ring --config.rounds=5', 'gan-jax --config=my.py')
+    """
+    file = pathlib.PurePath(experiment)
+    named = file.stem if finding.installed(experiment) else file.name
+    fields = [f"--config.{name}={value}" for name, value in config.items() if not isinstance(value, dict)]
+    return shlex.join(["gan-jax", f"--config={named}", *fields])
 
 
 def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] | None:

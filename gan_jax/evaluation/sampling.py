@@ -18,8 +18,9 @@ from gan_jax.functional.options import check_count, check_key, check_on_host
 from gan_jax.functional.priors import draw_latents
 from gan_jax.game import Game, GeneratorRole
 from gan_jax.keys import named_key
+from gan_jax.network import check_latent_shape
 from gan_jax.precision import at_highest_precision
-from gan_jax.state import TrainState, check_state
+from gan_jax.state import TrainState, check_state, number_of_seeds
 from gan_jax.training.experiment import Experiment
 from gan_jax.types import Array, Batch, Key, Tree
 
@@ -122,8 +123,9 @@ def sample(
       `[n, ...]`, images in [-1, 1].
 
     Raises:
-      ValueError: if `n` is no whole number of 1 or more, `key` or `state` is none, `player` does not name a
-        generator of the game, or the call is traced.
+      ValueError: if `n` is no whole number of 1 or more, `key` or `state` is none, the state is of several seeds,
+        `player` does not name a generator of the game, the prior's latent has another size than the generator's,
+        or the call is traced.
     """
     blocks = sample_blocks(game, state, key, n, player=player, ema=ema, condition_batch=condition_batch)
     return np.concatenate(list(blocks))
@@ -154,6 +156,11 @@ def sample_blocks(
     check_count("sample", "n", n)
     check_key("sample", key)
     check_state("sample", state)
+    seeds = number_of_seeds(state)
+    if seeds is not None:
+        raise ValueError(
+            f"The state has {seeds} seeds, stacked: sample draws of one, state_of(state, 0) for the first."
+        )
     names = generators_of(game, player)
     if len(names) > 1:
         raise ValueError(f"The game has several generators: pass player={' or '.join(map(repr, names))}.")
@@ -173,6 +180,7 @@ def sample_blocks(
         inputs = jax.tree.map(lambda x: x[rows], conditions)  # noqa: B023
         if latents is not None:
             inputs = (latents(rows), *inputs)
+            check_latent_shape(name, game.players[name].network, inputs)
         inputs = jax.tree.map(functools.partial(padded_rows, start=0, size=step), inputs)
         indices = np.arange(devices, dtype=np.int32) + first // block_size
         block = np.asarray(draw(variables, np.asarray(jax.random.key_data(key)), indices, inputs))

@@ -87,7 +87,7 @@ def model_card(
         _table(evaluation, facts["weights"]),
         "## Training",
         f"```sh\n{facts['command']}\n```",
-        f"Commit: `{facts['commit']}`. "
+        (f"Commit: `{facts['commit']}`. " if facts["commit"] else "")
         + ", ".join(f"{library} {version}" for library, version in facts["versions"].items())
         + ".",
         "```json\n" + json.dumps(facts["config"], indent=1, sort_keys=True) + "\n```",
@@ -133,8 +133,8 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
     numbers = _numbers(evaluation, weights)
     if not numbers:
         return (
-            f"The {weights} weights were not evaluated at this round: `python launch.py --mode=evaluate`, then "
-            "export again."
+            f"The {weights} weights were not evaluated at this round: `gan-jax --mode=evaluate`, then export "
+            "again."
         )
     assert evaluation is not None
     ends = evaluation.get("intervals", {}).get("samples", {}).get(weights, {})

@@ -21,6 +21,7 @@ from gan_jax.game import (
     coupled_error,
     unconditional,
 )
+from gan_jax.network import batched_shapes, check_latent_shape, other_shapes
 from gan_jax.outputs import CriticView, ForwardOutputs, head
 from gan_jax.types import Array, Batch, Tree
 
@@ -91,28 +92,12 @@ def generate(
     Raises:
       ValueError: if the latent is not of the size that the network was made for.
     """
-    _check_latent(context, inputs, player)
-    return context.game.players[player].network.apply(
+    network = context.game.players[player].network
+    if context.game.objective.prior is not None:
+        check_latent_shape(player, network, inputs)
+    return network.apply(
         context.players[player].params, model_state, *inputs, train=True, key=context.key(player)
     )
-
-
-def _check_latent(context: TurnContext, inputs: tuple[Any, ...], player: str) -> None:
-    network = context.game.players[player].network
-    if context.game.objective.prior is None or network.inputs is None or len(network.inputs) != len(inputs):
-        return
-    expected, drawn = (
-        [leaf.shape[1:] for leaf in jax.tree.leaves(tree[0])] for tree in (network.inputs, inputs)
-    )
-    if expected != drawn:
-        raise ValueError(
-            f"The prior draws a latent z {_batched(drawn)}, but {player!r} was made for {_batched(expected)}: give "
-            "the prior the network's size, or make the network with an example of the prior's."
-        )
-
-
-def _batched(shapes: list[tuple[int, ...]]) -> str:
-    return " and ".join(f"[B{''.join(f', {n}' for n in shape)}]" for shape in shapes)
 
 
 def transform_inputs(
@@ -139,15 +124,25 @@ def judge(
     """The critic's outputs by name on transformed inputs, in float32 or wider, and its model state after the call.
 
     Raises:
-      ValueError: if its score is not floating, `[B]` or `[B, ...patches]`.
+      ValueError: if its score is not floating, `[B]` or `[B, ...patches]`, or the network cannot be called with
+        inputs of other shapes than it was made for.
     """
-    out, model_state = context.game.players[critic].network.apply(
-        context.players[critic].params,
-        model_state,
-        *inputs,
-        train=True,
-        key=context.key(f"{critic}/{name}"),
-    )
+    network = context.game.players[critic].network
+    try:
+        out, model_state = network.apply(
+            context.players[critic].params,
+            model_state,
+            *inputs,
+            train=True,
+            key=context.key(f"{critic}/{name}"),
+        )
+    except Exception as error:
+        if not other_shapes(network, inputs):
+            raise
+        raise ValueError(
+            f"{critic!r} was made for {batched_shapes(network.inputs)} and is given {name} examples "
+            f"{batched_shapes(inputs)}, for which its network fails: make it with an example of the data's shape."
+        ) from error
     outputs = dict(out) if isinstance(out, Mapping) else {"score": out}
     if "score" in outputs:
         check_score_shape(critic, outputs["score"], inputs[0].shape[0])

@@ -21,7 +21,7 @@ from gan_jax.keys import named_key
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.progress import progress as progress_of
 from gan_jax.schedule import fresh_turns
-from gan_jax.state import TrainState, check_state
+from gan_jax.state import TrainState, check_state, number_of_seeds
 from gan_jax.training.rollout import rollout_program, stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Batch, Metrics, Tree
@@ -144,7 +144,7 @@ def rollout(
         if value is not None:
             check_count("rollout", name, value)
     state = _begin(game, state, seeds)
-    several = _seeds(state) is not None
+    several = number_of_seeds(state) is not None
     program, turns = _compiled(game, source, several), fresh_turns(game.schedule)
     device_data = _on_device(source)
     cursor, histories, played = int(state.cursor), [], 0
@@ -180,7 +180,7 @@ def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def _begin(game: Game, state: TrainState, seeds: int | None) -> TrainState:
     """The state of one seed or of several."""
-    there = _seeds(state)
+    there = number_of_seeds(state)
     if seeds is None or there == seeds:
         return state
     if there is not None:
@@ -195,14 +195,8 @@ def _begin(game: Game, state: TrainState, seeds: int | None) -> TrainState:
     return stacked([state, *others])
 
 
-def _seeds(state: TrainState) -> int | None:
-    """How many seeds a state is of, `None` for the state of one that is not stacked."""
-    single = 0 if jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key) else 1
-    return None if state.key.ndim == single else state.key.shape[0]
-
-
 def _states(state: TrainState) -> Iterator[TrainState]:
-    count = _seeds(state)
+    count = number_of_seeds(state)
     if count is None:
         yield state
         return
@@ -358,7 +352,7 @@ def _target(game: Game, seeds: int | None) -> TrainState:
 
 
 def _check_state(game: Game, state: TrainState) -> None:
-    expected = _target(game, _seeds(state))
+    expected = _target(game, number_of_seeds(state))
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)  # noqa: E731
     if shapes(expected) != shapes(state):
         raise ValueError("The state is not one of this game: its players, networks or optimisers are others.")

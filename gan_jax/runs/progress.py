@@ -38,7 +38,8 @@ def progress(
 ) -> Progress:
     """A bar with rate, losses and the time left on a terminal; elsewhere a plain line every so often.
 
-    The first dispatch compiles its program: the rate, and with it the time left, is that of what comes after it.
+    The first dispatch compiles its program: every rate, that of the last line too, and with it the time left, is
+    that of what comes after it.
 
     Args:
       total: the round that the run ends with.
@@ -104,13 +105,13 @@ class _Bar:
         self._clock = clock
         self._shown = clock()
         self._last: tuple[int, Mapping[str, Any]] = (start, {})
-        self._start, self._compiled = start, False
+        self._measured: tuple[int, float] | None = None  # since when the rate of all rounds is measured
 
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         self._last = step, self._last[1] if losses is None else losses
         now = self._clock()
-        if not self._compiled:
-            self._compiled = True
+        if self._measured is None:
+            self._measured = step, now
             self._bar.n = self._bar.initial = self._bar.last_print_n = step
             self._bar.last_print_t = time.time()  # tqdm's clock
         if now - self._shown >= self._SECONDS:
@@ -120,13 +121,16 @@ class _Bar:
     def skip(self, seconds: float) -> None:
         self._bar.start_t += seconds
         self._bar.last_print_t += seconds
+        self._measured = _later(self._measured, seconds)
 
     def note(self, text: str) -> None:
         with _even_if_nobody_reads():
             self._bar.write(clean(text), file=self._bar.fp)
 
     def close(self) -> None:
-        self._bar.initial = self._start  # the rate of all rounds
+        rate = _rate_since(self._measured, self._last[0], self._clock())
+        if rate is not None:
+            self._bar.bar_format = self._FORMAT.replace("{rate_noinv_fmt}", f"{rate:5.2f} rounds/s")
         self._draw()
         with _even_if_nobody_reads():
             self._bar.close()
@@ -148,14 +152,15 @@ class _PlainLines:
         self._total, self._start, self._stream, self._clock = total, start, stream, clock
         self._began = self._shown = clock()
         self._last: tuple[int, Mapping[str, Any]] = (start, {})
-        self._timed: tuple[int, float] | None = None  # since when the rate is measured
+        self._timed: tuple[int, float] | None = None  # since when the next line's rate is measured
+        self._measured: tuple[int, float] | None = None  # and since when the last one's
         self._ended = False
 
     def update(self, step: int, losses: Mapping[str, Any] | None = None) -> None:
         self._last = step, self._last[1] if losses is None else losses
         now = self._clock()
         if self._timed is None:
-            self._timed = step, now
+            self._timed = self._measured = step, now
         pause = min(max(self._FIRST, self._SHARE * (now - self._began)), self._LONGEST)
         if now - self._shown >= pause:
             rounds, seconds = step - self._timed[0], now - self._timed[1]
@@ -168,24 +173,34 @@ class _PlainLines:
             self._shown, self._timed = now, (step, now)
 
     def skip(self, seconds: float) -> None:
-        if self._timed is not None:
-            self._timed = self._timed[0], self._timed[1] + seconds
+        self._timed, self._measured = _later(self._timed, seconds), _later(self._measured, seconds)
 
     def note(self, text: str) -> None:
         tell(text, self._stream)
 
     def close(self) -> None:
-        played = self._last[0] - self._start
-        if played and not self._ended:
-            seconds = self._clock() - self._began
-            rate = f"{played / seconds:.4g} rounds/s, " if seconds > 0 else ""
-            self._line(f"{rate}{duration(seconds)} taken")
+        if self._last[0] > self._start and not self._ended:
+            now = self._clock()
+            rate = _rate_since(self._measured, self._last[0], now)
+            text = "" if rate is None else f"{rate:.4g} rounds/s, "
+            self._line(f"{text}{duration(now - self._began)} taken")
         self._ended = True
 
     def _line(self, rate: str) -> None:
         step, losses = self._last
         share = f" ({100 * step // self._total}%)" if self._total else ""
         self.note(", ".join(filter(None, [f"{step}/{self._total} rounds{share}", rate, losses_text(losses)])))
+
+
+def _later(since: tuple[int, float] | None, seconds: float) -> tuple[int, float] | None:
+    return None if since is None else (since[0], since[1] + seconds)
+
+
+def _rate_since(since: tuple[int, float] | None, step: int, now: float) -> float | None:
+    """Rounds a second since a round and its time; `None` where none was played since."""
+    if since is None or step <= since[0] or now <= since[1]:
+        return None
+    return (step - since[0]) / (now - since[1])
 
 
 def _even_if_nobody_reads() -> contextlib.AbstractContextManager[None]:

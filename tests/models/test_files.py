@@ -198,6 +198,10 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
     assert "| frechet |" not in of_raw
     assert "The raw weights were not evaluated at this round" in of_raw
+    assert "Commit" not in of_raw
+    assert "Commit: `1a2b`" in model_card(
+        {**facts, "weights": "raw", "commit": "1a2b"}, evaluation=None, **options
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,3 +145,10 @@ def test_a_latent_of_another_size_is_named_when_a_round_is_traced():
         ValueError, match=r"draws a latent z \[B, 5\], but 'generator' was made for \[B, 3\]: give the prior"
     ):
         helpers.loss("critic", helpers.game(wgan_gp(gaussian(5))))
+
+
+def test_data_of_another_shape_than_the_critics_are_named():
+    with pytest.raises(
+        ValueError, match=r"'critic' was made for \[B, 2\] and is given real examples \[B, 3\]"
+    ):
+        helpers.loss("critic", helpers.game(gan(PRIOR)), batch_={"x": jnp.zeros((4, 3))})

@@ -42,7 +42,7 @@ def test_progress_in_a_file_is_plain_lines():
 
 
 def test_the_time_left_does_not_count_compilation():
-    """30 s to compile, then 2 rounds a second."""
+    """30 s to compile, then 2 rounds a second; the last line has the time of all and the rate of the 99 others."""
     stream, clock = io.StringIO(), Clock()
     shown = progress(100, stream=stream, clock=clock)
     clock.now = 30.0
@@ -58,7 +58,7 @@ def test_the_time_left_does_not_count_compilation():
         "1/100 rounds (1%), compiled in 0:30",
         "25/100 rounds (25%), 2 rounds/s, 0:37 left",
         "100/100 rounds (100%), 2 rounds/s, 0:00 left",
-        "100/100 rounds (100%), 1.258 rounds/s, 1:19 taken",
+        "100/100 rounds (100%), 2 rounds/s, 1:19 taken",
     ]
 
 
@@ -81,12 +81,21 @@ def test_a_bar_does_not_count_compilation_either(monkeypatch):
         data = b""
         while b"19/100" not in data:
             data += os.read(leader, 1 << 16)
+        shown.skip(10.0)  # an evaluation
+        now[0] += 10.0
+        clock.now += 10.0
         shown.close()
+        stream.flush()
+        while not data.endswith(b"\n"):
+            data += os.read(leader, 1 << 16)
     os.close(leader)
     drawn = data.decode().split("\r")
     assert any("1/100 [00:30<?," in part for part in drawn), drawn
     assert any("10/100 [00:31<00:10,  9.00 rounds/s" in part for part in drawn), drawn
     assert any("19/100 [00:32<00:09,  9.00 rounds/s" in part for part in drawn), drawn
+    last = drawn[-1].strip() or drawn[-2]
+    assert "19/100 [00:32<" in last, drawn
+    assert "9.00 rounds/s" in last, drawn
 
 
 def test_a_long_run_does_not_fill_its_log():

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import logging
 import pathlib
 import subprocess
 import sys
@@ -117,6 +118,11 @@ def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
     assert len(err.splitlines()) == 1
     assert (tmp_path / "there.py").read_text() == "mine = 1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
+
+
+def test_a_warning_of_the_log_is_plain_text():
+    record = logging.LogRecord("absl", logging.WARNING, "images.py", 74, "Skipped %d of %d", (5, 30), None)
+    assert main._Plain().format(record) == "warning: Skipped 5 of 30"
 
 
 @pytest.mark.parametrize("content", ["--config=ring\n--config.modes=3\n--config.seed=5\n", "--workdir=run\n"])

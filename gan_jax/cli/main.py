@@ -12,6 +12,7 @@ A work directory that holds a run brings its configuration, and its experiment i
 
 from __future__ import annotations
 
+import logging as python_logging
 import sys
 from typing import Any
 
@@ -50,6 +51,13 @@ def main() -> None:
         app.run(launch, flags_parser=parse)
     except errors.user_errors() as error:
         errors.fail(error)
+
+
+class _Plain(python_logging.Formatter):
+    """`warning: message`: the time, process and line of a log are for `--verbosity`."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
 def define_flags() -> None:
@@ -108,6 +116,7 @@ def launch(argv: list[str]) -> None:
     values = flags.FLAGS
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().setFormatter(_Plain())
     for name in ("workdir", "slurm", "coordinator", *request.EVALUATION, *request.COMPARISON):
         if values[name].value == "" and name != "plot":  # an empty one draws no figure
             raise errors.UsageError(f"--{name}= has no value: give one, or leave the flag out.")

@@ -1,4 +1,4 @@
-"""What a set of images holds, said before an hour is spent on it.
+"""What a set of images holds, to be read before an hour is spent on it.
 
     python -m gan_jax.data.check path/to/images
     python -m gan_jax.data.check path/to/images.zip --size=64 --sheet=sheet.png
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import pathlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +71,8 @@ def check(spec: str, **options: Any) -> Report:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = load_dataset(spec, **options)
+        with _unlogged():
+            found = load_dataset(spec, **options)
     files = open_files(spec, options.get("label_file", "")) if has_files(spec) else None
     troubles = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     stored, stored_troubles = _stored(files, options) if files is not None else ([], [])
@@ -77,6 +80,17 @@ def check(spec: str, **options: Any) -> Report:
     troubles += [*_unread(found), *stored_troubles, *class_troubles, *_repeated(found), *_plain(found)]
     lines = [_first_line(found), *stored, *classes, *(f"warning: {trouble}" for trouble in troubles)]
     return Report(lines=tuple(lines), warnings=tuple(troubles), dataset=found)
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps what is skipped out of the log: it is one of the report's warnings."""
+    logger = logging.getLogger("gan_jax.data.images")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def contact_sheet(found: Dataset) -> np.ndarray:

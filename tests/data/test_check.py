@@ -67,11 +67,13 @@ def test_ranges_and_labels_of_arrays(tmp_path):
     assert check.check("digits").warnings == ()
 
 
-def test_the_command_writes_the_sheet_and_says_what_it_found(folder, tmp_path, capsys, monkeypatch):
+def test_the_command_writes_the_sheet_and_says_what_it_found(folder, tmp_path, capsys, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     assert check.main([str(folder), "--size=8", "--sheet=out/sheet.png"]) == 1
     out = capsys.readouterr().out
     assert "warning: 1 images are there again" in out
+    assert "boot/broken.png: not an image" in out
+    assert not caplog.text, "what is skipped is said once"
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         # 8 pixels six times as large and 2 between; a row for each class.
         assert sheet.size == (500, 100)

@@ -276,7 +276,7 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
             return checkpoints.digest(step)
 
     source = ToySource(
-        name=workdir.root.name if workdir is not None else finding.name_of(pathlib.Path(request.experiment)),
+        name=workdir.root.name if workdir is not None else pathlib.Path(request.experiment).stem,
         games=games,
         rounds=rounds,
         state=state,

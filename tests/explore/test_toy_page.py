@@ -102,6 +102,9 @@ def test_games_are_played_live(browser, source):
     with running(server) as url, opened(browser, url) as page:
         assert page.locator("i").count() == 0, "texts are no markup"
         assert page.locator(".panels figcaption").all_text_contents() == ["minimax", "wgan"]
+        page.evaluate("() => { explore.compiled(new Promise((go) => setTimeout(go, 1500))); }")
+        page.wait_for_function("() => document.getElementById('message').textContent.includes('compiles')")
+        page.wait_for_function("() => document.getElementById('message').textContent === ''")
         before = page.locator(".panels .note").first.text_content()
         page.locator("body").press("Space")
         page.wait_for_function("() => explore.frames[0][0].round >= 15")
@@ -123,6 +126,10 @@ def test_a_recording_is_shown_by_a_plain_file_server(browser, source, tmp_path, 
         for width in (320, 1280, 2000):
             with opened(browser, url, width=width, theme=theme) as page:
                 assert page.evaluate("() => explore.frames.map((panels) => panels[0].round)") == [0, 10, 20]
+                numbers = "[0, 0.00001207, -0.00012, 0.0123456, 123.456, 12345678, NaN]"
+                assert page.evaluate(f"import('./draw.js').then((m) => {numbers}.map(m.shortNumber))") == (
+                    ["0", "1.21e-5", "-1.2e-4", "0.0123", "123", "1.23e7", "NaN"]
+                )
                 page.get_by_role("button", name="Play").click()
                 page.wait_for_function("() => explore.at === 2")
                 assert page.locator(".panels .note").first.text_content().startswith("Round 20")

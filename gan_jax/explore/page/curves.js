@@ -1,6 +1,6 @@
 // The curves of a run: a small chart for each metric, kept up to date where the page is served.
 
-import { colour, element, onTheme, onWidth } from "./draw.js";
+import { colour, element, onTheme, onWidth, shortNumber } from "./draw.js";
 
 const FIRST = 6;
 const WAIT = 3000;
@@ -41,7 +41,7 @@ export function curvesSection(backend, live) {
       const canvas = state.shown.get(name);
       const series = state.records.map((record) => [record.step, number(record[name])]).filter(([, y]) => y !== null);
       plot(canvas, series);
-      canvas.setAttribute("aria-label", `${name}, last ${label(series.at(-1)[1])} at round ${series.at(-1)[0]}`);
+      canvas.setAttribute("aria-label", `${name}, last ${shortNumber(series.at(-1)[1])} at round ${series.at(-1)[0]}`);
     });
   }
 
@@ -87,7 +87,8 @@ function plot(canvas, series) {
   const ys = series.map(([, y]) => y);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
   const [first, last] = [series[0][0], series.at(-1)[0]];
-  const box = { left: 52, right: width - 8, top: 8, bottom: height - 18 };
+  const widest = Math.max(...[low, high].map((value) => context.measureText(shortNumber(value)).width));
+  const box = { left: Math.max(52, widest + 12), right: width - 8, top: 8, bottom: height - 18 };
   const x = (step) => box.left + ((step - first) / (last - first || 1)) * (box.right - box.left);
   const y = (value) => (high > low ? box.bottom - ((value - low) / (high - low)) * (box.bottom - box.top) : (box.top + box.bottom) / 2);
   context.strokeStyle = colour("--line");
@@ -98,8 +99,8 @@ function plot(canvas, series) {
   context.fillStyle = colour("--muted");
   context.textAlign = "right";
   context.textBaseline = "middle";
-  context.fillText(label(high), box.left - 6, high > low ? box.top + 4 : y(high));
-  if (high > low) context.fillText(label(low), box.left - 6, box.bottom - 4);
+  context.fillText(shortNumber(high), box.left - 6, high > low ? box.top + 4 : y(high));
+  if (high > low) context.fillText(shortNumber(low), box.left - 6, box.bottom - 4);
   context.textBaseline = "top";
   context.fillText(String(last), box.right, box.bottom + 4);
   context.textAlign = "left";
@@ -114,8 +115,4 @@ function plot(canvas, series) {
     context.fillStyle = colour("--accent");
     context.fillRect(x(first) - 2, y(ys[0]) - 2, 4, 4);
   }
-}
-
-function label(value) {
-  return String(Number(value.toPrecision(3)));
 }

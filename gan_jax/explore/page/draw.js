@@ -82,3 +82,11 @@ export function onWidth(watched, redraw) {
     requestAnimationFrame(redraw);
   }).observe(watched);
 }
+
+/** A number with three digits, with a power of ten where it would be long. */
+export function shortNumber(value) {
+  const rounded = Number(value.toPrecision(3));
+  const size = Math.abs(rounded);
+  if (size === 0 || (size >= 1e-3 && size < 1e6)) return String(rounded);
+  return rounded.toExponential().replace("e+", "e");
+}

@@ -2,7 +2,7 @@
 
 import { rowsOf } from "./backend.js";
 import { curvesSection } from "./curves.js";
-import { choice, element, field, paint, slider } from "./draw.js";
+import { choice, element, field, paint, shortNumber, slider } from "./draw.js";
 import { coded, linear, moved, spherical, truncated } from "./latents.js";
 
 const SHOWN = 36;
@@ -331,7 +331,7 @@ class ImagePage {
         const list = await this.backend.nearest(this.current.sample, d.nearest[by.selectedIndex]);
         found.replaceChildren(
           ...list.map(({ index, distance, png }) => {
-            const text = `image ${index}, at ${Number(distance.toPrecision(3))}`;
+            const text = `image ${index}, at ${shortNumber(distance)}`;
             return element("figure", {}, element("img", { className: "pixels", src: png, alt: text }), element("figcaption", {}, text));
           }),
         );

@@ -1,10 +1,12 @@
 // The page of a game of points: games side by side that are played live or shown from a recording.
 
 import { curvesSection } from "./curves.js";
-import { choice, colour, element, field, onTheme, onWidth, slider } from "./draw.js";
+import { choice, colour, element, field, onTheme, onWidth, shortNumber, slider } from "./draw.js";
 
 const SPEEDS = [1, 5, 20, 60, 200];
 const PAUSE = 60;
+const NOTICED = 700;
+const COMPILING = "The server compiles these games. That takes some seconds, once for each demonstration.";
 
 export async function pointPage(root, backend, description, say) {
   const page = new PointPage(root, backend, description, say);
@@ -64,7 +66,7 @@ class PointPage {
           element("span", { className: "dot real" }), "data ",
           element("span", { className: "dot fake" }), "samples ",
           element("span", { className: "swatch" }), "critic's score, low to high. ",
-          "Arrows: where the generator's loss pushes a sample; the longest one of a picture has one length."),
+          "Arrows: where the generator's loss would push a sample; they are scaled so that the longest of a picture is as long as a cell."),
       ),
       d.logged ? curvesSection(this.backend, d.served) : "",
     );
@@ -103,7 +105,7 @@ class PointPage {
     this.where.hidden = this.live;
     this.speedField.hidden = !this.live;
     try {
-      if (this.live) this.frames = [await this.backend.start(demo.name)];
+      if (this.live) this.frames = [await this.compiled(this.backend.start(demo.name))];
       else if (demo) this.frames = await this.backend.recording(demo.name);
       else this.frames = await this.checkpoints();
       this.where.querySelector("input").max = String(this.frames.length - 1);
@@ -117,6 +119,17 @@ class PointPage {
     if (!this.description.served) return this.backend.recording("checkpoints");
     const { rounds } = await this.backend.now();
     return Promise.all(rounds.map((round) => this.backend.checkpoint(round)));
+  }
+
+  /** What the server answers; a line says what it does where that takes longer than a frame. */
+  async compiled(answer) {
+    const timer = setTimeout(() => this.say(COMPILING), NOTICED);
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+      this.say("");
+    }
   }
 
   seek(i) {
@@ -153,7 +166,7 @@ class PointPage {
     }
     const demo = this.demo;
     try {
-      const next = await this.backend.play(demo.name, SPEEDS[this.speed]);
+      const next = await this.compiled(this.backend.play(demo.name, SPEEDS[this.speed]));
       if (demo !== this.demo) return false;
       this.frames = [next];
       this.seek(0);
@@ -201,7 +214,7 @@ function captionOf({ round, losses, push, modes, range }) {
 }
 
 function short(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value);
+  return typeof value === "number" ? shortNumber(value) : String(value);
 }
 
 /** The critic's score from low to high as a colour; values are of cells, the lowest row first. */

@@ -183,6 +183,7 @@ def _add_path_lengths(
 
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
     """The experiment with the comparison that the flags ask for among its evaluations."""
+    from gan_jax.distributed import hosts
     from gan_jax.evaluation import scoring
 
     experiment = run.experiment
@@ -224,6 +225,12 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
         )
     if _intervals(request):
+        if hosts.first() and any(isinstance(each, scoring.Against) for each in evaluations.values()):
+            tell(
+                "Scoring with intervals and floors, which takes many times as long as the scores: --intervals=no "
+                "leaves them out.",
+                sys.stderr,
+            )
         evaluations = {
             name: evaluation.with_intervals() if isinstance(evaluation, scoring.Against) else evaluation
             for name, evaluation in evaluations.items()

@@ -23,6 +23,7 @@ from gan_jax.cli.errors import UsageError
 from gan_jax.cli.loading import load_model
 from gan_jax.cli.mode_flags import refuse_fields
 from gan_jax.cli.request import WEIGHTS, Request, parse_standing
+from gan_jax.data.encoded import ARRAYS, GRID
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Conversion
 from gan_jax.models.model import Model
@@ -56,11 +57,11 @@ def sample_files(request: Request) -> None:
             named = f"_class_{file_name(model.classes[numbers[place]])}" if numbers is not None else ""
             written.add(f"seed_{seed:0{width}d}{named}.png")
             write_atomically(out / f"seed_{seed:0{width}d}{named}.png", to_png(image))
-        write_atomically(out / "grid.png", to_png(picture(drawn[:_GRID])))
+        write_atomically(out / GRID, to_png(picture(drawn[:_GRID])))
     arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
     if numbers is not None:
         arrays |= {"y": numbers, "classes": np.array(model.classes)}
-    _write_npz(out / "samples.npz", arrays)
+    _write_npz(out / ARRAYS, arrays)
     others = sum(fnmatch.fnmatch(name, "seed_*.png") for name in before - written)
     if others:
         tell(

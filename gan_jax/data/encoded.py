@@ -23,6 +23,9 @@ from gan_jax.data.label_files import NAMES, LabelTable, read_label_file
 MAX_BYTES = 2**28
 """Larger files of an archive are skipped: a small archive can unpack to terabytes."""
 
+GRID, ARRAYS = "grid.png", "samples.npz"
+"""Beside the samples of `--mode=sample --out=DIR`: where both are at the top, neither is one of the images."""
+
 Open: TypeAlias = Callable[[], pathlib.Path | IO[bytes]]
 """Opens one encoded image, in any thread; what it raises is one of `DAMAGED`."""
 
@@ -62,7 +65,8 @@ def in_folder(folder: str | pathlib.Path, label_file: str = "", *, labels: bool 
     root = existing_folder(folder)
     files, links = find_files(root)
     at_top = [name for name in NAMES if name in files]
-    candidates = [name for name in files if name not in NAMES]
+    ours = (GRID, ARRAYS) if {GRID, ARRAYS} <= set(files) else ()
+    candidates = [name for name in files if name not in (*NAMES, *ours)]
     table = None
     if label_file or (labels and at_top):
         path = label_file or str(root / at_top[0])

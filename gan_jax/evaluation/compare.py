@@ -16,7 +16,7 @@ from gan_jax.evaluation.floors import floor_size, real_draws
 from gan_jax.evaluation.image_measures import MEASURES, Measurements, measure_images
 from gan_jax.evaluation.scoring import extractor_named, mesh_over
 from gan_jax.evaluation.sides import Given, Side, open_fakes, open_side
-from gan_jax.metrics.progress import progress_bar
+from gan_jax.metrics.progress import progress_bar, progress_line
 from gan_jax.processes import share
 from gan_jax.training.experiment import ExperimentError, choose
 
@@ -88,7 +88,7 @@ def compare(
       seed: the seed of shuffles, subsets and resamples.
       level: the confidence level of intervals.
       devices: the devices that extract features; by default all of this process.
-      progress: whether a bar is shown while features are extracted.
+      progress: whether bars and lines on stderr say what is being done.
       use_cache: whether features are kept on disk by the content of the images.
 
     Raises:
@@ -154,6 +154,10 @@ def compare(
     notes = [note for side in sides for note in _notes_of(side, extraction)]
     try:
         which = tuple(metrics) or _applying(METRICS, summaries[0].features)
+        progress_line(
+            f"Scoring by {', '.join(which)}, with intervals and floors; resampling takes the longest.",
+            progress and jax.process_index() == 0,
+        )
         return _compared(measured, which, settings, notes)
     except ValueError as error:
         raise ExperimentError(str(error)) from error

@@ -1,4 +1,4 @@
-"""A bar over the images whose features are extracted."""
+"""A bar over the images whose features are extracted, and a line before what takes long."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def progress_bar(total: int, name: str, shown: bool = True) -> Any:
     return Bar(
         total=total, desc=label, unit=" images", mininterval=seconds, disable=not shown, file=sys.stderr
     )
+
+
+def progress_line(text: str, shown: bool = True) -> None:
+    """A line on the terminal that says what is being done."""
+    if shown and sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)

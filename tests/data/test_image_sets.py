@@ -50,6 +50,16 @@ def test_a_folder_is_read_with_its_sub_folders_by_name(tmp_path):
     assert [len(batch) for batch in found.batches(4)] == [4, 2]
 
 
+def test_the_picture_of_all_samples_is_no_sample(tmp_path):
+    """`--mode=sample --out=DIR` writes it beside them; without the arrays a file of its name is an image."""
+    write_folder(tmp_path, drawn())
+    (tmp_path / "grid.png").write_bytes(png(drawn(1, size=15)[0]))
+    (tmp_path / "samples.npz").write_bytes(b"")
+    np.testing.assert_array_equal(all_of(open_images(tmp_path)), in_order_of_names(drawn()))
+    (tmp_path / "samples.npz").unlink()
+    assert open_images(tmp_path).number == 7
+
+
 def test_any_format_of_pillow_and_grey_folders(tmp_path):
     images = drawn(channels=1)
     write_folder(tmp_path, images, "bmp")

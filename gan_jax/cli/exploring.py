@@ -8,6 +8,7 @@ import functools
 import http.server
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,6 +57,10 @@ def explore(request: Request) -> None:
         raise UsageError("--onnxruntime_web is for --out: a page that is served needs none.")
     page = _page(request)
     if request.out is not None:
+        tell(
+            f"Making {request.out}: what it shows is compiled and drawn first, which can take minutes.",
+            sys.stderr,
+        )
         _write(epath.Path(request.out), page.files())
         return
     port = _port(request.port)

@@ -52,6 +52,7 @@ MODES_OF: Mapping[str, tuple[str, ...]] = {
     "walk_steps": ("interpolate",),
     "image": ("project",),
     "distance": ("project",),
+    "project_steps": ("project",),
     "format": ("export",),
     "license": ("export",),
     "port": ("explore",),

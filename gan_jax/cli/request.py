@@ -30,8 +30,8 @@ class Request:
       checkpoint: the round to evaluate or sample; `None` is the newest.
       num_samples: how many `--mode=sample` and `--mode=evaluate` draw; `None` is the experiment's own number.
       checkpoints, data, extractor, metrics, intervals, protocol, lpips, player, weights, standing_statistics,
-        sample_seeds, label, truncation, out, walk, walk_steps, image, distance, format, license, port,
-        onnxruntime_web, training_images, track: see `EVALUATION`.
+        sample_seeds, label, truncation, out, walk, walk_steps, image, distance, project_steps, format,
+        license, port, onnxruntime_web, training_images, track: see `EVALUATION`.
       comparison: the flags of `COMPARISON` by name, `None` where one is not given.
       coordinator, num_processes, process_id: see `hosts.join`.
       until: the round that `--mode=replay` stops at; `None` is the one that the log names.
@@ -65,6 +65,7 @@ class Request:
     walk_steps: str | None = None
     image: str | None = None
     distance: str | None = None
+    project_steps: str | None = None
     format: str | None = None
     license: str | None = None
     port: str | None = None
@@ -110,6 +111,7 @@ EVALUATION = {
     "image": "the image whose latent is looked for.",
     "distance": "pixels (the default), features, those of the critic, or an extractor: vgg16:FILE, inception:FILE, "
     "classifier:digits, ...",
+    "project_steps": "steps of the search for a latent; 1000 by default.",
     "format": "safetensors (the default), stablehlo or onnx.",
     "port": "the port of the page, 8265 by default; 0 is any that is free.",
     "onnxruntime_web": "with --out, the archive of onnxruntime-web, or its folder; npm fetches it by default.",

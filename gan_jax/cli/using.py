@@ -119,8 +119,17 @@ def project(request: Request) -> None:
         )
     except DataError as error:
         raise UsageError(f"--image={request.image} cannot be read: {error}.") from error
+    steps = parse_whole("project_steps", request.project_steps, 1000)
     found = _usage(
-        lambda: find(model, image, distance=_distance(request, model), label=request.label, seed=model.seed)
+        lambda: find(
+            model,
+            image,
+            steps=steps,
+            distance=_distance(request, model),
+            label=request.label,
+            seed=model.seed,
+            progress=True,
+        )
     )
     out = directory(request, model, f"projected_{file_name(pathlib.Path(request.image).stem)}")
     both = np.stack([image / np.float32(127.5) - 1, found.image])

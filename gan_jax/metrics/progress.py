@@ -6,13 +6,14 @@ import sys
 from typing import Any
 
 
-def progress_bar(total: int, name: str, shown: bool = True) -> Any:
+def progress_bar(total: int, name: str, shown: bool = True, unit: str = "images") -> Any:
     """A bar on a terminal, drawn at once; elsewhere it is drawn again every ten seconds at most.
 
     Args:
-      total: the number of images.
+      total: the number of images, or of other units.
       name: what they are.
       shown: whether there is anything to be seen.
+      unit: what is counted.
     """
     from tqdm import tqdm
 
@@ -22,7 +23,7 @@ def progress_bar(total: int, name: str, shown: bool = True) -> Any:
     seconds = 0.1 if sys.stderr is not None and sys.stderr.isatty() else 10.0
     label = name if len(name) <= 40 else f"...{name[-37:]}"
     return Bar(
-        total=total, desc=label, unit=" images", mininterval=seconds, disable=not shown, file=sys.stderr
+        total=total, desc=label, unit=f" {unit}", mininterval=seconds, disable=not shown, file=sys.stderr
     )
 
 

@@ -15,6 +15,7 @@ import optax
 from gan_jax.functional.options import check_count, check_number
 from gan_jax.keys import named_key
 from gan_jax.metrics.features import Extractor
+from gan_jax.metrics.progress import progress_bar
 from gan_jax.models.model import Model, as_floats
 from gan_jax.models.portable import fixed_batch
 from gan_jax.types import Array, Tree
@@ -24,6 +25,8 @@ Distance = Callable[[Array], Array]
 RAMP_DOWN, RAMP_UP = 0.25, 0.05
 CANDIDATES = 1000
 NOISE_RAMP = 0.75
+STEPS_PER_DISPATCH = 20
+_ADAM = optax.scale_by_adam(b1=0.9, b2=0.999)
 
 
 class Projection(NamedTuple):
@@ -54,6 +57,7 @@ def project(
     distance: str | Distance | Extractor = "pixels",
     label: int | str | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> Projection:
     """Finds the latent whose sample is nearest to an image, by Adam from several starts at once.
 
@@ -74,6 +78,7 @@ def project(
         `gan_jax.metrics.vgg16_extractor(FILE)`; or `images -> features` in JAX.
       label: the image's class, where the generator takes one.
       seed: determines starts and noise.
+      progress: shows a bar; the features of a large network take minutes to hours without an accelerator.
 
     Raises:
       ValueError: if a number is out of range, the image is of another shape, of integers other than uint8 or not
@@ -109,9 +114,10 @@ def project(
         difference = features(render(latents)) - target
         return jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
 
-    begin = _nearest(jax.jit(distances), candidates, starts)
+    begin = _nearest(jax.jit(distances), candidates, starts, progress)
     deviations = jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, keepdims=True), candidates)
-    best, value, history = _descend(distances, begin, deviations, steps, learning_rate, noise, seed)
+    descent = _Descent(steps, learning_rate, noise, seed)
+    best, value, history = _descend(distances, begin, deviations, descent, progress)
     rendered = np.asarray(render(jax.tree.map(lambda leaf: jnp.repeat(leaf, starts, axis=0), best))[0])
     return Projection(jax.tree.map(np.asarray, best), rendered, float(value), np.asarray(history))
 
@@ -162,7 +168,10 @@ def _distance(
     try:
         jax.eval_shape(of_critic, images)
     except (AssertionError, KeyError):
-        raise ValueError("The critic has no features: build it with features=True, or use pixels.") from None
+        raise ValueError(
+            "The critic has no head 'features', as modules of gan_jax.networks have with features=True: compare "
+            "pixels, or the features of an extractor."
+        ) from None
     return of_critic
 
 
@@ -189,38 +198,57 @@ def _of_extractor(extractor: Extractor, shape: tuple[int, ...]) -> Distance:
     return features
 
 
-def _nearest(distances: Callable[[Tree], Array], candidates: Tree, starts: int) -> Tree:
+def _nearest(distances: Callable[[Tree], Array], candidates: Tree, starts: int, progress: bool) -> Tree:
     """The `starts` candidates with the least distances, nearest first."""
     count = len(jax.tree.leaves(candidates)[0])
     found = []
-    for start in range(0, count - starts + 1, starts):
-        found.append(
-            distances(jax.tree.map(lambda leaf, start=start: leaf[start : start + starts], candidates))
-        )
+    with progress_bar(count // starts * starts, "candidates", progress, "latents") as bar:
+        for start in range(0, count - starts + 1, starts):
+            rows = jax.tree.map(lambda leaf, start=start: leaf[start : start + starts], candidates)
+            found.append(jax.block_until_ready(distances(rows)))
+            bar.update(starts)
     order = jnp.argsort(jnp.concatenate(found))[:starts]
     return jax.tree.map(lambda leaf: leaf[order], candidates)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
-def _descend(
-    distances: Callable[[Tree], Array],
-    begin: Tree,
-    deviations: Tree,
-    steps: int,
-    learning_rate: float,
-    noise: float,
-    seed: int,
-) -> tuple[Tree, Array, Array]:
-    """Adam from every start: the nearest latent that was passed `[1, ...]`, its distance, and the history."""
-    adam = optax.scale_by_adam(b1=0.9, b2=0.999)
-    key = named_key(jax.random.key(seed), "projection")
+class _Descent(NamedTuple):
+    """The numbers of a descent; see `project`."""
 
-    def step(carry: Any, number: Array) -> tuple[Any, Array]:
-        latents, state = carry
-        t = number / steps
+    steps: int
+    learning_rate: float
+    noise: float
+    seed: int
+
+
+def _descend(
+    distances: Callable[[Tree], Array], begin: Tree, deviations: Tree, descent: _Descent, progress: bool
+) -> tuple[Tree, Array, Array]:
+    """Adam from every start: the nearest latent at the end `[1, ...]`, its distance, and the history."""
+    carry = (begin, _ADAM.init(begin), jnp.zeros(descent.steps))
+    with progress_bar(descent.steps, "projection", progress, "steps") as bar:
+        for start in range(0, descent.steps, STEPS_PER_DISPATCH):
+            stop = min(start + STEPS_PER_DISPATCH, descent.steps)
+            carry = jax.block_until_ready(_advance(distances, descent, carry, deviations, start, stop))
+            bar.update(stop - start)
+    latents, _, history = carry
+    values = jax.jit(distances)(latents)
+    place = jnp.argmin(values)
+    return jax.tree.map(lambda leaf: leaf[place][None], latents), values[place], history
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    distances: Callable[[Tree], Array], descent: _Descent, carry: Any, deviations: Tree, start: int, stop: int
+) -> Any:
+    """The steps from `start` until before `stop` of `(latents, Adam's state, history)`."""
+    key = named_key(jax.random.key(descent.seed), "projection")
+
+    def step(number: Array, carry: Any) -> Any:
+        latents, state, history = carry
+        t = number / descent.steps
         fall = 0.5 - 0.5 * jnp.cos(math.pi * jnp.minimum(1.0, (1 - t) / RAMP_DOWN))
-        rate = learning_rate * fall * jnp.minimum(1.0, (t + 1 / steps) / RAMP_UP)
-        strength = noise * jnp.square(jnp.maximum(0.0, 1 - t / NOISE_RAMP))
+        rate = descent.learning_rate * fall * jnp.minimum(1.0, (t + 1 / descent.steps) / RAMP_UP)
+        strength = descent.noise * jnp.square(jnp.maximum(0.0, 1 - t / NOISE_RAMP))
         leaves, structure = jax.tree.flatten(latents)
         keys = jax.random.split(jax.random.fold_in(key, number), len(leaves))
         shaken = [
@@ -233,11 +261,8 @@ def _descend(
             return jnp.sum(values), values
 
         grads, values = jax.grad(total, has_aux=True)(jax.tree.unflatten(structure, shaken))
-        updates, state = adam.update(grads, state)
+        updates, state = _ADAM.update(grads, state)
         latents = jax.tree.map(lambda x, u: x - rate * u, latents, updates)
-        return (latents, state), jnp.min(values)
+        return latents, state, history.at[number].set(jnp.min(values))
 
-    (latents, _), history = jax.lax.scan(step, (begin, adam.init(begin)), jnp.arange(steps))
-    values = distances(latents)
-    place = jnp.argmin(values)
-    return jax.tree.map(lambda leaf: leaf[place][None], latents), values[place], history
+    return jax.lax.fori_loop(start, stop, step, carry)

@@ -103,7 +103,7 @@ def test_games_are_played_live(browser, source):
         assert page.locator("i").count() == 0, "texts are no markup"
         assert page.locator(".panels figcaption").all_text_contents() == ["minimax", "wgan"]
         page.evaluate("() => { explore.compiled(new Promise((go) => setTimeout(go, 1500))); }")
-        page.wait_for_function("() => document.getElementById('message').textContent.includes('compiles')")
+        page.wait_for_function("() => document.getElementById('message').textContent.includes('at work')")
         page.wait_for_function("() => document.getElementById('message').textContent === ''")
         before = page.locator(".panels .note").first.text_content()
         page.locator("body").press("Space")
@@ -130,6 +130,12 @@ def test_a_recording_is_shown_by_a_plain_file_server(browser, source, tmp_path, 
                 assert page.evaluate(f"import('./draw.js').then((m) => {numbers}.map(m.shortNumber))") == (
                     ["0", "1.21e-5", "-1.2e-4", "0.0123", "123", "1.23e7", "NaN"]
                 )
+                away = "explore.frames[0][0].points = explore.frames[0][0].points.map(() => [99, 0])"
+                outside = page.evaluate(
+                    f"() => {{ {away}; explore.draw(); return explore.captions[0].textContent; }}"
+                )
+                number = page.evaluate("() => explore.frames[0][0].points.length")
+                assert f"{number} of {number} samples outside" in outside
                 page.get_by_role("button", name="Play").click()
                 page.wait_for_function("() => explore.at === 2")
                 assert page.locator(".panels .note").first.text_content().startswith("Round 20")

@@ -338,6 +338,19 @@ def test_projection_recovers_the_latent_of_a_generated_sample():
     assert found.history[-1] < 0.01 * found.history[0]
 
 
+def test_a_search_is_shown_and_has_as_many_steps_as_it_is_given(capsys):
+    """In dispatches of twenty steps and a rest; without noise every distance is that of a latent on the way."""
+    model = quadratic_model()
+    target = model.sample(z=model.latents(1, seed=5))[0]
+    found = project(model, target, seed=1, steps=25, noise=0.0, progress=True)
+    assert found.history.shape == (25,)
+    assert (found.history > 0).all()
+    assert found.distance < found.history[-1] < found.history[0]
+    said = capsys.readouterr().err
+    assert "candidates" in said
+    assert "25/25" in said
+
+
 @pytest.mark.full
 def test_projection_by_features_compares_features():
     halves = Program(
@@ -349,7 +362,7 @@ def test_projection_by_features_compares_features():
     target = model.sample(1, seed=5)[0]
     found = project(model, target, distance="features", steps=300)
     np.testing.assert_allclose(found.image.ravel()[:2], target.ravel()[:2], atol=0.01)
-    with pytest.raises(ValueError, match="no features"):
+    with pytest.raises(ValueError, match="no head 'features'"):
         project(quadratic_model(), target, distance="features")
     with pytest.raises(ValueError, match="pixels, features, an extractor or a function"):
         project(quadratic_model(), target, distance="colours")

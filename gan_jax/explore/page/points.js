@@ -6,7 +6,7 @@ import { choice, colour, element, field, onTheme, onWidth, shortNumber, slider }
 const SPEEDS = [1, 5, 20, 60, 200];
 const PAUSE = 60;
 const NOTICED = 700;
-const COMPILING = "The server compiles these games. That takes some seconds, once for each demonstration.";
+const WORKING = "The server is at work. It compiles a demonstration before its first frames, which takes some seconds.";
 
 export async function pointPage(root, backend, description, say) {
   const page = new PointPage(root, backend, description, say);
@@ -33,7 +33,7 @@ class PointPage {
     this.play = element("button", { type: "button", onclick: () => this.toggle() }, "Play");
     this.step = element("button", { type: "button", onclick: () => this.forward() }, "Step");
     const restart = element("button", { type: "button", onclick: () => this.open(this.shown) }, "Restart");
-    this.speeds = choice(SPEEDS.map((n) => `${n} rounds`), (i) => { this.speed = i; });
+    this.speeds = choice(SPEEDS.map((n) => (n === 1 ? "1 round" : `${n} rounds`)), (i) => { this.speed = i; });
     this.speedField = field("A frame every", this.speeds);
     this.where = slider("moment", { min: 0, max: 1, step: 1, value: 0 }, (i) => {
       this.pause();
@@ -123,7 +123,7 @@ class PointPage {
 
   /** What the server answers; a line says what it does where that takes longer than a frame. */
   async compiled(answer) {
-    const timer = setTimeout(() => this.say(COMPILING), NOTICED);
+    const timer = setTimeout(() => this.say(WORKING), NOTICED);
     try {
       return await answer;
     } finally {
@@ -182,8 +182,9 @@ class PointPage {
     if (!moment) return;
     moment.forEach((frame, i) => {
       this.drawPanel(this.canvases[i], frame);
-      this.captions[i].textContent = captionOf(frame);
-      this.canvases[i].setAttribute("aria-label", `${frame.points.length} samples; ${captionOf(frame)}`);
+      const caption = captionOf(frame, this.description.extent);
+      this.captions[i].textContent = caption;
+      this.canvases[i].setAttribute("aria-label", `${frame.points.length} samples; ${caption}`);
     });
   }
 
@@ -206,9 +207,11 @@ class PointPage {
   }
 }
 
-function captionOf({ round, losses, push, modes, range }) {
+function captionOf({ round, losses, push, modes, range, points }, { left, right, bottom, top }) {
   const numbers = Object.entries(losses).map(([name, loss]) => `${name} loss ${short(loss)}`);
   if (modes) numbers.unshift(`${modes[0]} of ${modes[1]} modes`);
+  const inside = points.filter(([x, y]) => x >= left && x <= right && y >= bottom && y <= top).length;
+  if (inside < points.length) numbers.unshift(`${points.length - inside} of ${points.length} samples outside`);
   if (range) numbers.push(`scores ${short(range[0])} to ${short(range[1])}`);
   return [`Round ${round}`, ...numbers, `push ${short(push)}`].join(", ");
 }

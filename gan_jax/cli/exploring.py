@@ -58,7 +58,7 @@ def explore(request: Request) -> None:
     page = _page(request)
     if request.out is not None:
         tell(
-            f"Making {request.out}: what it shows is compiled and drawn first, which can take minutes.",
+            f"Making {request.out}: what it shows is compiled and drawn first, in some minutes.",
             sys.stderr,
         )
         _write(epath.Path(request.out), page.files())

@@ -71,6 +71,13 @@ def test_the_table_has_intervals_over_seeds_and_marks_the_best():
     ]
 
 
+def test_none_is_the_best_of_equals():
+    rows = [
+        sweep_report.Row({"lr": lr}, evaluation(2.0, precision)) for lr, precision in (("1", 0.5), ("2", 0.9))
+    ]
+    assert [row[2:] for row in sweep_report.table(rows)[1:]] == [["2", "0.5"], ["2", "0.9 *"]]
+
+
 def test_a_run_with_a_seed_that_is_not_finite_is_not_the_best():
     """NaN is a text in a file; the mean over the other seeds is shown."""
     broken = evaluation(0.0, seeds=2)

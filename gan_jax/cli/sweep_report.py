@@ -64,7 +64,7 @@ def cell(values: Sequence[float], best: bool = False) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
-    Where some seeds have no finite number, their mean is shown and is not the best.
+    Where some seeds have no finite number, their mean is shown and is not the best; where all means are equal, none is.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}
@@ -74,7 +74,8 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
             float(np.mean(found)) if len(found) == row.seeds else np.nan
             for row, found in zip(rows, values, strict=True)
         ]
-        if not np.all(np.isnan(means)):
+        finite = [mean for mean in means if not np.isnan(mean)]
+        if len(finite) == 1 or len(set(finite)) > 1:
             smallest = metric.rpartition("/")[2] in LOWEST
             best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
     heading = [*fields, "round", *metrics]

@@ -64,7 +64,8 @@ def cell(values: Sequence[float], best: bool = False) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
-    Where some seeds have no finite number, their mean is shown and is not the best; where all means are equal, none is.
+    Where some seeds have no finite number, their mean is shown and is not the best; of equal means
+    none is.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}

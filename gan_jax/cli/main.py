@@ -1,10 +1,14 @@
-"""Train, evaluate, sample, describe or replay a GAN, or compare sets of images; or begin your own experiment.
+"""Train a GAN; evaluate, sample, explore or export what was trained; compare sets of images; sweep settings.
 
     {program}
     {program} --config=ring --config.objective=wgan_gp --workdir=runs/ring
     {program} --mode=evaluate --workdir=runs/ring --checkpoints=all
+    {program} --mode=sample --workdir=runs/ring
+    {program} --mode=explore --workdir=runs/ring
+    {program} --mode=export --workdir=runs/ring --format=onnx
     {program} --mode=describe --config=ring
     {program} --mode=compare --real=FOLDER --fake=FOLDER
+    {program} --config=ring --sweep=config.objective=gan,wgan_gp --jobs=2
     {program} new my.py
 
 A work directory that holds a run brings its configuration, and its experiment if that is one of the installation.

@@ -120,6 +120,19 @@ def test_a_mistake_is_one_line(arguments, expected, console, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["there.py"]
 
 
+def test_help_that_nobody_reads_to_its_end_is_no_error(monkeypatch):
+    closed = []
+
+    def parsed(arguments):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(main.flags, "FLAGS", parsed)
+    monkeypatch.setattr(main.terminal, "stop_writing", closed.append)
+    with pytest.raises(SystemExit, match="1"):
+        main.parse(["gan-jax", "--help"])
+    assert closed == [sys.stdout]
+
+
 def test_a_warning_of_the_log_is_plain_text():
     record = logging.LogRecord("absl", logging.WARNING, "images.py", 74, "Skipped %d of %d", (5, 30), None)
     assert main._Plain().format(record) == "warning: Skipped 5 of 30"

@@ -110,7 +110,11 @@ def define_config() -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; an error is raised rather than printed with the usage."""
-    return flags.FLAGS(request.without(argv, "config"))
+    try:
+        return flags.FLAGS(request.without(argv, "config"))
+    except BrokenPipeError:  # `--help | head`: the flag prints the help itself
+        terminal.stop_writing(sys.stdout)
+        sys.exit(1)
 
 
 def launch(argv: list[str]) -> None:

@@ -43,10 +43,10 @@ def tell(text: str, stream: TextIO | None = None) -> None:
     try:
         print(line, file=stream, flush=True)
     except (OSError, ValueError):
-        _stop_writing(stream)
+        stop_writing(stream)
 
 
-def _stop_writing(stream: TextIO) -> None:
+def stop_writing(stream: TextIO) -> None:
     """Sends what else is written to nowhere: the interpreter would fail at it when it ends."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -140,7 +140,10 @@ class PlayedTurn(NamedTuple):
 
 
 class Diagnostic(Protocol):
-    """A function of a played turn that returns scalars (or small vectors), named `player/metric`."""
+    """A function of a played turn that returns scalars (or small vectors), named `player/metric`.
+
+    It is not called for turns that minimise only terms (`regularization_turn`).
+    """
 
     def __call__(self, played: PlayedTurn, /) -> Metrics: ...
 

@@ -16,6 +16,7 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
 from gan_jax.distributed.transfer import Run, Sent
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
 from gan_jax.state import TrainState
@@ -31,6 +32,12 @@ def _state_fields(common: Any, per_seed: Any) -> Any:
     return TrainState(common, common, per_seed, per_seed, per_seed)
 
 
+def seed_count(state: TrainState) -> int | None:
+    """How many seeds a state is of, `None` for the state of one that is not stacked."""
+    single = 0 if jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key) else 1
+    return None if state.key.ndim == single else state.key.shape[0]
+
+
 def stacked(states: Sequence[TrainState]) -> TrainState:
     """Stacks the states of several seeds, `[S, ...]`; `step` and `cursor` are common."""
     stack = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
@@ -38,7 +45,16 @@ def stacked(states: Sequence[TrainState]) -> TrainState:
 
 
 def state_of(state: TrainState, seed: int) -> TrainState:
-    """The state of a single seed, by its index, on one device."""
+    """The state of a single seed, by its index, on one device.
+
+    Raises:
+      ValueError: if the state is not of several seeds, or there is no such index.
+    """
+    number = seed_count(state)
+    if number is None:
+        raise ValueError("state_of takes the state of several seeds; this one is of a single seed already.")
+    check_count("state_of", "seed", seed, least=0)
+    check_number("state_of", "seed", seed, least=0, below=number)
     device = jax.devices()[0]
     return jax.device_put(_pick(jax.device_put(state, device), seed), device)
 

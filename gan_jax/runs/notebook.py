@@ -13,7 +13,7 @@ from etils import epath
 
 from gan_jax.data.source import Source
 from gan_jax.distributed.compiler import compiler_options
-from gan_jax.distributed.seeds import goes_side_by_side, stacked, state_of
+from gan_jax.distributed.seeds import goes_side_by_side, seed_count, stacked, state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.options import check_count, check_on_host
 from gan_jax.game import Game, check_game
@@ -144,7 +144,7 @@ def rollout(
         if value is not None:
             check_count("rollout", name, value)
     state = _begin(game, state, seeds)
-    several = _seeds(state) is not None
+    several = seed_count(state) is not None
     program, turns = _compiled(game, source, several), fresh_turns(game.schedule)
     device_data = _on_device(source)
     cursor, histories, played = int(state.cursor), [], 0
@@ -180,7 +180,7 @@ def _losses(history: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 def _begin(game: Game, state: TrainState, seeds: int | None) -> TrainState:
     """The state of one seed or of several."""
-    there = _seeds(state)
+    there = seed_count(state)
     if seeds is None or there == seeds:
         return state
     if there is not None:
@@ -195,14 +195,8 @@ def _begin(game: Game, state: TrainState, seeds: int | None) -> TrainState:
     return stacked([state, *others])
 
 
-def _seeds(state: TrainState) -> int | None:
-    """How many seeds a state is of, `None` for the state of one that is not stacked."""
-    single = 0 if jax.dtypes.issubdtype(state.key.dtype, jax.dtypes.prng_key) else 1
-    return None if state.key.ndim == single else state.key.shape[0]
-
-
 def _states(state: TrainState) -> Iterator[TrainState]:
-    count = _seeds(state)
+    count = seed_count(state)
     if count is None:
         yield state
         return
@@ -318,12 +312,19 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
       keep: how many of the newest rounds are kept.
 
     Raises:
-      CheckpointError: if it cannot be written.
+      CheckpointError: if it cannot be written, or the directory holds a later round, which `restore` would give
+        in place of this one.
       ValueError: if the state is not one of the game.
     """
     _check_state(game, state)
+    step = int(state.step)
     with Checkpoints(path, keep=keep) as checkpoints:
-        checkpoints.save(int(state.step), state, blocking=True)
+        if later := [other for other in checkpoints.steps() if other > step]:
+            raise CheckpointError(
+                f"{path} holds round {later[-1]}, and this state is of round {step}: it is of another run, or of a "
+                "branch. Save it in a directory of its own, or delete what is there."
+            )
+        checkpoints.save(step, state, blocking=True)
 
 
 def restore(path: epath.PathLike, game: Game, *, round: int | None = None) -> TrainState:
@@ -358,7 +359,7 @@ def _target(game: Game, seeds: int | None) -> TrainState:
 
 
 def _check_state(game: Game, state: TrainState) -> None:
-    expected = _target(game, _seeds(state))
+    expected = _target(game, seed_count(state))
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)  # noqa: E731
     if shapes(expected) != shapes(state):
         raise ValueError("The state is not one of this game: its players, networks or optimisers are others.")

@@ -37,6 +37,8 @@ class TurnContext:
       batch: the turn's batch, leaves `[B, ...]`.
       step: the round, an int32 scalar.
       turn_key: the turn's PRNG key, shared by its players, so that all use the same z. Draw with `key(name)`.
+      lazy: whether terms with an interval are computed in their rounds only, and multiplied by it there; where a
+        state is evaluated, they are what they are in any round.
     """
 
     game: Game
@@ -44,6 +46,7 @@ class TurnContext:
     batch: Batch
     step: Array
     turn_key: Key
+    lazy: bool = True
 
     def key(self, name: str) -> Key:
         """Derives a key for one purpose: the same name gives the same draw in every loss of the turn."""

@@ -310,7 +310,7 @@ def _term_loss(base: LossFn, added: Term) -> LossFn:
 
 
 def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Outcome, dict[str, Tree]]:
-    """The term's outcome, its value multiplied by `every`, and its new state by name if it keeps one."""
+    """The outcome, its value multiplied by `every` if it is lazy, and its new state by name if it keeps one."""
     before = context.players[added.player].objective_state.get(added.name)
 
     def compute() -> Outcome:
@@ -339,7 +339,7 @@ def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Ou
         state = None if added.initial_state is None else before
         return zeros._replace(state=state, model_state=output.model_state)
 
-    if added.every == 1:
+    if added.every == 1 or not context.lazy:
         outcome = compute()
     else:
         outcome = jax.lax.cond(context.step % added.every == 0, compute, skip)

@@ -202,12 +202,21 @@ def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_pat
     np.savez(tmp_path / "digits.npz", digits[300:400])
     arguments = ["--mode=compare", "--real=real.npz", f"--fake={finished[0]},{tmp_path / 'digits.npz'}"]
     arguments += ["--metrics=frechet", "--num_samples=60", "--extractor=classifier:digits"]
-    code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz")
+    code, out, err = launch_here(monkeypatch, capsys, *arguments, "--save_stats=stats.npz", "--scores=s.json")
     assert code == 0, err
     assert re.search(r"fake images\s+60\s+100\s+60\s+100\n", out), out
     assert re.search(r"frechet .*digits\.npz .* yes", out), out
     assert "Written to comparison.png" in out
     assert {"comparison.png", "stats.npz"} <= {path.name for path in tmp_path.iterdir()}
+    stored = json.loads((tmp_path / "s.json").read_text())
+    column = stored["fakes"][str(tmp_path / "digits.npz")]
+    ((name, (distance, low, high)),) = column["scores"].items()
+    printed = re.findall(r"[\d.]+", re.search(r"^ *frechet.*$", out, re.MULTILINE)[0])
+    assert any(float(number) == pytest.approx(distance, rel=0.01) for number in printed)
+    assert low < high
+    assert column["fingerprint"]["fake"] == 100
+    assert [set(floor["scores"]) for floor in stored["floors"].values()] == [{name}] * len(stored["floors"])
+    assert stored["floors"]
     again = [a for a in arguments if "--real" not in a]
     code, second, err = launch_here(monkeypatch, capsys, "--real=stats.npz", "--plot=", *again)
     assert code == 0, err
@@ -277,6 +286,10 @@ MISTAKES = {
     "unknown parallelism": (["--config.parallelism=tpu"], r"'jit', 'pmap'"),
     "no rounds": (["--config.rounds=0"], r"rounds must be 1 or more"),
     "an empty work directory": (["--workdir="], r"--workdir= has no value: give one, or leave the flag out"),
+    "scores of no format": (
+        ["--mode=compare", "--real=no", "--fake=none", "--scores=a.txt"],
+        r"--scores is a \.json file, got 'a\.txt'",
+    ),
     "a figure of no format": (
         ["--mode=compare", "--real=no", "--fake=none", "--plot=a.txt"],
         r"--plot=a\.txt: A figure can be saved as",

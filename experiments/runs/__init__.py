@@ -1,11 +1,14 @@
-"""Real runs: trains with the launcher, evaluates, and keeps the picture and the numbers.
+"""Real runs: trains with the launcher from several seeds, scores the samples, keeps the numbers and a picture.
 
     python -m experiments.runs                       # lists them
     python -m experiments.runs dcgan_fashion         # trains one, into experiments/results
+    python -m experiments.runs dcgan_fashion wgan_gp_fashion --seeds 3 --jobs 2
     python -m experiments.runs all
 
-Each is at most 15 minutes on two cores. Those on Fashion-MNIST read TFDS's files, made of those of Debian's
-package `dataset-fashion-mnist` by
+A seed takes up to half an hour of processor time. Samples of Fashion-MNIST are compared with its 10,000 test
+images, which no generator was trained on, those of the digits with the 1,797 that there are; the score of real
+images against real ones stands beside. Fashion-MNIST is read from TFDS's files, made of those of Debian's package
+`dataset-fashion-mnist` by
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
 """
@@ -13,67 +16,161 @@ package `dataset-fashion-mnist` by
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
-import resource
+import queue
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.studies.framework import provenance
+from gan_jax.data import load
+from gan_jax.functional.intervals import student_interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"
 IMAGES, TRANSLATION = "--config=experiments/images.py", "--config=experiments/translation.py"
-RUNS = {
-    "dcgan_fashion": (IMAGES,),
-    "wgan_gp_fashion": (
-        IMAGES,
-        "--config.objective=wgan_gp",
-        "--config.critic_norm=none",
-        "--config.batch_size=32",
-        "--config.learning_rate=2e-4",
-        "--config.rounds=10000",
+DIGITS = pathlib.Path("runs") / "digits.npz"
+FASHION = ("--real=tfds:fashion_mnist@test", "--extractor=classifier:fashion_mnist", "--num_samples=10000")
+
+
+class RealRun(NamedTuple):
+    """The launcher's flags of a training, and those of the comparison of its samples."""
+
+    train: tuple[str, ...]
+    compare: tuple[str, ...] = FASHION
+
+
+RUNS: Mapping[str, RealRun] = {
+    "dcgan_fashion": RealRun((IMAGES,)),
+    "wgan_gp_fashion": RealRun(
+        (
+            IMAGES,
+            "--config.objective=wgan_gp",
+            "--config.critic_norm=none",
+            "--config.batch_size=32",
+            "--config.learning_rate=2e-4",
+            "--config.rounds=10000",
+        )
     ),
-    "sngan_hinge_fashion": (IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral"),
-    "resnet_digits": (
-        IMAGES,
-        "--config.data=digits",
-        "--config.network=resnet",
-        "--config.conditional=true",
-        "--config.objective=hinge",
-        "--config.critic_norm=spectral",
-        "--config.ema=0.99",
-        "--config.rounds=4000",
+    "sngan_hinge_fashion": RealRun((IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral")),
+    "resnet_digits": RealRun(
+        (
+            IMAGES,
+            "--config.data=digits",
+            "--config.network=resnet",
+            "--config.conditional=true",
+            "--config.objective=hinge",
+            "--config.critic_norm=spectral",
+            "--config.ema=0.99",
+            "--config.rounds=4000",
+        ),
+        (f"--real={DIGITS}", "--extractor=classifier:digits", "--num_samples=1797"),
     ),
-    "pix2pix_fashion": (TRANSLATION, "--config.width=16", "--config.batch_size=16", "--config.rounds=3000"),
+    "pix2pix_fashion": RealRun(
+        (TRANSLATION, "--config.width=16", "--config.batch_size=16", "--config.rounds=3000")
+    ),
 }
-"""By name: the launcher's flags."""
 
 
-def run(name: str, python: str = sys.executable) -> dict[str, Any]:
-    """Trains one in `runs/NAME`, from its newest checkpoint if it has one, evaluates it, keeps what came out."""
-    workdir = pathlib.Path("runs") / name
-    train = ["launch.py", *RUNS[name], f"--workdir={workdir}"]
-    evaluate = ["launch.py", "--mode=evaluate", f"--workdir={workdir}"]
+def workdir_of(name: str, seed: int) -> pathlib.Path:
+    """Where a seed is trained, below the repository's root."""
+    return pathlib.Path("runs") / f"{name}-{seed}"
+
+
+def training(name: str, seed: int) -> list[str]:
+    """The command that trains a seed."""
+    return ["launch.py", *RUNS[name].train, f"--config.seed={seed}", f"--workdir={workdir_of(name, seed)}"]
+
+
+def comparison(name: str, seeds: int) -> list[str]:
+    """The command that scores the samples of all seeds."""
+    fakes = ",".join(str(workdir_of(name, seed)) for seed in range(seeds))
+    scores = pathlib.Path("runs") / f"{name}.json"
+    return [
+        "launch.py",
+        "--mode=compare",
+        f"--fake={fakes}",
+        *RUNS[name].compare,
+        f"--scores={scores}",
+        "--plot=",
+    ]
+
+
+def train(name: str, seed: int, cores: Sequence[int] = ()) -> dict[str, Any]:
+    """Trains a seed, from its newest checkpoint if it has one; what it took, with the launches before.
+
+    Args:
+      name: of the run.
+      seed: the seed.
+      cores: the ones that it may use; all if empty.
+    """
     began = time.perf_counter()
-    subprocess.run([python, *train], cwd=ROOT, check=True)
-    seconds = time.perf_counter() - began
-    processor = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([python, *evaluate], cwd=ROOT, check=True)
-    (found,) = json.loads((ROOT / workdir / "evaluation.json").read_text())["checkpoints"]
-    picture = max((ROOT / workdir / "samples").glob("samples_*.png"))
-    RESULTS.mkdir(exist_ok=True)
-    shutil.copyfile(picture, RESULTS / f"{name}.png")
+    command = [sys.executable, *training(name, seed)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, cores)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{name}, seed {seed}: {shlex.join(command)} ended with {process.returncode}.")
+    spent = {"seconds": time.perf_counter() - began, "processor_seconds": usage.ru_utime + usage.ru_stime}
+    kept = ROOT / f"{workdir_of(name, seed)}.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    total = {what: round(value + before.get(what, 0)) for what, value in spent.items()}
+    kept.write_text(json.dumps(total))
+    return total
+
+
+def summary(compared: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a comparison of several seeds: each score's mean with its 95 % interval over the seeds, and its floor.
+
+    >>> one, two = ({"scores": {"frechet": [value, 0.0, 9.0]}} for value in (1.0, 3.0))
+    >>> floor = {"scores": {"frechet": [0.5, 0.4, 0.6]}}
+    >>> summary({"fakes": {"a": one, "b": two}, "floors": {"real against real": floor}})["frechet"]["mean"]
+    2.0
+    """
+    columns = [column["scores"] for column in compared["fakes"].values()]
+    floors = compared["floors"].get("real against real", {}).get("scores", {})
+    found = {}
+    for metric in columns[0]:
+        values = np.array([column[metric][0] for column in columns], float)
+        mean, low, high = (float(bound) for bound in student_interval(values))
+        found[metric] = {"mean": mean, "interval": [low, high], "floor": floors.get(metric)}
+    return found
+
+
+def finish(name: str, seeds: int, took: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores the seeds of a run, and keeps the numbers and the picture of the first."""
+    if str(DIGITS) in " ".join(RUNS[name].compare):
+        np.savez(ROOT / DIGITS, load("digits")["x"])
+    command = comparison(name, seeds)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    compared = json.loads((ROOT / "runs" / f"{name}.json").read_text())
+    commands = [shlex.join(["python", *training(name, seed)]) for seed in range(seeds)]
+    this = f"python -m experiments.runs {name} --seeds {seeds}"
     kept = {
-        "commands": [shlex.join(["python", *command]) for command in (train, evaluate)],
-        "training_seconds": round(seconds),
-        "training_processor_seconds": round(processor.ru_utime + processor.ru_stime),
-        **{part: found[part] for part in ("step", "evaluation_samples", "seed", "samples", "fingerprints")},
+        "run": name,
+        "launch": provenance.launch(
+            "experiments.translation" if "pix2pix" in name else "experiments.images", this
+        ),
+        "commands": [*commands, shlex.join(["python", *command])],
+        "seeds": list(took),
+        "scores": summary(compared),
+        "comparison": compared,
     }
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    pictures = (ROOT / workdir_of(name, 0) / "samples").glob("samples_*.png")
+    shutil.copyfile(max(pictures), RESULTS / f"{name}.png")
     return kept
 
 
@@ -85,15 +182,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", help="of the runs; all of them with 'all'; none lists them")
-    names = parser.parse_args(arguments).names
-    if not names:
-        for name, flags in RUNS.items():
-            print(f"{name}: python {shlex.join(['launch.py', *flags])}")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default 1)")
+    given = parser.parse_args(arguments)
+    if not given.names:
+        for name, run in RUNS.items():
+            print(f"{name}: python {shlex.join(['launch.py', *run.train])}")
         return 0
-    if unknown := set(names) - {*RUNS, "all"}:
+    if unknown := set(given.names) - {*RUNS, "all"}:
         print(f"There is no run {min(unknown)!r}: choose of {', '.join(RUNS)}, all.", file=sys.stderr)
         return 2
-    for name in RUNS if "all" in names else names:
-        kept = run(name)
-        print(f"{name}: {kept['training_seconds']} s; experiments/results/{name}.png and .json", flush=True)
+    if given.seeds < 2 or given.jobs < 1:
+        print(f"--seeds is 2 or more, --jobs 1, got {given.seeds} and {given.jobs}.", file=sys.stderr)
+        return 2
+    names = list(RUNS) if "all" in given.names else given.names
+    every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    parts: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    for place in range(given.jobs):
+        parts.put(every[place :: given.jobs])
+
+    def on_its_cores(task: tuple[str, int]) -> dict[str, Any]:
+        part = parts.get()
+        try:
+            return train(*task, part)
+        finally:
+            parts.put(part)
+
+    with concurrent.futures.ThreadPoolExecutor(given.jobs) as threads:
+        took = list(
+            threads.map(on_its_cores, [(name, seed) for name in names for seed in range(given.seeds)])
+        )
+    for place, name in enumerate(names):
+        kept = finish(name, given.seeds, took[place * given.seeds : (place + 1) * given.seeds])
+        for metric, score in kept["scores"].items():
+            print(
+                f"{name}: {metric} {score['mean']:.4g} {score['interval']}, real {score['floor']}", flush=True
+            )
     return 0

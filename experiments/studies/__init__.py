@@ -4,7 +4,7 @@
     python -m experiments.studies --claims               # their claims, with the last results
     python -m experiments.studies --check                # which results are older than the code
     python -m experiments.studies dirac f_gan_fit        # run these, resuming seed by seed
-    python -m experiments.studies ratios --jobs 2        # its cases shared by two processes
+    python -m experiments.studies ratios --jobs 1        # in one process; by default one for each core
     python -m experiments.studies all --quick            # all of them, small, with looser claims: minutes
     python -m experiments.studies NAME --full            # at its paper's scale, where the study is scaled down
     python -m experiments.studies dirac --set step=.05   # with another number of its own; its claims are not judged

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import pathlib
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments import studies
@@ -35,8 +35,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=1,
-        help="how many processes share the cases (default 1: one after another)",
+        help="how many processes share the cases, each with its part of the cores (default: one for each core)",
     )
     parser.add_argument("--fresh", action="store_true", help="forget what is stored of these studies")
     parser.add_argument("--figures", action="store_true", help="only draw and judge again what is stored")
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.seeds is not None and given.seeds < 1:
         print(f"--seeds is 1 or more, got {given.seeds}.", file=sys.stderr)
         return 2
-    if given.jobs < 1:
+    if given.jobs is not None and given.jobs < 1:
         print(f"--jobs is 1 or more, got {given.jobs}.", file=sys.stderr)
         return 2
     if given.quick and given.full:
@@ -112,36 +111,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = CHANGED_RESULTS / ",".join(f"{name.lower()}={value}" for name, value in changed.items())
     keep_compiled_programs()
     failed = 0
-    for study in loaded:
-        failed += run(study, folder, given, changed)
+    for study, found, seconds in judged(loaded, folder, given, changed):
+        took = "" if seconds is None else f" ({seconds:.0f} s)"
+        print(f"{study.name}: {study.title}{took}")
+        for verdict in found:
+            print(f"  {verdict.text} [{verdict.measured()}]" if changed else f"  {line(verdict)}")
+        sys.stdout.flush()
+        failed += sum(verdict.fails for verdict in found)
     return 1 if failed and not changed else 0
 
 
-def run(study: Study, folder: pathlib.Path, given: argparse.Namespace, changed: Mapping[str, float]) -> int:
-    """Runs or redraws one study and prints its verdicts; how many of its claims fail, but for those known not to
-    reproduce.
-
-    With changed numbers the claims' values are shown without a verdict.
-    """
-    began = time.perf_counter()
+def judged(
+    loaded: Sequence[Study], folder: pathlib.Path, given: argparse.Namespace, changed: Mapping[str, float]
+) -> Iterator[tuple[Study, list[Verdict], float | None]]:
+    """Runs or redraws the studies: each with its verdicts, and the seconds that its cases took, as it ends."""
     if given.figures:
-        found = redraw(study, folder)
-    else:
-        found = running.run(
-            study,
-            folder,
-            quick=given.quick,
-            seeds=given.seeds,
-            fresh=given.fresh,
-            full=given.full,
-            jobs=given.jobs,
-            changed=changed,
-        )
-    print(f"{study.name}: {study.title} ({time.perf_counter() - began:.0f} s)")
-    for verdict in found:
-        print(f"  {verdict.text} [{verdict.measured()}]" if changed else f"  {line(verdict)}")
-    sys.stdout.flush()
-    return sum(verdict.fails for verdict in found)
+        yield from ((study, redraw(study, folder), None) for study in loaded)
+        return
+    options = {name: getattr(given, name) for name in ("quick", "seeds", "fresh", "full")}
+    runs = [running.Run(study, folder, **options, changed=changed) for study in loaded]
+    for run, found in running.finished(runs, given.jobs or cores()):
+        yield run.study, found, run.seconds
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:

@@ -28,7 +28,7 @@ own table of fits leaves it out.
 
 Paper: Nowozin et al., f-GAN, 2016, section 4.1 and table 3 (arXiv:1606.00709).
 
-    python -m experiments.studies f_gan_fit --jobs 2        # ten minutes on two cores
+    python -m experiments.studies f_gan_fit        # ten minutes on two cores
 
 The paper does not give its mixture; nothing is scaled.
 """

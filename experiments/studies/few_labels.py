@@ -24,7 +24,7 @@ generator and test digits stand beside the games.
 Paper: Salimans et al., Improved Techniques for Training GANs, 2016, section 5 (arXiv:1606.03498); Springenberg,
 CatGAN, 2016 (arXiv:1511.06390).
 
-    python -m experiments.studies few_labels --jobs 2        # half an hour on two cores
+    python -m experiments.studies few_labels        # half an hour on two cores
 
 Scaled: 5,000 of MNIST's 70,000 digits, 150 epochs for 300, and networks a quarter as wide; the paper's are the
 defaults of `SemiSupervisedCritic` and `SemiSupervisedGenerator`. --quick plays 600 rounds, after which CatGAN is

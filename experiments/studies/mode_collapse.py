@@ -40,7 +40,7 @@ et al., Improved Techniques for Training GANs, 2016 (arXiv:1606.03498); Gulrajan
 Wasserstein GANs, 2017 (arXiv:1704.00028); Miyato et al., Spectral Normalization, 2018 (arXiv:1802.05957); Huang
 et al., R3GAN, 2024 (arXiv:2501.05441); Grewal et al., VRAL, 2017 (arXiv:1707.00309).
 
-    python -m experiments.studies mode_collapse --jobs 2        # half an hour on two cores
+    python -m experiments.studies mode_collapse        # half an hour on two cores
 
 Scaled: one setup for all, of smaller networks and higher rates than the papers'; theirs are the studies
 `unrolled_ring` and `packed_ring`. --quick plays three of them on the ring.

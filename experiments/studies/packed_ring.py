@@ -24,8 +24,8 @@ shares: less is left to mend.
 Paper: Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1
 (arXiv:1712.04086).
 
-    python -m experiments.studies packed_ring --jobs 2        # an hour on two cores
-    python -m experiments.studies packed_ring --full --seeds 10 --jobs 2        # the paper's scale, hours
+    python -m experiments.studies packed_ring        # an hour on two cores
+    python -m experiments.studies packed_ring --full --seeds 10        # the paper's scale, hours
 
 Scaled: half the paper's widths. --quick plays 3,500 rounds of networks of 100 and 50 units, in which single modes
 are found and lost again: it claims only that packing 2 comes nearer to the ring than noise.

@@ -28,7 +28,7 @@ three decades and more.
 
 Paper: Arjovsky and Bottou, Towards Principled Methods for Training GANs, 2017, figures 1 to 3 (arXiv:1701.04862).
 
-    python -m experiments.studies perfect_critic_mnist --jobs 2      # a quarter of an hour on two cores
+    python -m experiments.studies perfect_critic_mnist      # a quarter of an hour on two cores
     python -m experiments.studies perfect_critic_mnist --full        # width 64: hours
 
 Scaled: narrower networks, 5,000 digits. --quick takes scikit-learn's 8 x 8 digits, and 1,000 turns.

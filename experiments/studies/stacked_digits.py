@@ -32,7 +32,7 @@ before, which names noise too, had told other numbers. The bounds of 300 and 1.5
 Paper: Metz et al., Unrolled GANs, 2017, section 3.3.1 (arXiv:1611.02163); Lin et al., PacGAN, 2018, section 4.2
 (arXiv:1712.04086); Huang et al., The GAN is dead; long live the GAN!, 2024, section 2 (arXiv:2501.05441).
 
-    python -m experiments.studies stacked_digits --jobs 2           # half an hour on two cores
+    python -m experiments.studies stacked_digits           # half an hour on two cores
     python -m experiments.studies stacked_digits --full --seeds 5   # 28 x 28 and DCGANs: for a GPU
 
 Scaled: 8 x 8 digits and small MLPs where the papers have MNIST and DCGANs, which is what --full has, and a CPU's

@@ -27,7 +27,7 @@ Paper: Isola et al., Image-to-Image Translation with Conditional Adversarial Net
 (arXiv:1611.07004); Pathak et al., Context Encoders, 2016 (arXiv:1604.07379), for inpainting.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
-    python -m experiments.studies translation --jobs 2        # half an hour on two cores
+    python -m experiments.studies translation        # half an hour on two cores
     python launch.py --config=experiments/translation.py --config.data=pairs:path/to/facades \\
         --config.size=256 --config.layers=3 --config.width=64
 

@@ -13,7 +13,7 @@ for G, batch 512, 25,000 rounds. A mode counts with one of 2,500 samples within 
 
 Paper: Metz et al., Unrolled Generative Adversarial Networks, 2017, section 3.1 and appendix A (arXiv:1611.02163).
 
-    python -m experiments.studies unrolled_ring --jobs 2        # 17 minutes on two cores
+    python -m experiments.studies unrolled_ring        # 17 minutes on two cores
 
 Nothing is scaled. The paper's text names one rate, 1e-4, for both players. With that the claims do not hold: five
 steps of the critic then move too little, and in two seeds of two unrolling covered at most 2 modes at each of ten

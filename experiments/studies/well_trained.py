@@ -38,7 +38,7 @@ data.
 Paper: Grewal et al., Variance Regularizing Adversarial Learning, 2017 (arXiv:1707.00309) and its slides. Its
 authors later wrote that the method is out of date and that some of its results are incorrect.
 
-    python -m experiments.studies well_trained --jobs 2        # ten minutes on two cores
+    python -m experiments.studies well_trained        # ten minutes on two cores
 
 Scaled: a surface and MLPs where the slides have pictures. --quick plays three of the objectives at 50:1.
 """

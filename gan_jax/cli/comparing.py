@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
+from gan_jax.runs.strict_json import to_json
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -29,14 +31,14 @@ _NUMBERS = ("neighbors", "size", "channels")
 
 
 def compare(request: Request) -> None:
-    """Prints the table of a comparison, and writes a figure of several sets."""
+    """Prints the table of a comparison; writes its numbers if asked, and a figure of several sets."""
     from gan_jax.distributed import hosts
     from gan_jax.evaluation.compare import compare as compare_sets
     from gan_jax.pictures import save
     from gan_jax.pictures.figures import figure_format
 
     given = dict(request.comparison)
-    real, fake, plot = (given.pop(name, None) for name in ("real", "fake", "plot"))
+    real, fake, plot, scores = (given.pop(name, None) for name in ("real", "fake", "plot", "scores"))
     if not real or not fake:
         raise UsageError(
             "name what is compared: --real=A --fake=B, each a folder, a .zip, .npz or .npy file, tfds:NAME@SPLIT, "
@@ -47,6 +49,8 @@ def compare(request: Request) -> None:
             figure_format(plot)
         except ValueError as error:
             raise UsageError(f"--plot={plot}: {error}") from error
+    if scores:
+        _check_scores_path(pathlib.Path(scores))
     if not any(map(_is_run, (real, *fake.split(","), given.get("held_out") or ""))):
         _refuse_flags_of_runs(request)
     reals = _opened(request, real)
@@ -82,6 +86,12 @@ def compare(request: Request) -> None:
     if not hosts.first():
         return
     tell(str(found))
+    if scores:
+        try:
+            pathlib.Path(scores).write_text(json.dumps(to_json(found.as_dict()), indent=1) + "\n")
+        except OSError as error:
+            raise UsageError(f"--scores={scores}: {error}") from error
+        tell(f"Written to {scores}")
     path = plot if plot is not None else PLOT if len(fakes) > 1 else ""
     if path:
         try:
@@ -89,6 +99,18 @@ def compare(request: Request) -> None:
         except (ValueError, OSError) as error:
             raise UsageError(f"--plot={path}: {error}") from error
         tell(f"Written to {path}")
+
+
+def _check_scores_path(path: pathlib.Path) -> None:
+    """Checks the file that scores are written to.
+
+    Raises:
+      UsageError: if its name does not end in `.json`, or there is no such folder.
+    """
+    if path.suffix != ".json":
+        raise UsageError(f"--scores is a .json file, got {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"--scores={path}: there is no folder {str(path.parent)!r}.")
 
 
 def _number(name: str, value: str) -> int:

@@ -67,6 +67,7 @@ MODES_OF: Mapping[str, tuple[str, ...]] = {
     "save_stats": ("compare",),
     "held_out": ("compare",),
     "duplicates": ("compare",),
+    "scores": ("compare",),
     "plot": ("compare",),
 }
 """The modes in which a flag means something. What is not here means something in all: `mode`, `config`, and the

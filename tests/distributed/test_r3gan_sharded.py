@@ -20,7 +20,7 @@ from gan_jax.schedule import alternating, turn
 from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from tests import programs
-from tests.tiers import full, slow
+from tests.tiers import slow
 
 BATCH, CLASSES, LATENT = 16, 3, 4
 SCHEDULES = ImageSchedules(batch_size=BATCH, images=64, gamma=(0.1, 0.01), half_life=16)
@@ -59,7 +59,7 @@ def _compiled_fast(monkeypatch):
     monkeypatch.setattr(jit, "compiler_options", lambda *_: programs.UNOPTIMISED)
 
 
-@pytest.mark.parametrize(("parallelism", "width"), [slow("jit", 16), full("fsdp", 128)])
+@pytest.mark.parametrize(("parallelism", "width"), [slow("jit", 16), slow("fsdp", 128)])
 def test_eight_devices_equal_one(parallelism, width):
     single, metrics = play("jit", 1, width)
     eight, metrics_of_eight = play(parallelism, 8, width)

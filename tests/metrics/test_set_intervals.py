@@ -63,7 +63,7 @@ def test_the_bootstrap_of_the_monge_distance_has_its_value_and_shares_the_real_r
     assert high - low < min(widths) * 2**0.5
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_monge_interval_covers_a_shift_three_times_its_square():
     found = []
     for repetition in range(80):

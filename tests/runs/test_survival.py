@@ -16,7 +16,7 @@ from gan_jax.runs.workdir import Workdir, WorkdirError
 from tests.runs.test_loop import experiment, quiet
 from tests.stress import experiment as stress
 from tests.stress import fuzz, inputs, kills
-from tests.tiers import full, slow
+from tests.tiers import slow
 
 ROUNDS = 200
 
@@ -46,7 +46,7 @@ def kill_once(variant, workdir, rng):
 
 
 @pytest.mark.filterwarnings("ignore::gan_jax.runs.checkpoint.CheckpointWarning")  # a save that was cut
-@pytest.mark.parametrize(("name", "count"), [full("eight devices, streamed data", 3), slow("four seeds", 2)])
+@pytest.mark.parametrize(("name", "count"), [slow("eight devices, streamed data", 3), slow("four seeds", 2)])
 def test_killed_at_random_moments_a_run_ends_as_the_one_left_alone(name, count, tmp_path, monkeypatch):
     """Bit for bit, its log too. `python -m tests.stress.kills` does it fifty times, in all variants."""
     variant, rng = kills.VARIANTS[name], random.Random(1)

@@ -107,12 +107,12 @@ def test_figures_are_drawn_again_in_another_format_and_size(tmp_path, capsys):
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_film_shows_a_studys_frames(tmp_path, capsys):
     (tmp_path / "one_dimension.json").write_bytes((studies.RESULTS / "one_dimension.json").read_bytes())
     asked = [f"--results={tmp_path}", f"--film={tmp_path / 'line.gif'}"]
     assert main(["one_dimension", *asked]) == 0
     with Image.open(tmp_path / "line.gif") as shown:
-        assert shown.n_frames == 6
+        assert shown.n_frames == 41  # the start, and the 40 snapshots of the study
     assert main(["dirac", *asked]) == 2
     assert "takes one study that has frames: one_dimension" in capsys.readouterr().err

@@ -7,9 +7,10 @@ import pytest
 from experiments import studies
 from experiments.studies.framework import running
 from experiments.studies.framework.study import judge
-from tests.tiers import full_except
+from tests.tiers import full, slow
 
 SCORING = [name for name in studies.names() if studies.load(name).controls]
+TIERS = {"ratios": lambda name: name, "latent_space": slow, "translation": slow}
 
 
 def judged(study, results, quick):
@@ -36,8 +37,7 @@ def replaced(study, controls, by):
     return result
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", full_except(["ratios"], SCORING))
+@pytest.mark.parametrize("name", [TIERS.get(name, full)(name) for name in SCORING])
 def test_claims_fail_for_noise_and_for_an_untrained_generator(name):
     study = studies.load(name)
     assert {"noise", "untrained", "real"} == {kind(case) for case in study.controls}

@@ -113,6 +113,11 @@ def test_claims_that_make_no_sense(bounds):
         Claim(effect=number, **bounds)
 
 
+def run(study, folder, jobs=1, **options):
+    ((_, found),) = running.finished([running.Run(study, folder, **options)], jobs)
+    return found
+
+
 def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
     """A case that fails at the third seed: the first two are not computed again."""
     calls = []
@@ -126,12 +131,12 @@ def test_a_run_is_taken_up_where_it_broke_off(tmp_path, capsys):
     study = study_of({"case": case}, CLAIMS)
     options = {"quick": False, "seeds": None, "fresh": False}
     with pytest.raises(KeyboardInterrupt):
-        running.run(study, tmp_path, **options)
-    found = running.run(study, tmp_path, **options)
+        run(study, tmp_path, **options)
+    found = run(study, tmp_path, **options)
     assert calls == [0, 1, 2, 2]
     assert found[0].by_seed == (5.0, 5.1, 5.2)
     assert (tmp_path / "test_framework.png").read_bytes().startswith(b"\x89PNG")
-    running.run(study, tmp_path, **{**options, "fresh": True, "seeds": 1})
+    run(study, tmp_path, **{**options, "fresh": True, "seeds": 1})
     assert calls == [0, 1, 2, 2, 0]
     assert capsys.readouterr().out.count("seed 0, case") == 2
 
@@ -145,14 +150,14 @@ def test_numbers_of_another_version_that_lack_something_are_named(tmp_path, caps
     }
     running.write(tmp_path / "test_framework.json", stored)
     with pytest.raises(SystemExit, match="cannot judge the stored numbers: add --fresh"):
-        running.run(study, tmp_path, **options)
+        run(study, tmp_path, **options)
     assert "1 of 1 results are older than the code; --fresh computes" in capsys.readouterr().err
-    assert running.run(study, tmp_path, **{**options, "fresh": True})[0].by_seed == (5.0,)
+    assert run(study, tmp_path, **{**options, "fresh": True})[0].by_seed == (5.0,)
     # Of its own version, numbers that are not there are a mistake of the study.
     stored["launches"]["before"]["code"] = provenance.digest(study.module)
     running.write(tmp_path / "test_framework.json", stored)
     with pytest.raises(KeyError):
-        running.run(study, tmp_path, **options)
+        run(study, tmp_path, **options)
 
 
 def where(seed, quick):
@@ -170,7 +175,7 @@ def test_cases_are_shared_by_processes(tmp_path):
     """Four cases, the second stored: two new processes compute the others, each on its own part of the cores."""
     path = tmp_path / "test_framework.json"
     running.write(path, {"runs": {"1": {"case": {"numbers": {"x": 5.1}}}}})
-    found = running.run(STUDY, tmp_path, quick=False, seeds=None, fresh=False, jobs=2)
+    found = run(STUDY, tmp_path, quick=False, seeds=None, fresh=False, jobs=2)
     assert found[0].by_seed == (5.0, 5.1, 5.2, 5.3)
     runs = running.read(path)["runs"]
     computed = [runs[str(seed)]["case"]["numbers"] for seed in (0, 2, 3)]
@@ -205,7 +210,7 @@ def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys, value
     monkeypatch.setattr(studies, "names", lambda: ["numbers"])
     monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
     monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
-    assert command.main(["numbers", "--results", str(tmp_path)]) == code
+    assert command.main(["numbers", "--jobs=1", "--results", str(tmp_path)]) == code
     assert word in capsys.readouterr().out
     assert command.main(["--claims", "--results", str(tmp_path)]) == 0
     assert word in capsys.readouterr().out
@@ -221,7 +226,7 @@ def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypat
     monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(command, "FULL_RESULTS", tmp_path / "full")
     monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
-    assert [command.main(["numbers"]), command.main(["numbers", "--full"])] == [1, 0]
+    assert [command.main(["numbers", "--jobs=1"]), command.main(["numbers", "--jobs=1", "--full"])] == [1, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "results"]
     assert command.main(["numbers", "--full", "--quick"]) == 2
     assert "not both" in capsys.readouterr().err

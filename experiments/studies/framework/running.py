@@ -30,18 +30,8 @@ COLORS = 256
 """The figures are kept with so many colours: a third of the bytes."""
 
 
-def run(
-    study: Study,
-    folder: pathlib.Path,
-    *,
-    quick: bool,
-    seeds: int | None,
-    fresh: bool,
-    full: bool = False,
-    jobs: int = 1,
-    changed: Mapping[str, float] | None = None,
-) -> list[Verdict]:
-    """Runs what is missing of a study, stores it, draws its figure and judges its claims.
+class Run:
+    """A study that is being run: what is stored of it, and what is missing.
 
     Args:
       study: the study.
@@ -50,44 +40,91 @@ def run(
       seeds: how many; the study's own number if `None`.
       fresh: forget what is stored.
       full: its cases are those at the paper's scale, where it has such.
-      jobs: how many processes share what is to be computed, each with its own part of the cores.
       changed: the numbers with which the study was loaded, where they are others than its file's.
-
-    Returns:
-      A verdict for every claim.
-
-    Raises:
-      SystemExit: if numbers that another version stored lack what the claims are judged by.
     """
-    if full and study.full is not None:
-        study = dataclasses.replace(study, cases=study.full)
-    path = folder / f"{study.name}.json"
-    count = seeds or (study.quick_seeds if quick else study.seeds)
-    stored: dict[str, Any] = {} if fresh or not path.is_file() else read(path)
-    runs: dict[str, dict[str, Any]] = stored.get("runs", {})
-    this = provenance.launch(study.module, command(study, quick, full, changed or {}))
-    launches = {**stored.get("launches", {}), provenance.identifier(this): this}
-    old = warn_of_changes(study, stored)
-    for seed in range(count):
-        runs.setdefault(str(seed), {})
-    missing = [(seed, name) for seed in range(count) for name in study.cases if name not in runs[str(seed)]]
-    for seed, name, computed in computing(study, missing, quick, full, jobs, changed):
-        runs[str(seed)][name] = {**computed, "launch": provenance.identifier(this)}
-        write(path, record(study, runs, launches, quick))
+
+    def __init__(
+        self,
+        study: Study,
+        folder: pathlib.Path,
+        *,
+        quick: bool = False,
+        seeds: int | None = None,
+        fresh: bool = False,
+        full: bool = False,
+        changed: Mapping[str, float] | None = None,
+    ):
+        if full and study.full is not None:
+            study = dataclasses.replace(study, cases=study.full)
+        self.study, self.folder = study, folder
+        self.quick, self.full, self.changed = quick, full, changed or {}
+        self.path = folder / f"{study.name}.json"
+        self.count = seeds or (study.quick_seeds if quick else study.seeds)
+        stored: dict[str, Any] = {} if fresh or not self.path.is_file() else read(self.path)
+        self.runs: dict[str, dict[str, Any]] = stored.get("runs", {})
+        self.launch = provenance.launch(study.module, command(study, quick, full, self.changed))
+        self.launches = {**stored.get("launches", {}), provenance.identifier(self.launch): self.launch}
+        self.old = warn_of_changes(study, stored)
+        self.seconds = 0.0
+        for seed in range(self.count):
+            self.runs.setdefault(str(seed), {})
+
+    def missing(self) -> list[tuple[int, str]]:
+        """The seeds and cases that are not stored."""
+        return [
+            (seed, name)
+            for seed in range(self.count)
+            for name in self.study.cases
+            if name not in self.runs[str(seed)]
+        ]
+
+    def keep(self, seed: int, name: str, computed: Mapping[str, Any]) -> None:
+        """Stores what a case gave."""
+        self.runs[str(seed)][name] = {**computed, "launch": provenance.identifier(self.launch)}
+        write(self.path, record(self.study, self.runs, self.launches, self.quick))
+        self.seconds += computed["seconds"]
         if computed["numbers"]:
-            print(f"{study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
-    results = results_of(runs, study, count)
-    try:
-        found = judge(study, results, quick)
-    except (LookupError, TypeError) as error:
-        if not old:
-            raise
-        raise SystemExit(
-            f"{study.name}: this version cannot judge the stored numbers: add --fresh to compute them again."
-        ) from error
-    write(path, record(study, runs, launches, quick, found))
-    draw(study, results, folder)
-    return found
+            print(f"{self.study.name}: seed {seed}, {name}: {computed['seconds']:.1f} s", flush=True)
+
+    def finish(self) -> list[Verdict]:
+        """Judges the claims, stores them and draws the figure.
+
+        Returns:
+          A verdict for every claim.
+
+        Raises:
+          SystemExit: if numbers that another version stored lack what the claims are judged by.
+        """
+        results = results_of(self.runs, self.study, self.count)
+        try:
+            found = judge(self.study, results, self.quick)
+        except (LookupError, TypeError) as error:
+            if not self.old:
+                raise
+            raise SystemExit(
+                f"{self.study.name}: this version cannot judge the stored numbers: add --fresh to compute them "
+                "again."
+            ) from error
+        write(self.path, record(self.study, self.runs, self.launches, self.quick, found))
+        draw(self.study, results, self.folder)
+        return found
+
+
+def finished(runs: Sequence[Run], jobs: int = 1) -> Iterator[tuple[Run, list[Verdict]]]:
+    """Every run with its verdicts, as soon as all its cases are computed.
+
+    Args:
+      runs: of different studies.
+      jobs: how many processes share what is missing of all of them, each with its own part of the cores.
+    """
+    left = {run.study.name: len(run.missing()) for run in runs}
+    yield from ((run, run.finish()) for run in runs if not left[run.study.name])
+    tasks = [(run, seed, name) for run in runs for seed, name in run.missing()]
+    for run, seed, name, computed in computing(tasks, jobs):
+        run.keep(seed, name, computed)
+        left[run.study.name] -= 1
+        if not left[run.study.name]:
+            yield run, run.finish()
 
 
 def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
@@ -96,17 +133,12 @@ def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
 
 
 def computing(
-    study: Study,
-    missing: Sequence[tuple[int, str]],
-    quick: bool,
-    full: bool,
-    jobs: int,
-    changed: Mapping[str, float] | None = None,
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """`(seed, case, what it gave)` of every missing case, as each ends."""
-    if jobs == 1 or len(missing) < 2:
-        for seed, name in missing:
-            yield seed, name, compute(study.cases[name], seed, quick)
+    tasks: Sequence[tuple[Run, int, str]], jobs: int
+) -> Iterator[tuple[Run, int, str, dict[str, Any]]]:
+    """`(run, seed, case, what it gave)` of every case, as each ends."""
+    if jobs == 1 or len(tasks) < 2:
+        for run, seed, name in tasks:
+            yield run, seed, name, compute(run.study.cases[name], seed, run.quick)
         return
     spawn = multiprocessing.get_context("spawn")
     numbers = spawn.Queue()
@@ -115,12 +147,18 @@ def computing(
     with concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=spawn, initializer=_settle, initargs=(numbers, jobs)
     ) as workers:
-        ends = {
-            workers.submit(_compute_elsewhere, study.module, name, seed, quick, full, changed): (seed, name)
-            for seed, name in missing
-        }
-        for end in concurrent.futures.as_completed(ends):
-            yield *ends[end], end.result()
+        ends = {}
+        for run, seed, name in tasks:
+            of_run = run.study.module, name, seed, run.quick, run.full, run.changed
+            ends[workers.submit(_compute_elsewhere, *of_run)] = run, seed, name
+        try:
+            for end in concurrent.futures.as_completed(ends):
+                yield *ends[end], end.result()
+        except BaseException:
+            workers.shutdown(
+                wait=False, cancel_futures=True
+            )  # a case that fails does not wait for all others
+            raise
 
 
 def compute(case: Case, seed: int, quick: bool) -> dict[str, Any]:
@@ -154,7 +192,7 @@ def _follow() -> None:
 
 
 def _compute_elsewhere(
-    module: str, name: str, seed: int, quick: bool, full: bool, changed: Mapping[str, float] | None
+    module: str, name: str, seed: int, quick: bool, full: bool, changed: Mapping[str, float]
 ) -> dict[str, Any]:
     study: Study = importlib.import_module(module).STUDY
     if changed:

@@ -37,6 +37,8 @@ class TurnContext:
       batch: the turn's batch, leaves `[B, ...]`.
       step: the round, an int32 scalar.
       turn_key: the turn's PRNG key, shared by its players, so that all use the same z. Draw with `key(name)`.
+      lazy: whether terms with an interval are computed in their rounds only, and multiplied by it there; where a
+        state is evaluated, they are what they are in any round.
     """
 
     game: Game
@@ -44,6 +46,7 @@ class TurnContext:
     batch: Batch
     step: Array
     turn_key: Key
+    lazy: bool = True
 
     def key(self, name: str) -> Key:
         """Derives a key for one purpose: the same name gives the same draw in every loss of the turn."""
@@ -140,7 +143,10 @@ class PlayedTurn(NamedTuple):
 
 
 class Diagnostic(Protocol):
-    """A function of a played turn that returns scalars (or small vectors), named `player/metric`."""
+    """A function of a played turn that returns scalars (or small vectors), named `player/metric`.
+
+    It is not called for turns that minimise only terms (`regularization_turn`).
+    """
 
     def __call__(self, played: PlayedTurn, /) -> Metrics: ...
 

@@ -21,7 +21,8 @@ def apply_turn(
       turn: the turn of the schedule.
       context: the game, all players' states, the turn's batch, the round and the turn's key.
       diagnostics: functions of the played turn, whose metrics are added, with products of the highest
-        precision.
+        precision; not of a turn that minimises only terms, whose gradients and scores would be averaged with those
+        of the losses.
 
     Returns:
       The players after the turn, and scalars named `player/metric`.
@@ -36,7 +37,7 @@ def apply_turn(
     metrics = {
         f"{name}/{metric}": value for name in turn.players for metric, value in losses[name].metrics.items()
     }
-    if diagnostics:
+    if diagnostics and not turn.terms:
         played = PlayedTurn(turn, context, after, grads, losses)
         for diagnostic in diagnostics:
             metrics |= at_highest_precision(diagnostic)(played)

@@ -16,7 +16,8 @@ class Turn:
       fresh: whether the turn draws a new batch; `False` uses the preceding turn's batch.
       terms: names of the players' terms with an optimiser step of their own (`Term.own_step`), which are minimised
         in place of the players' losses; empty for an ordinary turn.
-      every: the turn is played in rounds 0, `every`, 2 `every`, ...
+      every: the turn is played in rounds 0, `every`, 2 `every`, ... There its metrics are multiplied by `every`,
+        and in other rounds they are 0, so that their means over rounds are those over the turns.
     """
 
     players: tuple[str, ...]

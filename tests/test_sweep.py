@@ -229,6 +229,21 @@ def test_an_array_job_runs_a_point_each(launcher, tmp_path, capsys, monkeypatch)
     assert trained(tmp_path, 1) == 1
 
 
+def test_an_array_job_does_not_take_what_was_made_otherwise_for_its_own(
+    launcher, tmp_path, capsys, monkeypatch
+):
+    """The runs that are there are of other code, and the array's elements refuse to go on with them."""
+    launcher("1,2")
+    monkeypatch.setattr(sweeping, "source_digest", lambda path: "edited")
+    launcher("1,2,3", slurm=str(tmp_path / "job.sh"))
+    capsys.readouterr()
+    (tmp_path / "s" / "mended").touch()
+    launcher("1,2,3")
+    assert "3 runs in" in (out := capsys.readouterr().out)
+    assert "0 of them finished" in out
+    assert [trained(tmp_path, lr) for lr in (1, 2, 3)] == [2, 2, 1]
+
+
 def test_a_file_that_cannot_be_written_and_no_jobs_are_said(launcher, tmp_path):
     with pytest.raises(UsageError, match="cannot write"):
         launcher("1", slurm=str(tmp_path / "none" / "job.sh"))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
 from gan_jax.models.model import Model
-from gan_jax.models.onnx_export import OnnxError, noise_inputs, to_onnx
+from gan_jax.models.onnx_export import OnnxError, lacks_noise, noise_inputs, to_onnx
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
@@ -61,6 +62,13 @@ def export(request: Request) -> None:
         extra["sample" + SUFFIX] = standalone(model)
     if kind == "onnx":
         extra = _onnx(model, names)
+    noiseless = kind == "onnx" and lacks_noise(model.generator, model.weights[model.player], noise_key(model))
+    if noiseless:
+        tell(
+            f"{model.player} draws noise for every sample, such as dropout, which has no form in ONNX: the "
+            "samples of generator.onnx are without it.",
+            sys.stderr,
+        )
     pictures = _pictures(model)
     facts = _facts(request, model, saved)
     card = model_card(
@@ -74,6 +82,7 @@ def export(request: Request) -> None:
         noise=noise_inputs(model.generator, model.weights[model.player], noise_key(model))
         if kind == "onnx"
         else {},
+        noiseless=noiseless,
     )
     arrays = {
         f"{owner}/{name}": np.asarray(array)

@@ -275,14 +275,18 @@ def _record(root: pathlib.Path) -> Any:
     return Workdir(root).root / "sweep.json"
 
 
-def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
-    """The records of those points that were finished with the arguments and the code that they have now."""
+def _recorded(root: pathlib.Path) -> dict[str, Any]:
+    """What `sweep.json` holds of each point, whatever it is; empty where there is none."""
     try:
         stored = json.loads(read_regular(_record(root)))
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(stored, dict):
-        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
+    """The records of those points that were finished with the arguments and the code that they have now."""
+    stored = _recorded(root)
     return {
         point.name: stored[point.name]
         for point in points
@@ -343,6 +347,9 @@ case "$SLURM_ARRAY_TASK_ID" in
         path.write_text(text)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or path}: {reason(error)}.") from error
-    done = {point.name: point.record for point in points}
+    # What a run has left that was made otherwise is not the array job's.
+    done = _recorded(root) | {
+        point.name: point.record for point in points if _evaluation(root, point) is None
+    }
     write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
     tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

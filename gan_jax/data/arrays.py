@@ -18,6 +18,7 @@ import numpy as np
 
 from gan_jax.data.array_files import check_packing
 from gan_jax.data.errors import DAMAGED, DataError, check_batch_size
+from gan_jax.data.label_files import check_classes
 from gan_jax.data.source import Source
 from gan_jax.data.value_range import (
     STANDARD,
@@ -156,7 +157,8 @@ def from_arrays(
     size = len(device_data["all"]["x"])
     host_batch_iterator = {"all": index_feed(size, batch_size, seed, replace=replace, stream=_FEED_STREAM)}
     if labelled is not None:
-        device_data["labelled"] = check_arrays(labelled, "labelled", value_range=known)
+        ranges = _ranges_beside(labelled, arrays, known, value_range)
+        device_data["labelled"] = check_arrays(labelled, "labelled", value_range=ranges)
         if "y" not in device_data["labelled"]:
             raise DataError(f"labelled is a mapping with x and y, got {sorted(labelled)}.")
         host_batch_iterator["labelled"] = index_feed(
@@ -277,20 +279,32 @@ def recognised_ranges(
     """
     _check_mapping(arrays, what)
     checked = check_range(value_range)
-    found: dict[str, ValueRange] = {}
-    for name, array in arrays.items():
-        given = np.asarray(array)
-        countable = given.dtype.kind in "uif" and given.ndim > 0
-        if (
-            checked is None
-            and name != "y"
-            and countable
-            and (given.dtype.kind != "f" or np.isfinite(given).all())
-        ):
-            found[name] = recognise(name, given)
-        else:
-            found[name] = STANDARD if checked is None else checked
-    return found
+    return {name: _range_of(name, array, checked) for name, array in arrays.items()}
+
+
+def _range_of(name: str, array: Any, checked: ValueRange) -> ValueRange:
+    """The range of one array, recognised where none is given and it has one."""
+    given = np.asarray(array)
+    if checked is not None or name == "y" or given.dtype.kind not in "uif" or not given.ndim:
+        return STANDARD if checked is None else checked
+    return recognise(name, given) if given.dtype.kind != "f" or np.isfinite(given).all() else STANDARD
+
+
+def _ranges_beside(
+    labelled: Any, arrays: Arrays, known: Mapping[str, ValueRange], value_range: ValueRange
+) -> dict[str, ValueRange]:
+    """The ranges of labelled examples: those of the others, unless one side holds floats and the other integers."""
+    _check_mapping(labelled, "labelled")
+
+    def are_floats(array: Any) -> bool:
+        return np.asarray(array).dtype.kind == "f"
+
+    return {
+        name: known[name]
+        if name in known and are_floats(array) == are_floats(arrays[name])
+        else _range_of(name, array, check_range(value_range))
+        for name, array in labelled.items()
+    }
 
 
 def _check_mapping(arrays: Any, what: str) -> None:
@@ -446,6 +460,8 @@ def load_npz_with_classes(path: str | pathlib.Path, value_range: ValueRange = No
     what = f"the file {str(path)!r}"
     kept = check_arrays(arrays, what, value_range=recognised_ranges(arrays, value_range, what))
     check_rounding(arrays, kept)
+    if "y" in kept and kept["y"].dtype == np.int32:
+        check_classes(classes, int(kept["y"].max()), str(path))
     images = {n: a[..., None] if n != "y" and a.ndim == 3 else a for n, a in kept.items()}
     return NamedArrays(images, classes)
 

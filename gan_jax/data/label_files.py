@@ -21,6 +21,10 @@ FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "n
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "y", "target")
 
 
+MOST_LABELS = 2**31
+"""Labels are 32 bits wide."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelTable:
     """The labels of images by their names.
@@ -42,6 +46,9 @@ class LabelTable:
 
         Numbers are kept, texts are numbered in alphabetical order over the whole file.
 
+        Raises:
+          DataError: if a number is above 2^31 - 1, or of a class that `classes` does not name.
+
         >>> LabelTable(where="a.csv", labels={"x.png": "dress", "y.png": "boot"}).numbered(["x.png"])
         (('boot', 'dress'), array([1], dtype=int32))
         """
@@ -49,10 +56,31 @@ class LabelTable:
             return None
         found = [self.labels[name] for name in names]
         if all(isinstance(label, int) for label in self.labels.values()):
+            most = max(map(int, self.labels.values()))
+            if most >= MOST_LABELS:
+                raise DataError(
+                    f"{self.where!r} has the label {most}: class numbers are below 2^31. Number the classes from 0."
+                )
+            check_classes(self.classes, most, self.where)
             return self.classes, np.array(found, np.int32)
         classes = tuple(sorted({str(label) for label in self.labels.values()}))
         place = {label: number for number, label in enumerate(classes)}
         return classes, np.array([place[str(label)] for label in found], np.int32)
+
+
+def check_classes(classes: Sequence[str], most: int, where: str) -> None:
+    """Checks that the names of classes, where there are any, reach to the largest label.
+
+    Raises:
+      DataError: if labels are of classes without a name.
+
+    >>> check_classes(("cat", "dog"), 1, "a.npz")
+    """
+    if classes and most >= len(classes):
+        raise DataError(
+            f"{where!r} names {len(classes)} classes, and its labels go up to {most}: name them all, 0 to {most}, "
+            "or none."
+        )
 
 
 def read_label_file(path: str, read: Callable[[], bytes] | None = None) -> LabelTable:
@@ -97,7 +125,7 @@ def _from_json(text: str, where: str) -> dict[str, int | str]:
 def _whole(label: Any) -> int:
     if isinstance(label, list) and sorted(label) == [0] * (len(label) - 1) + [1]:
         return label.index(1)
-    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < 2**31:
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < MOST_LABELS:
         raise ValueError(f"{label!r} is no class number (from 0 on, or a one-hot list)")
     return label
 
@@ -124,7 +152,7 @@ def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
         if found.get(name, label) != label:
             raise DataError(f"{where!r} has two labels for {name!r}, {found[name]!r} and {label!r}.")
         found[name] = label
-    if all(label.isdecimal() and int(label) < 2**31 for label in found.values()):
+    if all(label.isdecimal() and int(label) < MOST_LABELS for label in found.values()):
         return {name: int(label) for name, label in found.items()}
     return dict(found)
 

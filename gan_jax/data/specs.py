@@ -84,6 +84,9 @@ def load_dataset(
       value_range: `(low, high)`, which values are black and white; `standard` for [0, 255] in integers and [-1, 1]
         in floats; `None` recognises images of 0 and 1 and floats in [0, 1], with a warning.
 
+    Returns:
+      The arrays; the names of the classes reach to the largest label that is there.
+
     Raises:
       DataError: if the spec is not understood, or its data cannot be read, have another size, or are images that
         cannot be drawn (channels in front, another number of them than is asked for, no pixels, more axes).
@@ -118,7 +121,7 @@ def load_dataset(
     for name in {"x", "condition"} & found.arrays.keys():
         check_layout(name, found.arrays[name].shape, repr(spec), channels)
     _check_size(found.arrays, spec, size)
-    return found
+    return dataclasses.replace(found, classes=_labelled_classes(found))
 
 
 def _read(spec: str, size: Size | None, *, label_file: str, prepare: bool, **made: Any) -> Dataset:
@@ -171,6 +174,17 @@ def open_files(spec: str, label_file: str = "") -> encoded.EncodedImages:
         return parquet.in_parquet(*(folder or (path, "")))
     is_archive = path.suffix == ".zip" and not path.is_dir()
     return (encoded.in_archive if is_archive else encoded.in_folder)(spec, label_file)
+
+
+def _labelled_classes(found: Dataset) -> tuple[str, ...]:
+    """The names of the classes up to that of the largest label, which is the last that a network knows.
+
+    A part of a data set, or a file of labels that is of more images, may name others behind it.
+    """
+    labels = found.arrays.get("y")
+    if labels is None:
+        return ()
+    return found.classes[: int(labels.max()) + 1] if labels.ndim == 1 else found.classes
 
 
 def _check_size(found: dict[str, np.ndarray], spec: str, size: Size | None) -> None:

@@ -16,9 +16,10 @@ from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
 from gan_jax.distributed.transfer import Run, Sent
+from gan_jax.functional.options import check_count, check_number
 from gan_jax.game import Diagnostic, Game
 from gan_jax.schedule import Schedule
-from gan_jax.state import TrainState
+from gan_jax.state import TrainState, number_of_seeds
 from gan_jax.training.rollout import rollout_program
 from gan_jax.types import Array, Key, Metrics, Tree
 
@@ -38,7 +39,16 @@ def stacked(states: Sequence[TrainState]) -> TrainState:
 
 
 def state_of(state: TrainState, seed: int) -> TrainState:
-    """The state of a single seed, by its index, on one device."""
+    """The state of a single seed, by its index, on one device.
+
+    Raises:
+      ValueError: if the state is not of several seeds, or there is no such index.
+    """
+    number = number_of_seeds(state)
+    if number is None:
+        raise ValueError("state_of takes the state of several seeds; this one is of a single seed already.")
+    check_count("state_of", "seed", seed, least=0)
+    check_number("state_of", "seed", seed, least=0, below=number)
     device = jax.devices()[0]
     return jax.device_put(_pick(jax.device_put(state, device), seed), device)
 

@@ -150,6 +150,8 @@ def losses_and_scores(
 ) -> dict[str, float]:
     """Every player's loss terms, and the mean and standard deviation of its scores, on a batch.
 
+    Terms with an interval are computed and count once, whatever the round is.
+
     Args:
       experiment: the experiment.
       state: the state to evaluate.
@@ -171,7 +173,7 @@ def losses_and_scores(
 def _losses(game: Game, mesh: Mesh | None) -> Callable[[TrainState, Batch], Metrics]:
     def measure(state: TrainState, batch: Batch) -> Metrics:
         key = jax.random.fold_in(named_key(state.key, "evaluation"), state.step)
-        context = TurnContext(game, state.players, batch, state.step, key)
+        context = TurnContext(game, state.players, batch, state.step, key, lazy=False)
         measured: Metrics = {}
         for name, part in game.objective.players.items():
             output = part.loss(context)

@@ -18,8 +18,13 @@ Kernel: TypeAlias = Callable[[Array, Array], Array]
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """||x_i - y_j||^2, `[n, m]`, never negative."""
+    """||x_i - y_j||^2, `[n, m]`, never negative.
+
+    Both are taken relative to the mean of y: far from zero the squares of the points would cancel to rounding.
+    """
     exact = jax.lax.Precision.HIGHEST
+    center = jax.lax.stop_gradient(jnp.mean(y, axis=0))
+    x, y = x - center, y - center
     products = jnp.matmul(x, y.T, precision=exact)
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
     return jnp.maximum(squares - 2 * products, 0.0)

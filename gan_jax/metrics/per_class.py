@@ -57,7 +57,9 @@ def class_frechet_distances(
     ([100.0, 100.0], 100.0)
     """
     first, second = as_pair(real, fake, dtype=None)
-    labels = _labels(real_labels, len(first), "real"), _labels(fake_labels, len(second), "fake")
+    labels = [_labels(real_labels, len(first), "real"), _labels(fake_labels, len(second), "fake")]
+    if labels[0].dtype != labels[1].dtype:  # of int64 and uint64 numpy would make floats
+        labels = [side.astype(object) for side in labels]
     kept, distances, sizes, left_out = [], [], [], {}
     for label in np.union1d(*labels):
         sides = first[labels[0] == label], second[labels[1] == label]

@@ -28,6 +28,10 @@ _NOISE = (
     "The noise of its layers is constant unless it is given: optional inputs `[1 or batch, pixels]` of standard "
     "normal numbers, {} pixels."
 )
+_NOISELESS = (
+    "The network draws noise for every sample, such as dropout, which has no form in ONNX: `generator.onnx` is "
+    "without it, and its samples are others than those of the other files."
+)
 
 
 def model_card(
@@ -40,6 +44,7 @@ def model_card(
     stablehlo: bool,
     onnx: bool,
     noise: Mapping[int, int],
+    noiseless: bool = False,
 ) -> str:
     """The text of a model card.
 
@@ -53,6 +58,7 @@ def model_card(
       pictures: files to show.
       stablehlo, onnx: whether these files are there.
       noise: the pixels of each layer's noise that is an optional input in ONNX, by its place.
+      noiseless: whether the network draws noise for every sample, which it lacks in ONNX.
     """
     objective = str(facts["config"].get("objective", "gan"))
     name = f"{objective} on {facts['config'].get('data', facts['experiment'])}"
@@ -80,6 +86,7 @@ def model_card(
             if noise
             else []
         ),
+        *([_NOISELESS] if noiseless else []),
         "## Data",
         "\n".join(f"- `{what}`: `{mark}`" for what, mark in facts["data"].items()) or "Not recorded.",
         *([f"Classes, by number: {', '.join(facts['classes'])}."] if facts["classes"] else []),

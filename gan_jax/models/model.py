@@ -405,10 +405,15 @@ class Model:
         """The number of a class by its name or its number.
 
         Raises:
-          ValueError: if there is no such class.
+          ValueError: if there is no such class, or several have this name.
         """
         if isinstance(label, str) and label in self.classes:
-            return self.classes.index(label)
+            named = [number for number, name in enumerate(self.classes) if name == label]
+            if len(named) > 1:
+                raise ValueError(
+                    f"The classes {', '.join(map(str, named))} are called {label!r}: give the number."
+                )
+            return named[0]
         try:
             number = int(label)
             if number != float(label):

@@ -107,10 +107,7 @@ def to_onnx(
         raise OnnxError("the package onnx is not installed: pip install 'gan_jax[onnx]'") from error
 
     (batch,) = export.symbolic_shape("b")
-    inputs = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), program.inputs
-    )
-
+    inputs = _batched(program, batch)
     places = noise_inputs(program, weights, key)
     noises = {place: jax.ShapeDtypeStruct((batch, pixels), jnp.float32) for place, pixels in places.items()}
     defaults = {
@@ -151,6 +148,45 @@ def noise_inputs(
     with noise_from(note):
         jax.eval_shape(lambda *given: program.call(dict(weights), key, *given), *program.inputs)
     return dict(sorted(places.items()))
+
+
+def lacks_noise(program: Program, weights: Mapping[str, np.ndarray], key: Array | np.ndarray) -> bool:
+    """Whether a program draws noise for every sample, such as dropout, which `to_onnx` leaves out.
+
+    Args:
+      program, weights, key: as in `to_onnx`.
+    """
+    (batch,) = export.symbolic_shape("b")
+
+    def call(*given: Any) -> Any:
+        with noise_from(lambda place, pixels: jnp.zeros((1, pixels))):
+            return program.call({name: jnp.asarray(array) for name, array in weights.items()}, key, *given)
+
+    with forward_mode():
+        closed = jax.make_jaxpr(call)(*_batched(program, batch))
+    return _draws_for_samples(closed.jaxpr)
+
+
+def _draws_for_samples(jaxpr: Any) -> bool:
+    """Whether a program, or one that it calls, draws bits whose number depends on the batch."""
+    for equation in jaxpr.eqns:
+        drawn = equation.primitive.name == "random_bits"
+        if drawn and any(not isinstance(n, int) for out in equation.outvars for n in out.aval.shape):
+            return True
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns") and _draws_for_samples(inner):
+                    return True
+    return False
+
+
+def _batched(program: Program, batch: Any) -> tuple[Any, ...]:
+    """The shapes of a program's inputs for a batch."""
+    shapes: tuple[Any, ...] = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), program.inputs
+    )
+    return shapes
 
 
 class _NoiseError(OnnxError):

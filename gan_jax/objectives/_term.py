@@ -102,7 +102,7 @@ class Term:
       every: the term is computed in rounds 0, `every`, 2 `every`, ... and multiplied by `every` (lazy
         regularisation).
       own_step: the term is left out of the loss and has an optimiser step of its own, which a
-        `regularization_turn` of the schedule takes.
+        `regularization_turn` of the schedule takes; the turn has the interval, and `every` stays 1.
       initial_state: `params -> initial objective state`.
       needs_score: the losses must be of the critic's scores, not of its features.
       needs_features: the losses must be of the critic's features.
@@ -115,7 +115,8 @@ class Term:
         outputs that are close together.
 
     Raises:
-      ValueError: if the weight is not finite, or `every` is not a whole number of 1 or more.
+      ValueError: if the weight is not finite, `every` is not a whole number of 1 or more, or a term with a step of
+        its own has another interval than that of its turn.
     """
 
     name: str
@@ -137,6 +138,12 @@ class Term:
     def __post_init__(self) -> None:
         check_number(self.name, "weight", self.weight)
         check_count(self.name, "every", self.every)
+        if self.own_step and self.every != 1:
+            raise ValueError(
+                f"{self.name}(own_step=True, every={self.every}): a term with an optimiser step of its own is "
+                "computed in the rounds of its turn, which multiplies it by its interval: leave every out, and "
+                f"give it to regularization_turn({self.player!r}, {self.name!r}, every={self.every})."
+            )
 
 
 def term(
@@ -303,7 +310,7 @@ def _term_loss(base: LossFn, added: Term) -> LossFn:
 
 
 def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Outcome, dict[str, Tree]]:
-    """The term's outcome, its value multiplied by `every`, and its new state by name if it keeps one."""
+    """The outcome, its value multiplied by `every` if it is lazy, and its new state by name if it keeps one."""
     before = context.players[added.player].objective_state.get(added.name)
 
     def compute() -> Outcome:
@@ -332,7 +339,7 @@ def _evaluate(added: Term, context: TurnContext, output: LossOutput) -> tuple[Ou
         state = None if added.initial_state is None else before
         return zeros._replace(state=state, model_state=output.model_state)
 
-    if added.every == 1:
+    if added.every == 1 or not context.lazy:
         outcome = compute()
     else:
         outcome = jax.lax.cond(context.step % added.every == 0, compute, skip)

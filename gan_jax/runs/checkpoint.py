@@ -33,6 +33,7 @@ from gan_jax.runs.retention import ranked
 from gan_jax.runs.sealing import (
     FORMAT,
     MANIFEST,
+    ProtectedError,
     hash_files,
     seal,
     write_amendment,
@@ -177,8 +178,9 @@ class Checkpoints:
         Args:
           step: the round.
           due: what is still due.
-          metrics: numbers by which the best checkpoints are chosen, if the step was saved without.
-          metadata: values that replace some of those given to `save`.
+          metrics: numbers by which the best checkpoints are chosen, if the step was saved without; those of an
+            earlier call stay.
+          metadata: values that replace some of those given to `save`, or to an earlier call.
 
         Raises:
           TypeError: if `metrics` or `metadata` is no JSON.
@@ -365,7 +367,7 @@ class Checkpoints:
             return
         try:
             write_amendment(path, content)
-        except OSError as error:
+        except (OSError, ProtectedError) as error:
             raise CheckpointError(
                 f"Cannot complete checkpoint {step} in {self.directory}: {reason(error)}."
             ) from error

@@ -18,6 +18,9 @@ from gan_jax.runs.workdir import Workdir, WorkdirError
 
 _NOT_SUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
+_TRIES = 10
+"""How often a directory is made again that a launch which fails at the same time removes."""
+
 
 class Lock:
     """The right to train in a work directory: `flock` on its `.lock`, which the system releases at any death.
@@ -41,26 +44,26 @@ class Lock:
             return
         path = os.path.join(workdir.root, ".lock")
         self._made = None if os.path.isdir(workdir.root) else path
-        try:
-            os.makedirs(workdir.root, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        except OSError as error:
-            raise WorkdirError(f"Cannot write in work directory {workdir.root}: {reason(error)}.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise WorkdirError(
-                f"Work directory {workdir.root} is in use by {holder}: wait for it, stop it, or choose another "
-                "--workdir."
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in _NOT_SUPPORTED:
-                raise WorkdirError(f"Cannot lock {path}: {reason(error)}.") from error
-            warnings.warn(f"{path} cannot be locked ({reason(error)}).", stacklevel=2)
-            return
+        for left in reversed(range(_TRIES)):
+            descriptor = _opened(workdir, path)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                raise WorkdirError(
+                    f"Work directory {workdir.root} is in use by {holder}: wait for it, stop it, or choose another "
+                    "--workdir."
+                ) from None
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno not in _NOT_SUPPORTED:
+                    raise WorkdirError(f"Cannot lock {path}: {reason(error)}.") from error
+                warnings.warn(f"{path} cannot be locked ({reason(error)}).", stacklevel=2)
+                return
+            if not left or _is_at(descriptor, path):
+                break
+            os.close(descriptor)  # a launch that failed has removed the directory: this file locks nothing
         self._descriptor = descriptor
         _HELD.add(self)
         with contextlib.suppress(
@@ -96,6 +99,25 @@ class Lock:
 
 
 _HELD: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _opened(workdir: Workdir, path: str, tries: int = _TRIES) -> int:
+    """The lock file, made with its directory if they are not there."""
+    try:
+        os.makedirs(workdir.root, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if tries and isinstance(error, FileNotFoundError):
+            return _opened(workdir, path, tries - 1)
+        raise WorkdirError(f"Cannot write in work directory {workdir.root}: {reason(error)}.") from error
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _release_in_child() -> None:

@@ -312,12 +312,19 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
       keep: how many of the newest rounds are kept.
 
     Raises:
-      CheckpointError: if it cannot be written.
+      CheckpointError: if it cannot be written, or the directory holds a later round, which `restore` would give
+        in place of this one.
       ValueError: if the state is not one of the game.
     """
     _check_state(game, state)
+    step = int(state.step)
     with Checkpoints(path, keep=keep) as checkpoints:
-        checkpoints.save(int(state.step), state, blocking=True)
+        if later := [other for other in checkpoints.steps() if other > step]:
+            raise CheckpointError(
+                f"{path} holds round {later[-1]}, and this state is of round {step}: it is of another run, or of a "
+                "branch. Save it in a directory of its own, or delete what is there."
+            )
+        checkpoints.save(step, state, blocking=True)
 
 
 def restore(path: epath.PathLike, game: Game, *, round: int | None = None) -> TrainState:

@@ -233,10 +233,16 @@ _FORMAT_1_FIELD = re.compile(r"^(players\.[^.]+\.|\.players\[[^\]]*\]\.)(stats|m
 def write_amendment(path: epath.Path, content: dict[str, Any]) -> None:
     """Completes the manifest of a step's directory: `due`, and further `metrics` and `metadata`.
 
+    What an earlier amendment says stays unless it is replaced: a launch that draws what is left does not know the
+    evaluation of the launch before.
+
     Raises:
       OSError: the file system's error; the step is then as it was.
+      ProtectedError: if the earlier one is there and cannot be read.
     """
-    write_atomically(path / AMENDMENT, seal(content))
+    before = _read_amendment(path)
+    merged = {name: {**before.get(name, {}), **content[name]} for name in ("metrics", "metadata")}
+    write_atomically(path / AMENDMENT, seal({**content, **merged}))
 
 
 def _read_amendment(path: epath.Path) -> dict[str, Any]:

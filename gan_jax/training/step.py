@@ -193,10 +193,15 @@ def _play_block(
 def _play_turn(
     turn: Turn, context: TurnContext, diagnostics: Sequence[Diagnostic]
 ) -> tuple[dict[str, PlayerState], Metrics]:
-    """Plays a turn; in rounds in which it is not due nothing changes, and its metrics are zero."""
+    """Plays a turn; in rounds in which it is not due nothing changes, and its metrics are zero.
+
+    In the others they are multiplied by its interval, as `field.loss_of_turn` does with those of terms.
+    """
+    scale = 1 if turn.terms else turn.every
 
     def play() -> tuple[dict[str, PlayerState], Metrics]:
-        return apply_turn(turn, context, diagnostics)
+        players, metrics = apply_turn(turn, context, diagnostics)
+        return players, metrics if scale == 1 else {name: scale * value for name, value in metrics.items()}
 
     def skip() -> tuple[dict[str, PlayerState], Metrics]:
         _, shapes = jax.eval_shape(play)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from gan_jax.data import DataError, arrays, decode, encode, from_arrays, load
+from gan_jax.data import DataError, arrays, decode, encode, from_arrays, load, load_dataset
 from gan_jax.data.augment import augmented
 from gan_jax.metrics._files import read_arrays
 
@@ -270,3 +270,16 @@ def test_arrays_are_not_resized_and_say_so(spec):
         DataError, match=r"8 x 8 x 1 where 16 x 16 is asked for: image files and TFDS are resized"
     ):
         load(spec, size=16)
+
+
+def test_the_names_of_classes_reach_to_the_largest_label(tmp_path):
+    """A network has a class for each number up to it: a name behind it would be a column without a class."""
+    path = tmp_path / "a.npz"
+    for names, labels, kept in ((4, [0, 1, 1], 2), (2, [0, 1, 1], 2), (3, [2, 0, 0], 3)):
+        np.savez(path, x=images(3), y=labels, classes=np.array(list("abcd")[:names]))
+        assert load_dataset(str(path)).classes == tuple("abcd"[:kept])
+    np.savez(path, x=images(3), classes=np.array(["a", "b"]))
+    assert load_dataset(str(path)).classes == ()
+    np.savez(path, x=images(3), y=[0, 1, 9], classes=np.array(["a", "b"]))
+    with pytest.raises(DataError, match=r"names 2 classes, and its labels go up to 9"):
+        load_dataset(str(path))

@@ -97,3 +97,19 @@ def test_mistakes_say_what_was_expected(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match=r"gan_jax with the extra \[parquet\]"):
         load(whole)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([2**40, 1], None, r"has the label 1099511627776: class numbers are below 2\^31"),
+        (
+            [0, 5],
+            ["boot", "dress"],
+            r"names 2 classes, and its labels go up to 5: name them all, 0 to 5, or none",
+        ),
+    ],
+)
+def test_labels_that_are_no_class_numbers_are_named(tmp_path, labels, names, message):
+    with pytest.raises(DataError, match=message):
+        load_dataset(write(tmp_path / "a.parquet", [1, 2], labels, names=names), size=8)

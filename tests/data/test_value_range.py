@@ -143,3 +143,17 @@ def test_images_that_no_picture_can_show_are_refused_when_they_are_read(tmp_path
 def test_an_array_in_place_of_a_mapping_is_named():
     with pytest.raises(DataError, match=r"mapping of arrays by name.*got ndarray\[4, 4, 2, 1\]: write"):
         from_arrays(GREYS, 2)
+
+
+@pytest.mark.parametrize("floats_are", ["labelled", "others"])
+def test_labelled_examples_of_another_kind_have_a_range_of_their_own(floats_are):
+    """Bytes beside floats in [0, 1]: both are black to white, and neither is read in the other's range."""
+    pixels = np.arange(256, dtype=np.uint8).repeat(2).reshape(8, 8, 8, 1)
+    floats = {"x": pixels / np.float32(255)}
+    labelled, others = (floats, {"x": pixels}) if floats_are == "labelled" else ({"x": pixels}, floats)
+    with pytest.warns(UserWarning, match=r"float images in \[0, 1\] are brought to \[-1, 1\]"):
+        source = from_arrays(others, 4, labelled={**labelled, "y": np.arange(8)})
+    host_batches = jax.tree.map(lambda x: x[:2].reshape(-1), source.host_batches(0, 2))  # all of both
+    batch = source.get_batch(source.for_device(source.device_data), host_batches)
+    for x in (batch["x"], batch["labelled"]["x"]):
+        assert (float(x.min()), float(x.max())) == (-1.0, 1.0)

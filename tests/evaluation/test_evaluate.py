@@ -22,6 +22,7 @@ from gan_jax.evaluation import batches, describe, evaluate, sampling, score_tabl
 from gan_jax.network import Network
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.wgan import wgan
+from gan_jax.objectives.zero_centred import zero_centred
 from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Best, Checkpoints
 from gan_jax.runs.finite import NonFiniteError
@@ -166,6 +167,20 @@ def test_a_batch_whose_size_the_devices_do_not_divide_is_replicated():
     made = experiment(source=from_toy(toy.ring(), 6))
     single, eight = (evaluate.losses_and_scores(made, state_of(made, devices)) for devices in (1, 8))
     chex.assert_trees_all_close(single, eight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lazy_penalty_is_evaluated_as_what_it_is_in_any_round():
+    """Computed in its rounds only, it would be 0 in an evaluation, or its interval times as large."""
+    found = {}
+    for every in (1, 4):
+        made = experiment(game=make_game(zero_centred(PRIOR, gamma_real=2.0, every=every)))
+        start = init_state(made.game, jax.random.key(1))
+        for step in (7, 8):
+            state = start._replace(step=jnp.int32(step))
+            found[every, step] = evaluate.losses_and_scores(made, state)
+    for step in (7, 8):
+        assert found[1, step]["critic/r1"] > 0
+        assert found[4, step] == pytest.approx(found[1, step])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -69,3 +69,19 @@ def test_gradients_where_points_agree_are_finite():
 def test_unbiased_needs_two_points():
     with pytest.raises(ValueError, match="at least 2 points"):
         kernels.squared_mmd(kernels.linear_kernel, X[:1], Y)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4, -1e6])
+def test_distances_far_from_zero_are_those_of_the_same_numbers(offset):
+    """At 10,000 standard deviations from zero the squares of the points have no digit of the distances left."""
+    x, y = X + np.float32(offset), Y + np.float32(offset)
+    expected = cdist(x.astype(np.float64), y.astype(np.float64))
+    np.testing.assert_allclose(kernels.distances(x, y), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        kernels.squared_mmd(kernels.gaussian_kernel((1.0,)), x, y, biased=True),
+        sum(
+            sign * rbf_kernel(a.astype(np.float64), b.astype(np.float64), gamma=0.5).mean()
+            for sign, a, b in ((1, x, x), (1, y, y), (-2, x, y))
+        ),
+        atol=1e-4,
+    )

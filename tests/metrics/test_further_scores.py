@@ -341,3 +341,14 @@ def test_bad_paths_are_refused():
         path_length(samples=1)
     with pytest.raises(ValueError, match="60 of 60 path lengths are NaN or infinite"):
         path_length(lambda w, key: images_of(w, key) * jnp.nan)
+
+
+def test_labels_of_two_dtypes_are_told_from_each_other_where_floats_are_not():
+    """Above 2^53 two neighbours are one float64, in which numpy joins int64 and uint64."""
+    x = np.array([[0.0], [2.0], [10.0], [12.0]])
+    labels = np.array([0, 0, 1, 1])
+    found = metrics.class_frechet_distances(
+        x, labels + np.int64(2**53), x + 3, labels.astype(np.uint64) + np.uint64(2**53)
+    )
+    assert found.classes.tolist() == [2**53, 2**53 + 1]
+    np.testing.assert_allclose(found.distances, [9, 9])

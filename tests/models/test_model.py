@@ -172,6 +172,16 @@ def test_labels_are_numbers_or_names():
         made().sample(1, labels=0)
 
 
+def test_a_name_of_two_classes_is_no_class():
+    """ImageNet has two cranes: the first would be taken for either."""
+    model = made(
+        program(doubled, struct(D), jax.ShapeDtypeStruct((1,), jnp.int32)), classes=("crane", "owl", "crane")
+    )
+    assert model.class_number("owl") == 1
+    with pytest.raises(ValueError, match=r"The classes 0, 2 are called 'crane': give the number"):
+        model.class_number("crane")
+
+
 def test_a_generator_without_latent_is_given_its_images():
     negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
     model = made(negative, latent=None)

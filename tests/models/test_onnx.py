@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gan_jax as gj
-from gan_jax.models.onnx_export import OnnxError, to_onnx
+from gan_jax.models.onnx_export import OnnxError, lacks_noise, to_onnx
 from gan_jax.models.programs import Program, _program, weight_names
 from gan_jax.networks import ResNetGenerator, StyleGAN2Generator, UNet
 from gan_jax.networks.layer_noise import noise_from
@@ -104,3 +104,17 @@ def test_what_has_no_form_is_named():
     )
     with pytest.raises(OnnxError, match="uses sort"):
         to_onnx(program, {}, KEY, ["z"])
+
+
+def test_noise_for_every_sample_is_lacking():
+    """Dropout in evaluation, as in pix2pix's U-Net: the model in ONNX is called without a key."""
+
+    def noisy(shape):
+        def call(weights, key, z):
+            drawn = 0.0 if key is None else jax.random.normal(jax.random.wrap_key_data(key), shape(z))
+            return jax.jit(lambda z: z + drawn)(z)
+
+        return Program(call, {}, (jax.ShapeDtypeStruct((1, 3), jnp.float32),))
+
+    assert lacks_noise(noisy(lambda z: z.shape), {}, KEY)
+    assert not lacks_noise(noisy(lambda z: (1, 3)), {}, KEY)

@@ -112,6 +112,15 @@ def test_rounds_between_two_penalties_are_a_whole_number(every):
         r1(every=every)
 
 
+def test_the_interval_of_a_step_of_its_own_is_that_of_its_turn():
+    """Both together would multiply the term by the interval twice."""
+    with pytest.raises(
+        ValueError, match=r"r1\(own_step=True, every=16\).*regularization_turn\('critic', 'r1', every=16\)"
+    ):
+        r1(every=16, own_step=True)
+    assert r1(own_step=True).every == 1
+
+
 def test_a_terms_weight_is_finite():
     """It may be negative: a term can be a reward."""
     assert term("reward", player="critic", weight=-1.0)(lambda c: 0.0).weight == -1.0

@@ -1,4 +1,6 @@
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +84,23 @@ def test_a_lock_file_that_is_a_link_is_not_followed(workdir, tmp_path):
     with pytest.raises(WorkdirError, match="Cannot write"):
         Lock(workdir)
     assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_directory_that_a_failed_launch_removes_meanwhile_is_made_and_locked_again(monkeypatch, workdir):
+    """Two first launches at one moment: the first fails and removes its directory while the second locks it."""
+    flock, others = fcntl.flock, []
+
+    def after_the_other(descriptor, how):
+        if not others:  # the other launch ends between this one's opening of the file and its locking
+            others.append(workdir.root)
+            shutil.rmtree(workdir.root)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", after_the_other)
+    with Lock(workdir):
+        assert (workdir.root / ".lock").exists()
+        with pytest.raises(WorkdirError, match=f"in use by process {os.getpid()} "):
+            Lock(workdir)
 
 
 def test_storage_without_locks_gets_a_warning(monkeypatch, workdir):

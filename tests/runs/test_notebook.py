@@ -142,3 +142,27 @@ def test_a_state_is_saved_and_restored_bit_for_bit(game, source, tmp_path):
         gj.restore(tmp_path / "None", other)
     with pytest.raises(ValueError, match="not one of this game"):
         gj.save(tmp_path / "other", other, begin)
+
+
+def test_a_state_is_not_saved_under_a_later_one_of_another_run(game, tmp_path):
+    """`restore` gives the round with the largest number: that of the earlier run."""
+    begin = init_state(game, jax.random.key(0))
+    later = begin._replace(step=begin.step + 20)
+    gj.save(tmp_path, game, later)
+    with pytest.raises(
+        CheckpointError, match=r"holds round 20, and this state is of round 0: .*directory of its own"
+    ):
+        gj.save(tmp_path, game, init_state(game, jax.random.key(7)))
+    gj.save(tmp_path, game, later)
+    assert int(gj.restore(tmp_path, game).step) == 20
+
+
+def test_a_seed_that_is_not_there_is_named(game):
+    """An index out of bounds would be clamped to the last seed."""
+    begin = init_state(game, jax.random.key(0))
+    several = stacked([begin, begin])
+    for seed in (2, -1, 1.5):
+        with pytest.raises(ValueError, match=rf"state_of\(seed={seed}\): seed is"):
+            gj.state_of(several, seed)
+    with pytest.raises(ValueError, match="of a single seed already"):
+        gj.state_of(begin, 0)

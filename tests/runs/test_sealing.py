@@ -9,6 +9,7 @@ import pytest
 
 from gan_jax.runs import loop, sealing
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
+from gan_jax.runs.steps import MEASURED_BY
 from gan_jax.runs.workdir import Workdir
 from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.experiment import Best
@@ -169,7 +170,9 @@ def test_a_sealed_step_is_completed(tmp_path):
         assert np.isnan(metrics["d"])
         assert metrics["e"] == 2.0
         checkpoints.amend(1)
-        assert checkpoints.restore(small_state()).due == ()
+        restored = checkpoints.restore(small_state())
+        assert (restored.due, restored.metadata) == ((), {"lines": 2, "sums": {}})
+        assert checkpoints.manifest(1)["metrics"]["e"] == 2.0
         assert checkpoints.latest_valid() == 1
 
 
@@ -197,6 +200,23 @@ def test_the_best_is_chosen_by_a_number_that_comes_after_the_save(tmp_path):
         checkpoints.wait()
         assert checkpoints.steps() == [2, 4]
         assert checkpoints.best() == 2
+
+
+def test_the_best_is_still_the_best_once_another_launch_has_drawn_its_picture(tmp_path):
+    """A launch that ended between the evaluation and the picture: the next one knows no number of that round."""
+    rule = Best("d")
+    with Checkpoints(tmp_path, keep=1, best=rule) as checkpoints:
+        checkpoints.save(1, small_state(1), due=["evaluate", "draw"])
+        checkpoints.amend(1, due=["draw"], metrics={"d": 1.0}, metadata={MEASURED_BY: "pixels"})
+    with Checkpoints(tmp_path, keep=1, best=rule) as checkpoints:
+        assert checkpoints.restore(small_state()).due == ("draw",)
+        checkpoints.amend(1, metadata={"lines": 3})
+        for step, score in ((2, 5.0), (3, 4.0)):
+            checkpoints.save(step, small_state(step))
+            checkpoints.amend(step, metrics={"d": score}, metadata={MEASURED_BY: "pixels"})
+        checkpoints.wait()
+        assert checkpoints.steps() == [1, 3]
+        assert checkpoints.best() == 1
 
 
 def test_a_save_that_failed_is_not_completed(tmp_path, monkeypatch):

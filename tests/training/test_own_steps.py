@@ -1,11 +1,14 @@
 """Terms with a separate optimiser step: lazy regularisation as in StyleGAN2."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from gan_jax.diagnostics import gradients, scores
 from gan_jax.objectives import add_terms, r1
 from gan_jax.objectives.gan import gan
 from gan_jax.optim import lazy_adam
@@ -99,6 +102,35 @@ def test_every_round_by_sgd_is_the_term_in_the_loss_but_for_the_point_it_is_take
         a.players["critic"].params,
         b.players["critic"].params,
     )
+
+
+@pytest.mark.full
+def test_diagnostics_are_of_the_losses_and_not_of_the_steps_of_terms():
+    """The scores logged beside R1's step are those without it, and not half of them where it is not played."""
+    lazy, plain = lazy_game(lr=0.0), helpers.game(gan(PRIOR), schedule=(C, G), lr=0.0)
+    state, batches = init_state(lazy, jax.random.key(0)), helpers.batch(shape=(2,))
+    for step in (0, 1):
+        logged, expected = (
+            make_train_step(game, diagnostics=(scores, gradients))(
+                state._replace(step=jnp.int32(step)), batches
+            )[1]
+            for game in (lazy, plain)
+        )
+        for name in expected:
+            np.testing.assert_allclose(logged[name], expected[name], rtol=1e-6, err_msg=name)
+
+
+def test_the_mean_over_rounds_of_a_rare_turns_metrics_is_that_over_its_turns():
+    """The generator moves in every third round: its loss counts three times there, and not in the others."""
+    often = helpers.game(gan(PRIOR), schedule=(C, G), lr=0.0)
+    rare = helpers.game(gan(PRIOR), schedule=(C, dataclasses.replace(G, every=3)), lr=0.0)
+    state, batches = init_state(rare, jax.random.key(0)), helpers.batch(shape=(2,))
+    first = make_train_step(often)(state, batches)[1]["generator/loss"]
+    losses = [
+        make_train_step(rare)(state._replace(step=jnp.int32(step)), batches)[1]["generator/loss"]
+        for step in range(3)
+    ]
+    np.testing.assert_allclose(losses, [3 * first, 0.0, 0.0], rtol=1e-6)
 
 
 def test_a_term_with_a_separate_step_needs_a_turn_and_vice_versa():

@@ -52,9 +52,8 @@ PLAIN = {"bgan", "f_gan", "hinge", "least_squares", "non_saturating"}
 
 
 def tier_of(name, objective):
-    """Every structure is launched on the ring and in translation, and one on images; the rest is slow."""
-    ring = name == "ring" and objective not in PLAIN
-    in_ci = ring or name == "translation" or (name, objective) == ("images", "wgan_gp")
+    """Every structure is launched on the ring, and the one of two generators in translation; the rest is slow."""
+    in_ci = (name == "ring" and objective not in PLAIN) or objective == "cycle_gan"
     return pytest.mark.full if in_ci else pytest.mark.slow
 
 
@@ -448,7 +447,7 @@ def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
     assert "ends after 800 images, before its ramps do: --config.ramp=800 fits them" in short.notes[2]
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_r3gans_recipe_ramps_gamma_the_rate_and_the_average():
     experiment = built("images", **R3GAN, ramp=32, r1=0.5, augment="bgcc", conditional=True)
     _, state, metrics = played(experiment, rounds=2)

@@ -194,7 +194,7 @@ def test_rematerialised_networks_have_the_same_gradients_and_keep_nothing_but_th
     assert found["kept"][1] - found["again"][1] > 6 * 64 * 512
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_bf16_computes_and_f32_stays():
     """Parameters, statistics, optimiser state, losses and gradients are f32; eight devices agree within bf16."""
     game = deep_game(dtype=jnp.bfloat16, widths=(16, 16))

@@ -22,14 +22,14 @@ EXEMPT = {
         "generator": {"all-reduce": 3},
     },
     "cramer": {
-        "critic": {"all-reduce": 2, "all-gather": 6},  # distances between all features of the batch
-        "generator": {"all-reduce": 2, "all-gather": 6},
+        "critic": {"all-reduce": 5, "all-gather": 6},  # distances of features, and means
+        "generator": {"all-reduce": 5, "all-gather": 6},
     },
     "dragan": {"critic": {"all-reduce": 3}},  # the standard deviation of the whole batch
     "ebgan": {"generator": {"all-reduce": 3, "all-gather": 1}},  # angles between all codes of the batch
     "mmd_gan": {
-        "critic": {"all-reduce": 3, "all-gather": 10},  # kernels of all features of the batch
-        "generator": {"all-reduce": 2, "all-gather": 6},
+        "critic": {"all-reduce": 6, "all-gather": 10},  # kernels of all features, relative to their means
+        "generator": {"all-reduce": 5, "all-gather": 6},
     },
     "relativistic": {
         "critic": {"all-reduce": 4},  # mean scores of real and fake, forward and backward

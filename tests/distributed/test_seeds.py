@@ -118,7 +118,7 @@ def test_side_by_side_agrees_within_rounding():
         )
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_seed_on_convolutions_with_augmented_data_equals_a_single_run_bit_for_bit():
     """Indices, augmentation and latents all depend on the seed; the images are kept once."""
     images = {"x": np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)}

@@ -69,7 +69,7 @@ def test_eight_devices_equal_one_under_jit_with_batch_norm_and_penalty(source):
     assert int(eight.cursor) == 15
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_eight_devices_equal_one_on_convolutions():
     x = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     source = from_arrays({"x": x}, batch_size=16, seed=0)
@@ -130,7 +130,7 @@ def mean_of_replicas(played, context):
     return grads, {n: a._replace(model_state=model_state[n]) for n, a in fields[0][1].items()}
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_pmap_is_the_mean_of_the_replicas_fields():
     """A round by hand: each replica has its shard and its key; gradients and statistics are averaged."""
     game, source = points_game(wgan_gp(gaussian(LATENT)), schedule=alternating(1)), points()

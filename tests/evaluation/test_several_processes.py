@@ -97,7 +97,7 @@ def test_two_processes_name_an_image_that_only_one_of_them_reads(tmp_path):
     assert all("30.png (damaged" in err and "Traceback" not in err for _, err in said)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_two_processes_evaluate_a_run_as_one_does(run, tmp_path):
     found = []
     for count in (1, 2):

@@ -58,21 +58,22 @@ def test_mistakes_are_one_line(flags, message, tmp_path, monkeypatch, capsys):
     assert len(err.strip().splitlines()) == 1
 
 
-def heeding_ctrl_c():
-    """Undoes for a new process that a shell's background jobs ignore it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+HEEDING_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+"""Starts Python again so that it heeds Ctrl-C, which a shell's background jobs ignore."""
 
 
 @pytest.mark.full
 def test_a_game_is_served_until_ctrl_c_and_a_taken_port_is_one_line(tmp_path):
     command = [sys.executable, LAUNCH, "--mode=explore", "--config=ring", "--config.batch_size=16"]
     process = subprocess.Popen(
-        [*command, "--port=0"],
+        [sys.executable, "-c", HEEDING_CTRL_C, *command[1:], "--port=0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        preexec_fn=heeding_ctrl_c,
     )
     line = process.stdout.readline()
     port = int(re.fullmatch(r"Explore at http://127\.0\.0\.1:(\d+)/ \(Ctrl-C ends it\)\.\n", line)[1])

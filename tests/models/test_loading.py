@@ -259,7 +259,7 @@ def test_a_program_whose_derivative_calls_out_is_refused():
         read_exported("evil.jaxexport", lambda name: data)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_launch_again_writes_the_programs_only_if_they_are_others(tmp_path):
     path = tmp_path / "run"
     program = path / "model" / "generator.jaxexport"

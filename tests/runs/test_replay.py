@@ -40,7 +40,7 @@ def stopped(tmp_path_factory):
     return run, workdir
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_round_the_player_and_the_leaf_are_named(stopped):
     run, workdir = stopped
     said = []

@@ -62,7 +62,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_one_left_alone(name, count, 
     assert kills.log_of(tmp_path / "killed") == kills.log_of(tmp_path / "alone")
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_another_number_of_devices_goes_on_within_rounding(tmp_path, monkeypatch):
     """SGD, eight devices to round 10 and two from there, against two all the way."""
     import optax

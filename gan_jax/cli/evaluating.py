@@ -46,6 +46,12 @@ def evaluate(request: Request) -> None:
     found = []
     run = dataclasses.replace(run, experiment=experiment)
     for restored in run.restored(_wanted(request, run)):
+        if intervals and hosts.first() and not found and _has_scores(experiment):
+            tell(
+                "Scoring with intervals and floors, which takes many times as long as the scores: --intervals=no "
+                "leaves them out.",
+                sys.stderr,
+            )
         evaluations = []
         for single, seed_state in run.per_seed(restored.state, standing):
             evaluation = evaluate_state(
@@ -183,7 +189,6 @@ def _add_path_lengths(
 
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
     """The experiment with the comparison that the flags ask for among its evaluations."""
-    from gan_jax.distributed import hosts
     from gan_jax.evaluation import scoring
 
     experiment = run.experiment
@@ -225,17 +230,18 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
         )
     if _intervals(request):
-        if hosts.first() and any(isinstance(each, scoring.Against) for each in evaluations.values()):
-            tell(
-                "Scoring with intervals and floors, which takes many times as long as the scores: --intervals=no "
-                "leaves them out.",
-                sys.stderr,
-            )
         evaluations = {
             name: evaluation.with_intervals() if isinstance(evaluation, scoring.Against) else evaluation
             for name, evaluation in evaluations.items()
         }
     return dataclasses.replace(experiment, evaluations=evaluations)
+
+
+def _has_scores(experiment: Experiment) -> bool:
+    """Whether samples are compared with real ones."""
+    from gan_jax.evaluation.scoring import Against
+
+    return any(isinstance(each, Against) for each in experiment.evaluations.values())
 
 
 def _intervals(request: Request) -> bool:

@@ -43,7 +43,7 @@ def evaluate(request: Request) -> None:
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
     distance = _distance(request, experiment.extractor)
-    found = []
+    found: list[dict[str, Any]] = []
     run = dataclasses.replace(run, experiment=experiment)
     for restored in run.restored(_wanted(request, run)):
         if intervals and hosts.first() and not found and _has_scores(experiment):

@@ -189,7 +189,7 @@ def _facts(request: Request, model: Model, saved: SavedConfig) -> dict[str, Any]
 def _command(experiment: str, config: Mapping[str, Any]) -> str:
     """What trains such a run anywhere: a shipped experiment by its name, a file without the path to it.
 
-    >>> _command("experiments/ring.py", {"rounds": 5}), _command("/home/me/my.py", {})
+    >>> _command("experiments/ring.py", {"rounds": 5}), _command("/elsewhere/my.py", {})
     ('gan-jax --config=ring --config.rounds=5', 'gan-jax --config=my.py')
     """
     file = pathlib.PurePath(experiment)

@@ -65,11 +65,12 @@ def check_latent_shape(player: str, network: Network, inputs: Sequence[Any]) -> 
     Raises:
       ValueError: if it is not of the size that the network was made for.
     """
-    if other_shapes(network, inputs) and _shapes(inputs[0]) != _shapes(network.inputs[0]):  # type: ignore[index]
+    made = network.inputs
+    if made is not None and len(made) == len(inputs) and _shapes(made[0]) != _shapes(inputs[0]):
         raise ValueError(
             f"The prior draws a latent z {batched_shapes(inputs[0])}, but {player!r} was made for "
-            f"{batched_shapes(network.inputs[0])}: "  # type: ignore[index]
-            "give the prior the network's size, or make the network with an example of the prior's."
+            f"{batched_shapes(made[0])}: give the prior the network's size, or make the network with an example of "
+            "the prior's."
         )
 
 

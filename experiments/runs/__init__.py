@@ -37,34 +37,36 @@ from gan_jax.functional.intervals import student_interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"
-IMAGES, TRANSLATION = "--config=experiments/images.py", "--config=experiments/translation.py"
-DIGITS = pathlib.Path("runs") / "digits.npz"
+WORK = pathlib.Path("runs")
+"""Below the root: what is trained and compared."""
+DIGITS = WORK / "digits.npz"
 FASHION = ("--real=tfds:fashion_mnist@test", "--extractor=classifier:fashion_mnist", "--num_samples=10000")
 
 
 class RealRun(NamedTuple):
-    """The launcher's flags of a training, and those of the comparison of its samples."""
+    """A file of `experiments`, the launcher's flags of its training, and those of the comparison of samples."""
 
-    train: tuple[str, ...]
+    experiment: str
+    flags: tuple[str, ...] = ()
     compare: tuple[str, ...] = FASHION
 
 
 RUNS: Mapping[str, RealRun] = {
-    "dcgan_fashion": RealRun((IMAGES,)),
+    "dcgan_fashion": RealRun("images"),
     "wgan_gp_fashion": RealRun(
+        "images",
         (
-            IMAGES,
             "--config.objective=wgan_gp",
             "--config.critic_norm=none",
             "--config.batch_size=32",
             "--config.learning_rate=2e-4",
             "--config.rounds=10000",
-        )
+        ),
     ),
-    "sngan_hinge_fashion": RealRun((IMAGES, "--config.objective=hinge", "--config.critic_norm=spectral")),
+    "sngan_hinge_fashion": RealRun("images", ("--config.objective=hinge", "--config.critic_norm=spectral")),
     "resnet_digits": RealRun(
+        "images",
         (
-            IMAGES,
             "--config.data=digits",
             "--config.network=resnet",
             "--config.conditional=true",
@@ -76,25 +78,31 @@ RUNS: Mapping[str, RealRun] = {
         (f"--real={DIGITS}", "--extractor=classifier:digits", "--num_samples=1797"),
     ),
     "pix2pix_fashion": RealRun(
-        (TRANSLATION, "--config.width=16", "--config.batch_size=16", "--config.rounds=3000")
+        "translation", ("--config.width=16", "--config.batch_size=16", "--config.rounds=3000")
     ),
 }
 
 
 def workdir_of(name: str, seed: int) -> pathlib.Path:
     """Where a seed is trained, below the repository's root."""
-    return pathlib.Path("runs") / f"{name}-{seed}"
+    return WORK / f"{name}-{seed}"
 
 
 def training(name: str, seed: int) -> list[str]:
     """The command that trains a seed."""
-    return ["launch.py", *RUNS[name].train, f"--config.seed={seed}", f"--workdir={workdir_of(name, seed)}"]
+    return [
+        "launch.py",
+        f"--config=experiments/{RUNS[name].experiment}.py",
+        *RUNS[name].flags,
+        f"--config.seed={seed}",
+        f"--workdir={workdir_of(name, seed)}",
+    ]
 
 
 def comparison(name: str, seeds: int) -> list[str]:
     """The command that scores the samples of all seeds."""
     fakes = ",".join(str(workdir_of(name, seed)) for seed in range(seeds))
-    scores = pathlib.Path("runs") / f"{name}.json"
+    scores = WORK / f"{name}.json"
     return [
         "launch.py",
         "--mode=compare",
@@ -150,18 +158,16 @@ def summary(compared: Mapping[str, Any]) -> dict[str, Any]:
 
 def finish(name: str, seeds: int, took: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Scores the seeds of a run, and keeps the numbers and the picture of the first."""
-    if str(DIGITS) in " ".join(RUNS[name].compare):
+    if f"--real={DIGITS}" in RUNS[name].compare:
         np.savez(ROOT / DIGITS, load("digits")["x"])
     command = comparison(name, seeds)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    compared = json.loads((ROOT / "runs" / f"{name}.json").read_text())
+    compared = json.loads((ROOT / WORK / f"{name}.json").read_text())
     commands = [shlex.join(["python", *training(name, seed)]) for seed in range(seeds)]
     this = f"python -m experiments.runs {name} --seeds {seeds}"
     kept = {
         "run": name,
-        "launch": provenance.launch(
-            "experiments.translation" if "pix2pix" in name else "experiments.images", this
-        ),
+        "launch": provenance.launch(f"experiments.{RUNS[name].experiment}", this),
         "commands": [*commands, shlex.join(["python", *command])],
         "seeds": list(took),
         "scores": summary(compared),
@@ -186,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default 1)")
     given = parser.parse_args(arguments)
     if not given.names:
-        for name, run in RUNS.items():
-            print(f"{name}: python {shlex.join(['launch.py', *run.train])}")
+        for name in RUNS:
+            print(f"{name}: python {shlex.join(training(name, 0))}")
         return 0
     if unknown := set(given.names) - {*RUNS, "all"}:
         print(f"There is no run {min(unknown)!r}: choose of {', '.join(RUNS)}, all.", file=sys.stderr)

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     default = QUICK_RESULTS if given.quick else FULL_RESULTS if given.full else studies.RESULTS
     folder = given.results or default
     known = studies.names()
-    chosen = known if given.names == ["all"] else given.names
+    chosen = known if given.names == ["all"] else list(dict.fromkeys(given.names))
     if unknown := [name for name in chosen if name not in known]:
         print(f"There is no study {unknown[0]!r}: choose 'all' or of {', '.join(known)}.", file=sys.stderr)
         return 2

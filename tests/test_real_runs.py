@@ -1,0 +1,49 @@
+"""`python -m experiments.runs`: several seeds of a training, scored together."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import runs
+from gan_jax.data import load
+
+
+def test_the_mean_over_seeds_has_students_interval_and_stands_beside_the_floor():
+    """Of 1, 2 and 3: the mean 2, the standard error 1 / sqrt(3), Student's t of 2 degrees of freedom 4.3027."""
+    fakes = {str(value): {"scores": {"frechet": [value, 0.0, 9.0]}} for value in (1.0, 2.0, 3.0)}
+    floor = {"real against real": {"scores": {"frechet": [0.5, 0.4, 0.6]}}}
+    (found,) = runs.summary({"fakes": fakes, "floors": floor}).values()
+    assert found["mean"] == 2.0
+    assert found["interval"] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5], rel=1e-6)
+    assert found["floor"] == [0.5, 0.4, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["no_such_run"], "no run 'no_such_run'"), (["all", "--seeds=1"], "--seeds is 2")],
+)
+def test_what_cannot_be_run_is_said(arguments, message, capsys):
+    assert runs.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_seeds_are_trained_scored_and_kept(tmp_path, monkeypatch):
+    np.savez(tmp_path / "real.npz", load("digits")["x"][:200])
+    flags = ("--config.data=digits", "--config.width=4", "--config.batch_size=16", "--config.rounds=4")
+    compare = (f"--real={tmp_path / 'real.npz'}", "--extractor=classifier:digits", "--num_samples=100")
+    tiny = runs.RealRun("images", flags, (*compare, "--metrics=frechet"))
+    monkeypatch.setattr(runs, "RUNS", {"tiny": tiny})
+    monkeypatch.setattr(runs, "WORK", tmp_path)
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    assert runs.main(["tiny", "--seeds=2", "--jobs=2"]) == 0
+    kept = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    (score,) = kept["scores"].values()
+    values = [next(iter(column["scores"].values()))[0] for column in kept["comparison"]["fakes"].values()]
+    assert len(values) == 2
+    assert values[0] != values[1], "another seed is another generator"
+    assert score["mean"] == pytest.approx(np.mean(values))
+    assert score["floor"][0] < min(values)
+    assert all(seed["processor_seconds"] > 0 for seed in kept["seeds"])
+    assert (tmp_path / "results" / "tiny.png").read_bytes().startswith(b"\x89PNG")

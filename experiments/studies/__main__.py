@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from experiments import studies
 from experiments.studies.framework import changes, gallery, provenance, running
 from experiments.studies.framework.study import Result, Study, Verdict, judge
+from gan_jax.cli.building import available_cores
 from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.pictures import save, to_array
 from gan_jax.pictures.animations import to_gif, to_mp4
@@ -130,13 +130,8 @@ def judged(
         return
     options = {name: getattr(given, name) for name in ("quick", "seeds", "fresh", "full")}
     runs = [running.Run(study, folder, **options, changed=changed) for study in loaded]
-    for run, found in running.finished(runs, given.jobs or cores()):
+    for run, found in running.finished(runs, given.jobs or available_cores()):
         yield run.study, found, run.seconds
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def redraw(study: Study, folder: pathlib.Path) -> list[Verdict]:

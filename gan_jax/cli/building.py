@@ -101,9 +101,13 @@ def split_cpu(seeds: int) -> None:
         return
     if jax.distributed.is_initialized():
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    devices = max(n for n in range(1, min(seeds, cores) + 1) if seeds % n == 0)
+    devices = max(n for n in range(1, min(seeds, available_cores()) + 1) if seeds % n == 0)
     if devices == 1:
         return
     with contextlib.suppress(RuntimeError):  # where JAX has begun already
         jax.config.update("jax_num_cpu_devices", devices)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -60,6 +60,8 @@ def load_images(config: Any) -> Dataset:
 def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
     """Splits images into those to train on and those to score samples against, of every class its share.
 
+    Every class has an image to train on: none is held out of a class that has only a few.
+
     Args:
       config: `held_out` is the share of images that are held out. By default it is a tenth, at most
         `MOST_HELD_OUT` images, where that is `LEAST_HELD_OUT` images or more, and nothing of fewer.
@@ -69,7 +71,8 @@ def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
       The images to train on, and `x` of the others, or `None`.
 
     Raises:
-      ExperimentError: for a share outside [0, 1), or one of which nothing would be left on a side.
+      ExperimentError: for a share outside [0, 1), or one of which nothing would be left on a side, or more classes
+        than images to train on.
     """
     arrays, share = found.arrays, config.held_out
     size = len(arrays["x"])
@@ -84,8 +87,15 @@ def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
         raise ExperimentError(f"held_out is a share of the images in [0, 1), got {share}.")
     if not count:
         return found, None
-    held = np.zeros(size, bool)
-    held[subsample(size, count, arrays.get("y"), seed=config.seed)] = True
+    classes = len(np.unique(arrays["y"])) if np.ndim(arrays.get("y")) == 1 else 1
+    if classes > size - count:
+        raise ExperimentError(
+            f"The images have {classes:,} classes, more than the {size - count:,} images that would be left to "
+            "train on: set --config.held_out=0."
+        )
+    # Drawn is what is trained on, since a draw has every class.
+    held = np.ones(size, bool)
+    held[subsample(size, size - count, arrays.get("y"), seed=config.seed)] = False
     names = tuple(name for name, out in zip(found.names, held, strict=False) if not out)
     training = {name: array[~held] for name, array in arrays.items()}
     return dataclasses.replace(found, arrays=training, names=names), arrays["x"][held]

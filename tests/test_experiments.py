@@ -515,6 +515,18 @@ def test_images_are_held_out_by_class_and_scored_against():
     assert scores.fingerprint.split == "digits, held out"
 
 
+def test_holding_out_leaves_every_class_to_train_on():
+    y = np.r_[np.zeros(6000, int), np.arange(1, 501), np.repeat(501, 50)]  # 500 classes of one image
+    x = np.arange(len(y), dtype=np.uint16).view(np.uint8).reshape(-1, 1, 2, 1)
+    training, held = hold_out(config_of(images), Dataset(arrays={"x": x, "y": y}))
+    assert np.array_equal(np.unique(training.arrays["y"]), np.arange(502))
+    assert len(held) == 655 and len(training.arrays["x"]) == len(y) - 655
+    of_class = np.bincount(y[held.reshape(-1, 2).copy().view(np.uint16)[:, 0]], minlength=502)
+    assert of_class[1:501].sum() == 0 and of_class[501] == 5  # a tenth of 50
+    with pytest.raises(ExperimentError, match="7,000 classes, more than the 6,300 images"):
+        hold_out(config_of(images), Dataset(arrays={"x": np.zeros((7000, 1, 1, 1)), "y": np.arange(7000)}))
+
+
 @pytest.mark.parametrize(("size", "held"), [(4_999, 0), (5_000, 500), (40_000, 4_000), (70_000, 5_000)])
 def test_by_default_a_tenth_is_held_out_of_many_images(size, held):
     found = Dataset(arrays={"x": np.arange(size, dtype=np.int32)[:, None, None, None]})

@@ -520,9 +520,9 @@ def test_holding_out_leaves_every_class_to_train_on():
     x = np.arange(len(y), dtype=np.uint16).view(np.uint8).reshape(-1, 1, 2, 1)
     training, held = hold_out(config_of(images), Dataset(arrays={"x": x, "y": y}))
     assert np.array_equal(np.unique(training.arrays["y"]), np.arange(502))
-    assert len(held) == 655 and len(training.arrays["x"]) == len(y) - 655
+    assert (len(held), len(training.arrays["x"])) == (655, len(y) - 655)
     of_class = np.bincount(y[held.reshape(-1, 2).copy().view(np.uint16)[:, 0]], minlength=502)
-    assert of_class[1:501].sum() == 0 and of_class[501] == 5  # a tenth of 50
+    assert (of_class[1:501].sum(), of_class[501]) == (0, 5)  # a tenth of 50
     with pytest.raises(ExperimentError, match="7,000 classes, more than the 6,300 images"):
         hold_out(config_of(images), Dataset(arrays={"x": np.zeros((7000, 1, 1, 1)), "y": np.arange(7000)}))
 

@@ -177,6 +177,8 @@ def prepare(
             "on any machine, and copy the prepared folder; reading it needs no TensorFlow."
         ) from error
     except Exception as error:  # TFDS passes on whatever the network, the disk or its own code raises.
+        if tfds_builders.is_prepared(tfds_builders.builder(name, data_dir)):
+            return folder  # another process has prepared it meanwhile
         raise DataError(
             f"The TFDS data set {name!r} could not be prepared in {folder} "
             f"({type(error).__name__}: {_line(error)}). Check the network and the disk{_offline_hint(name)}."
@@ -255,10 +257,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        before = tfds_builders.is_prepared(tfds_builders.builder(given.name, given.data_dir))
         folder = prepare(given.name, source=given.source, data_dir=given.data_dir)
     except DataError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
+    if before and given.source is not None:
+        note = f"{given.name} was prepared before: {given.source} was not read. Remove {folder} to read it."
+        print(printable(note), file=sys.stderr)
     print(f"{given.name} is prepared in {folder}; use it as tfds:{given.name}")
     return 0
 

@@ -239,6 +239,31 @@ def test_raw_files_that_cannot_be_used(tmp_path, damage, said, capsys):
     assert not (tmp_path / "mnist" / "3.0.1").exists()
 
 
+def test_raw_files_that_are_not_read_are_named(prepared, tmp_path, capsys):
+    data_dir, raw = prepared
+    write_raw(tmp_path, train=3)
+    assert prepare.main(["fashion_mnist", f"--from={tmp_path}", f"--data-dir={data_dir}"]) == 0
+    assert f"was prepared before: {tmp_path} was not read" in capsys.readouterr().err
+    assert len(tfds_images.load_tfds("fashion_mnist", data_dir=data_dir)["x"]) == len(raw["train"][0])
+
+
+def test_of_two_that_prepare_at_once_both_have_the_data(tmp_path, monkeypatch, capsys):
+    """The second finds the folder of the first where it would put its own."""
+    write_raw(tmp_path)
+    arguments = ["mnist", f"--from={tmp_path}", f"--data-dir={tmp_path}"]
+    read = prepare._mnist_examples
+    first = [True]
+
+    def overtaken(files, split):
+        if first and first.pop():
+            assert prepare.main(arguments) == 0
+        yield from read(files, split)
+
+    monkeypatch.setitem(prepare.RAW, "mnist", prepare.Raw(prepare._MNIST.files, overtaken))
+    assert prepare.main(arguments) == 0
+    assert capsys.readouterr().out.count("mnist is prepared in") == 2
+
+
 def test_idx_labels_and_uncompressed_files(tmp_path):
     path = tmp_path / "labels"
     path.write_bytes(gzip.decompress(idx(np.array([3, 1, 2]))))

@@ -86,6 +86,27 @@ def test_a_run_with_a_seed_that_is_not_finite_is_not_the_best():
     assert [row[2] for row in sweep_report.table(rows)[1:]] == ["0", "5.5 ± 6.4 *"]
 
 
+def measured(lr, frechet, **fields):
+    mark = {"extractor": "pixels", "seed": 0, "data": "1", "fake": 9, "key": "k", "metrics": ["frechet"]}
+    return sweep_report.Row(
+        {"lr": lr}, {**evaluation(frechet), "fingerprints": {"scores": {**mark, **fields}}}
+    )
+
+
+def test_numbers_that_were_measured_otherwise_are_not_ranked():
+    rows = [measured("1", 2.0), measured("2", 1.0, extractor="pixels, given to the critic")]
+    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["2", "1"]
+    assert sweep_report.differences(rows) == [
+        "lr=2 is not comparable with the first row (extractor pixels against pixels, given to the critic): frechet."
+    ]
+
+
+def test_runs_of_other_seeds_are_compared():
+    rows = [measured("1", 2.0), measured("2", 1.0, seed=1, data="2", key="other")]
+    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["2", "1 *"]
+    assert sweep_report.differences(rows) == []
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Runs, by a launcher that trains nothing
 

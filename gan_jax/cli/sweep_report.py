@@ -18,6 +18,8 @@ DRAWN = 4
 """How many metrics the plot has at most."""
 FIRST = ("frechet", "precision", "recall", "modes_covered")
 """Those that it has if they were measured."""
+_OF_A_DRAW = ("key", "metrics", "left_out", "seed", "data")
+"""Fields of an evaluation's mark in which runs may differ that are compared: those of a seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Row:
         parts = self.evaluation.get("each", [self.evaluation])
         found = [(part["samples"].get("ema") or part["samples"].get("raw", {})).get(metric) for part in parts]
         return [float(value) for value in from_json(found) if value is not None and np.isfinite(value)]
+
+    def measured_by(self, metric: str) -> dict[str, Any]:
+        """How the metric was measured, by the fields of a fingerprint; empty for a number without one."""
+        for mark in self.evaluation.get("fingerprints", {}).values():
+            if metric in mark["metrics"]:
+                return {name: value for name, value in mark.items() if name not in _OF_A_DRAW}
+        return {}
 
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
@@ -64,8 +73,8 @@ def cell(values: Sequence[float], best: bool = False) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
-    Where some seeds have no finite number, their mean is shown and is not the best; of equal means
-    none is.
+    Where some seeds have no finite number, their mean is shown and is not the best; of equal means none is, nor of
+    numbers that were measured in different ways.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}
@@ -76,7 +85,10 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
             for row, found in zip(rows, values, strict=True)
         ]
         finite = [mean for mean in means if not np.isnan(mean)]
-        if len(finite) == 1 or len(set(finite)) > 1:
+        alike = all(
+            row.measured_by(metric) == rows[0].measured_by(metric) for row in rows if row.of_seeds(metric)
+        )
+        if alike and (len(finite) == 1 or len(set(finite)) > 1):
             smallest = metric.rpartition("/")[2] in LOWEST
             best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
     heading = [*fields, "round", *metrics]
@@ -93,12 +105,30 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     ]
 
 
+def differences(rows: Sequence[Row]) -> list[str]:
+    """A line for each way in which metrics of a row were measured otherwise than those of the first row."""
+    lines: dict[str, list[str]] = {}
+    for metric in metrics_of(rows):
+        first = rows[0].measured_by(metric)
+        for row in rows:
+            other = row.measured_by(metric)
+            if not row.of_seeds(metric) or other == first:
+                continue
+            fields = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+            what = "; ".join(
+                f"{name} {first.get(name, '-')} against {other.get(name, '-')}" for name in fields
+            )
+            run = ", ".join(f"{field}={value}" for field, value in row.values.items())
+            lines.setdefault(f"{run} is not comparable with the first row ({what}): ", []).append(metric)
+    return [f"{line}{', '.join(metrics)}." for line, metrics in lines.items()]
+
+
 def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
     """Writes `table.md` and `sweep.png` into the sweep's directory; returns the table, and where they are."""
     from gan_jax import pictures
 
-    cells = table(rows)
-    (root / "table.md").write_text(markdown_table(cells) + "\n")
+    cells, notes = table(rows), differences(rows)
+    (root / "table.md").write_text("\n\n".join([markdown_table(cells), *notes]) + "\n")
     drawn = sorted(metrics_of(rows), key=lambda name: name.rpartition("/")[2] not in FIRST)[:DRAWN]
     if drawn:
         charts = tuple(
@@ -116,4 +146,4 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
     seeds = max(row.seeds for row in rows)
     how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
     files = f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
-    return f"{text_table(cells, align='l')}\n{how}; * is the best. Written to {files}"
+    return "\n".join([text_table(cells, align="l"), *notes, f"{how}; * is the best. Written to {files}"])

@@ -98,11 +98,8 @@ def in_archive(path: str | pathlib.Path, label_file: str = "", *, labels: bool =
     try:
         archive = zipfile.ZipFile(file)
         check_distinct(archive, str(path))
-        entries = {
-            entry.filename: entry
-            for entry in sorted(archive.infolist(), key=lambda entry: entry.filename)
-            if not entry.is_dir() and not is_hidden(entry.filename)
-        }
+        named = {entry_name(entry.filename): entry for entry in archive.infolist() if not entry.is_dir()}
+        entries = {name: named[name] for name in sorted(named) if not is_hidden(name)}
     except DataError:
         raise
     except DAMAGED as error:
@@ -144,7 +141,7 @@ def check_distinct(archive: zipfile.ZipFile, where: str) -> None:
     Raises:
       DataError: naming the first such entry.
     """
-    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    names = [entry_name(entry.filename) for entry in archive.infolist() if not entry.is_dir()]
     if len(set(names)) < len(names):
         name, number = collections.Counter(names).most_common(1)[0]
         raise DataError(
@@ -165,6 +162,15 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > MAX_BYTES:
         raise ValueError(f"{entry.filename} unpacks to {entry.file_size} bytes, more than {MAX_BYTES}")
     return archive.read(entry)
+
+
+def entry_name(name: str) -> str:
+    """The name of an entry as a relative path, however the archive's program has written it.
+
+    >>> entry_name("./cat/1.png"), entry_name("/cat/1.png"), entry_name("cat\\\\1.png")
+    ('cat/1.png', 'cat/1.png', 'cat/1.png')
+    """
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def is_hidden(name: str) -> bool:

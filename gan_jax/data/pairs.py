@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,9 @@ def load_pairs(
 def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB", **options: Any) -> Dataset:
     """Pairs from sub-folders `A` and `B`, or from files that show A on the left and B on the right.
 
-    In sub-folders a pair has the same path without its suffix (`A/cat/7.png` and `B/cat/7.jpg`). Without them every
-    file is cut in the middle, as the data sets published with pix2pix are.
+    In sub-folders a pair has the same path, or the same without its suffix (`A/cat/7.png` and `B/cat/7.jpg`) where
+    no other file of its side has that. Without them every file is cut in the middle, as the data sets published
+    with pix2pix are.
 
     Args:
       folder: where the pairs are.
@@ -60,21 +63,52 @@ def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB
     else:
         first, second = (read_folder(root, size, part=part, **options) for part in ("left", "right"))
         skipped = first.skipped | second.skipped
-    ours, theirs = ({_stem(name): k for k, name in enumerate(read.names)} for read in (first, second))
-    paired = sorted(set(ours) & set(theirs))
-    for side, read, other in (("A", first, theirs), ("B", second, ours)):
-        skipped |= {f"{side}/{n}": "has no partner" for n in read.names if _stem(n) not in other}
-    if not paired:
+    partners, alone = _partners(first.names, second.names)
+    skipped |= alone
+    if not partners:
         raise DataError(
             f"No pair in {str(folder)!r}: expected sub-folders A and B whose files have the same names, "
             f"or files with A on the left and B on the right; got {dict(list(skipped.items())[:3])}."
         )
-    a = first.arrays["x"][[ours[stem] for stem in paired]]
-    b = second.arrays["x"][[theirs[stem] for stem in paired]]
+    ours, theirs = (list(rows) for rows in zip(*partners.values(), strict=True))
+    a, b = first.arrays["x"][ours], second.arrays["x"][theirs]
     arrays = {"x": b, "condition": a} if direction == "AtoB" else {"x": a, "condition": b}
     return dataclasses.replace(
-        first, arrays=arrays, classes=(), names=tuple(paired), skipped=dict(sorted(skipped.items()))
+        first, arrays=arrays, classes=(), names=tuple(partners), skipped=dict(sorted(skipped.items()))
     )
+
+
+def _partners(
+    ours: Sequence[str], theirs: Sequence[str]
+) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """`{name: (row of A, row of B)}` of the pairs, in the order of their names; and why other files are in none.
+
+    >>> _partners(["7.bmp", "7.png", "8.png"], ["7.png", "8.jpg"])
+    ({'7': (1, 0), '8': (2, 1)}, {'A/7.bmp': 'has no partner'})
+    """
+    rows = [{name: row for row, name in enumerate(names)} for names in (ours, theirs)]
+    pairs = [(name, name) for name in ours if name in rows[1]]
+    others = [_by_stem(set(rows[side]) - set(rows[1 - side])) for side in (0, 1)]
+    skipped = {}
+    for here, there, side in ((*others, "A"), (*others[::-1], "B")):
+        for stem, names in here.items():
+            if len(names) > 1:
+                skipped |= {f"{side}/{name}": f"is one of {len(names)} files named {stem}" for name in names}
+            elif len(there.get(stem, ())) != 1:
+                skipped[f"{side}/{names[0]}"] = "has no partner"
+            elif side == "A":
+                pairs.append((names[0], there[stem][0]))
+    pairs.sort(key=lambda pair: (_stem(pair[0]), pair[0]))
+    stems = collections.Counter(_stem(name) for name, _ in pairs)
+    named = {_stem(a) if stems[_stem(a)] == 1 else a: (rows[0][a], rows[1][b]) for a, b in pairs}
+    return named, skipped
+
+
+def _by_stem(names: Collection[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found.setdefault(_stem(name), []).append(name)
+    return found
 
 
 def _stem(name: str) -> str:

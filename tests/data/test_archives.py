@@ -118,6 +118,16 @@ def test_a_dataset_json_that_cannot_be_used(tmp_path, content, said):
         load(str(packed), size=4)
 
 
+@pytest.mark.parametrize("written", ["./{}/{}.png", "/{}/{}.png", "{}\\{}.png"])
+def test_entries_are_named_as_paths_however_they_are_written(tmp_path, written):
+    """By bsdtar's `./`, absolute, or with the backslashes of old programs on Windows."""
+    files = {written.format(owner, owner): grey(place) for place, owner in enumerate("ab")}
+    read = images.read_archive(archive(tmp_path / "a.zip", files), 4)
+    assert read.names == ("a/a.png", "b/b.png")
+    assert read.classes == ("a", "b")
+    assert read.arrays["y"].tolist() == [0, 1]
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")  # as zipfile says when it writes one
 def test_two_entries_of_one_name_are_refused(tmp_path):
     packed = archive(tmp_path / "a.zip", {"a.png": grey(1), "b.png": grey(2)})

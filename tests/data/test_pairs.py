@@ -43,11 +43,29 @@ def test_files_without_a_partner_are_skipped_and_named(folders):
     }
 
 
+def test_files_of_one_name_and_several_formats_are_pairs_of_their_own(folders):
+    """`A/0.png` belongs to `B/0.png`, not to the last of B's files that begin with 0; `1` could be either."""
+    for side, level in (("A", 50), ("B", 60)):
+        save(folders / side / "some" / "0.tiff", np.full((8, 8), level))
+    save(folders / "A" / "some" / "1.tiff", np.full((8, 8), 70))
+    read = pairs.read_pairs(folders, 4)
+    assert read.names == ("some/0.png", "some/0.tiff", "some/2", "some/3")
+    assert read.arrays["condition"][:, 0, 0, 0].tolist() == [10, 50, 12, 13]
+    assert read.arrays["x"][:, 0, 0, 0].tolist() == [20, 60, 22, 23]
+    assert read.skipped == {
+        "A/some/1.png": "is one of 2 files named some/1",
+        "A/some/1.tiff": "is one of 2 files named some/1",
+        "B/some/1.bmp": "has no partner",
+    }
+
+
 def test_two_images_side_by_side(tmp_path):
     left, right = np.full((6, 6), 1), np.full((6, 6), 2)
     save(tmp_path / "both.png", np.concatenate([left, right], axis=1))
+    save(tmp_path / "both.bmp", np.concatenate([left, right], axis=1))
     save(tmp_path / "odd.png", np.zeros((6, 7)))
     read = pairs.read_pairs(tmp_path, 6)
+    assert read.names == ("both.bmp", "both.png")
     assert set(read.arrays["condition"].ravel()) == {1}
     assert set(read.arrays["x"].ravel()) == {2}
     assert "width of 7" in read.skipped["odd.png"]

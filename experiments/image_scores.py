@@ -56,7 +56,8 @@ def evaluations_of(
     if given:
         extractor = marked_as_given(extractor_named(extractor_of(config.data), real.shape[1:]), given)
     scores = against(real, extractor=extractor, split=split, seed=config.seed)
-    return {**({"classes": class_shares(config.data, arrays)} if "y" in arrays else {}), "scores": scores}
+    shares = {"classes": class_shares(config.data, arrays, given)} if "y" in arrays else {}
+    return {**shares, "scores": scores}
 
 
 def conditional_fields(
@@ -88,7 +89,7 @@ def conditional_fields(
         return labels_by_share(arrays["y"], n, seed=config.seed)
 
     return {
-        "evaluations": {**evaluations, "asked": asked_for(config.data, arrays, labels)},
+        "evaluations": {**evaluations, "asked": asked_for(config.data, arrays, labels, given)},
         "condition_batch": lambda n: {"y": labels_in_turn(classes, n)},
         "evaluation_batch": lambda n: {"y": labels(n)},
     }
@@ -106,21 +107,26 @@ def class_columns(classes: Sequence[str], fields: Mapping[str, Any]) -> dict[str
     return {"columns": len(classes), "captions": tuple(classes)}
 
 
-def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
+def class_shares(
+    data: str, arrays: Mapping[str, np.ndarray], given: Collection[str] = ()
+) -> Callable[[np.ndarray], dict[str, float]]:
     """How samples spread over the classes, by a classifier that has seen real images only.
 
     The labels may be any numbers or strings, one an image. The classes are those that the data have, or, where the
     library has a classifier of them, those that it knows.
     """
-    verdict, classes = verdicts(data, arrays), np.unique(arrays["y"])
-    if name := extractor_of(data).removeprefix("classifier:"):
+    verdict, classes = verdicts(data, arrays, given), np.unique(arrays["y"])
+    if name := stored_judge(data, given):
         # These may be a part of the classes that the stored classifier knows.
         classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
     return lambda samples: class_statistics(np.searchsorted(classes, verdict(samples)), len(classes))
 
 
 def asked_for(
-    data: str, arrays: Mapping[str, np.ndarray], labels: Callable[[int], np.ndarray]
+    data: str,
+    arrays: Mapping[str, np.ndarray],
+    labels: Callable[[int], np.ndarray],
+    given: Collection[str] = (),
 ) -> Callable[[np.ndarray], dict[str, float]]:
     """The share of a conditional game's samples whose class is the one that was asked for.
 
@@ -128,8 +134,9 @@ def asked_for(
       data: its name.
       arrays: the real images and their labels.
       labels: `n -> [n]`, the labels that n samples are drawn for.
+      given: as in `evaluations_of`.
     """
-    verdict = verdicts(data, arrays)
+    verdict = verdicts(data, arrays, given)
 
     def share(samples: np.ndarray) -> dict[str, float]:
         return {"class_accuracy": float(np.mean(verdict(samples) == labels(len(samples))))}
@@ -137,9 +144,20 @@ def asked_for(
     return share
 
 
-def verdicts(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """`images [N, H, W, C] -> labels [N]`: by the library's classifier of this data set, else by a support vector
-    machine trained on `MOST_FITTED` of its images, of every class its share.
+def stored_judge(data: str, given: Collection[str] = ()) -> str:
+    """The library's classifier of this data set; empty where there is none, or the critics are given its features.
+
+    A generator that such a critic has trained makes what this classifier takes for its classes.
+    """
+    name = extractor_of(data).removeprefix("classifier:")
+    return "" if name and classifier_for(name).weights in given else name
+
+
+def verdicts(
+    data: str, arrays: Mapping[str, np.ndarray], given: Collection[str] = ()
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`images [N, H, W, C] -> labels [N]`: by `stored_judge`, else by a support vector machine trained on
+    `MOST_FITTED` of the data's images, of every class its share.
 
     Raises:
       ExperimentError: where there is not one label an image.
@@ -150,7 +168,7 @@ def verdicts(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarra
             f"The images of {data!r} are judged by their labels, one number or name an image: y is {y.dtype} "
             f"{y.shape}, for {len(x)} images."
         )
-    if name := extractor_of(data).removeprefix("classifier:"):
+    if name := stored_judge(data, given):
         return functools.partial(_classified, name)
     if len(classes := np.unique(y)) == 1:
         return lambda samples: np.repeat(classes, len(samples))

@@ -19,6 +19,7 @@ from gan_jax.data import Dataset, load
 from gan_jax.data.derive import split_off
 from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
 from gan_jax.evaluation.sampling import generators_of, sample, sample_shape
+from gan_jax.metrics.classifier import classifier_for
 from gan_jax.objectives import _catalogue
 from gan_jax.objectives.wgan import CLIP
 from gan_jax.pictures.grids import CAPTION
@@ -637,6 +638,16 @@ def test_a_part_of_a_known_data_sets_classes_is_judged_among_all_of_them():
     found = class_shares("digits", part)(part["x"])
     assert found["modes"] == 10
     assert 2 <= found["modes_covered"] <= 4
+
+
+def test_a_classifier_whose_features_a_critic_is_given_is_no_judge():
+    """Another one is trained on the data, and knows their classes only."""
+    digits = load("digits")
+    kept = np.isin(digits["y"], (0, 5))
+    part = {name: array[kept] for name, array in digits.items()}
+    given = [classifier_for("digits").weights]
+    assert class_shares("digits", part, given)(part["x"])["modes"] == 2
+    assert asked_for("digits", part, lambda n: part["y"], given)(part["x"])["class_accuracy"] > 0.99
 
 
 def test_labels_that_nothing_can_be_judged_by_are_refused_and_one_class_is_no_error():

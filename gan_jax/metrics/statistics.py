@@ -20,7 +20,7 @@ import numpy as np
 
 from gan_jax.data.array_files import ArrayFile, list_arrays
 from gan_jax.data.errors import DataError
-from gan_jax.metrics.features import Extractor, Features
+from gan_jax.metrics.features import GIVEN, Extractor, Features
 from gan_jax.metrics.gaussians import Gaussian, Moments, check_gaussian
 
 RECORD = "gan_jax"
@@ -65,9 +65,12 @@ class Statistics:
 
 
 def _matched(extractor: Extractor) -> dict[str, str]:
-    """The fields of a record in which statistics and features must agree to be compared."""
+    """The fields of a record in which statistics and features must agree to be compared.
+
+    The same features were given to a critic or not: that mark is of a comparison.
+    """
     return {
-        "extractor": extractor.name,
+        "extractor": extractor.name.removesuffix(GIVEN),
         "weights": extractor.weights,
         "protocol": extractor.protocol,
         "resize": extractor.resize,

@@ -7,6 +7,7 @@ import pytest
 
 from gan_jax import metrics
 from gan_jax.data.errors import DataError
+from gan_jax.metrics.features import marked_as_given
 from gan_jax.metrics.statistics import is_statistics, read_statistics, write_statistics
 
 
@@ -30,6 +31,8 @@ def test_ours_are_read_by_others_and_record_how_they_were_made(tmp_path):
     recorded = {"protocol": "tf", "number": 40, "ddof": 0, "split": "forty images", "precision": "highest"}
     assert recorded.items() <= found.record.items()
     found.check(made, ddof=0)
+    given = marked_as_given(made.extractor, [made.extractor.weights])
+    found.check(made._replace(extractor=given), ddof=0)  # the same features, of a comparison that is marked
     with pytest.raises(DataError, match="protocol 'tf', and this comparison has 'clean'"):
         found.check(features("clean"), ddof=0)
     with pytest.raises(DataError, match="ddof 0, and this comparison has 1"):

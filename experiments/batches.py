@@ -87,7 +87,8 @@ def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
         raise ExperimentError(f"held_out is a share of the images in [0, 1), got {share}.")
     if not count:
         return found, None
-    classes = len(np.unique(arrays["y"])) if np.ndim(arrays.get("y")) == 1 else 1
+    labels = arrays.get("y")
+    classes = 1 if labels is None or labels.ndim != 1 else len(np.unique(labels))
     if classes > size - count:
         raise ExperimentError(
             f"The images have {classes:,} classes, more than the {size - count:,} images that would be left to "
@@ -95,7 +96,7 @@ def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
         )
     # Drawn is what is trained on, since a draw has every class.
     held = np.ones(size, bool)
-    held[subsample(size, size - count, arrays.get("y"), seed=config.seed)] = False
+    held[subsample(size, size - count, labels, seed=config.seed)] = False
     names = tuple(name for name, out in zip(found.names, held, strict=False) if not out)
     training = {name: array[~held] for name, array in arrays.items()}
     return dataclasses.replace(found, arrays=training, names=names), arrays["x"][held]

@@ -90,7 +90,7 @@ def _partners(
     pairs = [(name, name) for name in ours if name in rows[1]]
     others = [_by_stem(set(rows[side]) - set(rows[1 - side])) for side in (0, 1)]
     skipped = {}
-    for here, there, side in ((*others, "A"), (*others[::-1], "B")):
+    for side, (here, there) in {"A": others, "B": others[::-1]}.items():
         for stem, names in here.items():
             if len(names) > 1:
                 skipped |= {f"{side}/{name}": f"is one of {len(names)} files named {stem}" for name in names}

@@ -20,7 +20,7 @@ from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.cli.request import Request
-from gan_jax.cli.using import model_of, parse_whole, rebuilt
+from gan_jax.cli.using import model_of, parse_whole, rebuilt, refuse_files_of_a_run
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.batches import source_examples
 from gan_jax.evaluation.scoring import MOST_REAL
@@ -47,6 +47,8 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 PORT = 8265
 _EXPORTED = "What was exported has no training data."
 _IMAGE_CHANNELS = (1, 2, 3, 4)
+OF_A_RUN = ("training.u8", "generator.onnx", "mapping.onnx", "synthesis.onnx")
+"""Files of a page that another page may lack: training images for all to see, and weights."""
 
 
 def explore(request: Request) -> None:
@@ -55,6 +57,8 @@ def explore(request: Request) -> None:
         raise UsageError("--port is of a page that is served, and --out writes a folder: give one of them.")
     if request.out is None and request.onnxruntime_web is not None:
         raise UsageError("--onnxruntime_web is for --out: a page that is served needs none.")
+    if request.out is not None:
+        _check_out(epath.Path(request.out), request.workdir)
     page = _page(request)
     if request.out is not None:
         tell(
@@ -291,10 +295,26 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
     return Page(lambda: ToySession(source).routes(), lambda: toy_folder(source))
 
 
+def _check_out(out: epath.Path, workdir: str | None) -> None:
+    """Checks that a page is written over no run and no export.
+
+    Raises:
+      UsageError: if it would be.
+    """
+    refuse_files_of_a_run(out, Workdir(out if workdir is None else workdir))
+    if is_there(out / DESCRIPTION):
+        raise UsageError(f"--out={out} holds an export: name a directory of its own.")
+
+
 def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:
-    """Writes the folder, `index.html` last."""
+    """Writes the folder, `index.html` last; files of an earlier page that this one has not are removed first."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        earlier = (
+            [out / name for name in OF_A_RUN if name not in files] if is_there(out / "explore.json") else []
+        )
+        for path in earlier:
+            path.unlink(missing_ok=True)
         for name in sorted(files, key=lambda name: name == "index.html"):
             write_atomically(out / name, files[name])
     except OSError as error:

@@ -285,13 +285,22 @@ def directory(request: Request, model: Model, name: str) -> epath.Path:
         raise UsageError(
             f"{out} is a link, and nothing is written through one in a work directory: give --out=."
         )
-    if _is_of_a_run(out, workdir):
-        raise UsageError(f"--out={out} holds the files of a run: name a directory of its own.")
+    refuse_files_of_a_run(out, workdir)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
     return out
+
+
+def refuse_files_of_a_run(out: epath.Path, workdir: Workdir) -> None:
+    """Checks that what is written does not mix with the files of a run.
+
+    Raises:
+      UsageError: if a directory is a work directory, or a part of this one that belongs to the run.
+    """
+    if _is_of_a_run(out, workdir):
+        raise UsageError(f"--out={out} holds the files of a run: name a directory of its own.")
 
 
 def _is_of_a_run(out: epath.Path, workdir: Workdir) -> bool:

@@ -89,7 +89,7 @@ def _partners(
     rows = [{name: row for row, name in enumerate(names)} for names in (ours, theirs)]
     pairs = [(name, name) for name in ours if name in rows[1]]
     others = [_by_stem(set(rows[side]) - set(rows[1 - side])) for side in (0, 1)]
-    skipped = {}
+    skipped: dict[str, str] = {}
     for side, (here, there) in {"A": others, "B": others[::-1]}.items():
         for stem, names in here.items():
             if len(names) > 1:

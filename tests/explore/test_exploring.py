@@ -35,6 +35,27 @@ def test_the_page_is_whole_when_its_index_is_there(monkeypatch, tmp_path):
     assert order == ["z.js", "a.js", "index.html"]
 
 
+def test_a_page_without_training_images_leaves_none_of_an_earlier_one(tmp_path):
+    page = {"index.html": b"", "explore.json": b"{}", "generator.onnx": b"1"}
+    exploring._write(epath.Path(tmp_path), {**page, "training.u8": b"faces"})
+    (tmp_path / "notes.txt").write_text("mine")
+    exploring._write(epath.Path(tmp_path), page)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*page, "notes.txt"])
+
+
+@pytest.mark.parametrize("part", ["", "checkpoints", "model"])
+def test_a_page_is_written_over_no_run_and_no_export(tmp_path, part):
+    for name in ("checkpoints", "model", "export"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "export" / "model.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds the files of a run: name a directory of its own"):
+        exploring._check_out(epath.Path(tmp_path / part), str(tmp_path))
+    with pytest.raises(UsageError, match="holds an export"):
+        exploring._check_out(epath.Path(tmp_path / "export"), str(tmp_path))
+    exploring._check_out(epath.Path(tmp_path / "page"), str(tmp_path))
+
+
 @pytest.mark.parametrize("port", ["x", "-1", "65536", "1e3"])
 def test_a_port_is_a_number(port):
     with pytest.raises(UsageError, match="--port is 0 to 65535"):

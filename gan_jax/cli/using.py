@@ -38,6 +38,8 @@ from gan_jax.runs.workdir import Workdir
 MOST_SEEDS = 100_000
 _GRID = 100
 """Samples in the grid at most; all of them are files of their own."""
+_MOST_BYTES = 120
+"""Of a class's or an image's name in the name of a file."""
 
 
 def sample_files(request: Request) -> None:
@@ -234,12 +236,13 @@ def parse_whole(name: str, text: str | None, default: int) -> int:
 
 
 def file_name(text: str) -> str:
-    """A text as a part of a file's name.
+    """A text as a part of a file's name: its beginning, if it is long.
 
-    >>> file_name("T-shirt/top")
-    'T-shirt_top'
+    >>> file_name("T-shirt/top"), len(file_name("é" * 300).encode())
+    ('T-shirt_top', 120)
     """
-    return re.sub(r"[^\w.-]", "_", text).strip(".") or "_"
+    named = re.sub(r"[^\w.-]", "_", text).strip(".").encode()[:_MOST_BYTES].decode(errors="ignore")
+    return named or "_"
 
 
 def _usage(call: Callable[[], Any]) -> Any:

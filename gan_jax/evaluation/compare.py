@@ -234,7 +234,7 @@ def _real(side: Side, extraction: _Extraction, fakes: Features, settings: Settin
     if statistics is None:
         return Real(extraction(side))
     statistics.check(fakes, settings.ddof)
-    if not statistics.record and extraction.extractor.inception and not named:
+    if not statistics.record and extraction.extractor.protocol and not named:
         raise DataError(
             f"{statistics.name!r} does not record how its statistics were made: name the protocol, pytorch, tf or "
             "clean (--protocol=...)."

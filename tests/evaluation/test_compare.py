@@ -12,6 +12,7 @@ import gan_jax as gj
 from gan_jax import metrics
 from gan_jax.data.errors import DataError
 from gan_jax.metrics import summaries
+from gan_jax.metrics.features import marked_as_given
 from gan_jax.training.experiment import ExperimentError
 
 
@@ -138,6 +139,9 @@ def test_the_protocol_of_other_peoples_statistics_is_named_and_printed(tmp_path)
     np.savez(tmp_path / "theirs.npz", mu=x.mean(0), sigma=np.cov(x, rowvar=False))
     with pytest.raises(DataError, match=r"does not record how .* name the protocol"):
         compare(tmp_path / "theirs.npz", drawn(40, 1), extractor=inception())
+    given = marked_as_given(inception(), [inception().weights])
+    with pytest.raises(DataError, match=r"does not record how .* name the protocol"):
+        compare(tmp_path / "theirs.npz", drawn(40, 1), extractor=given)
     found = compare(tmp_path / "theirs.npz", drawn(40, 1), extractor=inception(), protocol="tf")
     assert any("does not record how its statistics were made; protocol tf as given" in n for n in found.notes)
     assert "protocol tf" in str(found)

@@ -28,7 +28,7 @@ from jax import export as jax_export
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request
-from gan_jax.cli.using import directory, is_image, model_of, picture, rebuilt
+from gan_jax.cli.using import directory, is_image, model_of, origin, picture, rebuilt
 from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
@@ -100,7 +100,7 @@ def export(request: Request) -> None:
     }.items():
         write_atomically(out / name, content)
     write_model(out, {**description, "exported": facts}, programs)
-    tell(f"Exported round {model.round} ({model.kind} weights): {out}")
+    tell(f"Exported {origin(model)}: {out}")
 
 
 def _clear(out: Any) -> None:

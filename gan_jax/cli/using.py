@@ -69,7 +69,7 @@ def sample_files(request: Request) -> None:
         tell(
             f"{out} has {others} samples of an earlier command too, which a comparison would mix.", sys.stderr
         )
-    tell(f"{len(seeds)} samples of round {model.round} ({model.kind} weights): {out}")
+    tell(f"{len(seeds)} samples of {origin(model)}: {out}")
 
 
 def interpolate(request: Request) -> None:
@@ -103,7 +103,7 @@ def interpolate(request: Request) -> None:
         for name, content in files.items():
             write_atomically(out / name, content)
             written.append(out / name)
-    tell(f"{len(seeds) - 1} walks of round {model.round}: {', '.join(map(str, written))}")
+    tell(f"{len(seeds) - 1} walks of {origin(model)}: {', '.join(map(str, written))}")
 
 
 def project(request: Request) -> None:
@@ -138,7 +138,17 @@ def project(request: Request) -> None:
     write_atomically(out / "projected.png", to_png(image_grid(both, scale=_scale(both.shape[1]))))
     leaves = {f"latent_{i}" if i else "latent": leaf for i, leaf in enumerate(jax.tree.leaves(found.latent))}
     _write_npz(out / "projection.npz", {**leaves, "x": found.image, "history": found.history})
-    tell(f"Nearest sample at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+    what = f"Nearest sample of {origin(model)}"
+    if model.classes and request.label is None:
+        what += f", class {model.classes[0]} (--label=CLASS takes another),"
+    tell(f"{what} at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+
+
+def origin(model: Model) -> str:
+    """What of a run a model is: its round, which weights, and of several seeds which."""
+    seeds = model.config.get("seeds", 1)
+    seed = f", seed {model.seed} of the run's {seeds} seeds" if type(seeds) is int and seeds > 1 else ""
+    return f"round {model.round} ({model.kind} weights{seed})"
 
 
 def _distance(request: Request, model: Model) -> Any:

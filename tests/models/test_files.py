@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 import subprocess
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from PIL import Image
 import gan_jax as gj
 from experiments import images
 from gan_jax import metrics
-from gan_jax.cli import exploring, exporting
+from gan_jax.cli import exploring, exporting, using
 from gan_jax.cli.errors import UsageError
 from gan_jax.explore.image_folder import onnx_programs
 from gan_jax.models import projection
@@ -371,6 +372,12 @@ def test_projection_by_features_compares_features():
     np.testing.assert_allclose(same.latent, found.latent, atol=1e-3)
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(1, ""), (3, ", seed 6 of the run's 3 seeds")])
+def test_what_is_made_of_one_of_several_seeds_says_so(seeds, said):
+    model = types.SimpleNamespace(round=9, kind="raw", seed=6, config={"seed": 5, "seeds": seeds})
+    assert using.origin(model) == f"round 9 (raw weights{said})"
+
+
 def test_an_extractor_without_derivatives_is_no_distance():
     def outside(x):
         return jax.pure_callback(
@@ -393,7 +400,7 @@ def test_projection_by_an_extractor_that_the_command_names(run, launched, tmp_pa
         levels = pixels(tmp_path / "three.png")[..., None].astype(np.float32) / 127.5 - 1
         both = metrics.extract(metrics.classifier_for("digits"), np.stack([levels, stored["x"]])).features
     distance = np.mean((both[0] - both[1]) ** 2)
-    assert f"Nearest sample at a distance of {distance:.3g}"[:-1] in said
+    assert f"at a distance of {distance:.3g}"[:-1] in said
 
 
 def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):

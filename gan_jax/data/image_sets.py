@@ -23,6 +23,7 @@ from gan_jax.data.conversion import Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import converted, decoded, holds_for_any, labels_of
+from gan_jax.data.label_files import check_classes
 from gan_jax.data.value_range import check_layout, recognise_bounds
 
 NAMES = ("arr_0", "x", "samples", "images")
@@ -307,8 +308,13 @@ def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
             yield read(np.arange(first, min(first + step, stop)))["x"]
 
     def labels(skipped: Collection[str]) -> Labels | None:
+        builder = tfds_images.prepared_builder(name)
+        _, label = tfds_images.image_and_label(builder)
+        if label is None:
+            return None
         parts = [read(np.arange(first, min(first + step, number))) for first in range(0, number, step)]
-        return Labels(np.concatenate([part["y"] for part in parts])) if "y" in parts[0] else None
+        names = builder.info.features[label].names or ()
+        return Labels(np.concatenate([part["y"] for part in parts]), tuple(names))
 
     def content() -> str:
         folder = pathlib.Path(tfds_images.prepared_builder(name).data_dir)
@@ -378,10 +384,19 @@ def images_in_arrays(arrays: dict[str, ArrayFile], name: str) -> ImageSet:
 
 
 def _stored_labels(arrays: dict[str, ArrayFile], number: int, skipped: Collection[str]) -> Labels | None:
-    """The labels beside stored images: `arr_1` of ADM's samples, `y` or `labels`."""
+    """The labels beside stored images: `arr_1` of ADM's samples, `y` or `labels`; their names are `classes`.
+
+    Raises:
+      DataError: if labels are of classes without a name.
+    """
     for name in LABEL_NAMES:
         if name in arrays and arrays[name].shape == (number,) and arrays[name].dtype.kind in "iu":
-            return Labels(arrays[name].read())
+            numbers, names = arrays[name].read(), arrays.get("classes")
+            classes: tuple[str, ...] = ()
+            if names is not None and names.dtype.kind == "U" and len(names.shape) == 1:
+                classes = tuple(names.read().tolist())
+            check_classes(classes, int(numbers.max()), str(arrays[name].path))
+            return Labels(numbers, classes)
     return None
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
-from gan_jax.data.image_sets import ImageSet
+from gan_jax.data.image_sets import ImageSet, Labels
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.sides import Side
 from gan_jax.training.experiment import ExperimentError
@@ -108,11 +109,15 @@ def _fakes(sides: Measurements) -> list[tuple[Side, ImageSet, Summary]]:
 # Classes
 
 
-def _classes(sets: Sequence[tuple[str, ImageSet, Summary]]) -> list[np.ndarray]:
+def _classes(sets: Sequence[tuple[str, ImageSet, Summary]], notes: list[str]) -> list[np.ndarray]:
     """The class of each image of each set: by its name where all sets name their classes, else by its number.
 
+    Args:
+      sets: names, images and what is known of them.
+      notes: takes a line for each set whose names stand for the numbers of others.
+
     Raises:
-      ValueError: if a set has no labels.
+      ValueError: if a set has no labels, or other sets number more classes than it names.
     """
     found = []
     for name, images, summary in sets:
@@ -127,7 +132,27 @@ def _classes(sets: Sequence[tuple[str, ImageSet, Summary]]) -> list[np.ndarray]:
         found.append(labels)
     if all(labels.names for labels in found):
         return [np.array(labels.names)[labels.numbers] for labels in found]
-    return [labels.numbers for labels in found]
+    most = max(int(labels.numbers.max()) for labels in found if not labels.names)
+    return [_by_number(name, labels, most, notes) for (name, *_), labels in zip(sets, found, strict=True)]
+
+
+def _by_number(name: str, labels: Labels, most: int, notes: list[str]) -> np.ndarray:
+    """Labels by number beside sets that have numbers up to `most`: those in the names, else their order."""
+    names = labels.names
+    if not names:
+        return labels.numbers
+    if all(re.fullmatch(r"\d{1,9}", each) for each in names):
+        return np.array([int(each) for each in names])[labels.numbers]
+    if most >= len(names):
+        raise ValueError(
+            f"{name!r} has {len(names)} classes ({', '.join(names[:3])}, ...), and another set numbers them up to "
+            f"{most}: which is which is known where every set names its classes, or numbers them"
+        )
+    notes.append(
+        f"{name}: its classes are numbered in their order, 0 {names[0]} to {len(names) - 1} {names[-1]}, since "
+        "another set has numbers."
+    )
+    return labels.numbers
 
 
 def _per_class(sides: Measurements, settings: Settings, notes: list[str]) -> dict[str, Measured]:
@@ -139,7 +164,7 @@ def _per_class(sides: Measurements, settings: Settings, notes: list[str]) -> dic
     images, real = _real(sides)
     fakes = [(side.name, fake_images, summary) for side, fake_images, summary in _fakes(sides)]
     sets = [(sides.real.name, images, real), *fakes]
-    classes = _classes(sets)
+    classes = _classes(sets, notes)
     for name, _, summary in sets:
         if not summary.complete:
             kept = len(summary.features.features)
@@ -275,7 +300,7 @@ def _classification_accuracy(
     images, real = _real(sides)
     fakes = _fakes(sides)
     classes = _classes(
-        [(sides.real.name, images, real), *((side.name, made, fake) for side, made, fake in fakes)]
+        [(sides.real.name, images, real), *((side.name, made, fake) for side, made, fake in fakes)], notes
     )
     names = np.unique(np.concatenate(classes))
     numbered = [np.searchsorted(names, of_set) for of_set in classes]

@@ -37,11 +37,9 @@ def labelled(path, images, labels, name="y"):
 def test_distances_of_classes_are_those_of_their_images_whatever_the_classes_are_called(tmp_path):
     real, fake = drawn(60), drawn(40, 1)
     classes, others = np.arange(60) % 2, np.arange(40) % 2
-    for place, (image, label) in enumerate(zip(real, classes, strict=True)):
-        path = tmp_path / "real" / ("cat", "dog")[label] / f"{place:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0]).save(path)
-    found = compare(tmp_path / "real", labelled(tmp_path / "b.npz", fake, others, "arr_1"), "per_class")
+    named = folder_of(tmp_path / "real", real, [("cat", "dog")[label] for label in classes])
+    found = compare(named, labelled(tmp_path / "b.npz", fake, others, "arr_1"), "per_class")
+    assert any("numbered in their order, 0 cat to 1 dog" in note for note in found.notes)
     (column,) = found.fakes.values()
     x, y = (metrics.extract(metrics.pixels(), side).features for side in (real, fake))
     expected = metrics.class_frechet_distances(x, classes, y, others)
@@ -49,6 +47,49 @@ def test_distances_of_classes_are_those_of_their_images_whatever_the_classes_are
     assert column.bounds["frechet of class 1"][0] == pytest.approx(expected.distances[1])
     value, low, high = column.bounds["frechet per class (mean of 2)"]
     assert low < high < value + (high - low)  # of few images the value is biased upwards
+
+
+def folder_of(path, images, owners):
+    for place, (image, owner) in enumerate(zip(images, owners, strict=True)):
+        (path / owner).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path / owner / f"{place:02d}.png")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("owners", "names"),
+    [
+        ([str(k) for k in range(12)], None),  # in the order of their names 10 comes before 2
+        (["ant", "owl"], ["ant", "cow", "owl"]),  # as `--mode=sample` writes them, of a run that has one more
+    ],
+)
+def test_classes_are_matched_by_what_they_are_called_and_not_by_their_order(tmp_path, owners, names):
+    """Each class has a brightness of its own, so that the distances of other pairs of classes are others."""
+    levels = {owner: 20 + 18 * place for place, owner in enumerate(owners)}
+    made = [owner for owner in owners for _ in range(20)]
+    real, fake = (
+        np.stack([drawn(1, 99 * side + place, levels[owner])[0] for place, owner in enumerate(made)])
+        for side in (0, 1)
+    )
+    kept = {} if names is None else {"classes": np.array(names)}
+    numbers = [int(owner) if names is None else names.index(owner) for owner in made]
+    np.savez(tmp_path / "fake.npz", x=fake, y=numbers, **kept)
+    found = compare(folder_of(tmp_path / "real", real, made), tmp_path / "fake.npz", "per_class")
+    (column,) = found.fakes.values()
+    x, y = (metrics.extract(metrics.pixels(), side).features for side in (real, fake))
+    rows = [[place for place, other in enumerate(made) if other == owner] for owner in owners]
+    expected = np.mean([metrics.frechet_distance(x[of_class], y[of_class]) for of_class in rows])
+    measured = column.bounds[f"frechet per class (mean of {len(owners)})"][0]
+    assert measured == pytest.approx(expected, rel=1e-6)
+
+
+def test_numbers_beyond_the_names_of_another_set_are_refused(tmp_path):
+    real = folder_of(tmp_path / "real", drawn(40), ["ant", "owl"] * 20)
+    fake = labelled(tmp_path / "fake.npz", drawn(40, 1), np.arange(40) % 3)
+    with pytest.raises(
+        ExperimentError, match=r"has 2 classes \(ant, owl, ...\), and another set numbers them up to 2"
+    ):
+        compare(real, fake, "per_class")
 
 
 def test_a_class_that_is_lost_has_a_supported_difference_and_one_without_images_is_named(tmp_path):

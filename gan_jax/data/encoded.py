@@ -208,7 +208,8 @@ def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
             relative = path.relative_to(root).as_posix()
             if name.startswith(".") or (path.is_dir() and not path.is_symlink()):
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            # Unlike `Path.resolve`, `realpath` raises nothing where links lead in a circle.
+            if path.is_symlink() and not pathlib.Path(os.path.realpath(path)).is_relative_to(root):
                 skipped[relative] = "a link that leads out of the folder"
             elif not path.is_file():
                 skipped[relative] = "a link to a folder or to nothing, or not a regular file"

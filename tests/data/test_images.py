@@ -149,6 +149,7 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
     (folder / "outside").symlink_to(tmp_path)
     (folder / "broken.png").symlink_to(folder / "gone.png")
     (folder / "again.png").symlink_to(folder / "good.png")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
     (folder / ".hidden.png").write_text("left out")
     save(folder / "huge.png", grey(0, (128, 128)))
     with caplog.at_level(logging.WARNING):
@@ -161,6 +162,7 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
     assert "128 x 128 pixels are more than 5000" in read.skipped["huge.png"]
     assert set(read.skipped) == {
         "broken.png",
+        "circle.png",
         "cut.jpg",
         "empty.png",
         "huge.png",
@@ -168,7 +170,7 @@ def test_what_cannot_be_read_is_skipped_counted_and_named(tmp_path, caplog):
         "out.jpg",
         "outside",
     }
-    assert f"Skipped 7 of 9 files in {folder}: broken.png (a link" in caplog.text
+    assert f"Skipped 8 of 10 files in {folder}: broken.png (a link" in caplog.text
 
 
 @pytest.mark.full

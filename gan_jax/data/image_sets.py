@@ -258,7 +258,7 @@ def _labels(files: _Files, skipped: Collection[str]) -> Labels | None:
     encoded = files.labelled()
     names = [name for name in files.openers if printable(name) not in skipped]
     table = encoded.table
-    if table is not None and table.labels and (missing := [n for n in names if n not in table.labels]):
+    if table is not None and table.labels and (missing := [n for n in names if n not in table]):
         raise DataError(
             f"{table.where!r} has no label of {len(missing)} images, {printable(missing[0])!r} among them."
         )

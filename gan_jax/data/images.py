@@ -238,8 +238,8 @@ def _labelled(
     table = encoded.table
     if table is None or not table.labels:
         return chunk, {}
-    known = [item for item in chunk if item[0] in table.labels]
-    return known, {name: f"has no label in {table.where}" for name, _ in chunk if name not in table.labels}
+    known = [item for item in chunk if item[0] in table]
+    return known, {name: f"has no label in {table.where}" for name, _ in chunk if name not in table}
 
 
 def labels_of(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[str], np.ndarray | None]:

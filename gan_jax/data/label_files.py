@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import pathlib
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ class LabelTable:
 
     Attributes:
       where: the file, for messages.
-      labels: by name, all numbers or all texts; empty where the file says that there are none.
+      labels: by name, all numbers or all texts; empty where the file says that there are none. A name in Unicode's
+        composed form stands for the others too: macOS writes accents of files' names as characters of their own.
       classes: the names of the classes, if the file has them; label k is `classes[k]`.
       digest: identifies the content, for the cache.
     """
@@ -40,6 +42,10 @@ class LabelTable:
     labels: Mapping[str, int | str]
     classes: tuple[str, ...] = ()
     digest: str = ""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image of this name has a label."""
+        return name in self.labels or _composed(name) in self.labels
 
     def numbered(self, names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray] | None:
         """The classes and the labels `[N]` int32 of these images, all of which have one; `None` without labels.
@@ -54,7 +60,7 @@ class LabelTable:
         """
         if not self.labels:
             return None
-        found = [self.labels[name] for name in names]
+        found = [self.labels[name if name in self.labels else _composed(name)] for name in names]
         if all(isinstance(label, int) for label in self.labels.values()):
             most = max(map(int, self.labels.values()))
             if most >= MOST_LABELS:
@@ -115,11 +121,16 @@ def _from_json(text: str, where: str) -> dict[str, int | str]:
         pairs = listed.items() if isinstance(listed, dict) else listed or []
         labels: dict[str, int | str] = {}
         for name, label in pairs:
-            if labels.setdefault(str(name), _whole(label)) != _whole(label):
-                raise ValueError(f"{name!r} has two labels, {labels[str(name)]} and {_whole(label)}")
+            if (known := labels.setdefault(_composed(str(name)), _whole(label))) != _whole(label):
+                raise ValueError(f"{name!r} has two labels, {known} and {_whole(label)}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{expected}, one whole number an image: {error}.") from error
     return labels
+
+
+def _composed(name: str) -> str:
+    """A name in Unicode's form NFC: an accent and its letter are one character."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _whole(label: Any) -> int:
@@ -146,7 +157,7 @@ def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise DataError(f"{where!r} has {len(row)} values in row {number}, {len(header)} in its header.")
-        name, label = row[file_column].strip(), row[label_column].strip()
+        name, label = _composed(row[file_column].strip()), row[label_column].strip()
         if not label:
             raise DataError(f"{where!r} has no label in row {number}, for {name!r}.")
         if found.get(name, label) != label:

@@ -75,6 +75,12 @@ def test_labels_of_a_csv_file(tmp_path):
     beside.write_text("file,label\npart/2.png,dress\npart/0.png,boot\npart/1.png,dress\n")
     found = load_dataset(str(tmp_path / "images"), **read)
     assert (found.classes, found.arrays["y"].tolist(), found.skipped) == (("boot", "dress"), [0, 1, 1], {})
+    accents = "file,label\npart/caf\N{LATIN SMALL LETTER E WITH ACUTE}.png,7\n"
+    save(
+        tmp_path / "decomposed" / "part" / "cafe\N{COMBINING ACUTE ACCENT}.png", grey(1)
+    )  # as macOS names it
+    (tmp_path / "decomposed" / "labels.csv").write_text(accents, "utf-8")
+    assert load_dataset(str(tmp_path / "decomposed"), **read).arrays["y"].tolist() == [7]
     other = tmp_path / "mine.csv"
     other.write_text('"Filename","age","sex"\npart/0.png,31,f\npart/1.png,7,m\npart/2.png,8,f\n')
     found = load_dataset(str(tmp_path / "images"), label_file=f"{other}:age", **read)

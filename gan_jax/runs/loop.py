@@ -32,7 +32,7 @@ from gan_jax.runs.part import Played
 from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint, library_versions
+from gan_jax.runs.provenance import data_fingerprint, features_fingerprint, library_versions
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -149,7 +149,10 @@ class _Record:
         self._classes, self._precision = experiment.classes, experiment.matmul_precision
         if self._config is None:
             return
-        self._data = data_fingerprint(within(experiment.source, experiment.data_timeout))
+        self._data = {
+            **data_fingerprint(within(experiment.source, experiment.data_timeout)),
+            **features_fingerprint(experiment.game),
+        }
         self._overridden = check_config(
             self._workdir,
             self._config,

@@ -21,6 +21,7 @@ from etils import epath
 
 import gan_jax
 from gan_jax.data.source import Source
+from gan_jax.game import Game
 from gan_jax.precision import configured
 
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -220,6 +221,15 @@ def data_fingerprint(source: Source) -> dict[str, Any]:
         for path, array in jax.tree.leaves_with_path(source.device_data)
     }
     return found | (dict(source.fingerprint()) if source.fingerprint is not None else {})
+
+
+def features_fingerprint(game: Game) -> dict[str, str]:
+    """What identifies the pretrained networks through which players see data, by the players' names."""
+    return {
+        f"pretrained features of {name}": ", ".join(f"sha256:{digest}" for digest in digests)
+        for name, player in game.players.items()
+        if (digests := player.network.frozen_features)
+    }
 
 
 def described(array: np.ndarray) -> str:

@@ -275,6 +275,16 @@ def files_of(folder):
 
 
 @pytest.mark.full
+def test_other_pretrained_features_of_a_critic_are_refused(tmp_path):
+    """The state has those that a run began with, and scores would be marked by those that are read now."""
+    first, other = (with_critic(experiment(10), frozen_features=(digest,)) for digest in ("ab", "cd"))
+    loop.train(first, Workdir(tmp_path), config={}, log=quiet)
+    said = "the data pretrained features of critic: sha256:ab in the work directory, sha256:cd now"
+    with pytest.raises(WorkdirError, match=said):
+        loop.train(other, Workdir(tmp_path), config={}, log=quiet)
+
+
+@pytest.mark.full
 def test_a_refused_override_leaves_the_run_as_it_was(tmp_path):
     """Another network cannot be restored, whatever is overridden; then config.json has not changed."""
     workdir = Workdir(tmp_path)

@@ -28,7 +28,11 @@ the same data, steps and rounds, gamma = 1; its distance is |m - m_data|.
 
 Expected and not found: that consensus and extragradient end at half of simultaneous play's W2 in the first game.
 The tendency is there, its size is not: what is slow there is the critic's learning, which the ratio mends, more
-than the rotation, which those two damp; the bilinear game has nothing but rotation.
+than the rotation, which those two damp; the bilinear game has nothing but rotation. Nor, over five seeds, that
+consensus's own field turns less than the plain one at its last round: the difference of the largest real parts is
+.012 with an interval from -.03 to .05, since in some seeds the plain field has come to rest itself. Nor that 5:1 is
+nearer at equal processor time: its W2 is .9 of that of 1:1 (.66 to 1.13). Its rounds take about twice as long, and by
+then 1:1 has come nearly as far; by rounds it is well ahead.
 
 Paper: Goodfellow et al., Generative Adversarial Nets, 2014, Algorithm 1 (arXiv:1406.2661); Mescheder et al., The
 Numerics of GANs, 2017 (arXiv:1705.10461); Gidel et al., A Variational Inequality Perspective on GANs, 2018,
@@ -378,8 +382,8 @@ STUDY = Study(
     seeds=5,
     claims=(
         Claim(effect=lambda r: r[ONE]["rotation"], at_least=0.9, quick=0.5),
-        Claim(effect=deeper, at_least=1e-3),
-        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75),
+        Claim(effect=deeper, at_least=1e-3, reproduces=False),
+        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75, reproduces=False),
         Claim(effect=over(FIVE, ONE), at_most=0.5, quick=0.75),
         Claim(effect=over(FIFTY, FIVE), at_most=1.0),
         Claim(effect=over(FIFTY, ONE, "seconds_a_round"), at_least=5.0, quick=3.0),

@@ -16,7 +16,7 @@ def of_classes():
 
 
 def test_an_interval_covers_the_divergence_of_the_shares_nineteen_times_in_twenty():
-    """Of 300 samples the plug-in value is (5 - 1) / (2 x 300) = .0067 too large on average, which bounds correct."""
+    """Of 300 samples the plug-in value is (5 - 1) / (2 x 300) = .0067 too large on average; bounds correct it."""
     rng, measure, hits = np.random.default_rng(0), of_classes().with_intervals(), 0
     for _ in range(100):
         low, high = measure(rng.choice(5, 300, p=SHARES)).intervals["reverse_kl"]

@@ -105,6 +105,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 def modes_found(ring: toy.Toy) -> SampleMeasure:
     """How samples spread over the modes."""
     assert ring.means is not None
+    assert isinstance(ring.sigma, float)
     return SampleMeasure(
         lambda samples: samples,
         functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma),

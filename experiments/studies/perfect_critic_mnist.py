@@ -24,7 +24,8 @@ times the score's slope, and once the critic separates all samples its logistic 
 like one over the turns: a decade takes ten times as many. Where it begins to separate, after some hundred turns
 and later the better the generator is, 4,000 turns leave one decade or little more. The paper's critics, four
 times as wide, separate within ten turns; the study perfect_critic, whose samples are farther from data, shows
-three decades and more.
+three decades and more. Nor does it fall like one over the turns for every seed: the slope's distance to -1 is .55
+over three seeds, with an interval from 0 to 1.7.
 
 Paper: Arjovsky and Bottou, Towards Principled Methods for Training GANs, 2017, figures 1 to 3 (arXiv:1701.04862).
 
@@ -127,7 +128,7 @@ STUDY = Study(
         Claim(
             effect=stopped.at_each(CASES, stopped.decades_from_largest, max), at_most=-3.0, reproduces=False
         ),
-        Claim(effect=lambda r: abs(power(r[CASES[0]]["snapshots"]) + 1), at_most=0.5),
+        Claim(effect=lambda r: abs(power(r[CASES[0]]["snapshots"]) + 1), at_most=0.5, reproduces=False),
         Claim(
             effect=lambda r: math.log10(stopped.at_each(CASES, stopped.variance_growth, min)(r)),
             at_least=1.0,

@@ -383,10 +383,6 @@ def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
         )
 
 
-GIVEN = ", given to the critic"
-"""What `marked_as_given` appends to a name."""
-
-
 def marked_as_given(extractor: Extractor, weights: Collection[str]) -> Extractor:
     """The extractor, under a name of its own if a critic was given its features.
 
@@ -402,7 +398,7 @@ def marked_as_given(extractor: Extractor, weights: Collection[str]) -> Extractor
     """
     if extractor.weights not in weights:
         return extractor
-    return dataclasses.replace(extractor, name=f"{extractor.name}{GIVEN}", inception=False)
+    return dataclasses.replace(extractor, name=f"{extractor.name}, given to the critic", inception=False)
 
 
 def names_of(extractor: Extractor) -> dict[str, str]:

@@ -20,11 +20,13 @@ import numpy as np
 
 from gan_jax.data.array_files import ArrayFile, list_arrays
 from gan_jax.data.errors import DataError
-from gan_jax.metrics.features import GIVEN, Extractor, Features
+from gan_jax.metrics.features import Extractor, Features
 from gan_jax.metrics.gaussians import Gaussian, Moments, check_gaussian
 
 RECORD = "gan_jax"
 """The name of the entry that records how statistics were made, a line of JSON."""
+_GIVEN = ", given to the critic"
+"""What `marked_as_given` appends to an extractor's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +72,7 @@ def _matched(extractor: Extractor) -> dict[str, str]:
     The same features were given to a critic or not: that mark is of a comparison.
     """
     return {
-        "extractor": extractor.name.removesuffix(GIVEN),
+        "extractor": extractor.name.removesuffix(_GIVEN),
         "weights": extractor.weights,
         "protocol": extractor.protocol,
         "resize": extractor.resize,

@@ -483,7 +483,7 @@ class Blocks:
 
     Attributes:
       critic: `(x, *conditions, **heads) -> Network`, of shapes of two examples each; `heads` are the options of
-        `networks.Critic` for what comes out beside the score.
+        `networks.BaseCritic` for what comes out beside the score.
       generator: `(x, *inputs) -> Network`, which makes examples like x of its inputs.
       autoencoder: `(x, *conditions) -> Network`, which gives x back; `None` where no objective asks for one.
     """

@@ -47,6 +47,7 @@ NAMES = {
     "gan_jax/networks/layer_noise.py": ["constant_noise/{}"],
     "gan_jax/networks/layers.py": ["dropout", "noise", "params"],
     "gan_jax/networks/linen.py": ["params"],
+    "gan_jax/networks/projected.py": ["params"],
     "gan_jax/networks/nnx.py": ["/", "params"],
     "gan_jax/networks/stylegan2.py": ["noise"],
     "gan_jax/objectives/_catalogue.py": ["fake"],

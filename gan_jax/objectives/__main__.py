@@ -19,7 +19,9 @@ Made by `python -m gan_jax.objectives > docs/objectives.md` from the code; a tes
 
 Every objective also passes the contract test (`tests/objectives/test_contract.py`): finite under `jit`, `vmap` over
 seeds and `pmap`, one trace, every parameter of the player that moves and no other player's. What it takes and what
-it refuses is found by constructing the combination; a refusal is an error when the objective is constructed.
+it refuses is found by constructing the combination; a refusal is an error when the objective is constructed. A loss
+for `top_k` has to be a mean over examples, which is found in the first trace of a round: `cat_gan`, `cramer` and
+`mmd_gan` refuse it there.
 
 Some games need no file: a conditional GAN (Mirza & Osindero, 2014, arXiv:1411.1784) is any objective with
 `condition=label_condition`, which passes the label to both networks; a projection critic (Miyato & Koyama, 2018,

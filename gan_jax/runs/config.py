@@ -91,6 +91,7 @@ def write_config(
     step: int = 0,
     overridden: Sequence[str] = (),
     precision: str = "default",
+    replicas: int = 0,
 ) -> str:
     """Writes `config.json`, making the directory if it is not there; earlier launches stay in it.
 
@@ -105,6 +106,7 @@ def write_config(
       step: the round that the launch begins at.
       overridden: what is another than before, and was let pass.
       precision: of the training's products, see `Experiment.matmul_precision`.
+      replicas: under `pmap`, how many there are, since each draws for itself; otherwise 0.
 
     Returns:
       What of the libraries, the code and the device is another than at the last launch, in one line; empty if
@@ -119,7 +121,7 @@ def write_config(
         library_versions(),
         git_commit(),
         list(overridden),
-        computed_by(precision),
+        {**computed_by(precision), **({"replicas": str(replicas)} if replicas else {})},
     )
     before = read_config(workdir) if is_there(workdir.config) else None
     launches = list(before.launches) if before is not None else []

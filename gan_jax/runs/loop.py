@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from gan_jax.data.timeout import within
@@ -121,7 +122,7 @@ class _Record:
         self._code, self._modules = code, modules
         self._data: dict[str, str] = {}
         self._classes: tuple[str, ...] = ()
-        self._precision = "default"
+        self._precision, self._replicas = "default", 0
         self._overridden: list[str] = []
         self._written = False
 
@@ -147,6 +148,7 @@ class _Record:
     def check(self, experiment: Experiment, override: bool) -> None:
         """Compares what is to be trained with what was."""
         self._classes, self._precision = experiment.classes, experiment.matmul_precision
+        self._replicas = jax.device_count() if experiment.parallelism == "pmap" else 0
         if self._config is None:
             return
         self._data = {
@@ -187,6 +189,7 @@ class _Record:
             step=step,
             overridden=self._overridden,
             precision=self._precision,
+            replicas=self._replicas,
         )
         if self._overridden:
             log(f"Going on with what is another than before: {'; '.join(self._overridden)}.")

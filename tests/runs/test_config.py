@@ -247,6 +247,13 @@ def test_another_device_or_precision_is_reported_and_stays_on_record(workdir, mo
     assert saved.computation == saved.launches[0].computation
 
 
+def test_another_number_of_replicas_is_reported(workdir):
+    """Under pmap each replica draws for itself, so that other numbers of them draw otherwise."""
+    assert write_config(workdir, {}, replicas=8) == ""
+    assert write_config(workdir, {}, step=10, replicas=8) == ""
+    assert write_config(workdir, {}, step=20, replicas=4) == "replicas 8 -> 4"
+
+
 def test_another_version_of_this_package_is_refused_unless_overridden(workdir, monkeypatch):
     write_config(workdir, {})
     here = library_versions()["gan_jax"]

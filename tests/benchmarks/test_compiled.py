@@ -1,11 +1,14 @@
 """What the stored programs for TPUs and GPUs have to hold; `python -m benchmarks.compiled` makes them."""
 
 import json
+import pathlib
 
 import pytest
 
-from benchmarks.compiled import STORED, broken, table
+from benchmarks import compiled
+from benchmarks.compiled import STORED, broken, modules_of, table
 from benchmarks.targets import TARGETS
+from experiments.studies.framework.provenance import imported_files
 
 PROGRAMS = json.loads(STORED.read_text())["programs"]
 ROWS = [(name, target) for name, by_target in PROGRAMS.items() for target in by_target]
@@ -44,6 +47,19 @@ def test_seeds_side_by_side_leave_a_gpu_no_fast_gradient_of_a_kernel():
     assert by_way["in_turn"]["convolutions"][filter_gradient] > 0
     assert filter_gradient not in by_way["side_by_side"]["convolutions"]
     assert len(by_way["side_by_side"]["dilated"]) > len(by_way["in_turn"]["dilated"])
+
+
+def test_a_row_says_whether_the_code_has_changed_since(monkeypatch):
+    monkeypatch.setattr(compiled, "code_of", lambda name: {"experiments.ring": "abc"})
+    rows = [{}, {"code": {"experiments.ring": "abc"}}, {"code": {"experiments.ring": "abd"}}]
+    assert [compiled.age("ring", row) for row in rows] == ["unknown", "current", "older"]
+
+
+def test_every_program_names_modules_of_this_project():
+    files = {module: imported_files(module) for name in PROGRAMS for module in modules_of(name)}
+    assert all(files.values()), files
+    ours = set().union(*(files[module] for module in modules_of("r3gan")))
+    assert {pathlib.Path(f"gan_jax/networks/{name}.py") for name in ("r3gan", "convolution")} <= ours
 
 
 def test_the_table_has_a_line_for_every_program():

@@ -291,10 +291,12 @@ def modules_of(name: str) -> tuple[str, ...]:
     return f"experiments.{experiment}", f"gan_jax.{way}"
 
 
-@functools.cache
 def code_of(name: str) -> dict[str, str]:
     """The digest of the code of each of a program's modules and of all that it imports of this project."""
-    return {module: digest(module) for module in modules_of(name)}
+    return {module: _digest(module) for module in modules_of(name)}
+
+
+_digest = functools.cache(digest)
 
 
 def age(name: str, row: dict[str, Any]) -> str:

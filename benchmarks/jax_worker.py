@@ -350,7 +350,8 @@ def replay(game: Game, source: Source, state: TrainState) -> dict[str, Any]:
             players, metrics = jax.jit(functools.partial(_move, game, played))(
                 players, batch, state.step, key
             )
-        losses.append(float(metrics[f"{played.players[0]}/{(played.terms or ('loss',))[0]}"]))
+        reported = metrics[f"{played.players[0]}/{(played.terms or ('loss',))[0]}"]
+        losses.append(float(reported) / played.every)
     after = {name: _by_path(p.params) for name, p in players.items()}
     kept = {place: _encode(constant_noise(place, pixels)) for place, pixels in noise.items()}
     return {"start": start, "draws": draws, "losses": losses, "after": after, "noise": kept}

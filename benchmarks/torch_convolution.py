@@ -34,7 +34,7 @@ _kernels_wanted = True
 def slopes(outputs: Tensor, inputs: Tensor) -> Tensor:
     """The gradient of the sum of the outputs by the inputs, to be differentiated again.
 
-    PyTorch does not say to a function's derivative which gradients a call asks for: here those by kernels are left out.
+    PyTorch does not tell a function's derivative which gradients are asked for: those by kernels are left out here.
     """
     global _kernels_wanted
     _kernels_wanted = False

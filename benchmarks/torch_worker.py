@@ -282,8 +282,8 @@ def _matched(network: Any, named: dict[str, Any]) -> list[tuple[Tensor, Tensor]]
         return _matched_by_name(network, named)
     layers: dict[tuple[str, ...], dict[str, Tensor]] = {}
     for path, array in named.items():
-        *layer, name = path.split("/")
-        layers.setdefault(tuple(layer), {})[name] = _decode(array)
+        *parents, name = path.split("/")
+        layers.setdefault(tuple(parents), {})[name] = _decode(array)
     ordered = [layers[path] for path in sorted(layers, key=_place)]
     weights = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
     norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from benchmarks import harness
@@ -55,7 +55,7 @@ class Parity(NamedTuple):
 
     losses: float
     parameters: float
-    counts: tuple[dict[str, float], dict[str, float], dict[str, float]]
+    counts: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]
 
 
 def parity(game: Spec, python: str) -> Parity:
@@ -64,7 +64,7 @@ def parity(game: Spec, python: str) -> Parity:
     with both(played, python) as (mine, other):
         first = mine.ask("replay")
         second = other.ask("replay", **first)
-        counts = (dict(played.turns), mine.ask("flops"), other.ask("flops"))
+        counts = (played.turns, mine.ask("flops"), other.ask("flops"))
     losses = max(abs(a - b) for a, b in zip(first["losses"], second["losses"], strict=True))
     return Parity(losses, second["difference"], counts)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ SMALL: Sequence[Spec] = (
     R3GAN(size=8, width=8, group_size=4, blocks=1, latent=4, batch_size=8, examples=64),
     StyleGAN2(size=8, width=4, most=8, style=8, layers=2, latent=4, batch_size=8, examples=64),
 )
+WITHOUT_TORCH = {"skipped": "PyTorch is not installed"}
 IMAGES, BATCH = 10_000, 256
 """Those whose features are computed, and how many at a time."""
 
@@ -32,9 +35,10 @@ def _device() -> str:
     return {"gpu": "cuda"}.get(jax.devices()[0].platform, "cpu")
 
 
-def _torch_is_missing() -> dict[str, Any]:
-    missing = importlib.util.find_spec("torch") is None
-    return {"skipped": "PyTorch is not installed"} if missing else {}
+def _torch_python() -> str | None:
+    """The Python that has PyTorch: the one that the environment names, else this one if it has it."""
+    here = sys.executable if importlib.util.find_spec("torch") is not None else None
+    return os.environ.get(harness.TORCH_PYTHON, here)
 
 
 def rounds(small: bool) -> dict[str, Any]:
@@ -42,8 +46,9 @@ def rounds(small: bool) -> dict[str, Any]:
 
     What has been found is printed after every game, so that a stage that is cut off has given something.
     """
-    if skipped := _torch_is_missing():
-        return skipped
+    python = _torch_python()
+    if python is None:
+        return WITHOUT_TORCH
     device = _device()
     plan = harness.Plan(
         pairs=2 if small else 4, seconds=0.1 if small else 2.0, warm_up=0.0 if small else 2.0, tolerance=1.0
@@ -61,7 +66,7 @@ def rounds(small: bool) -> dict[str, Any]:
             }
             with (
                 harness.Worker("gan_jax", "benchmarks.jax_worker", spec) as ours,
-                harness.Worker("torch", "benchmarks.torch_worker", spec) as theirs,
+                harness.Worker("torch", "benchmarks.torch_worker", spec, python=python) as theirs,
             ):
                 result = harness.compare(ours, theirs, dataclasses.replace(plan, period=game.period))
             found[f"{game.label}/{dtype}"] = result.ratio[0]
@@ -71,7 +76,7 @@ def rounds(small: bool) -> dict[str, Any]:
 
 def inception(small: bool) -> dict[str, Any]:
     """FID's Inception network over 10,000 images of 32 pixels, in float32, against PyTorch's forward pass."""
-    images = 4 if small else IMAGES
+    images, python = 4 if small else IMAGES, _torch_python()
     spec = {
         "images": images,
         "size": 32,
@@ -80,11 +85,12 @@ def inception(small: bool) -> dict[str, Any]:
         "device": _device(),
     }
     with harness.Worker("gan_jax", "benchmarks.inception_worker", {"who": "ours", **spec}) as ours:
-        if skipped := _torch_is_missing():
+        if python is None:
             ours.play(1)
-            rate, versus = ours.play(1).rate, skipped
+            rate, versus = ours.play(1).rate, WITHOUT_TORCH
         else:
-            with harness.Worker("torch", "benchmarks.inception_worker", {"who": "folded", **spec}) as theirs:
+            folded = {"who": "folded", **spec}
+            with harness.Worker("torch", "benchmarks.inception_worker", folded, python=python) as theirs:
                 first, second = (worker.ask("features", number=2)["features"] for worker in (ours, theirs))
                 plan = harness.Plan(pairs=2, seconds=0.0, warm_up=0.0, tolerance=1.0)
                 result = harness.compare(ours, theirs, plan)

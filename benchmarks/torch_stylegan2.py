@@ -55,8 +55,13 @@ def activated(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
+def in_float32(x: Tensor) -> torch.autocast:
+    """A context without autocast, on x's device."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 class Mapping(nn.Module):
-    """z to w."""
+    """z to w, in float32."""
 
     def __init__(self, latent: int, style: int, layers: int) -> None:
         super().__init__()
@@ -65,8 +70,9 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         h = normalized(z)
-        for layer in self.layers:
-            h = activated(layer(h, math.sqrt(2)))
+        with in_float32(z):
+            for layer in self.layers:
+                h = activated(layer(h, math.sqrt(2)))
         return h
 
 
@@ -91,8 +97,9 @@ class ModulatedConv(nn.Module):
         self.scale, self.padding, self.normalizes = (inputs * size * size) ** -0.5, size // 2, normalizes
 
     def forward(self, x: Tensor, w: Tensor, gain: float = 1.0) -> Tensor:
-        scales = self.affine(w, self.scale).to(x.dtype)
-        scaled = x * scales[:, :, None, None]
+        with in_float32(x):
+            scales = self.affine(w, self.scale)
+        scaled = x * scales.to(x.dtype)[:, :, None, None]
         if self.blur is None:
             out = conv2d(scaled, self.weight, padding=self.padding)
         else:
@@ -100,7 +107,8 @@ class ModulatedConv(nn.Module):
         if not self.normalizes:
             return out
         squares = self.weight.square().sum((2, 3))
-        norms = scales.float().square() @ (squares.T if self.blur is None else squares) + EPSILON
+        with in_float32(x):
+            norms = scales.square() @ (squares.T if self.blur is None else squares) + EPSILON
         return out * (gain * norms.rsqrt()).to(out.dtype)[:, :, None, None]
 
 
@@ -188,7 +196,8 @@ class Generator(nn.Module):
                 h = self.ups[stage - 1](h, styles[place - 1], self._noise_at(place - 1))
             h = conv(h, styles[place], self._noise_at(place))
             shown = self.images[stage](h, styles[place + 1]).float() + self.image_biases[stage][:, None, None]
-            image = shown if image is None else self.enlarge(image) + shown
+            with in_float32(h):
+                image = shown if image is None else self.enlarge(image) + shown
         assert image is not None
         return image
 

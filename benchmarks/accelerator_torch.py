@@ -25,7 +25,7 @@ SMALL: Sequence[Spec] = (
     R3GAN(size=8, width=8, group_size=4, blocks=1, latent=4, batch_size=8, examples=64),
     StyleGAN2(size=8, width=4, most=8, style=8, layers=2, latent=4, batch_size=8, examples=64),
 )
-WITHOUT_TORCH = {"skipped": "PyTorch is not installed"}
+WITHOUT_TORCH: dict[str, Any] = {"skipped": "PyTorch is not installed"}
 IMAGES, BATCH = 10_000, 256
 """Those whose features are computed, and how many at a time."""
 

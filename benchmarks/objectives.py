@@ -30,9 +30,9 @@ from benchmarks.hand_written import HANDS, Draw, Hand
 from experiments import games
 from experiments import ring as ring_experiment
 from experiments.games import Struct
+from gan_jax.compiler import compiler_options
 from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
-from gan_jax.distributed.compiler import compiler_options
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Objective, Player
 from gan_jax.keys import named_key

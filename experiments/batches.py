@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,17 @@ import numpy as np
 from gan_jax.data import Dataset, from_arrays, load_dataset
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
+from gan_jax.data.subsample import subsample
 from gan_jax.data.value_range import STANDARD, parse_range
 from gan_jax.game import Objective
 from gan_jax.training.experiment import ExperimentError
 from gan_jax.types import Size
 
+from .configuration import DEFAULT
 from .games import Data, entries_of, labelled_per_class
+
+LEAST_HELD_OUT, MOST_HELD_OUT = 500, 5_000
+"""How many images are held out at least and at most where the configuration does not say."""
 
 
 def load_data(config: Any) -> Dataset:
@@ -49,6 +55,50 @@ def load_images(config: Any) -> Dataset:
             f"This experiment trains on images [N, H, W, C]; {config.data!r} has examples {shape}."
         )
     return found
+
+
+def hold_out(config: Any, found: Dataset) -> tuple[Dataset, np.ndarray | None]:
+    """Splits images into those to train on and those to score samples against, of every class its share.
+
+    Args:
+      config: `held_out` is the share of images that are held out. By default it is a tenth, at most
+        `MOST_HELD_OUT` images, where that is `LEAST_HELD_OUT` images or more, and nothing of fewer.
+      found: the images.
+
+    Returns:
+      The images to train on, and `x` of the others, or `None`.
+
+    Raises:
+      ExperimentError: for a share outside [0, 1), or one of which nothing would be left on a side.
+    """
+    arrays, share = found.arrays, config.held_out
+    size = len(arrays["x"])
+    if share == DEFAULT:
+        count = min(size // 10, MOST_HELD_OUT)
+        count = count if count >= LEAST_HELD_OUT else 0
+    elif 0 <= share < 1:
+        count = round(share * size)
+        if share and not 0 < count < size:
+            raise ExperimentError(f"held_out={share} of {size} images leaves nothing on a side.")
+    else:
+        raise ExperimentError(f"held_out is a share of the images in [0, 1), got {share}.")
+    if not count:
+        return found, None
+    held = np.zeros(size, bool)
+    held[subsample(size, count, arrays.get("y"), seed=config.seed)] = True
+    names = tuple(name for name, out in zip(found.names, held, strict=False) if not out)
+    training = {name: array[~held] for name, array in arrays.items()}
+    return dataclasses.replace(found, arrays=training, names=names), arrays["x"][held]
+
+
+def held_out_note(training: Dataset, held_out: np.ndarray | None) -> tuple[str, ...]:
+    """What is said at the beginning of a run about images that it is not trained on."""
+    if held_out is None:
+        return ()
+    return (
+        f"{len(held_out):,} images are held out: samples are scored against them, and trained on the other "
+        f"{len(training.arrays['x']):,} (--config.held_out).",
+    )
 
 
 def size_of(x: Any) -> Size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ import numpy as np
 
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
-from gan_jax.evaluation.scoring import MOST_REAL, against
+from gan_jax.evaluation.scoring import MOST_REAL, against, extractor_named
 from gan_jax.game import Objective
 from gan_jax.metrics.classifier import classifier_for
-from gan_jax.metrics.features import classify
+from gan_jax.metrics.features import Extractor, classify, marked_as_given
 from gan_jax.metrics.modes import class_statistics
 from gan_jax.training.experiment import ExperimentError
 
@@ -34,22 +34,52 @@ def extractor_of(data: str) -> str:
     return f"classifier:{name}" if name in CLASSIFIED else ""
 
 
-def evaluations_of(config: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Callable[[np.ndarray], Any]]:
-    """How samples spread over the classes where there are labels, and how far they are from the real images."""
-    real = arrays["x"][subsample(len(arrays["x"]), MOST_REAL, arrays.get("y"))]
-    scores = against(real, extractor=extractor_of(config.data), split=config.data, seed=config.seed)
+def evaluations_of(
+    config: Any,
+    arrays: Mapping[str, np.ndarray],
+    held_out: np.ndarray | None = None,
+    given: Collection[str] = (),
+) -> dict[str, Callable[[np.ndarray], Any]]:
+    """How samples spread over the classes where there are labels, and how far they are from the real images.
+
+    Args:
+      config: the configuration.
+      arrays: the images that the game is trained on, with labels if they have any.
+      held_out: other real images, which samples are compared with where there are any.
+      given: the digests of pretrained networks whose features the critics are given.
+    """
+    if held_out is None:
+        real, split = arrays["x"][subsample(len(arrays["x"]), MOST_REAL, arrays.get("y"))], config.data
+    else:
+        real, split = held_out, f"{config.data}, held out"
+    extractor: str | Extractor = extractor_of(config.data)
+    if given:
+        extractor = marked_as_given(extractor_named(extractor_of(config.data), real.shape[1:]), given)
+    scores = against(real, extractor=extractor, split=split, seed=config.seed)
     return {**({"classes": class_shares(config.data, arrays)} if "y" in arrays else {}), "scores": scores}
 
 
 def conditional_fields(
-    config: Any, arrays: Mapping[str, np.ndarray], data: Data, objective: Objective
+    config: Any,
+    arrays: Mapping[str, np.ndarray],
+    data: Data,
+    objective: Objective,
+    held_out: np.ndarray | None = None,
+    given: Collection[str] = (),
 ) -> dict[str, Any]:
     """How images made of latents are evaluated, and for which labels a conditional generator makes them.
+
+    Args:
+      config: the configuration.
+      arrays: the images that the game is trained on, with labels if they have any.
+      data: what they offer.
+      objective: of the game.
+      held_out, given: as in `evaluations_of`.
 
     Returns:
       `evaluations`, `condition_batch` and `evaluation_batch`, fields of `Experiment`.
     """
-    evaluations = evaluations_of(config, arrays)
+    evaluations = evaluations_of(config, arrays, held_out, given)
     if "y" not in entries_of(objective, data):
         return {"evaluations": evaluations}
     classes = data.classes("A conditional generator")

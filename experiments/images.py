@@ -1,4 +1,4 @@
-r"""Images: DCGANs, residual networks, R3GAN's and StyleGAN2's, conditional on labels where asked.
+r"""Images: DCGANs, residual networks, BigGAN's, R3GAN's and StyleGAN2's, conditional on labels where asked.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
@@ -19,11 +19,13 @@ labels), a `.zip`, parquet files, an `.npz` or any other `--config.data` is trai
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
 from gan_jax.data.augment import augmented
+from gan_jax.evaluation.scoring import critic_features, extractor_named
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Objective
 from gan_jax.image_schedules import ImageSchedules
@@ -31,11 +33,14 @@ from gan_jax.network import Network
 from gan_jax.networks import (
     DCGANCritic,
     DCGANGenerator,
+    ProjectedCritic,
     ResNetCritic,
     ResNetGenerator,
     StyleGAN2Critic,
     StyleGAN2Generator,
     from_linen,
+    initializer,
+    projected_critic,
     stylegan2_generator,
 )
 from gan_jax.networks.resnet import critic_sizes, generator_sizes
@@ -43,7 +48,7 @@ from gan_jax.objectives import adaptive_augmentation
 from gan_jax.pictures.grids import image_grid
 from gan_jax.training.experiment import Experiment, ExperimentError, choose
 
-from .batches import load_images, size_of, source_of
+from .batches import held_out_note, hold_out, load_images, size_of, source_of
 from .configuration import DEFAULT, check_sizes, grouped, image_config, logging_fields, run_fields
 from .games import (
     Blocks,
@@ -70,21 +75,27 @@ def get_config() -> ml_collections.ConfigDict:
     """The fields of `image_config`, and those of this experiment.
 
     Networks:
-      network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `stylegan2` (Karras et al., 2020) or
-        `r3gan` (Huang et al., 2024).
+      network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `biggan` (Brock et al., 2019),
+        `stylegan2` (Karras et al., 2020) or `r3gan` (Huang et al., 2024).
       width: channels next to the image; 0 is 32 and, for `r3gan`, what fits the device: 16 with `widest=64` on a
         CPU, the paper's 768 for all stages elsewhere.
       widest, blocks: for `r3gan`, the channels double with each halving up to `widest`, or stay where that is less
         than `width`; a stage has so many residual blocks, the paper 2.
       critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`; by default `batch`, and `none`
-        where a term penalises the critic's gradient. `r3gan` has none.
-      attention: the size at which a `resnet` has self-attention.
+        where a term penalises the critic's gradient; `spectral` for `biggan`. `r3gan` has none.
+      critic_features: of a frozen network (`classifier:DATA`, `vgg16:FILE`, `inception:FILE`), through which
+        critics of `width` channels see the images (Sauer et al., 2021); scores by the same features are marked.
+        Empty gives the critic the images.
+      attention: the size at which a `resnet` or a `biggan` has self-attention.
       conditional: generator and critic are given the label.
       precision: `float32`, `bfloat16`, or `auto`: bfloat16 on an accelerator, float32 on a CPU.
       latent: the size of z.
     Data and augmentation:
       size: to which images are resized; 0 keeps theirs.
       flip: mirrors half of the data.
+      held_out: the share of the images that samples are scored against, and that the game is not trained on. By
+        default a tenth of 5,000 images or more, 5,000 at most, and none of fewer, which are scored against the
+        images of the training.
       augment: what DiffAugment does (`color,translation,cutout`), or the initials of ADA's categories (`bgcc`).
       probability: of augmentation. By default 1, and with `objective=r3gan` a schedule that ramps from 0 to .3; a
         number is where it ends.
@@ -101,11 +112,13 @@ def get_config() -> ml_collections.ConfigDict:
     return image_config(
         data="tfds:fashion_mnist",
         flip=False,
+        held_out=DEFAULT,
         network="dcgan",
         width=0,
         widest=0,
         blocks=2,
         critic_norm="",
+        critic_features="",
         attention=0,
         conditional=False,
         precision="auto",
@@ -124,7 +137,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     config = resolved(config)
     check_sizes(config)
-    images = load_images(config)
+    images, held_out = hold_out(config, load_images(config))
     arrays = images.arrays
     data, size = data_of(config.data, arrays), arrays["x"].shape[1]
     schedules = schedules_of(config, size)
@@ -132,13 +145,23 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     networks = choose(
         "network",
         config.network,
-        {"dcgan": dcgans, "resnet": resnets, "r3gan": r3gans, "stylegan2": stylegans},
+        {
+            "dcgan": dcgans,
+            "resnet": resnets,
+            "biggan": biggans,
+            "r3gan": r3gans,
+            "stylegan2": stylegans,
+        },
     )
     blocks = networks(config, data, norm_of_critic(config, objective))
+    if config.critic_features:
+        critic = projected(config, data)
+        blocks = Blocks(critic, blocks.generator, coder(critic, blocks.generator, config.latent))
     source = source_of(config, arrays, data, objective)
     game = game_of(config, objective, data, blocks, source, learning_rate=2e-4, schedules=schedules)
     scale = max(1, 56 // size)
-    conditional = conditional_fields(config, arrays, data, objective)
+    given = critic_features(game)
+    conditional = conditional_fields(config, arrays, data, objective, held_out, given)
     shown = class_columns(images.classes, conditional)
     return Experiment(
         game=game,
@@ -147,10 +170,11 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **conditional,
         classes=images.classes,
         extractor=extractor_of(config.data),
+        held_out=held_out,
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale),
-        notes=(*images.changes(), *notes_of(config, size, schedules)),
+        notes=(*images.changes(), *held_out_note(images, held_out), *notes_of(config, size, schedules)),
     )
 
 
@@ -191,10 +215,51 @@ def dcgans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
 def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
     """The networks of Miyato et al. (2018); with labels, a projection critic.
 
-    Attention follows the blocks of that size, in the player or the players that have one.
+    Raises:
+      ExperimentError: if they are to have attention at a size that no block has.
+    """
+    critic, generator = attention_of(config, data)
+    return blocks_of(
+        config,
+        data,
+        norm,
+        ResNetCritic,
+        ResNetGenerator,
+        {"attention": critic},
+        {"attention": generator},
+        {"conditioning": "projection"},
+    )
+
+
+def biggans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
+    """Residual networks with the conditioning, norms and initialisation of Brock et al. (2019).
+
+    Labels are embedded once; each block's norms are given the embedding and a part of the latent. Generator and
+    critic are normalised spectrally, the critic has the projection of a label, and kernels are orthogonal at first.
 
     Raises:
-      ExperimentError: if neither has.
+      ExperimentError: if they are to have attention at a size that no block has.
+    """
+    critic, generator = attention_of(config, data)
+    init = {"kernel_init": initializer("orthogonal")}
+    return blocks_of(
+        config,
+        data,
+        config.critic_norm or "spectral",
+        ResNetCritic,
+        ResNetGenerator,
+        {"attention": critic, **init},
+        {"attention": generator, "conditioning": "shared", **init},
+        {"conditioning": "projection"},
+        generator_norm="batch+spectral",
+    )
+
+
+def attention_of(config: ml_collections.ConfigDict, data: Data) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes of a residual critic's and generator's blocks that attention follows.
+
+    Raises:
+      ExperimentError: if neither has one of the size that is asked for.
     """
     size = min(data.examples["x"].shape[1:3])
     sizes = {"generator": generator_sizes(size), "critic": critic_sizes(size)}
@@ -203,19 +268,10 @@ def resnets(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
             f"attention={config.attention}, but the blocks' images are {sizes['generator']} pixels wide in the "
             f"generator, {sizes['critic']} in the critic."
         )
-    attention = {
-        player: tuple(n for n in blocks if n == config.attention) for player, blocks in sizes.items()
-    }
-    return blocks_of(
-        config,
-        data,
-        norm,
-        ResNetCritic,
-        ResNetGenerator,
-        {"attention": attention["critic"]},
-        {"attention": attention["generator"]},
-        {"conditioning": "projection"},
+    critic, generator = (
+        tuple(n for n in sizes[player] if n == config.attention) for player in ("critic", "generator")
     )
+    return critic, generator
 
 
 def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:
@@ -258,6 +314,8 @@ def blocks_of(
     critic_options: dict[str, Any],
     generator_options: dict[str, Any],
     labelled_options: dict[str, Any],
+    *,
+    generator_norm: str = "batch",
 ) -> Blocks:
     """Networks of two modules; an autoencoder's code is as long as the latent.
 
@@ -268,6 +326,7 @@ def blocks_of(
       critic_module, generator_module: classes of Flax modules.
       critic_options, generator_options: their options.
       labelled_options: further ones of a critic that is given labels.
+      generator_norm: of the generator.
     """
     shared: dict[str, Any] = {
         "width": config.width,
@@ -283,7 +342,7 @@ def blocks_of(
         )
         return from_linen(module, x, *labels)
 
-    def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = "batch") -> Network:
+    def generator(x: Struct, latent: Struct, *labels: Struct, norm: str = generator_norm) -> Network:
         module = generator_module(
             size=size_of(x),
             channels=x.shape[3],
@@ -296,3 +355,33 @@ def blocks_of(
 
     decoder = functools.partial(generator, norm=critic_norm)
     return Blocks(critic, generator, coder(critic, decoder, config.latent))
+
+
+def projected(config: ml_collections.ConfigDict, data: Data) -> Callable[..., Network]:
+    """The critics of Sauer et al. (2021), which see images through `critic_features`.
+
+    Raises:
+      ExperimentError: for unknown features, or an objective whose critic has more than a score.
+    """
+    size = data.examples["x"].shape[1:]
+    features = extractor_named(config.critic_features, size)
+
+    def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:
+        if heads:
+            raise ExperimentError(
+                f"critic_features={config.critic_features} is for critics with a score alone, and the critic of "
+                f"objective={config.objective} has {', '.join(sorted(heads))}."
+            )
+        module = ProjectedCritic(
+            features,
+            width=config.width,
+            norm=grouped(config.critic_norm or "spectral", config),
+            num_classes=data.classes("A conditional critic") if labels else None,
+            dtype=compute_type(config),
+        )
+        try:
+            return projected_critic(module, x, *labels)
+        except ValueError as error:
+            raise ExperimentError(f"critic_features={config.critic_features}: {error}") from error
+
+    return critic

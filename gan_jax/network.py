@@ -34,6 +34,8 @@ class Network:
       halves: for a generator with a mapping network, its two parts: `(params, model_state, z, *conditions, train,
         key) -> (w, model_state)` and `(params, model_state, w, train, key) -> (out, model_state)`. The first
         followed by the second is `apply`; truncation pulls w towards its mean.
+      frozen_features: digests of the weights of the pretrained networks that it sees data through; evaluations mark
+        scores by the same features.
     """
 
     init: Callable[[Key], tuple[Tree, Tree]]
@@ -41,6 +43,7 @@ class Network:
     inputs: tuple[jax.ShapeDtypeStruct, ...] | None = None
     running_statistics: Callable[[Tree], Tree] = _no_statistics
     halves: tuple[Callable[..., tuple[Any, Tree]], Callable[..., tuple[Any, Tree]]] | None = None
+    frozen_features: tuple[str, ...] = ()
 
     @functools.cached_property
     def couples_batch(self) -> bool | None:

@@ -15,6 +15,7 @@ from jax import lax
 from gan_jax import networks
 from gan_jax.dependence import couples_batch, example_dependence, is_per_example
 from gan_jax.functional.packing import pack
+from gan_jax.metrics import extractor_named
 from gan_jax.networks import from_linen
 from tests.tiers import full_except
 
@@ -420,6 +421,7 @@ SHIPPED = {
     "resnet": (networks.ResNetCritic(width=4), [(32, 32, 3)], False),
     "attentive resnet": (networks.ResNetCritic(width=8, attention=(16,)), [(32, 32, 3)], False),
     "resnet generator": (networks.ResNetGenerator(width=4), [(8,)], True),
+    "projected": (networks.ProjectedCritic(extractor_named("classifier:digits")), [(16, 16, 1)], False),
     "dcgan generator": (networks.DCGANGenerator(width=4), [(8,)], True),
     "unet": (networks.UNet(channels=1, width=4), [(16, 16, 1)], None),
 }

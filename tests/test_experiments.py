@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from experiments import digits, games, images, ring, translation
+from experiments.batches import hold_out
 from experiments.configuration import base_config
 from experiments.games import RECIPES, Struct
 from experiments.image_scores import asked_for, class_shares, extractor_of
-from gan_jax.data import load
+from gan_jax.data import Dataset, load
 from gan_jax.data.derive import split_off
 from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
 from gan_jax.evaluation.sampling import generators_of, sample, sample_shape
@@ -360,6 +361,20 @@ def test_zero_centred_takes_gamma_from_r1():
         ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
         ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
         ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),
+        ("images", {"held_out": 1.0}, "held_out is a share of the images in [0, 1), got 1.0."),
+        ("images", {"held_out": 1e-6}, "held_out=1e-06 of 1797 images leaves nothing on a side."),
+        ("images", {"critic_features": "pixels"}, "The features 'pixels' have no maps of an image"),
+        ("images", {"critic_features": "klassifier:digits"}, "Unknown extractor 'klassifier'"),
+        (
+            "images",
+            {"critic_features": "classifier:digits", "objective": "ac_gan"},
+            "is for critics with a score alone, and the critic of objective=ac_gan has heads",
+        ),
+        (
+            "images",
+            {"critic_features": "classifier:digits", "objective": "ebgan"},
+            "critics with a score alone",
+        ),
         ("images", {"probability": 0.5}, "probability=0.5 is about how often images are augmented"),
         ("images", {"probability": 0.5, "adaptive": True, "augment": "bgc"}, "set one of them"),
         ("translation", {"cycle": 5.0}, "objective=pix2pix takes no cycle, which is for cycle_gan."),
@@ -478,6 +493,65 @@ def test_width_and_precision_follow_the_device():
     assert (on_a_cpu.width, on_a_cpu.widest, on_a_cpu.precision) == (16, 64, "float32")
     assert images.resolved(config_of(images)).width == 32
     assert images.resolved(config_of(images, network="r3gan", width=24)).widest == 0
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Images that are held out
+
+
+def test_images_are_held_out_by_class_and_scored_against():
+    """A tenth of every class (rounded to whole images), no image on both sides, and the comparison is with them."""
+    x, y = (load("digits")[name] for name in ("x", "y"))
+    experiment = built("images", held_out=0.1)
+    held, training = experiment.held_out, experiment.source.device_data["all"]["x"]
+    assert (len(held), len(training)) == (180, 1617)
+    label_of = {image.tobytes(): label for image, label in zip(x, y, strict=True)}
+    labels = [label_of[image.tobytes()] for image in held]
+    np.testing.assert_allclose(np.bincount(labels), np.bincount(y) / 10, atol=1)
+    assert not {image.tobytes() for image in held} & {image.tobytes() for image in np.asarray(training)}
+    assert "180 images are held out" in experiment.notes[0]
+    scores = experiment.evaluations["scores"](held)
+    assert scores.values["frechet"] < 1e-3  # the held-out images against themselves
+    assert scores.fingerprint.split == "digits, held out"
+
+
+@pytest.mark.parametrize(("size", "held"), [(4_999, 0), (5_000, 500), (40_000, 4_000), (70_000, 5_000)])
+def test_by_default_a_tenth_is_held_out_of_many_images(size, held):
+    found = Dataset(arrays={"x": np.arange(size, dtype=np.int32)[:, None, None, None]})
+    training, others = hold_out(config_of(images), found)
+    assert (0 if others is None else len(others)) == held
+    assert len(training.arrays["x"]) == size - held
+
+
+# ---------------------------------------------------------------------------------------------------------
+# BigGAN's networks, and critics that are given features
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_biggan_against_a_projected_critic_plays_and_marks_its_scores(precision):
+    experiment = built(
+        "images",
+        network="biggan",
+        width=4,
+        critic_features="classifier:digits",
+        conditional=True,
+        objective="hinge",
+        augment="translation",
+        precision=precision,
+    )
+    state, after, metrics = played(experiment, rounds=2)
+    assert np.isfinite(metrics["critic/loss"])
+    norms = state.players["generator"].params
+    assert norms["embedding"]["kernel"].shape == (10, 128)
+    frozen = [s.players["critic"].model_state["projections"] for s in (state, after)]
+    jax.tree.map(np.testing.assert_array_equal, *frozen)
+    (drawn,) = samples_of(experiment, after, 64).values()
+    scores = experiment.evaluations["scores"](drawn)
+    assert scores.fingerprint.extractor == "classifier of digits, given to the critic"
+    plain = built("images", network="biggan", width=4).game.players["critic"].network
+    assert plain.frozen_features == ()
+    assert jax.tree.leaves(jax.eval_shape(plain.init, jax.random.key(0))[1]["spectral"])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ ROOMS = [
     "gan_jax.keys",
     "gan_jax.processes",
     "gan_jax.precision",
+    "gan_jax.compiler",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._lazy",
@@ -156,7 +157,6 @@ FILES_IN_ORDER = {
         "mesh",
         "hosts",
         "service",
-        "compiler",
     ],
     "gan_jax.training": ["experiment", "rollout", "step"],
 }

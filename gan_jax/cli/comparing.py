@@ -53,14 +53,15 @@ def compare(request: Request) -> None:
         _check_scores_path(pathlib.Path(scores))
     if not any(map(_is_run, (real, *fake.split(","), given.get("held_out") or ""))):
         _refuse_flags_of_runs(request)
-    reals = _opened(request, real)
+    given_features: set[str] = set()
+    reals = _opened(request, real, given_features)
     if len(reals) > 1:
         raise UsageError(
             f"--real={real} has several sets of samples ({', '.join(reals)}): name one generator."
         )
     fakes: dict[str, ImageSet | str] = {}
     for name in filter(None, fake.split(",")):
-        for label, images in _opened(request, name).items():
+        for label, images in _opened(request, name, given_features).items():
             fakes[label if label not in fakes else f"{label} ({len(fakes) + 1})"] = images
     held_out = given.pop("held_out")
     if PATH_LENGTH in (request.metrics or "").split(","):
@@ -74,13 +75,12 @@ def compare(request: Request) -> None:
         if value is not None
     }
     if held_out:
-        options["held_out"] = next(iter(_opened(request, held_out).values()))
+        options["held_out"] = next(iter(_opened(request, held_out, given_features).values()))
     found = compare_sets(
         next(iter(reals.values())),
         fakes,
         metrics=tuple(filter(None, (request.metrics or "").split(","))),
-        extractor=request.extractor or "",
-        protocol=request.protocol or "",
+        **_extractor(request, given_features),
         **options,
     )
     if not hosts.first():
@@ -99,6 +99,18 @@ def compare(request: Request) -> None:
         except (ValueError, OSError) as error:
             raise UsageError(f"--plot={path}: {error}") from error
         tell(f"Written to {path}")
+
+
+def _extractor(request: Request, given_features: Collection[str]) -> dict[str, Any]:
+    """The options of a comparison that say what images are compared by, marked if a run's critic was given it."""
+    from gan_jax.evaluation.scoring import extractor_named
+    from gan_jax.metrics.features import marked_as_given
+
+    name, protocol = request.extractor or "", request.protocol or ""
+    if not given_features:
+        return {"extractor": name, "protocol": protocol}
+    chosen = marked_as_given(extractor_named(name, (1, 1, 1), protocol), given_features)
+    return {"extractor": chosen, "protocol": protocol}
 
 
 def _check_scores_path(path: pathlib.Path) -> None:
@@ -123,9 +135,12 @@ def _number(name: str, value: str) -> int:
     return number
 
 
-def _opened(request: Request, name: str) -> Mapping[str, ImageSet | str]:
-    """The sets that a name stands for, by their labels: those of a work directory, or what it names itself."""
-    return _samples(request, name) if _is_run(name) else {name: name}
+def _opened(request: Request, name: str, given_features: set[str]) -> Mapping[str, ImageSet | str]:
+    """The sets that a name stands for, by their labels: those of a work directory, or what it names itself.
+
+    The digests of pretrained networks that the critics of a run are given join `given_features`.
+    """
+    return _samples(request, name, given_features) if _is_run(name) else {name: name}
 
 
 def _is_run(name: str) -> bool:
@@ -147,9 +162,11 @@ def _refuse_flags_of_runs(request: Request) -> None:
             )
 
 
-def _samples(request: Request, name: str) -> dict[str, ImageSet]:
+def _samples(request: Request, name: str, given_features: set[str]) -> dict[str, ImageSet]:
     """Samples of a run's newest checkpoint (or of `--checkpoint`): of every seed and generator a set."""
     import jax
+
+    from gan_jax.evaluation.scoring import critic_features
 
     path = request.experiment
     if not request.config_given:
@@ -158,6 +175,7 @@ def _samples(request: Request, name: str) -> dict[str, ImageSet]:
     run = open_run(dataclasses.replace(request, workdir=name, experiment=path, config=config, overrides=()))
     # Every process draws its share of the samples on its devices.
     (restored,) = run.restored([request.checkpoint], jax.local_devices() if jax.process_count() > 1 else None)
+    given_features.update(critic_features(run.experiment.game))
     sets: dict[str, ImageSet] = {}
     for experiment, seed_state in run.per_seed(restored.state, run.standing(request)):
         for player in run.generators(request.player):

@@ -190,6 +190,7 @@ def _add_path_lengths(
 def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
     """The experiment with the comparison that the flags ask for among its evaluations."""
     from gan_jax.evaluation import scoring
+    from gan_jax.metrics.features import marked_as_given
 
     experiment = run.experiment
     n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
@@ -215,8 +216,9 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
         role = experiment.game.players[player].role
         assert isinstance(role, GeneratorRole)
         shape = run.sample_shape(player)
-        chosen = scoring.extractor_named(
-            request.extractor or experiment.extractor, shape, request.protocol or ""
+        chosen = marked_as_given(
+            scoring.extractor_named(request.extractor or experiment.extractor, shape, request.protocol or ""),
+            scoring.critic_features(experiment.game),
         )
         real, description = scoring.reference(
             request.data or "",
@@ -225,6 +227,7 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
             n,
             batches,
             entry=role.target,
+            held_out=experiment.held_out,
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True

@@ -84,7 +84,8 @@ class Request:
 WEIGHTS = ("ema", "raw")
 EVALUATION = {
     "checkpoints": "all, best, or rounds as in 500,1000; --checkpoint or the newest by default.",
-    "data": "what samples are compared with: own (the default), tfds:NAME@SPLIT, an image folder, a .npz.",
+    "data": "what samples are compared with: own, the training data, tfds:NAME@SPLIT, an image folder, a .npz; by "
+    "default what the run held out, or its training data.",
     "extractor": "pixels, classifier:DATA, inception:FILE, vgg16:FILE, clip:FILE, dinov2:FILE, onnx:FILE or "
     "function:MODULE.NAME; the experiment's by default, pixels without a run.",
     "metrics": "in evaluate some of frechet, kernel, score, neighbors, sliced, wasserstein; in compare some of "

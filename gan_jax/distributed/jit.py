@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan_jax.compiler import compiler_options
 from gan_jax.data.source import Source
-from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.fsdp import gather_parameters, state_shardings
 from gan_jax.distributed.transfer import Run, put, send
 from gan_jax.functional.batch import FSDP_AXIS

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gan_jax.compiler import compiler_options
 from gan_jax.data.source import Source
-from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.layout import Layout
 from gan_jax.distributed.mesh import LayoutError, make_mesh
 from gan_jax.distributed.transfer import Run, Sent

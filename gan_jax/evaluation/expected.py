@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gan_jax.distributed.compiler import compiler_options
+from gan_jax.compiler import compiler_options
 from gan_jax.networks.describe import binary_units
 from gan_jax.schedule import fresh_turns
 from gan_jax.training.experiment import Experiment

@@ -24,6 +24,7 @@ from gan_jax.processes import gather_arrays, share
 from gan_jax.training.experiment import ExperimentError, choose
 
 if TYPE_CHECKING:
+    from gan_jax.game import Game
     from gan_jax.metrics import Extractor, Features, Scores
 
 OWN = "own"
@@ -68,6 +69,11 @@ def extractor_named(name: str, shape: tuple[int, ...], protocol: str = "") -> Ex
         raise ExperimentError(str(error)) from error
 
 
+def critic_features(game: Game) -> tuple[str, ...]:
+    """The digests of the pretrained networks whose features a game's players are given."""
+    return tuple(name for player in game.players.values() for name in player.network.frozen_features)
+
+
 def is_image(shape: tuple[int, ...]) -> bool:
     """Tells whether a sample of this shape is an image `[H, W, C]` with one to four channels."""
     return len(shape) == 3 and shape[2] in (1, 2, 3, 4)
@@ -80,17 +86,20 @@ def reference(
     n: int,
     host_batch_iterator: Iterator[Any] | None = None,
     entry: str = "x",
+    held_out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Loads real examples to compare samples with.
 
     Args:
       data: a name for `gan_jax.data.load` (`tfds:NAME@SPLIT`, an image folder, an `.npz`), loaded with the samples'
-        size and channels where these can be chosen; `own`, or empty, for the run's training data.
+        size and channels where these can be chosen; `own` for the run's training data; empty for the examples that
+        it held out, or its training data if it held out none.
       shape: the shape of a sample.
       source: the run's training data.
       n: the number of examples to take from a source without end.
       host_batch_iterator: as in `source_examples`.
       entry: the entry of the training batches that the samples imitate; see `GeneratorRole.target`.
+      held_out: the examples that the run held out, see `Experiment`.
 
     Returns:
       At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
@@ -99,7 +108,9 @@ def reference(
     Raises:
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
     """
-    if data in ("", OWN):
+    if not data and held_out is not None:
+        real, description = held_out[subsample(len(held_out), MOST_REAL)], "the run's held-out data"
+    elif data in ("", OWN):
         most = MOST_REAL if source.size is not None else n
         real = source_examples(source, most, host_batch_iterator, entry)
         description = "the run's own data"

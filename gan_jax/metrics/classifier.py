@@ -34,18 +34,23 @@ _BATCH = 128
 
 
 class SmallClassifier(nn.Module):
-    """Three convolutions down to about 4 x 4, a hidden layer that is the features, and logits."""
+    """Three convolutions down to about 4 x 4, a hidden layer that is the features, and logits.
+
+    Their maps `[B, H_l, W_l, 16 to 64]` are the `pyramid`.
+    """
 
     classes: int
     features: int = 64
 
     @nn.compact
-    def __call__(self, x: Array) -> dict[str, Array]:
+    def __call__(self, x: Array) -> dict[str, Any]:
+        pyramid = []
         for width in (16, 32, 64):
             halve = min(x.shape[1:3]) >= 7
             x = nn.relu(Conv(width, (3, 3), strides=2 if halve else 1)(x))
+            pyramid.append(x)
         features = nn.relu(nn.Dense(self.features)(x.reshape(x.shape[0], -1)))
-        return {"features": features, "logits": nn.Dense(self.classes)(features)}
+        return {"features": features, "logits": nn.Dense(self.classes)(features), "pyramid": pyramid}
 
 
 def train_classifier(
@@ -122,7 +127,7 @@ def _fit(module: SmallClassifier, x: Array, y: Array, key: Key, steps: int) -> T
     return params
 
 
-def _run(module: SmallClassifier, params: Tree, x: Array) -> dict[str, Array]:
+def _run(module: SmallClassifier, params: Tree, x: Array) -> dict[str, Any]:
     made: Any = module.apply({"params": jax.tree.map(lambda w: w.astype(jnp.float32), params)}, x)
     return made
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import ArrayLike
 
+from gan_jax.compiler import compiler_options
 from gan_jax.data.arrays import decode
 from gan_jax.functional.batch import DATA_AXIS
 from gan_jax.functional.options import check_unmasked
@@ -37,8 +38,9 @@ class Extractor:
     Attributes:
       name: its name in fingerprints.
       apply: `(params, images [B, H, W, C] in [-1, 1]) -> {"features": [B, D]}`, with `"logits": [B, K]` for a
-        classifier and `"spatial": [B, S]` for one with features of places; other results are not extracted. Each
-        example is processed independently, without batch statistics.
+        classifier and `"spatial": [B, S]` for one with features of places; other results are not extracted, such as
+        the maps of a `"pyramid"` for `networks.ProjectedCritic`. Each example is processed independently, without
+        batch statistics.
       params: its weights; `()` if it has none.
       resize: a description of how `apply` resizes images.
       protocol: the name of the published protocol that `resize` follows, see `PROTOCOLS`; empty if there is none.
@@ -49,7 +51,7 @@ class Extractor:
     """
 
     name: str
-    apply: Callable[[Tree, Array], Mapping[str, Array]]
+    apply: Callable[[Tree, Array], Mapping[str, Any]]
     params: Tree = ()
     resize: str = "none"
     protocol: str = ""
@@ -265,7 +267,7 @@ def extract(
     Args:
       extractor: the extractor.
       images: `[N, H, W, C]`, uint8 or floats in [-1, 1].
-      batch_size: images per batch; the last batch is padded, so that all use the same program.
+      batch_size: the most images in a batch. All batches use the same program, the last one is padded.
       mesh: devices over which each batch is sharded along the axis "data"; their number must divide `batch_size`.
       name: the name of the images in errors.
       progress: called with the number of images after each batch.
@@ -277,7 +279,7 @@ def extract(
       ValueError: for bad images, or features that are not `[B, D]` or not finite.
     """
     given = check_images(images, name)
-    size = batch_size if mesh is not None else min(batch_size, len(given))
+    size = batch_size if mesh is not None else _equal_batches(len(given), batch_size)
     batches = (given[start : start + size] for start in range(0, len(given), size))
     outputs = []
     for made in extract_batches(extractor, batches, size, mesh=mesh, name=name):
@@ -290,6 +292,18 @@ def extract(
     )
     value_range = "uint8 [0, 255]" if given.dtype == np.uint8 else "float [-1, 1]"
     return Features(features, logits, value_range, extractor, set_digest(given), computation(mesh), spatial)
+
+
+def _equal_batches(number: int, most: int) -> int:
+    """The size of as few batches as `most` allows, so that little of the last one is padding.
+
+    A multiple of 4, where `most` allows it: each size is a program that has to be compiled.
+
+    >>> _equal_batches(100, 64), _equal_batches(10, 64), _equal_batches(50_000, 64)
+    (52, 12, 64)
+    """
+    batches = -(-number // most)
+    return min(4 * -(-number // (4 * batches)), most)
 
 
 def extract_batches(
@@ -337,7 +351,7 @@ def _compiled(extractor: Extractor) -> tuple[Tree, Callable[[Tree, Array], Mappi
         made = {**made, "logits": made["unbiased_logits"]} if "unbiased_logits" in made else made
         return {kind: made[kind] for kind in EXTRACTED if kind in made}
 
-    return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run)
+    return jax.tree.map(jnp.asarray, extractor.params), jax.jit(run, compiler_options=compiler_options())
 
 
 def classify(extractor: Extractor, images: ArrayLike, **options: Any) -> np.ndarray:
@@ -367,6 +381,24 @@ def check_same_range(real: ArrayLike, fake: ArrayLike) -> None:
             f"The real images have no value below 0, but the fakes reach {low_fake:.3g}: probably their ranges are "
             "[0, 1] and [-1, 1]. Rescale the real images to [-1, 1] (2 x - 1)."
         )
+
+
+def marked_as_given(extractor: Extractor, weights: Collection[str]) -> Extractor:
+    """The extractor, under a name of its own if a critic was given its features.
+
+    Such a critic teaches its generator these features, and a score by them says little about others: the name
+    stands in every fingerprint, and a score by Inception is no FID then.
+
+    Args:
+      extractor: the extractor.
+      weights: the digests of the features that critics were given, see `Network.frozen_features`.
+
+    >>> marked_as_given(pixels(), []).name
+    'pixels'
+    """
+    if extractor.weights not in weights:
+        return extractor
+    return dataclasses.replace(extractor, name=f"{extractor.name}, given to the critic", inception=False)
 
 
 def names_of(extractor: Extractor) -> dict[str, str]:

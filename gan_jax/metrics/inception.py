@@ -147,32 +147,43 @@ class InceptionV3(nn.Module):
     Returns:
       `features`, the last pool, `[B, 2048]`; `logits`, `[B, 1008]`, and `unbiased_logits`, the same without the
       last layer's bias, as in published Inception scores; `spatial`, the first 7 channels of the 1 x 1 branch of
-      TensorFlow's `mixed_6`, `[B, h w 7]`, 2,023 of an image of 299 pixels (Nash et al., 2021).
+      TensorFlow's `mixed_6`, `[B, h w 7]`, 2,023 of an image of 299 pixels (Nash et al., 2021); `pyramid`, the
+      last maps of 73, 35, 17 and 8 pixels of such an image, with 64, 288, 768 and 2,048 channels.
     """
 
     @nn.compact
-    def __call__(self, x: Array) -> dict[str, Array]:
+    def __call__(self, x: Array) -> dict[str, Any]:
         x = Unit(32, (3, 3), 2, name="Conv2d_1a_3x3")(x)
         x = Unit(32, (3, 3), name="Conv2d_2a_3x3")(x)
         x = _shrink(Unit(64, (3, 3), padding=(1, 1), name="Conv2d_2b_3x3")(x))
+        pyramid = [x]
         x = Unit(80, name="Conv2d_3b_1x1")(x)
         x = _shrink(Unit(192, (3, 3), name="Conv2d_4a_3x3")(x))
         for name, pooled in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
             x = BlockA(pooled, name=name)(x)
+        pyramid.append(x)
         x = BlockB(name="Mixed_6a")(x)
         for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
             x = BlockC(width, name=name)(x)
             if name == "Mixed_6d":
                 # The block's first 192 channels are its 1 x 1 branch.
                 spatial = x[..., :SPATIAL_CHANNELS].reshape(x.shape[0], -1)
+        pyramid.append(x)
         x = BlockD(name="Mixed_7a")(x)
         x = BlockE(max_pooled=False, name="Mixed_7b")(x)
         x = BlockE(max_pooled=True, name="Mixed_7c")(x)
+        pyramid.append(x)
         features = x.mean(axis=(1, 2))
         last = nn.Dense(1008, name="fc")
         logits = last(features)
         unbiased = features @ last.variables["params"]["kernel"]
-        return {"features": features, "logits": logits, "unbiased_logits": unbiased, "spatial": spatial}
+        return {
+            "features": features,
+            "logits": logits,
+            "unbiased_logits": unbiased,
+            "spatial": spatial,
+            "pyramid": pyramid,
+        }
 
 
 def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") -> Extractor:
@@ -192,13 +203,9 @@ def inception_extractor(path: str | pathlib.Path, *, protocol: str = "pytorch") 
     """
     prepare = protocol_named(protocol)
 
-    def apply(params: Tree, x: Array) -> dict[str, Array]:
+    def apply(params: Tree, x: Array) -> dict[str, Any]:
         made: Any = InceptionV3().apply({"params": params}, prepare(x))
-        return {
-            "features": made["features"],
-            "logits": made["unbiased_logits"],
-            "spatial": made["spatial"],
-        }
+        return {**made, "logits": made["unbiased_logits"]}
 
     return Extractor(
         name="Inception-V3 (FID)",

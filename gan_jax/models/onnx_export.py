@@ -273,6 +273,8 @@ class _Graph:
         if static and not any(isinstance(value, str) for value in inputs):
             out = equation.primitive.bind(*map(jnp.asarray, inputs), **params)
             return list(map(_constant, out if equation.primitive.multiple_results else [out]))
+        if name == "split":
+            return self._parts(self.tensor(inputs[0]), params["axis"], params["sizes"])
         return [self.operation(name, equation, inputs)]
 
     def operation(self, name: str, equation: Any, inputs: list[Any]) -> str:
@@ -348,6 +350,14 @@ class _Graph:
     def _stack(self, params: Any, x: list[str], avals: Any) -> str:
         axis = self.whole([params["axis"]])
         return self.add("Concat", [self.add("Unsqueeze", [part, axis]) for part in x], axis=params["axis"])
+
+    def _parts(self, x: str, axis: int, sizes: Sequence[int]) -> list[str]:
+        """Neighbouring runs of an axis, each a slice."""
+        ends = np.cumsum(sizes)
+        return [
+            self.add("Slice", [x, *map(self.whole, ([int(end - size)], [int(end)], [axis]))])
+            for end, size in zip(ends, sizes, strict=True)
+        ]
 
     def _slice(self, params: Any, x: list[str], avals: Any) -> str:
         operand = avals[1][0]

@@ -29,6 +29,7 @@ from gan_jax.networks.nnx import from_nnx
 if TYPE_CHECKING:
     from gan_jax.networks.describe import describe_network, parameter_rows
     from gan_jax.networks.patchgan import PatchCritic
+    from gan_jax.networks.projected import ProjectedCritic, projected_critic
     from gan_jax.networks.r3gan import R3GANBlock, R3GANCritic, R3GANGenerator
     from gan_jax.networks.resampling import fir_downsample, fir_resample, fir_upsample
     from gan_jax.networks.resnet import ResNetCritic, ResNetGenerator, SelfAttention
@@ -46,6 +47,7 @@ __getattr__ = imported_when_used(
     {
         "gan_jax.networks.describe": ["describe_network", "parameter_rows"],
         "gan_jax.networks.patchgan": ["PatchCritic"],
+        "gan_jax.networks.projected": ["ProjectedCritic", "projected_critic"],
         "gan_jax.networks.r3gan": ["R3GANBlock", "R3GANCritic", "R3GANGenerator"],
         "gan_jax.networks.resampling": ["fir_downsample", "fir_resample", "fir_upsample"],
         "gan_jax.networks.resnet": ["ResNetCritic", "ResNetGenerator", "SelfAttention"],
@@ -80,6 +82,7 @@ __all__ = [
     "Normalize",
     "NormalizedWeight",
     "PatchCritic",
+    "ProjectedCritic",
     "R3GANBlock",
     "R3GANCritic",
     "R3GANGenerator",
@@ -107,5 +110,6 @@ __all__ = [
     "maxout",
     "modulated_conv",
     "parameter_rows",
+    "projected_critic",
     "stylegan2_generator",
 ]

@@ -299,16 +299,20 @@ class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose scale and shift depend on a condition (Dumoulin et al. 2017; SNGAN, SAGAN).
 
     Called with a condition `[B, D]`, one-hot labels for a scale and a shift of each class. It starts as plain batch
-    normalisation.
+    normalisation, unless `kernel_init` is given.
 
     Attributes:
       groups, axis_name, momentum, dtype: see `BatchNorm`.
+      kernel_init: initialiser of the two linear functions of the condition, zero by default.
+      weight: reparametrisation of their kernels, see `Dense`.
     """
 
     groups: int = 1
     axis_name: str | None = None
     momentum: float = 0.9
     dtype: Any = None
+    kernel_init: Initializer = nn.initializers.zeros_init()
+    weight: Callable[[], nn.Module] | None = None
 
     @nn.compact
     def __call__(self, x: Array, condition: Array, *, train: bool) -> Array:
@@ -319,13 +323,18 @@ class ConditionalBatchNorm(nn.Module):
             momentum=self.momentum,
             dtype=self.dtype,
         )(x, train=train)
-        zeros = nn.initializers.zeros_init()
         shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
 
         def per_example(name: str) -> Array:
-            return Dense(x.shape[-1], use_bias=False, kernel_init=zeros, dtype=self.dtype, name=name)(
-                condition
-            ).reshape(shape)
+            linear = Dense(
+                x.shape[-1],
+                use_bias=False,
+                kernel_init=self.kernel_init,
+                weight=self.weight,
+                dtype=self.dtype,
+                name=name,
+            )
+            return linear(condition).reshape(shape)
 
         return normed * (1 + per_example("scale")) + per_example("bias")
 

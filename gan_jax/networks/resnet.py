@@ -1,4 +1,5 @@
-"""Residual networks of WGAN-GP (Gulrajani et al. 2017) and SNGAN (Miyato et al. 2018), with SAGAN's attention.
+"""Residual networks of WGAN-GP (Gulrajani et al. 2017) and SNGAN (Miyato et al. 2018), with SAGAN's attention and
+BigGAN's conditioning.
 
 Images have a side of 4 to 7 times a power of two, from 8 to 128: 8, 16, 28, 32, 48, 64, 96, 128. Of a rectangle
 this is the smaller side, which says what the blocks are, and the larger one is halved as often. Up to 32 pixels
@@ -171,12 +172,21 @@ class ResNetGenerator(nn.Module):
       norm: see `BaseCritic`; `batch+spectral` is SAGAN's.
       attention: sizes (of the smaller side) at which self-attention follows the block.
       num_classes: the number of classes of integer labels, if the generator is conditional.
-      conditioning: `norm` makes the batch normalisations conditional, `concat` appends conditions to z.
+      conditioning: `norm` makes the batch normalisations conditional, `concat` appends conditions to z, `shared` is
+        BigGAN's: conditions are embedded once for all blocks, and z is split into as many equal parts as there are
+        blocks and one more, which takes the remainder. That is the first layer's input; each other part and the
+        embedding are the condition of a block's batch normalisations. Without conditions only the parts are.
+      embedding: with `shared`, the size of the embedding.
       kernel_init: initialiser of the kernels.
       dtype: the dtype of the computation.
 
     Raises:
-      ValueError: for an impossible size or attention, or conditional norms other than batch normalisation.
+      ValueError: for an impossible size or attention, conditional norms other than batch normalisation, or a latent
+        with fewer numbers than parts.
+
+    References:
+      Brock et al., Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2019, section 3 and
+      appendix B (arXiv:1809.11096).
 
     >>> generator = ResNetGenerator(size=8, channels=1, width=4, num_classes=10)
     >>> z, y = jax.ShapeDtypeStruct((2, 16), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
@@ -192,6 +202,7 @@ class ResNetGenerator(nn.Module):
     attention: Sequence[int] = ()
     num_classes: int | None = None
     conditioning: str = "norm"
+    embedding: int = 128
     kernel_init: Initializer = initializer("glorot")
     dtype: Any = None
 
@@ -202,38 +213,70 @@ class ResNetGenerator(nn.Module):
         height, width = divided(self.size, len(larger))
         _check_attention("generator", self.attention, larger)
         counts = stage_channels(smaller_side, self.width, len(larger))
-        h, condition = flatten(z), condition_vector(conditions, self.num_classes)
-        if condition is not None and not self._conditional_norm():
-            h, condition = jnp.concatenate([h, condition.astype(h.dtype)], axis=-1), None
+        h, block_conditions = self._conditions(
+            flatten(z), condition_vector(conditions, self.num_classes), len(larger)
+        )
         h = Dense(height * width * counts[-1], **self._shared())(h).reshape(-1, height, width, counts[-1])
-        for size, features in zip(reversed(larger), reversed(counts), strict=True):
+        for size, features, condition in zip(
+            reversed(larger), reversed(counts), block_conditions, strict=True
+        ):
             h = self._block(h, features, condition, train)
             if size in self.attention:
                 h = SelfAttention(**self._shared())(h)
         h = nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
         return jnp.tanh(at_least_float32(Conv(self.channels, 3, **self._shared())(h)))
 
+    def _conditions(
+        self, z: Array, condition: Array | None, blocks: int
+    ) -> tuple[Array, Sequence[Array | None]]:
+        """The input of the first layer `[B, D]`, and the condition of each block's norms."""
+        if self.conditioning not in ("norm", "concat", "shared"):
+            raise ValueError(f"Unknown conditioning {self.conditioning!r}: use 'norm', 'concat' or 'shared'.")
+        conditional_norms = self.conditioning == "shared" or (
+            self.conditioning == "norm" and condition is not None
+        )
+        if conditional_norms and batch_groups(self.norm) is None:
+            raise ValueError(
+                f"Conditional norms are batch norms, got norm={self.norm!r}: use conditioning='concat'."
+            )
+        if self.conditioning == "shared":
+            return self._split(z, condition, blocks)
+        if condition is not None and not conditional_norms:
+            z, condition = jnp.concatenate([z, condition.astype(z.dtype)], axis=-1), None
+        return z, blocks * [condition]
+
+    def _split(self, z: Array, condition: Array | None, blocks: int) -> tuple[Array, Sequence[Array]]:
+        size = z.shape[-1] // (blocks + 1)
+        if not size:
+            raise ValueError(
+                f"conditioning='shared' splits z into {blocks + 1} parts, and z has {z.shape[-1]} numbers."
+            )
+        first, *parts = jnp.split(z, [z.shape[-1] - n * size for n in range(blocks, 0, -1)], axis=-1)
+        if condition is None:
+            return first, parts
+        init = kernel_init_for(self.norm, self.kernel_init)
+        embed = Dense(self.embedding, use_bias=False, kernel_init=init, dtype=self.dtype, name="embedding")
+        embedded = embed(condition).astype(z.dtype)
+        return first, [jnp.concatenate([embedded, part], axis=-1) for part in parts]
+
     def _block(self, x: Array, features: int, condition: Array | None, train: bool) -> Array:
         def normed(h: Array) -> Array:
             if condition is None:
                 return nn.relu(Normalize(self.norm, dtype=self.dtype)(h, train=train))
-            norm = ConditionalBatchNorm(groups=batch_groups(self.norm) or 1, dtype=self.dtype)
+            linear: dict[str, Any] = {}
+            if self.conditioning == "shared":
+                linear = {
+                    "kernel_init": kernel_init_for(self.norm, self.kernel_init),
+                    "weight": weight_for(self.norm),
+                }
+            groups = batch_groups(self.norm) or 1
+            norm = ConditionalBatchNorm(groups=groups, dtype=self.dtype, **linear)
             return nn.relu(norm(h, condition, train=train))
 
         h = UpsampleConv(features, 3, **self._shared())(normed(x))
         h = Conv(features, 3, **self._shared())(normed(h))
         # A 1 x 1 convolution commutes with repeating pixels, and is four times cheaper before it.
         return h + upsample(Conv(features, 1, **self._shared())(x))
-
-    @nn.nowrap
-    def _conditional_norm(self) -> bool:
-        if self.conditioning not in ("norm", "concat"):
-            raise ValueError(f"Unknown conditioning {self.conditioning!r}: use 'norm' or 'concat'.")
-        if self.conditioning == "norm" and batch_groups(self.norm) is None:
-            raise ValueError(
-                f"Conditional norms are batch norms, got norm={self.norm!r}: use conditioning='concat'."
-            )
-        return self.conditioning == "norm"
 
     @nn.nowrap
     def _shared(self) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from etils import epath
 
+from gan_jax.compiler import compiler_options
 from gan_jax.data.source import Source
-from gan_jax.distributed.compiler import compiler_options
 from gan_jax.distributed.seeds import goes_side_by_side, stacked, state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.functional.options import check_count, check_on_host

@@ -71,6 +71,8 @@ class Experiment:
         evaluation is named after its generator, `generator_ab/scores`.
       evaluation_samples: the number of samples in an evaluation.
       extractor: the features for the comparison of `--mode=evaluate`, see `scoring.extractor_named`.
+      held_out: real examples `[N, ...]` that the game is not trained on, which that comparison is with; `None`
+        compares with the training data.
       diagnostics: computed inside the jitted step, in every turn.
       probes: evaluated at each log.
       recipe: by name, numbers of the training that are logged as they are in a round: `round -> number`, the
@@ -102,6 +104,7 @@ class Experiment:
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     evaluation_samples: int = 2500
     extractor: str = ""
+    held_out: np.ndarray | None = None
     diagnostics: Sequence[Diagnostic] = ()
     probes: Sequence[Probe] = ()
     recipe: Mapping[str, Callable[[int], float]] = dataclasses.field(default_factory=dict)

@@ -54,9 +54,13 @@ LABEL = jnp.zeros((1,), jnp.int32)
         full(gj.DCGANGenerator(size=8, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         slow(ResNetGenerator(size=16, channels=3, width=4, num_classes=3), (jnp.zeros((1, 4)), LABEL)),
         slow(ResNetGenerator(size=16, channels=1, width=4, attention=(8,)), (jnp.zeros((1, 4)),)),
+        slow(
+            ResNetGenerator(size=8, width=4, norm="batch+spectral", conditioning="shared", num_classes=3),
+            (jnp.zeros((1, 4)), LABEL),
+        ),
         slow(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
     ],
-    ids=["mlp", "dcgan", "resnet", "attention", "unet"],
+    ids=["mlp", "dcgan", "resnet", "attention", "biggan", "unet"],
 )
 def test_onnxruntime_gives_the_same_samples(module, inputs):
     compare(module, *inputs)

@@ -348,6 +348,59 @@ def test_residual_layers_need_one_width():
         shapes(MLPCritic(widths=(4, 5), residual=True), images(4))
 
 
+SHARED = {"size": 16, "channels": 1, "width": 4, "conditioning": "shared", "embedding": 6}
+
+
+def test_shared_embeddings_and_parts_of_the_latent_have_biggans_shapes():
+    """Two blocks: z of 11 is 5 for the first layer and 3 for each block, beside one embedding of 6."""
+    z = jax.ShapeDtypeStruct((BATCH, 11), jnp.float32)
+    _, params, _ = shapes(ResNetGenerator(**SHARED, num_classes=3), z, LABEL)
+    assert params["embedding"]["kernel"].shape == (3, 6)
+    assert params["Dense_0"]["kernel"].shape == (5, 4 * 4 * 4)
+    norms = [name for name in params if name.startswith("ConditionalBatchNorm")]
+    assert len(norms) == 4
+    for name in norms:
+        assert {leaf["kernel"].shape for leaf in params[name].values()} == {(6 + 3, 4)}
+    _, params, _ = shapes(ResNetGenerator(**SHARED), z)
+    assert "embedding" not in params
+    assert params["ConditionalBatchNorm_0"]["scale"]["kernel"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "batch+spectral"])
+def test_a_part_of_the_latent_reaches_its_block_alone(norm):
+    """With a block's kernels of its part at zero the images do not depend on that part, and on every other."""
+    module = ResNetGenerator(**SHARED, num_classes=3, norm=norm)
+    z, y = normal(BATCH, 9), jnp.array([0, 1, 2])
+    network = from_linen(module, z, y)
+    params, state = network.init(KEY)
+
+    @jax.jit
+    def slopes(params):
+        def total(z):
+            return jnp.sum(network.apply(params, state, z, y, train=False)[0] * normal(BATCH, 16, 16, 1))
+
+        return jnp.abs(jax.grad(total)(z)).sum(0).reshape(3, 3).sum(1)
+
+    assert np.all(slopes(params) > 1e-3)
+    for block in range(2):
+        without = dict(params)
+        for name in (f"ConditionalBatchNorm_{2 * block}", f"ConditionalBatchNorm_{2 * block + 1}"):
+            without[name] = jax.tree.map(lambda leaf: leaf.at[6:].set(0.0), params[name])
+        silent = slopes(without) == 0
+        assert silent.tolist() == [place == block + 1 for place in range(3)]
+
+
+def test_labels_enter_a_shared_embedding_alone():
+    module = ResNetGenerator(**SHARED, num_classes=3)
+    z, y = normal(BATCH, 9), jnp.array([0, 1, 2])
+    network = from_linen(module, z, y)
+    params, state = network.init(KEY)
+    made = jax.jit(lambda params, y: network.apply(params, state, z, y, train=False)[0])
+    assert not np.allclose(made(params, y), made(params, y[::-1]), atol=1e-3)
+    params = {**params, "embedding": jax.tree.map(jnp.zeros_like, params["embedding"])}
+    np.testing.assert_array_equal(made(params, y), made(params, y[::-1]))
+
+
 @pytest.mark.parametrize("critic", [MLPCritic, DCGANCritic, ResNetCritic])
 def test_heads_and_minibatch_layers_are_asked_for(critic):
     width = {"widths": (8,)} if critic is MLPCritic else {"width": 4}
@@ -404,6 +457,17 @@ def test_a_projections_term_is_the_inner_product_with_the_labels_row():
             "Labels must be integers",
         ),
         (ResNetCritic(pool="max"), (images(32),), "Unknown pool"),
+        (ResNetGenerator(conditioning="film"), (LATENT,), "Unknown conditioning 'film'"),
+        (
+            ResNetGenerator(conditioning="shared", norm="layer"),
+            (LATENT,),
+            "Conditional norms are batch norms",
+        ),
+        (
+            ResNetGenerator(conditioning="shared"),
+            (jax.ShapeDtypeStruct((BATCH, 3), jnp.float32),),
+            "splits z into 4 parts, and z has 3",
+        ),
         (
             DCGANCritic(),
             (jax.ShapeDtypeStruct((1, 8, 200, 1), jnp.float32),),

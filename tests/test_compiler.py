@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax.distributed.compiler import compiler_options
+from gan_jax.compiler import compiler_options
 from gan_jax.functional.channels import over_channels
 from gan_jax.networks.convolution import kernel_grad
 

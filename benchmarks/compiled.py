@@ -399,9 +399,9 @@ def main() -> None:
         for name in flags.program or PROGRAMS:
             if flags.missing and target in read()["programs"].get(name, {}):
                 continue
+            code = code_of(name)  # before it is compiled, which takes minutes
             lowered = PROGRAMS[name](devices)
-            row = measured(lowered, flags.text and flags.text / f"{name}-{target}.txt")
-            row["code"] = code_of(name)
+            row = measured(lowered, flags.text and flags.text / f"{name}-{target}.txt") | {"code": code}
             print(f"{name} for {target}: {row['compile seconds']} s, {row['kernels']} kernels", flush=True)
             for fault in broken(name, target, row):
                 failed = True

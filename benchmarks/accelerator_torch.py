@@ -56,7 +56,7 @@ def rounds(small: bool) -> dict[str, Any]:
     bars = {"at least": {"geometric mean": 1.0, "each": 0.9}}
     found: dict[str, float] = {}
     for game in SMALL if small else GAMES:
-        tuned = dataclasses.replace(game, torch_optimizer="fused")
+        tuned = dataclasses.replace(game, torch_optimizer="fused", threads=int(small))
         for dtype in ("float32",) if device == "cpu" else ("float32", "bfloat16"):
             spec = {
                 **tuned.to_json(),
@@ -80,7 +80,7 @@ def inception(small: bool) -> dict[str, Any]:
     spec = {
         "images": images,
         "size": 32,
-        "threads": 0,
+        "threads": int(small),
         "batch": 2 if small else BATCH,
         "device": _device(),
     }

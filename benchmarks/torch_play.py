@@ -220,10 +220,17 @@ class _FlopCounter(TorchDispatchMode):
 
 
 def count_flops(game: Any) -> dict[str, int]:
-    """What PyTorch computes in one turn of each player, in products of matrices and convolutions."""
+    """What PyTorch computes in one move of each kind, in products of matrices and convolutions.
+
+    It counts the gradient by a grouped convolution's kernel as if there were one group.
+
+    Returns:
+      By player, and by the name of what is regularised.
+    """
     counts = {}
-    for name, turn in (("critic", game.critic_turn), ("generator", game.generator_turn)):
+    for move in dict.fromkeys(game.moves()):
+        player, _, part = move.loss.partition("/")
         with _FlopCounter() as counter:
-            turn()
-        counts[name] = counter.total
+            move.play()
+        counts[player if part == "loss" else part] = counter.total
     return counts

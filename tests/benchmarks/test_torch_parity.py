@@ -1,6 +1,7 @@
 """Both sides of the comparisons with PyTorch play the same game; $BENCHMARK_TORCH_PYTHON names its Python."""
 
 import argparse
+import dataclasses
 import importlib.util
 import os
 import sys
@@ -30,11 +31,15 @@ def test_a_round_from_the_same_parameters_and_draws_is_the_same(game):
 
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: game.label)
-def test_what_is_counted_by_hand_is_at_most_what_pytorch_computes(game):
-    """PyTorch counts the filters of resampling too, and what a double backward computes a second time."""
-    by_hand, _, counted = versus.parity(game, TORCH).counts
-    for player in ("critic", "generator"):
-        assert by_hand[player] <= counted[player] <= 1.5 * by_hand[player]
+def test_what_is_counted_by_hand_is_what_pytorch_computes(game):
+    """PyTorch counts filters of resampling and norms of kernels too; of grouped kernels it counts too much."""
+    wider = {games.R3GAN: {"group_size": 32}, games.StyleGAN2: {"most": 32}}.get(type(game), {})
+    game = dataclasses.replace(game.replayable, width=16, threads=1, **wider)
+    with versus.torchs(game, TORCH) as program:
+        counted = program.ask("flops")
+    assert counted.keys() == game.turns.keys()
+    for name, by_hand in game.turns.items():
+        assert by_hand <= counted[name] <= 1.25 * by_hand, name
 
 
 def test_the_folded_inception_network_makes_the_same_features():

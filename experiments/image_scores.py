@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
+from gan_jax.evaluation.sample_measures import SampleMeasure
 from gan_jax.evaluation.scoring import MOST_REAL, against, extractor_named
 from gan_jax.game import Objective
 from gan_jax.metrics.classifier import classifier_for
@@ -106,7 +108,7 @@ def class_columns(classes: Sequence[str], fields: Mapping[str, Any]) -> dict[str
     return {"columns": len(classes), "captions": tuple(classes)}
 
 
-def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, float]]:
+def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> SampleMeasure:
     """How samples spread over the classes, by a classifier that has seen real images only.
 
     The labels may be any numbers or strings, one an image. The classes are those that the data have, or, where the
@@ -116,12 +118,16 @@ def class_shares(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.nd
     if name := extractor_of(data).removeprefix("classifier:"):
         # These may be a part of the classes that the stored classifier knows.
         classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
-    return lambda samples: class_statistics(np.searchsorted(classes, verdict(samples)), len(classes))
+    return SampleMeasure(
+        lambda samples: np.searchsorted(classes, verdict(samples)),
+        lambda found: class_statistics(found, len(classes)),
+        {"entropy": math.log(len(classes))},
+    )
 
 
 def asked_for(
     data: str, arrays: Mapping[str, np.ndarray], labels: Callable[[int], np.ndarray]
-) -> Callable[[np.ndarray], dict[str, float]]:
+) -> SampleMeasure:
     """The share of a conditional game's samples whose class is the one that was asked for.
 
     Args:
@@ -131,10 +137,11 @@ def asked_for(
     """
     verdict = verdicts(data, arrays)
 
-    def share(samples: np.ndarray) -> dict[str, float]:
-        return {"class_accuracy": float(np.mean(verdict(samples) == labels(len(samples))))}
-
-    return share
+    return SampleMeasure(
+        lambda samples: verdict(samples) == labels(len(samples)),
+        lambda right: {"class_accuracy": float(np.mean(right))},
+        {"class_accuracy": 1.0},
+    )
 
 
 def verdicts(data: str, arrays: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

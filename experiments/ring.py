@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -24,6 +25,7 @@ from gan_jax.data import toy
 from gan_jax.data.arrays import gather, index_feed
 from gan_jax.data.derive import split_labelled
 from gan_jax.data.source import Source
+from gan_jax.evaluation.sample_measures import SampleMeasure
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics.modes import mode_statistics
 from gan_jax.network import Network
@@ -94,9 +96,20 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         evaluation_batch=lambda n: {"y": labels_by_share(np.arange(config.modes), n, seed=config.seed)},
         picture=functools.partial(drawn_points, real=np.asarray(ring.sample(jax.random.key(0), 1000))),
         picture_samples=1000,
-        evaluations={"modes": functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma)},
+        evaluations={"modes": modes_found(ring)},
         **logging_fields(config, game),
         **recipe_fields(config, 1e-4),
+    )
+
+
+def modes_found(ring: toy.Toy) -> SampleMeasure:
+    """How samples spread over the modes."""
+    assert ring.means is not None
+    assert isinstance(ring.sigma, float)
+    return SampleMeasure(
+        lambda samples: samples,
+        functools.partial(mode_statistics, means=ring.means, sigma=ring.sigma),
+        {"high_quality_share": 1.0, "entropy": math.log(len(ring.means))},
     )
 
 

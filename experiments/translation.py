@@ -25,6 +25,7 @@ from gan_jax.data import decode, from_arrays
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
 from gan_jax.data.value_range import STANDARD
+from gan_jax.evaluation.sample_measures import SampleMeasure
 from gan_jax.evaluation.scoring import MOST_REAL, against
 from gan_jax.game import GeneratorRole, Objective
 from gan_jax.network import Network
@@ -167,8 +168,11 @@ def evaluations(
 ) -> dict[str, Evaluation]:
     """Of each generator: L1 to the true images of pairs that were held back, and distances to real images."""
 
-    def held_out(target: str, samples: np.ndarray) -> dict[str, float]:
-        return {"l1": float(np.mean(np.abs(samples - sides[target](len(samples)))))}
+    def held_out(target: str) -> SampleMeasure:
+        def errors(samples: np.ndarray) -> np.ndarray:
+            return np.abs(samples - sides[target](len(samples))).mean(axis=(1, 2, 3))
+
+        return SampleMeasure(errors, lambda found: {"l1": float(found.mean())})
 
     found: dict[str, Evaluation] = {}
     for name, target in targets(objective).items():
@@ -178,7 +182,7 @@ def evaluations(
             if target == "x"
             else {"scores": against(training[target][:MOST_REAL], split=f"the conditions of {config.data}")}
         )
-        judged: dict[str, Evaluation] = {"held_out": functools.partial(held_out, target), **scores}
+        judged: dict[str, Evaluation] = {"held_out": held_out(target), **scores}
         found |= {f"{prefix}{what}": evaluation for what, evaluation in judged.items()}
     return found
 

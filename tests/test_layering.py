@@ -134,6 +134,7 @@ FILES_IN_ORDER = {
         "image_measures",
         "score_tables",
         "scoring",
+        "sample_measures",
         "score_intervals",
         "floors",
         "path_lengths",

@@ -28,7 +28,10 @@ the same data, steps and rounds, gamma = 1; its distance is |m - m_data|.
 
 Expected and not found: that consensus and extragradient end at half of simultaneous play's W2 in the first game.
 The tendency is there, its size is not: what is slow there is the critic's learning, which the ratio mends, more
-than the rotation, which those two damp; the bilinear game has nothing but rotation.
+than the rotation, which those two damp; the bilinear game has nothing but rotation. Nor, over five seeds, that
+consensus's own field turns less than the plain one at its last round: in two seeds its largest real part lies
+deeper, by .04 and .05, in three higher, by up to .02. Nor that 5:1 is nearer at equal processor time: its W2 is
+then .9 of that of 1:1 (.66 to 1.13), and .3 of it (.25 to .35) after as many rounds.
 
 Paper: Goodfellow et al., Generative Adversarial Nets, 2014, Algorithm 1 (arXiv:1406.2661); Mescheder et al., The
 Numerics of GANs, 2017 (arXiv:1705.10461); Gidel et al., A Variational Inequality Perspective on GANs, 2018,
@@ -378,8 +381,8 @@ STUDY = Study(
     seeds=5,
     claims=(
         Claim(effect=lambda r: r[ONE]["rotation"], at_least=0.9, quick=0.5),
-        Claim(effect=deeper, at_least=1e-3),
-        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75),
+        Claim(effect=deeper, at_least=1e-3, reproduces=False),
+        Claim(effect=at_equal_time(FIVE, ONE), at_most=0.75, reproduces=False),
         Claim(effect=over(FIVE, ONE), at_most=0.5, quick=0.75),
         Claim(effect=over(FIFTY, FIVE), at_most=1.0),
         Claim(effect=over(FIFTY, ONE, "seconds_a_round"), at_least=5.0, quick=3.0),

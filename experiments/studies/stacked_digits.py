@@ -125,9 +125,12 @@ def pairing_game(row: str, side: int = 8) -> tuple[Game, Source]:
 
 
 def modes_of(images: np.ndarray) -> Numbers:
-    """Modes, reverse KL and the accepted share of stacked images `[N, side, side, 3]`, as the judge says."""
+    """Modes, reverse KL and the accepted share of stacked images `[N, side, side, 3]`, as the judge says.
+
+    They are clipped to [-1, 1], as in a picture: nothing bounds those of R3GAN's generators.
+    """
     side = images.shape[1]
-    channels = np.moveaxis(images, -1, 1).reshape(-1, side, side, 1)
+    channels = np.moveaxis(np.clip(images, -1, 1), -1, 1).reshape(-1, side, side, 1)
     named = judged(channels, DATA[side]).reshape(-1, 3)
     accepted = named[(named != REJECTED).all(axis=1)]
     numbers: Numbers = {

@@ -234,7 +234,7 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
         )
     if _intervals(request):
         evaluations = {
-            name: evaluation.with_intervals() if isinstance(evaluation, scoring.Against) else evaluation
+            name: evaluation.with_intervals() if hasattr(evaluation, "with_intervals") else evaluation
             for name, evaluation in evaluations.items()
         }
     return dataclasses.replace(experiment, evaluations=evaluations)

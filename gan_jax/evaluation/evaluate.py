@@ -77,14 +77,16 @@ def evaluate(
             prefix = "" if len(generators) == 1 else f"{player}/"
             for name, evaluation in experiment.evaluations_of(player).items():
                 result: Any = evaluation(drawn)
-                if hasattr(result, "fingerprint"):
-                    fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
+                if hasattr(result, "intervals"):
                     bounds[kind] |= {
                         f"{prefix}{metric}": list(ends) for metric, ends in result.intervals.items()
                     }
+                if hasattr(result, "fingerprint"):
+                    fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
                     without |= {f"{prefix}{metric}": why for metric, why in result.without_interval.items()}
                     if result.floor is not None:
                         floors[f"{prefix}{name}"] = result.floor.as_dict()
+                if hasattr(result, "values") and not isinstance(result, Mapping):
                     result = result.values
                 samples[kind] |= {f"{prefix}{metric}": value for metric, value in result.items()}
     return {

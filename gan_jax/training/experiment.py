@@ -66,7 +66,8 @@ class Experiment:
         that they have there. `condition_batch` where it is `None`.
       classes: the names of the classes that the labels of `condition_batch` number, 0, 1, ...; where it is empty
         they are called by their numbers.
-      evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint. The
+      evaluations: by name, `samples [N, ...] -> {metric: number}`, or `Scores` with their fingerprint. Those with a
+        method `with_intervals` (`SampleMeasure`, `scoring.Against`) have intervals in `--mode=evaluate`. The
         comparison that `--mode=evaluate` is asked for replaces the one named `scores`. With several generators an
         evaluation is named after its generator, `generator_ab/scores`.
       evaluation_samples: the number of samples in an evaluation.

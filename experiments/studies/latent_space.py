@@ -273,7 +273,7 @@ def figure(results: Sequence[Result]) -> Figure:
         grid(run[name]["images"], STEPS // 2, f"{name} walks".capitalize(), "walks")
         for name in ("straight", "spherical")
     ]
-    arithmetic = grid(run["arithmetic_images"], 6, "z + another class's mean - its own")
+    arithmetic = grid(run["arithmetic_images"], 6, "z + class mean - its own")
     pairs = grid(
         [*run["samples"], *run["neighbours"]], SHOWN, "Samples (top), and their nearest training images"
     )

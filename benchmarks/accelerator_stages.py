@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import pathlib
@@ -29,9 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import harness, objectives
+from benchmarks import accelerator_torch, harness, objectives
 from benchmarks.compiled import EXPERIMENTS, image_experiment, ring_experiment, translation_experiment
-from benchmarks.games import DCGAN, SNGAN, Pix2Pix
 from benchmarks.traffic import MACHINES, operations
 from gan_jax.data.stream import array_reader, from_reader
 from gan_jax.distributed.jit import jit_program
@@ -39,7 +37,6 @@ from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.seeds import make_seeds_layout
 from gan_jax.field import gradient_field
 from gan_jax.game import TurnContext
-from gan_jax.metrics.inception import InceptionV3
 from gan_jax.precision import matmul_precision
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.opening import initial
@@ -369,30 +366,6 @@ def _target() -> str:
     return "h100" if "h100" in kind or "h200" in kind else "v5e" if "v5 lite" in kind else kind
 
 
-def torch(small: bool) -> dict[str, Any]:
-    """Rounds against PyTorch's: channels-last memory, autocast for bfloat16, captured graphs on a GPU."""
-    if importlib.util.find_spec("torch") is None:
-        return {"skipped": "PyTorch is not installed"}
-    device = {"gpu": "cuda"}.get(jax.devices()[0].platform, "cpu")
-    games = [DCGAN(objective="non_saturating", size=64), SNGAN(), Pix2Pix()]
-    if small:
-        games = [DCGAN(objective="non_saturating", size=8, width=4, batch_size=8, examples=64)]
-    plan = harness.Plan(
-        pairs=2 if small else 4, seconds=0.1 if small else 2.0, warm_up=0.0 if small else 2.0, tolerance=1.0
-    )
-    found: dict[str, Any] = {"at least": {"geometric mean": 1.0, "each": 0.9}}
-    for game in games:
-        for dtype in ("float32",) if device == "cpu" else ("float32", "bfloat16"):
-            spec = {**game.to_json(), "platform": jax.devices()[0].platform, "device": device, "dtype": dtype}
-            with (
-                harness.Worker("gan_jax", "benchmarks.jax_worker", spec) as ours,
-                harness.Worker("torch", "benchmarks.torch_worker", spec) as theirs,
-            ):
-                found[f"{game.label}/{dtype}"] = harness.compare(ours, theirs, plan).ratio[0]
-    ratios = [value for name, value in found.items() if name != "at least"]
-    return {**found, "geometric mean": harness.geometric_mean(ratios)}
-
-
 def hand_written(small: bool) -> dict[str, Any]:
     """Rounds against those of the same steps written by hand; bar .95."""
     plan = harness.Plan(
@@ -475,40 +448,17 @@ def streamed(small: bool) -> dict[str, Any]:
         stream.close()
 
 
-def inception(small: bool) -> dict[str, Any]:
-    """Images a second of FID's Inception network at the highest precision, and 10,000 of them in seconds."""
-    network, batch = InceptionV3(), 2 if small else 256
-    side = 75 if small else 299
-    shapes: Any = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1e-3, leaf.dtype), shapes["params"])
-    x = jnp.zeros((batch, side, side, 3))
-
-    @jax.jit
-    def run(params: Any, x: Any) -> Any:
-        made: Any = network.apply({"params": params}, x)
-        return made["features"]
-
-    def play(batches: int) -> None:
-        with matmul_precision("highest"):
-            for _ in range(batches):
-                out = run(params, x)
-        jax.block_until_ready(out)
-
-    images = batch * rate(play, small)
-    return {"images/s": images, "seconds of 10,000": 10_000 / images}
-
-
 STAGES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "card": card,
     "memory": memory,
     "determinism": determinism,
     "rates": rates,
-    "torch": torch,
+    "torch": accelerator_torch.rounds,
     "hand_written": hand_written,
     "toys": toys,
     "seeds": seeds,
     "streamed": streamed,
-    "inception": inception,
+    "inception": accelerator_torch.inception,
 }
 
 

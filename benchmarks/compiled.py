@@ -6,8 +6,8 @@
 
 Each program is what a run compiles, a rollout at the sizes of a real run, and is read off its text
 (`benchmarks/hlo.py`): kernels, convolutions, collectives and their bytes, memory, donated arrays, dtypes. All
-results are stored in `benchmarks/results/compiled.json` after every program. What must hold of every program and
-does not (`broken`) is printed, and ends the command with status 1.
+results are stored in `benchmarks/results/compiled.json` after every program, each with digests of the code that
+made it. What must hold of every program and does not (`broken`) is printed, and ends the command with status 1.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from benchmarks.harness import RESULTS
 from benchmarks.hlo import Program, kernels
 from benchmarks.targets import TARGETS, TargetError, devices_of
 from experiments import images, ring, translation
+from experiments.studies.framework.provenance import digest
 from gan_jax.distributed.jit import jit_program
 from gan_jax.distributed.layout import make_layout
 from gan_jax.distributed.mesh import make_mesh
@@ -276,6 +277,35 @@ PROGRAMS: dict[str, Callable[[Sequence[jax.Device]], Lowered]] = {
 }
 
 
+def modules_of(name: str) -> tuple[str, ...]:
+    """The modules that make a program: its experiment, and what compiles it.
+
+    >>> modules_of("ring_pmap"), modules_of("inception")
+    (('experiments.ring', 'gan_jax.distributed.pmap'), ('gan_jax.metrics.inception',))
+    """
+    if name == "inception":
+        return ("gan_jax.metrics.inception",)
+    experiment = "ring" if name.startswith("ring") else "translation" if name == "pix2pix" else "images"
+    by_part = {"_pmap": "distributed.pmap", "_seeds": "distributed.seeds", "_sampling": "evaluation.sampling"}
+    way = next((module for part, module in by_part.items() if part in name), "distributed.jit")
+    return f"experiments.{experiment}", f"gan_jax.{way}"
+
+
+def code_of(name: str) -> dict[str, str]:
+    """The digest of the code of each of a program's modules and of all that it imports of this project."""
+    return {module: _digest(module) for module in modules_of(name)}
+
+
+_digest = functools.cache(digest)
+
+
+def age(name: str, row: dict[str, Any]) -> str:
+    """Whether a row was compiled from the code as it is: `current`, `older` or `unknown`."""
+    if "code" not in row:
+        return "unknown"
+    return "current" if row["code"] == code_of(name) else "older"
+
+
 def measured(lowered: Lowered, text: pathlib.Path | None = None) -> dict[str, Any]:
     """Compiles a program and reads off what it does; its text is written to a file where one is given."""
     began = time.perf_counter()
@@ -369,8 +399,9 @@ def main() -> None:
         for name in flags.program or PROGRAMS:
             if flags.missing and target in read()["programs"].get(name, {}):
                 continue
+            code = code_of(name)  # before it is compiled, which takes minutes
             lowered = PROGRAMS[name](devices)
-            row = measured(lowered, flags.text and flags.text / f"{name}-{target}.txt")
+            row = measured(lowered, flags.text and flags.text / f"{name}-{target}.txt") | {"code": code}
             print(f"{name} for {target}: {row['compile seconds']} s, {row['kernels']} kernels", flush=True)
             for fault in broken(name, target, row):
                 failed = True
@@ -407,7 +438,8 @@ def versions() -> dict[str, str]:
 
 def table(programs: dict[str, dict[str, Any]]) -> str:
     """The stored programs in Markdown."""
-    rows = [["program", "target", "kernels", "all-reduces", "MB reduced", "temporary MB", "dilated"]]
+    heading = ["program", "target", "kernels", "all-reduces", "MB reduced", "temporary MB", "dilated", "code"]
+    rows = [heading]
     for name, by_target in programs.items():
         for target, row in by_target.items():
             rows.append(
@@ -419,6 +451,7 @@ def table(programs: dict[str, dict[str, Any]]) -> str:
                     f"{row['bytes all-reduced'] / 1e6:.1f}",
                     f"{row['temporary bytes'] / 1e6:.0f}",
                     str(len(row["dilated"])),
+                    age(name, row),
                 ]
             )
     return markdown_table(rows)

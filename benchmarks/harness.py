@@ -258,6 +258,7 @@ class Plan:
       warm_up: the seconds that each program plays before the first pair.
       tolerance: the number of processors of other load from which a pair is dropped.
       max_attempts: the largest number of pairs, as a multiple of `pairs`.
+      period: a repetition has a multiple of so many rounds, after which a schedule begins again.
     """
 
     pairs: int = 10
@@ -265,6 +266,7 @@ class Plan:
     warm_up: float = 3.0
     tolerance: float = 0.05
     max_attempts: int = 3
+    period: int = 1
 
 
 class Spread(NamedTuple):
@@ -368,13 +370,13 @@ def undisturbed(played: Played, tolerance: float) -> bool:
 
 
 def warmed_up(program: Program, plan: Plan) -> int:
-    """Plays until the program is warm, and returns the number of rounds that take `plan.seconds`."""
+    """Plays until the program is warm, and returns the number of rounds that take about `plan.seconds`."""
     rounds, spent, played = 1, 0.0, program.play(1)
     while spent < plan.warm_up:
         played = program.play(rounds)
         spent += played.seconds
         rounds = max(1, min(round(played.rate * plan.seconds), 10 * rounds))
-    return max(1, round(played.rate * plan.seconds))
+    return plan.period * max(1, round(played.rate * plan.seconds / plan.period))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -3,14 +3,18 @@
     python -m benchmarks.inception --torch-python PATH           # about 15 minutes on a quiet machine
     python -m benchmarks.inception --torch-python PATH --images 64 --no-save
     python -m benchmarks.inception --torch-python PATH --check   # the same features on both sides?
+    python -m benchmarks.inception --torch-python PATH --folded --no-save
 
 Both take uint8 images from memory and resize them to 299 pixels; the weights are drawn from seeds, the same on both
-sides. PyTorch's environment needs pytorch-fid (and its torchvision) too. Bar: ours is no slower.
+sides. PyTorch's environment needs pytorch-fid (and its torchvision) too; with `--folded`, the network of
+`torch_inception.py` in channels-last memory with batch normalisation folded into its convolutions, it does not.
+Bar: ours is no slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -20,22 +24,24 @@ BAR = 1.0
 TOLERANCE = 1e-4
 
 
-def worker(who: str, flags: argparse.Namespace) -> harness.Worker:
-    """Ours, or PyTorch's."""
-    import sys
+NAMES = {"ours": "gan_jax", "torch": "pytorch-fid", "folded": "torch"}
 
+
+def worker(who: str, flags: argparse.Namespace) -> harness.Worker:
+    """Ours, or one of PyTorch's."""
     spec = {
         "who": who,
         "images": flags.images,
         "size": flags.size,
         "threads": flags.threads,
         "channels_last": flags.channels_last,
+        "device": "cpu",
     }
     return harness.Worker(
-        {"ours": "gan_jax", "torch": "pytorch-fid"}[who],
+        NAMES[who],
         "benchmarks.inception_worker",
         spec,
-        python=flags.torch_python if who == "torch" else sys.executable,
+        python=sys.executable if who == "ours" else flags.torch_python,
         environment={"JAX_PLATFORMS": "cpu"},
     )
 
@@ -52,9 +58,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500, help="how many images a pass has")
     parser.add_argument("--size", type=int, default=32, help="their height and width")
     parser.add_argument("--channels-last", action="store_true", help="PyTorch in channels-last memory")
+    parser.add_argument("--folded", action="store_true", help="our own PyTorch network, not pytorch-fid's")
     parser.add_argument("--check", action="store_true", help="compare features of a few images and stop")
     flags = parser.parse_args()
-    with worker("ours", flags) as first, worker("torch", flags) as second:
+    other = "folded" if flags.folded else "torch"
+    with worker("ours", flags) as first, worker(other, flags) as second:
         difference = largest_difference(first, second, min(flags.images, 4))
         print(f"largest difference of features {difference:.1e} (at most {TOLERANCE:g})")
         if flags.check:
@@ -62,11 +70,15 @@ def main() -> None:
         result = harness.compare(first, second, harness.plan_of(flags))
     rates = [f"{flags.images * rate:.1f} images/s" for rate in result.rates]
     print(
-        f"{flags.images} images of {flags.size} pixels: gan_jax {rates[0]}, pytorch-fid {rates[1]}, ratio "
+        f"{flags.images} images of {flags.size} pixels: gan_jax {rates[0]}, {NAMES[other]} {rates[1]}, ratio "
         f"{result.ratio}, processor time {result.cpu_ratio}, pairs {harness.pairs_cell(result)}, bar "
         f"{harness.verdict(result, BAR)}"
     )
-    harness.save(flags, "inception", {"difference": difference, "comparison": result.to_json()})
+    harness.save(
+        flags,
+        "inception_folded" if flags.folded else "inception",
+        {"difference": difference, "comparison": result.to_json()},
+    )
 
 
 if __name__ == "__main__":

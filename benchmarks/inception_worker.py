@@ -1,6 +1,7 @@
-"""The standard FID network on images of 32 pixels, ours or pytorch-fid's in PyTorch, as a worker.
+"""The standard FID network on images of 32 pixels, ours or one of two in PyTorch, as a worker.
 
-PyTorch's side needs PyTorch, torchvision, pytorch-fid, numpy and nothing of the project but this folder.
+PyTorch's sides need PyTorch, numpy and nothing of the project but this folder; pytorch-fid's own network needs that
+package and torchvision too.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ def seeded_images(number: int, size: int) -> np.ndarray:
 def ours(spec: Mapping[str, Any]) -> Run:
     """The features of `gan_jax.metrics.inception_extractor`, as comparisons extract them."""
     from gan_jax.metrics import extract, inception_extractor
+    from gan_jax.metrics.features import BATCH
     from gan_jax.metrics.inception import expected_shapes
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "weights.npz")
         np.savez(path, allow_pickle=False, **seeded_arrays(expected_shapes()))
         extractor = inception_extractor(path)
-    return lambda images: extract(extractor, images).features
+    size = spec.get("batch", BATCH)
+    return lambda images: extract(extractor, images, batch_size=size).features
 
 
 def torchs(spec: Mapping[str, Any]) -> Run:
@@ -83,10 +86,39 @@ def torchs(spec: Mapping[str, Any]) -> Run:
     return run
 
 
+def folded(spec: Mapping[str, Any]) -> Run:
+    """`torch_inception.InceptionV3` in channels-last memory and float32, `spec["batch"]` images at a time or 50."""
+    import torch
+    from torch.nn import functional as F
+
+    from benchmarks.torch_inception import InceptionV3
+
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as metrics have it here
+    network = InceptionV3().eval()
+    network.load(seeded_arrays(network.file_shapes()))
+    network = network.to(spec["device"], memory_format=torch.channels_last)
+    size = spec.get("batch", 50)
+    if spec["threads"]:
+        torch.set_num_threads(spec["threads"])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(images), size):
+                part = torch.from_numpy(images[start : start + size]).to(spec["device"])
+                x = part.permute(0, 3, 1, 2).float() / 127.5 - 1
+                x = F.interpolate(x, (299, 299), mode="bilinear", align_corners=False)
+                found.append(network(x))
+            return torch.cat(found).cpu().numpy()
+
+    return run
+
+
 def main() -> None:
     """Serves passes over the images."""
     spec = json.loads(sys.argv[1])
-    run = {"ours": ours, "torch": torchs}[spec["who"]](spec)
+    run = {"ours": ours, "torch": torchs, "folded": folded}[spec["who"]](spec)
     images = seeded_images(spec["images"], spec["size"])
 
     def play(rounds: int) -> dict[str, Any]:

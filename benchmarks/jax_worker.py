@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from gan_jax.data.source import Source
 from gan_jax.data.toy import from_toy, ring
 from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
-from gan_jax.game import Game, Player, TurnContext
+from gan_jax.game import Game, Objective, Player, TurnContext
 from gan_jax.keys import named_key
 from gan_jax.network import Network, parameter_count
 from gan_jax.networks import (
@@ -33,18 +34,27 @@ from gan_jax.networks import (
     MLPCritic,
     MLPGenerator,
     PatchCritic,
+    R3GANCritic,
+    R3GANGenerator,
     ResNetCritic,
     ResNetGenerator,
+    StyleGAN2Critic,
+    StyleGAN2Generator,
     UNet,
     dcgan,
     from_linen,
+    stylegan2_generator,
 )
+from gan_jax.networks.layer_noise import constant_noise, noise_from
+from gan_jax.objectives import stylegan2
 from gan_jax.objectives.hinge import hinge
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.objectives.pix2pix import pix2pix
+from gan_jax.objectives.r3gan import r3gan
 from gan_jax.objectives.wgan import optimizer as wgan_optimizer
 from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
+from gan_jax.optim import lazy_adam
 from gan_jax.play import apply_turn
 from gan_jax.runs.notebook import rollout
 from gan_jax.schedule import Turn, alternating, fresh_turns, turn
@@ -53,8 +63,18 @@ from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state
 from gan_jax.types import Tree
 
-OBJECTIVES = {"non_saturating": non_saturating, "wgan": wgan, "wgan_gp": wgan_gp, "hinge": hinge}
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "non_saturating": non_saturating,
+    "wgan": wgan,
+    "wgan_gp": wgan_gp,
+    "hinge": hinge,
+    "r3gan": r3gan,
+}
+BETAS = {"wgan_gp": (0.0, 0.9), "r3gan": (0.0, 0.99)}
+"""Of Adam, by objective."""
 CLIP = 0.01
+BEGUN = 0.1
+"""The scale of the numbers that replace zeros in the parameters of a replayed round."""
 
 
 def build(spec: dict[str, Any]) -> tuple[Game, Source]:
@@ -65,6 +85,8 @@ def build(spec: dict[str, Any]) -> tuple[Game, Source]:
         "DCGAN": build_dcgan,
         "SNGAN": build_sngan,
         "Pix2Pix": build_pix2pix,
+        "R3GAN": build_r3gan,
+        "StyleGAN2": build_stylegan2,
     }
     return builders[spec["kind"]](spec)
 
@@ -140,6 +162,47 @@ def build_pix2pix(spec: dict[str, Any]) -> tuple[Game, Source]:
     return game, from_arrays(pairs, spec["batch_size"], seed=spec["seed"])
 
 
+def build_r3gan(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.R3GAN`; the images are noise."""
+    shape = (spec["size"], spec["size"], spec["channels"])
+    shared = {name: spec[name] for name in ("width", "blocks", "group_size")}
+    generator = R3GANGenerator(size=spec["size"], channels=spec["channels"], dtype=_dtype(spec), **shared)
+    critic = R3GANCritic(dtype=_dtype(spec), **shared)
+    source = from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
+    return make_game(spec, generator, critic, shape), source
+
+
+def build_stylegan2(spec: dict[str, Any]) -> tuple[Game, Source]:
+    """See `games.StyleGAN2`; the images are noise."""
+    if (spec["r1_every"], spec["path_every"]) != tuple(stylegan2.INTERVALS.values()):
+        raise ValueError(
+            f"The library's intervals are {stylegan2.INTERVALS}: repeat them in benchmarks.games."
+        )
+    shape = (spec["size"], spec["size"], spec["channels"])
+    shared: dict[str, Any] = {"width": spec["width"], "most": spec["most"], "dtype": _dtype(spec)}
+    module = StyleGAN2Generator(
+        size=spec["size"],
+        channels=spec["channels"],
+        style=spec["style"],
+        layers=spec["layers"],
+        mixing=spec["mixing"],
+        **shared,
+    )
+    critic = from_linen(StyleGAN2Critic(**shared), jnp.zeros((2, *shape)))
+    generator = stylegan2_generator(module, jnp.zeros((2, spec["latent"])))
+    rate = spec["learning_rate"]
+    objective = stylegan2.stylegan2(gaussian(spec["latent"]), gamma=spec["r1"], path=spec["path"])
+    game = Game(
+        players={
+            "critic": Player(critic, lazy_adam(rate, every=spec["r1_every"])),
+            "generator": Player(generator, lazy_adam(rate, every=spec["path_every"]), ema=spec["ema"]),
+        },
+        objective=objective,
+        schedule=stylegan2.schedule(objective),
+    )
+    return game, from_arrays({"x": _noise(spec, spec["channels"])}, spec["batch_size"], seed=spec["seed"])
+
+
 def _dtype(spec: dict[str, Any]) -> Any:
     """The dtype of the networks' computation; `None` for float32."""
     return jnp.bfloat16 if spec.get("dtype") == "bfloat16" else None
@@ -156,16 +219,17 @@ def make_game(spec: dict[str, Any], generator: nn.Module, critic: nn.Module, sha
     if objective == "wgan":
         optimizers = {"generator": wgan_optimizer(), "critic": wgan_optimizer(clip=CLIP)}
     else:
-        b1, b2 = (0.0, 0.9) if objective == "wgan_gp" else (0.5, 0.999)
+        b1, b2 = BETAS.get(objective, (0.5, 0.999))
         adam = optax.adam(spec["learning_rate"], b1=b1, b2=b2)
         optimizers = {"generator": adam, "critic": adam}
+    options = {"gamma": spec["r1"]} if objective == "r3gan" else {}
     networks: dict[str, Network] = {
         "generator": from_linen(generator, jnp.zeros((2, spec["latent"]))),
         "critic": from_linen(critic, jnp.zeros((2, *shape))),
     }
     return Game(
         players={name: Player(network, optimizers[name]) for name, network in networks.items()},
-        objective=OBJECTIVES[objective](gaussian(spec["latent"])),
+        objective=OBJECTIVES[objective](gaussian(spec["latent"]), **options),
         schedule=alternating(spec["n_critic"]),
     )
 
@@ -260,51 +324,69 @@ def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
 def replay(game: Game, source: Source, state: TrainState) -> dict[str, Any]:
     """Plays the first round turn by turn and hands out its draws, so that PyTorch can play it too.
 
+    Arrays that begin at zero are given other numbers, so that nothing of a network is left out. Noise between the
+    layers is the constant noise.
+
     Returns:
-      `start` and `after`, each player's parameters before and after the round (see `_layers`); the `draws` and
-      `losses` of every turn.
+      `start` and `after`, each player's parameters before and after the round (see `_by_path`); the `draws` and
+      `losses` of every turn, of a regulariser's its value; the `noise` of every layer that adds some.
     """
-    players, start = state.players, {name: _layers(p.params) for name, p in state.players.items()}
-    draws, losses = [], []
+    players = {name: player._replace(params=_begun(player.params)) for name, player in state.players.items()}
+    start = {name: _by_path(player.params) for name, player in players.items()}
+    draws, losses, batch_index = [], [], -1
+    noise: dict[int, int] = {}
+
+    def fixed(place: int, pixels: int) -> Any:
+        noise[place] = pixels
+        return constant_noise(place, pixels)
+
     for place, played in enumerate(game.schedule):
-        host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(place, 1))
+        batch_index += played.fresh
+        host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(batch_index, 1))
         batch = source.get_batch(source.device_data, host_batch)
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), place)
         draws.append({name: _encode(value) for name, value in _draws(game, batch["x"], key).items()})
-        move = jax.jit(functools.partial(_move, game, played))
-        players, metrics = move(players, batch, state.step, key)
-        losses.append(float(metrics[f"{played.players[0]}/loss"]))
-    after = {name: _layers(p.params) for name, p in players.items()}
-    return {"start": start, "draws": draws, "losses": losses, "after": after}
+        with noise_from(fixed):
+            players, metrics = jax.jit(functools.partial(_move, game, played))(
+                players, batch, state.step, key
+            )
+        reported = metrics[f"{played.players[0]}/{(played.terms or ('loss',))[0]}"]
+        losses.append(float(reported) / played.every)
+    after = {name: _by_path(p.params) for name, p in players.items()}
+    kept = {place: _encode(constant_noise(place, pixels)) for place, pixels in noise.items()}
+    return {"start": start, "draws": draws, "losses": losses, "after": after, "noise": kept}
+
+
+def _begun(params: Tree) -> Tree:
+    """The parameters with small numbers for the arrays of zeros."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: leaf if np.any(leaf) else jnp.asarray(BEGUN * rng.normal(size=leaf.shape), leaf.dtype),
+        params,
+    )
 
 
 def _draws(game: Game, x: Any, key: Any) -> dict[str, Any]:
-    """A turn's real samples, its z, and e of the interpolates, under the names that the library folds in."""
+    """A turn's draws under the names that the library folds in.
+
+    Real samples, z, e of the interpolates and, of games with path lengths, their direction.
+    """
     assert game.objective.prior is not None
     point = named_key(named_key(key, "term/gradient_penalty"), "point")
     latent = game.objective.prior(named_key(key, "latent"), x.shape[0])
     mix = jax.random.uniform(point, (x.shape[0],) + (1,) * (x.ndim - 1))
-    return {"x": x, "latent": latent, "mix": mix}
+    draws = {"x": x, "latent": latent, "mix": mix}
+    if any(term.name == "path_length" for term in game.objective.terms):
+        half = (len(x[::2]), *x.shape[1:])
+        along = named_key(named_key(key, "term/path_length"), "direction")
+        draws["direction"] = jax.random.normal(along, (half[0], math.prod(half[1:]))).reshape(half)
+    return draws
 
 
-def _layers(params: Tree) -> dict[str, list[dict[str, Any]]]:
-    """A player's parameters in PyTorch's order: `weights` and `norms`, each a layer's arrays by name."""
-    layers: dict[tuple[str, ...], dict[str, Any]] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        *layer, name = (entry.key for entry in path)
-        layers.setdefault(tuple(layer), {})[name] = _encode(leaf)
-    ordered = [layers[path] for path in sorted(layers, key=_place)]
-    return {
-        "weights": [layer for layer in ordered if "kernel" in layer],
-        "norms": [layer for layer in ordered if "kernel" not in layer],
-    }
-
-
-def _place(path: tuple[str, ...]) -> tuple[bool, int, int]:
-    """The sort key of a layer: hidden before last, dense before convolutions, then by number."""
-    last = path[0] in ("out", "scores", "score")
-    kind, _, number = next((part for part in path if part[-1].isdigit()), "_0").rpartition("_")
-    return last, int(kind != "Dense"), int(number)
+def _by_path(params: Tree) -> dict[str, Any]:
+    """A player's parameters by their paths, with slashes between the names."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(entry.key for entry in path): _encode(leaf) for path, leaf in leaves}
 
 
 def _move(game: Game, played: Turn, players: Any, batch: Any, step: Any, key: Any) -> Any:
@@ -350,6 +432,7 @@ def gemm_peak(size: int = 2048, seconds: float = 1.0) -> dict[str, float]:
 
 def main() -> None:
     """Serves rounds of the game that the first argument describes."""
+    imported = harness.peak_memory()["peak_mb"]
     spec = json.loads(sys.argv[1])
     if (platform := spec.get("platform", "cpu")) == "cpu":
         jax.config.update("jax_platforms", platform)
@@ -360,6 +443,7 @@ def main() -> None:
         harness.serve(
             {
                 "jax": jax.__version__,
+                "import_mb": imported,
                 "devices": jax.device_count(),
                 "parameters": {name: parameter_count(p.params) for name, p in state.players.items()},
             },

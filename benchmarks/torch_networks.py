@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+
+from benchmarks.torch_play import Move, Rounds
 
 SLOPE, L1 = 0.2, 100.0
 
@@ -126,7 +128,7 @@ def patch_critic(inputs: int, width: int, layers: int = 3) -> nn.Module:
 
 
 @dataclasses.dataclass
-class Pix2Pix:
+class Pix2Pix(Rounds):
     """The image-to-image game: -log D on patches, and L1; the generator sees fresh pairs in its own turn.
 
     Attributes:
@@ -140,14 +142,9 @@ class Pix2Pix:
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
     pairs: Callable[[], tuple[Tensor, Tensor]]
 
-    def play(self, rounds: int) -> dict[str, float]:
-        """Plays rounds; reports the last round's losses."""
-        for _ in range(rounds):
-            critic_loss, generator_loss = self.critic_turn(), self.generator_turn()
-        return {
-            "critic/loss": round(critic_loss.item(), 4),
-            "generator/loss": round(generator_loss.item(), 4),
-        }
+    def moves(self) -> Sequence[Move]:
+        """A turn of each."""
+        return Move("critic/loss", self.critic_turn), Move("generator/loss", self.generator_turn)
 
     def critic_turn(self) -> Tensor:
         """One step of the critic; returns its loss."""

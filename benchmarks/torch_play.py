@@ -8,8 +8,8 @@ loss is fetched while rounds are timed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 WGAN_LEARNING_RATE, CLIP = 5e-5, 0.01
+BETAS = {"wgan_gp": (0.0, 0.9), "r3gan": (0.0, 0.99)}
+"""Of Adam, by objective."""
 PENALTY = 10.0
 OPTIMIZERS = ("fused", "foreach", "default")
 
@@ -48,8 +50,47 @@ GENERATOR_LOSSES: dict[str, ScoreLoss] = {
 }
 
 
+class Move(NamedTuple):
+    """A part of a round.
+
+    Attributes:
+      loss: the name of its loss.
+      play: takes one step of an optimiser and returns the loss, detached.
+      every: it is played in rounds 0, `every`, 2 `every`, ...
+    """
+
+    loss: str
+    play: Callable[[], Tensor]
+    every: int = 1
+
+
+class Rounds:
+    """A game as the moves of its rounds.
+
+    Attributes:
+      played: the number of rounds so far.
+    """
+
+    played: int = 0
+
+    def moves(self) -> Sequence[Move]:
+        """The moves of a round in their order."""
+        raise NotImplementedError
+
+    def play(self, rounds: int) -> dict[str, float]:
+        """Plays rounds; reports the last losses."""
+        losses: dict[str, Tensor] = {}
+        moves = self.moves()
+        for _ in range(rounds):
+            for move in moves:
+                if self.played % move.every == 0:
+                    losses[move.loss] = move.play()
+            self.played += 1
+        return {name: round(loss.item(), 4) for name, loss in losses.items()}
+
+
 @dataclasses.dataclass
-class TorchGame:
+class TorchGame(Rounds):
     """A generator against a critic.
 
     Attributes:
@@ -75,16 +116,12 @@ class TorchGame:
     r1: float = 0.0
     average: swa_utils.AveragedModel | None = None
 
-    def play(self, rounds: int) -> dict[str, float]:
-        """Plays rounds; reports the last round's losses."""
-        for _ in range(rounds):
-            for _ in range(self.n_critic):
-                critic_loss = self.critic_turn()
-            generator_loss = self.generator_turn()
-        return {
-            "critic/loss": round(critic_loss.item(), 4),
-            "generator/loss": round(generator_loss.item(), 4),
-        }
+    def moves(self) -> Sequence[Move]:
+        """The critic's turns and the generator's."""
+        return (
+            *self.n_critic * (Move("critic/loss", self.critic_turn),),
+            Move("generator/loss", self.generator_turn),
+        )
 
     def critic_turn(self) -> Tensor:
         """One step of the critic; returns its loss."""
@@ -142,12 +179,16 @@ def make_optimizer(
         what PyTorch chooses, on a CPU a Python loop over the parameters.
       learning_rate: Adam's; WGAN has its own.
     """
-    foreach = {"foreach": True} if kind != "default" else {}
     if objective == "wgan":
+        foreach = {} if kind == "default" else {"foreach": True}
         return torch.optim.RMSprop(parameters, lr=WGAN_LEARNING_RATE, alpha=0.99, **foreach)
-    options = {"fused": True} if kind == "fused" else foreach
-    betas = (0.0, 0.9) if objective == "wgan_gp" else (0.5, 0.999)
-    return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, **options)
+    betas = BETAS.get(objective, (0.5, 0.999))
+    return torch.optim.Adam(parameters, lr=learning_rate, betas=betas, **options_of(kind))
+
+
+def options_of(kind: str) -> dict[str, bool]:
+    """The options of Adam for one of `OPTIMIZERS`."""
+    return {} if kind == "default" else {kind: True}
 
 
 def average_of(generator: nn.Module, decay: float) -> swa_utils.AveragedModel | None:
@@ -178,11 +219,18 @@ class _FlopCounter(TorchDispatchMode):
         return out
 
 
-def count_flops(game: TorchGame) -> dict[str, int]:
-    """What PyTorch computes in one turn of each player, in products of matrices and convolutions."""
+def count_flops(game: Any) -> dict[str, int]:
+    """What PyTorch computes in one move of each kind, in products of matrices and convolutions.
+
+    It counts the gradient by a grouped convolution's kernel as if there were one group.
+
+    Returns:
+      By player, and by the name of what is regularised.
+    """
     counts = {}
-    for name, turn in (("critic", game.critic_turn), ("generator", game.generator_turn)):
+    for move in dict.fromkeys(game.moves()):
+        player, _, part = move.loss.partition("/")
         with _FlopCounter() as counter:
-            turn()
-        counts[name] = counter.total
+            move.play()
+        counts[player if part == "loss" else part] = counter.total
     return counts

@@ -15,8 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import harness, torch_networks
-from benchmarks.torch_play import TorchGame, average_of, count_flops, make_optimizer, parameter_counts
+from benchmarks import harness, torch_networks, torch_r3gan, torch_stylegan2
+from benchmarks.torch_play import (
+    TorchGame,
+    average_of,
+    count_flops,
+    make_optimizer,
+    options_of,
+    parameter_counts,
+)
 
 SLOPE = 0.2
 
@@ -91,14 +98,15 @@ def dcgan_critic(spec: dict[str, Any]) -> nn.Module:
 
 def build(spec: dict[str, Any]) -> Any:
     """The game that a `games.Spec` describes."""
-    if spec["kind"] == "Pix2Pix":
-        return build_pix2pix(spec)
+    if spec["kind"] in ("Pix2Pix", "StyleGAN2"):
+        return {"Pix2Pix": build_pix2pix, "StyleGAN2": build_stylegan2}[spec["kind"]](spec)
     batch, latent, objective = spec["batch_size"], spec["latent"], spec["objective"]
     networks = {
         "Ring": ring_networks,
         "Digits": digits_networks,
         "DCGAN": dcgan_networks,
         "SNGAN": sngan_networks,
+        "R3GAN": r3gan_networks,
     }
     generator, critic = networks[spec["kind"]](spec)
     real = ring_data(spec) if spec["kind"] == "Ring" else image_data(spec)
@@ -107,7 +115,8 @@ def build(spec: dict[str, Any]) -> Any:
         make_optimizer(objective, network.parameters(), spec["torch_optimizer"], spec["learning_rate"])
         for network in (generator, critic)
     )
-    return TorchGame(
+    make = torch_r3gan.R3GANGame if spec["kind"] == "R3GAN" else TorchGame
+    return make(
         objective=objective,
         n_critic=spec["n_critic"],
         generator=generator,
@@ -138,6 +147,39 @@ def build_pix2pix(spec: dict[str, Any]) -> torch_networks.Pix2Pix:
         return images[:, channels:], images[:, :channels]
 
     return torch_networks.Pix2Pix(generator, critic, (optimizers[0], optimizers[1]), pairs)
+
+
+def build_stylegan2(spec: dict[str, Any]) -> torch_stylegan2.StyleGAN2Game:
+    """See `games.StyleGAN2`."""
+    sizes, widths = spec["sizes"], spec["widths"]
+    generator, critic = torch_networks.channels_last(
+        torch_stylegan2.Generator(
+            spec["latent"], spec["style"], sizes, widths, spec["channels"], spec["layers"], spec["mixing"]
+        ),
+        torch_stylegan2.Critic(sizes, widths, spec["channels"]),
+    )
+    rate, options = spec["learning_rate"], options_of(spec["torch_optimizer"])
+    optimizers = (
+        torch_stylegan2.lazy_adam(generator, rate, spec["path_every"], **options),
+        torch_stylegan2.lazy_adam(critic, rate, spec["r1_every"], **options),
+    )
+    batch, latent = spec["batch_size"], spec["latent"]
+    return torch_stylegan2.StyleGAN2Game(
+        generator,
+        critic,
+        optimizers,
+        real=image_data(spec),
+        latent=lambda: torch.randn(batch, latent),
+        **{name: spec[name] for name in ("r1", "path", "r1_every", "path_every", "ema")},
+    )
+
+
+def r3gan_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Residual networks in channels-last memory."""
+    shape = [spec[name] for name in ("sizes", "channels", "width", "blocks", "group_size")]
+    return torch_networks.channels_last(
+        torch_r3gan.Generator(spec["latent"], *shape), torch_r3gan.Critic(*shape)
+    )
 
 
 def sngan_networks(spec: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
@@ -191,14 +233,20 @@ def image_data(spec: dict[str, Any]) -> Any:
 
 
 def replay(
-    game: TorchGame, start: dict[str, Any], draws: list[dict[str, Any]], after: dict[str, Any], **_: Any
+    game: Any,
+    start: dict[str, Any],
+    draws: list[dict[str, Any]],
+    after: dict[str, Any],
+    noise: dict[str, Any],
+    **_: Any,
 ) -> dict[str, Any]:
     """Plays one round from given parameters on given draws.
 
     Args:
       game: whose networks and optimisers are fresh.
       start, after: of each player, its parameters before and after the round, as `jax_worker.replay` has them.
-      draws: `x`, `latent` and `mix` of every turn.
+      draws: `x`, `latent` and what else every turn draws.
+      noise: of the layers that add some, by their place.
 
     Returns:
       The losses of every turn, and the largest difference of a parameter from `after`.
@@ -208,11 +256,14 @@ def replay(
         for player, network in networks.items():
             for parameter, value in _matched(network, start[player]):
                 parameter.copy_(value)
+    if noise:
+        fixed = {int(place): _decode(values) for place, values in noise.items()}
+        game.generator.noise = lambda place, h: fixed[place].reshape(1, 1, *h.shape[2:])
     losses = []
-    for place, draw in enumerate(draws):
-        arrays = {name: _images(_decode(value)) for name, value in draw.items()}
-        game.real, game.latent, game.mix = (_constant(arrays[name]) for name in ("x", "latent", "mix"))
-        losses.append((game.generator_turn() if place == game.n_critic else game.critic_turn()).item())
+    for move, draw in zip(game.moves(), draws, strict=True):
+        for name, value in draw.items():
+            setattr(game, {"x": "real"}.get(name, name), _constant(_images(_decode(value))))
+        losses.append(move.play().item())
     difference = max(
         (parameter - value).abs().max().item()
         for player, network in networks.items()
@@ -221,27 +272,65 @@ def replay(
     return {"losses": losses, "difference": difference}
 
 
-def _constant(x: Tensor) -> Callable[[], Tensor]:
-    return lambda: x
+def _constant(x: Tensor) -> Callable[..., Tensor]:
+    return lambda *_: x
 
 
-def _matched(network: nn.Module, layers: dict[str, list[dict[str, Any]]]) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of a network's parameters and the values in `layers`, in PyTorch's layout."""
+def _matched(network: Any, named: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of a network's parameters and their values, which are named by their paths, in PyTorch's layout."""
+    if hasattr(network, "flax_name"):
+        return _matched_by_name(network, named)
+    layers: dict[tuple[str, ...], dict[str, Tensor]] = {}
+    for path, array in named.items():
+        *parents, name = path.split("/")
+        layers.setdefault(tuple(parents), {})[name] = _decode(array)
+    ordered = [layers[path] for path in sorted(layers, key=_place)]
     weights = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
     norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     pairs = []
-    for module, layer in zip(weights, layers["weights"], strict=True):
-        pairs.append((module.weight, _kernel(module, _decode(layer["kernel"]))))
-        pairs += [(module.bias, _decode(layer["bias"]))] if "bias" in layer else []
-    for module, layer in zip(norms, layers["norms"], strict=True):
-        pairs += [(module.weight, _decode(layer["scale"])), (module.bias, _decode(layer["bias"]))]
+    for module, layer in zip(weights, [layer for layer in ordered if "kernel" in layer], strict=True):
+        pairs.append((module.weight, _kernel(module, layer["kernel"])))
+        pairs += [(module.bias, layer["bias"])] if "bias" in layer else []
+    for module, layer in zip(norms, [layer for layer in ordered if "kernel" not in layer], strict=True):
+        pairs += [(module.weight, layer["scale"]), (module.bias, layer["bias"])]
     return pairs
+
+
+def _place(path: tuple[str, ...]) -> tuple[bool, int, int]:
+    """The sort key of a layer: hidden before last, dense before convolutions, then by number."""
+    last = path[0] in ("out", "scores", "score")
+    kind, _, number = next((part for part in path if part[-1].isdigit()), "_0").rpartition("_")
+    return last, int(kind != "Dense"), int(number)
+
+
+def _matched_by_name(network: Any, named: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+    """The same of a network that knows its parameters' paths."""
+    parameters = {network.flax_name(name): parameter for name, parameter in network.named_parameters()}
+    if parameters.keys() != named.keys():
+        raise ValueError(f"Parameters of one side only: {sorted(parameters.keys() ^ named.keys())}.")
+    pairs = []
+    for name, parameter in parameters.items():
+        value = _decode(named[name])
+        if value.ndim == 4 and name.startswith("up_"):
+            value = _transposed_kernel(value)
+        elif value.ndim == 4:
+            value = value.permute(3, 2, 0, 1)
+        elif value.ndim == 3:
+            value = value.permute(2, 0, 1)
+        elif value.ndim == 2:
+            value = value.T
+        pairs.append((parameter, value))
+    return pairs
+
+
+def _transposed_kernel(kernel: Tensor) -> Tensor:
+    """Flax's transposed convolution slides its kernel as it is, PyTorch's is a convolution's gradient."""
+    return kernel.flip(0, 1).permute(2, 3, 0, 1)
 
 
 def _kernel(module: nn.Module, kernel: Tensor) -> Tensor:
     if isinstance(module, nn.ConvTranspose2d):
-        # Flax's transposed convolution slides its kernel as it is, PyTorch's is a convolution's gradient.
-        return kernel.flip(0, 1).permute(2, 3, 0, 1)
+        return _transposed_kernel(kernel)
     return kernel.permute(3, 2, 0, 1) if isinstance(module, nn.Conv2d) else kernel.T
 
 
@@ -272,7 +361,7 @@ def set_threads(game: Any, wanted: int, seconds: float = 1.0) -> None:
 
 
 def prepared_for(game: Any, device: str, dtype: str) -> Callable[[int], dict[str, float]]:
-    """How rounds are played on a device: on a GPU as one captured graph of a round, in bfloat16 under autocast.
+    """How rounds are played on a device: on a GPU every move as a captured graph, in bfloat16 under autocast.
 
     Optimisers are made capturable there. A double backward cannot be compiled by PyTorch, and can be captured.
     """
@@ -287,27 +376,27 @@ def prepared_for(game: Any, device: str, dtype: str) -> Callable[[int], dict[str
     for optimizer in game.optimizers:
         for group in optimizer.param_groups:
             group["capturable"] = True
-    losses: dict[str, Tensor] = {}
-
-    def one_round() -> None:
-        with mixed:
-            for _ in range(game.n_critic):
-                losses["critic/loss"] = game.critic_turn()
-            losses["generator/loss"] = game.generator_turn()
-
+    moves = list(dict.fromkeys(game.moves()))
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # buffers and states are made before anything is captured
+    with torch.cuda.stream(aside), mixed:  # buffers and states are made before anything is captured
         for _ in range(3):
-            one_round()
+            for move in moves:
+                move.play()
     torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        one_round()
+    graphs: dict[Any, torch.cuda.CUDAGraph] = {}
+    losses: dict[str, Tensor] = {}
+    for move in moves:
+        graphs[move] = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graphs[move]), mixed:
+            losses[move.loss] = move.play()
 
     def replayed(rounds: int) -> dict[str, float]:
         for _ in range(rounds):
-            graph.replay()
+            for move in game.moves():
+                if game.played % move.every == 0:
+                    graphs[move].replay()
+            game.played += 1
         torch.cuda.synchronize()
         return {name: round(loss.item(), 4) for name, loss in losses.items()}
 
@@ -316,6 +405,7 @@ def prepared_for(game: Any, device: str, dtype: str) -> Callable[[int], dict[str
 
 def main() -> None:
     """Serves rounds of the game that the first argument describes."""
+    imported = harness.peak_memory()["peak_mb"]
     spec = json.loads(sys.argv[1])
     torch.set_default_device(spec.get("device", "cpu"))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as JAX has it by default
@@ -328,6 +418,7 @@ def main() -> None:
     harness.serve(
         {
             "torch": torch.__version__,
+            "import_mb": imported,
             "threads": torch.get_num_threads(),
             "parameters": parameter_counts(game),
             "device": spec.get("device", "cpu"),

@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from benchmarks import harness
 from benchmarks.games import Spec
@@ -44,20 +44,38 @@ def both(game: Spec, python: str) -> Iterator[tuple[harness.Worker, harness.Work
         yield mine, other
 
 
-def check(game: Spec, python: str) -> list[str]:
-    """Plays one round on both sides from the same parameters on the same draws, and counts what they compute.
+class Parity(NamedTuple):
+    """What both sides make of one round from the same parameters on the same draws.
 
-    Returns:
-      A line of `CHECKED`: the game, the largest difference of a loss and of a parameter after the round, GFLOP of
-      each player's turn by the mathematics, by XLA's count and by PyTorch's.
+    Attributes:
+      losses: the largest difference of a turn's loss.
+      parameters: the largest difference of a parameter after the round.
+      counts: the arithmetic of each player's turn by the mathematics, by XLA's count and by PyTorch's.
     """
-    with both(game, python) as (mine, other):
+
+    losses: float
+    parameters: float
+    counts: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]
+
+
+def parity(game: Spec, python: str) -> Parity:
+    """Plays one round on both sides from the same parameters on the same draws, and counts what they compute."""
+    played = game.replayable
+    with both(played, python) as (mine, other):
         first = mine.ask("replay")
         second = other.ask("replay", **first)
-        counts = [game.turns, mine.ask("flops"), other.ask("flops")]
+        counts = (played.turns, mine.ask("flops"), other.ask("flops"))
     losses = max(abs(a - b) for a, b in zip(first["losses"], second["losses"], strict=True))
-    turns = [" / ".join(f"{count[name] / 1e9:.4f}" for count in counts) for name in ("critic", "generator")]
-    return [game.label, f"{losses:.1e}", f"{second['difference']:.1e}", *turns]
+    return Parity(losses, second["difference"], counts)
+
+
+def check(game: Spec, python: str) -> list[str]:
+    """A line of `CHECKED`: the game, and its `parity` with GFLOP of each player's turn."""
+    found = parity(game, python)
+    turns = [
+        " / ".join(f"{count[name] / 1e9:.4f}" for count in found.counts) for name in ("critic", "generator")
+    ]
+    return [game.label, f"{found.losses:.1e}", f"{found.parameters:.1e}", *turns]
 
 
 CHECKED = [

@@ -1,8 +1,8 @@
 """The script for a card, on a CPU in small: every stage gives its numbers, and a stage that fails is named."""
 
 import json
-import subprocess
 import sys
+import time
 
 import pytest
 
@@ -10,20 +10,31 @@ from benchmarks import accelerator
 
 
 def test_a_stage_that_fails_or_takes_too_long_is_reported(tmp_path, monkeypatch):
-    def fails(command, **options):
-        return subprocess.CompletedProcess(command, 1, "", "Traceback\nValueError: no such card")
+    ended = iter(
+        (
+            accelerator.Ended(1, "", "Traceback\nValueError: no such card"),
+            accelerator.Ended(None, '{"first game": 1.5}\n{"first game": 1.5, "sec', ""),
+            accelerator.Ended(None, "", ""),
+        )
+    )
+    monkeypatch.setattr(accelerator, "finished", lambda command, **options: next(ended))
 
-    monkeypatch.setattr(accelerator.subprocess, "run", fails)
-    found = accelerator.run_stage("toys", seconds=5, small=True, folder=tmp_path)
-    assert found["failed"] == "ValueError: no such card"
+    def stage():
+        return accelerator.run_stage("toys", seconds=5, small=True, folder=tmp_path)
 
-    def hangs(command, **options):
-        raise subprocess.TimeoutExpired(command, options["timeout"])
+    assert stage()["failed"] == "ValueError: no such card"
+    assert stage() == {"first game": 1.5, "failed": "it took more than 5 s"}
+    assert stage() == {"failed": "it took more than 5 s"}
 
-    monkeypatch.setattr(accelerator.subprocess, "run", hangs)
-    assert accelerator.run_stage("toys", seconds=5, small=True, folder=tmp_path) == {
-        "failed": "it took more than 5 s"
-    }
+
+def test_a_command_that_takes_too_long_ends_with_what_it_started():
+    """Without its children, which hold its output open, the call would wait for them."""
+    child = "import subprocess, sys; print('begun', flush=True); subprocess.run(['sleep', '30'])"
+    began = time.monotonic()
+    ended = accelerator.finished([sys.executable, "-c", child], seconds=1.0)
+    assert time.monotonic() - began < 10
+    assert ended == (None, "begun\n", "")
+    assert accelerator.finished([sys.executable, "-c", "print(2); exit(3)"], seconds=30) == (3, "2\n", "")
 
 
 def test_what_it_writes_after_every_stage(tmp_path, monkeypatch):

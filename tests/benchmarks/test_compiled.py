@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.compiled import STORED, broken, table
+from benchmarks import compiled, harness
+from benchmarks.compiled import STORED, broken, modules_of, table
 from benchmarks.targets import TARGETS
 
 PROGRAMS = json.loads(STORED.read_text())["programs"]
@@ -46,5 +47,20 @@ def test_seeds_side_by_side_leave_a_gpu_no_fast_gradient_of_a_kernel():
     assert len(by_way["side_by_side"]["dilated"]) > len(by_way["in_turn"]["dilated"])
 
 
-def test_the_table_has_a_line_for_every_program():
+def test_a_row_says_whether_the_code_has_changed_since(monkeypatch):
+    monkeypatch.setattr(compiled, "code_of", lambda name: {"experiments.ring": "abc"})
+    rows = [{}, {"code": {"experiments.ring": "abc"}}, {"code": {"experiments.ring": "abd"}}]
+    assert [compiled.age("ring", row) for row in rows] == ["unknown", "current", "older"]
+
+
+def test_every_program_names_modules_of_this_project():
+    """A module that does not exist would have the digest of no code."""
+    modules = {module for name in compiled.PROGRAMS for module in modules_of(name)}
+    assert len(modules) == 8
+    for module in modules:
+        assert (harness.ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+
+
+def test_the_table_has_a_line_for_every_program(monkeypatch):
+    monkeypatch.setattr(compiled, "code_of", lambda name: {})
     assert len(table(PROGRAMS).splitlines()) == len(ROWS) + 2

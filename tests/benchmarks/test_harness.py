@@ -1,12 +1,13 @@
 """The arithmetic of the comparisons, on programs whose times are known."""
 
+import dataclasses
 import itertools
 import json
 import sys
 
 import pytest
 
-from benchmarks import flops, games, harness
+from benchmarks import architectures, flops, games, harness
 
 
 class Scripted:
@@ -110,6 +111,23 @@ def test_a_busy_process_counts_as_other_load():
     assert harness.other_load(before, 0.0) > 0.5
 
 
+def test_a_repetition_is_a_multiple_of_the_schedules_period():
+    """At 10 rounds a second and 1 s: the nearest multiple, and at least one whole schedule."""
+    for period, expected in ((1, 10), (4, 8), (6, 12), (16, 16)):
+        plan = dataclasses.replace(PLAN, period=period)
+        assert harness.warmed_up(Scripted("any", [10]), plan) == expected
+
+
+def test_memory_is_counted_above_that_of_the_imports():
+    programs = [Scripted("ours", [1]), Scripted("theirs", [1])]
+    result = dataclasses.replace(
+        harness.compare(*programs, PLAN),
+        descriptions=({"import_mb": 200.0}, {"import_mb": 300.0}),
+        reports=({"peak_mb": 500.0}, {"peak_mb": 400.0}),
+    )
+    assert architectures.memory_above_import(result) == (300.0, 100.0)
+
+
 def test_settings_are_saved_without_the_machines_paths(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "ROOT", tmp_path)
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
@@ -135,3 +153,40 @@ def test_flops_of_the_dcgan_by_hand():
     game = games.DCGAN(objective="wgan", size=28, channels=1)
     assert game.multiplications.critic == [200_704, 6_422_528, 6_272]
     assert game.multiplications.generator == [128 * 6_272, 6_422_528, 200_704]
+
+
+def test_flops_of_r3gan_by_hand():
+    game = games.R3GAN(size=8, width=4, blocks=1, group_size=4, latent=3, batch_size=2)
+    # Inside a block are 8 channels in groups of 4, so that each reads 4: 4^2 * (4 * 8, 9 * 4 * 8, 8 * 4).
+    small, large = [512, 4608, 512], [2048, 18_432, 2048]
+    generator, critic = [12, *small, *large, 64 * 3 * 4], [768, *large, *small, 16 * 4, 4]
+    assert game.multiplications == (generator, critic)
+    g, d = sum(generator), sum(critic)
+    # Two penalties of three products a layer, but for the last; the generator's turn scores real examples too.
+    assert game.turns == {
+        "critic": 4 * (g + 2 * (3 * d - 768) + 2 * 3 * (d - 4)),
+        "generator": 4 * (3 * d + 3 * g - 12),
+    }
+
+
+def test_flops_of_stylegan2_by_hand():
+    game = games.StyleGAN2(
+        size=8, width=2, most=4, style=3, layers=2, latent=5, channels=1, batch_size=2, mixing=0.0
+    )
+    mapping = [15, 9]
+    # From 4 x 4 x 4 to 8 x 8 x 2; before each convolution its scales, 3 times the channels in.
+    synthesis = [12, 2304, 12, 64, 12, 16 * 9 * 4 * 2, 6, 2304, 6, 128]
+    critic = [128, 2304, 16 * 9 * 2 * 4, 16 * 2 * 4, 16 * 9 * 5 * 4, 64 * 4, 4]
+    assert game.multiplications == ([*mapping, *synthesis], critic)
+    g, d, before = 24 + sum(synthesis), sum(critic), sum(critic[:4])
+    turns = {
+        "critic": 4 * (g + 2 * (3 * d - 128)),
+        "r1": 4 * (4 * (d - 4) + 2 * before - 128),
+        "generator": 4 * (2 * d + 3 * g - 15),
+        "path_length": 2 * (6 * sum(synthesis) + 3 * 24 - 15),
+    }
+    assert game.turns == turns
+    assert game.flops == turns["critic"] + turns["generator"] + turns["r1"] / 16 + turns["path_length"] / 4
+    mixed = dataclasses.replace(game, mixing=0.9).turns
+    assert mixed["critic"] - turns["critic"] == 4 * 24
+    assert mixed["generator"] - turns["generator"] == 4 * (3 * 24 - 15)

@@ -31,7 +31,7 @@ The tendency is there, its size is not: what is slow there is the critic's learn
 than the rotation, which those two damp; the bilinear game has nothing but rotation. Nor, over five seeds, that
 consensus's own field turns less than the plain one at its last round: in two seeds its largest real part lies
 deeper, by .04 and .05, in three higher, by up to .02. Nor that 5:1 is nearer at equal processor time: its W2 is
-then .9 of that of 1:1 (.66 to 1.13), and .3 of it (.25 to .35) after as many rounds.
+then .84 of that of 1:1 (.51 to 1.18), and .3 of it (.25 to .35) after as many rounds.
 
 Paper: Goodfellow et al., Generative Adversarial Nets, 2014, Algorithm 1 (arXiv:1406.2661); Mescheder et al., The
 Numerics of GANs, 2017 (arXiv:1705.10461); Gidel et al., A Variational Inequality Perspective on GANs, 2018,

@@ -232,7 +232,7 @@ def test_coverage_stands_beside_what_real_images_reach_and_k_in_the_fingerprint(
 def test_features_that_are_not_finite_or_not_a_matrix_are_named():
     with pytest.raises(ValueError, match="features of images by 'log'"):
         metrics.extract(metrics.from_callable("log", lambda x: jax.numpy.log(x.mean((1, 2)) - 5)), FLOATS)
-    with pytest.raises(ValueError, match=r"must return features \[B, D\], got \(5, 4, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"must return features \[B, D\], got \(8, 4, 4, 1\)"):
         metrics.extract(metrics.from_callable("same", lambda x: x), FLOATS)
     with pytest.raises(ValueError, match="returns no logits"):
         metrics.classify(metrics.pixels(), FLOATS)
@@ -287,7 +287,7 @@ def test_the_fingerprint_names_the_platform_the_precision_and_the_covariance(dig
 def test_extractors_compute_at_highest_precision():
     """Whatever the default is: the traced program's products ask for it."""
     square = metrics.from_callable("square", lambda x: x.reshape(len(x), -1) @ jax.numpy.ones((4, 4)))
-    text = str(jax.make_jaxpr(_compiled(square)[1])((), np.zeros((1, 2, 2, 1), np.float32)))
+    text = str(_compiled(square)[1].trace((), np.zeros((1, 2, 2, 1), np.float32)).jaxpr)
     assert "HIGHEST" in text
 
 

@@ -5,10 +5,13 @@ import math
 import re
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from gan_jax.data import from_arrays
 from gan_jax.distributed.layout import make_layout
 from gan_jax.schedule import fresh_turns
+from gan_jax.training.rollout import stack_rounds
 from gan_jax.training.step import init_state, make_train_step
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the same program of arrays, made in half the time
@@ -33,6 +36,20 @@ def lowered(game, schedule, devices, batch):
     step = jax.jit(make_train_step(game, schedule=schedule), out_shardings=layout.replicated)
     with jax.set_mesh(layout.mesh):
         return step.lower(shapes(state, layout.replicated), shapes(batch, shared))
+
+
+def played_on_noise(game, parallelism, devices, batch, classes):
+    """Two rounds of two batches on labelled images of noise, 8 x 8: the state and the metrics."""
+    random = np.random.default_rng(0)
+    arrays = {
+        "x": random.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8),
+        "y": random.integers(0, classes, 64).astype(np.int32),
+    }
+    source = from_arrays(arrays, batch_size=batch, seed=0)
+    layout = make_layout(parallelism, jax.devices()[:devices])
+    run = layout.compile(game, source)
+    state = layout.begin(lambda key: init_state(game, key), jax.random.key(0))
+    return run(state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2)
 
 
 def compiled(game, schedule, devices, batch):

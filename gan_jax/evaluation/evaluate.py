@@ -81,12 +81,13 @@ def evaluate(
                     bounds[kind] |= {
                         f"{prefix}{metric}": list(ends) for metric, ends in result.intervals.items()
                     }
-                if hasattr(result, "fingerprint"):
-                    fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
-                    without |= {f"{prefix}{metric}": why for metric, why in result.without_interval.items()}
-                    if result.floor is not None:
-                        floors[f"{prefix}{name}"] = result.floor.as_dict()
-                if hasattr(result, "values") and not isinstance(result, Mapping):
+                    if hasattr(result, "fingerprint"):
+                        fingerprints[f"{prefix}{name}"] = _fingerprint(result, prefix)
+                        without |= {
+                            f"{prefix}{metric}": why for metric, why in result.without_interval.items()
+                        }
+                        if result.floor is not None:
+                            floors[f"{prefix}{name}"] = result.floor.as_dict()
                     result = result.values
                 samples[kind] |= {f"{prefix}{metric}": value for metric, value in result.items()}
     return {

@@ -3,13 +3,10 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
-from gan_jax.data import from_arrays
 from gan_jax.distributed import jit
-from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Player
 from gan_jax.metrics import extractor_named
@@ -17,8 +14,6 @@ from gan_jax.networks import ProjectedCritic, ResNetGenerator, from_linen, proje
 from gan_jax.objectives import add_terms, label_condition, orthogonal_regularization
 from gan_jax.objectives.hinge import hinge
 from gan_jax.schedule import alternating
-from gan_jax.training.rollout import stack_rounds
-from gan_jax.training.step import init_state
 from tests import programs
 from tests.tiers import full, slow
 
@@ -43,16 +38,7 @@ def made_game():
 
 
 def play(parallelism, devices):
-    random = np.random.default_rng(0)
-    arrays = {
-        "x": random.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8),
-        "y": random.integers(0, CLASSES, 64).astype(np.int32),
-    }
-    game, source = made_game(), from_arrays(arrays, batch_size=BATCH, seed=0)
-    layout = make_layout(parallelism, jax.devices()[:devices])
-    run = layout.compile(game, source)
-    state = layout.begin(lambda key: init_state(game, key), jax.random.key(0))
-    return run(state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2)
+    return programs.played_on_noise(made_game(), parallelism, devices, BATCH, CLASSES)
 
 
 @pytest.fixture(autouse=True)

@@ -49,15 +49,6 @@ HEADING = [
 ]
 
 
-def memory_above_import(comparison: harness.Comparison) -> tuple[float, float]:
-    """The peak memory of each program in MB above that after its imports, which its description has."""
-    first, second = (
-        report["peak_mb"] - description["import_mb"]
-        for report, description in zip(comparison.reports, comparison.descriptions, strict=True)
-    )
-    return first, second
-
-
 def main() -> None:
     """Runs the comparisons and prints their table."""
     parser = versus.arguments(__doc__, seconds=4.0, warm_up=6.0, pairs=7)
@@ -72,7 +63,7 @@ def main() -> None:
         plan = dataclasses.replace(harness.plan_of(flags), period=game.period)
         with versus.both(game, flags.torch_python) as (mine, other):
             result = harness.compare(mine, other, plan)
-        memory = memory_above_import(result)
+        memory = versus.memory_above_import(result)
         most = MODERN_MEMORY_BAR if isinstance(game, MODERN) else MEMORY_BAR
         rates = [f"{rate:.3g}" for rate in result.rates]
         ratios = [str(result.ratio), str(result.cpu_ratio), harness.pairs_cell(result)]

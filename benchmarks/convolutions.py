@@ -13,9 +13,9 @@ critic turns a round. PyTorch runs in channels-last memory, stock Flax turn by t
 far). The share is that of the fastest float32 matrix product in the same run, counting only the useful
 multiply-adds of the mathematics.
 
-Bars, times PyTorch's rate: WGAN-GP 1.15 (1.2 with 5 critic turns), -log D and clipping .95; on two virtual devices
-WGAN-GP 1.2, the others 1. Times stock Flax convolutions': 2.8 everywhere. Goal for the share: 45 %. Peak memory
-of 32x32x3 WGAN-GP: at most 1.6 times PyTorch's.
+Bars, times PyTorch's rate: WGAN-GP 1.4, -log D and clipping 1.15; on two virtual devices WGAN-GP 1.2, the others 1.
+Times stock Flax convolutions': 2.8 everywhere. Goal for the share: 70 %. Memory is each side's peak resident size
+above that after its imports, in MB, and their ratio; bar 1.15.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GAMES = [
 ]
 OWN_BARS = {"flax": 2.8, "one": 1.0}
 """Of ours on Flax's stock convolutions, and of ours on one device."""
-MEMORY_BAR, SHARE_GOAL = 1.6, 0.45
+MEMORY_BAR, SHARE_GOAL = 1.15, 0.7
 HEADING = [
     "game",
     "against",
@@ -58,9 +58,7 @@ def bar_of(game: DCGAN, against: str) -> float:
         return OWN_BARS[against]
     if game.devices > 1:
         return 1.2 if game.objective == "wgan_gp" else 1.0
-    if game.objective != "wgan_gp":
-        return 0.95
-    return 1.15 if game.n_critic == 1 else 1.2
+    return 1.4 if game.objective == "wgan_gp" else 1.15
 
 
 def opponent(game: DCGAN, against: str, torch_python: str) -> harness.Worker:
@@ -83,7 +81,8 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         result = harness.compare(mine, other, plan)
         peak = max(peak, mine.ask("peak")["gflops"])
     peak_fraction = game.flops * result.rates[0] / 1e9 / peak
-    memory_ratio = result.reports[0]["peak_mb"] / result.reports[1]["peak_mb"]
+    memory = versus.memory_above_import(result)
+    memory_ratio = memory[0] / memory[1]
     line = [
         game.label,
         against,
@@ -92,7 +91,7 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         str(result.ratio),
         str(result.cpu_ratio),
         f"{peak_fraction:.0%} of {peak:.0f}",
-        f"{memory_ratio:.2f}",
+        f"{memory[0]:.0f} / {memory[1]:.0f}, {memory_ratio:.2f}",
         harness.pairs_cell(result),
         harness.verdict(result, bar),
     ]
@@ -102,7 +101,8 @@ def measure(game: DCGAN, against: str, flags: argparse.Namespace) -> tuple[list[
         "gflop_a_round": round(game.flops / 1e9, 3),
         "gemm_peak_gflops": round(peak),
         "share_of_peak": round(peak_fraction, 3),
-        "peak_memory_ratio": round(memory_ratio, 2),
+        "mb_above_import": [round(mb, 1) for mb in memory],
+        "memory_ratio": round(memory_ratio, 3),
     }
     return line, kept
 
@@ -131,7 +131,7 @@ def main() -> None:
             results[f"{game.label} / {against}"] = kept
             print(f"{game.label} against {against}: {line[4]}", file=sys.stderr, flush=True)
     print(text_table(rows))
-    print(f"memory bar {MEMORY_BAR} (32x32x3:wgan_gp:1 against torch), goal for the share {SHARE_GOAL:.0%}")
+    print(f"memory bar {MEMORY_BAR} (against torch), goal for the share {SHARE_GOAL:.0%}")
     name = (
         "convolutions" if flags.devices == 1 else f"convolutions_{flags.devices}_devices_{flags.parallelism}"
     )

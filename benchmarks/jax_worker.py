@@ -27,6 +27,7 @@ from gan_jax.distributed.layout import make_layout
 from gan_jax.functional.priors import gaussian
 from gan_jax.game import Game, Objective, Player, TurnContext
 from gan_jax.keys import named_key
+from gan_jax.memory import trim_after_compiling
 from gan_jax.network import Network, parameter_count
 from gan_jax.networks import (
     DCGANCritic,
@@ -433,6 +434,7 @@ def gemm_peak(size: int = 2048, seconds: float = 1.0) -> dict[str, float]:
 def main() -> None:
     """Serves rounds of the game that the first argument describes."""
     imported = harness.peak_memory()["peak_mb"]
+    trim_after_compiling()
     spec = json.loads(sys.argv[1])
     if (platform := spec.get("platform", "cpu")) == "cpu":
         jax.config.update("jax_platforms", platform)

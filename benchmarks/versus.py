@@ -160,6 +160,15 @@ def measure(games: Sequence[Spec], flags: argparse.Namespace, bar: Bar) -> dict[
     return results
 
 
+def memory_above_import(comparison: harness.Comparison) -> tuple[float, float]:
+    """The peak memory of each program in MB above that after its imports, which its description has."""
+    first, second = (
+        report["peak_mb"] - description["import_mb"]
+        for report, description in zip(comparison.reports, comparison.descriptions, strict=True)
+    )
+    return first, second
+
+
 def mean_ratio(results: dict[str, dict[str, Any]]) -> float:
     """The geometric mean of the games' median ratios."""
     return harness.geometric_mean([result["ratio"][0] for result in results.values()])

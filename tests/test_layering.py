@@ -39,6 +39,7 @@ ROOMS = [
     "gan_jax.processes",
     "gan_jax.precision",
     "gan_jax.compiler",
+    "gan_jax.memory",
     "gan_jax.types",
     "gan_jax.tables",
     "gan_jax._lazy",

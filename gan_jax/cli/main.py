@@ -24,6 +24,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from gan_jax.cli import command_line, errors, finding, mode_flags, new_experiment, program, request
+from gan_jax.memory import trim_after_compiling
 from gan_jax.runs import terminal
 
 PLAIN = (
@@ -121,6 +122,7 @@ def launch(argv: list[str]) -> None:
     """Carries out the mode that the flags name."""
     if len(argv) > 1:
         raise errors.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
+    trim_after_compiling()
     values = flags.FLAGS
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import architectures, flops, games, harness
+from benchmarks import flops, games, harness, versus
 
 
 class Scripted:
@@ -125,7 +125,7 @@ def test_memory_is_counted_above_that_of_the_imports():
         descriptions=({"import_mb": 200.0}, {"import_mb": 300.0}),
         reports=({"peak_mb": 500.0}, {"peak_mb": 400.0}),
     )
-    assert architectures.memory_above_import(result) == (300.0, 100.0)
+    assert versus.memory_above_import(result) == (300.0, 100.0)
 
 
 def test_settings_are_saved_without_the_machines_paths(tmp_path, monkeypatch):

@@ -1,0 +1,66 @@
+"""Memory goes back to the system when a program has been compiled, and not before."""
+
+import ctypes
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gan_jax.memory import COMPILED, trim_after_compiling
+
+GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
+FREED = """
+import ctypes
+import pathlib
+import jax
+from gan_jax.memory import COMPILED, trim_after_compiling
+
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+blocks = [libc.malloc(100_000) for _ in range(1000)]  # below the size that is mapped: the heap grows by 95 MiB
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+top = libc.malloc(100_000)  # holds the heap's end
+before = resident()
+for block in blocks:
+    libc.free(ctypes.c_void_p(block))
+kept = resident()
+trim_after_compiling()
+jax.monitoring.record_event_duration_secs(COMPILED, 0.001)
+short = resident()
+jax.monitoring.record_event_duration_secs(COMPILED, 1.0)
+print(before - kept, kept - short, short - resident())
+"""
+
+
+def test_the_event_is_jaxs_own():
+    """A compilation reports the event that the trim waits for."""
+    events = []
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
+    jax.jit(lambda x: jnp.sin(x) * 1.234567)(jnp.ones(3)).block_until_ready()
+    assert COMPILED in events
+
+
+def test_it_listens_once(monkeypatch):
+    """A second call adds no second listener."""
+    added = []
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", added.append)
+    trim_after_compiling.cache_clear()
+    assert trim_after_compiling() == trim_after_compiling() == GLIBC
+    assert len(added) == GLIBC
+    trim_after_compiling.cache_clear()
+
+
+@pytest.mark.skipif(not GLIBC, reason="this C library has no malloc_trim")
+def test_freed_blocks_leave_the_process():
+    """95 MiB of freed blocks below the heap's end stay until a program was compiled that took its time."""
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    freed, short, trimmed = map(float, done.stdout.split())
+    assert abs(freed) < 5
+    assert abs(short) < 5
+    assert 80 < trimmed < 110

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -10,9 +11,13 @@ from collections.abc import Iterator
 
 from gan_jax.cli import program
 from gan_jax.data.errors import DataError, DataTimeoutError
+from gan_jax.runs.files import reason
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.experiment import ExperimentError, closest
+
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM)
 
 
 class UsageError(ValueError):
@@ -64,13 +69,21 @@ def translated() -> Iterator[None]:
     """Makes usage errors of what a user causes, and other libraries report as their own.
 
     Raises:
-      UsageError: if JAX has no such device here, or a path begins with the home of somebody unknown.
+      UsageError: if JAX has no such device here, a path begins with the home of somebody unknown, or a disk is full
+        or may not be written.
     """
     try:
         yield
     except user_errors():
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_DISKS:
+            where = (
+                f"{error.filename} cannot be opened or written"
+                if error.filename
+                else "a file cannot be written"
+            )
+            raise UsageError(f"{where}: {reason(error)}.") from error
         if "Could not determine home directory" in str(error):
             raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
         if missing := _missing_device():

@@ -13,7 +13,7 @@ from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.cli.using import model_of
 from gan_jax.game import GeneratorRole
-from gan_jax.runs.files import is_there, write_atomically
+from gan_jax.runs.files import is_there, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
@@ -39,6 +39,7 @@ def evaluate(request: Request) -> None:
 
     run = open_run(request)
     weights, standing, intervals = run.weights(request), run.standing(request), _intervals(request)
+    overridden = _overridden(run)
     host_batch_iterator = iterate_host_batches(run.experiment.source)
     first = next(host_batch_iterator)
     experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
@@ -64,7 +65,10 @@ def evaluate(request: Request) -> None:
         if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
         combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
-        found.append({**combination, "checkpoint": restored.digest})
+        before = [launch for launch in overridden if launch["step"] < restored.step]
+        found.append(
+            {**combination, "checkpoint": restored.digest, **({"overridden": before} if before else {})}
+        )
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():
@@ -72,14 +76,45 @@ def evaluate(request: Request) -> None:
     _written(run.workdir, found)
 
 
+def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
+    """The launches that `--override` let go on otherwise, with their rounds and what was another then; says so.
+
+    What is held out now may have been trained on before such a launch.
+    """
+    from gan_jax.distributed import hosts
+    from gan_jax.runs.config import read_config
+
+    launches = [
+        {"step": launch.step, "changed": launch.overridden}
+        for launch in read_config(run.workdir).launches
+        if launch.overridden and launch.step
+    ]
+    if launches and hosts.first():
+        said = "; ".join(f"from round {each['step']} with {', '.join(each['changed'])}" for each in launches)
+        held_out = run.experiment.held_out is not None
+        tell(
+            f"This run was gone on with by --override {said}."
+            + " What is held out now may have been trained on before." * held_out,
+            sys.stderr,
+        )
+    return launches
+
+
 def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
-    """Writes evaluations and prints their tables."""
+    """Prints the tables of evaluations, and writes them: what took hours is shown where it cannot be written.
+
+    Raises:
+      UsageError: if it cannot.
+    """
     from gan_jax.evaluation.score_tables import tables
 
     text = dumps({"checkpoints": found}, indent=2, name="evaluation") + "\n"
     path = workdir.root / "evaluation.json"
-    write_atomically(path, text.encode())
     tell(tables(found))
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} could not be written: {reason(error)}.") from error
     tell(f"Written to {path}")
 
 

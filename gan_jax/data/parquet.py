@@ -1,7 +1,7 @@
 """Image sets in parquet files, as Hugging Face's `datasets` stores them; the files are local.
 
 A table has a column of images (structs with `bytes`, or binary) and, where images have labels, one of class
-numbers; the names of the classes are in the schema's metadata.
+numbers, whose names are in the schema's metadata, or one of texts, which are numbered in alphabetical order.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import logging
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -21,13 +22,23 @@ from gan_jax.data.label_files import LABEL_COLUMNS, LabelTable
 IMAGE_COLUMNS = ("image", "img", "png", "jpg", "jpeg", "webp", "pixel_values")
 _ROWS = 1024
 
+_log = logging.getLogger(__name__)
+
 
 class Columns(NamedTuple):
-    """The columns of a table of images: that of the images, that of the labels, and the classes' names."""
+    """The columns of a table of images.
+
+    Attributes:
+      image: that of the images.
+      label: that of the labels, if there is one.
+      classes: the names of the classes, where labels are numbers with names.
+      kind: what labels are: `numbers`, `texts` or `booleans`; empty without labels.
+    """
 
     image: str
     label: str | None
     classes: tuple[str, ...]
+    kind: str
 
 
 def in_parquet(path: str | pathlib.Path, split: str = "") -> EncodedImages:
@@ -42,7 +53,7 @@ def in_parquet(path: str | pathlib.Path, split: str = "") -> EncodedImages:
     """
     root, files = _files_of(pathlib.Path(path).expanduser(), split)
     opened = {name: _open(root / name) for name in files}
-    columns = _columns(next(iter(opened.values())), str(path))
+    columns = _columns_of_all(opened, str(path))
     counts = {name: file.metadata.num_rows for name, file in opened.items()}
     return EncodedImages(
         where=str(path),
@@ -113,6 +124,37 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _columns_of_all(opened: dict[str, Any], where: str) -> Columns:
+    """The columns of images and labels, which are the same in every file; says which one is not read as labels.
+
+    Raises:
+      DataError: if a file has others than the first one.
+    """
+    first, *others = opened
+    columns = _columns(opened[first], where)
+    for name in others:
+        if (found := _columns(opened[name], where)) != columns:
+            raise DataError(
+                f"{where!r} holds files of different sets: {first!r} has {_described(columns)}, and {name!r} has "
+                f"{_described(found)}. Keep them in folders of their own."
+            )
+    schema = opened[first].schema_arrow
+    unread = [name for name in LABEL_COLUMNS if name in schema.names]
+    if columns.label is None and unread:
+        _log.warning(
+            "The column %r of %r is not read as labels: it holds %s, and classes are whole numbers, texts or "
+            "booleans.",
+            *(unread[0], where, schema.field(unread[0]).type),
+        )
+    return columns
+
+
+def _described(columns: Columns) -> str:
+    labels = f"labels in {columns.label!r} ({columns.kind})" if columns.label else "no labels"
+    classes = f" of the classes {', '.join(columns.classes[:5])}" if columns.classes else ""
+    return f"images in {columns.image!r} and {labels}{classes}"
+
+
 def _columns(file: Any, where: str) -> Columns:
     """Which columns hold images and labels.
 
@@ -126,12 +168,16 @@ def _columns(file: Any, where: str) -> Columns:
     images += [name for name in IMAGE_COLUMNS if name in schema.names and _is_binary(schema.field(name).type)]
     if not images:
         raise DataError(f"{where!r} has the columns {', '.join(schema.names)}, none of which holds images.")
-    labels = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
-    labels += [
-        name for name in LABEL_COLUMNS if name in schema.names and _is_integer(schema.field(name).type)
+    kinds = {name: _label_kind(schema.field(name).type) for name in schema.names}
+    labels = [
+        name for name, feature in features.items() if feature.get("_type") == "ClassLabel" and kinds[name]
     ]
-    names = features.get(labels[0], {}).get("names") if labels else None
-    return Columns(images[0], labels[0] if labels else None, tuple(map(str, names or ())))
+    for kind in ("numbers", "texts", "booleans"):
+        labels += [name for name in LABEL_COLUMNS if kinds.get(name) == kind]
+    if not labels:
+        return Columns(images[0], None, (), "")
+    names = features.get(labels[0], {}).get("names") if kinds[labels[0]] == "numbers" else None
+    return Columns(images[0], labels[0], tuple(map(str, names or ())), kinds[labels[0]])
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -149,10 +195,18 @@ def _is_binary(kind: Any) -> bool:
     return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
 
 
-def _is_integer(kind: Any) -> bool:
+def _label_kind(kind: Any) -> str:
+    """What labels of a column's type are; empty for what is not read as labels."""
     import pyarrow
 
-    return pyarrow.types.is_integer(kind)
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pyarrow.types.is_integer(kind):
+        return "numbers"
+    if pyarrow.types.is_boolean(kind):
+        return "booleans"
+    is_text = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+    return "texts" if is_text or pyarrow.types.is_string_view(kind) else ""
 
 
 def _is_image_struct(kind: Any) -> bool:
@@ -164,7 +218,7 @@ def _is_image_struct(kind: Any) -> bool:
 
 
 def _labels(opened: dict[str, Any], columns: Columns) -> dict[str, int | str]:
-    """The labels by the names of the images; without those that are missing or -1, as of hidden test labels."""
+    """The labels by the images' names; without those that are missing, empty or -1, as of hidden test labels."""
     if columns.label is None:
         return {}
     found: dict[str, int | str] = {}
@@ -174,9 +228,9 @@ def _labels(opened: dict[str, Any], columns: Columns) -> dict[str, int | str]:
         except Exception as error:
             raise DataError(f"The labels of {file_name!r} cannot be read ({_short(error)}).") from error
         found |= {
-            f"{file_name}:{row}": value
+            f"{file_name}:{row}": value if isinstance(value, str) else int(value)
             for row, value in enumerate(values)
-            if value is not None and value >= 0
+            if value is not None and (value if isinstance(value, str) else value >= 0)
         }
     return found
 

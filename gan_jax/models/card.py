@@ -154,8 +154,17 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
         ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
         for mark in evaluation["fingerprints"].values()
     ]
+    overridden = [
+        f"From round {each['step']} on the run was trained with {', '.join(each['changed'])}: what it is scored "
+        "against may have been trained on before."
+        for each in evaluation.get("overridden", ())
+    ]
     return "\n\n".join(
-        [f"| metric | value |\n| --- | --- |\n{rows}", *(f"Fingerprint: {mark}" for mark in marks)]
+        [
+            f"| metric | value |\n| --- | --- |\n{rows}",
+            *(f"Fingerprint: {mark}" for mark in marks),
+            *overridden,
+        ]
     )
 
 

@@ -113,3 +113,56 @@ def test_mistakes_say_what_was_expected(tmp_path, monkeypatch):
 def test_labels_that_are_no_class_numbers_are_named(tmp_path, labels, names, message):
     with pytest.raises(DataError, match=message):
         load_dataset(write(tmp_path / "a.parquet", [1, 2], labels, names=names), size=8)
+
+
+def with_column(path, label, name="label"):
+    """A table of three images and a column beside them."""
+    table = pa.table({"image": pa.array([png(90), png(70), png(80)]), name: label})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "labels", "classes"),
+    [
+        (pa.array(["cow", "ape", "cow"]), [1, 0, 1], ("ape", "cow")),
+        (pa.array(["cow", "ape", "cow"], pa.large_string()), [1, 0, 1], ("ape", "cow")),
+        (pa.array(["cow", "ape", "cow"]).dictionary_encode(), [1, 0, 1], ("ape", "cow")),
+        (pa.array([5, 0, 5], pa.int16()).dictionary_encode(), [5, 0, 5], ()),
+        (pa.array([True, False, True]), [1, 0, 1], ()),
+    ],
+)
+def test_texts_and_booleans_are_labels(tmp_path, column, labels, classes):
+    found = load_dataset(with_column(tmp_path / "a.parquet", column), size=4)
+    assert found.arrays["x"][:, 0, 0, 0].tolist() == [90, 70, 80]
+    assert found.arrays["y"].tolist() == labels
+    assert found.classes == classes
+
+
+def test_an_image_without_a_text_is_skipped(tmp_path):
+    found = load_dataset(with_column(tmp_path / "a.parquet", pa.array(["cow", None, ""])), size=4)
+    assert found.arrays["x"][:, 0, 0, 0].tolist() == [90]
+    assert list(found.skipped) == ["a.parquet:1", "a.parquet:2"]
+
+
+def test_a_column_that_is_not_read_as_labels_is_named(tmp_path, caplog):
+    path = with_column(tmp_path / "a.parquet", pa.array([0.5, 1.0, 2.0]), "category")
+    assert set(load(path, size=4)) == {"x"}
+    assert "The column 'category' of" in caplog.text
+    assert "it holds double" in caplog.text
+    caplog.clear()
+    load(with_column(tmp_path / "b.parquet", pa.array([0.5, 1.0, 2.0]), "width"), size=4)
+    assert not caplog.text
+
+
+def test_files_of_different_sets_are_refused(tmp_path):
+    write(tmp_path / "train-00000-of-00002.parquet", [90], [0], names=["boot", "dress"])
+    write(tmp_path / "train-00001-of-00002.parquet", [91], [0], names=["dress", "boot"])
+    with pytest.raises(
+        DataError, match=r"classes boot, dress, and .* classes dress, boot\. Keep them in folders"
+    ):
+        load(str(tmp_path), size=4)
+    with_column(tmp_path / "train-00001-of-00002.parquet", pa.array(["a", "b", "a"]))
+    with pytest.raises(DataError, match=r"has images in 'image' and labels in 'label' \(texts\)"):
+        load(str(tmp_path), size=4)

@@ -178,6 +178,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
     each[1]["intervals"] = {"samples": {"ema": {"frechet": [4.0, 6.5]}}}
     several = {"step": 7, "checkpoint": "ab", **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
+    several["overridden"] = [{"step": 5, "changed": ["held_out: 0.1 in the work directory, 0.2 now"]}]
     several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
     found = exporting._evaluation(Workdir(tmp_path), "ab", 3)
@@ -193,7 +194,9 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         "onnx": False,
         "noise": {},
     }
-    assert "| frechet | 5 [4, 6.5] |" in model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    card = model_card({**facts, "weights": "ema"}, evaluation=found, **options)
+    assert "| frechet | 5 [4, 6.5] |" in card
+    assert "From round 5 on the run was trained with held_out: 0.1 in the work directory, 0.2 now" in card
     first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
@@ -215,6 +218,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
         '{"checkpoints": [{"checkpoint": "ab", "samples": {"ema": 3}, "fingerprints": {}}]}',
         '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {"a": {}}}]}',
         '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {}, "each": [], "seeds": []}]}',
+        '{"checkpoints": [{"checkpoint": "ab", "samples": {}, "fingerprints": {}, "overridden": [5]}]}',
     ],
 )
 def test_an_evaluation_of_another_form_is_damaged(tmp_path, stored):

@@ -61,6 +61,7 @@ FILES_IN_ORDER = {
         "using",
         "loading",
         "opened_run",
+        "changes",
         "building",
         "request",
         "mode_flags",

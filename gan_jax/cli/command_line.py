@@ -35,6 +35,10 @@ def replay(request: Request) -> None:
     from gan_jax.runs.replay import replay as play_again
 
     run = open_run(request)
+    if run.changed and not request.override:
+        raise UsageError(
+            "the rounds would not be those that were played: restore what has changed, or pass --override."
+        )
     play_again(run.experiment, run.workdir, checkpoint=request.checkpoint, until=request.until)
 
 

@@ -16,7 +16,6 @@ from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.experiment import ExperimentError, closest
 
-
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM)
 
 

@@ -67,7 +67,12 @@ def evaluate(request: Request) -> None:
         combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
         before = [launch for launch in overridden if launch["step"] < restored.step]
         found.append(
-            {**combination, "checkpoint": restored.digest, **({"overridden": before} if before else {})}
+            {
+                **combination,
+                "checkpoint": restored.digest,
+                **({"overridden": before} if before else {}),
+                **({"changed": list(run.changed)} if run.changed else {}),
+            }
         )
     if not found:
         raise UsageError("None of the checkpoints could be read.")
@@ -84,7 +89,7 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
     from gan_jax.distributed import hosts
     from gan_jax.runs.config import read_config
 
-    launches = [
+    launches: list[dict[str, Any]] = [
         {"step": launch.step, "changed": launch.overridden}
         for launch in read_config(run.workdir).launches
         if launch.overridden and launch.step

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from gan_jax.cli import finding
+from gan_jax.cli import changes, finding
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun
@@ -219,6 +219,7 @@ def _training(
             experiment = build_seeds(own, _single(config))
         except (UsageError, ExperimentError, DataError, OSError) as error:
             raise ValueError(f"The run's data cannot be read: {error}") from error
+        _say_changes(own, config, workdir, experiment)
         role = experiment.game.players[model.player].role
         assert isinstance(role, GeneratorRole)
         try:
@@ -246,6 +247,12 @@ def _experiment_of(request: Request, workdir: Workdir) -> tuple[Request, Any]:
     return request, config
 
 
+def _say_changes(request: Request, config: Any, workdir: Workdir, experiment: Experiment) -> None:
+    """Says what is another now than when the run was trained."""
+    if changed := changes.changes(workdir, config, experiment, request.experiment):
+        tell(changes.message(workdir, changed), sys.stderr)
+
+
 def _single(config: Any) -> Any:
     """The configuration of the first seed, as a copy."""
     copy = config.copy_and_resolve_references()
@@ -267,6 +274,8 @@ def _toy_page(request: Request, config: Any, workdir: Workdir | None) -> Page:
         )
     games = ToyGames(build, list(config.keys()), str(config.get("objective", "this game")))
     run = None if workdir is None else OpenedRun(workdir, build_seeds(request, config))
+    if run is not None:
+        _say_changes(request, config, run.workdir, run.experiment)
 
     def rounds() -> list[int]:
         if run is None:

@@ -227,6 +227,7 @@ def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] 
             mark["key"], list(mark["metrics"])
         for launch in found.get("overridden", ()):
             launch["step"], ", ".join(launch["changed"])
+        ", ".join(found.get("changed", ()))
         return found
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: evaluate again, or remove it.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from gan_jax.cli import finding
+from gan_jax.cli import changes, finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.evaluation.sampling import generators_of
 from gan_jax.evaluation.standing import standing_variables
@@ -59,6 +60,9 @@ def load_model(
       WorkdirError, CheckpointError, ExperimentError: with a line for the user.
       ValueError: for weights, a seed or a player that the run or the export does not have; or for statistics that
         cannot be computed again.
+
+    Warns:
+      UserWarning: if the networks are rebuilt by code, or with data, that are not those of the run.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights is ema or raw, got {weights!r}.")
@@ -224,9 +228,12 @@ def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> Experiment:
     module = finding.load(path)
     fields = module.get_config()
     take_saved(fields, saved.config, (), workdir)
+    of_all = fields.copy_and_resolve_references()
     if "seeds" in fields:
         fields.seeds = 1
     experiment = module.build(fields)
+    if changed := changes.changes(workdir, of_all, experiment, path):
+        warnings.warn(changes.message(workdir, changed), stacklevel=3)
     experiment.source.close()
     generators_of(experiment.game)
     return experiment

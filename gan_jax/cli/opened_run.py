@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gan_jax.cli import changes
 from gan_jax.cli.building import build_seeds
 from gan_jax.cli.errors import UsageError, explain
 from gan_jax.cli.request import WEIGHTS, Request, parse_standing, resolve
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OpenedRun:
-    """A run that is only read."""
+    """A run that is only read.
+
+    Attributes:
+      workdir: where it is.
+      experiment: what was trained there, as far as its code and data are those of then.
+      changed: what is another now than when it was trained, see `changes.changes`.
+    """
 
     workdir: Workdir
     experiment: Experiment
+    changed: tuple[str, ...] = ()
 
     def checkpoints(self) -> Any:
         from gan_jax.runs.checkpoint import Checkpoints
@@ -143,10 +151,17 @@ class OpenedRun:
 
 
 def open_run(request: Request) -> OpenedRun:
-    """The run in the work directory."""
+    """The run in the work directory; says what is another now than when it was trained."""
+    from gan_jax.distributed import hosts
+
     if request.workdir is None:
         raise UsageError("name the run: --workdir=runs/...")
     workdir = Workdir(request.workdir)
     read_config(workdir)
     refuse_links(workdir)
-    return OpenedRun(workdir, build_seeds(request, resolve(request)))
+    config = resolve(request)
+    experiment = build_seeds(request, config)
+    changed = changes.changes(workdir, config, experiment, request.experiment)
+    if changed and hosts.first():
+        tell(changes.message(workdir, changed), sys.stderr)
+    return OpenedRun(workdir, experiment, changed)

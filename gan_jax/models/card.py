@@ -154,16 +154,18 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
         ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
         for mark in evaluation["fingerprints"].values()
     ]
-    overridden = [
+    notes = [
         f"From round {each['step']} on the run was trained with {', '.join(each['changed'])}: what it is scored "
         "against may have been trained on before."
         for each in evaluation.get("overridden", ())
     ]
+    if changed := evaluation.get("changed"):
+        notes.append(f"It was evaluated with what it was not trained with: {'; '.join(changed)}.")
     return "\n\n".join(
         [
             f"| metric | value |\n| --- | --- |\n{rows}",
             *(f"Fingerprint: {mark}" for mark in marks),
-            *overridden,
+            *notes,
         ]
     )
 

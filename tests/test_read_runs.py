@@ -1,0 +1,111 @@
+"""Runs that are read by other code, or beside other data, than they were trained with."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+
+import gan_jax as gj
+from gan_jax.cli import main
+from gan_jax.cli.changes import changes
+from gan_jax.runs.config import write_config
+from gan_jax.runs.provenance import data_fingerprint, modules_beside, source_digest
+from gan_jax.runs.workdir import Workdir
+from gan_jax.training.experiment import load_module
+
+EXPERIMENT = """
+import pathlib
+import jax, ml_collections, numpy as np, optax
+import gan_jax as gj
+from gan_jax.training.experiment import Experiment
+
+def get_config():
+    return ml_collections.ConfigDict({"rounds": 2, "seed": 0, "keep_best": ""})
+
+def build(config):
+    points = np.load(pathlib.Path(__file__).parent / "points.npy")
+    critic = gj.from_linen(gj.MLPCritic(widths=(4,)), jax.numpy.zeros((1, 2)))
+    generator = gj.from_linen(gj.MLPGenerator(output_shape=(2,), widths=(4,)), jax.numpy.zeros((1, 3)))
+    game = gj.Game(
+        players={"critic": gj.Player(critic, optax.sgd(0.1)), "generator": gj.Player(generator, optax.sgd(0.1))},
+        objective=gj.non_saturating(gj.gaussian(3)),
+        schedule=gj.alternating(),
+    )
+    return Experiment(
+        game=game, source=gj.from_arrays({"x": points}, 8), seed=config.seed, rounds=config.rounds, log_every=1,
+        checkpoint_every=1, sample_every=0, picture=lambda x: np.zeros((8, 8, 3), np.uint8),
+        evaluations={"spread": lambda x: {"spread": float(np.std(x))}}, evaluation_samples=16,
+    )
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(16, 2)).astype(np.float32))
+    (tmp_path / "mine.py").write_text(EXPERIMENT)
+    return tmp_path / "mine.py"
+
+
+def test_changes_are_those_of_code_data_and_configuration(path, tmp_path):
+    module = load_module(path)
+    config = module.get_config()
+    workdir = Workdir(tmp_path / "run")
+    experiment = module.build(config)
+    write_config(
+        workdir,
+        config,
+        source=source_digest(path),
+        modules=modules_beside(path),
+        data=data_fingerprint(experiment.source),
+    )
+    config.rounds, config.keep_best = 7, "min:spread"  # which change nothing of the rounds behind
+    assert changes(workdir, config, experiment, path) == ()
+    config.seed = 5
+    np.save(tmp_path / "points.npy", np.zeros((16, 2), np.float32))
+    path.write_text(EXPERIMENT.replace("optax.sgd(0.1)", "optax.sgd(0.2)"))
+    found = sorted(changes(workdir, config, module.build(config), path))
+    assert [line.split(":")[0] for line in found] == ["seed", "the data all.x", "the experiment's code"]
+    assert found[0] == "seed: 0 in the work directory, 5 now"
+
+
+@pytest.mark.full
+def test_who_reads_a_run_is_told_what_is_another_now(path, tmp_path, monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(
+            sys, "argv", ["gan-jax", *arguments, f"--config={path}", f"--workdir={tmp_path / 'run'}"]
+        )
+        before = set(flags.FLAGS)
+        code = 0
+        try:
+            main.main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        finally:
+            flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
+            flags.FLAGS.unparse_flags()
+        return code, capsys.readouterr().err
+
+    def evaluation():
+        return json.loads((tmp_path / "run" / "evaluation.json").read_text())["checkpoints"][0]
+
+    code, err = call("--mode=train")
+    assert code == 0, err
+    code, err = call("--mode=evaluate")
+    assert (code, "was trained with another" in err) == (0, False)
+    first = evaluation()
+    assert "changed" not in first
+    assert call("--mode=replay", "--until=3", "--checkpoint=1")[0] == 0
+    path.write_text(EXPERIMENT.replace("MLPGenerator(", 'MLPGenerator(output_activation="tanh", '))
+    code, err = call("--mode=evaluate")
+    assert code == 0
+    assert "run was trained with another configuration, code or data (the experiment's code" in err
+    assert evaluation()["samples"] != first["samples"], "other numbers, of the same checkpoint"
+    assert evaluation()["changed"][0].startswith("the experiment's code")
+    assert "was trained with another" in call("--mode=sample")[1]
+    code, err = call("--mode=replay", "--until=3", "--checkpoint=1")
+    assert code == 2
+    assert "the rounds would not be those that were played" in err
+    with pytest.warns(UserWarning, match="was trained with another configuration, code or data"):
+        gj.load_model(tmp_path / "run", config=path)

@@ -137,7 +137,8 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
     config = resolved(config)
     check_sizes(config)
-    images, held_out = hold_out(config, load_images(config))
+    everything = load_images(config)
+    images, held_out = hold_out(config, everything)
     arrays = images.arrays
     data, size = data_of(config.data, arrays), arrays["x"].shape[1]
     schedules = schedules_of(config, size)
@@ -174,7 +175,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale),
-        notes=(*images.changes(), *held_out_note(images, held_out), *notes_of(config, size, schedules)),
+        notes=(*everything.changes(), *held_out_note(images, held_out), *notes_of(config, size, schedules)),
     )
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import digits, games, images, ring, translation
 from experiments.batches import hold_out
@@ -526,6 +527,17 @@ def test_holding_out_leaves_every_class_to_train_on():
     assert (of_class[1:501].sum(), of_class[501]) == (0, 5)  # a tenth of 50
     with pytest.raises(ExperimentError, match="7,000 classes, more than the 6,300 images"):
         hold_out(config_of(images), Dataset(arrays={"x": np.zeros((7000, 1, 1, 1)), "y": np.arange(7000)}))
+
+
+def test_what_was_done_to_images_is_said_of_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    for number in range(40):
+        Image.fromarray(np.full((16, 16), 5 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    experiment = built("images", data=str(tmp_path), size=8, held_out=0.25, batch_size=16)
+    assert experiment.notes[:2] == (
+        "Of 40 images 40 were shrunk.",
+        "10 images are held out: samples are scored against them, and trained on the other 30 (--config.held_out).",
+    )
 
 
 @pytest.mark.parametrize(("size", "held"), [(4_999, 0), (5_000, 500), (40_000, 4_000), (70_000, 5_000)])

@@ -180,6 +180,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     several = {"step": 7, "checkpoint": "ab", **scored(ema={"frechet": 4.0}), "seeds": [2, 3], "each": each}
     several["overridden"] = [{"step": 5, "changed": ["held_out: 0.1 in the work directory, 0.2 now"]}]
     several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
+    several["changed"] = ["the experiment's code: mine.py", "the data x"]
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
     found = exporting._evaluation(Workdir(tmp_path), "ab", 3)
     assert found["samples"] == {"ema": {"frechet": 5.0}}
@@ -197,6 +198,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     card = model_card({**facts, "weights": "ema"}, evaluation=found, **options)
     assert "| frechet | 5 [4, 6.5] |" in card
     assert "From round 5 on the run was trained with held_out: 0.1 in the work directory, 0.2 now" in card
+    assert "evaluated with what it was not trained with: the experiment's code: mine.py; the data x." in card
     first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)

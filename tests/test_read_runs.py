@@ -1,5 +1,6 @@
 """Runs that are read by other code, or beside other data, than they were trained with."""
 
+import dataclasses
 import json
 import sys
 
@@ -68,6 +69,21 @@ def test_changes_are_those_of_code_data_and_configuration(path, tmp_path):
     found = sorted(changes(workdir, config, module.build(config), path))
     assert [line.split(":")[0] for line in found] == ["seed", "the data all.x", "the experiment's code"]
     assert found[0] == "seed: 0 in the work directory, 5 now"
+
+
+def test_data_that_cannot_be_read_do_not_keep_a_run_from_being_read(path, tmp_path):
+    module = load_module(path)
+    config = module.get_config()
+    experiment = module.build(config)
+    workdir = Workdir(tmp_path / "run")
+    write_config(workdir, config, source=source_digest(path), data=data_fingerprint(experiment.source))
+
+    def gone():
+        raise OSError("the disk is away")
+
+    source = dataclasses.replace(experiment.source, fingerprint=gone)
+    unread = dataclasses.replace(experiment, source=source)
+    assert changes(workdir, config, unread, path) == ("the data cannot be read now (the disk is away)",)
 
 
 @pytest.mark.full

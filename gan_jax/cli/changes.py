@@ -5,7 +5,9 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+from gan_jax.data.errors import DataTimeoutError
 from gan_jax.runs.config import check_config
+from gan_jax.runs.files import reason
 from gan_jax.runs.provenance import data_fingerprint, features_fingerprint, modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment
@@ -31,18 +33,24 @@ def changes(
     from gan_jax.data.timeout import within
     from gan_jax.runs.loop import MAY_CHANGE
 
-    data = data_fingerprint(within(experiment.source, experiment.data_timeout))
-    return tuple(
-        check_config(
-            workdir,
-            config,
-            source=source_digest(path),
-            modules=modules_beside(path),
-            data={**data, **features_fingerprint(experiment.game)},
-            may_change=MAY_CHANGE,
-            override=True,
-        )
+    unread: tuple[str, ...] = ()
+    try:
+        data = data_fingerprint(within(experiment.source, experiment.data_timeout))
+        data |= features_fingerprint(experiment.game)
+    except DataTimeoutError:
+        raise
+    except Exception as error:  # samples need no data: whoever does will meet the error
+        data, unread = {}, (f"the data cannot be read now ({reason(error)})",)
+    changed = check_config(
+        workdir,
+        config,
+        source=source_digest(path),
+        modules=modules_beside(path),
+        data=data,
+        may_change=MAY_CHANGE,
+        override=True,
     )
+    return (*changed, *unread)
 
 
 def message(workdir: Workdir, changed: tuple[str, ...]) -> str:

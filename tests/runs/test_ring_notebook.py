@@ -65,7 +65,7 @@ def executed(cells, monkeypatch):
         yield Shown(out.getvalue(), value, list(pictures))
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_the_stored_outputs_are_those_of_the_code(monkeypatch):
     """Losses of the first round to four digits; later shares within .15 and, with .1 or more, the modes but one."""
     cells = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]

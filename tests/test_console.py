@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import logging
 import pathlib
 import subprocess
@@ -15,6 +16,7 @@ from gan_jax.cli import command_line, finding, main, mode_flags, program
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import ExperimentError
+from tests.console import called
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = ("--config.width=8", "--config.batch_size=16", "--config.rounds=2")
@@ -38,20 +40,7 @@ def console(tmp_path, monkeypatch, capsys):
     """`(*arguments) -> (exit code, stdout, stderr)` of `gan-jax` in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["/usr/bin/gan-jax", *arguments])
-        before = set(flags.FLAGS)
-        code = 0
-        try:
-            main.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        finally:
-            flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
-            flags.FLAGS.unparse_flags()
-        return code, *capsys.readouterr()
-
-    return call
+    return functools.partial(called, monkeypatch, capsys)
 
 
 @pytest.mark.full

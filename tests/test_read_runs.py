@@ -2,19 +2,17 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
-from absl import flags
 
 import gan_jax as gj
-from gan_jax.cli import main
 from gan_jax.cli.changes import changes
 from gan_jax.runs.config import write_config
 from gan_jax.runs.provenance import data_fingerprint, modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import load_module
+from tests.console import called
 
 EXPERIMENT = """
 import pathlib
@@ -89,19 +87,9 @@ def test_data_that_cannot_be_read_do_not_keep_a_run_from_being_read(path, tmp_pa
 @pytest.mark.full
 def test_who_reads_a_run_is_told_what_is_another_now(path, tmp_path, monkeypatch, capsys):
     def call(*arguments):
-        monkeypatch.setattr(
-            sys, "argv", ["gan-jax", *arguments, f"--config={path}", f"--workdir={tmp_path / 'run'}"]
-        )
-        before = set(flags.FLAGS)
-        code = 0
-        try:
-            main.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        finally:
-            flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
-            flags.FLAGS.unparse_flags()
-        return code, capsys.readouterr().err
+        own = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
+        code, _, err = called(monkeypatch, capsys, *arguments, *own)
+        return code, err
 
     def evaluation():
         return json.loads((tmp_path / "run" / "evaluation.json").read_text())["checkpoints"][0]

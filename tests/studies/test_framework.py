@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import studies
 from experiments.studies import __main__ as command
@@ -282,7 +283,27 @@ def test_stored_results_hold_their_claims(name):
     assert not stored["quick"]
     # What is said not to reproduce does not.
     assert [verdict.text for verdict in found if not verdict.reproduces and verdict.holds] == []
-    assert (studies.RESULTS / f"{name}.png").stat().st_size < 300_000
+    assert (studies.RESULTS / f"{name}.png").stat().st_size <= running.LARGEST_PICTURE
+
+
+def test_a_large_picture_is_written_with_fewer_colors(tmp_path, monkeypatch):
+    def noise(results):
+        drawn = figure(curves({"x": ([0, 1], [0, 1])}, x_label="x", y_label="y"), width=2.0)
+        drawn.figimage(np.random.default_rng(0).uniform(size=(200, 200, 3)))
+        return drawn
+
+    study = dataclasses.replace(study_of({}, CLAIMS), figure=noise)
+    path = tmp_path / f"{study.name}.png"
+    running.draw(study, [], tmp_path)
+    assert colors_of(path) > 128
+    monkeypatch.setattr(running, "LARGEST_PICTURE", path.stat().st_size - 1)
+    running.draw(study, [], tmp_path)
+    assert colors_of(path) <= 128
+
+
+def colors_of(path):
+    with Image.open(path) as image:
+        return len(image.getcolors())
 
 
 def test_framework_files_are_not_studies():

@@ -26,8 +26,9 @@ from gan_jax.pictures import save
 from gan_jax.precision import at_highest_precision
 
 DIGITS = 7
-COLORS = 256
-"""The figures are kept with so many colours: a third of the bytes."""
+COLORS = (256, 128, 64, 32)
+"""Numbers of colours of a study's PNG: the first is used with which it has no more bytes than `LARGEST_PICTURE`."""
+LARGEST_PICTURE = 300_000
 
 
 class Run:
@@ -128,8 +129,12 @@ def finished(runs: Sequence[Run], jobs: int = 1) -> Iterator[tuple[Run, list[Ver
 
 
 def draw(study: Study, results: Sequence[Result], folder: pathlib.Path) -> None:
-    """Writes the study's figure as `NAME.png`."""
-    save(study.figure(results), folder / f"{study.name}.png", colors=COLORS)
+    """Writes the study's figure as `NAME.png`, with as many colours as `LARGEST_PICTURE` allows."""
+    figure, path = study.figure(results), folder / f"{study.name}.png"
+    for colors in COLORS:
+        save(figure, path, colors=colors)
+        if path.stat().st_size <= LARGEST_PICTURE:
+            return
 
 
 def computing(

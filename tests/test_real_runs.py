@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from experiments import runs
+from experiments.runs.garments import dyed
 from gan_jax.data import load
 
 
@@ -49,6 +50,19 @@ def test_a_training_that_has_had_its_time_is_not_begun_again(tmp_path, monkeypat
     (tmp_path / "timed-0.json").write_text(json.dumps(took))
     assert runs.train("timed", 0) == took
     assert "--config.rounds=9" in runs.training("timed", 0, took["rounds"])
+
+
+def test_garments_are_dyed_in_one_colour_before_two():
+    """White is a hue of full value, its saturation .3 to .9; behind black the value falls from .95 to .75."""
+    white, black = dyed(np.stack([np.full((28, 28, 1), level, np.uint8) for level in (255, 0)]), 3)
+    assert white.shape == (64, 64, 3)
+    (color,) = np.unique(white.reshape(-1, 3), axis=0)
+    assert color.max() == 255
+    assert 0.1 * 255 <= color.min() <= 0.7 * 255
+    np.testing.assert_array_equal(black, np.broadcast_to(black[:, :1], black.shape))
+    assert black[0, 0].max() == round(0.95 * 255)
+    assert black[-1, 0].max() == round(0.75 * 255)
+    assert black[0, 0].min() == round(0.95 * 0.7 * 255)
 
 
 @pytest.mark.slow

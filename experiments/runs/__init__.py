@@ -29,12 +29,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
+from experiments.runs import garments
 from experiments.studies.framework import provenance
 from gan_jax.data import load
 from gan_jax.functional.intervals import student_interval
@@ -44,6 +45,8 @@ RESULTS = ROOT / "experiments" / "results"
 WORK = pathlib.Path("runs")
 """Below the root: what is trained and compared."""
 DIGITS = WORK / "digits.npz"
+GARMENTS = WORK / "garments"
+OTHER_GARMENTS = WORK / "garments.npz"
 FASHION = ("--real=tfds:fashion_mnist@test", "--extractor=classifier:fashion_mnist", "--num_samples=10000")
 
 
@@ -55,17 +58,37 @@ class RealRun(NamedTuple):
       flags: of the launcher, for the training.
       compare: its flags for the comparison.
       minutes: of processor time after which the training is stopped; 0 does not stop it.
+      prepare: writes the data of the training and of the comparison, as far as they do not exist.
     """
 
     experiment: str
     flags: tuple[str, ...] = ()
     compare: tuple[str, ...] = FASHION
     minutes: float = 0.0
+    prepare: Callable[[], None] = lambda: None
+
+
+def write_digits() -> None:
+    """The 1,797 digits as a file."""
+    np.savez(ROOT / DIGITS, load("digits")["x"])
+
+
+def write_garments() -> None:
+    """The coloured garments: a folder of 3,000 to train on, a file of 3,000 others."""
+    garments.write(ROOT / GARMENTS, ROOT / OTHER_GARMENTS)
 
 
 MINUTES = 15.0
 ENDLESS = 1_000_000
 """Rounds that no run which is stopped by its time reaches."""
+GARMENTS_FLAGS = (
+    f"--config.data={GARMENTS}",
+    "--config.size=64",
+    "--config.held_out=0",
+    "--config.objective=non_saturating",
+    "--config.critic_norm=spectral",
+)
+GARMENTS_COMPARISON = (f"--real={OTHER_GARMENTS}", f"--extractor=classifier:{GARMENTS}", "--num_samples=3000")
 OF_2018 = ("--config.network=dcgan", "--config.width=32")
 RUNS: Mapping[str, RealRun] = {
     "recipe_fashion": RealRun("images", minutes=MINUTES),
@@ -100,9 +123,23 @@ RUNS: Mapping[str, RealRun] = {
             "--config.rounds=4000",
         ),
         (f"--real={DIGITS}", "--extractor=classifier:digits", "--num_samples=1797"),
+        prepare=write_digits,
     ),
     "pix2pix_fashion": RealRun(
         "translation", ("--config.width=16", "--config.batch_size=16", "--config.rounds=3000")
+    ),
+    # With this weight Adam's step is that of L1 by itself.
+    "l1_fashion": RealRun(
+        "translation",
+        ("--config.width=16", "--config.batch_size=16", "--config.rounds=3000", "--config.l1=1e6"),
+    ),
+    "garments": RealRun("images", GARMENTS_FLAGS, GARMENTS_COMPARISON, MINUTES, write_garments),
+    "garments_ada": RealRun(
+        "images",
+        (*GARMENTS_FLAGS, "--config.augment=bgc", "--config.adaptive=true"),
+        GARMENTS_COMPARISON,
+        MINUTES,
+        write_garments,
     ),
 }
 
@@ -208,8 +245,6 @@ def summary(compared: Mapping[str, Any]) -> dict[str, Any]:
 
 def finish(name: str, seeds: int, took: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Scores the seeds of a run, and keeps the numbers and the picture of the first."""
-    if f"--real={DIGITS}" in RUNS[name].compare:
-        np.savez(ROOT / DIGITS, load("digits")["x"])
     command = comparison(name, seeds)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     compared = json.loads((ROOT / WORK / f"{name}.json").read_text())
@@ -264,6 +299,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--seeds is 2 or more, --jobs 1, got {given.seeds} and {given.jobs}.", file=sys.stderr)
         return 2
     names = list(RUNS) if "all" in given.names else given.names
+    (ROOT / WORK).mkdir(exist_ok=True)
+    for name in names:
+        RUNS[name].prepare()
     every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     parts: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
     for place in range(given.jobs):

@@ -65,12 +65,11 @@ def evaluate(request: Request) -> None:
         if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
         combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
-        before = [launch for launch in overridden if launch["step"] < restored.step]
         found.append(
             {
                 **combination,
                 "checkpoint": restored.digest,
-                **({"overridden": before} if before else {}),
+                **({"overridden": overridden} if overridden else {}),
                 **({"changed": list(run.changed)} if run.changed else {}),
             }
         )

@@ -199,6 +199,8 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     assert "| frechet | 5 [4, 6.5] |" in card
     assert "From round 5 on the run was trained with held_out: 0.1 in the work directory, 0.2 now" in card
     assert "evaluated with what it was not trained with: the experiment's code: mine.py; the data x." in card
+    before = model_card({**facts, "round": 5, "weights": "ema"}, evaluation=found, **options)
+    assert "0.2 now: this round was trained before, and is scored with what the run has since." in before
     first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)

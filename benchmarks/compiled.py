@@ -91,7 +91,8 @@ def image_experiment(size: int, batch: int, **fields: Any) -> Experiment:
     """An experiment of `experiments/images.py` on images of this size."""
     with _data(size) as path:
         config = images.get_config()
-        config.update({"data": path, "batch_size": batch, "diagnostics": "", **fields})
+        config.update({"data": path, "objective": "non_saturating", "batch_size": batch, "diagnostics": ""})
+        config.update(fields)
         return images.build(config)
 
 

@@ -89,7 +89,8 @@ def game_and_source(case: str, folder: pathlib.Path) -> tuple[Game, Source, int]
     noise = np.random.default_rng(0).integers(256, size=(EXAMPLES, 28, 28, 1), dtype=np.uint8)
     np.save(folder / "images.npy", noise)
     config = images.get_config()
-    config.update({"data": str(folder / "images.npy"), "width": 16})
+    data = str(folder / "images.npy")
+    config.update({"data": data, "objective": "non_saturating", "width": 16, "batch_size": 64})
     experiment = images.build(config)
     if case == "images":
         return experiment.game, experiment.source, 25

@@ -1,14 +1,17 @@
-"""R3GAN's recipe for any images: its networks, its schedules by images seen, and how they were chosen.
+"""The recipe for any images: what stands for the choices that a configuration leaves open, and R3GAN's schedules.
 
-The networks and schedules are those of Huang et al., The GAN is dead; long live the GAN! A Modern GAN Baseline,
-2024 (arXiv:2501.05441), the augmentations ADA's (Karras et al., 2020, arXiv:2006.06676) by the former's fixed
-schedule.
+On an accelerator it is the recipe of Huang et al., The GAN is dead; long live the GAN! A Modern GAN Baseline, 2024
+(arXiv:2501.05441), with ADA's augmentations (Karras et al., 2020, arXiv:2006.06676) by the former's schedule. On a
+CPU it is the one with the lowest Frechet distance after 15 minutes of a core, see `experiments/results`: a small
+DCGAN (Radford et al., 2016, arXiv:1511.06434), the hinge loss (Lim and Ye, 2017, arXiv:1705.02894) and spectral
+normalisation (Miyato et al., 2018, arXiv:1802.05957), in many rounds of small batches.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +29,43 @@ from .configuration import DEFAULT
 from .games import Blocks, Data, Struct, coder
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}
-WIDTH = 32
-"""Channels where the configuration has `width=0`, but for R3GAN's networks."""
-R3GAN_WIDTHS = {"cpu": (16, 64), "accelerator": (768, 768)}
-"""R3GAN's channels at the largest image and at most, where `width=0`: the paper's, and what two cores can train."""
+AUTO = "auto"
+"""The value of `network`, `objective`, `augment` and `precision` that stands for the recipe's."""
+RECIPE = -1
+"""The value of whole numbers, such as `width` and `batch_size`, that stands for the recipe's."""
+NETWORKS = {"cpu": "dcgan", "accelerator": "r3gan"}
+"""The networks where neither they nor an objective are chosen."""
+OBJECTIVES = {"r3gan": "r3gan", "stylegan2": "stylegan2"}
+"""The objectives of networks that have one of their own; others have the hinge loss."""
+
+
+class Sizes(NamedTuple):
+    """How large networks and batches are, how long a run is, and how often it logs, saves and samples.
+
+    Attributes:
+      width, widest: channels, see `images.get_config`.
+      batch_size: B.
+      rounds: of the run.
+      log_every, checkpoint_every, sample_every: in rounds.
+    """
+
+    width: int = 32
+    widest: int = 0
+    batch_size: int = 64
+    rounds: int = 8000
+    log_every: int = 100
+    checkpoint_every: int = 1000
+    sample_every: int = 1000
+
+
+SIZES: Mapping[tuple[str, str], Sizes] = {
+    ("dcgan", "cpu"): Sizes(16, 0, 16, 120_000, 500, 10_000, 10_000),
+    ("r3gan", "cpu"): Sizes(16, 64),
+    ("r3gan", "accelerator"): Sizes(768, 768, 256),
+}
+"""The sizes by network and device: what two cores can train, R3GAN's with its paper's (batches as for FFHQ)."""
+EMA_IMAGES = 10_000.0
+"""The half-life of the moving average in images where `ema` is -1, that of Karras et al. (2020)."""
 HALF_LIFE = 0.025
 """The half-life of the moving average as a share of the ramp: the paper's .5 of 20 million images, for FFHQ."""
 AUGMENT = 0.3
@@ -39,18 +75,34 @@ COLORS = {"color": 0.5}
 
 
 def on_cpu() -> bool:
-    """Whether the run is on a CPU, which decides what `width=0` and `precision=auto` stand for."""
+    """Whether the run is on a CPU, which decides on the recipe."""
     return jax.default_backend() == "cpu"
 
 
-def resolved(config: Any) -> Any:
-    """A copy of the configuration with what it leaves to the device: `width`, with `widest`, and `precision`."""
+def resolve(config: Any) -> Any:
+    """A copy of the configuration in which every choice that it leaves to the recipe is made.
+
+    A network that is chosen decides on the objective, and the reverse; the device decides where neither is chosen.
+    """
     config = config.copy_and_resolve_references()
-    if config.network == "r3gan" and not config.width:
-        config.width, config.widest = R3GAN_WIDTHS["cpu" if on_cpu() else "accelerator"]
-    config.width = config.width or WIDTH
-    if config.precision == "auto":
-        config.precision = "float32" if on_cpu() else "bfloat16"
+    device = "cpu" if on_cpu() else "accelerator"
+    if config.network == AUTO:
+        left = config.objective == AUTO and not config.critic_norm
+        config.network = NETWORKS[device] if left else OBJECTIVES.get(config.objective, "dcgan")
+    if config.objective == AUTO:
+        config.objective = OBJECTIVES.get(config.network, "hinge")
+    if config.augment == AUTO:
+        config.augment = "bgc" if config.objective == "r3gan" and device == "accelerator" else ""
+    if config.precision == AUTO:
+        config.precision = "float32" if device == "cpu" else "bfloat16"
+    if config.objective != "r3gan" and config.ema == DEFAULT:
+        config.ema_images = config.ema_images or EMA_IMAGES
+    sizes = SIZES.get((config.network, device), Sizes())
+    if config.width != RECIPE:
+        sizes = sizes._replace(widest=0)
+    for name, value in sizes._asdict().items():
+        if config[name] == RECIPE:
+            config[name] = value
     return config
 
 
@@ -133,10 +185,21 @@ def augment(names: str, probability: Chance, colors: float = 1.0) -> InputTransf
     return ada(names, probability, multipliers={"color": colors} if "color" in categories_of(names) else {})
 
 
-def notes_of(config: Any, size: int, schedules: ImageSchedules | None) -> tuple[str, ...]:
-    """What is said at the beginning of a run about choices that the configuration left open."""
+def notes_of(config: Any, norm: str, size: int, schedules: ImageSchedules | None) -> tuple[str, ...]:
+    """What is said at the beginning of a run about choices that the configuration left open.
+
+    Args:
+      config: the configuration, resolved.
+      norm: of the critic.
+      size: the side of the images in pixels.
+      schedules: R3GAN's, `None` for other objectives.
+    """
+    recipe = (
+        f"Recipe: network={config.network} with width={config.width}, critic_norm={norm}, objective="
+        f"{config.objective}, batch_size={config.batch_size}, precision={config.precision}."
+    )
     if schedules is None:
-        return ()
+        return (recipe,)
     start, end = schedules.gamma
     chosen = (
         f"by the images' size, {size} pixels: a power law through the paper's 2 at 64 pixels and 150 at 256, "
@@ -146,6 +209,7 @@ def notes_of(config: Any, size: int, schedules: ImageSchedules | None) -> tuple[
     )
     images = config.rounds * config.batch_size
     notes = [
+        recipe,
         f"R3GAN: gamma {start:.3g}, falling to {end:.3g}, {chosen}.",
         f"R3GAN: ramps of {schedules.images:,.0f} images where the paper has 20,000,000, and a moving average "
         f"with a half-life that grows to {schedules.half_life:,.0f} images.",

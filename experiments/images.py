@@ -1,14 +1,14 @@
-r"""Images: DCGANs, residual networks, BigGAN's, R3GAN's and StyleGAN2's, conditional on labels where asked.
+r"""Images: a recipe for the device, or the networks and the objective that are asked for.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
     python launch.py --config=experiments/images.py --workdir=runs/fashion
+    python launch.py --config=experiments/images.py --config.data=FOLDER
+    python launch.py --config=experiments/images.py --config.network=r3gan
+    python launch.py --config=experiments/images.py --config.network=stylegan2 --config.augment=bgc \
+        --config.adaptive=true
     python launch.py --config=experiments/images.py --config.objective=wgan_gp
-    python launch.py --config=experiments/images.py --config.objective=stylegan2 --config.network=stylegan2 \
-        --config.augment=bgc --config.adaptive=true
-    python launch.py --config=experiments/images.py --config.objective=hinge --config.critic_norm=spectral
-    python launch.py --config=experiments/images.py --config.network=r3gan --config.objective=r3gan
     python launch.py --config=experiments/images.py --config.data=digits --config.network=resnet \
-        --config.conditional=true --config.objective=hinge --config.critic_norm=spectral
+        --config.conditional=true
 
 The first command makes TFDS's Fashion-MNIST of its raw files (Debian's package `dataset-fashion-mnist`); where
 there is a network `--prepare` downloads any TFDS data set instead. An image folder (its sub-folders are the
@@ -61,11 +61,13 @@ from .games import (
     recipe_fields,
 )
 from .image_recipe import (
+    AUTO,
+    RECIPE,
     augmentation,
     compute_type,
     notes_of,
     r3gans,
-    resolved,
+    resolve,
     schedules_of,
 )
 from .image_scores import class_columns, conditional_fields, extractor_of
@@ -74,29 +76,42 @@ from .image_scores import class_columns, conditional_fields, extractor_of
 def get_config() -> ml_collections.ConfigDict:
     """The fields of `image_config`, and those of this experiment.
 
-    Networks:
+    The recipe: `auto`, and -1 for whole numbers, leave these to it (`experiments/image_recipe.py`). A run records
+    what they stood for, and goes on with that on any device.
       network: `dcgan` (Radford et al., 2016), `resnet` (Miyato et al., 2018), `biggan` (Brock et al., 2019),
-        `stylegan2` (Karras et al., 2020) or `r3gan` (Huang et al., 2024).
-      width: channels next to the image; 0 is 32 and, for `r3gan`, what fits the device: 16 with `widest=64` on a
-        CPU, the paper's 768 for all stages elsewhere.
-      widest, blocks: for `r3gan`, the channels double with each halving up to `widest`, or stay where that is less
-        than `width`; a stage has so many residual blocks, the paper 2.
-      critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`; by default `batch`, and `none`
-        where a term penalises the critic's gradient; `spectral` for `biggan`. `r3gan` has none.
+        `stylegan2` (Karras et al., 2020) or `r3gan` (Huang et al., 2024). By default that of the objective, and
+        where neither is chosen `r3gan` on an accelerator and `dcgan` on a CPU, on which R3GAN's takes hours.
+      objective: by default that of `r3gan` and `stylegan2`, and the hinge loss for other networks.
+      width: channels next to the image: 16 for `dcgan` and `r3gan` on a CPU, the paper's 768 in all stages of
+        `r3gan` elsewhere, else 32.
+      batch_size, rounds: 16 and 120,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
+        and 8,000.
+      log_every, checkpoint_every, sample_every: 500, 10,000 and 10,000 for `dcgan` on a CPU, else 100, 1,000 and
+        1,000.
+      augment: `bgc` for `objective=r3gan` on an accelerator, else nothing; see below.
+      precision: bfloat16 on an accelerator, `float32` on a CPU.
+    Networks:
+      widest, blocks: for `r3gan`, the channels double with each halving up to `widest` (64 on a CPU), or stay where
+        that is less than `width`; a stage has so many residual blocks, the paper 2.
+      critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`. By default `none` where a term
+        penalises the critic's gradient, `spectral` for the hinge loss and for `biggan`, else `batch`. `r3gan` has
+        none.
       critic_features: of a frozen network (`classifier:DATA`, `vgg16:FILE`, `inception:FILE`), through which
         critics of `width` channels see the images (Sauer et al., 2021); scores by the same features are marked.
         Empty gives the critic the images.
       attention: the size at which a `resnet` or a `biggan` has self-attention.
       conditional: generator and critic are given the label.
-      precision: `float32`, `bfloat16`, or `auto`: bfloat16 on an accelerator, float32 on a CPU.
       latent: the size of z.
+      ema: by default an average with a half-life of 10,000 images, and with `objective=r3gan` with one that ramps
+        up; a number in [0, 1) is its decay in a round, 0 keeps none.
     Data and augmentation:
       size: to which images are resized; 0 keeps theirs.
       flip: mirrors half of the data.
       held_out: the share of the images that samples are scored against, and that the game is not trained on. By
         default a tenth of 5,000 images or more, 5,000 at most, and none of fewer, which are scored against the
         images of the training.
-      augment: what DiffAugment does (`color,translation,cutout`), or the initials of ADA's categories (`bgcc`).
+      augment: what DiffAugment does (`color,translation,cutout`), or the initials of ADA's categories (`bgcc`);
+        empty is nothing.
       probability: of augmentation. By default 1, and with `objective=r3gan` a schedule that ramps from 0 to .3; a
         number is where it ends.
       adaptive: ADA's controller finds the probability, for objectives whose critic is calibrated.
@@ -107,25 +122,30 @@ def get_config() -> ml_collections.ConfigDict:
       ramp: the images over which gamma, the learning rate, beta2, the moving average and the augmentation follow
         half a cosine. The paper has 20 million. It does not follow `rounds`, so that a run can be continued.
       r1: gamma of both penalties at first, a tenth of it after the ramp; by default by the images' size.
-      ema: by default a half-life that ramps up; a number in [0, 1) is a decay for a round, as elsewhere.
     """
     return image_config(
         data="tfds:fashion_mnist",
         flip=False,
         held_out=DEFAULT,
-        network="dcgan",
-        width=0,
-        widest=0,
+        network=AUTO,
+        objective=AUTO,
+        width=RECIPE,
+        widest=RECIPE,
+        batch_size=RECIPE,
+        rounds=RECIPE,
+        log_every=RECIPE,
+        checkpoint_every=RECIPE,
+        sample_every=RECIPE,
         blocks=2,
         critic_norm="",
         critic_features="",
         attention=0,
         conditional=False,
-        precision="auto",
+        precision=AUTO,
         latent=128,
         labelled=0,
         categories=0,
-        augment="",
+        augment=AUTO,
         probability=DEFAULT,
         adaptive=False,
         ramp=512_000,
@@ -135,7 +155,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
     """A generator and a critic of images."""
-    config = resolved(config)
+    config = resolve(config)
     check_sizes(config)
     everything = load_images(config)
     images, held_out = hold_out(config, everything)
@@ -154,7 +174,8 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
             "stylegan2": stylegans,
         },
     )
-    blocks = networks(config, data, norm_of_critic(config, objective))
+    norm = norm_of_critic(config, objective)
+    blocks = networks(config, data, norm)
     if config.critic_features:
         critic = projected(config, data)
         blocks = Blocks(critic, blocks.generator, coder(critic, blocks.generator, config.latent))
@@ -175,7 +196,11 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale),
-        notes=(*everything.changes(), *held_out_note(images, held_out), *notes_of(config, size, schedules)),
+        notes=(
+            *everything.changes(),
+            *held_out_note(images, held_out),
+            *notes_of(config, norm, size, schedules),
+        ),
     )
 
 
@@ -195,9 +220,12 @@ def image_objective(
 
 
 def norm_of_critic(config: ml_collections.ConfigDict, objective: Objective) -> str:
-    """The critic's normalisation; by default `batch`, unless a term forbids the critic to couple its batch."""
-    penalised = any(term.uncoupled_critic is not None for term in objective.terms)
-    return config.critic_norm or ("none" if penalised else "batch")
+    """The critic's normalisation; see `get_config` for the default."""
+    if config.critic_norm:
+        return config.critic_norm
+    if any(term.uncoupled_critic is not None for term in objective.terms):
+        return "none"
+    return "spectral" if config.objective == "hinge" else "batch"
 
 
 def dcgans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Blocks:

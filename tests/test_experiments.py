@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import digits, games, images, ring, translation
+from experiments import digits, games, image_recipe, images, ring, translation
 from experiments.batches import hold_out
 from experiments.configuration import base_config
 from experiments.games import RECIPES, Struct
@@ -40,7 +40,7 @@ TINY_RING = {"latent": 4, "batch_size": 16}
 TINY_PAIRS = {"data": "edges:digits", "width": 4, "batch_size": 16}
 EXPERIMENTS = {
     "digits": (digits, TINY),
-    "images": (images, {**TINY, "network": "resnet"}),
+    "images": (images, {**TINY, "network": "resnet", "objective": "non_saturating"}),
     "ring": (ring, TINY_RING),
     "translation": (translation, TINY_PAIRS),
 }
@@ -437,10 +437,10 @@ def test_penalised_critics_of_images_are_not_normalised_by_their_batch_unless_as
         objective: images.norm_of_critic(
             config, images.image_objective(config, games.data_of("d", load("digits")))
         )
-        for objective in ("hinge", "wgan_gp", "mmd_gan")
-        for config in [config_of(images, **TINY, objective=objective)]
+        for objective in ("gan", "hinge", "wgan_gp", "mmd_gan")
+        for config in [images.resolve(config_of(images, **TINY, objective=objective))]
     }
-    assert norms == {"hinge": "batch", "wgan_gp": "none", "mmd_gan": "none"}
+    assert norms == {"gan": "batch", "hinge": "spectral", "wgan_gp": "none", "mmd_gan": "none"}
 
 
 def test_experiments_agree_with_the_loop_about_what_may_change():
@@ -456,12 +456,15 @@ R3GAN = {"network": "r3gan", "objective": "r3gan", "blocks": 1, "width": 4, "wid
 def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
     """8 pixels are taken for 32: 2 x 75^(log2(32 / 64) / 2) = 2 / sqrt(75) = .231, a tenth of it after the ramp."""
     experiment = built("images", **R3GAN, ramp=1600)
-    chosen, ramps = experiment.notes
+    recipe, chosen, ramps = experiment.notes
+    assert recipe.startswith(
+        "Recipe: network=r3gan with width=4, critic_norm=none, objective=r3gan, batch_size=16"
+    )
     assert "gamma 0.231, falling to 0.0231, by the images' size, 8 pixels" in chosen
     assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
     assert "half-life that grows to 40 images" in ramps
     short = built("images", **R3GAN, ramp=1600, rounds=50)
-    assert "ends after 800 images, before its ramps do: --config.ramp=800 fits them" in short.notes[2]
+    assert "ends after 800 images, before its ramps do: --config.ramp=800 fits them" in short.notes[3]
 
 
 @pytest.mark.slow
@@ -474,7 +477,7 @@ def test_r3gans_recipe_ramps_gamma_the_rate_and_the_average():
     np.testing.assert_allclose(critic.opt_state.hyperparams["b2"], 0.945, rtol=1e-5)
     pairs = metrics["critic/loss"] - (0.5 + 0.05) / 2 * (metrics["critic/r1"] + metrics["critic/r2"])
     assert abs(pairs - np.log(2)) < 0.2
-    assert "as --config.r1 says" in experiment.notes[0]
+    assert "as --config.r1 says" in experiment.notes[1]
     (drawn,) = samples_of(experiment, state, 12).values()
     assert drawn.shape == (12, 8, 8, 1)
 
@@ -482,19 +485,39 @@ def test_r3gans_recipe_ramps_gamma_the_rate_and_the_average():
 def test_other_networks_and_objectives_keep_their_own():
     """The network without the objective has no schedules; the objective without the network has them."""
     plain = built("images", network="r3gan", width=4, blocks=1)
-    assert plain.notes == ()
-    assert plain.game.players["generator"].ema == 0.999
+    assert len(plain.notes) == 1
+    # 10,000 images are 625 batches of 16; at first .05 of the 320 images so far are 1 batch.
+    average = plain.game.players["generator"].ema
+    np.testing.assert_allclose([average(10**6), average(20)], [0.5 ** (1 / 625), 0.5], rtol=1e-4)
+    assert built("images", ema=0.0).game.players["generator"].ema is None
     on_resnet = built("images", objective="r3gan", ema=0.9)
-    assert on_resnet.notes
+    assert len(on_resnet.notes) > 1
     assert on_resnet.game.players["generator"].ema == 0.9
     assert built("ring", objective="r3gan", r1=3.0).game.objective.terms
 
 
-def test_width_and_precision_follow_the_device():
-    on_a_cpu = images.resolved(config_of(images, network="r3gan"))
-    assert (on_a_cpu.width, on_a_cpu.widest, on_a_cpu.precision) == (16, 64, "float32")
-    assert images.resolved(config_of(images)).width == 32
-    assert images.resolved(config_of(images, network="r3gan", width=24)).widest == 0
+@pytest.mark.parametrize(
+    ("cpu", "fields", "expected"),
+    [
+        (True, {}, "dcgan hinge float32 16 0 16 120000"),
+        (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 bgc"),
+        (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000"),
+        (False, {"network": "r3gan", "width": 24, "augment": ""}, "r3gan r3gan bfloat16 24 0 256 8000"),
+        (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000"),
+        (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000"),
+        (True, {"network": "stylegan2", "objective": "hinge"}, "stylegan2 hinge float32 32 0 64 8000"),
+        (False, {"objective": "wgan_gp", "precision": "float32"}, "dcgan wgan_gp float32 32 0 64 8000"),
+        (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000"),
+        (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5"),
+    ],
+)
+def test_the_recipe_follows_the_device_and_what_is_chosen(cpu, fields, expected, monkeypatch):
+    monkeypatch.setattr(image_recipe, "on_cpu", lambda: cpu)
+    config = images.resolve(config_of(images, **fields))
+    names = ("network", "objective", "precision", "width", "widest", "batch_size", "rounds", "augment")
+    assert " ".join(str(config[name]) for name in names).strip() == expected
+    monkeypatch.setattr(image_recipe, "on_cpu", lambda: not cpu)
+    assert images.resolve(config) == config, "what was chosen is not chosen again on another device"
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -113,3 +113,43 @@ def test_who_reads_a_run_is_told_what_is_another_now(path, tmp_path, monkeypatch
     assert "the rounds would not be those that were played" in err
     with pytest.warns(UserWarning, match="was trained with another configuration, code or data"):
         gj.load_model(tmp_path / "run", config=path)
+
+
+RESOLVED = (
+    EXPERIMENT.replace('"keep_best": ""', '"keep_best": "", "width": -1')
+    .replace(
+        "MLPGenerator(output_shape=(2,), widths=(4,)",
+        "MLPGenerator(output_shape=(2,), widths=(config.width,)",
+    )
+    .replace(
+        "def build(",
+        """
+def resolve(config):
+    config = config.copy_and_resolve_references()
+    if config.width < 0:
+        config.width = int((pathlib.Path(__file__).parent / "device.txt").read_text())
+    return config
+
+def build(""",
+    )
+)
+
+
+@pytest.mark.full
+def test_a_run_keeps_what_its_experiment_chose_for_the_device(path, tmp_path, monkeypatch, capsys):
+    """A width that is chosen on one machine is the width of the run on any other."""
+    path.write_text(RESOLVED)
+    (tmp_path / "device.txt").write_text("4")
+    own = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    code, _, err = called(monkeypatch, capsys, *own)
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["width"] == 4
+    (tmp_path / "device.txt").write_text("6")
+    for mode in (
+        ("--mode=sample", "--num_samples=4"),
+        ("--mode=train", "--config.rounds=3"),
+        ("--mode=describe",),
+    ):
+        code, out, err = called(monkeypatch, capsys, *mode, *own)
+        assert (code, "another" in err) == (0, False), err
+    assert "(4, 2)" in out

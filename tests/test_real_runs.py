@@ -1,8 +1,11 @@
 """`python -m experiments.runs`: several seeds of a training, scored together."""
 
 import json
+import signal
+import sys
 
 import numpy as np
+import psutil
 import pytest
 
 from experiments import runs
@@ -26,6 +29,26 @@ def test_the_mean_over_seeds_has_students_interval_and_stands_beside_the_floor()
 def test_what_cannot_be_run_is_said(arguments, message, capsys):
     assert runs.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_training_is_stopped_by_its_processor_time_and_not_by_the_clock():
+    busy, idle = ("while True: pass", "import time; time.sleep(1)")
+    process = psutil.Popen([sys.executable, "-c", busy])
+    used = runs._watch(process, 0.5)
+    assert process.returncode == -signal.SIGTERM
+    assert 0.5 <= used < 1.0
+    process = psutil.Popen([sys.executable, "-c", idle])
+    assert runs._watch(process, 0.5) < 0.5
+    assert process.returncode == 0
+
+
+def test_a_training_that_has_had_its_time_is_not_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RUNS", {"timed": runs.RealRun("no_such_experiment", minutes=1.0)})
+    monkeypatch.setattr(runs, "WORK", tmp_path)
+    took = {"seconds": 70, "processor_seconds": 60, "rounds": 9}
+    (tmp_path / "timed-0.json").write_text(json.dumps(took))
+    assert runs.train("timed", 0) == took
+    assert "--config.rounds=9" in runs.training("timed", 0, took["rounds"])
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@
     python -m experiments.runs dcgan_fashion wgan_gp_fashion --seeds 3 --jobs 2
     python -m experiments.runs all
 
-A seed takes up to half an hour of processor time. Samples of Fashion-MNIST are compared with its 10,000 test
-images, which no generator was trained on, those of the digits with the 1,797 that there are; the score of real
-images against real ones stands beside. Fashion-MNIST is read from TFDS's files, made of those of Debian's package
-`dataset-fashion-mnist` by
+Runs of Fashion-MNIST are stopped after a quarter of an hour of processor time, so that recipes are compared at
+equal cost; the commands that are kept name the rounds that were reached, and train the same again. The samples are
+compared with the 10,000 test images, which no generator was trained on, those of the digits with the 1,797 that
+there are; the score of real images against real ones stands beside. Fashion-MNIST is read from TFDS's files, made
+of those of Debian's package `dataset-fashion-mnist` by
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
 """
@@ -17,7 +18,9 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
+import math
 import os
 import pathlib
 import queue
@@ -30,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 from experiments.studies.framework import provenance
 from gan_jax.data import load
@@ -44,34 +48,54 @@ FASHION = ("--real=tfds:fashion_mnist@test", "--extractor=classifier:fashion_mni
 
 
 class RealRun(NamedTuple):
-    """A file of `experiments`, the launcher's flags of its training, and those of the comparison of samples."""
+    """A training and what its samples are compared with.
+
+    Attributes:
+      experiment: a file of `experiments`.
+      flags: of the launcher, for the training.
+      compare: its flags for the comparison.
+      minutes: of processor time after which the training is stopped; 0 does not stop it.
+    """
 
     experiment: str
     flags: tuple[str, ...] = ()
     compare: tuple[str, ...] = FASHION
+    minutes: float = 0.0
 
 
+MINUTES = 15.0
+ENDLESS = 1_000_000
+"""Rounds that no run which is stopped by its time reaches."""
+OF_2018 = ("--config.network=dcgan", "--config.width=32")
 RUNS: Mapping[str, RealRun] = {
-    "dcgan_fashion": RealRun("images"),
+    "recipe_fashion": RealRun("images", minutes=MINUTES),
+    "dcgan_fashion": RealRun(
+        "images",
+        (*OF_2018, "--config.objective=non_saturating", "--config.batch_size=64", "--config.ema=0.999"),
+        minutes=MINUTES,
+    ),
     "wgan_gp_fashion": RealRun(
         "images",
         (
+            *OF_2018,
             "--config.objective=wgan_gp",
-            "--config.critic_norm=none",
             "--config.batch_size=32",
             "--config.learning_rate=2e-4",
-            "--config.rounds=10000",
+            "--config.ema=0.999",
         ),
+        minutes=MINUTES,
     ),
-    "sngan_hinge_fashion": RealRun("images", ("--config.objective=hinge", "--config.critic_norm=spectral")),
+    "sngan_hinge_fashion": RealRun(
+        "images",
+        (*OF_2018, "--config.objective=hinge", "--config.batch_size=64", "--config.ema=0.999"),
+        minutes=MINUTES,
+    ),
     "resnet_digits": RealRun(
         "images",
         (
             "--config.data=digits",
             "--config.network=resnet",
             "--config.conditional=true",
-            "--config.objective=hinge",
-            "--config.critic_norm=spectral",
             "--config.ema=0.99",
             "--config.rounds=4000",
         ),
@@ -88,12 +112,13 @@ def workdir_of(name: str, seed: int) -> pathlib.Path:
     return WORK / f"{name}-{seed}"
 
 
-def training(name: str, seed: int) -> list[str]:
-    """The command that trains a seed."""
+def training(name: str, seed: int, rounds: int | None = None) -> list[str]:
+    """The command that trains a seed, for `rounds` where they are given."""
     return [
         "launch.py",
         f"--config=experiments/{RUNS[name].experiment}.py",
         *RUNS[name].flags,
+        *([] if rounds is None else [f"--config.rounds={rounds}"]),
         f"--config.seed={seed}",
         f"--workdir={workdir_of(name, seed)}",
     ]
@@ -121,21 +146,46 @@ def train(name: str, seed: int, cores: Sequence[int] = ()) -> dict[str, Any]:
       seed: the seed.
       cores: the ones that it may use; all if empty.
     """
+    minutes = RUNS[name].minutes
+    kept = ROOT / f"{workdir_of(name, seed)}.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {"seconds": 0.0, "processor_seconds": 0.0}
+    left = 60 * minutes - before["processor_seconds"] if minutes else math.inf
+    if left <= 0:
+        return before
     began = time.perf_counter()
-    command = [sys.executable, *training(name, seed)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    command = [sys.executable, *training(name, seed, ENDLESS if minutes else None)]
+    process = psutil.Popen(command, cwd=ROOT)
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, cores)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    used = _watch(process, left)
     if process.returncode:
         raise SystemExit(f"{name}, seed {seed}: {shlex.join(command)} ended with {process.returncode}.")
-    spent = {"seconds": time.perf_counter() - began, "processor_seconds": usage.ru_utime + usage.ru_stime}
-    kept = ROOT / f"{workdir_of(name, seed)}.json"
-    before = json.loads(kept.read_text()) if kept.exists() else {}
-    total = {what: round(value + before.get(what, 0)) for what, value in spent.items()}
+    total = {
+        "seconds": round(before["seconds"] + time.perf_counter() - began),
+        "processor_seconds": round(before["processor_seconds"] + used),
+        "rounds": _rounds(name, seed),
+    }
     kept.write_text(json.dumps(total))
     return total
+
+
+def _watch(process: psutil.Popen, seconds: float) -> float:
+    """Waits for a process, which is asked to stop after so many seconds of processor time; what it used of it."""
+    used, asked = 0.0, False
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            times = process.cpu_times()
+            used = times.user + times.system
+        if used >= seconds and not asked:
+            process.terminate()
+            asked = True
+        time.sleep(0.2)
+    return used
+
+
+def _rounds(name: str, seed: int) -> int:
+    steps = (ROOT / workdir_of(name, seed) / "checkpoints").glob("[0-9]*")
+    return max(int(step.name) for step in steps if step.name.isdigit())
 
 
 def summary(compared: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +213,10 @@ def finish(name: str, seeds: int, took: Sequence[Mapping[str, Any]]) -> dict[str
     command = comparison(name, seeds)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     compared = json.loads((ROOT / WORK / f"{name}.json").read_text())
-    commands = [shlex.join(["python", *training(name, seed)]) for seed in range(seeds)]
+    commands = [
+        shlex.join(["python", *training(name, seed, took[seed]["rounds"] if RUNS[name].minutes else None)])
+        for seed in range(seeds)
+    ]
     this = f"python -m experiments.runs {name} --seeds {seeds}"
     kept = {
         "run": name,
@@ -175,9 +228,18 @@ def finish(name: str, seeds: int, took: Sequence[Mapping[str, Any]]) -> dict[str
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    pictures = (ROOT / workdir_of(name, 0) / "samples").glob("samples_*.png")
-    shutil.copyfile(max(pictures), RESULTS / f"{name}.png")
+    shutil.copyfile(picture(name), RESULTS / f"{name}.png")
     return kept
+
+
+def picture(name: str) -> pathlib.Path:
+    """The file of a picture of what the first seed makes in the end; of translated images, the last in training."""
+    folder = ROOT / workdir_of(name, 0)
+    if RUNS[name].experiment == "images":
+        command = [sys.executable, "launch.py", "--mode=sample", f"--workdir={folder}", "--num_samples=100"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        return max((folder / "samples").glob("sampled_*.png"))
+    return max((folder / "samples").glob("samples_*.png"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

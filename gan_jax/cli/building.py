@@ -35,6 +35,15 @@ def build(request: Request, config: Any) -> Experiment:
         raise UsageError(str(error)) from error
 
 
+def completed(request: Request, config: Any) -> Any:
+    """The configuration with every choice made that it leaves to its experiment, which has `resolve` then.
+
+    Such a choice may depend on the device. A run records what was chosen, and is the same on another device.
+    """
+    module = finding.load(pathlib.Path(request.experiment))
+    return module.resolve(config) if hasattr(module, "resolve") else config
+
+
 def prepare(config: Any) -> None:
     """Prepares the TFDS data set that `config.data` names, unless it is there.
 

@@ -6,7 +6,7 @@ import pathlib
 import shlex
 
 from gan_jax.cli import finding, program
-from gan_jax.cli.building import build_seeds
+from gan_jax.cli.building import build_seeds, completed
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, resolve
 from gan_jax.runs.provenance import modules_beside, source_digest
@@ -28,7 +28,7 @@ def train(request: Request) -> None:
             require(name)
         except TrackerError as error:
             raise UsageError(str(error)) from error
-    config = resolve(request)
+    config = completed(request, resolve(request))
     experiment = build_seeds(request, config)
     path = pathlib.Path(request.experiment)
     workdir = Workdir(request.workdir or new_workdir(path.stem))

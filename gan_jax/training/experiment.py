@@ -244,6 +244,9 @@ def closest(name: str, among: Any) -> str:
 def load_module(path: str | pathlib.Path) -> ModuleType:
     """Loads an experiment's file as a module with `get_config` and `build`; it may import modules from beside it.
 
+    A third function, `resolve(config) -> config`, may make the choices that a configuration leaves open, as a rule
+    to the device; a run records the configuration that it returns.
+
     Raises:
       ExperimentError: if the file is missing, lacks one of them, is no Python, or imports what is not installed.
     """

@@ -37,7 +37,7 @@ from gan_jax.models.onnx_export import OnnxError, lacks_noise, noise_inputs, to_
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
-from gan_jax.runs.files import is_there, read_regular
+from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION, described
 from gan_jax.runs.replacing import replace_files
 from gan_jax.runs.terminal import tell
@@ -100,7 +100,10 @@ def export(request: Request) -> None:
         "README.md": card.encode(),
         DESCRIPTION: described({**description, "exported": facts}),
     }
-    replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
+    try:
+        replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {reason(error)}.") from error
     tell(f"Exported {origin(model)}: {out}")
 
 

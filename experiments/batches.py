@@ -159,15 +159,19 @@ def labels_by_share(labels: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     """The labels `[n]` for which samples are drawn in evaluations: each by its share of `labels`, to within one, in
     an order drawn by the seed.
 
-    With other shares a perfect generator of each class would still be far from the data as a whole.
+    With other shares a perfect generator of each class would still be far from the data as a whole. Which classes
+    have one more is drawn too (systematic sampling), so that the number of each is its share on average: where
+    there are more classes than samples, the order of the classes decides nothing.
 
     >>> np.bincount(labels_by_share(np.array([0] * 9 + [1]), 50)).tolist()
     [45, 5]
     """
     classes, counts = np.unique(labels, return_counts=True)
-    wanted = counts * (n / len(labels))
-    times = np.floor(wanted).astype(int)
-    largest = np.argsort(times - wanted, kind="stable")
-    times[largest[: n - times.sum()]] += 1
+    times, left = np.divmod(counts.astype(np.int64) * n, len(labels))
+    rng = np.random.default_rng([seed, n, len(classes)])
+    order, first = rng.permutation(len(classes)), int(rng.integers(len(labels)))
+    # The remainders are laid end to end, and a class whose part has one of the places first + i N has one more.
+    below = -((first - np.cumsum(left[order])) // len(labels))
+    times[order] += np.diff(below, prepend=0)
     drawn = np.repeat(classes, times).astype(np.int32)
     return np.random.default_rng([seed, n]).permutation(drawn)

@@ -100,6 +100,7 @@ FILES_IN_ORDER = {
         "opening",
         "described_data",
         "portable_files",
+        "replacing",
         "checkpoint",
         "across_processes",
         "steps",

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from gan_jax.data.errors import DataTimeoutError
-from gan_jax.runs.config import check_config
+from gan_jax.runs.config import check_config, overridden_after, read_config
 from gan_jax.runs.files import reason
 from gan_jax.runs.provenance import data_fingerprint, features_fingerprint, modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
@@ -51,6 +51,21 @@ def changes(
         override=True,
     )
     return (*changed, *unread)
+
+
+def later_message(workdir: Workdir, step: int) -> str:
+    """A line about what `--override` changed in a run after this round was saved; empty where it changed nothing.
+
+    A run is read by its last configuration, code and data, which an earlier checkpoint was not trained with.
+    """
+    later = overridden_after(read_config(workdir), step)
+    if not later:
+        return ""
+    said = "; ".join(f"from round {launch.step} with {', '.join(launch.overridden)}" for launch in later)
+    return (
+        f"Round {step} of {workdir.root} was trained before --override changed the run ({said}): what is computed "
+        "of it now is computed with what the run has since."
+    )
 
 
 def message(workdir: Workdir, changed: tuple[str, ...]) -> str:

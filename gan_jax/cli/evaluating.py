@@ -18,7 +18,7 @@ from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
-from gan_jax.training.experiment import Experiment
+from gan_jax.training.experiment import Experiment, ExperimentError
 
 if TYPE_CHECKING:
     from gan_jax.metrics.path_length import Distance
@@ -65,12 +65,11 @@ def evaluate(request: Request) -> None:
         if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
         combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
-        before = [launch for launch in overridden if launch["step"] < restored.step]
         found.append(
             {
                 **combination,
                 "checkpoint": restored.digest,
-                **({"overridden": before} if before else {}),
+                **({"overridden": overridden} if overridden else {}),
                 **({"changed": list(run.changed)} if run.changed else {}),
             }
         )
@@ -219,7 +218,13 @@ def _add_path_lengths(
     several = len(generators_of(experiment.game)) > 1
     for kind, metrics in evaluation["samples"].items():
         for player in players:
-            found = path_length(experiment, state, distance, player=player, ema=kind == "ema")
+            try:
+                found = path_length(experiment, state, distance, player=player, ema=kind == "ema")
+            except ExperimentError as error:
+                if not metrics:
+                    raise
+                tell(f"Without a path length: {error}", sys.stderr)  # scores have taken long
+                return
             name = f"{player}/{found.name}" if several else found.name
             metrics |= {name: found.value, f"{name}_error": found.standard_error}
             if intervals:

@@ -38,8 +38,9 @@ from gan_jax.models.model import Model
 from gan_jax.models.onnx_export import OnnxError
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config, take_saved
-from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION
+from gan_jax.runs.replacing import replace_files
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment, ExperimentError
@@ -316,16 +317,10 @@ def _check_out(out: epath.Path, workdir: str | None) -> None:
 
 
 def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:
-    """Writes the folder, `index.html` last; files of an earlier page that this one has not are removed first."""
+    """Writes the folder; files of an earlier page that this one has not go."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        earlier = (
-            [out / name for name in OF_A_RUN if name not in files] if is_there(out / "explore.json") else []
-        )
-        for path in earlier:
-            path.unlink(missing_ok=True)
-        for name in sorted(files, key=lambda name: name == "index.html"):
-            write_atomically(out / name, files[name])
+        earlier = OF_A_RUN if is_there(out / "explore.json") else ()
+        replace_files(out, files, last="index.html", stale=earlier)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
     size = sum(map(len, files.values())) / 2**20

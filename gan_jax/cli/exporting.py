@@ -37,8 +37,9 @@ from gan_jax.models.onnx_export import OnnxError, lacks_noise, noise_inputs, to_
 from gan_jax.models.portable import PLATFORMS, SUFFIX, to_files
 from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
-from gan_jax.runs.files import is_there, read_regular, write_atomically
-from gan_jax.runs.portable_files import DESCRIPTION, write_model
+from gan_jax.runs.files import is_there, read_regular, reason
+from gan_jax.runs.portable_files import DESCRIPTION, described
+from gan_jax.runs.replacing import replace_files
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -91,26 +92,27 @@ def export(request: Request) -> None:
     }
     description, programs = to_files(model.only_its_player(), differentiable=True)
     metadata = {"format": "gan_jax", "round": str(model.round), "weights": model.kind}
-    _clear(out)
-    for name, content in {
+    files = {
         **extra,
         **pictures,
+        **programs,
         "model.safetensors": write_safetensors(arrays, metadata),
         "README.md": card.encode(),
-    }.items():
-        write_atomically(out / name, content)
-    write_model(out, {**description, "exported": facts}, programs)
+        DESCRIPTION: described({**description, "exported": facts}),
+    }
+    try:
+        replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {reason(error)}.") from error
     tell(f"Exported {origin(model)}: {out}")
 
 
-def _clear(out: Any) -> None:
-    """Removes what an earlier export wrote, its description first: its files would be taken for this one's."""
+def _stale(out: Any) -> list[str]:
+    """What an earlier export has written that would be taken for a file of this one."""
     if not is_there(out / DESCRIPTION):
-        return
-    files = [path for path in out.iterdir() if path.name.endswith(SUFFIX)]
-    others = (*ONNX_FILES, "samples.png", "evaluation.json")
-    for path in (out / DESCRIPTION, *(out / name for name in others), *files):
-        path.unlink(missing_ok=True)
+        return []
+    programs = [path.name for path in out.iterdir() if path.name.endswith(SUFFIX)]
+    return [*ONNX_FILES, "samples.png", "evaluation.json", *programs]
 
 
 def _onnx(model: Model, names: Sequence[str]) -> dict[str, bytes]:

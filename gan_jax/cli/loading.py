@@ -62,7 +62,8 @@ def load_model(
         cannot be computed again.
 
     Warns:
-      UserWarning: if the networks are rebuilt by code, or with data, that are not those of the run.
+      UserWarning: if the networks are rebuilt by code, or with data, that are not those of the run; or if
+        `--override` changed the run after this round.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights is ema or raw, got {weights!r}.")
@@ -98,6 +99,8 @@ def load_model(
         raise ValueError(f"{workdir.root} has the seeds {first} to {first + seeds - 1}, got seed={seed}.")
     kinds = {name: weights if weights in _kinds_of(workdir, stored, name) else "raw" for name in players}
     read, digest, arrays = _read(workdir, stored, kinds, round)
+    if said := changes.later_message(workdir, read):
+        warnings.warn(said, stacklevel=2)
     if seeds > 1:
         arrays = {name: {k: v[seed - first] for k, v in part.items()} for name, part in arrays.items()}
     arrays = {name: _in_its_dtypes(programs, name, part) for name, part in arrays.items()}

@@ -52,10 +52,13 @@ class OpenedRun:
     ) -> Iterator[Restored]:
         """The checkpoints of these rounds; of several, unreadable ones are reported and left out.
 
+        Says where `--override` changed the run after a round was saved.
+
         Args:
           steps: the rounds; `None` is the newest.
           devices: where each state is replicated; by default it lies on all devices as in the training.
         """
+        from gan_jax.distributed import hosts
         from gan_jax.distributed.layout import make_layout
         from gan_jax.runs.checkpoint import CheckpointError
         from gan_jax.runs.opening import layout_of
@@ -66,11 +69,15 @@ class OpenedRun:
         with self.checkpoints() as checkpoints:
             for step in steps:
                 try:
-                    yield checkpoints.restore(target, step, shardings=places)
+                    found = checkpoints.restore(target, step, shardings=places)
                 except CheckpointError as error:
                     if len(steps) == 1:
                         raise
                     tell(f"Left out: {explain(error)}", sys.stderr)
+                    continue
+                if hosts.first() and (said := changes.later_message(self.workdir, found.step)):
+                    tell(said, sys.stderr)
+                yield found
 
     def generators(self, player: str | None) -> tuple[str, ...]:
         """The players that make samples, or the one named.

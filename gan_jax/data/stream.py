@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import collections
 import concurrent.futures
+import copy
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,12 @@ def from_reader(
         for batch in wanted:
             if batch not in pending:
                 pending[batch] = pool.submit(read_batch, *batch)
-        return _stacked([pending.pop(batch).result() for batch in wanted[:count]])
+        return _stacked((pending.pop(batch).result() for batch in wanted[:count]), count)
 
     in_order = index_feed(size, min(batch_size, size), seed)
 
     def epoch_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
-        return _stacked([checked(read(rows)) for rows in in_order(cursor, count)])
+        return _stacked((checked(read(rows)) for rows in in_order(cursor, count)), count)
 
     def fingerprint() -> dict[str, str]:
         rows = np.unique(np.linspace(0, size - 1, _IDENTIFYING).astype(np.int32))
@@ -164,6 +165,13 @@ def from_iterator(
     # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.
     begun: collections.deque[tuple[int, Any]] = collections.deque(maxlen=_REMEMBERED)
 
+    def get_state() -> Any:
+        # An iterator may hand out the very object in which it counts on.
+        return copy.deepcopy(iterator.get_state())  # type: ignore[attr-defined]
+
+    def set_state(inner: Any) -> None:
+        iterator.set_state(copy.deepcopy(inner))  # type: ignore[attr-defined]
+
     def draw() -> dict[str, np.ndarray]:
         nonlocal position
         try:
@@ -189,7 +197,7 @@ def from_iterator(
             )
         if cursor < position:
             position, inner = earlier[-1]
-            iterator.set_state(inner)  # type: ignore[attr-defined]
+            set_state(inner)
         while position < cursor:
             draw()
 
@@ -204,11 +212,11 @@ def from_iterator(
     def host_batches(cursor: int, count: int) -> dict[str, np.ndarray]:
         go_to(cursor)
         if resumable:
-            begun.append((position, iterator.get_state()))  # type: ignore[attr-defined]
-        return _stacked([draw() for _ in range(count)])
+            begun.append((position, get_state()))
+        return _stacked((draw() for _ in range(count)), count)
 
     def state() -> bytes:
-        kept = [*begun, (position, iterator.get_state())]  # type: ignore[attr-defined]
+        kept = [*begun, (position, get_state())]
         return json.dumps([[place, _to_json(inner)] for place, inner in kept]).encode()
 
     def restore(saved: bytes) -> None:
@@ -218,7 +226,7 @@ def from_iterator(
             position, inner = kept[-1]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(f"The saved state of the stream cannot be read ({error}): start anew.") from error
-        iterator.set_state(inner)  # type: ignore[attr-defined]
+        set_state(inner)
         begun.clear()
         begun.extend(kept[:-1])
 
@@ -263,8 +271,30 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def _stacked(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+def _stacked(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    """`count` batches as one array for each name.
+
+    Each batch is copied before the next is drawn, since an iterator may fill the same arrays again.
+
+    Raises:
+      DataError: if they are not of the same names, shapes and dtypes.
+    """
+    kinds: dict[str, Any] = {}
+    stacked: dict[str, np.ndarray] = {}
+    for place, batch in enumerate(batches):
+        here = {name: (array.shape, array.dtype) for name, array in batch.items()}
+        if not place:
+            kinds = here
+            stacked = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in kinds.items()}
+        elif here != kinds:
+            raise DataError(f"The batches of a stream are alike, got {_shown(kinds)} and {_shown(here)}.")
+        for name, array in batch.items():
+            stacked[name][place] = array
+    return stacked
+
+
+def _shown(kinds: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {dtype}{list(shape)}" for name, (shape, dtype) in sorted(kinds.items()))
 
 
 def _decoded(_: Tree, host_batch: Tree) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Combines the evaluations of several seeds.
 
     Returns:
-      A dict like a single evaluation, with means in place of the numbers. It also has the `seeds`, the `intervals`
+      A dict like a single evaluation, with means in place of the numbers, NaN for one that some seed lacks: a mean
+      of the others would be of other seeds than those beside it. It also has the `seeds`, the `intervals`
       of the means (see `summary`), and the numbers of `each` seed, with its own `intervals` if it has any.
     """
     parts = ("samples", "players")
@@ -63,14 +65,19 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _over_seeds(statistic: Callable[[np.ndarray], Any], trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A statistic of every number over the seeds; any other value is the first seed's."""
+    """A statistic of every number over the seeds, NaN for seeds that lack it; any other value is the first's."""
     combination: dict[str, Any] = {}
-    for name, value in trees[0].items():
-        values = [tree[name] for tree in trees]
-        if isinstance(value, Mapping):
-            combination[name] = _over_seeds(statistic, values)
+    for name in dict.fromkeys(name for tree in trees for name in tree):
+        values = [tree.get(name) for tree in trees]
+        there = [value for value in values if value is not None]
+        if there and isinstance(there[0], Mapping):
+            combination[name] = _over_seeds(statistic, [{} if value is None else value for value in values])
+        elif there and all(map(is_number, there)):
+            combination[name] = statistic(
+                np.array([math.nan if v is None else v for v in values], np.float64)
+            )
         else:
-            combination[name] = statistic(np.asarray(values, np.float64)) if is_number(value) else value
+            combination[name] = values[0]
     return combination
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from numpy.typing import ArrayLike
 from scipy import special
 
 from gan_jax.metrics.features import Extractor
+from gan_jax.precision import at_highest_precision
 from gan_jax.types import Array, Key, Tree
 
 EPSILON = 1e-4
@@ -53,6 +56,7 @@ class PathLength(NamedTuple):
         return max(self.value - reach, 0.0), self.value + reach
 
 
+@at_highest_precision
 def perceptual_path_length(
     mapping: Callable[..., Array],
     synthesis: Callable[..., Array],
@@ -72,6 +76,9 @@ def perceptual_path_length(
     Both images have the same noise and condition, nothing is cropped, and images above 256 pixels are averaged over
     boxes to 256. Lengths below the first and above the last percentile are left out.
 
+    Products have the highest precision, and a network that computes in less than float32 is refused: two images a
+    small step apart differ by its rounding, not by the step (the authors' code computes in float32 too).
+
     Time is O(samples) pairs of samples and distances, memory that of one batch of them.
 
     Args:
@@ -89,7 +96,8 @@ def perceptual_path_length(
 
     Raises:
       ValueError: for fewer than two paths, a step that is not positive, conditions of another number of rows,
-        lengths that are not finite, or images above 256 that boxes do not fill.
+        a generator or a distance that computes in less than float32, lengths that are not finite, or images above
+        256 that boxes do not fill.
 
     References:
       Tukey and McLaughlin, Less Vulnerable Confidence and Significance Procedures for Location Based on a Single
@@ -128,6 +136,8 @@ def perceptual_path_length(
         # The last batch is filled up, and what is more than `samples` is dropped.
         places = np.minimum(np.arange(number * batch_size, (number + 1) * batch_size), samples - 1)
         given = [condition[places] for condition in rows]
+        if not number:
+            _check_precision(jax.make_jaxpr(batch)(key, *given), epsilon)
         made.append(np.asarray(batch(jax.random.fold_in(key, number), *given)))
     lengths = np.concatenate(made)[:samples].astype(np.float64)
     if not np.isfinite(lengths).all():
@@ -144,6 +154,38 @@ def perceptual_path_length(
         name="ppl2_wend" if published else f"path length ({name}, epsilon {epsilon:g}, {samples} paths)",
     )
 
+
+def _check_precision(program: Any, epsilon: float) -> None:
+    """Checks that nothing in a traced program is computed in less than float32.
+
+    Raises:
+      ValueError: naming the dtype.
+    """
+    if narrow := sorted(set(_narrow_results(program))):
+        raise ValueError(
+            f"a path length is the difference of two images at a step of {epsilon:g}, which {', '.join(narrow)} "
+            "rounds away: build the generator, and the distance, with dtype=float32 (--config.precision=float32)."
+        )
+
+
+def _narrow_results(program: Any) -> Iterator[str]:
+    """The dtypes below float32 of the results of a program's operations, those of inner programs included."""
+    for equation in program.eqns:
+        for variable in equation.outvars:
+            dtype = getattr(variable.aval, "dtype", np.dtype(bool))
+            if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
+                yield str(dtype)
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(inner, "eqns"):
+                    yield from _narrow_results(inner)
+                elif isinstance(inner, export.Exported):
+                    yield from map(_NARROW.__getitem__, re.findall(_NARROW_TYPES, inner.mlir_module()))
+
+
+_NARROW = {"bf16": "bfloat16", "f16": "float16"}
+_NARROW_TYPES = r"[<x](bf16|f16)[>,]"
+"""Types of arrays in the text of an exported program."""
 
 LPIPS_NAME = "lpips_vgg16"
 """The `__name__` of the distance that `lpips_distance` makes."""

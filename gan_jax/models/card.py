@@ -91,7 +91,7 @@ def model_card(
         "\n".join(f"- `{what}`: `{mark}`" for what, mark in facts["data"].items()) or "Not recorded.",
         *([f"Classes, by number: {', '.join(facts['classes'])}."] if facts["classes"] else []),
         "## Evaluation",
-        _table(evaluation, facts["weights"]),
+        _table(evaluation, facts["weights"], facts["round"]),
         "## Training",
         f"```sh\n{facts['command']}\n```",
         (f"Commit: `{facts['commit']}`. " if facts["commit"] else "")
@@ -136,7 +136,7 @@ def _results(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> 
     return [{"task": task, "dataset": {"type": data, "name": data}, "metrics": metrics}]
 
 
-def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
+def _table(evaluation: Mapping[str, Any] | None, weights: str, round: int) -> str:
     numbers = _numbers(evaluation, weights)
     if not numbers:
         return (
@@ -155,8 +155,12 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str) -> str:
         for mark in evaluation["fingerprints"].values()
     ]
     notes = [
-        f"From round {each['step']} on the run was trained with {', '.join(each['changed'])}: what it is scored "
-        "against may have been trained on before."
+        f"From round {each['step']} on the run was trained with {', '.join(each['changed'])}: "
+        + (
+            "what it is scored against may have been trained on before."
+            if each["step"] < round
+            else "this round was trained before, and is scored with what the run has since."
+        )
         for each in evaluation.get("overridden", ())
     ]
     if changed := evaluation.get("changed"):

@@ -189,6 +189,14 @@ def read_config(workdir: Workdir) -> SavedConfig:
     return saved
 
 
+def overridden_after(saved: SavedConfig, step: int) -> list[Launch]:
+    """The launches that went on otherwise, by `--override`, from this round or a later one.
+
+    A state of this round was trained before them, and whoever reads it now has the configuration of the last.
+    """
+    return [launch for launch in saved.launches if launch.overridden and launch.step >= max(step, 1)]
+
+
 def _wrong_types(saved: SavedConfig) -> str:
     """Which field is of another type than it is written with, or nothing."""
     texts = lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values())  # noqa: E731

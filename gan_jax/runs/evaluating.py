@@ -47,7 +47,7 @@ class Evaluate:
         if len(evaluations) > 1:
             logs = [log_of(evaluation) for evaluation in evaluations]
             numbers = [name for name in line if is_number(line[name])]
-            line |= summary({name: np.array([log[name] for log in logs]) for name in numbers})
+            line |= summary({name: np.array([log.get(name, np.nan) for log in logs]) for name in numbers})
         self._writer.scalars(played.step, line)
         known = numbers_of(combination)
         self._numbers = played.step, known, self._measured_by(combination)

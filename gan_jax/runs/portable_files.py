@@ -82,7 +82,12 @@ def write_model(directory: epath.Path, description: Mapping[str, Any], files: Ma
     (directory / DESCRIPTION).unlink(missing_ok=True)
     for name, content in files.items():
         write_atomically(directory / name, content)
-    write_atomically(directory / DESCRIPTION, (dumps(description, indent=1, name="model") + "\n").encode())
+    write_atomically(directory / DESCRIPTION, described(description))
+
+
+def described(description: Mapping[str, Any]) -> bytes:
+    """The content of `model.json`."""
+    return (dumps(description, indent=1, name="model") + "\n").encode()
 
 
 def stored_names(experiment: Experiment) -> Stored:

@@ -9,7 +9,8 @@ import numpy as np
 
 from gan_jax.diagnostics import gradients, health, layer_gradients
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.files import write_atomically
+from gan_jax.runs.config import overridden_after, read_config
+from gan_jax.runs.files import is_there, write_atomically
 from gan_jax.runs.finite import broken_leaf
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.metrics_log import json_line, read_metrics
@@ -93,6 +94,12 @@ def replay(
             "choose an earlier one with --checkpoint."
         )
     log(f"Replaying rounds {begun.step} to {until - 1} of {workdir.root}.")
+    recorded = is_there(workdir.config)  # a run without the launcher may have no configuration
+    for launch in overridden_after(read_config(workdir), begun.step + 1) if recorded else ():
+        log(
+            f"From round {launch.step} on the run was trained with {', '.join(launch.overridden)}: the rounds "
+            "before are played with that too, and not as they were."
+        )
     first_seed = experiment.seed if experiment.seeds > 1 else None
     found, lines = Replayed(begun.step, until), []
     for played in dispatches(rounds, begun, until=until, interrupt=Interrupt(), most=1):

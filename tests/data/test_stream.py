@@ -114,6 +114,52 @@ def test_a_state_saved_by_a_loop_that_reads_ahead_still_resumes():
     assert numbers(resumed.host_batches(4, 1)) == [5]
 
 
+class Reusing:
+    """An iterator that fills one array again and again, and hands out the object in which it counts."""
+
+    def __init__(self):
+        self.state, self.x = {"number": 0}, np.zeros((2, 1), np.float32)
+
+    def __next__(self):
+        self.state["number"] += 1
+        self.x[:] = self.state["number"]
+        return {"x": self.x}
+
+    def __iter__(self):
+        return self
+
+    def get_state(self):
+        return self.state
+
+    def set_state(self, state):
+        self.state = state
+
+
+def test_an_iterator_may_reuse_its_arrays_and_its_state():
+    source = stream.from_iterator(Reusing(), batch_size=2)
+    assert numbers(source.host_batches(0, 3)) == [1, 2, 3]
+    assert numbers(source.host_batches(3, 2)) == [4, 5]
+    resumed = stream.from_iterator(Reusing(), batch_size=2)
+    resumed.restore(source.state())
+    assert numbers(resumed.host_batches(3, 2)) == [4, 5]
+    assert numbers(resumed.host_batches(4, 1)) == [5]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"x": np.zeros((2, 1), np.uint8)},
+        {"x": np.zeros((2, 2), np.float32)},
+        {"x": np.zeros((2, 1), np.float32), "y": np.zeros(2, np.int32)},
+    ],
+)
+def test_batches_of_other_kinds_are_not_mixed(other):
+    """uint8 beside float32 would be promoted, and levels of [0, 255] taken for numbers of [-1, 1]."""
+    source = stream.from_iterator(iter([{"x": np.zeros((2, 1), np.float32)}, other]), batch_size=2)
+    with pytest.raises(DataError, match=r"x float32\[2, 1\] and x "):
+        source.host_batches(0, 2)
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [

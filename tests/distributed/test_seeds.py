@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import chex
 import jax
@@ -251,6 +252,21 @@ def test_evaluations_are_combined():
     expected = stats.t.interval(0.95, 1, 1.5, stats.sem([1.0, 2.0]))
     assert both["intervals"]["samples"]["raw"]["frechet"] == pytest.approx(expected)
     json.dumps(both)
+
+
+def test_a_metric_that_some_seed_lacks_is_nan_and_the_others_stay():
+    """An evaluation of one's own that names its metrics by what it finds ended every launch with a KeyError."""
+    parts = [{"f": 1.0, "mode_3": 5.0, "note": "a"}, {"f": 3.0, "mode_4": 2.0, "bad": None, "note": "b"}]
+    each = [
+        {"step": 5, "seed": s, "samples": {"raw": part}, "players": {}, "fingerprints": {}}
+        for s, part in enumerate(parts)
+    ]
+    both = combined(each)
+    assert both["samples"]["raw"] == pytest.approx(
+        {"f": 2.0, "mode_3": math.nan, "mode_4": math.nan, "bad": None, "note": "a"}, nan_ok=True
+    )
+    assert [entry["samples"]["raw"] for entry in both["each"]] == parts
+    assert np.isnan(both["intervals"]["samples"]["raw"]["mode_4"]).all()
 
 
 def test_summary_of_vectors_is_element_by_element():

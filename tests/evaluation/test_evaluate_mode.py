@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gan_jax.cli import errors, evaluating
+from gan_jax.cli import changes, errors, evaluating
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
 
@@ -25,6 +25,19 @@ def test_what_an_override_changed_is_said(tmp_path, capsys):
     run.experiment.held_out = None
     evaluating._overridden(run)
     assert "trained on before" not in capsys.readouterr().err
+
+
+def test_a_round_from_before_an_override_is_marked(tmp_path):
+    """A run is read by its last configuration, which its earlier checkpoints were not trained with."""
+    workdir = Workdir(tmp_path)
+    write_config(workdir, {}, overridden=["seed: 0 in the work directory, 1 now"])  # before the first round
+    write_config(workdir, {}, step=20, overridden=[HELD_OUT])
+    assert changes.later_message(workdir, 21) == ""
+    for step in (10, 20):
+        said = changes.later_message(workdir, step)
+        assert said.startswith(f"Round {step} of ")
+        assert f"(from round 20 with {HELD_OUT})" in said
+        assert "seed" not in said
 
 
 def test_nothing_is_said_of_a_run_that_was_not_changed(tmp_path, capsys):

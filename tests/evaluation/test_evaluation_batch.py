@@ -80,6 +80,25 @@ def test_labels_have_the_shares_of_the_data(n):
         assert not np.array_equal(drawn, np.sort(drawn))
 
 
+@pytest.mark.parametrize("n", [50, 150])
+def test_the_order_of_classes_decides_nothing_where_they_do_not_divide_the_samples(n):
+    """100 classes of one size: the same ones, those of the lowest numbers, were asked for at every seed."""
+    data = np.repeat(np.arange(100), 10)
+    times = np.array([np.bincount(labels_by_share(data, n, seed=s), minlength=100) for s in range(200)])
+    assert np.all(times.sum(axis=1) == n)
+    assert set(times.ravel().tolist()) == {n // 100, n // 100 + 1}
+    # A class is asked for once more in half of the draws: a standard deviation of .035 in 200.
+    assert np.abs(times.mean(axis=0) - n / 100).max() < 5 * 0.035
+    assert abs(times[:, :50].sum(axis=1).mean() - n / 2) < 1.25
+
+
+def test_rare_classes_are_asked_for_in_a_small_draw():
+    """By the largest remainders ten large classes, of .3 each, took all eight places from 500 of .01 each."""
+    data = np.concatenate([np.repeat(np.arange(10), 230), np.arange(10, 510)])
+    rare = [np.sum(labels_by_share(data, 28, seed=s) >= 10) for s in range(200)]
+    assert np.mean(rare) == pytest.approx(28 * 500 / len(data), abs=0.4)
+
+
 def test_a_perfect_generator_of_data_sorted_by_class_is_at_their_distance_from_themselves():
     """900 dark and 100 bright images; samples are real images of the class that is asked for."""
     draw = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gan_jax as gj
+from gan_jax.cli import evaluating
 from gan_jax.evaluation.path_lengths import path_length
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics import perceptual_path_length
@@ -57,6 +58,26 @@ def test_a_mapping_network_puts_the_path_into_w():
     )
     in_z, in_w = (path_length(*made(linear(halves=value)), squared, samples=50) for value in (None, halves))
     np.testing.assert_allclose(in_w.lengths, 4 * in_z.lengths, rtol=0.05)
+
+
+def test_scores_are_kept_where_a_path_length_is_refused(capsys):
+    """They have been computed before; asked for by itself it is an error."""
+    narrow = Network(
+        init=lambda key: (jnp.bfloat16(SCALE), ()),
+        apply=lambda params, model_state, z, train, key: (
+            (params * z.astype("bfloat16")[:, :, None, None]).astype("float32"),
+            model_state,
+        ),
+    )
+    narrowed, state = made(narrow)
+    scored = {"samples": {"raw": {"frechet": 1.0}}}
+    evaluating._add_path_lengths(scored, ["generator"], narrowed, state, squared, intervals=False)
+    assert scored == {"samples": {"raw": {"frechet": 1.0}}}
+    assert "Without a path length: path_length: " in capsys.readouterr().err
+    with pytest.raises(ExperimentError, match="bfloat16 rounds away"):
+        evaluating._add_path_lengths(
+            {"samples": {"raw": {}}}, ["generator"], narrowed, state, squared, intervals=False
+        )
 
 
 def of_label(**fields):

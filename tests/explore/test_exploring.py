@@ -15,6 +15,7 @@ from etils import epath
 
 from gan_jax.cli import exploring
 from gan_jax.cli.errors import UsageError
+from gan_jax.runs import replacing
 from tests.test_launch import LAUNCH, ROOT, launch_here
 
 
@@ -22,17 +23,10 @@ def test_a_full_disk_is_one_line(monkeypatch, tmp_path):
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(exploring, "write_atomically", full)
+    monkeypatch.setattr(replacing, "write_atomically", full)
     with pytest.raises(UsageError, match=r"--out=.*page cannot be written: the disk is full") as raised:
         exploring._write(epath.Path(tmp_path / "page"), {"index.html": b""})
     assert len(str(raised.value).splitlines()) == 1
-
-
-def test_the_page_is_whole_when_its_index_is_there(monkeypatch, tmp_path):
-    order = []
-    monkeypatch.setattr(exploring, "write_atomically", lambda path, content: order.append(path.name))
-    exploring._write(epath.Path(tmp_path / "page"), {"index.html": b"", "z.js": b"", "a.js": b""})
-    assert order == ["z.js", "a.js", "index.html"]
 
 
 def test_a_page_without_training_images_leaves_none_of_an_earlier_one(tmp_path):

@@ -199,6 +199,8 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     assert "| frechet | 5 [4, 6.5] |" in card
     assert "From round 5 on the run was trained with held_out: 0.1 in the work directory, 0.2 now" in card
     assert "evaluated with what it was not trained with: the experiment's code: mine.py; the data x." in card
+    before = model_card({**facts, "round": 5, "weights": "ema"}, evaluation=found, **options)
+    assert "0.2 now: this round was trained before, and is scored with what the run has since." in before
     first = exporting._evaluation(Workdir(tmp_path), "ab", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
@@ -233,11 +235,11 @@ def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
     earlier = ("generator.onnx", "sample.jaxexport", "critic.jaxexport", "samples.png")
     for name in (*earlier, "notes.txt", "mine.png"):
         (tmp_path / name).write_text(name)
-    exporting._clear(epath.Path(tmp_path))  # a folder that was not exported
-    assert len(list(tmp_path.iterdir())) == 6
+    assert exporting._stale(epath.Path(tmp_path)) == []  # a folder that was not exported
     (tmp_path / "model.json").write_text("{}")
-    exporting._clear(epath.Path(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "mine.png"}
+    stale = {*exporting._stale(epath.Path(tmp_path))}
+    assert stale >= {*earlier}
+    assert not stale & {"notes.txt", "mine.png"}
 
 
 def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, launched, tmp_path):

@@ -96,6 +96,18 @@ def test_the_samples_are_the_runs_own(run, tmp_path, monkeypatch):
     assert np.abs(earlier.sample(9) - drawn).max() > 1e-3
 
 
+def test_a_round_from_before_an_override_is_loaded_with_a_warning(run, tmp_path):
+    """The programs are those of the last configuration, which may make other samples of the same weights."""
+    path = shutil.copytree(run[0], tmp_path / "run")
+    config = json.loads((path / "config.json").read_text())
+    launch = {"step": 6, "time": "", "versions": {}, "commit": None}
+    config["launches"] = [{**launch, "overridden": ["norm: 'none' in the work directory, 'layer' now"]}]
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match=r"Round 6 of .* before --override .*from round 6 with norm: 'none'"):
+        gj.load_model(path, round=6)
+    gj.load_model(path)
+
+
 @pytest.mark.full
 def test_running_statistics_are_computed_again_on_request(run, tmp_path):
     """As `standing_statistics` computes them of the state, for the average and for the weights themselves."""

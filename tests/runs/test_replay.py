@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from gan_jax.runs import loop
+from gan_jax.runs.config import write_config
 from gan_jax.runs.finite import NonFiniteError
 from gan_jax.runs.metrics_log import parse_line
 from gan_jax.runs.replay import named_round, replay
@@ -69,6 +70,12 @@ def test_the_rounds_are_those_that_were_played(tmp_path):
     }
     for line in map(json.loads, (tmp_path / "replay.jsonl").read_text().splitlines()):
         assert line["critic/loss"] == pytest.approx(logged[line["step"]]["critic/loss"], rel=1e-7)
+    write_config(workdir, {}, step=12, overridden=["lr: 1 there, 2 now"])
+    said = []
+    replay(run, workdir, checkpoint=10, until=11, log=said.append)
+    assert said[1].startswith(
+        "From round 12 on the run was trained with lr: 1 there, 2 now: the rounds before"
+    )
 
 
 @pytest.mark.slow

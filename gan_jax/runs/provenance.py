@@ -90,7 +90,18 @@ def source_digest(path: epath.PathLike) -> str:
     Raises:
       OSError, SyntaxError, ValueError: if the file cannot be read or is no Python.
     """
-    text = _source_text(path)
+    return hashlib.sha256(code_of(_source_text(path)).encode()).hexdigest()
+
+
+def code_of(text: str) -> str:
+    """Python without comments, docstrings and blank lines.
+
+    Raises:
+      SyntaxError, ValueError: if it is no Python.
+
+    >>> code_of("# The answer.\\n\\nx = 42  # of course\\n")
+    'x = 42'
+    """
     lines = text.split("\n")  # Python's lines: `str.splitlines` breaks at form feeds too
     starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
     cuts = []
@@ -130,7 +141,7 @@ def source_digest(path: epath.PathLike) -> str:
         at = max(at, end)
     if line.strip():
         significant.append(line.rstrip())
-    return hashlib.sha256("\n".join(significant).encode()).hexdigest()
+    return "\n".join(significant)
 
 
 _STRINGS = tuple(getattr(tokenize, name) for name in ("STRING", "FSTRING_MIDDLE") if hasattr(tokenize, name))

@@ -1,16 +1,31 @@
-"""A result names the code that computed it: every file that it imports, and nothing else."""
+"""A result names the code that computed it: every definition that its study reaches, and nothing else."""
 
 import pytest
 
 from experiments import studies
 from experiments.studies.__main__ import main
-from experiments.studies.framework import provenance, running
+from experiments.studies.framework import provenance, reached, running
 
 FILES = {
     "gan_jax/__init__.py": "from gan_jax.rooms import used\nfrom gan_jax.unused import never\n",
     "gan_jax/rooms/__init__.py": "from gan_jax.rooms.deep import used\nfrom gan_jax.rooms.other import other\n",
-    "gan_jax/rooms/deep.py": "from . import helper\ndef used():\n    return helper.one()\n",
-    "gan_jax/rooms/helper.py": "def one():\n    return 1\n",
+    "gan_jax/rooms/deep.py": "from . import helper\ndef used():\n    return helper.one()\ndef beside(): 7\n",
+    "gan_jax/rooms/helper.py": """
+TABLE = {}
+def one():
+    return _two()
+def _two(a: Kind = 2):
+    return 1
+TABLE.update(x=3)
+class Kind: ...
+""",
+    "gan_jax/lazy/__init__.py": """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from gan_jax.lazy.slow import slow
+__getattr__ = lambda name: None
+""",
+    "gan_jax/lazy/slow.py": "def slow():\n    return 8\n",
     "gan_jax/rooms/other.py": "other = 2\n",
     "gan_jax/unused.py": "never = 3\n",
     "gan_jax/typed.py": "class Typed: ...\n",
@@ -22,12 +37,20 @@ FILES = {
 from typing import TYPE_CHECKING
 import numpy as np
 import gan_jax as gj
+import gan_jax.lazy
 from gan_jax.pictures import dots
+from experiments.studies.framework.study import Study
 if TYPE_CHECKING:
     from gan_jax.typed import Typed
 def case(seed):
     from gan_jax import later
-    return gj.used() + later.x  # a sum
+    return gj.used() + later.x + gan_jax.lazy.slow()  # a sum
+def figure(results):
+    return dots(gj.other)
+STUDY = Study(
+    module=__name__, cases={
+        "case": case},
+    figure=figure, claims=(lambda r: r > 11,))
 """,
 }
 STUDY = "experiments.studies.some"
@@ -42,15 +65,26 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_names_are_followed_to_the_files_that_define_them(root):
-    found = {file.as_posix() for file in provenance.imported_files(STUDY, root)}
+def test_names_are_followed_to_what_they_are_defined_as(root):
+    found = {(d.file.as_posix(), d.text.split("\n")[0]) for d in reached.reached(STUDY, root)}
     assert found == {
-        "experiments/studies/some.py",
-        "gan_jax/later.py",
-        "gan_jax/pictures/dots.py",
-        "gan_jax/rooms/deep.py",
-        "gan_jax/rooms/helper.py",
+        ("experiments/studies/some.py", "({"),
+        ("experiments/studies/some.py", "def case(seed):"),
+        ("gan_jax/later.py", "x = 4"),
+        ("gan_jax/lazy/slow.py", "def slow():"),
+        ("gan_jax/rooms/deep.py", "def used():"),
+        ("gan_jax/rooms/helper.py", "TABLE = {}"),
+        ("gan_jax/rooms/helper.py", "TABLE.update(x=3)"),
+        ("gan_jax/rooms/helper.py", "def _two(a: Kind = 2):"),
+        ("gan_jax/rooms/helper.py", "def one():"),
     }
+
+
+def test_of_a_module_without_a_study_all_is_reached(root):
+    (root / "gan_jax/whole.py").write_text("from gan_jax import rooms\nx = rooms\ny = 2\n")
+    found = {definition.text.split("\n")[0] for definition in reached.reached("gan_jax.whole", root)}
+    assert {"x = rooms", "y = 2", "other = 2", "def used():"} <= found
+    assert "def beside():" not in found
 
 
 def changed(root, name, before, after):
@@ -69,9 +103,16 @@ def changed(root, name, before, after):
         ("gan_jax/unused.py", "3", "5", False),
         ("gan_jax/rooms/other.py", "2", "5", False),
         ("gan_jax/typed.py", "...", "x = 1", False),
-        ("gan_jax/rooms/helper.py", "1", "2", True),
+        ("gan_jax/rooms/deep.py", "7", "8", False),
+        ("gan_jax/rooms/helper.py", "...", "x = 1", False),
+        ("experiments/studies/some.py", "dots(gj.other)", "dots(gj.other, 2)", False),
+        ("experiments/studies/some.py", "11", "12", False),
+        ("experiments/studies/some.py", '"case":', '"again":', True),
+        ("gan_jax/rooms/helper.py", "return 1", "return 2", True),
+        ("gan_jax/rooms/helper.py", "= 2", "= 3", True),
+        ("gan_jax/rooms/helper.py", "x=3", "x=4", True),
+        ("gan_jax/lazy/slow.py", "8", "9", True),
         ("gan_jax/later.py", "4", "5", True),
-        ("gan_jax/rooms/helper.py", "return 1", "...", True),
         ("experiments/studies/some.py", "+", "-", True),
     ],
 )
@@ -80,7 +121,8 @@ def test_other_code_has_another_digest_and_other_words_have_not(root, name, befo
 
 
 def test_a_study_of_the_gallery_reads_its_objectives_and_no_launcher():
-    files = {file.as_posix() for file in provenance.imported_files("experiments.studies.dirac")}
+    found = reached.reached("experiments.studies.dirac", provenance.ROOT)
+    files = {definition.file.as_posix() for definition in found}
     assert {"gan_jax/objectives/wgan.py", "gan_jax/field.py", "experiments/studies/dirac.py"} <= files
     assert not [file for file in files if file.startswith(("gan_jax/cli/", "gan_jax/runs/"))]
 

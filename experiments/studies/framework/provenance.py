@@ -1,29 +1,25 @@
 """Where a study's numbers come from: the code that computed them, the commit, the date and the machine.
 
-The code of a study is its own file and every file of this repository that it imports, directly or through others.
-A name that a package hands on (`from gan_jax.objectives import r1`) leads to the file that defines it, and not to
-all that the package imports. Comments, docstrings and blank lines are not code, so that a better explanation does
-not make a result old.
+The code of a study is that of its cases and every function, class and constant of this repository that they reach,
+directly or through others: what is changed beside them in the same files does not make a result old. Nor does a
+better explanation: comments, docstrings and blank lines are not code.
 """
 
 from __future__ import annotations
 
-import ast
 import datetime
 import functools
 import hashlib
 import os
 import pathlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gan_jax.runs.provenance import computed_by, git_commit, library_versions, source_digest
+from experiments.studies.framework.reached import reached
+from gan_jax.runs.provenance import code_of, computed_by, git_commit, library_versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-ROOMS = ("gan_jax", "experiments")
-DRAWING = "gan_jax/pictures/"
-"""What draws computes no result: figures are drawn again from the stored numbers."""
 DIGITS = 12
 """Hexadecimal digits that are kept of a digest."""
 
@@ -88,103 +84,14 @@ def identifier(record: Mapping[str, Any]) -> str:
 
 
 def digest(module: str, root: pathlib.Path = ROOT) -> str:
-    """The first digits of the SHA-256 of the code that a module imports, its own included, without what draws."""
+    """The first digits of the SHA-256 of the code that a module reaches, its own included; see `reached`."""
     total = hashlib.sha256()
-    for file in sorted(imported_files(module, root)):
-        if not file.as_posix().startswith(DRAWING):
-            changed = (root / file).stat().st_mtime_ns
-            total.update(f"{file.as_posix()}\n{_code(root / file, changed)}\n".encode())
+    for definition in sorted(reached(module, root)):
+        total.update(f"{definition.file.as_posix()}\n{_code(definition.text)}\n".encode())
     return total.hexdigest()[:DIGITS]
 
 
-@functools.cache
-def _code(path: pathlib.Path, _: int) -> str:
-    return source_digest(path)
-
-
-def imported_files(module: str, root: pathlib.Path = ROOT) -> set[pathlib.Path]:
-    """The files below `root` that a module imports, directly or through others, and its own; relative to `root`."""
-    found: set[pathlib.Path] = set()
-    waiting = [file for file in [_file(module, root)] if file is not None]
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            for imported, name in _imports(root / file, root):
-                waiting += _resolved(imported, name, root)
-    return found
-
-
-def _resolved(module: str, name: str | None, root: pathlib.Path) -> list[pathlib.Path]:
-    """The files that `from module import name` reads, or `import module` where there is no name."""
-    if module.partition(".")[0] not in ROOMS:
-        return []
-    inner = _file(f"{module}.{name}", root) if name else None
-    if inner is not None:
-        return [inner]
-    file = _file(module, root)
-    if file is None or file.name != "__init__.py" or name is None:
-        return [] if file is None else [file]
-    handed_on = [
-        (source, original)
-        for source, original, bound in _bindings(root / file, root)
-        if bound == name and (source, original) != (module, name)
-    ]
-    return [found for source, original in handed_on for found in _resolved(source, original, root)] or [file]
-
-
-def _imports(path: pathlib.Path, root: pathlib.Path) -> Iterator[tuple[str, str | None]]:
-    """The `(module, name)` that a file imports; of a package that it names whole, what it takes from it."""
-    tree = _tree(path, path.stat().st_mtime_ns)
-    aliases = {}
-    for source, original, bound in _bindings(path, root):
-        whole = f"{source}.{original}" if original else source
-        package = _file(whole, root)
-        if package is not None and package.name == "__init__.py":
-            aliases[bound] = whole
-        else:
-            yield source, original
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
-            yield aliases[node.value.id], node.attr
-
-
-def _bindings(path: pathlib.Path, root: pathlib.Path) -> Iterator[tuple[str, str | None, str]]:
-    """A file's imports as `(module, name in it or none, name here)`; those for type checking alone are left out."""
-    package = path.relative_to(root).parent.as_posix().replace("/", ".")
-    for node in _executed(_tree(path, path.stat().st_mtime_ns)):
-        if isinstance(node, ast.Import):
-            for item in node.names:
-                yield item.name, None, item.asname or item.name.partition(".")[0]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            for item in node.names:
-                yield source, item.name, item.asname or item.name
-
-
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from _executed(node)
-
-
-@functools.cache
-def _tree(path: pathlib.Path, _: int) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-def _file(module: str, root: pathlib.Path) -> pathlib.Path | None:
-    """A module's file, relative to `root`; `None` where it is none of this repository."""
-    if module.partition(".")[0] not in ROOMS:
-        return None
-    place = pathlib.Path(*module.split("."))
-    for file in (place.with_suffix(".py"), place / "__init__.py"):
-        if (root / file).is_file():
-            return file
-    return None
+_code = functools.cache(code_of)
 
 
 def _processor() -> str:

@@ -284,11 +284,13 @@ class _Accumulation:
                 turn_key=key,
             )
             microbatch_grads, losses = self.field(turn, inner)
-            return jax.tree.map(jnp.add, grads, microbatch_grads), losses
+            return jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads, microbatch_grads), losses
 
-        zeros = {name: jax.tree.map(jnp.zeros_like, context.players[name].params) for name in turn.players}
+        params = {name: context.players[name].params for name in turn.players}
+        # In bfloat16 a sum of 512 equal numbers is that of 256.
+        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
         total, losses = jax.lax.scan(microbatch, zeros, jnp.arange(self.microbatches))
-        grads = jax.tree.map(lambda g: g / self.microbatches, total)
+        grads = jax.tree.map(lambda g, p: (g / self.microbatches).astype(p.dtype), total, params)
         return grads, {name: _merge(output) for name, output in losses.items()}
 
     def _split(self, path: Any, x: Array) -> Array:

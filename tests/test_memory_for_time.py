@@ -55,6 +55,25 @@ def test_microbatches_give_the_field_of_the_batch(objective):
         np.testing.assert_array_equal(parts_aux[name].outputs.latent, whole_aux[name].outputs.latent)
 
 
+def test_gradients_in_bfloat16_are_summed_in_float32():
+    """Of 512 gradients that are alike a sum in bfloat16 stops growing at the 256th."""
+    game = helpers.game(gan(PRIOR))
+    players = {
+        name: player._replace(params=jax.tree.map(lambda p: p.astype(jnp.bfloat16), player.params))
+        for name, player in helpers.players_of(game).items()
+    }
+    batch = {"x": jnp.broadcast_to(helpers.batch(n=1)["x"], (512, *helpers.batch(n=1)["x"].shape[1:]))}
+    field = fields.accumulated(512)
+    grads, _ = jax.jit(lambda p, b: field(turn("critic"), context(game, p, b)))(players, batch)
+    exact = jax.tree.map(lambda p: p.astype(jnp.float32), players)
+    expected, _ = jax.jit(lambda p, b: fields.gradient_field(turn("critic"), context(game, p, b)))(
+        exact, batch
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
+    for leaf, other in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(leaf, np.float32), other, rtol=0.05, atol=0.02)
+
+
 @pytest.mark.full
 def test_corrections_of_the_accumulated_field_are_those_of_the_plain_one():
     """Consensus takes the Jacobian of a mean: the mean of the Jacobians."""

@@ -92,6 +92,7 @@ class Checkpoints:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: list[tuple[int, concurrent.futures.Future[None]]] = []
         self._current: int | None = None
+        self._aside: epath.Path | None = None
         self._complaint: str | None = None
 
     def __enter__(self) -> Checkpoints:
@@ -152,7 +153,7 @@ class Checkpoints:
         try:
             if jax.process_index() == 0:
                 self._steps.refuse_protected(step)
-                self._steps.remove(step)
+                self._aside = self._steps.set_aside(step)
                 self._steps.path(step).mkdir(parents=True, exist_ok=True)
             self._saver = self._saver or new_saver()
             self._saver.save(self._steps.path(step) / "state", args=orbax().args.PyTreeSave(arrays))
@@ -359,6 +360,9 @@ class Checkpoints:
             (path / "payload").mkdir(parents=True, exist_ok=True)
             write_atomically(path / "payload" / str(index), payload)
         write_atomically(path / MANIFEST, seal({**manifest, "files": hash_files(path)}))
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.rmtree(missing_ok=True)
         self._prune_or_complain(step)
 
     def _amend(self, step: int, content: dict[str, Any]) -> None:
@@ -407,6 +411,11 @@ class Checkpoints:
 
     def _why_none(self) -> str:
         there = self._steps.numbered()
+        if aside := self._steps.left_aside():
+            return (
+                f"A save in {self.directory} was cut, and what was there before is in {aside[-1]}: rename it to "
+                f"{aside[-1].split('-')[1]} to go on from it."
+            )
         if not there:
             return f"There is no checkpoint in {self.directory}: train there first, or correct the path."
         return f"None of the checkpoints {there} in {self.directory} is undamaged: nothing can be restored."
@@ -416,7 +425,8 @@ class Checkpoints:
             self._saver, saver = None, self._saver
             _quietly(saver.close)
         if jax.process_index() == 0:
-            _quietly(lambda: self._steps.remove(step))
+            aside, self._aside = self._aside, None
+            _quietly(lambda: self._steps.remove(step) if aside is None else self._steps.put_back(step, aside))
         try:
             good = self.steps()
             left = f"the last one saved is {good[-1]}" if good else "there is no earlier one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -147,6 +148,29 @@ class StepDirectory:
             return
         (path / MANIFEST).unlink(missing_ok=True)  # first: half a deletion must not look like a checkpoint
         path.rmtree(missing_ok=True)
+
+    def set_aside(self, step: int) -> epath.Path | None:
+        """Moves a step out of the way of another save of it; `None` where there is none, or nothing is renamed."""
+        path = self.path(step)
+        if is_link(path) or not is_there(path):
+            return None
+        if not is_local(path):
+            self.remove(step)
+            return None
+        aside = self.directory / f".replaced-{int(step)}-{secrets.token_hex(8)}"
+        os.rename(path, aside)
+        return aside
+
+    def put_back(self, step: int, aside: epath.Path) -> None:
+        """Moves a step back that was set aside, in place of what a save that failed has left."""
+        self.remove(step)
+        os.rename(aside, self.path(step))
+
+    def left_aside(self) -> list[str]:
+        """The names of steps that were set aside for a save that was cut."""
+        if not is_local(self.directory) or not is_there(self.directory):
+            return []
+        return sorted(path.name for path in self.directory.iterdir() if path.name.startswith(".replaced-"))
 
     def prune(self, newest: int, keep: int, best: Best | None) -> None:
         """Deletes the steps before `newest` that are not to be kept, and what cut saves have left.

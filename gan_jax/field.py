@@ -284,7 +284,9 @@ class _Accumulation:
                 turn_key=key,
             )
             microbatch_grads, losses = self.field(turn, inner)
-            return jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads, microbatch_grads), losses
+            return jax.tree.map(
+                lambda total, g: total + g.astype(total.dtype), grads, microbatch_grads
+            ), losses
 
         params = {name: context.players[name].params for name in turn.players}
         # In bfloat16 a sum of 512 equal numbers is that of 256.

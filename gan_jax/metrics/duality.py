@@ -4,7 +4,8 @@
 
 A trained critic's `E_P D - E_Q D`, divided by its Lipschitz constant, is a lower bound of W1. On a finite set of
 points the relevant constant is the largest slope over pairs of those points; the gradient elsewhere may be larger,
-and is reported separately.
+and is reported separately. A slope between near points is a small difference of two scores: give a critic that
+computes in float32, since scores that are rounded to bfloat16 have slopes that the critic has not.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def approximate_penalty(
     weight of R1 or R2. Both scores have the same draws of the input transforms and of the critic; their difference
     is taken in float32, and the critic's products have the highest precision: rounded to TF32 or bfloat16 two
     scores would differ as much by rounding as by the perturbation. A critic that computes in bfloat16 itself
-    (`dtype`) does so still: a perceptron's penalty is 8 % too large at the default sigma, and eighteen times at .001.
+    (`dtype`) does so still: a penalty is 8 % too large at the default sigma, eighteen times at .001.
     It costs one more call of the critic and no second derivative.
 
     Args:

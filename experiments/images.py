@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
         `r3gan` elsewhere, else 32.
       batch_size, rounds: 16 and 120,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
         and 8,000.
-      log_every, checkpoint_every, sample_every: 500, 10,000 and 10,000 for `dcgan` on a CPU, else 100, 1,000 and
+      log_every, checkpoint_every, sample_every: 500, 10,000 and 5,000 for `dcgan` on a CPU, else 100, 1,000 and
         1,000.
       augment: `bgc` for `objective=r3gan` on an accelerator, else nothing; see below.
       precision: bfloat16 on an accelerator, `float32` on a CPU.

@@ -289,8 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default 1)")
     given = parser.parse_args(arguments)
     if not given.names:
-        for name in RUNS:
-            print(f"{name}: python {shlex.join(training(name, 0))}")
+        # In one piece, which `| head` does not cut.
+        print("\n".join(f"{name}: python {shlex.join(training(name, 0))}" for name in RUNS))
         return 0
     if unknown := set(given.names) - {*RUNS, "all"}:
         print(f"There is no run {min(unknown)!r}: choose of {', '.join(RUNS)}, all.", file=sys.stderr)

@@ -39,6 +39,7 @@ from experiments.runs import garments
 from experiments.studies.framework import provenance
 from gan_jax.data import load
 from gan_jax.functional.intervals import student_interval
+from gan_jax.runs.terminal import tell
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -289,8 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default 1)")
     given = parser.parse_args(arguments)
     if not given.names:
-        # In one piece, which `| head` does not cut.
-        print("\n".join(f"{name}: python {shlex.join(training(name, 0))}" for name in RUNS))
+        for name in RUNS:
+            tell(f"{name}: python {shlex.join(training(name, 0))}")
         return 0
     if unknown := set(given.names) - {*RUNS, "all"}:
         print(f"There is no run {min(unknown)!r}: choose of {', '.join(RUNS)}, all.", file=sys.stderr)

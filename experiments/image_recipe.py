@@ -237,15 +237,23 @@ def r3gans(config: Any, data: Data, norm: str) -> Blocks:
     """The networks of Huang et al. (2024), without any normalisation.
 
     Raises:
-      ExperimentError: for attention or a critic's norm, which they do not have.
+      ExperimentError: for attention or a critic's norm, which they do not have, or images that they do not take.
     """
     for field in ("attention", "critic_norm"):
         if config[field]:
             raise ExperimentError(
                 f"{field}={config[field]} is for the other networks; those of --config.network=r3gan have none."
             )
+    height, width = data.examples["x"].shape[1:3]
+    others = "--config.network=dcgan takes such images, and --config.size resizes image files."
+    if height != width:
+        raise ExperimentError(f"R3GAN's networks take square images, got {height} x {width} pixels: {others}")
+    try:
+        widths = widths_of(config, height)
+    except ValueError as error:
+        raise ExperimentError(f"{error} {others}") from error
     shared: dict[str, Any] = {
-        "width": widths_of(config, data.examples["x"].shape[1]),
+        "width": widths,
         "blocks": config.blocks,
         "dtype": compute_type(config),
     }

@@ -482,6 +482,20 @@ def test_r3gans_recipe_ramps_gamma_the_rate_and_the_average():
     assert drawn.shape == (12, 8, 8, 1)
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((24, 32), "square images, got 24 x 32 pixels"), ((50, 50), r"times a power of two .*, got 50\.")],
+)
+def test_images_that_r3gan_does_not_take_are_refused_with_a_network_that_does(tmp_path, shape, message):
+    np.save(
+        tmp_path / "images.npy", np.random.default_rng(0).integers(256, size=(32, *shape, 3), dtype=np.uint8)
+    )
+    with pytest.raises(
+        ExperimentError, match=rf"{message}.*--config.network=dcgan takes such images"
+    ):
+        built("images", data=str(tmp_path / "images.npy"), **R3GAN)
+
+
 def test_other_networks_and_objectives_keep_their_own():
     """The network without the objective has no schedules; the objective without the network has them."""
     plain = built("images", network="r3gan", width=4, blocks=1)

@@ -39,7 +39,9 @@ from experiments.runs import garments
 from experiments.studies.framework import provenance
 from gan_jax.data import load
 from gan_jax.functional.intervals import student_interval
+from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.terminal import tell
+from gan_jax.runs.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -222,8 +224,8 @@ def _watch(process: psutil.Popen, seconds: float) -> float:
 
 
 def _rounds(name: str, seed: int) -> int:
-    steps = (ROOT / workdir_of(name, seed) / "checkpoints").glob("[0-9]*")
-    return max(int(step.name) for step in steps if step.name.isdigit())
+    with Checkpoints(Workdir(ROOT / workdir_of(name, seed)).checkpoints) as checkpoints:
+        return checkpoints.steps()[-1]
 
 
 def summary(compared: Mapping[str, Any]) -> dict[str, Any]:

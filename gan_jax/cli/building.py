@@ -36,9 +36,9 @@ def build(request: Request, config: Any) -> Experiment:
 
 
 def completed(request: Request, config: Any) -> Any:
-    """The configuration with every choice made that it leaves to its experiment, which has `resolve` then.
+    """The configuration with the choices made that it leaves open, by the experiment's `resolve` if it has one.
 
-    Such a choice may depend on the device. A run records what was chosen, and is the same on another device.
+    A choice may depend on the device. A run records it, and has the same networks on another device.
     """
     module = finding.load(pathlib.Path(request.experiment))
     return module.resolve(config) if hasattr(module, "resolve") else config

@@ -490,9 +490,7 @@ def test_images_that_r3gan_does_not_take_are_refused_with_a_network_that_does(tm
     np.save(
         tmp_path / "images.npy", np.random.default_rng(0).integers(256, size=(32, *shape, 3), dtype=np.uint8)
     )
-    with pytest.raises(
-        ExperimentError, match=rf"{message}.*--config.network=dcgan takes such images"
-    ):
+    with pytest.raises(ExperimentError, match=rf"{message}.*--config.network=dcgan takes such images"):
         built("images", data=str(tmp_path / "images.npy"), **R3GAN)
 
 

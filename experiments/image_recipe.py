@@ -59,7 +59,7 @@ class Sizes(NamedTuple):
 
 
 SIZES: Mapping[tuple[str, str], Sizes] = {
-    ("dcgan", "cpu"): Sizes(16, 0, 16, 120_000, 500, 10_000, 5_000),
+    ("dcgan", "cpu"): Sizes(32, 0, 8, 100_000, 500, 10_000, 5_000),
     ("r3gan", "cpu"): Sizes(16, 64),
     ("r3gan", "accelerator"): Sizes(768, 768, 256),
 }

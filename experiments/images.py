@@ -82,9 +82,9 @@ def get_config() -> ml_collections.ConfigDict:
         `stylegan2` (Karras et al., 2020) or `r3gan` (Huang et al., 2024). By default that of the objective, and
         where neither is chosen `r3gan` on an accelerator and `dcgan` on a CPU, on which R3GAN's takes hours.
       objective: by default that of `r3gan` and `stylegan2`, and the hinge loss for other networks.
-      width: channels next to the image: 16 for `dcgan` and `r3gan` on a CPU, the paper's 768 in all stages of
-        `r3gan` elsewhere, else 32.
-      batch_size, rounds: 16 and 120,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
+      width: channels next to the image: 16 for `r3gan` on a CPU, the paper's 768 in all its stages elsewhere, 32
+        for other networks.
+      batch_size, rounds: 8 and 100,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
         and 8,000.
       log_every, checkpoint_every, sample_every: 500, 10,000 and 5,000 for `dcgan` on a CPU, else 100, 1,000 and
         1,000.

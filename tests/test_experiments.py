@@ -511,7 +511,7 @@ def test_other_networks_and_objectives_keep_their_own():
 @pytest.mark.parametrize(
     ("cpu", "fields", "expected"),
     [
-        (True, {}, "dcgan hinge float32 16 0 16 120000"),
+        (True, {}, "dcgan hinge float32 32 0 8 100000"),
         (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 bgc"),
         (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000"),
         (False, {"network": "r3gan", "width": 24, "augment": ""}, "r3gan r3gan bfloat16 24 0 256 8000"),

@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import metrics
 from gan_jax.data import decode
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.sample_measures import SampleMeasure
@@ -17,7 +18,6 @@ from gan_jax.evaluation.scoring import MOST_REAL, against, extractor_named
 from gan_jax.game import Objective
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.metrics.features import Extractor, classify, marked_as_given
-from gan_jax.metrics.modes import class_statistics
 from gan_jax.training.experiment import ExperimentError
 
 from .batches import labels_by_share, labels_in_turn
@@ -121,7 +121,7 @@ def class_shares(data: str, arrays: Mapping[str, np.ndarray], given: Collection[
         classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
     return SampleMeasure(
         lambda samples: np.searchsorted(classes, verdict(samples)),
-        lambda found: class_statistics(found, len(classes)),
+        lambda found: metrics.class_statistics(found, len(classes)),
         {"entropy": math.log(len(classes))},
     )
 

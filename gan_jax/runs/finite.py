@@ -52,7 +52,7 @@ def broken_leaf(state: TrainState, first_seed: int | None = None) -> BrokenLeaf 
     Returns:
       The leaf; `None` if all are finite.
     """
-    kept_axes = 0 if first_seed is None else 1
+    found: dict[tuple[str, str], Array] = {}
     for name, player in state.players.items():
         trees = {
             "params": player.params,
@@ -61,16 +61,15 @@ def broken_leaf(state: TrainState, first_seed: int | None = None) -> BrokenLeaf 
         }
         if name in state.ema:
             trees["ema"] = state.ema[name]
-        leaves = {
-            leaf: x
-            for kind, tree in trees.items()  # in this order: an average is not finite because parameters are not
-            for leaf, x in zip(leaf_names({kind: tree}), jax.tree.leaves(tree), strict=True)
-            if jnp.issubdtype(x.dtype, jnp.floating)
-        }
-        for leaf, finite in zip(leaves, _finite(list(leaves.values()), kept_axes), strict=True):
-            if not np.asarray(finite).all():
-                seed = None if first_seed is None else first_seed + int(np.argmin(np.asarray(finite)))
-                return BrokenLeaf(name, leaf, seed)
+        for kind, tree in trees.items():  # in this order: an average is not finite because parameters are not
+            for leaf, x in zip(leaf_names({kind: tree}), jax.tree.leaves(tree), strict=True):
+                if jnp.issubdtype(x.dtype, jnp.floating):
+                    found[name, leaf] = x
+    # One program for all players: the first checkpoint waits for it.
+    checked = jax.device_get(_finite(list(found.values()), 0 if first_seed is None else 1))
+    for (name, leaf), finite in zip(found, checked, strict=True):
+        if not finite.all():
+            return BrokenLeaf(name, leaf, None if first_seed is None else first_seed + int(np.argmin(finite)))
     return None
 
 

@@ -1,6 +1,10 @@
 """A result names the code that computed it: every definition that its study reaches, and nothing else."""
 
+import hashlib
+
+import numpy as np
 import pytest
+from sklearn import datasets
 
 from experiments import studies
 from experiments.studies.__main__ import main
@@ -165,3 +169,15 @@ def test_studies_are_listed_in_a_line_each_with_their_minutes(tmp_path, capsys):
     assert (
         "dirac                   3 min  Dirac-GAN: eigenvalues and trajectories of every objective" in lines
     )
+
+
+def test_a_function_that_reads_a_package_s_data_is_known_by_what_it_returns():
+    """Of scikit-learn's digits the bytes count, which its own function gives too."""
+    found = reached.reached("experiments.studies.latent_space", provenance.ROOT)
+    digits = [definition.text for definition in found if definition.text.startswith("load_digits = ")]
+    own = datasets.load_digits()
+    x = np.round(own.images * (255 / 16)).astype(np.uint8)[..., None]
+    expected = hashlib.sha256()
+    for name, array in (("x", x), ("y", own.target.astype(np.int32))):
+        expected.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    assert digits == [f"load_digits = {expected.hexdigest()!r}"]

@@ -289,7 +289,7 @@ STUDY = Study(
         **{name: control for data in DATA for name, control in control_cases(data).items()},
     },
     controls=[case(name, data) for data in DATA for name in CONTROLS],
-    seeds=5,
+    seeds=3,
     claims=(
         Claim(
             effect=lambda r: late(r, case("GAN", "ring"), "modes_covered", LATE),

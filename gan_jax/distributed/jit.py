@@ -33,9 +33,8 @@ def compile_jit(
     def run(
         state: TrainState, device_data: Tree, host_batches: Any, rounds: int
     ) -> tuple[TrainState, Metrics]:
-        rollout = (
-            program()
-        )  # not under the mesh, for which the networks' first parameters would be traced again
+        # Not under the mesh, for which the networks' first parameters would be traced again.
+        rollout = program()
         with jax.set_mesh(mesh):
             return rollout(state, device_data, send(host_batches, mesh), put(np.int32(rounds), replicated))
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from etils import epath
 
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.cli.using import model_of
 from gan_jax.game import GeneratorRole
-from gan_jax.runs.files import is_there, reason, write_atomically
+from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
@@ -107,19 +110,49 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
 def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints the tables of evaluations, and writes them: what took hours is shown where it cannot be written.
 
+    Earlier evaluations are kept, before the new ones, but for those that a new one repeats.
+
     Raises:
       UsageError: if it cannot.
     """
     from gan_jax.evaluation.score_tables import tables
 
-    text = dumps({"checkpoints": found}, indent=2, name="evaluation") + "\n"
     path = workdir.root / "evaluation.json"
+    kept = [old for old in _stored(path) if not any(_repeats(new, old) for new in found)]
+    text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
     tell(tables(found))
     try:
         write_atomically(path, text.encode())
     except OSError as error:
         raise UsageError(f"{path} could not be written: {reason(error)}.") from error
-    tell(f"Written to {path}")
+    beside = f", beside {len(kept)} earlier evaluation{'s' * (len(kept) > 1)}" if kept else ""
+    tell(f"Written to {path}{beside}")
+
+
+def _stored(path: epath.Path) -> list[dict[str, Any]]:
+    """The evaluations that a file has; none where it is not there or damaged, which is said."""
+    if not is_there(path):
+        return []
+    try:
+        stored = json.loads(read_regular(path))["checkpoints"]
+        return [entry for entry in stored if _repeats(entry, entry)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        tell(f"What stood in {path} could not be read and is replaced.", sys.stderr)
+        return []
+
+
+def _repeats(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether an evaluation has all that another has, of one state, by as many samples and the same features."""
+
+    def of(entry: Mapping[str, Any]) -> list[Any]:
+        return [entry.get(name) for name in ("step", "checkpoint", "evaluation_samples")]
+
+    def has(entry: Mapping[str, Any]) -> set[tuple[str, ...]]:
+        numbers = {(kind, name) for kind, by_name in entry["samples"].items() for name in dict(by_name)}
+        marks = {(name, str(dict(mark).get("key"))) for name, mark in entry.get("fingerprints", {}).items()}
+        return numbers | marks | ({("intervals",)} if "intervals" in entry else set())
+
+    return of(new) == of(old) and has(new) >= has(old)
 
 
 def _of_export(request: Request) -> dict[str, Any]:

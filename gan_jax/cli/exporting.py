@@ -201,7 +201,7 @@ def _command(experiment: str, config: Mapping[str, Any]) -> str:
 
 
 def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a checkpoint, if there is one; of several seeds the part of this one.
+    """The entry of `evaluation.json` for a checkpoint with the most metrics; of several seeds the part of this one.
 
     An entry of the same round but another digest is of other training: the run went on from an earlier checkpoint.
 
@@ -213,9 +213,11 @@ def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] 
         return None
     try:
         stored = json.loads(read_regular(path))["checkpoints"]
-        found = next((entry for entry in stored if entry.get("checkpoint") == checkpoint), None)
-        if found is None:
+        entries = [entry for entry in stored if entry.get("checkpoint") == checkpoint]
+        if not entries:
             return None
+        # The newest of those with the most metrics.
+        found = max(reversed(entries), key=lambda entry: sum(map(len, entry["samples"].values())))
         if "each" in found:
             # The intervals of several seeds are of their mean.
             shared = {name: part for name, part in found.items() if name != "intervals"}

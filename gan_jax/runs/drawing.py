@@ -130,7 +130,7 @@ class Draw:
     def _keep(self, path: epath.Path, samples: Sequence[np.ndarray]) -> None:
         buffer = io.BytesIO()
         np.save(buffer, np.stack(samples), allow_pickle=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         write_atomically(path, buffer.getvalue())
 
 

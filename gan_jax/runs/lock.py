@@ -14,7 +14,7 @@ import warnings
 import weakref
 
 from gan_jax.runs.files import is_local, reason
-from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.runs.workdir import Workdir, WorkdirError, WorkdirMovedError
 
 _NOT_SUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -36,6 +36,8 @@ class Lock:
 
     def __init__(self, workdir: Workdir):
         self._descriptor: int | None = None
+        self._root = workdir.root
+        self._folder: int | None = None
         if not is_local(workdir.root):
             warnings.warn(
                 f"{workdir.root} cannot be locked: make sure that only one launch at a time trains there.",
@@ -65,6 +67,8 @@ class Lock:
                 break
             os.close(descriptor)  # a launch that failed has removed the directory: this file locks nothing
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # if it has gone by now, nobody can say where it is
+            self._folder = os.open(workdir.root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
         _HELD.add(self)
         with contextlib.suppress(
             OSError
@@ -73,17 +77,32 @@ class Lock:
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}
             os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
+    def check(self) -> None:
+        """Checks that the work directory still is the one that is locked: nothing may be written into another.
+
+        Raises:
+          WorkdirMovedError: if it was moved or removed, or is another one now.
+        """
+        if self._folder is None or _is_at(self._folder, self._root, follow_links=True):
+            return
+        place = _place_of(self._folder)
+        moved = f"was moved to {place}" if place else "was moved or removed"
+        raise WorkdirMovedError(f"Work directory {self._root} {moved} while a run trained there.", place)
+
     def release(self) -> None:
         """Releases the work directory; a second call does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        for descriptor in (self._descriptor, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._folder = None
         _HELD.discard(self)
 
     def _clear(self) -> None:
         """Removes the directory if this lock has made it and only empty files are in it: no run has begun."""
         if self._descriptor is None or self._made is None:
             return
+        if self._folder is None or not _is_at(self._folder, self._root, follow_links=True):
+            return  # what is there now is somebody else's
         folder = os.path.dirname(self._made)
         with contextlib.suppress(OSError):
             paths = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names]
@@ -112,12 +131,21 @@ def _opened(workdir: Workdir, path: str, tries: int = _TRIES) -> int:
         raise WorkdirError(f"Cannot write in work directory {workdir.root}: {reason(error)}.") from error
 
 
-def _is_at(descriptor: int, path: str) -> bool:
-    """Whether an open file is still the one at a path."""
+def _is_at(descriptor: int, path: os.PathLike[str] | str, *, follow_links: bool = False) -> bool:
+    """Whether an open file or directory is still the one at a path."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=follow_links))
+    except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _place_of(descriptor: int) -> str | None:
+    """The path of an open directory; `None` if it is removed, or where the system does not tell."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return None
+    return path if _is_at(descriptor, path) else None
 
 
 def _release_in_child() -> None:

@@ -38,7 +38,7 @@ from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.trackers import TRACKERS
-from gan_jax.runs.workdir import Workdir, refuse_links
+from gan_jax.runs.workdir import Workdir, WorkdirMovedError, refuse_links
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
@@ -89,16 +89,19 @@ def train(
     with contextlib.ExitStack() as held:
         held.enter_context(closing(experiment))
         interrupt = held.enter_context(Interrupt().handling_signals())
+        lock = None
         with hosts.all_succeed():
             if hosts.first():
                 refuse_links(workdir)
-                held.enter_context(Lock(workdir))
+                lock = held.enter_context(Lock(workdir))
                 record.check(experiment, override)
         checkpoints = held.enter_context(
             Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best)
         )
         trace = held.enter_context(contextlib.closing(Profile(workdir.profile, profile)))
-        state = _play(experiment, workdir, layout, checkpoints, interrupt, trace, record, track, log)
+        state = _play(
+            experiment, workdir, layout, checkpoints, interrupt, trace, record, lock, track, command, log
+        )
         go_on = f"{command} --workdir={shlex.quote(str(workdir.root))}"
         _report(experiment, workdir, checkpoints, interrupt, int(state.step), go_on, log)
         return state
@@ -205,9 +208,12 @@ def _play(
     interrupt: Interrupt,
     trace: Profile,
     record: _Record,
+    lock: Lock | None,
     track: Sequence[str],
+    command: str,
     log: Callable[[str], None],
 ) -> TrainState:
+    check_place = (lambda: None) if lock is None else lock.check
     restored = restore(checkpoints, experiment, layout) if checkpoints.steps() else None
     state = first_state(experiment, layout) if restored is None else restored.state
     interval = Interval()
@@ -239,7 +245,7 @@ def _play(
         log_part = Log(experiment, interval, writer, machine, bar.note)
         evaluate = Evaluate(experiment, writer)
         draw = Draw(experiment, workdir, writer)
-        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw)
+        save = Save(experiment, workdir, checkpoints, writer, interval, evaluate, draw, check_place)
         due = Due((log_part, evaluate, draw), save, draw, interrupt, log)
 
         try:
@@ -257,6 +263,8 @@ def _play(
             waiting = time.perf_counter()
             for played in dispatches(rounds, begun, until=experiment.rounds, interrupt=interrupt):
                 returned = time.perf_counter()
+                if played.start == begun.step:
+                    check_place()  # before the record is written
                 machine.played(played.step - played.start, returned - waiting)
                 record.write(begun.step, log)
                 if portable is not None:  # made while the first dispatch was compiled
@@ -279,7 +287,13 @@ def _play(
             if portable is not None:
                 portable.finish(log)
             due.end(played)
+        except WorkdirMovedError as error:
+            raise save.where_it_is(played, due.left, error, command) from error
         except WriterError as error:
+            try:
+                check_place()
+            except WorkdirMovedError as moved:
+                raise save.where_it_is(played, due.left, moved, command) from error
             raise save.without_log(played, due.left, error) from error
     return played.state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.part import Part, Played, every
 from gan_jax.runs.steps import MEASURED_BY
-from gan_jax.runs.workdir import Workdir
+from gan_jax.runs.workdir import Workdir, WorkdirMovedError
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.training.experiment import Experiment
 
@@ -32,6 +33,7 @@ class Save:
       interval: the sums since the last log, saved with the state.
       evaluate: whose numbers choose the best checkpoint.
       draw: which draws in the background what was due at a round.
+      check_place: raises a `WorkdirMovedError` where the work directory is no longer at its path.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Save:
         interval: Interval,
         evaluate: Evaluate,
         draw: Draw,
+        check_place: Callable[[], None] = lambda: None,
     ):
         self._experiment = experiment
         self._workdir = workdir
@@ -51,6 +54,7 @@ class Save:
         self._interval = interval
         self._evaluate = evaluate
         self._draw = draw
+        self.check_place = check_place
         self._saved: tuple[int, tuple[str, ...]] = -1, ()
         self._drawn: Callable[[], None] | None = None
 
@@ -89,16 +93,58 @@ class Save:
     def _save(self, played: Played, due: Sequence[Part]) -> None:
         step, names = played.step, tuple(part.name for part in due)
         check_state(played.state, self.last_saved, self.first_seed)
+        self.check_place()
+        self._write(self._checkpoints, played, names)
+        self._saved = step, names
+
+    def _write(self, checkpoints: Checkpoints, played: Played, due: Sequence[str]) -> None:
         source = self._experiment.source
-        self._checkpoints.save(
-            step,
+        checkpoints.save(
+            played.step,
             played.state,
-            metadata=self._metadata(step),
-            metrics=self._evaluate.numbers_at(step),
-            due=names,
+            metadata=self._metadata(played.step),
+            metrics=self._evaluate.numbers_at(played.step),
+            due=due,
             payload=None if source.state is None else source.state(),
         )
-        self._saved = step, names
+
+    def where_it_is(
+        self, played: Played, due: Sequence[Part], error: WorkdirMovedError, command: str
+    ) -> WorkdirMovedError:
+        """Saves the state in the work directory that was moved, if it is known where to.
+
+        Of several processes only the first knows, and no state is saved by one of them.
+
+        Args:
+          played: where the run is.
+          due: what is due at this round and not done yet.
+          error: that the directory was moved.
+          command: what launches the experiment again, but for `--workdir`.
+
+        Returns:
+          The error, with what is saved and what is lost.
+        """
+        with contextlib.suppress(CheckpointError, WriterError):  # they were on the way to where it was
+            self._checkpoints.wait()
+        with contextlib.suppress(WriterError):
+            self._writer.flush()
+        # Without a record of the configuration nothing can go on from a state.
+        if error.place is None or hosts.several() or not Workdir(error.place).config.exists():
+            return WorkdirMovedError(
+                f"{error} What was trained since the last checkpoint, up to round {played.step}, is lost.",
+                error.place,
+            )
+        experiment, there = self._experiment, Workdir(error.place)
+        try:
+            with Checkpoints(there.checkpoints, keep=experiment.keep, best=experiment.best) as checkpoints:
+                if played.step not in checkpoints.steps():
+                    self._write(checkpoints, played, tuple(part.name for part in due))
+        except CheckpointError as unsaved:
+            return WorkdirMovedError(f"{error} {unsaved}", error.place)
+        go_on = f"{command} --workdir={shlex.quote(error.place)}"
+        return WorkdirMovedError(
+            f"{error} Round {played.step} is saved there. Go on with: {go_on}", error.place
+        )
 
     def without_log(self, played: Played, due: Sequence[Part], error: WriterError) -> WriterError:
         """Saves the state although the log could not be written: lines and pictures are lost rather than rounds.
@@ -228,6 +274,7 @@ class Due:
         if pending is None:
             pending = [part for part in self._parts if part.due(played.step)]
         self.left = list(pending)
+        self._save.check_place()
         self._check_pictures(played)
         while self.left and not self.left[0].can_wait:
             self._do_first(played)
@@ -274,9 +321,10 @@ class Due:
         left = self.left
         try:
             with hosts.all_succeed():
+                self._save.check_place()
                 left[0].run(played)
-        except WriterError:
-            raise  # the loop saves the state without the log
+        except (WriterError, WorkdirMovedError):
+            raise  # the loop saves the state without the log, or elsewhere
         except Exception:
             with contextlib.suppress(WriterError, CheckpointError):  # the part's error is the one to report
                 self._save.run(played, left, blocking=True)

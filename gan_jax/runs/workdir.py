@@ -26,6 +26,18 @@ class WorkdirError(RuntimeError):
     """A work directory that cannot be used as asked; the message is one line for the user."""
 
 
+class WorkdirMovedError(WorkdirError):
+    """A work directory that was moved or removed while a run trained in it.
+
+    Attributes:
+      place: where it is now; `None` if it is gone, or where the system does not tell.
+    """
+
+    def __init__(self, message: str, place: str | None):
+        super().__init__(message)
+        self.place = place
+
+
 @dataclasses.dataclass(frozen=True)
 class Workdir:
     """Where the files of a run are.

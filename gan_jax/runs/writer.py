@@ -228,7 +228,7 @@ class Writer:
         if drawn is None:
             return
         png = to_png(drawn)
-        self._workdir.samples.mkdir(parents=True, exist_ok=True)
+        self._workdir.samples.mkdir(exist_ok=True)  # a work directory that is gone is not made again
         path = self._workdir.samples / f"{name}_{step:08d}.png"
         write_atomically(path, png)
         if self._keep_pictures:

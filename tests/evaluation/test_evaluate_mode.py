@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gan_jax.cli import changes, errors, evaluating
+from gan_jax.cli import changes, errors, evaluating, exporting
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
 
@@ -62,6 +62,52 @@ def test_an_evaluation_is_shown_where_it_cannot_be_written(tmp_path, monkeypatch
     assert "modes" in capsys.readouterr().out
     evaluating._written(Workdir(tmp_path), [found])
     assert json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"] == [found]
+
+
+MARKS = ("key", "extractor", "weights", "resize", "value_range", "split")
+SIZES = {"real": 100, "fake": 100, "seed": 0}
+
+
+def evaluated(step=10, samples=500, key="a", intervals=False, **numbers):
+    return {
+        "step": step,
+        "checkpoint": f"digest of {step}",
+        "evaluation_samples": samples,
+        "samples": {"ema": numbers},
+        "fingerprints": {"scores": {**dict.fromkeys(MARKS, key), **SIZES, "metrics": list(numbers)}},
+        "players": {},
+        **({"intervals": {"samples": {"ema": {name: [0, 1] for name in numbers}}}} if intervals else {}),
+    }
+
+
+def test_earlier_evaluations_are_kept_but_for_what_is_measured_again(tmp_path, capsys):
+    """An evaluation takes up to hours; another round, fewer metrics or fewer samples say nothing of it."""
+    full = evaluated(intervals=True, frechet=3.0, precision=0.5)
+    others = [
+        evaluated(step=5, frechet=9.0),
+        evaluated(frechet=3.5),
+        evaluated(samples=50, intervals=True, frechet=4.0, precision=0.4),
+        evaluated(key="b", intervals=True, frechet=4.0, precision=0.4),
+        evaluated(path_length=7.0),
+    ]
+    stored = lambda: json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]  # noqa: E731
+    for given in [full, *others]:
+        evaluating._written(Workdir(tmp_path), [given])
+    assert stored() == [full, *others]
+    assert "beside 5 earlier evaluations" in capsys.readouterr().out
+    again = evaluated(intervals=True, frechet=3.0, precision=0.5, recall=0.25)
+    evaluating._written(Workdir(tmp_path), [again])
+    assert stored() == [others[0], *others[2:], again], "the whole one and a part of it are measured again"
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", 0) == again
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 5", 0) == others[0]
+
+
+@pytest.mark.parametrize("damaged", ["{", '{"checkpoints": [{"samples": 3}]}', '{"checkpoints": 7}'])
+def test_a_damaged_file_of_evaluations_is_replaced_and_said(damaged, tmp_path, capsys):
+    (tmp_path / "evaluation.json").write_text(damaged)
+    evaluating._written(Workdir(tmp_path), [evaluated(frechet=1.0)])
+    assert "could not be read and is replaced" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]) == 1
 
 
 @pytest.mark.parametrize(

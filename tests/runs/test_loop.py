@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 import threading
 
 import chex
@@ -31,7 +32,7 @@ from gan_jax.runs.interval import Interval
 from gan_jax.runs.metrics_log import read_metrics
 from gan_jax.runs.portable_files import write_model
 from gan_jax.runs.rounds import rounds_until, schedule_at
-from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.runs.workdir import Workdir, WorkdirError, WorkdirMovedError
 from gan_jax.schedule import alternating, simultaneous
 from gan_jax.training.experiment import Experiment, ExperimentError
 from tests import helpers
@@ -427,3 +428,58 @@ def test_programs_are_never_read_by_the_description_of_others(tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         write_model(folder, {"of": "second"}, {"a": b"2", "b": b"2"})
     assert not (tmp_path / "model.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A work directory that is moved or removed while a run trains there
+
+
+def doing(action, at=8):
+    """An experiment that does something at an evaluation in the middle."""
+    done = []
+
+    def measure(samples):
+        done.append(None)
+        if len(done) == 1:
+            action()
+        return {"mean": float(samples.mean())}
+
+    return experiment(evaluate_every=at, evaluations={"mean": measure}, sample_every=4)
+
+
+def test_a_run_whose_directory_is_moved_is_saved_where_it_is_and_goes_on_there(tmp_path):
+    """The path is not made again: another launch may train there by now, and nothing there is its own."""
+    was, now = tmp_path / "was", tmp_path / "now"
+    whole = loop.train(doing(nothing), Workdir(tmp_path / "whole"), config={}, log=quiet)
+    saved = rf"was was moved to {now} while .* Round 8 is saved there. Go on with: train --workdir={now}$"
+    with pytest.raises(WorkdirMovedError, match=saved):
+        loop.train(doing(lambda: was.rename(now)), Workdir(was), config={}, command="train", log=quiet)
+    assert not was.exists()
+    assert Checkpoints(now / "checkpoints").steps()[-1] == 8
+    there = loop.train(doing(nothing), Workdir(now), config={}, log=quiet)
+    chex.assert_trees_all_equal(jax.device_get(there.players), jax.device_get(whole.players))
+    assert [line["step"] for line in lines_of(Workdir(now))] == [4, 8, 8, 12, 16, 16, 20]
+
+
+def test_a_run_whose_directory_is_removed_ends_and_makes_nothing(tmp_path):
+    was = tmp_path / "was"
+    lost = r"was moved or removed while .* lost\.$"
+    with pytest.raises(WorkdirMovedError, match=lost):
+        loop.train(doing(lambda: shutil.rmtree(was)), Workdir(was), config={}, log=quiet)
+    assert not was.exists()
+
+
+def test_a_run_writes_nothing_into_a_directory_that_took_the_place_of_its_own(tmp_path):
+    was, now = tmp_path / "was", tmp_path / "now"
+
+    def exchanged():
+        was.rename(now)
+        was.mkdir()
+
+    with pytest.raises(WorkdirMovedError, match="is saved there"):
+        loop.train(doing(exchanged), Workdir(was), config={}, log=quiet)
+    assert not list(was.iterdir())
+
+
+def nothing():
+    pass

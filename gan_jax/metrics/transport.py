@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist
 from gan_jax.metrics._check import as_pair, as_samples
 from gan_jax.metrics.estimate import Estimate
 
+MOST_ORDER = 16
+"""Powers of distances beyond this order are lost in the solvers' tolerances, or leave float64's range."""
 _MAX_PAIRS = 1 << 28  # a cost matrix of 2 GiB
 PROJECTIONS = 256
 """The directions of `sliced_wasserstein` by default."""
@@ -35,7 +37,7 @@ def wasserstein(
     Args:
       real: `[N, ...]`.
       fake: `[M, ...]`.
-      order: p >= 1.
+      order: p, from 1 to 16.
       real_weights, fake_weights: `[N]`, `[M]`, normalised to sum 1; uniform by default.
       solver: `"pot"` (network simplex, the `metrics` extra), `"assignment"` (scipy; as many samples on both
         sides, no weights), `"linear"` (scipy's HiGHS; hundreds of samples), or `"auto"`, the first that applies.
@@ -44,7 +46,7 @@ def wasserstein(
       W_p, a float.
 
     Raises:
-      ValueError: for bad samples or weights, an order below 1, a solver that does not apply, or more than 2^28
+      ValueError: for bad samples or weights, an order that is none, a solver that does not apply, or more than 2^28
         pairs.
       RuntimeError: if the solver does not reach the optimum.
 
@@ -52,8 +54,8 @@ def wasserstein(
     5.0
     """
     first, second = as_pair(real, fake)
-    if not order >= 1:
-        raise ValueError(f"A Wasserstein distance has order >= 1, got {order}.")
+    if not 1 <= order <= MOST_ORDER:
+        raise ValueError(f"A Wasserstein distance here has an order from 1 to {MOST_ORDER}, got {order}.")
     weights = _weights(real_weights, len(first), "real"), _weights(fake_weights, len(second), "fake")
     cost = ground_cost(first, second, order)
     uniform = real_weights is None and fake_weights is None
@@ -180,7 +182,7 @@ def wasserstein_1d(
     Args:
       real: `[N]` or `[N, 1]`; with weights, a discrete distribution.
       fake: `[M]` or `[M, 1]`.
-      order: p >= 1.
+      order: p, from 1 to 16.
       real_weights, fake_weights: as in `wasserstein`.
 
     Raises:
@@ -190,9 +192,10 @@ def wasserstein_1d(
     3.1622776601683795
     """
     first, second = as_pair(real, fake)
-    if first.shape[1] != 1 or not order >= 1:
+    if first.shape[1] != 1 or not 1 <= order <= MOST_ORDER:
         raise ValueError(
-            f"wasserstein_1d needs one dimension and an order >= 1, got {first.shape[1]} dimensions, order {order}."
+            f"wasserstein_1d needs one dimension and an order from 1 to {MOST_ORDER}, got {first.shape[1]} "
+            f"dimensions, order {order}."
         )
     x, y = np.argsort(first[:, 0], kind="stable"), np.argsort(second[:, 0], kind="stable")
     p = np.cumsum(_weights(real_weights, len(first), "real")[x])
@@ -230,7 +233,7 @@ def sliced_wasserstein(
     Args:
       real: `[N, ...]`.
       fake: `[M, ...]`.
-      order: p >= 1.
+      order: p, from 1 to 16.
       projections: how many directions are drawn uniformly on the sphere, or the directions `[D, L]` themselves.
       seed: the seed of the directions.
 
@@ -238,14 +241,14 @@ def sliced_wasserstein(
       The distance, and its standard error over the directions (the samples held fixed).
 
     Raises:
-      ValueError: for bad samples, an order below 1, or directions of another dimension.
+      ValueError: for bad samples, an order that is none, or directions of another dimension or of length 0.
 
     >>> float(sliced_wasserstein([[0.0]], [[3.0]], projections=4))
     3.0
     """
     first, second = as_pair(real, fake, dtype=None)
-    if not order >= 1:
-        raise ValueError(f"A Wasserstein distance has order >= 1, got {order}.")
+    if not 1 <= order <= MOST_ORDER:
+        raise ValueError(f"A Wasserstein distance here has an order from 1 to {MOST_ORDER}, got {order}.")
     directions = random_directions(projections, first.shape[1], seed)
     p, q = (np.arange(1, len(side) + 1) / len(side) for side in (first, second))
     block = max(1, (1 << 24) // max(len(first), len(second)))
@@ -272,6 +275,8 @@ def random_directions(projections: Any, dimension: int, seed: int) -> np.ndarray
     directions = as_samples(projections, "projections")
     if directions.shape[0] != dimension:
         raise ValueError(f"Directions must be [D, L] with D = {dimension}, got {directions.shape}.")
+    if not np.linalg.norm(directions, axis=0).all():
+        raise ValueError("The directions of projections have a length: of some all entries are 0.")
     return directions / np.linalg.norm(directions, axis=0)
 
 

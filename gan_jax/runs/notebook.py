@@ -225,6 +225,15 @@ def _measure(
             for full, number in numbers.items():
                 if np.ndim(number) == 0:
                     found.setdefault(full, []).append(float(number))
+    if found.keys() & {f"{player}/loss" for player in game.players}:
+        raise ValueError(
+            f"rollout(metrics=...) has a metric by the name of a loss: {', '.join(sorted(found))}."
+        )
+    if lacking := [name for name, of in found.items() if len(of) != (number_of_seeds(state) or 1)]:
+        raise ValueError(
+            f"rollout(metrics=...): {', '.join(lacking)} is a number of some seeds only after round "
+            f"{int(state.step.max())}: return NaN where there is none."
+        )
     return found
 
 

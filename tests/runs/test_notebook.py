@@ -101,6 +101,22 @@ def test_wrong_arguments_are_named(game, source):
         jax.jit(lambda state: gj.rollout(game, source, state, 1)[0])(begin)
 
 
+def test_metrics_that_would_be_told_of_another_seed_or_replace_a_loss_are_refused(game, source):
+    """Of two seeds the first has no number here: the second's would stand in its place."""
+    begin, calls = init_state(game, jax.random.key(0)), []
+
+    def of_the_second(x):
+        calls.append(None)
+        return {"covered": 1.0} if len(calls) % 2 == 0 else {}
+
+    with pytest.raises(
+        ValueError, match="m/covered is a number of some seeds only after round 2: return NaN"
+    ):
+        gj.rollout(game, source, begin, 2, seeds=2, metrics={"m": of_the_second})
+    with pytest.raises(ValueError, match="a metric by the name of a loss: critic/loss"):
+        gj.rollout(game, source, begin, 2, metrics={"critic/loss": np.mean})
+
+
 def test_a_history_is_drawn(tmp_path):
     history = {
         "critic/loss": np.array([[1.0, 2.0], [1.0, 3.0]]),

@@ -2,11 +2,12 @@
 
 The code of a study is that of its cases and every function, class and constant of this repository that they reach,
 directly or through others: what is changed beside them in the same files does not make a result old. Nor does a
-better explanation: comments, docstrings and blank lines are not code.
+better explanation: comments, docstrings and blank lines are not code, and neither are statements that only refuse.
 """
 
 from __future__ import annotations
 
+import ast
 import datetime
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from experiments.studies.framework.reached import reached
+from experiments.studies.framework.reached import reached, refusals
 from gan_jax.runs.provenance import code_of, computed_by, git_commit, library_versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -91,7 +92,15 @@ def digest(module: str, root: pathlib.Path = ROOT) -> str:
     return total.hexdigest()[:DIGITS]
 
 
-_code = functools.cache(code_of)
+@functools.cache
+def _code(text: str) -> str:
+    lines = text.split("\n")
+    for statement in refusals(ast.parse(text)):
+        assert statement.end_lineno is not None
+        lines[statement.lineno - 1 : statement.end_lineno] = [""] * (
+            statement.end_lineno - statement.lineno + 1
+        )
+    return code_of("\n".join(lines))
 
 
 def _processor() -> str:

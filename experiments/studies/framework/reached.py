@@ -8,8 +8,9 @@ is first used, and lists for type checkers. Annotations reach nothing. Statement
 
 What cannot be seen in the text, such as a module that is imported by a computed name, is not found.
 
-A function that only reads data which come with a package is known by what it returns instead (`READING`): how they
-are read changes no result.
+What only refuses, `if ...: raise ...`, reaches nothing and is no part of the code: it has not raised where there is
+a result, and can change none. A function that only reads data which come with a package is known by what it returns
+instead (`READING`): how they are read changes no result.
 """
 
 from __future__ import annotations
@@ -178,11 +179,31 @@ def _returned(file: pathlib.Path, name: str) -> Definition:
     return Definition(file, 0, f"{name} = {total.hexdigest()!r}")
 
 
+def refusals(code: ast.AST) -> list[ast.If]:
+    """The statements `if ...: raise ...` in code, without an else, of blocks with other statements."""
+    found = []
+    for node in ast.walk(code):
+        for _, block in ast.iter_fields(node):
+            if isinstance(block, list) and not all(map(_refuses, block)):
+                found += [statement for statement in block if _refuses(statement)]
+    return found
+
+
+def _refuses(statement: ast.AST) -> bool:
+    return (
+        isinstance(statement, ast.If)
+        and [type(inside) for inside in statement.body] == [ast.Raise]
+        and not statement.orelse
+    )
+
+
 def _names(code: ast.AST) -> Iterator[list[str]]:
     """The names in code, each with the attributes that are taken of it, `a.b.c`; annotations are left out."""
-    waiting = [code]
+    waiting, left_out = [code], set(refusals(code))
     while waiting:
         node = waiting.pop()
+        if node in left_out:
+            continue
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)

@@ -15,7 +15,9 @@ from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.cli.using import model_of
+from gan_jax.data.value_range import parse_range
 from gan_jax.game import GeneratorRole
+from gan_jax.runs.config import read_config
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
@@ -89,7 +91,6 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
     What is held out now may have been trained on before such a launch.
     """
     from gan_jax.distributed import hosts
-    from gan_jax.runs.config import read_config
 
     launches: list[dict[str, Any]] = [
         {"step": launch.step, "changed": launch.overridden}
@@ -306,6 +307,7 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
             batches,
             entry=role.target,
             held_out=experiment.held_out,
+            value_range=parse_range(str(read_config(run.workdir).config.get("value_range", ""))),
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True

@@ -129,7 +129,7 @@ def from_arrays(
 
     uint8 arrays are decoded to [-1, 1] inside the step, labels `y` become int32, floats are passed on as
     float32. Other integer arrays with values in [0, 255] are taken as uint8. Images in another range, of 0 and 1 or
-    floats in [0, 1], are recognised with a warning.
+    floats in [0, 1], are recognised with a warning. Arrays of the right kind are not copied: do not change them.
 
     Args:
       arrays: `x` and what else the batch shall have (`y`, `condition`), each `[N, ...]` with the same N.

@@ -15,6 +15,7 @@ from gan_jax.data import load
 from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
+from gan_jax.data.value_range import ValueRange
 from gan_jax.evaluation.batches import source_examples
 from gan_jax.evaluation.floors import floor_size, real_draws
 from gan_jax.evaluation.score_intervals import with_intervals
@@ -87,6 +88,7 @@ def reference(
     host_batch_iterator: Iterator[Any] | None = None,
     entry: str = "x",
     held_out: np.ndarray | None = None,
+    value_range: ValueRange = None,
 ) -> tuple[np.ndarray, str]:
     """Loads real examples to compare samples with.
 
@@ -100,6 +102,7 @@ def reference(
       host_batch_iterator: as in `source_examples`.
       entry: the entry of the training batches that the samples imitate; see `GeneratorRole.target`.
       held_out: the examples that the run held out, see `Experiment`.
+      value_range: of the arrays of an `.npz` or `.npy` file, as in `load`: that of the run's own data.
 
     Returns:
       At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
@@ -116,6 +119,8 @@ def reference(
         description = "the run's own data"
     else:
         made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
+        if value_range is not None and data.endswith((".npz", ".npy")):
+            made["value_range"] = value_range
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
     if real.shape[1:] != shape:

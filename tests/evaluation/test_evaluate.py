@@ -316,6 +316,15 @@ def test_reference_data_are_the_runs_data_a_folder_or_a_file(tmp_path, monkeypat
         scoring.reference(str(tmp_path / "nowhere.npz"), (8, 8, 1), source, 3)
 
 
+def test_a_file_of_arrays_is_read_in_the_runs_own_range(tmp_path):
+    """Of values from 0 to 1000 nothing tells what is white."""
+    path = str(tmp_path / "film.npz")
+    x = np.linspace(0.0, 1000.0, 32, dtype=np.float32).reshape(2, 4, 4, 1)
+    np.savez(path, x=x)
+    real, _ = scoring.reference(path, (4, 4, 1), from_toy(toy.ring(), 8), 2, value_range=(0.0, 1000.0))
+    np.testing.assert_allclose(real, x / 500 - 1, atol=1e-6)
+
+
 def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
     asked = {}
 

@@ -88,6 +88,7 @@ GARMENTS_FLAGS = (
     f"--config.data={GARMENTS}",
     "--config.size=64",
     "--config.held_out=0",
+    "--config.width=16",
     "--config.objective=non_saturating",
     "--config.critic_norm=spectral",
 )

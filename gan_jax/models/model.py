@@ -234,12 +234,17 @@ class Model:
         check_number("sample", "truncation", 1.0 if truncation is None else truncation)
         given = self.condition_rows(n, labels, conditions)
         if self.programs.latent is None:
+            for name, value in (("z", z), ("truncation", truncation)):
+                if value is not None:
+                    raise ValueError(
+                        f"{self.player} makes samples of a condition only: it has no latent, so it takes no {name}."
+                    )
             return self._compute(self.generator, self.player, given, seed)
         mapped = self.player in self.programs.mappings
         if z is None:
             z = self.latents(n, seed=seed, truncation=None if mapped else truncation)
-        elif truncation is not None and not mapped:
-            raise ValueError("truncation is how latents are drawn: give z or truncation, not both.")
+        else:
+            self._check_drawn_here(truncation)
         z = self._checked_latents(z, n)
         if not mapped or truncation is None:
             return self._compute(self.generator, self.player, (z, *given), seed)
@@ -282,7 +287,8 @@ class Model:
           `[k, steps, ...]`: the last sample of a walk is of the same latent as the first of the next.
 
         Raises:
-          ValueError: for an unknown walk, fewer than two latents, or fewer than two steps.
+          ValueError: for an unknown walk, fewer than two latents or two steps, or `z` and `truncation` together for
+            a generator without a mapping network.
         """
         if walk not in WALKS:
             raise ValueError(f"A walk is {' or '.join(WALKS)}, got {walk!r}.")
@@ -290,6 +296,8 @@ class Model:
         if z is None:
             ends = [self.latents(1, seed=seed, truncation=None if mapped else truncation) for seed in seeds]
             z = jax.tree.map(lambda *rows: np.concatenate(rows), *ends)
+        else:
+            self._check_drawn_here(truncation)
         anchors = len(jax.tree.leaves(z)[0])
         if anchors < 2 or steps < 2:
             raise ValueError(
@@ -350,6 +358,11 @@ class Model:
         return self._compute(self.critic, name, (images, *taken), seed=0)
 
     # Inputs
+
+    def _check_drawn_here(self, truncation: float | None) -> None:
+        """Checks that latents which are given need no truncation where that is how latents are drawn."""
+        if truncation is not None and self.player not in self.programs.mappings:
+            raise ValueError("truncation is how latents are drawn: give z or truncation, not both.")
 
     def _checked_latents(self, z: Tree, n: int) -> Tree:
         wanted = self.generator.inputs[0]

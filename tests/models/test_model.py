@@ -120,6 +120,24 @@ def test_a_small_truncation_is_drawn_as_before():
     assert abs(z).max() <= 0.025
 
 
+def test_latents_that_are_given_are_not_truncated_by_a_draw():
+    """Without a mapping network truncation is how latents are drawn: it cannot hold for those that are given."""
+    model = made()
+    z = model.latents(2)
+    for call in (model.sample, model.interpolate):
+        with pytest.raises(ValueError, match="give z or truncation, not both"):
+            call(z=z, truncation=0.01)
+
+
+def test_a_generator_without_a_latent_takes_no_latent_and_no_truncation():
+    model = made(program(lambda weights, key, x: x, struct(D)), latent=None)
+    x = np.ones((2, D), np.float32)
+    np.testing.assert_array_equal(model.sample(conditions=[x]), x)
+    for name, value in {"z": x, "truncation": 0.5}.items():
+        with pytest.raises(ValueError, match=f"so it takes no {name}"):
+            model.sample(conditions=[x], **{name: value})
+
+
 def test_with_a_mapping_network_truncation_pulls_w_to_its_mean():
     mapping = program(lambda weights, key, z: z**2, struct(D))
     synthesis = program(lambda weights, key, w: w @ weights["w"], struct(D))

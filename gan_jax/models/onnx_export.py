@@ -99,7 +99,8 @@ def to_onnx(
       in a call without a key.
 
     Raises:
-      OnnxError: if an operation has no form in ONNX, or the package `onnx` is not installed.
+      OnnxError: if an operation has no form in ONNX, the samples depend on the size of the batch, as by a mean over
+        it, or the package `onnx` is not installed.
     """
     try:
         import onnx  # noqa: F401
@@ -126,9 +127,14 @@ def to_onnx(
         return _Graph(batch).model(closed, names, defaults)
 
     try:
-        return converted(key)
-    except _NoiseError:
-        return converted(None)
+        try:
+            return converted(key)
+        except _NoiseError:
+            return converted(None)
+    except jax.errors.InconclusiveDimensionOperation as error:
+        raise OnnxError(
+            "the generator computes something else for another size of its batch, which has no form in ONNX here"
+        ) from error
 
 
 def noise_inputs(
@@ -262,6 +268,11 @@ class _Graph:
         if name == "platform_index":
             platforms = params["platforms"]
             return [np.int32(platforms.index(None) if None in platforms else 0)]
+        if name == "dim_as_value":
+            raise OnnxError(
+                "the generator computes with the size of its batch, as a mean over it does, which has no form in "
+                "ONNX here"
+            )
         if name in _CALLS:
             inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("fun_jaxpr")
             consts = getattr(inner, "consts", ())

@@ -110,6 +110,25 @@ def test_what_has_no_form_is_named():
         to_onnx(program, {}, KEY, ["z"])
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda z: z - z.mean(axis=0), "computes with the size of its batch"),
+        (lambda z: z * z.shape[0], "computes with the size of its batch"),
+        (lambda z: z[::-1], "computes with the size of its batch"),
+        (lambda z: z + min(4, z.shape[0]), "another size of its batch"),
+        (lambda z: jnp.roll(z, 1, axis=0), "another size of its batch"),
+    ],
+)
+def test_samples_that_depend_on_the_size_of_the_batch_are_refused_in_one_line(call, message):
+    program = Program(
+        lambda weights, key, z: jax.jit(call)(z), {}, (jax.ShapeDtypeStruct((1, 3), jnp.float32),)
+    )
+    with pytest.raises(OnnxError, match=message) as raised:
+        to_onnx(program, {}, KEY, ["z"])
+    assert "\n" not in str(raised.value)
+
+
 def test_noise_for_every_sample_is_lacking():
     """Dropout in evaluation, as in pix2pix's U-Net: the model in ONNX is called without a key."""
 

@@ -14,6 +14,7 @@ from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
+from gan_jax.files import reason, replace_file
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
 from gan_jax.runs.strict_json import to_json
@@ -88,16 +89,18 @@ def compare(request: Request) -> None:
     tell(str(found))
     if scores:
         try:
-            pathlib.Path(scores).write_text(json.dumps(to_json(found.as_dict()), indent=1) + "\n")
+            replace_file(scores, (json.dumps(to_json(found.as_dict()), indent=1) + "\n").encode())
         except OSError as error:
-            raise UsageError(f"--scores={scores}: {error}") from error
+            raise UsageError(f"--scores={scores} cannot be written: {reason(error)}.") from error
         tell(f"Written to {scores}")
     path = plot if plot is not None else PLOT if len(fakes) > 1 else ""
     if path:
         try:
             save(found.figure(), path)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise UsageError(f"--plot={path}: {error}") from error
+        except OSError as error:
+            raise UsageError(f"--plot={path} cannot be written: {reason(error)}.") from error
         tell(f"Written to {path}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gan_jax.cli import finding, program
 from gan_jax.cli.errors import UsageError
+from gan_jax.files import reason, write_atomically
 from gan_jax.runs.terminal import tell
 
 TEMPLATE = "template"
@@ -25,13 +26,17 @@ def new(arguments: Sequence[str]) -> None:
     if path.suffix != ".py":
         raise UsageError(f"an experiment is a Python file: {shlex.quote(str(path))} does not end in .py.")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write((finding.EXPERIMENTS / f"{TEMPLATE}.py").read_text(encoding="utf-8"))
+        path.open("x").close()
+        try:
+            write_atomically(path, (finding.EXPERIMENTS / f"{TEMPLATE}.py").read_bytes())
+        except BaseException:
+            path.unlink()
+            raise
     except FileExistsError:
         raise UsageError(
             f"{path} is there already, and nothing is overwritten: choose another name."
         ) from None
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise UsageError(f"cannot write {path}: {reason(error)}.") from error
     command = shlex.join([*program.command(), f"--config={path}"])
     tell(f"Written {path}, a GAN of images with networks of its own. Train it, then change it: {command}")

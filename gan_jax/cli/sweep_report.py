@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.files import write_atomically
 from gan_jax.functional.intervals import student_interval
 from gan_jax.runs.strict_json import from_json
 from gan_jax.tables import markdown_table, text_table
@@ -123,12 +124,23 @@ def differences(rows: Sequence[Row]) -> list[str]:
     return [f"{line}{', '.join(metrics)}." for line, metrics in lines.items()]
 
 
+def shown(rows: Sequence[Row]) -> str:
+    """The table for a terminal, with a line that says what its numbers are."""
+    seeds = max(row.seeds for row in rows)
+    how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
+    return "\n".join([text_table(table(rows), align="l"), *differences(rows), f"{how}; * is the best."])
+
+
 def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
-    """Writes `table.md` and `sweep.png` into the sweep's directory; returns the table, and where they are."""
+    """Writes `table.md` and `sweep.png` into the sweep's directory; returns where they are.
+
+    Raises:
+      OSError: the file system's own error; an existing file is then as it was.
+    """
     from gan_jax import pictures
 
     cells, notes = table(rows), differences(rows)
-    (root / "table.md").write_text("\n\n".join([markdown_table(cells), *notes]) + "\n")
+    write_atomically(root / "table.md", ("\n\n".join([markdown_table(cells), *notes]) + "\n").encode())
     drawn = sorted(metrics_of(rows), key=lambda name: name.rpartition("/")[2] not in FIRST)[:DRAWN]
     if drawn:
         charts = tuple(
@@ -143,7 +155,4 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
         pictures.save(
             pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts)), root / "sweep.png"
         )
-    seeds = max(row.seeds for row in rows)
-    how = f"means of {seeds} seeds ± the half width of their 95 % interval" if seeds > 1 else "one seed each"
-    files = f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
-    return "\n".join([text_table(cells, align="l"), *notes, f"{how}; * is the best. Written to {files}"])
+    return f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"

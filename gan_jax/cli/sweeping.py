@@ -20,7 +20,8 @@ import gan_jax
 from gan_jax.cli import mode_flags, program, request, sweep_report
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.training import new_workdir
-from gan_jax.runs.files import is_link, read_regular, reason, write_atomically
+from gan_jax.files import reason, replace_file, write_atomically
+from gan_jax.runs.files import is_link, read_regular
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.provenance import modules_beside, source_digest
 from gan_jax.runs.strict_json import dumps
@@ -89,10 +90,7 @@ def sweep(
     if slurm is not None:
         _write_slurm(pathlib.Path(slurm), root, points)
         return
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--workdir={root} cannot be written: {reason(error)}.") from error
+    _make(root)
     _refuse_links(root, points)
     with Interrupt().handling_signals() as interrupt:
         failed = _run_all(root, points, jobs, interrupt)
@@ -106,7 +104,11 @@ def sweep(
         if (found := _evaluation(root, point)) is not None and point.name not in failed
     ]
     if rows:
-        tell(sweep_report.write(root, rows))
+        tell(sweep_report.shown(rows))
+        try:
+            tell(f"Written to {sweep_report.write(root, rows)}")
+        except OSError as error:  # what took hours is shown where it cannot be written
+            raise UsageError(f"the table in {root} could not be written: {reason(error)}.") from error
     if failed:
         logs = ", ".join(str(root / f"{name}.log") for name in failed[:3])
         raise UsageError(
@@ -244,12 +246,36 @@ def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: 
             running.remove(run)
             if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
                 done[name] = run.point.record
-                write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
+                _write_record(root, done)
                 tell(f"finished {name} ({len(done)} of {len(points)})")
             elif interrupt.by is None:
                 failed.append(name)
                 tell(f"failed {name}: {problem if code == 0 else _last_line(root / f'{name}.log')}")
     return failed
+
+
+def _make(root: pathlib.Path) -> None:
+    """Makes the sweep's directory.
+
+    Raises:
+      UsageError: if it cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--workdir={root} cannot be written: {reason(error)}.") from error
+
+
+def _write_record(root: pathlib.Path, done: Mapping[str, Any]) -> None:
+    """Writes which runs are done, and how they were made.
+
+    Raises:
+      UsageError: if it cannot.
+    """
+    try:
+        write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {_record(root)}: {reason(error)}.") from error
 
 
 def _start(root: pathlib.Path, name: str, arguments: Sequence[str], jobs: int) -> subprocess.Popen[bytes]:
@@ -342,14 +368,14 @@ cd {shlex.quote(os.getcwd())}
 case "$SLURM_ARRAY_TASK_ID" in
 {cases}esac
 """
+    _make(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        replace_file(path, text.encode())
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename or path}: {reason(error)}.") from error
+        raise UsageError(f"cannot write {path}: {reason(error)}.") from error
     # What a run has left that was made otherwise is not the array job's.
     done = _recorded(root) | {
         point.name: point.record for point in points if _evaluation(root, point) is None
     }
-    write_atomically(_record(root), (dumps(done, indent=1) + "\n").encode())
+    _write_record(root, done)
     tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

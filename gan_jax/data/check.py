@@ -16,6 +16,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import io
 import itertools
 import logging
 import pathlib
@@ -32,6 +33,7 @@ from gan_jax.data.encoded import EncodedImages, printable
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset
 from gan_jax.data.specs import FOLDER_SIZE, has_files, load_dataset, open_files
+from gan_jax.files import reason, replace_file
 
 LISTED = 10
 """How many names a list shows."""
@@ -303,8 +305,13 @@ def _size(text: str) -> int | tuple[int, int]:
 def _write_sheet(path: pathlib.Path, found: Dataset) -> None:
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(contact_sheet(found)).save(path, "PNG")
+    drawn = io.BytesIO()
+    Image.fromarray(contact_sheet(found)).save(drawn, "PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, drawn.getvalue())
+    except OSError as error:
+        raise DataError(f"--sheet={path} cannot be written: {reason(error)}.") from error
 
 
 if __name__ == "__main__":

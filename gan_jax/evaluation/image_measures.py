@@ -14,6 +14,7 @@ import numpy as np
 from gan_jax.data.image_sets import ImageSet, Labels
 from gan_jax.data.subsample import subsample
 from gan_jax.evaluation.sides import Side
+from gan_jax.files import reason, replace_file
 from gan_jax.training.experiment import ExperimentError
 
 if TYPE_CHECKING:
@@ -266,12 +267,12 @@ def _draw(sides: Measurements, images: ImageSet, real: Summary, found: Sequence[
         raise ValueError("duplicates can be shown of images of one size: give size= (--size=N)")
     if jax.process_index() == 0:
         assert sides.duplicates is not None
+        grid = image_grid(np.stack(pairs) / np.float32(127.5) - 1, columns=8)
         try:
-            grid = image_grid(np.stack(pairs) / np.float32(127.5) - 1, columns=8)
-            pathlib.Path(sides.duplicates).expanduser().write_bytes(to_png(grid))
+            replace_file(sides.duplicates, to_png(grid))
         except OSError as error:
             raise ExperimentError(
-                f"The picture {str(sides.duplicates)!r} cannot be written: {error}"
+                f"The picture {str(sides.duplicates)!r} cannot be written: {reason(error)}."
             ) from error
 
 

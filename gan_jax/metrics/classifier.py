@@ -9,6 +9,7 @@ command, are part of the package, so that scores on these data have the same fin
 from __future__ import annotations
 
 import functools
+import io
 import json
 import pathlib
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike
 
 from gan_jax.data import load
 from gan_jax.data.arrays import decode
+from gan_jax.files import reason, replace_file
 from gan_jax.metrics._files import read_arrays
 from gan_jax.metrics.features import Extractor, check_images
 from gan_jax.networks.conv_layers import Conv
@@ -147,6 +149,7 @@ def save_classifier(extractor: Extractor, path: str | pathlib.Path) -> pathlib.P
 
     Raises:
       ValueError: for another extractor.
+      OSError: if the file cannot be written; an existing one is then as it was.
     """
     if "classes" not in extractor.details:
         raise ValueError(f"{extractor.name!r} is not a classifier of train_classifier.")
@@ -154,7 +157,12 @@ def save_classifier(extractor: Extractor, path: str | pathlib.Path) -> pathlib.P
     file.parent.mkdir(parents=True, exist_ok=True)
     about = json.dumps({"name": extractor.name, **extractor.details})
     arrays = flax.traverse_util.flatten_dict(extractor.params, sep=".")
-    np.savez_compressed(file, about=np.frombuffer(about.encode(), np.uint8), **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, about=np.frombuffer(about.encode(), np.uint8), **arrays)
+    try:
+        replace_file(file, packed.getvalue())
+    except OSError as error:
+        raise OSError(f"The classifier {str(path)!r} cannot be written: {reason(error)}.") from error
     return file
 
 

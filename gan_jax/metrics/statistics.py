@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import pathlib
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 
 from gan_jax.data.array_files import ArrayFile, list_arrays
 from gan_jax.data.errors import DataError
+from gan_jax.files import reason, write_atomically
 from gan_jax.metrics.features import Extractor, Features
 from gan_jax.metrics.gaussians import Gaussian, Moments, check_gaussian
 
@@ -193,10 +192,6 @@ def write_statistics(
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)
     try:
-        # A new file under a name that nobody can guess: whatever lies there already is not followed.
-        temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
-        with temporary.open("xb") as opened:
-            opened.write(packed.getvalue())
-        os.replace(temporary, file)
+        write_atomically(file, packed.getvalue())
     except OSError as error:
-        raise DataError(f"The statistics {str(path)!r} cannot be written: {error}.") from error
+        raise DataError(f"The statistics {str(path)!r} cannot be written: {reason(error)}.") from error

@@ -7,6 +7,7 @@ any thread.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from gan_jax.files import replace_file
 from gan_jax.pictures.charts import LEGEND_SIZE, Chart, legend_entries
 from gan_jax.pictures.grids import Picture
 
@@ -116,18 +118,21 @@ def save(figure: Figure, path: str | os.PathLike[str], *, colors: int | None = N
 
     Raises:
       ValueError: if the path ends in something else.
+      OSError: the file system's own error; an existing file is then as it was.
     """
     import matplotlib
 
     path = pathlib.Path(path)
     format = figure_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
     if format == "png" and colors is not None:
         few = _with_few_colors(to_array(figure), colors)
-        few.save(path, optimize=True, dpi=(DPI, DPI))
-        return
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gan_jax", "pdf.fonttype": 42}):
-        figure.savefig(path, format=format, dpi=DPI, metadata=_METADATA[format])
+        few.save(file, "PNG", optimize=True, dpi=(DPI, DPI))
+    else:
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gan_jax", "pdf.fonttype": 42}):
+            figure.savefig(file, format=format, dpi=DPI, metadata=_METADATA[format])
+    replace_file(path, file.getvalue())
 
 
 def figure_format(path: str | os.PathLike[str]) -> str:

@@ -1,54 +1,19 @@
-"""Files: written completely or not at all, appended to, and what an error of theirs means for the user.
+"""Files of a work directory: read, appended to, and what an error of theirs means for the user.
 
-What lies in a work directory may come from anybody: nothing is written, read or deleted through a link there.
+What lies there may come from anybody: nothing is written, read or deleted through a link.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import secrets
 import stat
 
 from etils import epath
 
-
-def is_local(path: epath.PathLike) -> bool:
-    """Whether `path` is on a file system of this machine, where links, renames and locks mean something.
-
-    >>> is_local("runs/ring"), is_local("gs://bucket/ring")
-    (True, False)
-    """
-    return "://" not in os.fspath(path)
-
-
-def write_atomically(path: epath.Path, data: bytes) -> None:
-    """Writes the complete file or nothing: a reader sees the old content or the new, also after a kill.
-
-    Object stores replace an object in one piece; on a local path that takes a temporary file, `fsync`, a rename.
-
-    Raises:
-      OSError: the file system's own error; an existing file is then as it was.
-    """
-    if not is_local(path):
-        path.write_bytes(data)
-        return
-    # A name that nobody can guess, and a file that is new: whatever lies there already is not followed.
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+from gan_jax.files import is_local as is_local
+from gan_jax.files import reason as reason
+from gan_jax.files import write_atomically as write_atomically
 
 
 def read_regular(path: epath.Path) -> bytes:
@@ -86,25 +51,6 @@ def is_there(path: epath.Path) -> bool:
 def is_link(path: epath.Path) -> bool:
     """Whether `path` itself is a link; object stores have none."""
     return is_local(path) and os.path.islink(path)
-
-
-def reason(error: BaseException) -> str:
-    """An error in a short phrase: the system's where it has one (the disk is full), else its first line.
-
-    >>> reason(OSError(28, "No space left on device"))
-    'the disk is full (No space left on device)'
-    """
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    for known, phrase in (
-        ("No space left on device", "the disk is full"),
-        ("Disk quota exceeded", "the disk quota is used up"),
-        ("Read-only file system", "the file system is read-only"),
-        ("Permission denied", "no permission to write there"),
-    ):
-        if known in text:
-            return f"{phrase} ({known})"
-    first_line = text.strip().splitlines()[0] if text.strip() else ""
-    return first_line or type(error).__name__
 
 
 def root_reason(error: BaseException) -> str:

@@ -3,13 +3,14 @@
 import errno
 import os
 import pathlib
+import secrets
 import warnings
 
 import jax.numpy as jnp
 import pytest
 from etils import epath
 
-from gan_jax.runs import files, loop
+from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config
 from gan_jax.runs.files import read_regular, write_atomically
@@ -92,7 +93,7 @@ def test_a_temporary_file_that_was_placed_beforehand_is_not_followed(tmp_path, m
     path = epath.Path(tmp_path / "config.json")
     (tmp_path / f".config.json.{os.getpid()}.tmp").symlink_to(victim)
     write_atomically(path, b"ours")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "guessed")
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "guessed")
     for place in (lambda link: link.symlink_to(victim), lambda link: link.hardlink_to(victim)):
         link = tmp_path / ".config.json.guessed.tmp"
         place(link)

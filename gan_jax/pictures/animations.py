@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from gan_jax.pictures.grids import Picture
+from gan_jax.pictures.grids import Picture, check_picture
 
 
 def to_gif(pictures: Sequence[Picture], *, milliseconds: int = 60) -> bytes:
@@ -23,7 +23,7 @@ def to_gif(pictures: Sequence[Picture], *, milliseconds: int = 60) -> bytes:
       milliseconds: how long each is shown; GIF knows hundredths of a second.
 
     Raises:
-      ValueError: if there is none, or they are of different shapes.
+      ValueError: if there is none, or they are of different shapes or not uint8.
 
     >>> to_gif([np.zeros((4, 4, 1), np.uint8), np.full((4, 4, 1), 255, np.uint8)])[:6]
     b'GIF89a'
@@ -43,7 +43,7 @@ def to_mp4(pictures: Sequence[Picture], *, milliseconds: int = 60) -> bytes | No
       milliseconds: how long each is shown.
 
     Raises:
-      ValueError: if there is none, or they are of different shapes.
+      ValueError: if there is none, or they are of different shapes or not uint8.
       OSError: if ffmpeg fails.
     """
     frames = _frames(pictures)
@@ -73,4 +73,6 @@ def _frames(pictures: Sequence[Picture]) -> np.ndarray:
         raise ValueError(
             f"An animation is of pictures [H, W, C] of one shape, C 1 or 3; got {sorted(shapes)}."
         )
-    return np.stack([np.asarray(picture, np.uint8) for picture in pictures])
+    for picture in pictures:
+        check_picture(picture)
+    return np.stack([np.asarray(picture) for picture in pictures])

@@ -22,11 +22,36 @@ CAPTION = 16
 def to_uint8(images: Any) -> np.ndarray:
     """Rescales values in [-1, 1] to 0 .. 255, rounded; others are clipped, and NaN becomes mid-grey.
 
+    What is uint8 is taken to be in 0 .. 255 already.
+
+    Raises:
+      ValueError: for other integers and booleans, which may be of either range.
+
     >>> to_uint8([-1.0, 0.0, 1.0, 7.0, float("nan")])
     array([  0, 128, 255, 255, 128], dtype=uint8)
+    >>> to_uint8(np.array([0, 10, 255], np.uint8))
+    array([  0,  10, 255], dtype=uint8)
     """
-    values = np.nan_to_num(np.asarray(images, np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+    given = _known_range(images)
+    if given.dtype == np.uint8:
+        return given.copy()
+    values = np.nan_to_num(given.astype(np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
     return np.floor((np.clip(values, -1.0, 1.0) + 1.0) * 127.5 + 0.5).astype(np.uint8)
+
+
+def _known_range(images: Any) -> np.ndarray:
+    """Images as an array, uint8 or floats.
+
+    Raises:
+      ValueError: for other integers and booleans.
+    """
+    given = np.asarray(images)
+    if given.dtype.kind in "iub" and given.dtype != np.uint8:
+        raise ValueError(
+            f"Images are uint8 or floats in [-1, 1], got {given.dtype}: give x.astype(numpy.uint8) of levels in "
+            "0 .. 255, or 2.0 * x - 1 of what is 0 or 1."
+        )
+    return given
 
 
 def image_grid(
@@ -47,7 +72,7 @@ def image_grid(
     (17, 26, 1)
 
     Args:
-      images: `[N, H, W, C]` in [-1, 1].
+      images: `[N, H, W, C]` uint8, or floats in [-1, 1].
       columns: images in a row; by default the least number for which the grid has no more rows than columns.
       gap: white pixels between images.
       scale: every pixel is drawn as a square of `scale` by `scale`.
@@ -58,7 +83,7 @@ def image_grid(
       uint8 `[rows (H scale + gap) - gap, columns (W scale + gap) - gap, 1 or 3]`; captions add `CAPTION` rows.
 
     Raises:
-      ValueError: if `images` has another shape, or a number is out of range.
+      ValueError: if `images` has another shape or is of other integers or booleans, or a number is out of range.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[0] < 1 or images.shape[-1] < 1:
@@ -91,17 +116,22 @@ def _captions(names: Sequence[str], shape: tuple[int, ...], pitch: int) -> Pictu
 
 
 def opaque(images: Any) -> np.ndarray:
-    """Images `[..., C]` in [-1, 1] as they are shown, with 1 or 3 channels.
+    """Images `[..., C]`, uint8 or in [-1, 1], as they are shown, with 1 or 3 channels; of its dtype or floats.
+
+    Raises:
+      ValueError: for other integers and booleans.
 
     >>> opaque([[0.5, -1.0], [0.5, 0.0], [0.5, 1.0]]).tolist()  # grey with 0, 0.5 and 1 of opacity, on white
     [[1.0], [0.75], [0.5]]
     """
-    values = np.asarray(images)
+    values = _known_range(images)
     channels = values.shape[-1]
     if channels in (1, 3):
         return values
     if channels > 4:
         return values[..., :3]
+    if values.dtype == np.uint8:
+        values = values / np.float32(127.5) - 1
     colour, opacity = values[..., :-1], (values[..., -1:] + 1) / 2
     return opacity * colour + (1 - opacity)
 
@@ -126,7 +156,12 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 8, captions: Sequence[s
       pictures: uint8 `[H, W, C]`, C 1 or 3.
       gap: white pixels between two.
       captions: a name for each, written above it and cut to its width; none by default.
+
+    Raises:
+      ValueError: if one is of another dtype or shape.
     """
+    for picture in pictures:
+        check_picture(picture)
     if captions:
         strips = [
             _captions([name], picture.shape, picture.shape[1])
@@ -142,8 +177,8 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 8, captions: Sequence[s
     return row
 
 
-def to_png(picture: Picture) -> bytes:
-    """Encodes a picture as PNG.
+def check_picture(picture: Any) -> None:
+    """Checks a picture.
 
     Raises:
       ValueError: if it is not uint8 `[H, W, C]` with C 1 or 3.
@@ -153,6 +188,16 @@ def to_png(picture: Picture) -> bytes:
         raise ValueError(
             f"A picture must be uint8 [H, W, C] with C 1 or 3, got {picture.dtype} {picture.shape}."
         )
+
+
+def to_png(picture: Picture) -> bytes:
+    """Encodes a picture as PNG.
+
+    Raises:
+      ValueError: if it is not uint8 `[H, W, C]` with C 1 or 3.
+    """
+    picture = np.asarray(picture)
+    check_picture(picture)
     file = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "PNG")
     return file.getvalue()

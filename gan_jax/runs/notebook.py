@@ -289,13 +289,17 @@ def _points(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def show(samples: np.ndarray, real: np.ndarray | None = None) -> Image:
-    """A picture of samples: a grid of images `[N, H, W, C]`, or points `[N, 2]` over real ones.
+    """A picture of samples: a grid of images `[N, H, W, C]`, uint8 or in [-1, 1], or points `[N, 2]`.
+
+    Args:
+      samples: images or points.
+      real: points that those are drawn over; images have none.
 
     Returns:
       An image of Pillow, which a notebook shows and `save` writes.
 
     Raises:
-      ValueError: for samples of another shape.
+      ValueError: for samples of another shape, and images of booleans or integers other than uint8.
     """
     from PIL import Image as images
 

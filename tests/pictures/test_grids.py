@@ -1,16 +1,51 @@
 import io
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+import gan_jax as gj
 from gan_jax.pictures import image_grid, side_by_side, to_png, to_uint8
+from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import CAPTION
 
 
 def test_every_byte_survives_the_way_to_floats_and_back():
     values = np.arange(256)
     np.testing.assert_array_equal(to_uint8(values / 127.5 - 1), values)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_bytes_are_taken_as_they_are(channels):
+    images = np.full((4, 8, 8, channels), 10, np.uint8)
+    np.testing.assert_array_equal(to_uint8(images), images)
+    grid = image_grid(images, 2, gap=0)
+    np.testing.assert_array_equal(grid, np.full((16, 16, min(channels, 3)), 10, np.uint8))
+    np.testing.assert_array_equal(np.unique(gj.show(images)), [10, 255])  # with the gaps
+
+
+def test_transparent_bytes_are_drawn_on_white():
+    """Half opaque black, 128 of 255, is 255 - 128 = 127 of white; what is opaque keeps its colour."""
+    images = np.array([[0, 128], [10, 255], [10, 0]], np.uint8).reshape(3, 1, 1, 2)
+    np.testing.assert_array_equal(image_grid(images, 3, gap=0).ravel(), [127, 10, 255])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int32, np.int64, np.uint16])
+def test_other_integers_and_booleans_are_refused_by_name(dtype):
+    images = np.ones((2, 4, 4, 1), dtype)
+    for draw in (to_uint8, image_grid, gj.show):
+        with pytest.raises(ValueError, match=rf"floats in \[-1, 1\], got {np.dtype(dtype)}: give ") as raised:
+            draw(images)
+        assert "\n" not in str(raised.value)
+    for channels in (2, 4, 5):
+        with pytest.raises(ValueError, match=r"Images are uint8 or floats"):
+            image_grid(np.ones((2, 4, 4, channels), dtype))
+
+
+def test_bfloat16_is_drawn_as_float32():
+    images = jnp.linspace(-1, 1, 8, dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(to_uint8(images), to_uint8(images.astype(jnp.float32)))
 
 
 def test_a_grid_by_hand():
@@ -44,6 +79,13 @@ def test_the_default_is_about_square(count, shape):
 def test_what_is_no_grid_is_refused(images, options):
     with pytest.raises(ValueError, match="A grid"):
         image_grid(images, **options)
+
+
+@pytest.mark.parametrize("join", [side_by_side, to_gif, to_mp4])
+def test_floats_are_no_pictures(join):
+    """They would be cut to whole numbers, and [-1, 1] to black."""
+    with pytest.raises(ValueError, match="A picture must be uint8"):
+        join([np.full((2, 2, 1), 0.5)] * 2)
 
 
 def test_a_png_decodes_to_the_same_pixels():

@@ -30,8 +30,7 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
     """`source` with its images changed at random, in the order given.
 
     Each example's draws are a pure function of `seed` and of its number in the run, on any number of devices. `x`
-    and an image `condition` of its size are changed alike, so pairs stay aligned; labelled images draw for
-    themselves.
+    and an image `condition` are changed alike, so pairs stay aligned; labelled images draw for themselves.
 
     Args:
       source: of images `x [B, H, W, C]`.
@@ -39,7 +38,8 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
       seed: of the draws.
 
     Raises:
-      DataError: if a name is unknown.
+      DataError: if a name is unknown; by the source's `get_batch` if the condition is of another size than `x` and
+        anything but `flip` is asked for, which moves by pixels.
 
     >>> from gan_jax.data.arrays import from_arrays
     >>> images = {"x": np.zeros((8, 6, 6, 1), np.uint8)}
@@ -94,9 +94,9 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
             host_batch["numbers"],
         )
         seed_data = device_data["seed"]
-        x = batch["x"]
+        _check_sizes(batch, augmentations)
         for name in ("x", "condition"):
-            if name in batch and batch[name].ndim == 4 and batch[name].shape[:3] == x.shape[:3]:
+            if name in batch and batch[name].ndim == batch["x"].ndim == 4:
                 batch[name] = change(seed_data, numbers["x"], "x", batch[name])
         if "labelled" in batch:
             labelled = batch["labelled"]
@@ -115,6 +115,24 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
         device_data={"source": source.device_data, "seed": np.uint32(seed)},
         for_device=lambda data: {**data, "source": source.for_device(data["source"])},
     )
+
+
+def _check_sizes(batch: Batch, augmentations: Sequence[str | Augment]) -> None:
+    """Checks that the same draws keep `x` and an image condition aligned.
+
+    Raises:
+      DataError: if not.
+    """
+    x, condition = batch["x"], batch.get("condition")
+    if condition is None or not condition.ndim == x.ndim == 4 or condition.shape[1:3] == x.shape[1:3]:
+        return
+    others = [name if isinstance(name, str) else "an Augment" for name in augmentations if name != "flip"]
+    if others:
+        sizes = [f"{image.shape[1]} x {image.shape[2]}" for image in (x, condition)]
+        raise DataError(
+            f"x is {sizes[0]} and its condition {sizes[1]}: of two sizes only 'flip' keeps pairs aligned, got "
+            f"{', '.join(others)}. Leave it out, or bring both to one size."
+        )
 
 
 def _numbers(cursor: int, count: int, size: int) -> np.ndarray:

@@ -237,6 +237,21 @@ def test_augmentation_is_a_function_of_the_batch_number_and_keeps_pairs_aligned(
         assert np.array_equal(changed, original) or np.array_equal(changed, original[:, ::-1])
 
 
+def test_pairs_of_two_sizes_are_flipped_alike_and_not_shifted():
+    """Images that are black left and white right: a flipped one is white left in both of a pair."""
+    x = np.zeros((64, 8, 8, 1), np.uint8)
+    x[:, :, 4:] = 255
+    plain = from_arrays({"x": x, "condition": x[:, ::2, ::2]}, 64)
+    (changed,) = batches(augmented(plain, "flip"), 0, 1)
+    np.testing.assert_array_equal(changed["x"][:, ::2, ::2], changed["condition"])
+    assert 16 < (changed["x"][:, 0, 0, 0] > 0).sum() < 48  # 32 of 64 on average, with a deviation of 4
+    for name in ("crop", "translation"):
+        with pytest.raises(DataError, match=rf"x is 8 x 8 and its condition 4 x 4: .* got {name}\."):
+            batches(augmented(plain, "flip", name), 0, 1)
+    with pytest.raises(DataError, match="got an Augment"):
+        batches(augmented(plain, Augment(0, lambda u, x: -x)), 0, 1)
+
+
 @pytest.mark.full
 def test_a_replica_augments_its_share_as_the_whole_would():
     """Under pmap a replica sees a slice of everything that was fed: of indices and of numbers alike."""

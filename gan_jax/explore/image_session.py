@@ -177,9 +177,9 @@ def described(name: str, model: Model, space: LatentSpace) -> dict[str, Any]:
 
 
 def has_features(model: Model) -> bool:
-    """Whether the critic scores images without a label and has features."""
+    """Whether the critic scores images without a label and has features of each."""
     critic = model.critic
-    if critic is None or len(critic.inputs) != 1:
+    if critic is None or len(critic.inputs) != 1 or model.critic_group != 1:
         return False
     n = fixed_batch(critic) or 1
     rows = [jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype) for leaf in critic.inputs]

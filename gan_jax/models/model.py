@@ -17,7 +17,7 @@ from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
 from gan_jax.functional.options import check_number, check_unmasked
 from gan_jax.keys import named_key
 from gan_jax.models.portable import fixed_batch
-from gan_jax.models.programs import Program, Programs
+from gan_jax.models.programs import WHOLE_BATCH, Program, Programs, group_of
 from gan_jax.models.walks import WALKS
 from gan_jax.types import Key, Tree
 
@@ -30,6 +30,8 @@ _MOST_WHITE = 4.0
 """No generator's whitest pixel is above."""
 MEAN_OF = 10_000
 """Latents whose w are averaged for truncation."""
+MOST_COMPARED = 64
+"""Examples of a block of groups: as in exported programs, so that networks make the same groups."""
 
 
 class Model:
@@ -318,6 +320,10 @@ class Model:
     def scores(self, images: Any, *, labels: Labels | None = None) -> np.ndarray:
         """The critic's score of each example; of a critic with a score for each patch, their mean.
 
+        A critic with minibatch statistics (`minibatch=`, by default StyleGAN2's) compares an example with its
+        neighbours, so that scores depend on which examples stand together: the first group's on those of the first
+        group only, or, of a critic that compares its whole batch, on all that are given.
+
         Args:
           images: `[N, ...]` as the critic takes them: images uint8, or floats in [-1, 1].
           labels: for a critic that takes a label, as in `sample`; one for all or one each.
@@ -326,8 +332,8 @@ class Model:
           `[N]` float32, higher for what the critic takes for real where its objective says so.
 
         Raises:
-          ValueError: if the game has no critic of these samples, or the examples are of another shape, of integers
-            other than uint8, or not finite.
+          ValueError: if the game has no critic of these samples, the examples are of another shape, of integers
+            other than uint8, or not finite; or the critic compares groups and their number is no multiple of one.
         """
         score = self.critic_outputs(images, labels=labels)["score"]
         return score.reshape(len(score), -1).mean(axis=1)
@@ -355,7 +361,39 @@ class Model:
                 raise ValueError("The critic takes a label: give labels=, one class or one for each example.")
             taken = (self.class_rows(labels, len(images)),)
         name = self.programs.critic_of[self.player]
-        return self._compute(self.critic, name, (images, *taken), seed=0)
+        size = self._critic_block(len(images))
+        return self._compute(self.critic, name, (images, *taken), seed=0, size=size)
+
+    @functools.cached_property
+    def critic_group(self) -> int:
+        """How many neighbours the critic compares: 1, a number of examples, or `WHOLE_BATCH`; see `group_of`."""
+        assert self.critic is not None
+        return group_of(self.critic)
+
+    def _critic_block(self, n: int) -> int | None:
+        """The size of blocks in which n examples are scored, of whole groups; `None` where any will do.
+
+        Raises:
+          ValueError: if a group would be incomplete.
+        """
+        assert self.critic is not None
+        group, fixed = self.critic_group, fixed_batch(self.critic)
+        if group == 1:
+            return None
+        if group == WHOLE_BATCH:
+            if fixed is not None and n != fixed:
+                raise ValueError(
+                    f"The critic compares the examples of its batch, and its program is for {fixed} of them, got "
+                    f"{n}: give {fixed}, or load the run with config=, its experiment."
+                )
+            return n
+        if n % group:
+            fitting = [str(number) for number in (n // group * group, -(-n // group) * group) if number]
+            raise ValueError(
+                f"The critic compares groups of {group} neighbours, and the last group of N = {n} would have "
+                f"{n % group}: give a multiple of {group}, such as {' or '.join(fitting)}."
+            )
+        return fixed or min(n, MOST_COMPARED // group * group)
 
     # Inputs
 
@@ -439,10 +477,12 @@ class Model:
 
     # Computation
 
-    def _compute(self, program: Program, name: str, inputs: tuple[Any, ...], seed: int) -> Any:
+    def _compute(
+        self, program: Program, name: str, inputs: tuple[Any, ...], seed: int, size: int | None = None
+    ) -> Any:
         """A program's output for all rows of its inputs, in blocks of one size, on the devices in turn."""
         n = len(jax.tree.leaves(inputs)[0])
-        size = fixed_batch(program) or min(BLOCK, n)
+        size = size or fixed_batch(program) or min(BLOCK, n)
         call: Callable[..., Any] = self._jitted(program.call)
         key = named_key(named_key(jax.random.key(seed), "picture"), name)
         parts: list[Any] = []

@@ -1,6 +1,6 @@
 """Programs as files: `jax.export` of every program, with a symbolic batch, for CPU, CUDA and TPU.
 
-    model.json              which program is whose, the classes, the names of weights
+    model.json              which program is whose, classes, names of weights, the groups that critics compare
     generator.jaxexport     (weights by name, key data, latent, *conditions) -> samples
     critic.jaxexport        (weights by name, key data, examples, *conditions) -> {"score": [B], ...}
     latent.jaxexport        key data -> 1,000 latents
@@ -11,6 +11,7 @@ process, or anything but the few custom calls that `jax.export` guarantees, are 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,12 +19,12 @@ from typing import Any
 import jax
 from jax import export
 
-from gan_jax.models.programs import KEY_SHAPE, Program, Programs
+from gan_jax.models.programs import KEY_SHAPE, WHOLE_BATCH, Program, Programs, group_of
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 FIXED_BATCH = 64
-"""The batch of a program whose network does not take a symbolic one."""
+"""The batch of a program whose network does not take a symbolic one, or the next less of whole groups."""
 SUFFIX = ".jaxexport"
 _CALLS = frozenset({"Sharding", "annotate_device_placement", "shape_assertion", "cu_threefry2x32_ffi"})
 """Custom calls without an effect outside of a program; those of `stablehlo` itself are also accepted."""
@@ -63,6 +64,7 @@ def to_files(programs: Programs, *, differentiable: bool = False) -> tuple[dict[
         "latent": None,
         "generators": {},
         "critics": {name: written(name, program) for name, program in programs.critics.items()},
+        "critic_groups": {name: group_of(program) for name, program in programs.critics.items()},
     }
     if programs.latent is not None:
         latent = export.export(jax.jit(programs.latent), platforms=PLATFORMS)(KEY_SHAPE)
@@ -82,7 +84,7 @@ def to_files(programs: Programs, *, differentiable: bool = False) -> tuple[dict[
 
 
 def _exported(program: Program) -> export.Exported:
-    """The program for any batch, or for `FIXED_BATCH` where its network needs to know the size."""
+    """The program for any batch, or for one of `fixed_size` where its network needs to know the size."""
 
     def inputs(batch: Any) -> tuple[Any, ...]:
         return jax.tree.map(
@@ -93,7 +95,16 @@ def _exported(program: Program) -> export.Exported:
     try:
         return exporting(dict(program.weights), KEY_SHAPE, *inputs(export.symbolic_shape("b")[0]))
     except Exception:  # whatever a network does with a size that is no number
-        return exporting(dict(program.weights), KEY_SHAPE, *inputs(FIXED_BATCH))
+        return exporting(dict(program.weights), KEY_SHAPE, *inputs(_fixed_size(program)))
+
+
+def _fixed_size(program: Program) -> int:
+    """`FIXED_BATCH`, or the most whole groups within it of a program that compares groups."""
+    try:
+        group = max(1, group_of(program))
+    except Exception:  # what cannot be traced is said when it is exported
+        group = 1
+    return fixed_batch(program) or FIXED_BATCH // group * group
 
 
 def from_files(description: Mapping[str, Any], read: Callable[[str], bytes]) -> Programs:
@@ -115,7 +126,10 @@ def from_files(description: Mapping[str, Any], read: Callable[[str], bytes]) -> 
         halves = [name for name, entry in generators.items() if "mapping" in entry]
         return Programs(
             generators={name: _program(entry["program"], read) for name, entry in generators.items()},
-            critics={name: _program(file, read) for name, file in description["critics"].items()},
+            critics={
+                name: _critic(_program(file, read), description.get("critic_groups", {}).get(name))
+                for name, file in description["critics"].items()
+            },
             mappings={name: _program(generators[name]["mapping"], read) for name in halves},
             syntheses={name: _program(generators[name]["synthesis"], read) for name in halves},
             latent=None if latent is None else read_exported(latent, read).call,
@@ -134,6 +148,20 @@ def _program(file: str, read: Callable[[str], bytes]) -> Program:
     shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in exported.in_avals]
     (weights, _, *inputs), _ = jax.tree.unflatten(exported.in_tree, shapes)
     return Program(exported.call, weights, tuple(inputs))
+
+
+def _critic(program: Program, group: Any) -> Program:
+    """A critic with the groups that it compares; files from before they were written do not say.
+
+    Such a program is taken to compare its whole batch if it is for one size only, which minibatch statistics need.
+    """
+    if group is None:
+        group = 1 if fixed_batch(program) is None else WHOLE_BATCH
+    if isinstance(group, bool) or not isinstance(group, int) or group < 0:
+        raise PortableError(f"it is damaged (a critic's group is {group!r})")
+    if group > 1 and (fixed_batch(program) or group) % group:
+        raise PortableError(f"it is damaged (a critic's group of {group} does not divide its batch)")
+    return dataclasses.replace(program, group=group)
 
 
 def read_exported(file: str, read: Callable[[str], bytes]) -> export.Exported:

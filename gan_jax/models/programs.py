@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.dependence import example_dependence
 from gan_jax.evaluation.sampling import CHUNK
 from gan_jax.functional.priors import draw_latents
 from gan_jax.game import CriticRole, GeneratorRole
@@ -25,6 +26,10 @@ from gan_jax.types import Array, Tree
 
 KEY_IMPL = "threefry2x32"
 """The random bits of every program; its key data are two unsigned integers."""
+WHOLE_BATCH = 0
+"""The group of a program whose outputs depend on all examples of a batch, or on others than their neighbours."""
+_TRACED = (64, 60, 56, 63)
+"""Batches by which groups are found: multiples of all sizes to 10, and of most to 32."""
 KEY_SHAPE = jax.ShapeDtypeStruct((2,), jnp.uint32)
 
 
@@ -37,11 +42,13 @@ class Program:
         a key, `None`, a network in Python draws no noise.
       weights: shapes of the weights, by name; keys among them are their data.
       inputs: shapes of the inputs, `[1, ...]`.
+      group: what `group_of` says, where the program is not traced for it.
     """
 
     call: Callable[..., Any]
     weights: Mapping[str, jax.ShapeDtypeStruct]
     inputs: tuple[Any, ...]
+    group: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,6 +107,8 @@ def programs_of(experiment: Experiment) -> Programs:
         elif isinstance(player.role, CriticRole) and player.network.inputs is not None:
             inputs = tuple(map(_one_row, player.network.inputs))
             critics[name] = _program(_scores(player.network), weights, inputs)
+            if player.network.couples_batch is False:  # nor in evaluation, then
+                critics[name] = dataclasses.replace(critics[name], group=1)
             critic_of[player.role.generator] = name
     return Programs(
         generators,
@@ -150,6 +159,52 @@ def _program(apply: Callable[..., Any], weights: tuple[Tree, Tree], inputs: tupl
 
     shapes = {name: raw_shape(leaf) for name, leaf in zip(names, leaves, strict=True)}
     return Program(call, shapes, inputs)
+
+
+def group_of(program: Program) -> int:
+    """How many neighbours of a batch a program compares, as critics with minibatch statistics do.
+
+    Returns:
+      1 where every output is of its own example; G where outputs depend on the examples of their group, the first G
+      of a batch, the next G, and so on; else `WHOLE_BATCH`.
+
+    >>> x = (jax.ShapeDtypeStruct((1, 3), jnp.float32),)
+    >>> pairs = lambda weights, key, x: x + x.reshape(-1, 2, 3).mean(1).repeat(2, 0)
+    >>> group_of(Program(pairs, {}, x)), group_of(Program(lambda weights, key, x: x - x.mean(0), {}, x))
+    (2, 0)
+    """
+    if program.group is not None:
+        return program.group
+    groups: list[int] = []
+    for size in _TRACED:
+        try:
+            group = _group_in(program, size)
+        except Exception:  # a network raises anything for a batch that its groups do not divide
+            continue
+        if group == WHOLE_BATCH or (group == 1 and not groups):
+            return group
+        groups.append(group)
+    # Of a batch that its own groups do not divide a network may make smaller ones.
+    return max(groups, default=WHOLE_BATCH)
+
+
+def _group_in(program: Program, size: int) -> int:
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), program.inputs
+    )
+    places = range(2, 2 + len(inputs))
+    found = example_dependence(program.call, dict(program.weights), KEY_SHAPE, *inputs, argnums=places)
+    rows = np.zeros(size, np.uint64)
+    for bits in jax.tree.leaves(found):
+        if bits.shape[:1] != (size,):
+            return WHOLE_BATCH
+        rows |= np.bitwise_or.reduce(bits.reshape(size, -1), axis=1)
+    seen = (rows[:, None] >> np.arange(size, dtype=np.uint64)) & np.uint64(1) > 0
+    for group in range(1, size):
+        members = np.arange(size) // group
+        if size % group == 0 and not (seen & (members[:, None] != members)).any():
+            return group
+    return WHOLE_BATCH
 
 
 def weight_names(weights: tuple[Tree, Tree]) -> list[str]:

@@ -83,7 +83,7 @@ def project(
     Raises:
       ValueError: if a number is out of range, the image is of another shape, of integers other than uint8 or not
         finite, the generator has no latent or no derivatives, or its critic has
-        no features.
+        no features of single images.
 
     References:
       Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix D (arXiv:1912.04958).
@@ -165,6 +165,11 @@ def _distance(
         return critic.call(jax.device_put(dict(model.weights[name])), key, images, *rest)["features"]
 
     images = jax.ShapeDtypeStruct((starts, *model.sample_shape), jnp.float32)
+    if critic is not None and model.critic_group != 1:
+        raise ValueError(
+            "The critic compares the examples of its batch, so that an image alone has no features: compare "
+            "pixels, or the features of an extractor."
+        )
     try:
         jax.eval_shape(of_critic, images)
     except (AssertionError, KeyError):

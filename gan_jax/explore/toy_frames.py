@@ -15,6 +15,7 @@ from gan_jax.evaluation.sampling import generators_of, sample
 from gan_jax.functional.batch import flatten
 from gan_jax.game import CriticRole, Game, TurnContext
 from gan_jax.keys import named_key
+from gan_jax.models.programs import Program, group_of
 from gan_jax.network import Network
 from gan_jax.state import PlayerState, TrainState
 from gan_jax.training.experiment import Experiment
@@ -76,7 +77,7 @@ class FrameMaker:
             (
                 name
                 for name in game.objective.with_role(CriticRole)
-                if len(game.players[name].network.inputs or (0,)) == 1
+                if _scores_points(game.players[name].network)
             ),
             None,
         )
@@ -95,7 +96,8 @@ class FrameMaker:
           losses: of the last round, by player.
 
         Returns:
-          `round`, `points`, `losses`, the critic's `surface` from 0 to 1 with its `range`, the `field` with the
+          `round`, `points`, `losses`, the critic's `surface` from 0 to 1 with its `range`, `None` of a
+          critic that compares the points of its batch, the `field` with the
           root mean square length of its arrows at the samples, `push`; and how many `modes` are covered, of how
           many.
         """
@@ -164,6 +166,21 @@ def push(game: Game, player: str, state: TrainState, batch: Batch, points: Array
 
 def _free_points(params: Any, model_state: Any, *inputs: Any, train: bool, key: Any = None) -> Any:
     return params, model_state
+
+
+def _scores_points(network: Network) -> bool:
+    """Whether a critic has a score of a point alone: it takes no condition, and compares no points of a batch."""
+    if network.inputs is None:
+        return True
+    if len(network.inputs) != 1 or not network.couples_batch:
+        return len(network.inputs) == 1
+    variables: Any = jax.eval_shape(network.init, jax.random.key(0))
+
+    def call(weights: Any, key: Any, points: Array) -> Array:
+        params, model_state = weights["variables"]
+        return _scores(network, params, model_state, points)
+
+    return group_of(Program(call, {"variables": variables}, network.inputs)) == 1
 
 
 def _scores(network: Network, params: Any, model_state: Any, points: Array) -> Array:

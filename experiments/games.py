@@ -50,7 +50,7 @@ from gan_jax.objectives import r1 as r1_term
 from gan_jax.objectives import r2 as r2_term
 from gan_jax.objectives._catalogue import OBJECTIVES, factory
 from gan_jax.objectives.wgan import CLIP, LEARNING_RATE, N_CRITIC, optimizer, warm_up
-from gan_jax.optim import ema_half_life, lazy_adam, learning_rate_schedule
+from gan_jax.optim import ema_half_life, lazy_adam, learning_rate_schedule, round_of_update
 from gan_jax.schedule import Schedule, fresh_turns, regularization_turn, turn
 from gan_jax.training.experiment import ExperimentError, choose
 from gan_jax.training.step import init_state, make_train_step
@@ -671,17 +671,18 @@ def game_of(
     if config.remat:
         networks = {name: rematerialized(network) for name, network in networks.items()}
     generators = objective.with_role(GeneratorRole)
+    schedule = schedule_of(objective, play.n_critic, recipe.intervals)
     game = Game(
         players={
             name: Player(
                 network,
-                _optimizer(config, recipe, play, objective, name, schedules),
+                _optimizer(config, recipe, play, objective, name, schedule, schedules),
                 ema=_average(config, schedules) if name in generators else None,
             )
             for name, network in networks.items()
         },
         objective=objective,
-        schedule=schedule_of(objective, play.n_critic, recipe.intervals),
+        schedule=schedule,
         phases=recipe.phases,
         field=None
         if config.microbatches == 1
@@ -733,6 +734,7 @@ def _optimizer(
     play: Play,
     objective: Objective,
     player: str,
+    schedule: Schedule,
     schedules: ImageSchedules | None,
 ) -> optax.GradientTransformation:
     assert play.learning_rate is not None
@@ -742,9 +744,13 @@ def _optimizer(
             raise ExperimentError("This objective has its own schedules: leave decay and warmup as they are.")
         return schedules.optimizer(play.n_critic if critic else 1)
     rate = _rate(config, play)
-    if callable(rate) and critic and play.n_critic > 1:
-        by_round, turns = rate, play.n_critic
-        rate = lambda count: by_round(count // turns)  # noqa: E731  an optimiser counts its turns
+    if callable(rate):
+        by_round, until = (
+            rate,
+            max(config.decay_rounds if config.decay != "constant" else 0, config.warmup + 1),
+        )
+        round_of = round_of_update(player, schedule, recipe.phases, until)
+        rate = lambda count: by_round(round_of(count))  # noqa: E731  an optimiser counts its updates
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.
     if recipe.clip is not None:
         clip = recipe.clip if critic else None

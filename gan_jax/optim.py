@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan_jax.schedule import is_count
+from gan_jax.schedule import Schedule, is_count
 from gan_jax.types import Array, Tree
 
 
@@ -195,3 +195,50 @@ def ema_half_life(
         return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))
 
     return decay
+
+
+def round_of_update(
+    player: str,
+    schedule: Schedule,
+    phases: Sequence[tuple[Callable[[int], bool], Schedule]] = (),
+    rounds: int = 1,
+) -> Callable[[Array], Array]:
+    """In which round a player's update of a number is: optimisers count updates, learning rates go by rounds.
+
+    Args:
+      player: its name.
+      schedule: of the game.
+      phases: of the game.
+      rounds: up to which the round is exact; after it, rounds are taken to have as many updates as the last.
+
+    Returns:
+      A function of the updates so far.
+
+    >>> from gan_jax.schedule import alternating
+    >>> of = round_of_update("critic", alternating(2), [(lambda step: step == 0, alternating(5))], rounds=3)
+    >>> [int(of(jnp.array(count))) for count in range(10)]
+    [0, 0, 0, 0, 0, 1, 1, 2, 2, 3]
+    """
+    played = [
+        next((phase for holds, phase in phases if holds(step)), schedule) for step in range(max(rounds, 1))
+    ]
+    updates = np.array(
+        [
+            sum(player in turn.players and step % turn.every == 0 for turn in turns)
+            for step, turns in enumerate(played)
+        ]
+    )
+    before = np.cumsum(updates) - updates
+    # Runs of rounds with equally many updates, but for those with none.
+    first = np.flatnonzero(np.diff(updates, prepend=-1))
+    first = first[updates[first] > 0]
+    if len(first) == 0:
+        return lambda count: count
+    start, begun, each = first, before[first], updates[first]
+
+    def round_of(count: Array) -> Array:
+        place = jnp.searchsorted(jnp.asarray(begun), count, side="right") - 1
+        in_run = (count - jnp.asarray(begun)[place]) // jnp.asarray(each)[place]
+        return jnp.asarray(start)[place] + in_run
+
+    return round_of

@@ -508,6 +508,23 @@ def test_other_networks_and_objectives_keep_their_own():
     assert built("ring", objective="r3gan", r1=3.0).game.objective.terms
 
 
+def test_a_decay_by_rounds_takes_as_long_for_a_critic_that_is_warmed_up():
+    """WGAN's critic has 100 turns in each of its first 25 rounds: by turns a decay of 60 ended in the third."""
+    game = built("ring", objective="wgan", decay="linear", decay_rounds=60).game
+    assert game.phases[0][0](24)
+    optimizer = game.players["critic"].optimizer
+    params = {"w": jnp.ones(3)}
+
+    def step(state, _):
+        updates, state = optimizer.update({"w": jnp.full(3, 1e-3)}, state, params)
+        return state, jnp.abs(updates["w"]).max() > 0
+
+    _, moved = jax.jit(lambda state: jax.lax.scan(step, state, length=25 * 100 + 30 * 5))(
+        optimizer.init(params)
+    )
+    assert bool(moved.all())
+
+
 @pytest.mark.parametrize(
     ("cpu", "fields", "expected"),
     [

@@ -8,7 +8,9 @@ import optax
 import pytest
 
 from gan_jax.objectives import wgan
-from gan_jax.optim import clip_params, lazy_adam
+from gan_jax.objectives.wgan import warm_up
+from gan_jax.optim import clip_params, lazy_adam, round_of_update
+from gan_jax.schedule import alternating, regularization_turn, turn
 
 
 class ClipParams(chex.TestCase):
@@ -80,3 +82,31 @@ def test_wgans_first_step_is_that_of_pytorch():
     optimizer = wgan.optimizer(1.0)
     update, _ = optimizer.update(jnp.array([2.0, 1e-7]), optimizer.init(jnp.zeros(2)))
     np.testing.assert_allclose(update, [-10.0, -1e-7 / (1e-8 + 1e-8)], rtol=1e-5)
+
+
+def counted(player, schedule, phases, rounds):
+    """The round of each of a player's updates, one after the other."""
+    found = []
+    for step in range(rounds):
+        turns = next((phase for holds, phase in phases if holds(step)), schedule)
+        found += [step for turn in turns if player in turn.players and step % turn.every == 0]
+    return found
+
+
+@pytest.mark.parametrize("player", ["critic", "generator"])
+@pytest.mark.parametrize(
+    ("schedule", "phases"),
+    [
+        (alternating(5), warm_up(critic_turns=100, first=25, every=30)),
+        (alternating(3), ()),
+        ((*alternating(), regularization_turn("critic", "r1", every=4)), ()),
+        ((turn("critic"), turn("generator"), regularization_turn("generator", "path", every=3)), ()),
+        ((turn("critic"),), ((lambda step: step % 7 == 3, (turn("generator"), turn("critic"))),)),
+    ],
+    ids=["warm-up", "critic turns", "lazy critic", "lazy generator", "rounds without"],
+)
+def test_updates_are_told_the_round_that_they_are_in(player, schedule, phases):
+    """By counting them: a learning rate that falls by rounds would fall too soon by updates over critic turns."""
+    rounds = counted(player, schedule, phases, 60)
+    of = jax.jit(round_of_update(player, schedule, phases, 60))
+    assert [int(of(count)) for count in range(len(rounds))] == rounds

@@ -74,6 +74,7 @@ def evaluate(request: Request) -> None:
             {
                 **combination,
                 "checkpoint": restored.digest,
+                **({} if standing is None else {"standing_statistics": standing}),
                 **({"overridden": overridden} if overridden else {}),
                 **({"changed": list(run.changed)} if run.changed else {}),
             }
@@ -146,7 +147,9 @@ def _repeats(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether an evaluation has all that another has, of one state, by as many samples and the same features."""
 
     def of(entry: Mapping[str, Any]) -> list[Any]:
-        return [entry.get(name) for name in ("step", "checkpoint", "evaluation_samples")]
+        return [
+            entry.get(name) for name in ("step", "checkpoint", "standing_statistics", "evaluation_samples")
+        ]
 
     def has(entry: Mapping[str, Any]) -> set[tuple[str, ...]]:
         numbers = {(kind, name) for kind, by_name in entry["samples"].items() for name in dict(by_name)}

@@ -74,7 +74,7 @@ def export(request: Request) -> None:
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(Workdir(request.workdir), model.checkpoint, model.seed),
+        evaluation=_evaluation(Workdir(request.workdir), model.checkpoint, model.kind, model.seed),
         inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
         license=request.license or "unknown",
         pictures=list(pictures),
@@ -200,10 +200,12 @@ def _command(experiment: str, config: Mapping[str, Any]) -> str:
     return shlex.join(["gan-jax", f"--config={named}", *fields])
 
 
-def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a checkpoint with the most metrics; of several seeds the part of this one.
+def _evaluation(workdir: Workdir, checkpoint: str, weights: str, seed: int) -> dict[str, Any] | None:
+    """The entry of `evaluation.json` for a checkpoint; of several seeds the part of this one.
 
-    An entry of the same round but another digest is of other training: the run went on from an earlier checkpoint.
+    Of several entries it is the newest of those with the most metrics of these weights. An entry of the same round
+    but another digest is of other training: the run went on from an earlier checkpoint. One with standing
+    statistics is of other samples.
 
     Raises:
       UsageError: if it is damaged.
@@ -213,11 +215,14 @@ def _evaluation(workdir: Workdir, checkpoint: str, seed: int) -> dict[str, Any] 
         return None
     try:
         stored = json.loads(read_regular(path))["checkpoints"]
-        entries = [entry for entry in stored if entry.get("checkpoint") == checkpoint]
+        entries = [
+            entry
+            for entry in stored
+            if entry.get("checkpoint") == checkpoint and "standing_statistics" not in entry
+        ]
         if not entries:
             return None
-        # The newest of those with the most metrics.
-        found = max(reversed(entries), key=lambda entry: sum(map(len, entry["samples"].values())))
+        found = max(reversed(entries), key=lambda entry: len(entry["samples"].get(weights, ())))
         if "each" in found:
             # The intervals of several seeds are of their mean.
             shared = {name: part for name, part in found.items() if name != "intervals"}

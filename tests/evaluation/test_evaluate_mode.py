@@ -98,8 +98,20 @@ def test_earlier_evaluations_are_kept_but_for_what_is_measured_again(tmp_path, c
     again = evaluated(intervals=True, frechet=3.0, precision=0.5, recall=0.25)
     evaluating._written(Workdir(tmp_path), [again])
     assert stored() == [others[0], *others[2:], again], "the whole one and a part of it are measured again"
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", 0) == again
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 5", 0) == others[0]
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == again
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 5", "ema", 0) == others[0]
+
+
+def test_an_export_has_the_evaluation_of_its_own_weights_and_statistics(tmp_path):
+    averaged = evaluated(frechet=1.0, precision=0.5)
+    raw = {**evaluated(frechet=9.0), "samples": {"raw": {"frechet": 9.0}}}
+    standing = {**evaluated(frechet=2.0, precision=0.5, recall=0.5), "standing_statistics": 16}
+    for given in (averaged, raw, standing):
+        evaluating._written(Workdir(tmp_path), [given])
+    stored = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
+    assert stored == [averaged, raw, standing], "standing statistics make other samples"
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == averaged
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "raw", 0) == raw
 
 
 @pytest.mark.parametrize("damaged", ["{", '{"checkpoints": [{"samples": 3}]}', '{"checkpoints": 7}'])

@@ -71,6 +71,11 @@ def frechet_extrapolated(
             f"Subsets of 2 to {number - 1} samples and 3 points or more, got {least} and {points}."
         )
     sizes = np.unique(np.round(1 / np.linspace(1 / least, 1 / number, points)).astype(int))
+    if len(sizes) < 3:
+        raise ValueError(
+            f"A line with an error needs three sizes or more; of {least} to {number} samples {points} points are "
+            f"{len(sizes)}: give a smaller smallest, or more points."
+        )
     distances = []
     for size in sizes:
         fakes = _subset(second, size, rng)
@@ -91,6 +96,6 @@ def _line(sizes: np.ndarray, distances: np.ndarray) -> Extrapolation:
     design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1)
     (height, slope), *_ = np.linalg.lstsq(design, distances, rcond=None)
     residual = distances - design @ [height, slope]
-    noise = residual @ residual / max(len(sizes) - 2, 1)
+    noise = residual @ residual / (len(sizes) - 2)
     error = np.sqrt(noise * np.linalg.inv(design.T @ design)[0, 0])
     return Extrapolation(float(height), float(error), float(slope), sizes, distances)

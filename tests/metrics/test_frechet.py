@@ -106,6 +106,13 @@ def test_fewer_samples_than_dimensions_form_no_covariance(monkeypatch):
     assert frechet_extrapolated(x, y).distances[-1] == frechet_distance(x, y)
 
 
+def test_a_line_through_two_sizes_has_no_error_and_is_refused():
+    x = np.random.default_rng(0).normal(size=(2, 50, 3))
+    with pytest.raises(ValueError, match="needs three sizes or more; of 49 to 50 samples 15 points are 2"):
+        frechet_extrapolated(*x, smallest=49)
+    assert frechet_extrapolated(*x, smallest=48).sizes.tolist() == [48, 49, 50]
+
+
 @pytest.mark.parametrize("numbers", [(40, 50), (4, 5)], ids=["many", "fewer than dimensions"])
 def test_covariances_divide_by_n_or_by_n_less_one(numbers):
     """|m|^2 + tr(P + Q - 2 (P Q)^1/2) with numpy's covariances of either divisor."""

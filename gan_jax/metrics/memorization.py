@@ -19,8 +19,8 @@ class Memorization(NamedTuple):
       threshold: the distance below which a sample counts as a copy.
       rate: the share of held-out real data that are no farther, about the rate that was asked for.
       share: the share of the samples that are no farther.
-      p_value: the probability of so many or more if samples were as far as held-out data (Fisher's exact test, which
-        is conservative here: the threshold is itself a distance of the held-out data).
+      p_value: the probability of so many or more if samples were as far as held-out data, by Fisher's exact test.
+        It is conservative, as the threshold is a distance of the held-out data.
       copies: `[K]`, the indices of the samples that count as copies, the closest first.
       originals: `[K]`, the index of each one's nearest training example.
       distances: `[M]`, each sample's distance to its nearest training example.

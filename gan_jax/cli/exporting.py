@@ -13,6 +13,7 @@ Every format is a directory that `load_model` reads:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import shlex
@@ -98,8 +99,9 @@ def export(request: Request) -> None:
         **programs,
         "model.safetensors": write_safetensors(arrays, metadata),
         "README.md": card.encode(),
-        DESCRIPTION: described({**description, "exported": facts}),
     }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[DESCRIPTION] = described({**description, "exported": facts, "sha256": digests})
     try:
         replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
     except OSError as error:

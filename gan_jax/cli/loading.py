@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from gan_jax.evaluation.sampling import generators_of
 from gan_jax.evaluation.standing import standing_variables
 from gan_jax.functional.options import check_count
 from gan_jax.models.model import Model
+from gan_jax.models.portable import SUFFIX
 from gan_jax.models.programs import Programs, programs_of, weight_names
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import read_config, take_saved
@@ -264,6 +266,23 @@ def _facts(root: epath.Path, programs: Programs, description: Mapping[str, Any])
     return facts
 
 
+def _check_digests(root: epath.Path, description: Mapping[str, Any]) -> None:
+    """Checks that an export's weights and programs are those that were exported; earlier exports have no digests.
+
+    Raises:
+      WorkdirError: naming the file that is another.
+    """
+    digests = description.get("sha256", {})
+    for name, digest in digests.items() if isinstance(digests, Mapping) else ():
+        path = root / pathlib.PurePath(name).name
+        if (name != "model.safetensors" and not name.endswith(SUFFIX)) or not is_there(path):
+            continue  # what nothing is computed from may be changed, and what is missing is named where it is read
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise WorkdirError(
+                f"{root / name} is damaged: it is not the file that was exported, by its SHA-256."
+            )
+
+
 def _exported(
     root: epath.Path,
     round: int | None,
@@ -277,6 +296,7 @@ def _exported(
 
     programs, description = read_model(root)
     facts = _facts(root, programs, description)
+    _check_digests(root, description)
     for name, asked in (("round", round), ("seed", seed), ("player", player)):
         if asked is not None and asked != facts[name]:
             raise ValueError(f"{root} holds {name}={facts[name]}, got {name}={asked}.")

@@ -168,6 +168,16 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
         (out / "model.json").write_text(json.dumps({**described, **change}))
         with pytest.raises(WorkdirError, match=message):
             gj.load_model(out)
+    (out / "model.json").write_text(json.dumps(described))
+    for name in ("generator.jaxexport", "model.safetensors"):
+        whole = (out / name).read_bytes()
+        # One bit of a weight, or of the program.
+        (out / name).write_bytes(whole[:-50] + bytes([whole[-50] ^ 1]) + whole[-49:])
+        with pytest.raises(WorkdirError, match=rf"{name} (is damaged: it is not the file|is no program)"):
+            gj.load_model(out)
+        (out / name).write_bytes(whole)
+    (out / "sample.jaxexport").unlink()
+    np.testing.assert_array_equal(gj.load_model(out).sample(5, seed=2), exported.sample(5, seed=2))
 
 
 def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):

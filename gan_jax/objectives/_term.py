@@ -100,7 +100,8 @@ class Term:
       value: the formula, unweighted; see `TermValue`.
       weight: a number, or `round -> number`.
       every: the term is computed in rounds 0, `every`, 2 `every`, ... and multiplied by `every` (lazy
-        regularisation).
+        regularisation). Further metrics of its own are not, and are 0 in other rounds: their means over rounds are
+        1 / `every` of those over its own.
       own_step: the term is left out of the loss and has an optimiser step of its own, which a
         `regularization_turn` of the schedule takes; the turn has the interval, and `every` stays 1.
       initial_state: `params -> initial objective state`.

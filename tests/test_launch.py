@@ -187,7 +187,8 @@ def test_sample_and_evaluate_read_the_runs_own_configuration(finished, monkeypat
     options = ["--metrics=path_length", "--extractor=pixels", "--num_samples=20", "--weights=raw"]
     code, _, err = launch_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={workdir}", *options)
     assert code == 0, err
-    (said,) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
+    before, (earlier, said) = said, json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
+    assert earlier == before, "what was measured before is kept"
     assert said["samples"]["raw"]["path length (squared difference of pixels, epsilon 0.0001, 20 paths)"] > 0
     assert not said["fingerprints"]
 

@@ -28,7 +28,7 @@ from jax import export as jax_export
 
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
-from gan_jax.cli.request import Request
+from gan_jax.cli.request import Request, parse_standing
 from gan_jax.cli.using import directory, is_image, model_of, origin, picture, rebuilt
 from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
@@ -75,7 +75,13 @@ def export(request: Request) -> None:
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(Workdir(request.workdir), model.checkpoint, model.kind, model.seed),
+        evaluation=_evaluation(
+            Workdir(request.workdir),
+            model.checkpoint,
+            model.kind,
+            model.seed,
+            parse_standing(request.standing_statistics),
+        ),
         inputs=[(name, *shape) for name, shape in zip(names, inputs, strict=True)],
         license=request.license or "unknown",
         pictures=list(pictures),
@@ -202,12 +208,14 @@ def _command(experiment: str, config: Mapping[str, Any]) -> str:
     return shlex.join(["gan-jax", f"--config={named}", *fields])
 
 
-def _evaluation(workdir: Workdir, checkpoint: str, weights: str, seed: int) -> dict[str, Any] | None:
+def _evaluation(
+    workdir: Workdir, checkpoint: str, weights: str, seed: int, standing: int | None = None
+) -> dict[str, Any] | None:
     """The entry of `evaluation.json` for a checkpoint; of several seeds the part of this one.
 
     Of several entries it is the newest of those with the most metrics of these weights. An entry of the same round
-    but another digest is of other training: the run went on from an earlier checkpoint. One with standing
-    statistics is of other samples.
+    but another digest is of other training: the run went on from an earlier checkpoint. One with other standing
+    statistics than these, `None` for none, is of other samples.
 
     Raises:
       UsageError: if it is damaged.
@@ -220,7 +228,7 @@ def _evaluation(workdir: Workdir, checkpoint: str, weights: str, seed: int) -> d
         entries = [
             entry
             for entry in stored
-            if entry.get("checkpoint") == checkpoint and "standing_statistics" not in entry
+            if entry.get("checkpoint") == checkpoint and entry.get("standing_statistics") == standing
         ]
         if not entries:
             return None

@@ -12,7 +12,7 @@ from gan_jax.distributed import hosts
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
-from gan_jax.runs.finite import NonFiniteError, check_state
+from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_state
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
 from gan_jax.runs.part import Part, Played, every
@@ -111,7 +111,7 @@ class Save:
     def where_it_is(
         self, played: Played, due: Sequence[Part], error: WorkdirMovedError, command: str
     ) -> WorkdirMovedError:
-        """Saves the state in the work directory that was moved, if it is known where to.
+        """Saves the state in the work directory that was moved, if it is finite and known where to.
 
         Of several processes only the first knows, and no state is saved by one of them.
 
@@ -128,8 +128,9 @@ class Save:
             self._checkpoints.wait()
         with contextlib.suppress(WriterError):
             self._writer.flush()
+        broken = broken_leaf(played.state, self.first_seed) is not None
         # Without a record of the configuration nothing can go on from a state.
-        if error.place is None or hosts.several() or not Workdir(error.place).config.exists():
+        if error.place is None or hosts.several() or broken or not Workdir(error.place).config.exists():
             return WorkdirMovedError(
                 f"{error} What was trained since the last checkpoint, up to round {played.step}, is lost.",
                 error.place,

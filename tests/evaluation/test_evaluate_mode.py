@@ -112,6 +112,8 @@ def test_an_export_has_the_evaluation_of_its_own_weights_and_statistics(tmp_path
     assert stored == [averaged, raw, standing], "standing statistics make other samples"
     assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == averaged
     assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "raw", 0) == raw
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0, 16) == standing
+    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0, 8) is None
 
 
 @pytest.mark.parametrize("damaged", ["{", '{"checkpoints": [{"samples": 3}]}', '{"checkpoints": 7}'])

@@ -745,10 +745,8 @@ def _optimizer(
         return schedules.optimizer(play.n_critic if critic else 1)
     rate = _rate(config, play)
     if callable(rate):
-        by_round, until = (
-            rate,
-            max(config.decay_rounds if config.decay != "constant" else 0, config.warmup + 1),
-        )
+        by_round, decays = rate, config.decay != "constant"
+        until = max(config.decay_rounds if decays else 0, config.warmup + 1)
         round_of = round_of_update(player, schedule, recipe.phases, until)
         rate = lambda count: by_round(round_of(count))  # noqa: E731  an optimiser counts its updates
     # Unrolling differentiates through the optimiser, whose square root has no derivative at zero.

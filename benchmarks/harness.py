@@ -229,6 +229,12 @@ class MachineLoad(NamedTuple):
     busy: float
 
 
+def children_cpu_seconds() -> float:
+    """The processor time of the subprocesses that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def machine_load() -> MachineLoad | None:
     """Reads /proc/stat; `None` if it does not exist."""
     try:

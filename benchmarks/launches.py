@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -84,9 +83,9 @@ def launched(flags: Sequence[str], cache: pathlib.Path, workdir: pathlib.Path) -
     command = [sys.executable, "launch.py", *flags, "--config.rounds=1", f"--workdir={workdir}"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # one is the launcher's own where none is set
-    before, start = _children(), time.perf_counter()
+    before, start = harness.children_cpu_seconds(), time.perf_counter()
     done = subprocess.run(command, cwd=harness.ROOT, env=environment, capture_output=True, text=True)
-    took = Took(time.perf_counter() - start, _children() - before)
+    took = Took(time.perf_counter() - start, harness.children_cpu_seconds() - before)
     if done.returncode:
         raise harness.BenchmarkError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return took
@@ -94,18 +93,13 @@ def launched(flags: Sequence[str], cache: pathlib.Path, workdir: pathlib.Path) -
 
 def torch_started(game: Spec, python: str) -> Took:
     """PyTorch's first round, from the start of its process."""
-    before, start = _children(), time.perf_counter()
+    before, start = harness.children_cpu_seconds(), time.perf_counter()
     with harness.Worker(
         "torch", "benchmarks.torch_worker", dataclasses.replace(game, threads=1).to_json(), python=python
     ) as worker:
         worker.play(1)
         seconds = time.perf_counter() - start
-    return Took(seconds, _children() - before)
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return Took(seconds, harness.children_cpu_seconds() - before)
 
 
 def measured(launch: Launch, repetitions: int, python: str) -> dict[str, list[Took]]:

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,7 +65,7 @@ def until_first_line(
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-    load, before, start = harness.machine_load(), _children_cpu_seconds(), time.perf_counter()
+    load, before, start = harness.machine_load(), harness.children_cpu_seconds(), time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
@@ -81,13 +80,8 @@ def until_first_line(
         raise harness.BenchmarkError(
             f"The new Python ended with code {process.returncode}; its error is above."
         )
-    cpu_seconds = _children_cpu_seconds() - before
+    cpu_seconds = harness.children_cpu_seconds() - before
     return FirstLine(line, seconds, cpu_seconds, harness.other_load(load, cpu_seconds))
-
-
-def _children_cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def first_rounds(repetitions: int) -> dict[str, list[FirstLine]]:

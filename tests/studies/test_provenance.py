@@ -1,5 +1,6 @@
 """A result names the code that computed it: every definition that its study reaches, and nothing else."""
 
+import ast
 import hashlib
 
 import numpy as np
@@ -195,3 +196,14 @@ def test_a_function_that_reads_a_package_s_data_is_known_by_what_it_returns():
     for name, array in (("x", x), ("y", own.target.astype(np.int32))):
         expected.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
     assert digits == [f"load_digits = {expected.hexdigest()!r}"]
+
+
+def test_a_refusal_that_is_caught_may_change_a_result():
+    refuses = "if a:\n    raise ValueError\nb = 1\n"
+    caught = (
+        "try:\n"
+        + "".join(f"    {line}\n" for line in refuses.splitlines())
+        + "except ValueError:\n    b = 2\n"
+    )
+    assert len(reached.refusals(ast.parse(refuses))) == 1
+    assert reached.refusals(ast.parse(caught)) == []

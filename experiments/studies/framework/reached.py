@@ -180,10 +180,14 @@ def _returned(file: pathlib.Path, name: str) -> Definition:
 
 
 def refusals(code: ast.AST) -> list[ast.If]:
-    """The statements `if ...: raise ...` in code, without an else, of blocks with other statements."""
+    """The statements `if ...: raise ...` in code, without an else, of blocks with other statements.
+
+    None below a `try`, which may go on from them.
+    """
     found = []
+    tried = {node for each in ast.walk(code) if isinstance(each, ast.Try) for node in ast.walk(each)}
     for node in ast.walk(code):
-        for _, block in ast.iter_fields(node):
+        for _, block in ast.iter_fields(node) if node not in tried else ():
             if isinstance(block, list) and not all(map(_refuses, block)):
                 found += [statement for statement in block if _refuses(statement)]
     return found

@@ -58,7 +58,7 @@ def test_cut_anywhere_is_bit_equal(cuts):
 
 
 def test_equals_single_rounds_of_the_same_batches():
-    """Another program, so the last bits may differ."""
+    """Another program, so the last bits may differ, and six updates of the critic by a penalty add to that."""
     found, history = rollout(GAME, SOURCE, start(), 3, per_dispatch=4)
     step, state = jax.jit(make_train_step(GAME)), start()
     for round_ in range(3):
@@ -71,7 +71,7 @@ def test_equals_single_rounds_of_the_same_batches():
         [p.params for p in found.players.values()],
         [p.params for p in state.players.values()],
         rtol=1e-5,
-        atol=1e-6,
+        atol=1e-5,
     )
 
 

@@ -441,7 +441,8 @@ def main() -> None:
         jax.config.update("jax_num_cpu_devices", spec["devices"])
     with stock_flax() if spec.get("convolutions") == "flax" else contextlib.nullcontext():
         game, source = build(spec)
-        state = init_state(game, jax.random.key(spec["seed"]))
+        # By one program that is dropped, as in a launch: networks keep those that make their own first parameters.
+        state = jax.jit(functools.partial(init_state, game))(jax.random.key(spec["seed"]))
         harness.serve(
             {
                 "jax": jax.__version__,

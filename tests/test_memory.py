@@ -1,14 +1,16 @@
-"""Memory goes back to the system when a program has been compiled, and not before."""
+"""Memory goes back to the system around a compilation, and not at other times."""
 
 import ctypes
+import gc
 import subprocess
 import sys
+import weakref
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax.memory import COMPILED, trim_after_compiling
+from gan_jax.memory import COMPILED, LOWERED, trim_after_compiling
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 FREED = """
@@ -38,12 +40,40 @@ print(before - kept, kept - short, short - resident())
 """
 
 
-def test_the_event_is_jaxs_own():
-    """A compilation reports the event that the trim waits for."""
-    events = []
+def test_the_events_are_jaxs_own():
+    """A compilation reports the events that collecting and trimming wait for, in this order."""
+    x, events = jnp.ones(3), []
     jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: events.append(event))
-    jax.jit(lambda x: jnp.sin(x) * 1.234567)(jnp.ones(3)).block_until_ready()
-    assert COMPILED in events
+    jax.jit(lambda x: jnp.sin(x) * 1.234567)(x).block_until_ready()
+    assert [event for event in events if event in (LOWERED, COMPILED)] == [LOWERED, COMPILED]
+
+
+@pytest.mark.skipif(not GLIBC, reason="this C library has no malloc_trim")
+def test_garbage_is_collected_before_a_large_program_is_compiled(monkeypatch):
+    """What only a reference cycle holds is there until then."""
+
+    class Held:
+        pass
+
+    listeners = []
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
+    trim_after_compiling.cache_clear()
+    trim_after_compiling()
+    trim_after_compiling.cache_clear()
+    (heard,) = listeners
+    gc.disable()
+    try:
+        held = Held()
+        held.itself = held
+        seen = weakref.ref(held)
+        del held
+        heard(LOWERED, 0.05, fun_name="small")
+        heard(COMPILED, 9.0)
+        assert seen() is not None
+        heard(LOWERED, 0.5, fun_name="large")
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_it_listens_once(monkeypatch):

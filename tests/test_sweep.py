@@ -1,5 +1,6 @@
 """Sweeps: every combination once, resumed where it was stopped, compared at the end."""
 
+import dataclasses
 import json
 import os
 import shlex
@@ -79,11 +80,11 @@ def test_none_is_the_best_of_equals():
 
 
 def test_a_run_with_a_seed_that_is_not_finite_is_not_the_best():
-    """NaN is a text in a file; the mean over the other seeds is shown."""
+    """NaN is a text in a file; the mean over the other seeds is shown, and how many they are."""
     broken = evaluation(0.0, seeds=2)
     broken["each"][1]["samples"]["ema"]["frechet"] = "NaN"
     rows = [sweep_report.Row({"lr": "1"}, broken), sweep_report.Row({"lr": "2"}, evaluation(5.0, seeds=2))]
-    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["0", "5.5 ± 6.4 *"]
+    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["0 (1 of 2)", "5.5 ± 6.4 *"]
 
 
 def measured(lr, frechet, **fields):
@@ -105,6 +106,19 @@ def test_runs_of_other_seeds_are_compared():
     rows = [measured("1", 2.0), measured("2", 1.0, seed=1, data="2", key="other")]
     assert [row[2] for row in sweep_report.table(rows)[1:]] == ["2", "1 *"]
     assert sweep_report.differences(rows) == []
+
+
+def test_runs_of_other_examples_are_not_ranked():
+    """As in a sweep over `config.data`, or where images were replaced between two launches of a sweep."""
+    rows = [
+        dataclasses.replace(measured("1", 2.0), examples="uint8[9, 8, 8, 1] sha256:aa"),
+        dataclasses.replace(measured("2", 1.0, data="2"), examples="uint8[9, 8, 8, 1] sha256:bb"),
+    ]
+    assert [row[2] for row in sweep_report.table(rows)[1:]] == ["2", "1"]
+    assert sweep_report.differences(rows) == [
+        "lr=2 is not comparable with the first row (examples uint8[9, 8, 8, 1] sha256:aa against uint8[9, 8, 8, 1] "
+        "sha256:bb): frechet, precision."
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -25,10 +25,17 @@ _OF_A_DRAW = ("key", "metrics", "left_out", "seed", "data")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A run: the values that are its own, and its evaluation as `evaluation.json` has it."""
+    """A run.
+
+    Attributes:
+      values: those that are its own.
+      evaluation: as `evaluation.json` has it.
+      examples: what identifies the examples that it was trained on, as `config.json` has it; empty if unknown.
+    """
 
     values: Mapping[str, str]
     evaluation: Mapping[str, Any]
+    examples: str = ""
 
     @property
     def seeds(self) -> int:
@@ -48,6 +55,24 @@ class Row:
                 return {name: value for name, value in mark.items() if name not in _OF_A_DRAW}
         return {}
 
+    def differs_from(self, first: Row, metric: str) -> dict[str, tuple[Any, Any]]:
+        """In what the metric is another than in the first row, by name: its own, and the first row's.
+
+        Of runs of the same seeds the examples are compared as well: other seeds may have drawn others.
+        """
+        ours, theirs = self.measured_by(metric), first.measured_by(metric)
+        if self._seeds == first._seeds and self.examples and first.examples:
+            ours["examples"], theirs["examples"] = self.examples, first.examples
+        return {
+            name: (theirs.get(name, "-"), ours.get(name, "-"))
+            for name in {**theirs, **ours}
+            if theirs.get(name) != ours.get(name)
+        }
+
+    @property
+    def _seeds(self) -> list[Any]:
+        return list(self.evaluation.get("seeds", [self.evaluation.get("seed")]))
+
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """The numbers of the evaluations of which it is known whether less or more is better, in their order."""
@@ -58,24 +83,30 @@ def metrics_of(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if name.rpartition("/")[2] in LOWEST | HIGHEST]
 
 
-def cell(values: Sequence[float], best: bool = False) -> str:
+def cell(values: Sequence[float], best: bool = False, seeds: int = 1) -> str:
     """A mean, with the half width of its 95 % interval over seeds where there are several.
 
-    >>> cell([1.0, 2.0, 3.0]), cell([2.5], best=True), cell([])
-    ('2 ± 2.5', '2.5 *', '-')
+    Args:
+      values: those that are finite.
+      best: whether it has a star.
+      seeds: how many there are; where some have no finite value, the cell says how many have.
+
+    >>> cell([1.0, 2.0, 3.0], seeds=3), cell([2.5], best=True), cell([]), cell([1.0, 2.0], seeds=3)
+    ('2 ± 2.5', '2.5 *', '-', '1.5 ± 6.4 (2 of 3)')
     """
     if not values:
         return "-"
     mean, low, high = student_interval(values)
     spread = f" ± {float(high - low) / 2:.2g}" if len(values) > 1 else ""
-    return f"{float(mean):.4g}{spread}{' *' if best else ''}"
+    part = f" ({len(values)} of {seeds})" if len(values) < seeds else ""
+    return f"{float(mean):.4g}{spread}{part}{' *' if best else ''}"
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
-    Where some seeds have no finite number, their mean is shown and is not the best; of equal means none is, nor of
-    numbers that were measured in different ways.
+    Where some seeds have no finite number, the mean of the others is shown with their number and is not the best. Of
+    equal means none is, nor of numbers that were measured in different ways or are of other examples.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}
@@ -86,9 +117,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
             for row, found in zip(rows, values, strict=True)
         ]
         finite = [mean for mean in means if not np.isnan(mean)]
-        alike = all(
-            row.measured_by(metric) == rows[0].measured_by(metric) for row in rows if row.of_seeds(metric)
-        )
+        alike = not any(row.differs_from(rows[0], metric) for row in rows if row.of_seeds(metric))
         if alike and (len(finite) == 1 or len(set(finite)) > 1):
             smallest = metric.rpartition("/")[2] in LOWEST
             best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
@@ -99,7 +128,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
             [
                 *row.values.values(),
                 str(row.evaluation["step"]),
-                *(cell(row.of_seeds(metric), best.get(metric) == place) for metric in metrics),
+                *(cell(row.of_seeds(metric), best.get(metric) == place, row.seeds) for metric in metrics),
             ]
             for place, row in enumerate(rows)
         ),
@@ -110,15 +139,11 @@ def differences(rows: Sequence[Row]) -> list[str]:
     """A line for each way in which metrics of a row were measured otherwise than those of the first row."""
     lines: dict[str, list[str]] = {}
     for metric in metrics_of(rows):
-        first = rows[0].measured_by(metric)
         for row in rows:
-            other = row.measured_by(metric)
-            if not row.of_seeds(metric) or other == first:
+            found = row.differs_from(rows[0], metric)
+            if not row.of_seeds(metric) or not found:
                 continue
-            fields = [name for name in {**first, **other} if first.get(name) != other.get(name)]
-            what = "; ".join(
-                f"{name} {first.get(name, '-')} against {other.get(name, '-')}" for name in fields
-            )
+            what = "; ".join(f"{name} {first} against {ours}" for name, (first, ours) in found.items())
             run = ", ".join(f"{field}={value}" for field, value in row.values.items())
             lines.setdefault(f"{run} is not comparable with the first row ({what}): ", []).append(metric)
     return [f"{line}{', '.join(metrics)}." for line, metrics in lines.items()]

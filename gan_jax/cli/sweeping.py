@@ -99,7 +99,7 @@ def sweep(
         tell(f"{interrupt.by}: the runs are saved. Go on with: {again}")
         return
     rows = [
-        sweep_report.Row(point.values, found)
+        sweep_report.Row(point.values, found, _examples(root, point))
         for point in points
         if (found := _evaluation(root, point)) is not None and point.name not in failed
     ]
@@ -326,6 +326,17 @@ def _evaluation(root: pathlib.Path, point: Point) -> dict[str, Any] | None:
         return json.loads((root / point.name / "evaluation.json").read_text())["checkpoints"][-1]
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _examples(root: pathlib.Path, point: Point) -> str:
+    """What identifies the examples that a run was trained on; empty where it has recorded none."""
+    try:
+        stored = json.loads((root / point.name / "config.json").read_text())["data"]
+        return ", ".join(
+            str(value) for name, value in stored.items() if name == "x" or name.startswith("x (")
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _unfinished(root: pathlib.Path, point: Point) -> str | None:

@@ -105,8 +105,8 @@ def cell(values: Sequence[float], best: bool = False, seeds: int = 1) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
-    Where some seeds have no finite number, the mean of the others is shown with their number and is not the best. Of
-    equal means none is, nor of numbers that were measured in different ways or are of other examples.
+    Where some seeds have no finite number, the mean of the others is shown with their number and has no star. Of
+    equal means none has one, nor have numbers that were measured in different ways or are of other examples.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}

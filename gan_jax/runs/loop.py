@@ -295,6 +295,10 @@ def _play(
             except WorkdirMovedError as moved:
                 raise save.where_it_is(played, due.left, moved, command) from error
             raise save.without_log(played, due.left, error) from error
+        except Exception as error:
+            if error is rounds.unread and played.step > begun.step:
+                save.without_data(played, due.left, error, log)
+            raise
     return played.state
 
 

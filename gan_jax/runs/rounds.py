@@ -74,6 +74,9 @@ def rounds_until(experiment: Experiment, step: int, most: int, cuts: Iterable[in
 class Rounds:
     """Plays rounds of an experiment.
 
+    Attributes:
+      unread: why the data of the rounds that were to be played could not be read; `None` as long as they can.
+
     Args:
       experiment: what is trained.
       layout: how it lies on the devices.
@@ -103,6 +106,7 @@ class Rounds:
         self._program = functools.cache(self._compile)
         self._batch_bytes: int | None = None
         self._ahead: tuple[tuple[int, int], _Batches | Exception] | None = None
+        self.unread: Exception | None = None
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -151,7 +155,11 @@ class Rounds:
         turns = fresh_turns(schedule)
         program, extra = self._program(schedule)
         with self._profile.dispatch(start, rounds):
-            batches = self._batches(start, cursor, rounds)
+            try:
+                batches = self._batches(start, cursor, rounds)
+            except Exception as error:
+                self.unread = error
+                raise
             observed: Metrics = {}
             if extra is not None:
                 copy = jax.tree.map(jnp.copy, played.state)

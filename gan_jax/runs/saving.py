@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gan_jax.data.errors import DataTimeoutError
 from gan_jax.distributed import hosts
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.drawing import Draw
@@ -171,6 +172,30 @@ class Save:
         return WriterError(
             f"{error} The state of round {played.step} could not be saved either and is lost, {saved}: {go_on}."
         )
+
+    def without_data(
+        self, played: Played, due: Sequence[Part], error: Exception, log: Callable[[str], None]
+    ) -> None:
+        """Saves the state whose next data cannot be read: what was trained until then is not lost.
+
+        Of several processes each reads for itself, and no state is saved by one of them. A stream that hangs would
+        hang again when it is asked for its own state.
+
+        Args:
+          played: where the run is.
+          due: what is due at this round and not done yet.
+          error: why the data cannot be read.
+          log: prints a line for the user.
+        """
+        hangs = isinstance(error, DataTimeoutError) and self._experiment.source.state is not None
+        if hosts.several() or hangs:
+            return
+        # The error of the data is the one to report, and a stream that has failed may not tell its state either.
+        with contextlib.suppress(Exception):
+            self.run(played, due, blocking=True)
+            log(
+                f"Round {played.step} is saved, and its next data cannot be read: correct them and launch again."
+            )
 
     def complete(self, step: int, due: Sequence[Part], *, in_background: bool = False) -> None:
         """Records what is still due at a round that is saved, now that something has been done.

@@ -227,6 +227,33 @@ def test_the_source_is_closed_unless_it_hangs(tmp_path, ending):
     assert closed == ([] if ending == "by data that hang" else [True])
 
 
+@pytest.mark.parametrize(
+    "error", [DataError("no more"), DataTimeoutError("nothing came"), OSError("no disk")]
+)
+def test_data_that_cannot_be_read_lose_no_round(error, tmp_path):
+    """Of 10 batches 5 rounds of two turns are played; nothing is due at round 5, which is saved: the run goes on to
+    the same bits."""
+    toy_source = from_toy(toy.ring(), 8)
+
+    def host_batches(cursor, count):
+        if cursor + count > 10:
+            raise error
+        return toy_source.host_batches(cursor, count)
+
+    ending = dataclasses.replace(toy_source, host_batches=host_batches)
+    given = {"rounds": 8, "checkpoint_every": 0, "rounds_per_dispatch": 1}
+    said = []
+    with pytest.raises(type(error)):
+        loop.train(experiment(source=ending, **given), Workdir(tmp_path / "cut"), log=said.append)
+    assert Checkpoints(tmp_path / "cut" / "checkpoints").steps() == [5]
+    assert said[-1].startswith("Round 5 is saved")
+    state = loop.train(experiment(**given), Workdir(tmp_path / "cut"), log=quiet)
+    whole = loop.train(experiment(**given), Workdir(tmp_path / "whole"), log=quiet)
+    for found, expected in zip(jax.tree.leaves(state.players), jax.tree.leaves(whole.players), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert lines_of(Workdir(tmp_path / "cut")) == lines_of(Workdir(tmp_path / "whole"))
+
+
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
     first = loop.train(experiment(rounds=4), Workdir(tmp_path), log=quiet)
     again = loop.train(experiment(rounds=4), Workdir(tmp_path), log=quiet)

@@ -29,8 +29,8 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
     frechet           the Frechet distance; resamples of both sides
     kernel            the kernel distance by disjoint blocks; Student's t of the blocks
     kernel_subsets    the same by 100 random subsets of 1,000; the blocks' variance and that of choosing subsets
-    score             the classifier score by 10 shuffled splits; Student's t of the splits
-    score_contiguous  the same by contiguous splits of 5,000; of a single one, resamples of its samples
+    score             the classifier score by 10 shuffled splits; resamples of all samples
+    score_contiguous  the same by contiguous splits of 5,000; resamples of all samples
     neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
 """
 BY_NAME = ("spatial", "monge")
@@ -306,33 +306,32 @@ def _about(value: float, blocks: np.ndarray, variance: float, level: float) -> B
 
 
 def _splits(fakes: Sequence[Summary], settings: Settings, split_size: int | None) -> Measured:
-    logits, scores = [], []
+    """Means over splits, with intervals from resamples of whole sets.
+
+    A split's score is too low, the more so the fewer samples it has, and the spread over splits does not show it.
+    """
+    logits, values = [], []
     for fake in fakes:
         if fake.features.logits is None:
             raise ValueError(f"{fake.features.extractor.name!r} is no classifier")
         logits.append(fake.features.logits)
         seed = settings.seed if split_size is None else None
         splits = min(10, len(fake.features.logits))
-        scores.append(split_scores(logits[-1], splits=splits, split_size=split_size, seed=seed))
-    bounds = [_student(values, settings.level) for values in scores]
-    single = [place for place, values in enumerate(scores) if len(values) == 1]
-    if single:
-        drawn = score_bootstrap([logits[place] for place in single], seed=settings.seed)
-        for draw, place in enumerate(single):
-            bounds[place] = drawn.interval(draw, settings.level)
+        values.append(split_scores(logits[-1], splits=splits, split_size=split_size, seed=seed).mean())
+    drawn = score_bootstrap(logits, seed=settings.seed)
+    ends = [drawn.interval(place, settings.level)[1:] for place in range(len(logits))]
+    classes = logits[0].shape[1]  # a score lies in [1, C]
+    bounds = [
+        (float(value), min(max(low, 1.0), float(classes)), min(max(high, 1.0), float(classes)))
+        for value, (low, high) in zip(values, ends, strict=True)
+    ]
 
     def difference(i: int, j: int) -> Bounds:
         """The sets are independent: there are no real samples that they share."""
-        gap = float(scores[i].mean() - scores[j].mean())
-        if min(len(scores[i]), len(scores[j])) > 1:
-            freedom = min(len(scores[i]), len(scores[j])) - 1
-            variance = _variance_of_mean(scores[i]) + _variance_of_mean(scores[j])
-            reach = float(special.stdtrit(freedom, (1 + settings.level) / 2)) * math.sqrt(variance)
-            return gap, gap - reach, gap + reach
-        (_, low, high), (_, other_low, other_high) = bounds[i], bounds[j]
+        (low, high), (other_low, other_high) = ends[i], ends[j]
         center = (low + high - other_low - other_high) / 2
         reach = math.hypot(high - low, other_high - other_low) / 2
-        return gap, center - reach, center + reach
+        return float(values[i] - values[j]), center - reach, center + reach
 
     return Measured(bounds, difference)
 

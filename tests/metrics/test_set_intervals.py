@@ -123,6 +123,32 @@ def test_a_single_split_has_resamples_and_several_sets_are_independent():
     assert high - low == pytest.approx(np.hypot(*widths))
 
 
+def certain(rng, number):
+    """Predictions certain of a class k in 1 to 30 of probability ~ 1 / k: the score is exp of its entropy."""
+    shares = 1 / np.arange(1, 31)
+    return 40.0 * np.eye(30)[rng.choice(30, size=number, p=shares / shares.sum())]
+
+
+def test_intervals_of_the_score_are_without_the_bias_of_its_splits():
+    """Splits of 30 samples score too low, and their spread does not show it: not where the truth is covered, nor in
+    the difference 0 of two sets of one distribution, one of which has more samples."""
+    shares = 1 / np.arange(1, 31)
+    shares /= shares.sum()
+    truth = np.exp(-(shares * np.log(shares)).sum())
+    found, differences = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        parts = [certain(rng, 300), certain(rng, 1000)]
+        fakes = [summary(np.zeros((len(part), 1)), part) for part in parts]
+        measured = scores("score", fakes[0], *fakes)
+        found.append(measured.bounds[0])
+        differences.append(measured.difference(0, 1))
+        assert measured.bounds[0][0] == pytest.approx(classifier_score(parts[0], splits=10).mean)
+        assert all(1 <= low < high <= 30 for _, low, high in measured.bounds)
+    assert covered(found, truth) >= 0.8
+    assert covered(differences, 0.0) >= 0.8
+
+
 @pytest.mark.full
 def test_the_interval_of_a_single_split_covers_the_score():
     rng = np.random.default_rng(4)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax.memory import COMPILED, LOWERED, trim_after_compiling
+from gan_jax.memory import COLLECT_AFTER, COMPILED, LOWERED, collect_garbage_less_often, trim_after_compiling
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 FREED = """
@@ -40,6 +40,10 @@ print(before - kept, kept - short, short - resident())
 """
 
 
+class Held:
+    """Something that a reference cycle can hold."""
+
+
 def test_the_events_are_jaxs_own():
     """A compilation reports the events that collecting and trimming wait for, in this order."""
     x, events = jnp.ones(3), []
@@ -51,10 +55,6 @@ def test_the_events_are_jaxs_own():
 @pytest.mark.skipif(not GLIBC, reason="this C library has no malloc_trim")
 def test_garbage_is_collected_before_a_large_program_is_compiled(monkeypatch):
     """What only a reference cycle holds is there until then."""
-
-    class Held:
-        pass
-
     listeners = []
     monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
     trim_after_compiling.cache_clear()
@@ -70,7 +70,7 @@ def test_garbage_is_collected_before_a_large_program_is_compiled(monkeypatch):
         heard(LOWERED, 0.05, fun_name="small")
         heard(COMPILED, 9.0)
         assert seen() is not None
-        heard(LOWERED, 0.5, fun_name="large")
+        heard(LOWERED, 1.0, fun_name="large")
         assert seen() is None
     finally:
         gc.enable()
@@ -94,3 +94,21 @@ def test_freed_blocks_leave_the_process():
     assert abs(freed) < 5
     assert abs(short) < 5
     assert 80 < trimmed < 110
+
+
+def test_what_is_imported_is_left_out_of_collections():
+    """What is made afterwards is collected as before."""
+    before = gc.get_threshold()
+    try:
+        collect_garbage_less_often()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == COLLECT_AFTER
+        held = Held()
+        held.itself = held
+        seen = weakref.ref(held)
+        del held
+        gc.collect()
+        assert seen() is None
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

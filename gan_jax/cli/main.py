@@ -24,7 +24,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from gan_jax.cli import command_line, errors, finding, mode_flags, new_experiment, program, request
-from gan_jax.memory import trim_after_compiling
+from gan_jax.memory import collect_garbage_less_often, trim_after_compiling
 from gan_jax.runs import terminal
 
 PLAIN = (
@@ -123,6 +123,7 @@ def launch(argv: list[str]) -> None:
     if len(argv) > 1:
         raise errors.UsageError(f"unexpected argument {argv[1]!r}: flags start with --.")
     trim_after_compiling()
+    collect_garbage_less_often()
     values = flags.FLAGS
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)

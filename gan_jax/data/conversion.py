@@ -152,9 +152,15 @@ def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
     Args:
       image: in any mode.
       transparent: keep transparency, in mode RGBA.
+
+    Raises:
+      ValueError: if its pixels are of 32 bits or floating-point numbers, whose range is not known.
     """
     from PIL import Image, ImageOps
 
+    # Which values are black and white, a file does not say; Pillow reads 16 bits of PGM so too.
+    if image.mode == "I" and image.format == "TIFF":
+        raise ValueError("32-bit values are not supported: save 8 or 16 bits")
     if not ORIENTED.isdisjoint(image.info) or image.format == "TIFF":
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):

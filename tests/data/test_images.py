@@ -117,6 +117,19 @@ def test_alpha_sixteen_bits_and_orientation(tmp_path):
     assert images.load_images(turned, 2)["x"][0, ..., 0].tolist() == [[4, 3], [2, 1]]
 
 
+def test_a_tiff_of_32_bits_is_refused(tmp_path):
+    """Its 255 may be white or nearly black; 16 bits, whose range is known, are read from PGM and TIFF."""
+    Image.fromarray(np.array([[0, 255], [100, 7]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="32-bit values are not supported"):
+        images.load_images(tmp_path, 2)
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    values = np.array([[0, 65535], [257 * 100, 257 * 7]], np.uint16)
+    Image.fromarray(values).save(deep / "a.tif")
+    (deep / "b.pgm").write_bytes(b"P5 2 2 65535\n" + values.astype(">u2").tobytes())
+    assert images.load_images(deep, 2)["x"][..., 0].tolist() == [[[0, 255], [100, 7]]] * 2
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
 @pytest.mark.parametrize("form", ['tiff:Orientation="3"', "<tiff:Orientation>3</tiff:Orientation>"])
 def test_orientation_in_xmp_alone_turns_an_image(tmp_path, suffix, form):

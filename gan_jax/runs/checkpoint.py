@@ -320,22 +320,30 @@ class Checkpoints:
           CheckpointWarning: as `restore`.
         """
         self.wait()
-        chosen = self._choose(step)
-        if chosen is None:
-            raise CheckpointError(self._why_none())
-        manifest = self.manifest(chosen)
-        leaves = manifest["leaves"]
-        if missing := [name for name in names if name not in leaves]:
-            raise CheckpointError(
-                f"Checkpoint {chosen} in {self.directory} lacks {', '.join(missing[:_NAMED_IN_ERRORS])}."
-            )
+        while True:
+            chosen = self._choose(step)
+            if chosen is None:
+                raise CheckpointError(self._why_none())
+            try:
+                manifest = self.manifest(chosen)
+                leaves = manifest["leaves"]
+                if missing := [name for name in names if name not in leaves]:
+                    raise CheckpointError(
+                        f"Checkpoint {chosen} in {self.directory} lacks {', '.join(missing[:_NAMED_IN_ERRORS])}."
+                    )
+                arrays = self._arrays(chosen, {name: leaves[name] for name in names})
+            except CheckpointError:
+                # As in `restore`.
+                if step is None and chosen not in self.steps():
+                    continue
+                raise
+            return chosen, manifest["sha256"], arrays
+
+    def _arrays(self, step: int, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
         try:
-            arrays = load_arrays(self._steps.path(chosen) / "state", {name: leaves[name] for name in names})
+            return load_arrays(self._steps.path(step) / "state", leaves)
         except Exception as error:
-            raise CheckpointError(
-                f"Cannot read checkpoint {chosen} in {self.directory}: {reason(error)}."
-            ) from error
-        return chosen, manifest["sha256"], arrays
+            raise CheckpointError(self._why_unreadable(step, error)) from error
 
     def discard_after(self, step: int) -> list[int]:
         """Deletes the steps after `step`, which a run that goes on from `step` will not pass through again.
@@ -404,10 +412,16 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:
-            raise CheckpointError(
-                f"Cannot read checkpoint {step} in {self.directory}: {reason(error)}."
-            ) from error
+            raise CheckpointError(self._why_unreadable(step, error)) from error
         return manifest, leaves, payload
+
+    def _why_unreadable(self, step: int, error: Exception) -> str:
+        if not self._steps.path(step).exists():
+            return (
+                f"Checkpoint {step} in {self.directory} was deleted while it was read, as a run that trains does "
+                "with old ones: try again."
+            )
+        return f"Cannot read checkpoint {step} in {self.directory}: {reason(error)}."
 
     def _why_none(self) -> str:
         there = self._steps.numbered()

@@ -305,6 +305,39 @@ def test_a_step_deleted_under_the_readers_hands_is_replaced_by_a_newer_one(tmp_p
     assert checkpoints.restore(small_state()).step == 2
 
 
+@pytest.mark.parametrize("read", [Checkpoints.restore, Checkpoints.read])
+def test_a_step_that_was_asked_for_and_is_deleted_meanwhile_is_named_so(tmp_path, monkeypatch, read):
+    checkpoints = save_some(tmp_path, 1)
+
+    def load_late(*arguments):
+        save_some(tmp_path, 2, keep=1)
+        raise FileNotFoundError("state not found")
+
+    monkeypatch.setattr(checkpoint, "load", load_late)
+    monkeypatch.setattr(checkpoint, "load_arrays", load_late)
+    wanted = small_state() if read is Checkpoints.restore else []
+    with pytest.raises(
+        CheckpointError, match=r"Checkpoint 1 in .* was deleted while it was read.*: try again"
+    ):
+        read(checkpoints, wanted, 1)
+
+
+def test_arrays_deleted_under_the_readers_hands_are_those_of_a_newer_step(tmp_path, monkeypatch):
+    checkpoints = save_some(tmp_path, 1)
+    load = checkpoint.load_arrays
+
+    def load_late(*arguments):
+        if checkpoints.steps() == [1]:
+            save_some(tmp_path, 2, keep=1)
+        return load(*arguments)
+
+    monkeypatch.setattr(checkpoint, "load_arrays", load_late)
+    name = next(iter(checkpoints.manifest(1)["leaves"]))
+    step, _, arrays = checkpoints.read([name])
+    assert step == 2
+    assert list(arrays) == [name]
+
+
 def test_nothing_to_restore_is_one_clear_line(tmp_path):
     with pytest.raises(CheckpointError, match=r"There is no checkpoint in .*: train there first"):
         Checkpoints(tmp_path / "nowhere").restore(small_state())

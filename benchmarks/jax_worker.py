@@ -1,4 +1,4 @@
-"""Our side of every game, as a worker: the library's own games played by `rollout`."""
+"""Our side of every game, as a worker: the library's own games played by the launcher's program."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ from gan_jax.objectives.wgan import wgan
 from gan_jax.objectives.wgan_gp import wgan_gp
 from gan_jax.optim import lazy_adam
 from gan_jax.play import apply_turn
-from gan_jax.runs.notebook import rollout
 from gan_jax.schedule import Turn, alternating, fresh_turns, turn
 from gan_jax.state import TrainState
 from gan_jax.training.rollout import stack_rounds
@@ -254,13 +253,9 @@ def player(
 ) -> Callable[[int], dict[str, float]]:
     """Plays rounds from where it stopped, and reports the last round's losses.
 
-    Every round's metrics are computed and transferred, as in a run. A single device runs `rollout`, several the
-    compiled program of the launcher; stock convolutions are run turn by turn.
+    Every round's metrics are computed and transferred, as in a run; stock convolutions are run turn by turn.
     """
-    if spec.get("convolutions") == "flax":
-        advance = _turn_by_turn
-    else:
-        advance = _single_device if spec["devices"] == 1 else _many_devices
+    advance = _turn_by_turn if spec.get("convolutions") == "flax" else _as_launched
     step = advance(game, source, spec)
     held = [state]
 
@@ -270,10 +265,6 @@ def player(
         return {name: round(float(values[-1]), 4) for name, values in metrics.items() if "loss" in name}
 
     return play
-
-
-def _single_device(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
-    return lambda state, rounds: rollout(game, source, state, rounds, per_dispatch=spec["per_dispatch"])
 
 
 def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
@@ -303,7 +294,7 @@ def _turn_by_turn(game: Game, source: Source, spec: dict[str, Any]) -> Callable[
     return step
 
 
-def _many_devices(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
+def _as_launched(game: Game, source: Source, spec: dict[str, Any]) -> Callable[..., Any]:
     layout = make_layout(spec["parallelism"])
     run, device_data = layout.compile(game, source), layout.place(source.device_data)
     turns, most = fresh_turns(game.schedule), spec["per_dispatch"]

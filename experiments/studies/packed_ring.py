@@ -6,7 +6,8 @@ Claims:
 - It is halved: the mean of log2 of their ratio is at most -1.
 - Packing 2 covers at least 7 modes.
 - At least .6 of packing 2's samples are of high quality, ten times what uniform noise may have.
-- Packing 2 beats noise: its W1 to the ring is at most a third of that of uniform noise.
+- Packing 2 beats noise: its W1 to the ring is at most .4 of that of uniform noise.
+- It is at most a third of that.
 
 Setup of Lin et al.: eight modes on the unit circle, sigma .01; z ~ N(0, I_2), G four layers (of 400 in the paper,
 200 here) with batch normalisation, ReLU; D three maxout layers (200, here 100) of 5 pieces; weights N(0, .02^2);
@@ -19,7 +20,9 @@ What was expected first is a ratio of at most one half over the last five snapsh
 seeds the means were .107 and .039, a ratio of .37; but single seeds have from .1 to 1.3, so that the interval of
 the mean ratio did not exclude one half. The second half of the snapshots, the logarithm and ten seeds were taken
 then, for less noise. With half the paper's widths the game without packing finds all eight modes too, in unequal
-shares: less is left to mend.
+shares: less is left to mend. A third of noise's W1 was expected too, which half of the paper's widths miss by a
+little: the mean of ten seeds is .30, its interval reaches .35, and real samples have .16. The bound of .4 was set
+after that.
 
 Paper: Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1
 (arXiv:1712.04086).
@@ -184,8 +187,13 @@ STUDY = Study(
         Claim(effect=functools.partial(late_half, "packing_2", "high_quality_share"), at_least=0.6),
         Claim(
             effect=lambda r: late_half("packing_2", "w1", r) / late_half("noise", "w1", r),
-            at_most=1 / 3,
+            at_most=0.4,
             quick=0.9,
+        ),
+        Claim(
+            effect=lambda r: late_half("packing_2", "w1", r) / late_half("noise", "w1", r),
+            at_most=1 / 3,
+            reproduces=False,
         ),
     ),
     figure=figure,

@@ -23,11 +23,16 @@ Rounds are such that all take about the same processor time; numbers are read of
 first, from ten snapshots, whose own time is not counted. Controls: uniform noise, the untrained generator, real
 data.
 
-What was expected and does not reproduce, as in the two claims that do not hold: that unrolling and packing find
-more modes. A round of theirs costs more, and in its time the plain game catches up. In one pilot run, of a seed
-that is not among these, after 35 s the plain game covered 737, the unrolled one 655 and the packed one 490; after
-10 s it had been 140, 660 and 130. Of all samples between a fifth and a half were accepted, so that the judge of
-before, which names noise too, had told other numbers. The bounds of 300 and 1.5 were set after that run.
+What was expected and does not reproduce, as in the three claims that do not hold: that unrolling and packing find
+more modes. A round of theirs costs more, and in its time the plain game catches up. In one pilot run, of a seed that
+is not among these, after 35 s the plain game covered 737, the unrolled one 655 and the packed one 490; after 10 s it
+had been 140, 660 and 130. Of all samples between a fifth and a half were accepted, so that the judge of before, which
+names noise too, had told other numbers. The bounds of 300 and 1.5 were set after that run.
+
+Nor are R3GAN's four games apart when the plain game ends, after a quarter of their own rounds, with 20 to 170 modes
+each. At their end relativistic pairing with both penalties covered most in each of five seeds: 283 in the mean, 212
+with R1 alone, 168 and 148 without pairing. That is the paper's order, but it was seen after the run; and no game
+diverged, as the two with R1 alone do in the paper.
 
 Paper: Metz et al., Unrolled GANs, 2017, section 3.3.1 (arXiv:1611.02163); Lin et al., PacGAN, 2018, section 4.2
 (arXiv:1712.04086); Huang et al., The GAN is dead; long live the GAN!, 2024, section 2 (arXiv:2501.05441).
@@ -280,7 +285,11 @@ STUDY = Study(
         Claim(effect=ratio("unrolled 5", "GAN", part=1 / 3), at_least=1.5),
         Claim(effect=ratio("unrolled 5", "GAN"), at_least=1.1, reproduces=False),
         Claim(effect=ratio("PacGAN 2", "GAN"), at_least=1.1, reproduces=False),
-        Claim(effect=lambda r: min(ratio(BEST, name)(r) for name in ROWS if name != BEST), at_least=1.0),
+        Claim(
+            effect=lambda r: min(ratio(BEST, name)(r) for name in ROWS if name != BEST),
+            at_least=1.0,
+            reproduces=False,
+        ),
     ),
     figure=figure,
 )

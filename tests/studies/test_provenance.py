@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from gan_jax.typed import Typed
 def case(seed):
     from gan_jax import later
-    return gj.used() + later.x + gan_jax.lazy.slow()  # a sum
+    return seed * gj.used() + later.x + gan_jax.lazy.slow()  # a sum
 def figure(results):
     return dots(gj.other)
 STUDY = Study(
     module=__name__, cases={
-        "case": case},
+        "case": case for seed in "a variable of its own"},
     figure=figure, claims=(lambda r: r > 11,))
 """,
 }

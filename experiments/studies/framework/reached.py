@@ -256,7 +256,14 @@ def _bound(statement: ast.stmt) -> list[str]:
         return []
     if isinstance(statement, ast.Expr):
         return []
-    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    # A comprehension's variables are its own; but for a walrus, they are all that is stored in one.
+    own = {
+        name
+        for part in ast.walk(statement)
+        if isinstance(part, ast.comprehension)
+        for name in ast.walk(part.target)
+    }
+    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node not in own]
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 

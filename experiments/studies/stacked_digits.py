@@ -24,10 +24,10 @@ first, from ten snapshots, whose own time is not counted. Controls: uniform nois
 data.
 
 What was expected and does not reproduce, as in the three claims that do not hold: that unrolling and packing find
-more modes. A round of theirs costs more, and in its time the plain game catches up. In one pilot run, of a seed that
-is not among these, after 35 s the plain game covered 737, the unrolled one 655 and the packed one 490; after 10 s it
-had been 140, 660 and 130. Of all samples between a fifth and a half were accepted, so that the judge of before, which
-names noise too, had told other numbers. The bounds of 300 and 1.5 were set after that run.
+more modes. A round of theirs costs more, and in its time the plain game catches up. In one pilot run, of a seed
+that is not among these, after 35 s the plain game covered 737, the unrolled one 655 and the packed one 490; after
+10 s it had been 140, 660 and 130. Of all samples between a fifth and a half were accepted, so that the judge of
+before, which names noise too, had told other numbers. The bounds of 300 and 1.5 were set after that run.
 
 Nor are R3GAN's four games apart when the plain game ends, after a quarter of their own rounds, with 20 to 170 modes
 each. At their end relativistic pairing with both penalties covered most in each of five seeds: 283 in the mean, 212

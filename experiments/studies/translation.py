@@ -1,11 +1,12 @@
-"""Image-to-image: the game fills in what L1 by itself blurs, in inpainting and from edges.
+"""Image-to-image: L1 with a game against L1 by itself, in inpainting and from edges.
 
 Claims:
 - The lower parts that L1 by itself draws are told from real ones: the kernel test (MMD) has p at most .01.
 - Those of L1 and the game are not told from real ones: p is at least .05.
 - They are nearer to the real ones: their squared MMD is at most .75 of that of L1 by itself.
 - They vary as real ones do: their total variance is at least .8 of the real one.
-- L1 by itself varies less: its share of the real variance is smaller than the game's by at least .1.
+- L1 by itself varies less: its share of the real variance is smaller than the game's by at least .05.
+- It is smaller by at least .1.
 - The price is small: their own L1 to the true picture is at most 1.4 times that of L1 by itself.
 - From edges too the game's pictures are nearer to the real ones: at most .75 of the squared MMD.
 - Both tasks beat noise: the game's squared MMD is at most a tenth of uniform noise's and of an untrained
@@ -20,14 +21,20 @@ same processor time; Adam(5e-4, b1 = .5), batch 32. Tests are of 500 true pictur
 all of them held back, so that the two sets are independent. Controls: uniform noise and an untrained network in
 the place of what is drawn, and other true pictures. The bounds were chosen after one pilot run, of a seed that is
 not among these, but for the game's p-value, which had been left out: it was .004, and is stated now as a claim
-that does not hold. On scikit-learn's 8 x 8 digits (halves, 1,297 pairs, 3,000 rounds) the game is no nearer to
-the real ones than L1: there are few pairs, and at that size L1 blurs little.
+that does not hold.
+
+What was expected and does not reproduce: that the game's pictures are nearer to the real ones by the kernel test.
+They were, with .40 of the squared MMD, where L1 by itself had as many rounds as the game; at equal processor time
+it has four times as many, and then the game has 1.1 to 2.2 times its squared MMD for digits, .6 to 1.5 times for
+garments. What the game adds is variance: .96 of the real one where L1 has .80. A difference of .1 was expected
+there and is .16, with an interval from .09; the bound of .05 was set after that. On scikit-learn's 8 x 8 digits
+(halves, 1,297 pairs, 3,000 rounds) the game is no nearer to the real ones either.
 
 Paper: Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, sections 3 and 4.2
 (arXiv:1611.07004); Pathak et al., Context Encoders, 2016 (arXiv:1604.07379), for inpainting.
 
     python -m gan_jax.data.prepare fashion_mnist --from=/usr/share/datasets/fashion-mnist
-    python -m experiments.studies translation        # half an hour on two cores
+    python -m experiments.studies translation        # 17 minutes on two cores
     python launch.py --config=experiments/translation.py --config.data=pairs:path/to/facades \\
         --config.size=256 --config.layers=3 --config.width=64
 
@@ -267,14 +274,19 @@ STUDY = Study(
             effect=lambda r: of(r, "inpainting", "L1", "p_value"), at_most=0.01, quick=0.01, every_seed=True
         ),
         Claim(effect=lambda r: of(r, "inpainting", GAME, "p_value"), at_least=0.05, reproduces=False),
-        Claim(effect=over_l1("inpainting", "mmd"), at_most=0.75),
+        Claim(effect=over_l1("inpainting", "mmd"), at_most=0.75, reproduces=False),
         Claim(effect=lambda r: of(r, "inpainting", GAME, "variance"), at_least=0.8),
         Claim(
             effect=lambda r: of(r, "inpainting", GAME, "variance") - of(r, "inpainting", "L1", "variance"),
+            at_least=0.05,
+        ),
+        Claim(
+            effect=lambda r: of(r, "inpainting", GAME, "variance") - of(r, "inpainting", "L1", "variance"),
             at_least=0.1,
+            reproduces=False,
         ),
         Claim(effect=over_l1("inpainting", "l1"), at_most=1.4, quick=2.0),
-        Claim(effect=over_l1("edges", "mmd"), at_most=0.75),
+        Claim(effect=over_l1("edges", "mmd"), at_most=0.75, reproduces=False),
         Claim(effect=over_noise, at_most=0.1, quick=0.8),
     ),
     figure=figure,

@@ -6,8 +6,9 @@ Claims:
 - Ring: unrolled by 5 or 10 steps, packed by 2, 3 or 4, or with minibatch discrimination each covers at least 6.
 - Ring: the W1 of each of these is at most a third of the game's without a remedy.
 - Ring: in each of these more than .1 of the samples are of high quality, twenty times what uniform noise has.
-- Ring, with the grid's networks and rounds: the game without a remedy, spectral norm, WGAN-GP and R3GAN each cover
-  all 8, and more than .5 of their samples are of high quality.
+- Ring, with the grid's networks and rounds: WGAN-GP and R3GAN each cover all 8, and more than .5 of their samples
+  are of high quality.
+- So do the game without a remedy and spectral norm.
 - Grid: R3GAN covers all 25 modes and more than .5 of its samples are of high quality.
 - Grid: so do WGAN-GP's.
 - Grid: without a remedy the game leaves the modes no more even than uniform noise: reverse KL is at least .31.
@@ -43,15 +44,17 @@ more than two modes of the ring, nor did it at rates of 3e-4 and 1e-4 in a pilot
 no claim is made of it. The bound of high quality on the ring was .2 first.
 
 Spectral norm, WGAN-GP and R3GAN find at most two modes of the ring where its critic has one hidden layer. That is
-the critic's doing: with two layers, and the grid's number of rounds, they find all of them, and so does the game
-without a remedy. In a pilot run WGAN-GP had 3 modes with one layer and as many rounds, 8 with two layers and 4,000.
+the critic's doing: with two layers, and the grid's number of rounds, WGAN-GP and R3GAN find all of them in every
+seed. So did, in a pilot run, the game without a remedy and spectral norm, but not in all of the five: of the first
+two seeds end with a mode missing now and then, of spectral norm one finds two. VRAL finds all in one seed of five.
+In that pilot run WGAN-GP had 3 modes with one layer and as many rounds, 8 with two layers and 4,000.
 
 Paper: Metz et al., Unrolled GANs, 2017 (arXiv:1611.02163); Lin et al., PacGAN, 2018 (arXiv:1712.04086); Salimans
 et al., Improved Techniques for Training GANs, 2016 (arXiv:1606.03498); Gulrajani et al., Improved Training of
 Wasserstein GANs, 2017 (arXiv:1704.00028); Miyato et al., Spectral Normalization, 2018 (arXiv:1802.05957); Huang
 et al., R3GAN, 2024 (arXiv:2501.05441); Grewal et al., VRAL, 2017 (arXiv:1707.00309).
 
-    python -m experiments.studies mode_collapse        # half an hour on two cores
+    python -m experiments.studies mode_collapse        # 35 minutes on two cores
 
 Scaled: one setup for all, of smaller networks and higher rates than the papers'; theirs are the studies
 `unrolled_ring` and `packed_ring`. --quick plays three of them on the ring.
@@ -334,9 +337,11 @@ STUDY = Study(
         Claim(effect=lambda r: min(of(r, REMEDIES, "ring", "modes_covered")), at_least=6.0, quick=6.0),
         Claim(effect=lambda r: share(r, REMEDIES, "ring"), at_most=1 / 3, quick=0.5),
         Claim(effect=lambda r: min(of(r, REMEDIES, "ring", "high_quality_share")), at_least=0.1, quick=0.05),
+        Claim(effect=lambda r: min(reaches_all(n, r, "deeper") for n in ("WGAN-GP", "R3GAN")), at_least=0.0),
         Claim(
-            effect=lambda r: min(reaches_all(name, r, "deeper") for name in DEEPER if name != "VRAL"),
+            effect=lambda r: min(reaches_all(n, r, "deeper") for n in ("GAN", "spectral norm")),
             at_least=0.0,
+            reproduces=False,
         ),
         Claim(effect=functools.partial(reaches_all, "R3GAN"), at_least=0.0, reproduces=False),
         Claim(effect=functools.partial(reaches_all, "WGAN-GP"), at_least=0.0),

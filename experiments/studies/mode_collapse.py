@@ -326,7 +326,6 @@ STUDY = Study(
         Claim(
             effect=lambda r: late(r, case("GAN", "ring"), "modes_covered", LATE),
             at_most=6.0,
-            quick=6.0,
         ),
         Claim(
             effect=lambda r: late(r, case("GAN", "ring"), "modes_covered", LATE),
@@ -334,7 +333,7 @@ STUDY = Study(
             reproduces=False,
         ),
         Claim(effect=lambda r: min(of(r, REMEDIES, "ring", "modes_covered")), at_least=6.0, quick=6.0),
-        Claim(effect=lambda r: share(r, REMEDIES, "ring"), at_most=1 / 3, quick=0.5),
+        Claim(effect=lambda r: share(r, REMEDIES, "ring"), at_most=1 / 3, quick=0.75),
         Claim(effect=lambda r: min(of(r, REMEDIES, "ring", "high_quality_share")), at_least=0.1, quick=0.05),
         Claim(effect=lambda r: min(reaches_all(n, r, "deeper") for n in ("WGAN-GP", "R3GAN")), at_least=0.0),
         Claim(

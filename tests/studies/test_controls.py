@@ -29,11 +29,15 @@ def kind(case):
 
 
 def replaced(study, controls, by):
-    """A result in which noise, or an untrained generator, stands in the place of each method, of the same data."""
+    """A result in which noise, or an untrained generator, stands in the place of each method, of the same data.
+
+    Where no control is of a case's name, that of the first data stands for it.
+    """
+    first = next(numbers for case, numbers in controls.items() if kind(case) == by)
     result = {}
     for case in study.cases:
         same_data = f"{case.partition(', ')[0]}, {by}"
-        result[case] = controls.get(case) or controls.get(same_data) or controls[by]
+        result[case] = controls.get(case) or controls.get(same_data) or first
     return result
 
 

@@ -158,7 +158,7 @@ def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
     """
     from PIL import Image, ImageOps
 
-    # Which values are black and white, a file does not say; Pillow reads 16 bits of PGM so too.
+    # The file does not say which value is white. Pillow opens PGM files of 16 bits in this mode too; they do.
     if image.mode == "I" and image.format == "TIFF":
         raise ValueError("32-bit values are not supported: save 8 or 16 bits")
     if not ORIENTED.isdisjoint(image.info) or image.format == "TIFF":

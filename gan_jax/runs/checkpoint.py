@@ -418,8 +418,8 @@ class Checkpoints:
     def _why_unreadable(self, step: int, error: Exception) -> str:
         if not self._steps.path(step).exists():
             return (
-                f"Checkpoint {step} in {self.directory} was deleted while it was read, as a run that trains does "
-                "with old ones: try again."
+                f"Checkpoint {step} in {self.directory} was deleted while it was being read: a run in training "
+                "deletes old ones. Try again."
             )
         return f"Cannot read checkpoint {step} in {self.directory}: {reason(error)}."
 

@@ -194,7 +194,8 @@ class Save:
         with contextlib.suppress(Exception):
             self.run(played, due, blocking=True)
             log(
-                f"Round {played.step} is saved, and its next data cannot be read: correct them and launch again."
+                f"Round {played.step} is saved. The data of the next round cannot be read: correct them and launch "
+                "again."
             )
 
     def complete(self, step: int, due: Sequence[Part], *, in_background: bool = False) -> None:

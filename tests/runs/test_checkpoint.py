@@ -317,7 +317,7 @@ def test_a_step_that_was_asked_for_and_is_deleted_meanwhile_is_named_so(tmp_path
     monkeypatch.setattr(checkpoint, "load_arrays", load_late)
     wanted = small_state() if read is Checkpoints.restore else []
     with pytest.raises(
-        CheckpointError, match=r"Checkpoint 1 in .* was deleted while it was read.*: try again"
+        CheckpointError, match=r"Checkpoint 1 in .* was deleted while it was being read: .* Try again\."
     ):
         read(checkpoints, wanted, 1)
 

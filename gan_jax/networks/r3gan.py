@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten
-from gan_jax.functional.channels import over_channels
+from gan_jax.functional.channels import materialize, over_channels
 from gan_jax.networks.conv_layers import Conv
 from gan_jax.networks.heads import condition_vector
 from gan_jax.networks.initializers import Initializer, initializer
@@ -143,7 +143,7 @@ class R3GANBlock(nn.Module):
 
     def _activate(self, h: Array, name: str) -> Array:
         bias = self.param(name, nn.initializers.zeros_init(), (h.shape[-1],))
-        return nn.leaky_relu(h + over_channels(bias.astype(h.dtype), h.shape), SLOPE)
+        return nn.leaky_relu(materialize(h + over_channels(bias.astype(h.dtype), h.shape)), SLOPE)
 
 
 class _Stages(nn.Module):

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.functional.batch import flatten, over_batch
-from gan_jax.functional.channels import over_channels
+from gan_jax.functional.channels import materialize, over_channels
 from gan_jax.functional.path_length import AVERAGE, OFFSET, W
 from gan_jax.functional.precision import at_least_float32
 from gan_jax.network import Network
@@ -74,7 +74,7 @@ def stage_widths(width: int, most: int, stages: int) -> tuple[int, ...]:
 
 def scaled_leaky_relu(x: Array) -> Array:
     """The leaky ReLU of slope .2 times sqrt 2, which keeps the variance of weights that are scaled at run time."""
-    return math.sqrt(2) * nn.leaky_relu(x, 0.2)
+    return math.sqrt(2) * nn.leaky_relu(materialize(x), 0.2)
 
 
 def normalize_second_moment(x: Array) -> Array:

@@ -337,13 +337,18 @@ def _as_digests(modules: Mapping[str, str]) -> dict[str, str]:
 
 def _different(what: str, saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [
-        f"{what} {name}: {_short(saved.get(name))} in the work directory, {_short(now.get(name))} now"
+        f"{what} {name}: {shortened(saved.get(name))} in the work directory, {shortened(now.get(name))} now"
         for name in sorted({*saved, *now})
         if saved.get(name) != now.get(name)
     ]
 
 
-def _short(fingerprint: str | None) -> str:
+def shortened(fingerprint: str | None) -> str:
+    """A fingerprint with the beginning of its digest.
+
+    >>> shortened("float32[3] sha256:" + 64 * "0")
+    'float32[3] sha256:000000000000'
+    """
     if fingerprint is None:
         return "absent"
     what, sha256, digest = fingerprint.partition("sha256:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from gan_jax.distributed import hosts
 from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
+from gan_jax.runs.across_processes import refuse_others, refuse_unshared
 from gan_jax.runs.checkpoint import Checkpoints
-from gan_jax.runs.config import check_config, jsonable, write_config
+from gan_jax.runs.config import check_config, jsonable, shortened, write_config
 from gan_jax.runs.described_data import described
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
@@ -33,7 +35,13 @@ from gan_jax.runs.part import Played
 from gan_jax.runs.portable_files import PortableWriter
 from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
-from gan_jax.runs.provenance import data_fingerprint, features_fingerprint, library_versions
+from gan_jax.runs.provenance import (
+    computed_by,
+    data_fingerprint,
+    features_fingerprint,
+    git_commit,
+    library_versions,
+)
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
@@ -91,10 +99,14 @@ def train(
         interrupt = held.enter_context(Interrupt().handling_signals())
         lock = None
         with hosts.all_succeed():
+            record.identify(experiment)
+        refuse_others(record.described())
+        with hosts.all_succeed():
             if hosts.first():
                 refuse_links(workdir)
                 lock = held.enter_context(Lock(workdir))
-                record.check(experiment, override)
+                record.check(override)
+        refuse_unshared(workdir)
         checkpoints = held.enter_context(
             Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best)
         )
@@ -148,8 +160,8 @@ class _Record:
         }
         return PortableWriter(self._workdir, experiment, made_with)
 
-    def check(self, experiment: Experiment, override: bool) -> None:
-        """Compares what is to be trained with what was."""
+    def identify(self, experiment: Experiment) -> None:
+        """Finds what identifies what is to be trained."""
         self._classes, self._precision = experiment.classes, experiment.matmul_precision
         self._replicas = jax.device_count() if experiment.parallelism == "pmap" else 0
         if self._config is None:
@@ -158,6 +170,25 @@ class _Record:
             **data_fingerprint(within(experiment.source, experiment.data_timeout)),
             **features_fingerprint(experiment.game),
         }
+
+    def described(self) -> dict[str, str]:
+        """What every process has to train alike, by name; of Python and the device nothing."""
+        if not hosts.several():
+            return {}
+        made_with = {**library_versions(), "commit": str(git_commit()), **computed_by(self._precision)}
+        config = {name: json.dumps(value, sort_keys=True) for name, value in self.config.items()}
+        return {
+            **{f"--config.{name}": value for name, value in config.items()},
+            "the experiment's code": self._code[:12],
+            **{f"the module {name}": digest[:12] for name, digest in (self._modules or {}).items()},
+            **{f"the data {name}": shortened(mark) for name, mark in self._data.items()},
+            **{name: value for name, value in made_with.items() if name not in ("python", "device")},
+        }
+
+    def check(self, override: bool) -> None:
+        """Compares what is to be trained with what was."""
+        if self._config is None:
+            return
         self._overridden = check_config(
             self._workdir,
             self._config,

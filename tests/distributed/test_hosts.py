@@ -1,7 +1,10 @@
 """Several real processes over loopback: one run, its data shared, its result that of one process."""
 
+import hashlib
+import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +20,7 @@ from jax._src.clusters import ClusterEnv
 
 from gan_jax.distributed import hosts
 from gan_jax.distributed.hosts import HostsError
-from gan_jax.runs import loop
+from gan_jax.runs import across_processes, loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.metrics_log import read_metrics
@@ -36,14 +39,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(count, *arguments):
-    """`count` processes of one launch, a device each."""
+def start(count, *arguments, of_each=()):
+    """`count` processes of one launch, a device each; `of_each` has further arguments of each process."""
     port = free_port()
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     joint = ("launch.py", f"--config={EXPERIMENT}", f"--coordinator=127.0.0.1:{port}")
     return [
         subprocess.Popen(
-            [sys.executable, *joint, f"--num_processes={count}", f"--process_id={i}", *arguments],
+            [
+                sys.executable,
+                *joint,
+                f"--num_processes={count}",
+                f"--process_id={i}",
+                *arguments,
+                *(of_each[i : i + 1]),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -147,6 +157,69 @@ def test_a_lost_process_ends_the_others_and_is_named(tmp_path):
     assert codes[1] == -signal.SIGKILL
     assert "launch.py (process 0): Process 1 of 2 was lost" in said[0][1], said[0][1]
     assert Checkpoints(tmp_path / "checkpoints").latest_valid() >= 20
+
+
+@pytest.mark.full
+def test_a_process_with_another_configuration_is_refused_before_a_round_is_played(tmp_path):
+    """Each would compute its share of a gradient by its own formula, and nobody would notice."""
+    fields = ("--config.checkpoint_every=0", "--config.checkpoint_every=1")
+    codes, said = finish(start(2, f"--workdir={tmp_path / 'run'}", of_each=fields))
+    assert codes == [2, 2], said
+    for _, err in said:
+        assert (
+            "Process 1 would train something else than process 0: --config.checkpoint_every is 1 there" in err
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_see_the_work_directory_is_refused(tmp_path):
+    """Its parts of the checkpoints would be where no other process finds them."""
+    places = tuple(f"--workdir={tmp_path / name}" for name in ("here", "there"))
+    codes, said = finish(start(2, of_each=places))
+    assert codes == [2, 2], said
+    assert f"does not see the work directory {tmp_path / 'there'} of process 0" in said[1][1]
+    assert "Process 1 failed: see its message" in said[0][1]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"lr": "0.5"}, "Process 1 would train something else than process 0: lr is 0.5 there and 0.05 on"),
+        ({"jax": "2"}, "jax is 2 there and 1 on process 0"),
+        ({"the data x": "float32[64, 2] sha256:0"}, "the data x is float32"),
+    ],
+)
+def test_what_another_process_would_train_otherwise_is_named(monkeypatch, other, said):
+    ours = {"lr": "0.05", "jax": "1"}
+    everyone = [ours, ours | other, ours]
+    texts = [json.dumps(each, sort_keys=True).encode() for each in everyone]
+    monkeypatch.setattr(
+        "gan_jax.processes.gather_bytes", lambda _: [hashlib.sha256(text).digest() for text in texts]
+    )
+    monkeypatch.setattr("gan_jax.processes.gather", lambda _: everyone)
+    with pytest.raises(HostsError, match=re.escape(said)):
+        across_processes.refuse_others(ours)
+
+
+@pytest.mark.parametrize("there", [None, b"{}"])
+def test_a_work_directory_that_is_not_process_0s_is_refused(tmp_path, monkeypatch, there):
+    """A directory without its lock, and one with that of another launch."""
+    if there is not None:
+        (tmp_path / ".lock").write_bytes(there)
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "first", lambda: False)
+    monkeypatch.setattr(hosts, "agree", lambda *numbers: np.asarray([[0], numbers]))
+    monkeypatch.setattr("gan_jax.processes.gather_bytes", lambda _: [b'{"pid": 7}', b""])
+    with pytest.raises(HostsError, match=r"does not see the work directory .* of process 0"):
+        across_processes.refuse_unshared(Workdir(tmp_path), seconds=0.1)
+    (tmp_path / ".lock").write_bytes(b'{"pid": 7}')
+    across_processes.refuse_unshared(Workdir(tmp_path), seconds=0.1)
+
+
+def test_processes_that_train_the_same_go_on(monkeypatch):
+    monkeypatch.setattr("gan_jax.processes.gather_bytes", lambda payload: [payload, payload])
+    across_processes.refuse_others({"lr": "0.05"})
 
 
 @pytest.mark.slow

@@ -48,9 +48,10 @@ def over_channels(v: Array, shape: tuple[int, ...]) -> Array:
 def materialize(x: Array) -> Array:
     """x itself, which a CPU computes once and keeps, as it does the gradient by x.
 
-    For a sum of pre-activations and biases before an activation such as the leaky ReLU. XLA would fuse the derivative
-    of the activation into every sum over the pixels that reads it, the bias's gradient first, and compute it entry
-    by entry across the memory's order. Other platforms get x alone, since they are faster with all of it fused.
+    For a sum of pre-activations and biases before an activation such as the leaky ReLU. XLA would fuse the
+    activation's derivative into every sum over the pixels that reads it, the bias's gradient first, and compute it
+    entry by entry across the memory's order. Other platforms get x alone, since they are faster with all of it
+    fused.
 
     >>> materialize(jnp.array([1.0, 2.0])).tolist()
     [1.0, 2.0]

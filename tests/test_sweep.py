@@ -10,10 +10,14 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
 from gan_jax.cli import sweep_report, sweeping
 from gan_jax.cli.errors import UsageError
+from gan_jax.data import from_arrays
+from gan_jax.data.stream import array_reader, from_reader
+from gan_jax.runs.provenance import data_fingerprint
 
 CONFIG = {"learning_rate": 0.0, "objective": "gan", "rounds": 8, "flip": False, "nested": {"x": 1}}
 
@@ -119,6 +123,27 @@ def test_runs_of_other_examples_are_not_ranked():
         "lr=2 is not comparable with the first row (examples uint8[9, 8, 8, 1] sha256:aa against uint8[9, 8, 8, 1] "
         "sha256:bb): frechet, precision."
     ]
+
+
+def test_the_examples_of_a_run_are_found_in_its_record(tmp_path):
+    """Whatever its source calls them: data on the device, with labelled ones, augmented, and a stream."""
+    x, y = np.arange(6.0, dtype=np.float32).reshape(6, 1), np.arange(6) % 2
+    resident = from_arrays({"x": x, "y": y}, 2)
+    sources = [
+        resident,
+        from_arrays({"x": x}, 2, labelled={"x": x[:2], "y": y[:2]}),
+        dataclasses.replace(resident, device_data={"source": resident.device_data, "seed": np.uint32(0)}),
+        from_reader(array_reader({"x": x}), 6, 2),
+    ]
+    found = []
+    for number, source in enumerate(sources):
+        (tmp_path / str(number)).mkdir()
+        record = {"data": data_fingerprint(source)}
+        (tmp_path / str(number) / "config.json").write_text(json.dumps(record))
+        point = sweeping.Point(str(number), {}, (), (), "")
+        found.append(sweeping._examples(tmp_path, point))
+    assert found[0] == found[1] == found[2]
+    assert all(each.startswith("float32[") and each.count("sha256:") == 1 for each in found)
 
 
 # ---------------------------------------------------------------------------------------------------------

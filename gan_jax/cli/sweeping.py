@@ -328,13 +328,16 @@ def _evaluation(root: pathlib.Path, point: Point) -> dict[str, Any] | None:
         return None
 
 
+_EXAMPLES = re.compile(r"(source\.)*(all\.)?x( \(of .*\))?")
+"""What `config.json` calls the examples: `all.x` on the device, `x (of 50000 examples)` of a stream, either within
+the `source.` of another source; `labelled.x` is a part of them."""
+
+
 def _examples(root: pathlib.Path, point: Point) -> str:
     """What identifies the examples that a run was trained on; empty where it has recorded none."""
     try:
         stored = json.loads((root / point.name / "config.json").read_text())["data"]
-        return ", ".join(
-            str(value) for name, value in stored.items() if name == "x" or name.startswith("x (")
-        )
+        return ", ".join(str(value) for name, value in stored.items() if _EXAMPLES.fullmatch(name))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ""
 

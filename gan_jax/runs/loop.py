@@ -394,5 +394,6 @@ def _report(
     if experiment.best is not None and (best := checkpoints.best()) is not None:
         log(f"Best by {experiment.best.metric}: round {best} (--checkpoint={best})")
     log(
-        f"Curves: tensorboard --logdir {workdir.root} (pip install tensorboard), or the lines of {workdir.metrics}"
+        f"Curves: tensorboard --logdir {shlex.quote(str(workdir.root))} (pip install tensorboard), or the lines of "
+        f"{workdir.metrics}"
     )

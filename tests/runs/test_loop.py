@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import shutil
 import threading
 
@@ -455,6 +456,14 @@ def test_programs_are_never_read_by_the_description_of_others(tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         write_model(folder, {"of": "second"}, {"a": b"2", "b": b"2"})
     assert not (tmp_path / "model.json").exists()
+
+
+def test_the_commands_that_the_end_of_a_run_prints_can_be_copied(tmp_path):
+    """A shell splits them into words as they are meant, whatever the directory is called."""
+    said, workdir = [], tmp_path / "my runs; first"
+    loop.train(experiment(rounds=2), Workdir(workdir), log=said.append)
+    (line,) = [line for line in said if line.startswith("Curves: ")]
+    assert shlex.split(line.removeprefix("Curves: "))[:3] == ["tensorboard", "--logdir", str(workdir)]
 
 
 # ---------------------------------------------------------------------------------------------------------

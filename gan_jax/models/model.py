@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from gan_jax.data.arrays import decode
 from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
-from gan_jax.functional.options import check_number, check_unmasked
+from gan_jax.functional.options import check_count, check_number, check_unmasked
 from gan_jax.keys import named_key
 from gan_jax.models.portable import fixed_batch
 from gan_jax.models.programs import WHOLE_BATCH, Program, Programs, group_of
@@ -32,6 +33,9 @@ MEAN_OF = 10_000
 """Latents whose w are averaged for truncation."""
 MOST_COMPARED = 64
 """Examples of a block of groups: as in exported programs, so that networks make the same groups."""
+
+_MOST_SEED = 2**32 - 1
+"""JAX's keys are of 32 bits of a seed."""
 
 
 class Model:
@@ -129,7 +133,7 @@ class Model:
 
         Args:
           n: how many, at least 1.
-          seed: determines them; the first of more latents are the same.
+          seed: determines them, 0 to 4294967295; the first of more latents are the same.
           truncation: components of z above it in size are drawn again (the truncation trick). Components with two
             values only, as the categories of a code, are left.
 
@@ -146,7 +150,7 @@ class Model:
         _check_positive("latents", "n", n)
         if self.programs.latent is None:
             raise ValueError(f"{self.player} makes samples of a condition only: it has no latent.")
-        key = named_key(jax.random.key(seed), "picture")
+        key = _picture_key(seed)
         chunks = []
         for start in range(0, n, CHUNK):
             drawn = self._chunk(named_key(jax.random.fold_in(key, start), "latent"), truncation)
@@ -214,8 +218,8 @@ class Model:
 
         Args:
           n: how many; by default as many as there are of `z`, `labels` or `conditions`.
-          seed: determines the latents and the noise of layers that draw any. With a run's own seed the samples are
-            those of its pictures.
+          seed: determines the latents and the noise of layers that draw any, 0 to 4294967295. With a run's own seed
+            the samples are those of its pictures.
           labels: a class by its number or its name, or one for each sample; in turn 0, 1, ... by default.
           conditions: the generator's inputs beside latent and label: images to translate, `[n, H, W, C]` in
             [-1, 1].
@@ -484,7 +488,7 @@ class Model:
         n = len(jax.tree.leaves(inputs)[0])
         size = size or fixed_batch(program) or min(BLOCK, n)
         call: Callable[..., Any] = self._jitted(program.call)
-        key = named_key(named_key(jax.random.key(seed), "picture"), name)
+        key = named_key(_picture_key(seed), name)
         parts: list[Any] = []
         pending: list[Any] = []
         for index, start in enumerate(range(0, n, size)):
@@ -538,6 +542,18 @@ def check_all_finite(name: str, array: np.ndarray) -> None:
         raise ValueError(
             f"{name}: {int((~np.isfinite(array)).sum())} of {array.size} numbers are NaN or infinite."
         )
+
+
+def _picture_key(seed: int) -> Key:
+    """The key of a seed's pictures; JAX drops the upper bits of larger seeds, which would be those of others.
+
+    Raises:
+      ValueError: if the seed is no whole number of 32 bits.
+    """
+    check_count("Model", "seed", seed, least=0)
+    if seed > _MOST_SEED:
+        raise ValueError(f"Model(seed={seed}): seed is a whole number, 0 to {_MOST_SEED}.")
+    return named_key(jax.random.key(operator.index(seed)), "picture")
 
 
 def _discrete(leaf: np.ndarray) -> np.ndarray:

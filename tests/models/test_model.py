@@ -54,6 +54,15 @@ def made(
     return Model(programs, weights, player="g", round=7, kind="ema", config={}, seed=0, devices=devices)
 
 
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 5, -1, 2**63, 1.5, "3", True])
+def test_a_seed_that_would_be_taken_for_another_is_refused(seed):
+    """JAX keeps 32 bits: of 2^32 + 5 it makes the samples of 5, of -1 those of 2^32 - 1."""
+    for call in (lambda: made().sample(2, seed=seed), lambda: made().sample(z=np.zeros((2, D)), seed=seed)):
+        with pytest.raises(ValueError, match="seed is a whole number"):
+            call()
+    made().sample(2, seed=np.uint32(2**32 - 1))
+
+
 def test_samples_are_of_the_latents_and_the_same_at_every_call():
     model = made()
     z = model.latents(5, seed=3)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.pictures.grids import Picture
-from gan_jax.runs.files import Appended, is_link
+from gan_jax.runs.files import Appended, is_link, is_there
 from gan_jax.runs.workdir import Workdir
 
 _FLUSH_SECONDS = 30.0
@@ -20,7 +20,7 @@ FILE_BYTES, ALL_BYTES = 32 << 20, 256 << 20
 """A full event file is followed by another; the oldest go as soon as all of a run hold more."""
 
 
-_NAME = re.compile(r"events\.out\.tfevents\.\d+\.\d+(\.\d+)?\.gan_jax")
+_NAME = re.compile(r"events\.out\.tfevents\.(\d+)\.\d+(\.\d+)?\.gan_jax")
 
 
 def is_histogram(name: str, array: np.ndarray) -> bool:
@@ -46,8 +46,12 @@ class Events:
         self._write(step=purge_step, session_log=started)  # hides the rounds that a resumed run plays again
 
     def _open(self, step: int) -> None:
-        # The process id distinguishes two launches within one second.
-        name = f"events.out.tfevents.{int(time.time())}.{os.getpid()}.{self._files:04d}.gan_jax"
+        # TensorBoard reads files in the order of their names, and this one hides a part of those before it: it is
+        # the last also where the clock has gone back. The process id distinguishes two launches within one second.
+        paths = self._folder.iterdir() if is_there(self._folder) else ()
+        earlier = [int(match[1]) for path in paths if (match := _NAME.fullmatch(path.name))]
+        seconds = max([int(time.time()), *(second + 1 for second in earlier)])
+        name = f"events.out.tfevents.{seconds}.{os.getpid()}.{self._files:04d}.gan_jax"
         self._file, self._size = Appended(self._folder / name), 0
         self._files += 1
         self._flushed = time.monotonic()

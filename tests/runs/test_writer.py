@@ -3,6 +3,7 @@ import json
 import os
 import struct
 import threading
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -322,6 +323,17 @@ def test_a_histogram_is_one_in_tensorboard_and_a_list_in_json(workdir):
     assert (value.tag, list(value.histo.bucket_limit)) == ("critic/score_histogram", [0.0, 1.0, 3.0])
     assert list(value.histo.bucket) == [0.0, 0.25, 0.75]
     assert (value.histo.num, value.histo.sum) == (1.0, 0.25 * 0.5 + 0.75 * 2)
+
+
+def test_a_launch_whose_clock_has_gone_back_comes_after_those_before_it(workdir, monkeypatch):
+    """TensorBoard reads files by name: an earlier name would have the old launch hide what the new one has written,
+    and the newest file be deleted first."""
+    for step, now in ((0, 2e9), (10, 1.9e9), (20, 1.9e9)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        with Writer(workdir, resumed_from=step) as writer:
+            writer.scalars(step + 1, {"loss": 0.5})
+    names = sorted(path.name for path in workdir.events.iterdir())
+    assert [events(workdir.events / name)[0].step for name in names] == [1, 11, 21]
 
 
 def test_tensorboard_reads_scalars_and_pictures(workdir):

@@ -242,7 +242,8 @@ def test_a_signal_to_one_process_stops_all_and_saves(tmp_path):
     processes[1].send_signal(signal.SIGTERM)
     codes, said = finish(processes, timeout=60)
     assert codes == [0, 0], said
-    assert f"Go on with: python launch.py --workdir={tmp_path}" in said[0][0]
+    file = pathlib.Path(hosts_experiment.__file__)
+    assert f"Go on with: python launch.py --config={file} --workdir={tmp_path}" in said[0][0]
     saved = Checkpoints(tmp_path / "checkpoints").latest_valid()
     assert f"Stopped by SIGTERM at round {saved}, saved" in said[0][0]
 

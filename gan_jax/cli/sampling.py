@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -17,7 +18,7 @@ from gan_jax.runs.terminal import tell
 
 
 def sample(request: Request) -> None:
-    """Writes samples of a checkpoint as a picture and an `.npz`, of several generators one each.
+    """Writes samples of a checkpoint, and their labels, as a picture and an `.npz`, of several generators one each.
 
     With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead, and of
     a run of somebody's own experiment that `--config` does not name, which is sampled by its model.
@@ -60,6 +61,10 @@ def sample(request: Request) -> None:
             stem = run.workdir.samples / f"sampled_{int(state.step):08d}{name}"
             write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture_of(player)(samples)))
             packed = io.BytesIO()
-            np.savez_compressed(packed, x=samples)
+            arrays: dict[str, Any] = {"x": samples}
+            labels = sampling.sample_labels(experiment.game, player, n, experiment.condition_batch)
+            if labels is not None:
+                arrays["y"] = labels
+            np.savez_compressed(packed, **arrays)
             write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
             tell(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")

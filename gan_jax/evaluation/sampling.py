@@ -187,6 +187,22 @@ def sample_blocks(
         yield block[max(start - first, 0) : min(end, rows.stop) - first]
 
 
+def sample_labels(
+    game: Game, player: str, n: int, condition_batch: Callable[[int], Batch]
+) -> np.ndarray | None:
+    """The classes `[n]` int that `sample` asks a generator for, or `None` if it is not asked for any.
+
+    Args:
+      game, player, n, condition_batch: as in `sample`.
+    """
+    batch = condition_batch(n)
+    labels = np.asarray(batch["y"]) if "y" in batch else np.zeros(())
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None
+    conditions = _role(game, player).condition(batch)
+    return labels if any(np.array_equal(condition, labels) for condition in conditions) else None
+
+
 def _latents(prior: Callable[[Key, int], Tree], key: Key, n: int) -> Callable[[slice], Tree]:
     """Draws rows of `n` latents in a separate program, so that they do not depend on the devices."""
 

@@ -122,3 +122,18 @@ def test_a_perfect_generator_of_data_sorted_by_class_is_at_their_distance_from_t
     assert by_share < 0.02 * in_turn
     # And the samples are judged by the labels that they were drawn for.
     assert fields["evaluations"]["asked"](perfect(labels))["class_accuracy"] > 0.99
+
+
+def test_the_labels_of_samples_are_those_that_the_generator_is_asked_for():
+    made = experiment()
+    labels = sampling.sample_labels(made.game, "generator", 7, made.condition_batch)
+    state = init_state(made.game, jax.random.key(0))
+    drawn = sampling.sample(made.game, state, jax.random.key(1), 7, condition_batch=made.condition_batch)
+    np.testing.assert_array_equal(drawn[:, 0], labels)
+    assert len(set(labels.tolist())) > 1
+    unconditional = helpers.game(non_saturating(PRIOR))
+    assert sampling.sample_labels(unconditional, "generator", 7, made.condition_batch) is None
+    assert (
+        sampling.sample_labels(made.game, "generator", 7, lambda n: {"y": np.zeros((n, 2), np.float32)})
+        is None
+    )

@@ -30,8 +30,8 @@ that is not among these, after 35 s the plain game covered 737, the unrolled one
 before, which names noise too, had told other numbers. The bounds of 300 and 1.5 were set after that run.
 
 Nor are R3GAN's four games apart when the plain game ends, after a quarter of their own rounds, with 20 to 170 modes
-each. At their end relativistic pairing with both penalties covered most in each of five seeds: 283 in the mean, 212
-with R1 alone, 168 and 148 without pairing. That is the paper's order, but it was seen after the run; and no game
+each. At their end relativistic pairing with both penalties covered most in each of five seeds: 282 in the mean, 209
+with R1 alone, 167 and 149 without pairing. That is the paper's order, but it was seen after the run; and no game
 diverged, as the two with R1 alone do in the paper.
 
 Paper: Metz et al., Unrolled GANs, 2017, section 3.3.1 (arXiv:1611.02163); Lin et al., PacGAN, 2018, section 4.2

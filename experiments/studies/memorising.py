@@ -32,7 +32,7 @@ What does not reproduce, and was not seen before fresh samples stood beside the 
 units cannot tell it: .08 is little beside W1, but ten times what fresh samples have. They have 1,617 weights for
 20,000 points, and the theorem asks for p log p / eps^2 points for a distance of eps: here for a distance of about
 .8. Nor that training halves the share of batches with near-duplicates, for the worse of both generators: over five
-seeds it is .69 of the untrained one's (.42 to .96), which is less, and not half.
+seeds it is .58 of the untrained one's (.34 to .82), which is less, and not half.
 
 The trained generators: scikit-learn's digits, 8 x 8, z of 16 dimensions; a DCGAN of width 16 by -log D with R1
 (gamma .05) and Adam(5e-4, b1 = .5), R3GAN of width 16 by relativistic pairing with R1 and R2 (gamma .1) and

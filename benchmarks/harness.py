@@ -443,6 +443,12 @@ def arguments(description: str | None, *, torch: bool = True, **defaults: Any) -
     return parser
 
 
+def check_only(parser: argparse.ArgumentParser, wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Ends with a line of the parser's where `--only` names what is not known."""
+    if unknown := set(wanted or ()) - set(known):
+        parser.error(f"--only takes some of {', '.join(known)}; got {', '.join(sorted(unknown))}")
+
+
 def plan_of(flags: argparse.Namespace) -> Plan:
     """The settings given by the flags."""
     return Plan(pairs=flags.pairs, seconds=flags.seconds, warm_up=flags.warm_up, tolerance=flags.tolerance)

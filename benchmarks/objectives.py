@@ -261,8 +261,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="NAME", help=f"some of {', '.join(known)}")
     parser.add_argument("--check", action="store_true", help="compare what both sides compute instead")
     flags = parser.parse_args()
-    if unknown := set(flags.only or ()) - set(known):
-        parser.error(f"--only takes some of {', '.join(known)}; got {', '.join(sorted(unknown))}")
+    harness.check_only(parser, flags.only, known)
     chosen = [name for name in known if not flags.only or name in flags.only]
     if flags.check:
         rows = [["objective", "losses differ", "parameters differ"]]

@@ -1,6 +1,6 @@
 """The convolutions that rounds are made of, one by one, against PyTorch's: where a game's time goes.
 
-    python -m benchmarks.operations                        # about 5 minutes on a quiet machine
+    python -m benchmarks.operations                        # about 3 minutes on a quiet machine
     python -m benchmarks.operations --torch-python PATH    # PyTorch in another virtual environment
     python -m benchmarks.operations --only grouped:32 --no-save
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness
+from benchmarks import flops, harness
 from gan_jax.tables import text_table
 
 KINDS = ("convolution", "by input", "by kernel")
@@ -50,10 +50,10 @@ class Convolution:
     batch: int = 16
 
     @property
-    def flops(self) -> float:
+    def flops(self) -> int:
         """Two for each multiply-add."""
-        pixels = self.batch * (self.size // self.stride) ** 2
-        return 2.0 * pixels * self.kernel**2 * self.inputs // self.groups * self.outputs
+        small, inputs = self.size // self.stride, self.inputs // self.groups
+        return 2 * self.batch * flops.convolution(small, self.kernel, inputs, self.outputs)
 
 
 CONVOLUTIONS = [
@@ -89,9 +89,7 @@ def main() -> None:
     parser = harness.arguments(__doc__, pairs=5, seconds=0.3, warm_up=0.5, tolerance=0.1)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="some of the convolutions")
     flags = parser.parse_args()
-    names = [convolution.name for convolution in CONVOLUTIONS]
-    if unknown := set(flags.only or ()) - set(names):
-        parser.error(f"--only takes some of {', '.join(names)}; got {', '.join(sorted(unknown))}")
+    harness.check_only(parser, flags.only, [convolution.name for convolution in CONVOLUTIONS])
     rows: list[list[str]] = [HEADING]
     results: dict[str, dict[str, Any]] = {}
     for convolution in CONVOLUTIONS:

@@ -129,8 +129,7 @@ def arguments(description: str | None, *, check: bool = True, **plan: Any) -> ar
 def chosen(parser: argparse.ArgumentParser, flags: argparse.Namespace, games: Sequence[Game]) -> list[Game]:
     """The games that `--only` names, all without it, with the flags' settings."""
     known = [game.label for game in games]
-    if unknown := set(flags.only or ()) - set(known):
-        parser.error(f"--only takes some of {', '.join(known)}; got {', '.join(sorted(unknown))}")
+    harness.check_only(parser, flags.only, known)
     return [
         dataclasses.replace(game, threads=flags.threads, torch_optimizer=flags.torch_optimizer)
         for game in games

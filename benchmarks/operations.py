@@ -8,6 +8,11 @@ Each is measured as a convolution, as its gradient by the input and as that by t
 need too: 3 x 3 in groups of 16 channels and 1 x 1 (R3GAN's blocks, 128 channels inside), 3 x 3 (SNGAN), and 4 x 4
 with a stride of 2 (the U-Net, DCGAN). The number in a name is the side of the image. Ours run in a loop of one
 program. The rates are of the useful multiply-adds, in GFLOP/s; both sides' results are compared first.
+
+Either side's C library keeps what is freed. By default glibc gave the buffers that a small convolution is packed
+into back to the system and asked for them anew in each execution of some processes: at 16 x 16 pixels ours then ran
+at 25 to 40 GFLOP/s, two thirds of the time in the kernel, and in other processes of the same program at 80. The
+rounds of games have larger arrays, by which glibc raises its thresholds, and do not depend on it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ import numpy as np
 from benchmarks import flops, harness
 from gan_jax.tables import text_table
 
+KEEPS = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""The environment in which glibc keeps freed memory; 2^25 is the most it takes as the first."""
 KINDS = ("convolution", "by input", "by kernel")
 TOLERANCE = 1e-4
 HEADING = ["convolution", "what", "gan_jax GFLOP/s", "torch GFLOP/s", "ratio", "pairs"]
@@ -71,7 +78,7 @@ def worker(who: str, convolution: Convolution, kind: str, flags: Any) -> harness
     spec = {**dataclasses.asdict(convolution), "operation": kind, "who": who, "threads": flags.threads}
     python = sys.executable if who == "ours" else flags.torch_python
     name = "gan_jax" if who == "ours" else "torch"
-    return harness.Worker(name, "benchmarks.operation_worker", spec, python=python)
+    return harness.Worker(name, "benchmarks.operation_worker", spec, python=python, environment=KEEPS)
 
 
 def difference(first: harness.Worker, second: harness.Worker) -> float:

@@ -36,6 +36,8 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
     How the game is played:
       objective: a key of `games.RECIPES`.
       n_critic, learning_rate: 0 is the objective's default.
+      critic_learning_rate: of the critics, where it is another (two time scales: Heusel et al., 2017); 0 is
+        `learning_rate`.
       unroll: how many turns of its critic a generator looks ahead.
       r1, r2: gamma of the zero-centred penalties on the critics' gradients at real and at fake examples; 0 is none,
         -1 the default.
@@ -59,6 +61,7 @@ def base_config(**fields: Any) -> ml_collections.ConfigDict:
         "objective": "non_saturating",
         "n_critic": 0,
         "learning_rate": 0.0,
+        "critic_learning_rate": 0.0,
         "unroll": 0,
         "r1": DEFAULT,
         "r2": DEFAULT,

@@ -419,7 +419,7 @@ def _check_options(config: Any, recipe: Recipe, prior: Prior | None, conditional
             f"objective={name} makes examples of a latent, as --config=experiments/digits.py, images.py and "
             f"ring.py do; this experiment translates images: choose {translators}."
         )
-    for field in ("unroll", "n_critic", "learning_rate", "labelled", "categories"):
+    for field in ("unroll", "n_critic", "learning_rate", "critic_learning_rate", "labelled", "categories"):
         if not math.isfinite(config.get(field, 0)):
             raise ExperimentError(f"{field} is a finite number, got {config[field]}.")
         if config.get(field, 0) < 0:
@@ -696,7 +696,7 @@ def game_of(
 def recipe_fields(
     config: Any, learning_rate: float, schedules: ImageSchedules | None = None
 ) -> dict[str, Any]:
-    """What of the training is logged as it is in a round: the learning rate; `recipe`, a field of `Experiment`.
+    """What of the training is logged as it is in a round: the learning rates; `recipe`, a field of `Experiment`.
 
     Args:
       config: the configuration.
@@ -706,18 +706,30 @@ def recipe_fields(
     if schedules is not None:
         ramp = cosine_ramp(*schedules.learning_rate, images=schedules.images, batch_size=schedules.batch_size)
         return {"recipe": {"learning_rate": ramp}}
-    rate = _rate(config, play_of(config, learning_rate))
-    return {"recipe": {"learning_rate": rate if callable(rate) else lambda round: rate}}
-
-
-def _rate(config: Any, play: Play) -> float | Callable[[Array], Array]:
-    """The learning rate, by round where it decays or is warmed up."""
-    assert play.learning_rate is not None
-    if config.decay == "constant" and config.warmup == 0:
-        return play.learning_rate
-    return learning_rate_schedule(
-        play.learning_rate, decay=config.decay, rounds=config.decay_rounds, warmup=config.warmup
+    play = play_of(config, learning_rate)
+    players = {"learning_rate": False} | (
+        {"critic_learning_rate": True} if config.critic_learning_rate else {}
     )
+    rates = {name: _rate(config, play, critic) for name, critic in players.items()}
+    return {
+        "recipe": {
+            name: rate if callable(rate) else functools.partial(_constant, rate)
+            for name, rate in rates.items()
+        }
+    }
+
+
+def _constant(rate: float, round: Array) -> float:
+    return rate
+
+
+def _rate(config: Any, play: Play, critic: bool) -> float | Callable[[Array], Array]:
+    """The learning rate of the critics or of the other players, by round where it decays or is warmed up."""
+    rate = (config.critic_learning_rate if critic else 0.0) or play.learning_rate
+    assert rate is not None
+    if config.decay == "constant" and config.warmup == 0:
+        return rate
+    return learning_rate_schedule(rate, decay=config.decay, rounds=config.decay_rounds, warmup=config.warmup)
 
 
 def _average(config: Any, schedules: ImageSchedules | None) -> float | Callable[[Array], Array] | None:
@@ -737,13 +749,14 @@ def _optimizer(
     schedule: Schedule,
     schedules: ImageSchedules | None,
 ) -> optax.GradientTransformation:
-    assert play.learning_rate is not None
     critic = player in objective.with_role(CriticRole)
     if schedules is not None:
-        if config.decay != "constant" or config.warmup:
-            raise ExperimentError("This objective has its own schedules: leave decay and warmup as they are.")
+        if config.decay != "constant" or config.warmup or config.critic_learning_rate:
+            raise ExperimentError(
+                "This objective has its own schedules: leave decay, warmup and critic_learning_rate as they are."
+            )
         return schedules.optimizer(play.n_critic if critic else 1)
-    rate = _rate(config, play)
+    rate = _rate(config, play, critic)
     if callable(rate):
         by_round, decays = rate, config.decay != "constant"
         until = max(config.decay_rounds if decays else 0, config.warmup + 1)

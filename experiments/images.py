@@ -84,6 +84,8 @@ def get_config() -> ml_collections.ConfigDict:
       objective: by default that of `r3gan` and `stylegan2`, and the hinge loss for other networks.
       width: channels next to the image: 16 for `r3gan` on a CPU, the paper's 768 in all its stages elsewhere, 32
         for other networks.
+      critic_learning_rate: 4e-4 where network and objective are the recipe's on a CPU and the generator's rate is
+        left open, two time scales (Heusel et al., 2017); else 0, the generator's.
       batch_size, rounds: 8 and 100,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
         and 8,000.
       log_every, checkpoint_every, sample_every: 500, 10,000 and 5,000 for `dcgan` on a CPU, else 100, 1,000 and
@@ -93,6 +95,9 @@ def get_config() -> ml_collections.ConfigDict:
     Networks:
       widest, blocks: for `r3gan`, the channels double with each halving up to `widest` (64 on a CPU), or stay where
         that is less than `width`; a stage has so many residual blocks, the paper 2.
+      minibatch: how the critic compares the examples of a batch: `none`, `stddev` (in groups of 4: Karras et al.,
+        2018) or `discrimination` (Salimans et al., 2016). By default `stddev` where network and objective are the
+        recipe's on a CPU, else `none`; `r3gan` has none, and `stylegan2` a layer of its own.
       critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`. By default `none` where a term
         penalises the critic's gradient, `spectral` for the hinge loss and for `biggan`, else `batch`. `r3gan` has
         none.
@@ -137,6 +142,8 @@ def get_config() -> ml_collections.ConfigDict:
         checkpoint_every=RECIPE,
         sample_every=RECIPE,
         blocks=2,
+        minibatch=AUTO,
+        critic_learning_rate=DEFAULT,
         critic_norm="",
         critic_features="",
         attention=0,
@@ -311,10 +318,10 @@ def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Block
     Raises:
       ExperimentError: if they are to have attention or another norm.
     """
-    if config.attention or config.critic_norm not in ("", "none"):
+    if config.attention or config.critic_norm not in ("", "none") or config.minibatch != "none":
         raise ExperimentError(
-            f"attention={config.attention} and critic_norm={config.critic_norm!r} are for "
-            "--config.network=resnet; StyleGAN2's networks have neither."
+            f"attention={config.attention}, critic_norm={config.critic_norm!r} and minibatch={config.minibatch!r} "
+            "are for --config.network=resnet; StyleGAN2's networks have no such options."
         )
     shared = {"width": config.width, "dtype": compute_type(config)}
 
@@ -367,7 +374,12 @@ def blocks_of(
             {"num_classes": data.classes("A conditional critic"), **labelled_options} if labels else {}
         )
         module = critic_module(
-            norm=grouped(critic_norm, config), **critic_options, **shared, **conditional, **heads
+            norm=grouped(critic_norm, config),
+            minibatch=config.minibatch,
+            **critic_options,
+            **shared,
+            **conditional,
+            **heads,
         )
         return from_linen(module, x, *labels)
 
@@ -392,6 +404,11 @@ def projected(config: ml_collections.ConfigDict, data: Data) -> Callable[..., Ne
     Raises:
       ExperimentError: for unknown features, or an objective whose critic has more than a score.
     """
+    if config.minibatch != "none":
+        raise ExperimentError(
+            f"minibatch={config.minibatch} is for critics that see the images; those of critic_features have no "
+            "such layer."
+        )
     size = data.examples["x"].shape[1:]
     features = extractor_named(config.critic_features, size)
 

@@ -362,6 +362,13 @@ def test_zero_centred_takes_gamma_from_r1():
         ("digits", {"batch_norm_groups": 0}, "batch_norm_groups is 1 or more, got 0."),
         ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
         ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
+        ("images", {"network": "r3gan", "minibatch": "stddev"}, "minibatch=stddev is for the other"),
+        ("images", {"network": "stylegan2", "minibatch": "stddev"}, "minibatch='stddev'"),
+        ("images", {"minibatch": "stddev", "r1": 1.0}, "couples its batch"),
+        ("images", {"minibatch": "mean"}, "Unknown minibatch layer 'mean'"),
+        ("images", {"minibatch": "stddev", "critic_features": "vgg16:x"}, "critics that see the images"),
+        ("images", {"critic_learning_rate": -0.5}, "critic_learning_rate is 0 or more"),
+        ("images", {"objective": "r3gan", "critic_learning_rate": 1e-4}, "its own schedules"),
         ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),
         ("images", {"held_out": 1.0}, "held_out is a share of the images in [0, 1), got 1.0."),
         ("images", {"held_out": 1e-6}, "held_out=1e-06 of 1797 images leaves nothing on a side."),
@@ -458,7 +465,7 @@ def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
     experiment = built("images", **R3GAN, ramp=1600)
     recipe, chosen, ramps = experiment.notes
     assert recipe.startswith(
-        "Recipe: network=r3gan with width=4, critic_norm=none, objective=r3gan, batch_size=16"
+        "Recipe: network=r3gan with width=4, critic_norm=none, minibatch=none, objective=r3gan, batch_size=16"
     )
     assert "gamma 0.231, falling to 0.0231, by the images' size, 8 pixels" in chosen
     assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
@@ -528,22 +535,40 @@ def test_a_decay_by_rounds_takes_as_long_for_a_critic_that_is_warmed_up():
 @pytest.mark.parametrize(
     ("cpu", "fields", "expected"),
     [
-        (True, {}, "dcgan hinge float32 32 0 8 100000"),
-        (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 bgc"),
-        (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000"),
-        (False, {"network": "r3gan", "width": 24, "augment": ""}, "r3gan r3gan bfloat16 24 0 256 8000"),
-        (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000"),
-        (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000"),
-        (True, {"network": "stylegan2", "objective": "hinge"}, "stylegan2 hinge float32 32 0 64 8000"),
-        (False, {"objective": "wgan_gp", "precision": "float32"}, "dcgan wgan_gp float32 32 0 64 8000"),
-        (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000"),
-        (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5"),
+        (True, {}, "dcgan hinge float32 32 0 8 100000 stddev 0.0004"),
+        (True, {"batch_size": 6}, "dcgan hinge float32 32 0 6 100000 none 0.0004"),
+        (True, {"batch_size": 3, "learning_rate": 1e-4}, "dcgan hinge float32 32 0 3 100000 stddev 0.0"),
+        (True, {"r1": 1.0}, "dcgan hinge float32 32 0 8 100000 none 0.0004"),
+        (True, {"critic_features": "vgg16:x"}, "dcgan hinge float32 32 0 8 100000 none 0.0004"),
+        (True, {"network": "dcgan"}, "dcgan hinge float32 32 0 8 100000 none 0.0"),
+        (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 none 0.0 bgc"),
+        (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000 none 0.0"),
+        (
+            False,
+            {"network": "r3gan", "width": 24, "augment": ""},
+            "r3gan r3gan bfloat16 24 0 256 8000 none 0.0",
+        ),
+        (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000 none 0.0"),
+        (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000 none 0.0"),
+        (
+            True,
+            {"network": "stylegan2", "objective": "hinge"},
+            "stylegan2 hinge float32 32 0 64 8000 none 0.0",
+        ),
+        (
+            False,
+            {"objective": "wgan_gp", "precision": "float32"},
+            "dcgan wgan_gp float32 32 0 64 8000 none 0.0",
+        ),
+        (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000 none 0.0"),
+        (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5 none 0.0"),
     ],
 )
 def test_the_recipe_follows_the_device_and_what_is_chosen(cpu, fields, expected, monkeypatch):
     monkeypatch.setattr(image_recipe, "on_cpu", lambda: cpu)
     config = images.resolve(config_of(images, **fields))
-    names = ("network", "objective", "precision", "width", "widest", "batch_size", "rounds", "augment")
+    names = ("network", "objective", "precision", "width", "widest", "batch_size", "rounds")
+    names += ("minibatch", "critic_learning_rate", "augment")
     assert " ".join(str(config[name]) for name in names).strip() == expected
     monkeypatch.setattr(image_recipe, "on_cpu", lambda: not cpu)
     assert images.resolve(config) == config, "what was chosen is not chosen again on another device"

@@ -45,6 +45,17 @@ def test_a_constant_rate_is_a_number_and_is_logged_as_one():
     np.testing.assert_allclose(steps(experiment.game.players["critic"], 3), 0.01, rtol=1e-4)
 
 
+def test_critics_may_learn_at_a_rate_of_their_own():
+    """Adam's steps are the rate; both rates decay by the round, and both are logged."""
+    experiment = built(objective="hinge", critic_learning_rate=0.04, decay="linear", decay_rounds=4)
+    critic, generator = (experiment.game.players[name] for name in ("critic", "generator"))
+    np.testing.assert_allclose(steps(critic, 3), [0.04, 0.03, 0.02], rtol=1e-4)
+    np.testing.assert_allclose(steps(generator, 3), [0.01, 0.0075, 0.005], rtol=1e-4)
+    logged = {name: float(rate(2)) for name, rate in experiment.recipe.items()}
+    assert logged == pytest.approx({"learning_rate": 0.005, "critic_learning_rate": 0.02})
+    assert set(built().recipe) == {"learning_rate"}
+
+
 def test_a_moving_average_may_be_given_in_images():
     decay = built(ema_images=1000.0).game.players["generator"].ema
     assert float(decay(jnp.array(1000))) == pytest.approx(0.5 ** (100 / 1000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,8 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
 def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints the tables of evaluations, and writes them: what took hours is shown where it cannot be written.
 
-    Earlier evaluations are kept, before the new ones, but for those that a new one repeats.
+    Earlier evaluations are kept, before the new ones, but for those that a new one repeats. A file that cannot be
+    read is kept under another name.
 
     Raises:
       UsageError: if it cannot.
@@ -120,10 +122,15 @@ def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
     from gan_jax.evaluation.score_tables import tables
 
     path = workdir.root / "evaluation.json"
-    kept = [old for old in _stored(path) if not any(_repeats(new, old) for new in found)]
+    earlier = _stored(path)
+    kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
     text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
     tell(tables(found))
     try:
+        if earlier is None:
+            aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
+            path.rename(aside)
+            tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
         write_atomically(path, text.encode())
     except OSError as error:
         raise UsageError(f"{path} could not be written: {reason(error)}.") from error
@@ -131,16 +138,15 @@ def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
     tell(f"Written to {path}{beside}")
 
 
-def _stored(path: epath.Path) -> list[dict[str, Any]]:
-    """The evaluations that a file has; none where it is not there or damaged, which is said."""
+def _stored(path: epath.Path) -> list[dict[str, Any]] | None:
+    """The evaluations that a file has, none where it is not there; `None` where it cannot be read."""
     if not is_there(path):
         return []
     try:
         stored = json.loads(read_regular(path))["checkpoints"]
         return [entry for entry in stored if _repeats(entry, entry)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        tell(f"What stood in {path} could not be read and is replaced.", sys.stderr)
-        return []
+        return None
 
 
 def _repeats(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

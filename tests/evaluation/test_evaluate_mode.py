@@ -116,11 +116,22 @@ def test_an_export_has_the_evaluation_of_its_own_weights_and_statistics(tmp_path
     assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0, 8) is None
 
 
-@pytest.mark.parametrize("damaged", ["{", '{"checkpoints": [{"samples": 3}]}', '{"checkpoints": 7}'])
-def test_a_damaged_file_of_evaluations_is_replaced_and_said(damaged, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "damaged", ["{", '{"checkpoints": [{"samples": 3}]}', '{"checkpoints": 7}', "of EIO"]
+)
+def test_a_file_of_evaluations_that_cannot_be_read_is_kept_and_said(damaged, tmp_path, monkeypatch, capsys):
+    """Its evaluations may have taken hours: they may be mended, or written by a newer version."""
     (tmp_path / "evaluation.json").write_text(damaged)
+
+    def unreadable(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    if damaged == "of EIO":
+        monkeypatch.setattr(evaluating, "read_regular", unreadable)
     evaluating._written(Workdir(tmp_path), [evaluated(frechet=1.0)])
-    assert "could not be read and is replaced" in capsys.readouterr().err
+    (aside,) = tmp_path.glob("evaluation_unread_*.json")
+    assert aside.read_text() == damaged
+    assert f"could not be read: it is {aside.name} now" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]) == 1
 
 

@@ -268,7 +268,10 @@ def _usage(call: Callable[[], Any]) -> Any:
 def _of_seeds(
     model: Model, seeds: list[int], labels: list[str] | None, truncation: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """A sample of each seed's first latent, and their classes' numbers if the generator takes a label."""
+    """A sample of each seed's first latent, and their classes' numbers if the generator takes a label.
+
+    It depends on the seed, the class and the truncation only: noise that layers draw is the seed's own too.
+    """
 
     def draw() -> tuple[np.ndarray, np.ndarray | None]:
         mapped = model.player in model.programs.mappings
@@ -278,10 +281,30 @@ def _of_seeds(
         if model.classes:
             turn = [seed % len(model.classes) for seed in seeds]
             numbers = model.class_rows(turn if labels is None else labels, len(seeds))
-        given = labels if numbers is None else numbers
-        return model.sample(z=z, labels=given, truncation=truncation if mapped else None), numbers
+        given: Any = labels if numbers is None else numbers
+        psi = truncation if mapped else None
+        if not _draws_noise(model, z, given, psi):
+            return model.sample(z=z, labels=given, truncation=psi), numbers
+        parts = [
+            model.sample(
+                1,
+                seed=seed,
+                labels=None if given is None else given[place : place + 1],
+                truncation=truncation,
+            )
+            for place, seed in enumerate(seeds)
+        ]
+        return np.concatenate(parts), numbers
 
     return _usage(draw)
+
+
+def _draws_noise(model: Model, z: Any, labels: Any, truncation: float | None) -> bool:
+    """Whether two samples of one latent and class differ, by noise that layers draw for each."""
+    twice = jax.tree.map(lambda leaf: np.repeat(leaf[:1], 2, axis=0), z)
+    label = None if labels is None else [labels[0]] * 2
+    first, second = model.sample(z=twice, labels=label, truncation=truncation)
+    return not np.array_equal(first, second)
 
 
 def directory(request: Request, model: Model, name: str) -> epath.Path:

@@ -101,6 +101,38 @@ def test_a_sample_of_each_seed_is_a_file_that_its_seed_and_class_name(run, launc
         )
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
+    """StyleGAN2's layers draw noise for each sample: that of seed 9 does not depend on what is beside it."""
+    latent = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+
+    def noisy(weights, key, z, *labels):
+        noise = jax.random.normal(jax.random.wrap_key_data(key), z.shape)
+        return z + noise + (labels[0][:, None] if labels else 0)
+
+    def prior(key):
+        return jax.random.normal(jax.random.wrap_key_data(key), (1000, 2))
+
+    inputs = (latent, jax.ShapeDtypeStruct((1,), jnp.int32))
+    programs = Programs(
+        generators={"g": Program(noisy, {}, inputs)},
+        critics={},
+        mappings={"g": Program(lambda weights, key, z, labels: z, {}, inputs)} if mapped else {},
+        syntheses={"g": Program(noisy, {}, (latent,))} if mapped else {},
+        latent=prior,
+        critic_of={},
+        classes=("cat", "dog"),
+    )
+    model = Model(programs, {"g": {}}, player="g", round=0, kind="raw", config={}, seed=0)
+    for labels, label in ((None, 1), (["dog"] * 3, "dog")):
+        beside, numbers = using._of_seeds(model, [8, 9, 10], labels, 1.5)
+        alone, number = using._of_seeds(model, [9], labels and labels[:1], 1.5)
+        assert numbers[1] == number[0] == 1
+        expected = model.sample(1, seed=9, labels=label, truncation=1.5)
+        np.testing.assert_allclose(beside[1], expected[0], atol=1e-6)
+        np.testing.assert_allclose(alone, expected, atol=1e-6)
+
+
 def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
     launched("interpolate", "--sample_seeds=0,5,2", "--walk_steps=4", "--label=1", f"--out={tmp_path}")
     frames = np.load(tmp_path / "walks.npz")["x"]

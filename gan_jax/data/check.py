@@ -20,6 +20,7 @@ import io
 import itertools
 import logging
 import pathlib
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -281,7 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = check(given.data, **options)
         for line in report.lines:
             print(printable(line))
-        if given.sheet and report.dataset.arrays["x"].ndim == 4:
+        if given.sheet and _is_inside(given.sheet, given.data):
+            print(
+                printable(
+                    f"no sheet is written: {given.sheet} would be one of the images; --sheet=FILE names another"
+                )
+            )
+        elif given.sheet and report.dataset.arrays["x"].ndim == 4:
             _write_sheet(pathlib.Path(given.sheet), report.dataset)
             print(printable(f"some of every class, a class a row: {given.sheet}"))
     except (DataError, OSError) as error:
@@ -300,6 +307,12 @@ def _size(text: str) -> int | tuple[int, int]:
     if len(numbers) != 2:
         raise DataError(f"--size is a number or HEIGHT,WIDTH, got {text!r}.")
     return numbers[0], numbers[1]
+
+
+def _is_inside(sheet: str, spec: str) -> bool:
+    """Whether a sheet would lie in the folder that a spec names, among what is read of it."""
+    folder = pathlib.Path(re.sub(r"^((pairs|stacked|edges|masks):)+", "", spec)).expanduser()
+    return folder.is_dir() and pathlib.Path(sheet).resolve().is_relative_to(folder.resolve())
 
 
 def _write_sheet(path: pathlib.Path, found: Dataset) -> None:

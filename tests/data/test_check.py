@@ -85,6 +85,19 @@ def test_the_command_writes_the_sheet_and_says_what_it_found(folder, tmp_path, c
     assert check.main(["digits", "--size=a"]) == 2
 
 
+def test_no_sheet_is_written_among_the_images_that_are_checked(tmp_path, capsys, monkeypatch):
+    root = tmp_path / "images"
+    for k in range(3):
+        save(root / f"{k}.png", noise(k))
+    monkeypatch.chdir(root)
+    for spec, sheet in ((".", ()), (str(root), ()), ("edges:.", ("--sheet=new/sheet.png",))):
+        check.main([spec, "--size=8", *sheet])
+        assert "no sheet is written" in capsys.readouterr().out
+        assert sorted(path.name for path in root.rglob("*")) == ["0.png", "1.png", "2.png"]
+    check.main([".", "--size=8", "--sheet=../sheet.png"])
+    assert (tmp_path / "sheet.png").exists()
+
+
 def test_the_sheet_shows_transparency_on_white():
     half = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
     np.testing.assert_array_equal(check._as_rgb(half), [[[255, 255, 255], [10, 20, 30]]])

@@ -223,6 +223,18 @@ def _wrong_types(saved: SavedConfig) -> str:
     return next((f"its {name} is of another type" for name, fine in fields.items() if not fine), "")
 
 
+_CODE = "function:"
+"""With what the name of an extractor begins that is a function of an importable module."""
+
+
+def _function_in(value: Any) -> str:
+    """A text within a saved value that names a function, or nothing: the folder of a run may be importable too."""
+    if isinstance(value, str):
+        return value if value.strip().lower().startswith(_CODE) else ""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, map(_function_in, parts)), "")
+
+
 def take_saved(
     config: Any, saved: Mapping[str, Any], overrides: Sequence[str], workdir: Workdir, prefix: str = ""
 ) -> None:
@@ -236,7 +248,7 @@ def take_saved(
       prefix: of the names, within a nested configuration.
 
     Raises:
-      WorkdirError: if a value is of another type.
+      WorkdirError: if a value is of another type, or names a function that would be imported and run.
     """
     for name, value in saved.items():
         if name not in config or prefix + name in overrides:
@@ -245,6 +257,11 @@ def take_saved(
         if hasattr(now, "keys") and isinstance(value, dict):
             take_saved(now, value, overrides, workdir, f"{prefix}{name}.")
             continue
+        if value != now and (function := _function_in(value)):
+            raise WorkdirError(
+                f"{workdir.config} names code, {prefix}{name}={function!r}, and no work directory runs code by "
+                f"itself. If you trust it, give it: --config.{prefix}{name}={function}."
+            )
         if isinstance(now, float) or isinstance(value, list):
             value = from_json(value)
         if isinstance(now, tuple) and isinstance(value, list):

@@ -7,6 +7,8 @@ import ml_collections
 import numpy as np
 import pytest
 
+from experiments import images
+from gan_jax.cli.loading import load_model
 from gan_jax.data import from_arrays
 from gan_jax.data.arrays import load_digits
 from gan_jax.data.stream import array_reader, from_reader
@@ -359,6 +361,38 @@ def test_a_damaged_configuration_is_one_clear_line(workdir, content):
     with pytest.raises(WorkdirError, match=r"config\.json is damaged") as raised:
         read_config(workdir)
     assert "\n" not in str(raised.value)
+
+
+def test_a_function_that_a_configuration_names_is_not_imported(tmp_path, workdir):
+    """`function:runs.shop.evil.f` is a file of the work directory where that lies below Python's path."""
+    fields = ml_collections.ConfigDict(
+        {"features": "", "nested": {"features": "function:a.b"}, "all": ("x",)}
+    )
+    for saved, named in (
+        ({"features": "function:runs.shop.evil.f"}, "features"),
+        ({"nested": {"features": "function:runs.shop.evil.f"}}, "nested.features"),
+        ({"all": ["x", "function:runs.shop.evil.f"]}, "all"),
+    ):
+        with pytest.raises(
+            WorkdirError, match=f"names code, {named}='function:runs.shop.evil.f'.*--config.{named}="
+        ):
+            config.take_saved(fields.copy_and_resolve_references(), saved, (), workdir)
+        config.take_saved(fields.copy_and_resolve_references(), saved, (named,), workdir)
+    config.take_saved(fields, {"nested": {"features": "function:a.b"}}, (), workdir)  # the experiment's own
+    assert fields.nested.features == "function:a.b"
+
+
+def test_looking_at_a_work_directory_imports_nothing_of_it(tmp_path, monkeypatch):
+    run = tmp_path / "runs" / "shop"
+    run.mkdir(parents=True)
+    (run / "evil.py").write_text("raise SystemExit('run')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = images.get_config()
+    fields.update({"data": "digits", "objective": "hinge", "network": "dcgan", "width": 4})
+    fields.critic_features = "function:runs.shop.evil.f"
+    write_config(Workdir(run), fields, experiment="experiments/images.py")
+    with pytest.raises(WorkdirError, match=r"names code, critic_features='function:runs\.shop\.evil\.f'"):
+        load_model(run)
 
 
 def test_no_run_there(workdir):

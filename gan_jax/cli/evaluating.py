@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -28,6 +29,7 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 
 if TYPE_CHECKING:
     from gan_jax.metrics.path_length import Distance
+    from gan_jax.runs.checkpoint import Restored
     from gan_jax.state import TrainState
     from gan_jax.types import Batch
 
@@ -52,7 +54,8 @@ def evaluate(request: Request) -> None:
     distance = _distance(request, experiment.extractor)
     found: list[dict[str, Any]] = []
     run = dataclasses.replace(run, experiment=experiment)
-    for restored in run.restored(_wanted(request, run)):
+
+    def measured(restored: Restored) -> dict[str, Any]:
         if intervals and hosts.first() and not found and _has_scores(experiment):
             tell(
                 "Scoring with intervals and floors, which takes many times as long as the scores: --intervals=no "
@@ -71,15 +74,25 @@ def evaluate(request: Request) -> None:
         if hosts.first() and weights != "raw" and (note := young_average(experiment.game, restored.step)):
             tell(note, sys.stderr)
         combination = evaluations[0] if len(evaluations) == 1 else combined(evaluations)
-        found.append(
-            {
-                **combination,
-                "checkpoint": restored.digest,
-                **({} if standing is None else {"standing_statistics": standing}),
-                **({"overridden": overridden} if overridden else {}),
-                **({"changed": list(run.changed)} if run.changed else {}),
-            }
-        )
+        return {
+            **combination,
+            "checkpoint": restored.digest,
+            **({} if standing is None else {"standing_statistics": standing}),
+            **({"overridden": overridden} if overridden else {}),
+            **({"changed": list(run.changed)} if run.changed else {}),
+        }
+
+    try:
+        for restored in run.restored(_wanted(request, run)):
+            found.append(measured(restored))
+            if hosts.first():
+                with contextlib.suppress(OSError):  # said at the end; a kill must not lose what took hours
+                    _store(run.workdir, found)
+    except BaseException:
+        if found and hosts.first():
+            with contextlib.suppress(UsageError):  # what ends the command is the error to report
+                _written(run.workdir, found)
+        raise
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():
@@ -113,29 +126,39 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
 def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints the tables of evaluations, and writes them: what took hours is shown where it cannot be written.
 
-    Earlier evaluations are kept, before the new ones, but for those that a new one repeats. A file that cannot be
-    read is kept under another name.
-
     Raises:
       UsageError: if it cannot.
     """
     from gan_jax.evaluation.score_tables import tables
 
     path = workdir.root / "evaluation.json"
+    tell(tables(found))
+    try:
+        kept = _store(workdir, found)
+    except OSError as error:
+        raise UsageError(f"{path} could not be written: {reason(error)}.") from error
+    beside = f", beside {kept} earlier evaluation{'s' * (kept > 1)}" if kept else ""
+    tell(f"Written to {path}{beside}")
+
+
+def _store(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> int:
+    """Writes evaluations into `evaluation.json`, and returns how many earlier ones are kept before them.
+
+    These are all but those that a new one repeats. A file that cannot be read is kept under another name.
+
+    Raises:
+      OSError: the file system's own error.
+    """
+    path = workdir.root / "evaluation.json"
     earlier = _stored(path)
     kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
     text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
-    tell(tables(found))
-    try:
-        if earlier is None:
-            aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
-            path.rename(aside)
-            tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"{path} could not be written: {reason(error)}.") from error
-    beside = f", beside {len(kept)} earlier evaluation{'s' * (len(kept) > 1)}" if kept else ""
-    tell(f"Written to {path}{beside}")
+    if earlier is None:
+        aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
+        path.rename(aside)
+        tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
+    write_atomically(path, text.encode())
+    return len(kept)
 
 
 def _stored(path: epath.Path) -> list[dict[str, Any]] | None:

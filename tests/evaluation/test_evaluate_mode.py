@@ -1,5 +1,6 @@
 """`--mode=evaluate`: what is said of a run that `--override` changed, and where a disk is full."""
 
+import dataclasses
 import errno
 import json
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from gan_jax.cli import changes, errors, evaluating, exporting
+from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
 
@@ -62,6 +64,53 @@ def test_an_evaluation_is_shown_where_it_cannot_be_written(tmp_path, monkeypatch
     assert "modes" in capsys.readouterr().out
     evaluating._written(Workdir(tmp_path), [found])
     assert json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"] == [found]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run(OpenedRun):
+    """A run with the checkpoints of rounds 2, 4 and 6."""
+
+    def weights(self, request):
+        return "raw"
+
+    def standing(self, request):
+        return None
+
+    def restored(self, steps, devices=None):
+        return (SimpleNamespace(step=step, state=step, digest=f"of {step}") for step in (2, 4, 6))
+
+    def per_seed(self, state, standing=None):
+        return [(self.experiment, state)]
+
+
+@pytest.mark.parametrize("error", [ValueError("NaN"), KeyboardInterrupt(), SystemExit(1)])
+def test_the_evaluations_before_one_that_fails_are_kept_and_shown(error, tmp_path, monkeypatch, capsys):
+    """The third of three checkpoints fails: what was measured of the first is on disk before, as for a kill."""
+    path = tmp_path / "evaluation.json"
+    experiment = SimpleNamespace(source=None, extractor="", evaluations={})
+    monkeypatch.setattr(evaluating, "open_run", lambda request: Run(Workdir(tmp_path), experiment))
+    monkeypatch.setattr(evaluating, "_overridden", lambda run: [])
+    monkeypatch.setattr(evaluating, "_scored", lambda request, run, batches: experiment)
+    monkeypatch.setattr(evaluating, "_batch", lambda *_: None)
+    monkeypatch.setattr(evaluating, "_wanted", lambda request, run: [2, 4, 6])
+    monkeypatch.setattr("gan_jax.evaluation.batches.iterate_host_batches", lambda source: iter([0]))
+    stored = lambda: [entry["step"] for entry in json.loads(path.read_text())["checkpoints"]]  # noqa: E731
+    before = []
+
+    def measured(experiment, state, batch, weights):
+        before.append(stored() if path.exists() else [])
+        if state == 6:
+            raise error
+        return {"step": state, "samples": {"raw": {"modes": float(state)}}, "fingerprints": {}, "players": {}}
+
+    monkeypatch.setattr("gan_jax.evaluation.evaluate.evaluate", measured)
+    names = ("workdir", "intervals", "metrics", "lpips", "checkpoint", "extractor", "protocol", "player")
+    request = SimpleNamespace(**dict.fromkeys(names))
+    with pytest.raises(type(error)):
+        evaluating.evaluate(request)
+    assert before == [[], [2], [2, 4]]
+    assert stored() == [2, 4]
+    assert "modes" in capsys.readouterr().out
 
 
 MARKS = ("key", "extractor", "weights", "resize", "value_range", "split")

@@ -283,7 +283,7 @@ def _of_seeds(
             numbers = model.class_rows(turn if labels is None else labels, len(seeds))
         given: Any = labels if numbers is None else numbers
         psi = truncation if mapped else None
-        if not _draws_noise(model, z, given, psi):
+        if not model.draws_noise:
             return model.sample(z=z, labels=given, truncation=psi), numbers
         parts = [
             model.sample(
@@ -297,14 +297,6 @@ def _of_seeds(
         return np.concatenate(parts), numbers
 
     return _usage(draw)
-
-
-def _draws_noise(model: Model, z: Any, labels: Any, truncation: float | None) -> bool:
-    """Whether two samples of one latent and class differ, by noise that layers draw for each."""
-    twice = jax.tree.map(lambda leaf: np.repeat(leaf[:1], 2, axis=0), z)
-    label = None if labels is None else [labels[0]] * 2
-    first, second = model.sample(z=twice, labels=label, truncation=truncation)
-    return not np.array_equal(first, second)
 
 
 def directory(request: Request, model: Model, name: str) -> epath.Path:

@@ -257,6 +257,13 @@ class Model:
         w = self.mapped(z, given)
         return self.synthesize(self.mean_w + np.float32(truncation) * (w - self.mean_w), seed=seed)
 
+    @functools.cached_property
+    def draws_noise(self) -> bool:
+        """Whether two samples of one latent and class differ, by noise that layers draw for each."""
+        twice = jax.tree.map(lambda leaf: np.repeat(leaf, 2, axis=0), self.latents(1))
+        first, second = self.sample(z=twice, labels=[0, 0] if self.classes else None)
+        return not np.array_equal(first, second)
+
     def synthesize(self, w: np.ndarray, *, seed: int = 0) -> np.ndarray:
         """The samples of intermediate latents w `[n, ...]`, for generators with a mapping network.
 
@@ -290,7 +297,8 @@ class Model:
           truncation: as in `sample`.
 
         Returns:
-          `[k, steps, ...]`: the last sample of a walk is of the same latent as the first of the next.
+          `[k, steps, ...]`: the last sample of a walk is of the same latent as the first of the next. The noise of
+          layers that draw any is the same in all, that of the first seed, 0 where `z` is given.
 
         Raises:
           ValueError: for an unknown walk, fewer than two latents or two steps, or `z` and `truncation` together for
@@ -299,6 +307,7 @@ class Model:
         if walk not in WALKS:
             raise ValueError(f"A walk is {' or '.join(WALKS)}, got {walk!r}.")
         mapped = self.player in self.programs.mappings
+        noise = int(seeds[0]) if z is None and len(seeds) else 0
         if z is None:
             ends = [self.latents(1, seed=seed, truncation=None if mapped else truncation) for seed in seeds]
             z = jax.tree.map(lambda *rows: np.concatenate(rows), *ends)
@@ -314,9 +323,16 @@ class Model:
             return np.concatenate([WALKS[walk](a, b, steps) for a, b in itertools.pairwise(leaf)])
 
         labels = (0 if label is None else label) if self.classes else label
-        frames = self.sample(
-            z=jax.tree.map(between, z), labels=labels, truncation=truncation if mapped else None
-        )
+        along, psi = jax.tree.map(between, z), truncation if mapped else None
+        if self.draws_noise:
+            rows = [
+                jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], along) for i in range((anchors - 1) * steps)
+            ]
+            frames = np.concatenate(
+                [self.sample(z=row, seed=noise, labels=labels, truncation=psi) for row in rows]
+            )
+        else:
+            frames = self.sample(z=along, labels=labels, truncation=psi)
         return frames.reshape(anchors - 1, steps, *frames.shape[1:])
 
     # Scores

@@ -101,12 +101,11 @@ def test_a_sample_of_each_seed_is_a_file_that_its_seed_and_class_name(run, launc
         )
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
-    """StyleGAN2's layers draw noise for each sample: that of seed 9 does not depend on what is beside it."""
+def noisy(mapped):
+    """A model of two classes whose layers draw noise for each sample, as StyleGAN2's do."""
     latent = jax.ShapeDtypeStruct((1, 2), jnp.float32)
 
-    def noisy(weights, key, z, *labels):
+    def draw(weights, key, z, *labels):
         noise = jax.random.normal(jax.random.wrap_key_data(key), z.shape)
         return z + noise + (labels[0][:, None] if labels else 0)
 
@@ -115,15 +114,21 @@ def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
 
     inputs = (latent, jax.ShapeDtypeStruct((1,), jnp.int32))
     programs = Programs(
-        generators={"g": Program(noisy, {}, inputs)},
+        generators={"g": Program(draw, {}, inputs)},
         critics={},
         mappings={"g": Program(lambda weights, key, z, labels: z, {}, inputs)} if mapped else {},
-        syntheses={"g": Program(noisy, {}, (latent,))} if mapped else {},
+        syntheses={"g": Program(draw, {}, (latent,))} if mapped else {},
         latent=prior,
         critic_of={},
         classes=("cat", "dog"),
     )
-    model = Model(programs, {"g": {}}, player="g", round=0, kind="raw", config={}, seed=0)
+    return Model(programs, {"g": {}}, player="g", round=0, kind="raw", config={}, seed=0)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
+    """The noise of seed 9 does not depend on what is beside it."""
+    model = noisy(mapped)
     for labels, label in ((None, 1), (["dog"] * 3, "dog")):
         beside, numbers = using._of_seeds(model, [8, 9, 10], labels, 1.5)
         alone, number = using._of_seeds(model, [9], labels and labels[:1], 1.5)
@@ -131,6 +136,17 @@ def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
         expected = model.sample(1, seed=9, labels=label, truncation=1.5)
         np.testing.assert_allclose(beside[1], expected[0], atol=1e-6)
         np.testing.assert_allclose(alone, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_noise_of_a_walk_does_not_change_on_the_way(mapped):
+    """A linear walk is linear where the network is, and one from a latent to itself stands still."""
+    model = noisy(mapped)
+    walk = model.interpolate(seeds=(9, 4), steps=5, walk="linear", label="dog", truncation=1.5)[0]
+    np.testing.assert_allclose(walk[0], model.sample(1, seed=9, labels="dog", truncation=1.5)[0], atol=1e-6)
+    np.testing.assert_allclose(np.diff(walk, 2, axis=0), 0, atol=1e-6)
+    still = model.interpolate(seeds=(9, 9), steps=3, walk="linear", label="dog")[0]
+    np.testing.assert_allclose(still, still[:1].repeat(3, 0), atol=1e-6)
 
 
 def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):

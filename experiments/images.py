@@ -84,8 +84,6 @@ def get_config() -> ml_collections.ConfigDict:
       objective: by default that of `r3gan` and `stylegan2`, and the hinge loss for other networks.
       width: channels next to the image: 16 for `r3gan` on a CPU, the paper's 768 in all its stages elsewhere, 32
         for other networks.
-      critic_learning_rate: 4e-4 where network and objective are the recipe's on a CPU and the generator's rate is
-        left open, two time scales (Heusel et al., 2017); else 0, the generator's.
       batch_size, rounds: 8 and 100,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
         and 8,000.
       log_every, checkpoint_every, sample_every: 500, 10,000 and 5,000 for `dcgan` on a CPU, else 100, 1,000 and
@@ -96,8 +94,7 @@ def get_config() -> ml_collections.ConfigDict:
       widest, blocks: for `r3gan`, the channels double with each halving up to `widest` (64 on a CPU), or stay where
         that is less than `width`; a stage has so many residual blocks, the paper 2.
       minibatch: how the critic compares the examples of a batch: `none`, `stddev` (in groups of 4: Karras et al.,
-        2018) or `discrimination` (Salimans et al., 2016). By default `stddev` where network and objective are the
-        recipe's on a CPU, else `none`; `r3gan` has none, and `stylegan2` a layer of its own.
+        2018) or `discrimination` (Salimans et al., 2016). `r3gan` has none, and `stylegan2` a layer of its own.
       critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`. By default `none` where a term
         penalises the critic's gradient, `spectral` for the hinge loss and for `biggan`, else `batch`. `r3gan` has
         none.
@@ -142,8 +139,7 @@ def get_config() -> ml_collections.ConfigDict:
         checkpoint_every=RECIPE,
         sample_every=RECIPE,
         blocks=2,
-        minibatch=AUTO,
-        critic_learning_rate=DEFAULT,
+        minibatch="none",
         critic_norm="",
         critic_features="",
         attention=0,

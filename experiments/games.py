@@ -707,20 +707,13 @@ def recipe_fields(
         ramp = cosine_ramp(*schedules.learning_rate, images=schedules.images, batch_size=schedules.batch_size)
         return {"recipe": {"learning_rate": ramp}}
     play = play_of(config, learning_rate)
-    players = {"learning_rate": False} | (
-        {"critic_learning_rate": True} if config.critic_learning_rate else {}
-    )
-    rates = {name: _rate(config, play, critic) for name, critic in players.items()}
-    return {
-        "recipe": {
-            name: rate if callable(rate) else functools.partial(_constant, rate)
-            for name, rate in rates.items()
-        }
+    rates = {"learning_rate": _rate(config, play, critic=False)}
+    if config.critic_learning_rate:
+        rates["critic_learning_rate"] = _rate(config, play, critic=True)
+    by_round = {
+        name: rate if callable(rate) else optax.constant_schedule(rate) for name, rate in rates.items()
     }
-
-
-def _constant(rate: float, round: Array) -> float:
-    return rate
+    return {"recipe": by_round}
 
 
 def _rate(config: Any, play: Play, critic: bool) -> float | Callable[[Array], Array]:

@@ -195,9 +195,8 @@ def notes_of(config: Any, norm: str, size: int, schedules: ImageSchedules | None
       schedules: R3GAN's, `None` for other objectives.
     """
     recipe = (
-        f"Recipe: network={config.network} with width={config.width}, critic_norm={norm}, "
-        f"minibatch={config.minibatch}, objective={config.objective}, batch_size={config.batch_size}, "
-        f"precision={config.precision}."
+        f"Recipe: network={config.network} with width={config.width}, critic_norm={norm}, objective="
+        f"{config.objective}, batch_size={config.batch_size}, precision={config.precision}."
     )
     if schedules is None:
         return (recipe,)
@@ -238,7 +237,8 @@ def r3gans(config: Any, data: Data, norm: str) -> Blocks:
     """The networks of Huang et al. (2024), without any normalisation.
 
     Raises:
-      ExperimentError: for attention or a critic's norm, which they do not have, or images that they do not take.
+      ExperimentError: for attention, a critic's norm or a minibatch layer, which they do not have, or images that
+        they do not take.
     """
     for field in ("attention", "critic_norm", "minibatch"):
         if config[field] not in (0, "", "none"):

@@ -312,7 +312,7 @@ def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Block
     The critic compares the examples of its batch unless a term forbids that.
 
     Raises:
-      ExperimentError: if they are to have attention or another norm.
+      ExperimentError: if they are to have attention, a norm or another minibatch layer.
     """
     if config.attention or config.critic_norm not in ("", "none") or config.minibatch != "none":
         raise ExperimentError(
@@ -398,7 +398,7 @@ def projected(config: ml_collections.ConfigDict, data: Data) -> Callable[..., Ne
     """The critics of Sauer et al. (2021), which see images through `critic_features`.
 
     Raises:
-      ExperimentError: for unknown features, or an objective whose critic has more than a score.
+      ExperimentError: for unknown features, a minibatch layer, or an objective whose critic has more than a score.
     """
     if config.minibatch != "none":
         raise ExperimentError(

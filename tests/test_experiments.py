@@ -465,7 +465,7 @@ def test_r3gans_gamma_is_by_the_images_size_and_the_run_says_so():
     experiment = built("images", **R3GAN, ramp=1600)
     recipe, chosen, ramps = experiment.notes
     assert recipe.startswith(
-        "Recipe: network=r3gan with width=4, critic_norm=none, minibatch=none, objective=r3gan, batch_size=16"
+        "Recipe: network=r3gan with width=4, critic_norm=none, objective=r3gan, batch_size=16"
     )
     assert "gamma 0.231, falling to 0.0231, by the images' size, 8 pixels" in chosen
     assert "ramps of 1,600 images where the paper has 20,000,000" in ramps
@@ -538,23 +538,11 @@ def test_a_decay_by_rounds_takes_as_long_for_a_critic_that_is_warmed_up():
         (True, {}, "dcgan hinge float32 32 0 8 100000"),
         (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 bgc"),
         (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000"),
-        (
-            False,
-            {"network": "r3gan", "width": 24, "augment": ""},
-            "r3gan r3gan bfloat16 24 0 256 8000",
-        ),
+        (False, {"network": "r3gan", "width": 24, "augment": ""}, "r3gan r3gan bfloat16 24 0 256 8000"),
         (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000"),
         (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000"),
-        (
-            True,
-            {"network": "stylegan2", "objective": "hinge"},
-            "stylegan2 hinge float32 32 0 64 8000",
-        ),
-        (
-            False,
-            {"objective": "wgan_gp", "precision": "float32"},
-            "dcgan wgan_gp float32 32 0 64 8000",
-        ),
+        (True, {"network": "stylegan2", "objective": "hinge"}, "stylegan2 hinge float32 32 0 64 8000"),
+        (False, {"objective": "wgan_gp", "precision": "float32"}, "dcgan wgan_gp float32 32 0 64 8000"),
         (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000"),
         (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5"),
     ],

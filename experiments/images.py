@@ -84,6 +84,8 @@ def get_config() -> ml_collections.ConfigDict:
       objective: by default that of `r3gan` and `stylegan2`, and the hinge loss for other networks.
       width: channels next to the image: 16 for `r3gan` on a CPU, the paper's 768 in all its stages elsewhere, 32
         for other networks.
+      critic_learning_rate: 4e-4 where network, objective and the generator's rate are left to the recipe on a CPU
+        (two time scales: Heusel et al., 2017), else 0, the generator's.
       batch_size, rounds: 8 and 100,000 for `dcgan` on a CPU, 256 and 8,000 for `r3gan` on an accelerator, else 64
         and 8,000.
       log_every, checkpoint_every, sample_every: 500, 10,000 and 5,000 for `dcgan` on a CPU, else 100, 1,000 and
@@ -140,6 +142,7 @@ def get_config() -> ml_collections.ConfigDict:
         sample_every=RECIPE,
         blocks=2,
         minibatch="none",
+        critic_learning_rate=DEFAULT,
         critic_norm="",
         critic_features="",
         attention=0,

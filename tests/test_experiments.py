@@ -535,22 +535,42 @@ def test_a_decay_by_rounds_takes_as_long_for_a_critic_that_is_warmed_up():
 @pytest.mark.parametrize(
     ("cpu", "fields", "expected"),
     [
-        (True, {}, "dcgan hinge float32 32 0 8 100000"),
-        (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 bgc"),
-        (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000"),
-        (False, {"network": "r3gan", "width": 24, "augment": ""}, "r3gan r3gan bfloat16 24 0 256 8000"),
-        (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000"),
-        (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000"),
-        (True, {"network": "stylegan2", "objective": "hinge"}, "stylegan2 hinge float32 32 0 64 8000"),
-        (False, {"objective": "wgan_gp", "precision": "float32"}, "dcgan wgan_gp float32 32 0 64 8000"),
-        (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000"),
-        (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5"),
+        (True, {}, "dcgan hinge float32 32 0 8 100000 0.0004"),
+        (True, {"batch_size": 6, "width": 16}, "dcgan hinge float32 16 0 6 100000 0.0004"),
+        (True, {"learning_rate": 1e-4}, "dcgan hinge float32 32 0 8 100000 0.0"),
+        (True, {"critic_learning_rate": 1e-4}, "dcgan hinge float32 32 0 8 100000 0.0001"),
+        (True, {"critic_learning_rate": 0.0}, "dcgan hinge float32 32 0 8 100000 0.0"),
+        (True, {"network": "dcgan"}, "dcgan hinge float32 32 0 8 100000 0.0"),
+        (True, {"objective": "hinge"}, "dcgan hinge float32 32 0 8 100000 0.0"),
+        (False, {}, "r3gan r3gan bfloat16 768 768 256 8000 0.0 bgc"),
+        (True, {"network": "r3gan"}, "r3gan r3gan float32 16 64 64 8000 0.0"),
+        (
+            False,
+            {"network": "r3gan", "width": 24, "augment": ""},
+            "r3gan r3gan bfloat16 24 0 256 8000 0.0",
+        ),
+        (True, {"objective": "r3gan", "batch_size": 8}, "r3gan r3gan float32 16 64 8 8000 0.0"),
+        (True, {"objective": "stylegan2"}, "stylegan2 stylegan2 float32 32 0 64 8000 0.0"),
+        (
+            True,
+            {"network": "stylegan2", "objective": "hinge"},
+            "stylegan2 hinge float32 32 0 64 8000 0.0",
+        ),
+        (
+            False,
+            {"objective": "wgan_gp", "precision": "float32"},
+            "dcgan wgan_gp float32 32 0 64 8000 0.0",
+        ),
+        (False, {"critic_norm": "batch"}, "dcgan hinge bfloat16 32 0 64 8000 0.0"),
+        (True, {"critic_norm": "batch"}, "dcgan hinge float32 32 0 8 100000 0.0"),
+        (True, {"network": "resnet", "rounds": 5}, "resnet hinge float32 32 0 64 5 0.0"),
     ],
 )
 def test_the_recipe_follows_the_device_and_what_is_chosen(cpu, fields, expected, monkeypatch):
     monkeypatch.setattr(image_recipe, "on_cpu", lambda: cpu)
     config = images.resolve(config_of(images, **fields))
-    names = ("network", "objective", "precision", "width", "widest", "batch_size", "rounds", "augment")
+    names = ("network", "objective", "precision", "width", "widest", "batch_size", "rounds")
+    names += ("critic_learning_rate", "augment")
     assert " ".join(str(config[name]) for name in names).strip() == expected
     monkeypatch.setattr(image_recipe, "on_cpu", lambda: not cpu)
     assert images.resolve(config) == config, "what was chosen is not chosen again on another device"

@@ -37,6 +37,7 @@ __getattr__ = lambda name: None
     "gan_jax/later.py": "x = 4\n",
     "gan_jax/pictures/__init__.py": "from gan_jax.pictures.dots import dots\n",
     "gan_jax/pictures/dots.py": "def dots(): ...\n",
+    "gan_jax/data/images.py": "def read_images(): return 12\n",
     "experiments/studies/__init__.py": "",
     "experiments/studies/some.py": """'''A study.'''
 from typing import TYPE_CHECKING
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from gan_jax.typed import Typed
 def case(seed):
     from gan_jax import later
-    return seed * gj.used() + later.x + gan_jax.lazy.slow()  # a sum
+    from gan_jax.data.images import read_images
+    return read_images if seed < 0 else seed * gj.used() + later.x + gan_jax.lazy.slow()  # a sum
 def figure(results):
     return dots(gj.other)
 STUDY = Study(
@@ -105,6 +107,7 @@ def changed(root, name, before, after):
         ("experiments/studies/some.py", "  # a sum", "", False),
         ("experiments/studies/some.py", "def case", "\n\ndef case", False),
         ("gan_jax/pictures/dots.py", "...", "return 1", False),
+        ("gan_jax/data/images.py", "12", "13", False),
         ("gan_jax/unused.py", "3", "5", False),
         ("gan_jax/rooms/other.py", "2", "5", False),
         ("gan_jax/typed.py", "...", "x = 1", False),

@@ -10,7 +10,8 @@ What cannot be seen in the text, such as a module that is imported by a computed
 
 What only refuses, `if ...: raise ...`, reaches nothing and is no part of the code: it has not raised where there is
 a result, and can change none. A function that only reads data which come with a package is known by what it returns
-instead (`READING`): how they are read changes no result.
+instead (`READING`): how they are read changes no result. Studies have no other data, so that what reads image files
+(`LEFT_OUT`) computes none of their numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +27,13 @@ from typing import NamedTuple
 ROOMS = ("gan_jax", "experiments")
 WHOLE = "*"
 """In the place of a name: every definition of the module."""
-DRAWING = "gan_jax/pictures/"
-"""What draws computes no result: figures are drawn again from the stored numbers."""
+LEFT_OUT = (
+    "gan_jax/pictures/",
+    "gan_jax/data/images.py",
+    "gan_jax/data/pairs.py",
+    "gan_jax/data/tfds_images.py",
+)
+"""What computes no result: what draws (figures are drawn again from the stored numbers) or reads image files."""
 READING = {(pathlib.Path("gan_jax/data/arrays.py"), "load_digits")}
 """Functions that return arrays by name, whose bytes stand for their code."""
 STUDY = "STUDY"
@@ -157,7 +163,7 @@ class _Walk:
         while names and self.file_of(f"{module}.{names[0]}") is not None:
             module, names = f"{module}.{names[0]}", names[1:]
         file = self.file_of(module)
-        if file is not None and not file.as_posix().startswith(DRAWING):
+        if file is not None and not file.as_posix().startswith(LEFT_OUT):
             self.reach(file, names[0] if names else WHOLE)
 
     def file_of(self, module: str) -> pathlib.Path | None:

@@ -32,6 +32,12 @@ CHANGES = (CROPPED, ENLARGED, SHRUNK, GREY_TO_RGB, RGB_TO_GREY, ON_WHITE)
 """What a conversion may do to an image, in the order in which it is said."""
 ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps metadata that may say how an image is turned."""
+VERSION = 2
+"""Part of the key of converted images in the cache: raise it where the same file becomes another array."""
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+"""Tags of TIFF."""
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+"""Values of the last two of them."""
 
 
 def sides(size: Size) -> tuple[int, int]:
@@ -83,10 +89,15 @@ class Conversion:
             )
 
     def record(self) -> dict[str, Any]:
-        """The conversion as JSON, with Pillow's version: resizing differs between versions."""
+        """The conversion as JSON, with its own version and Pillow's: resizing differs between those."""
         import PIL
 
-        return {**dataclasses.asdict(self), "crop": "center", "pillow": PIL.__version__}
+        return {
+            **dataclasses.asdict(self),
+            "crop": "center",
+            "pillow": PIL.__version__,
+            "version": VERSION,
+        }
 
     def __call__(self, file: pathlib.Path | IO[bytes]) -> np.ndarray:
         """The image in `file` as `[H, W, C]` uint8.
@@ -154,20 +165,26 @@ def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
       transparent: keep transparency, in mode RGBA.
 
     Raises:
-      ValueError: if its pixels are of 32 bits or floating-point numbers, whose range is not known.
+      ValueError: if its pixels are of 32 bits or floating-point numbers, whose range is not known, or have a sign.
     """
     from PIL import Image, ImageOps
 
     # The file does not say which value is white. Pillow opens PGM files of 16 bits in this mode too; they do.
     if image.mode == "I" and image.format == "TIFF":
         raise ValueError("32-bit values are not supported: save 8 or 16 bits")
+    black, white = _tiff_range(image)
     if not ORIENTED.isdisjoint(image.info) or image.format == "TIFF":
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        values = np.asarray(image)
+        values = np.asarray(image, np.float64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("32-bit values are not supported")
-        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+        grey = Image.fromarray(np.round((values - black) / ((white - black) / 255)).astype(np.uint8))
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return grey
+        # Pillow keeps the one value of a PNG that is transparent, and makes no opacity of it in this mode.
+        image = Image.merge("LA", (grey, Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))))
     if image.mode == "F":
         raise ValueError("floating-point pixels are not supported")
     if image.has_transparency_data:
@@ -176,6 +193,21 @@ def to_eight_bits(image: Image.Image, transparent: bool = False) -> Image.Image:
             return image
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return _in_mode(image, "L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _tiff_range(image: Image.Image) -> tuple[int, int]:
+    """The values of black and white where Pillow opens an image as one of 16 bits.
+
+    Of a TIFF it keeps the values as they are stored, of 12 bits too, and where the file says that 0 is white.
+
+    Raises:
+      ValueError: if a TIFF has values with a sign, which Pillow reads without it.
+    """
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise ValueError("values with a sign are not supported: save 8 or 16 bits without one")
+    largest = 2 ** min(tags.get(_BITS_PER_SAMPLE, (16,))[0], 16) - 1
+    return (largest, 0) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else (0, largest)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

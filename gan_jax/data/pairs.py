@@ -100,8 +100,14 @@ def _partners(
                 pairs.append((names[0], there[stem][0]))
     pairs.sort(key=lambda pair: (_stem(pair[0]), pair[0]))
     stems = collections.Counter(_stem(name) for name, _ in pairs)
-    named = {_stem(a) if stems[_stem(a)] == 1 else a: (rows[0][a], rows[1][b]) for a, b in pairs}
-    return named, skipped
+    whole = {name for name, _ in pairs}
+
+    def called(name: str) -> str:
+        """The stem, unless it stands for other files too, or is another's whole name (`7.png.jpg`, `7.png`)."""
+        stem = _stem(name)
+        return stem if stems[stem] == 1 and stem not in whole else name
+
+    return {called(a): (rows[0][a], rows[1][b]) for a, b in pairs}, skipped
 
 
 def _by_stem(names: Collection[str]) -> dict[str, list[str]]:

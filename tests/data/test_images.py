@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import struct
 
 import numpy as np
 import pytest
@@ -128,6 +129,64 @@ def test_a_tiff_of_32_bits_is_refused(tmp_path):
     Image.fromarray(values).save(deep / "a.tif")
     (deep / "b.pgm").write_bytes(b"P5 2 2 65535\n" + values.astype(">u2").tobytes())
     assert images.load_images(deep, 2)["x"][..., 0].tolist() == [[[0, 255], [100, 7]]] * 2
+
+
+SHORT, LONG = 3, 4
+
+
+def tiff(pixels, *, bits, white_is_zero=False, signed=False):
+    """A grey TIFF of 2 x 2 pixels, by the tables of TIFF 6.0 (1992), sections 2, 3 and 19."""
+    entries = [
+        (256, LONG, 2),  # width
+        (257, LONG, 2),  # height
+        (258, SHORT, bits),
+        (259, SHORT, 1),  # not compressed
+        (262, SHORT, 0 if white_is_zero else 1),
+        (273, LONG, 8),  # where the pixels begin
+        (277, SHORT, 1),  # a value a pixel
+        (278, LONG, 2),  # rows in a strip
+        (279, LONG, len(pixels)),
+        (339, SHORT, 2 if signed else 1),
+    ]
+    table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"".join(
+        [
+            struct.pack("<2sHI", b"II", 42, 8 + len(pixels)),
+            pixels,
+            struct.pack("<H", len(entries)),
+            table,
+            struct.pack("<I", 0),
+        ]
+    )
+
+
+def test_a_tiff_has_the_black_and_white_that_it_says(tmp_path):
+    """0, 4095 / 1365, 2730 in 12 bits, two values in three bytes; 16 and 8 bits of which 0 is white."""
+    twelve = bytes([0x00, 0x0F, 0xFF, 0x55, 0x5A, 0xAA])
+    sixteen = np.array([0, 65535, 257 * 100, 257 * 7], "<u2").tobytes()
+    (tmp_path / "a.tif").write_bytes(tiff(twelve, bits=12))
+    (tmp_path / "b.tif").write_bytes(tiff(twelve, bits=12, white_is_zero=True))  # which Pillow does not open
+    (tmp_path / "c.tif").write_bytes(tiff(sixteen, bits=16))
+    (tmp_path / "d.tif").write_bytes(tiff(sixteen, bits=16, white_is_zero=True))
+    (tmp_path / "e.tif").write_bytes(tiff(bytes([0, 255, 100, 7]), bits=8, white_is_zero=True))
+    (tmp_path / "f.tif").write_bytes(tiff(bytes([0, 255, 100, 7]), bits=8, signed=True))
+    read = images.read_folder(tmp_path, 2)
+    assert read.arrays["x"].reshape(4, 4).tolist() == [
+        [0, 255, 85, 170],
+        [0, 255, 100, 7],
+        [255, 0, 155, 248],
+        [255, 0, 155, 248],
+    ]
+    assert read.skipped.keys() == {"b.tif", "f.tif"}
+    assert "sign" in read.skipped["f.tif"]
+
+
+def test_the_transparent_level_of_sixteen_bits_is_laid_on_white(tmp_path):
+    levels = np.array([[0, 65535], [257 * 100, 257 * 7]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png", transparency=257 * 100)
+    assert images.load_images(tmp_path, 2)["x"][0, ..., 0].tolist() == [[0, 255], [255, 7]]
+    x = images.load_images(tmp_path, 2, channels=2)["x"][0]
+    assert x[..., 1].tolist() == [[255, 255], [0, 255]]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])

@@ -59,6 +59,15 @@ def test_files_of_one_name_and_several_formats_are_pairs_of_their_own(folders):
     }
 
 
+def test_no_pair_is_lost_whose_stem_is_the_name_of_another(tmp_path):
+    for level, name in enumerate(["7.png", "7.tiff", "7.png.bmp"]):
+        for side in ("A", "B"):
+            save(tmp_path / side / name, np.full((8, 8), level))
+    read = pairs.read_pairs(tmp_path, 4)
+    assert read.names == ("7.png", "7.tiff", "7.png.bmp")
+    assert read.arrays["x"][:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
 def test_two_images_side_by_side(tmp_path):
     left, right = np.full((6, 6), 1), np.full((6, 6), 2)
     save(tmp_path / "both.png", np.concatenate([left, right], axis=1))

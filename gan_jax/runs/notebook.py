@@ -219,6 +219,11 @@ def _measure(
         drawn = sample(game, single, named_key(single.key, "evaluation"), n, condition_batch=condition_batch)
         for name, metric in metrics.items():
             value = metric(drawn)
+            if not isinstance(value, Mapping) and np.ndim(value) > 0:
+                raise ValueError(
+                    f"rollout(metrics=...): {name} returns numbers {np.shape(value)}: return one, or several by "
+                    "name."
+                )
             numbers: dict[str, Any] = {name: value}
             if isinstance(value, Mapping):
                 numbers = {f"{name}/{part}": number for part, number in value.items()}

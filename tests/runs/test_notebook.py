@@ -115,6 +115,8 @@ def test_metrics_that_would_be_told_of_another_seed_or_replace_a_loss_are_refuse
         gj.rollout(game, source, begin, 2, seeds=2, metrics={"m": of_the_second})
     with pytest.raises(ValueError, match="a metric by the name of a loss: critic/loss"):
         gj.rollout(game, source, begin, 2, metrics={"critic/loss": np.mean})
+    with pytest.raises(ValueError, match=r"means returns numbers \(2,\): return one, or several by name"):
+        gj.rollout(game, source, begin, 2, metrics={"means": lambda x: x.mean(0)})
 
 
 def test_a_history_is_drawn(tmp_path):

@@ -4,8 +4,8 @@ terminal is sent nothing but text.
     python -m tests.stress.hostile --times=40
 
 Each is a good run with a few of: links for parts, steps, files of steps and temporary names; code beside the
-configuration; escape sequences in names and values; values of other types; pipes for files. It is launched in every
-mode: it ends by itself, with 0 or one line.
+configuration, or that a value of it names; escape sequences in names and values; values of other types; pipes for
+files. It is launched in every mode, also where its files can be imported: it ends by itself, with 0 or one line.
 """
 
 import argparse
@@ -31,13 +31,18 @@ MODES = (
     ("interpolate",),
     ("export",),
 )
-TINY = (
-    "--config=ring",
-    "--config.rounds=4",
-    "--config.batch_size=8",
-    "--config.latent=2",
-    "--config.checkpoint_every=2",
-)
+TINY = ("--config.rounds=4", "--config.batch_size=8", "--config.latent=2", "--config.checkpoint_every=2")
+RUNS = {
+    "ring": ("--config=ring", *TINY),
+    "images": (
+        "--config=images",
+        *TINY,
+        "--config.data=digits",
+        "--config.network=dcgan",
+        "--config.width=4",
+        "--config.sample_every=4",
+    ),
+}
 VALUES = (
     "\x1b]0;owned\x07",
     "\x1b[2J\u202e",
@@ -55,7 +60,7 @@ VALUES = (
 
 def launch(*arguments, cwd=ROOT):
     command = [sys.executable, str(ROOT / "launch.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(cwd)])}
     return subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=environment, check=False)
 
 
@@ -131,7 +136,21 @@ def code(rng, run, outside):
     edit(rng, run, lambda saved: saved.update(experiment=name))
 
 
-KINDS = (link_part, link_step, link_output, link_temporary, pipe, other_value, other_value, code)
+def function(rng, run, outside):
+    """A function beside the configuration, which a value of this names: of a critic of images its features."""
+    (run / "evil.py").write_text(f"import pathlib\npathlib.Path({str(outside / 'ran')!r}).touch()\nf = abs\n")
+
+    def change(saved):
+        fields = saved.get("config")
+        if isinstance(fields, dict):
+            texts = [name for name, value in fields.items() if isinstance(value, str)]
+            name = "critic_features" if "critic_features" in fields else rng.choice(sorted(texts) or ["data"])
+            fields[name] = "function:evil.f"
+
+    edit(rng, run, change)
+
+
+KINDS = (link_part, link_step, link_output, link_temporary, pipe, other_value, other_value, code, function)
 
 
 def attack(good, folder, rng):
@@ -166,12 +185,13 @@ def main():
     given = parser.parse_args()
     rng, refused = random.Random(given.seed), 0
     with tempfile.TemporaryDirectory() as folder:
-        good = pathlib.Path(folder) / "good"
-        first = launch(*TINY, f"--workdir={good}")
-        assert first.returncode == 0, first.stderr.decode()
+        for name, options in RUNS.items():
+            first = launch(*options, f"--workdir={pathlib.Path(folder) / name}")
+            assert first.returncode == 0, first.stderr.decode()
         for number in range(given.times):
             place = pathlib.Path(folder) / str(number)
             place.mkdir()
+            good = pathlib.Path(folder) / rng.choice([*RUNS])
             refused += attack(good, place, rng) != 0
             shutil.rmtree(place)
     found = {"work directories": given.times, "refused in a line": refused, "with an effect": 0}

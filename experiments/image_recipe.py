@@ -200,9 +200,10 @@ def notes_of(config: Any, norm: str, size: int, schedules: ImageSchedules | None
       size: the side of the images in pixels.
       schedules: R3GAN's, `None` for other objectives.
     """
+    rates = f"critic_learning_rate={config.critic_learning_rate}, " if config.critic_learning_rate else ""
     recipe = (
         f"Recipe: network={config.network} with width={config.width}, critic_norm={norm}, objective="
-        f"{config.objective}, batch_size={config.batch_size}, precision={config.precision}."
+        f"{config.objective}, {rates}batch_size={config.batch_size}, precision={config.precision}."
     )
     if schedules is None:
         return (recipe,)

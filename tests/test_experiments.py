@@ -501,6 +501,15 @@ def test_images_that_r3gan_does_not_take_are_refused_with_a_network_that_does(tm
         built("images", data=str(tmp_path / "images.npy"), **R3GAN)
 
 
+def test_the_run_says_the_rate_of_a_critic_that_has_one_of_its_own():
+    own = {"network": "dcgan", "objective": "hinge", "width": 4}
+    assert built("images", **own, critic_learning_rate=4e-4).notes[-1] == (
+        "Recipe: network=dcgan with width=4, critic_norm=spectral, objective=hinge, critic_learning_rate=0.0004, "
+        "batch_size=16, precision=float32."
+    )
+    assert "learning_rate" not in built("images", **own).notes[-1]
+
+
 def test_other_networks_and_objectives_keep_their_own():
     """The network without the objective has no schedules; the objective without the network has them."""
     plain = built("images", network="r3gan", width=4, blocks=1)

@@ -38,8 +38,11 @@ def lowered(game, schedule, devices, batch):
         return step.lower(shapes(state, layout.replicated), shapes(batch, shared))
 
 
-def played_on_noise(game, parallelism, devices, batch, classes):
-    """Two rounds of two batches on labelled images of noise, 8 x 8: the state and the metrics."""
+def on_noise(game, parallelism, devices, batch, classes):
+    """A function that plays rounds of two batches on labelled images of noise, 8 x 8, from a state on.
+
+    It is given how many, up to 4, and a state, without which it begins; it returns the state and the metrics.
+    """
     random = np.random.default_rng(0)
     arrays = {
         "x": random.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8),
@@ -48,8 +51,14 @@ def played_on_noise(game, parallelism, devices, batch, classes):
     source = from_arrays(arrays, batch_size=batch, seed=0)
     layout = make_layout(parallelism, jax.devices()[:devices])
     run = layout.compile(game, source)
-    state = layout.begin(lambda key: init_state(game, key), jax.random.key(0))
-    return run(state, layout.place(source.device_data), stack_rounds(source, 0, 2, 2, 2), 2)
+
+    def play(rounds, state=None):
+        if state is None:
+            state = layout.begin(lambda key: init_state(game, key), jax.random.key(0))
+        host_batches = stack_rounds(source, int(state.cursor), 2, rounds, 4)
+        return run(state, layout.place(source.device_data), host_batches, rounds)
+
+    return play
 
 
 def compiled(game, schedule, devices, batch):

@@ -20,12 +20,11 @@ from tests.tiers import full, slow
 BATCH, CLASSES, LATENT = 16, 10, 8
 
 
-def made_game():
+def made_game(dtype=None):
     x, y, z = jnp.zeros((2, 8, 8, 1)), jnp.zeros(2, jnp.int32), jnp.zeros((2, LATENT))
-    critic = ProjectedCritic(extractor_named("classifier:digits"), width=16, num_classes=CLASSES)
-    generator = ResNetGenerator(
-        size=8, channels=1, width=16, norm="batch+spectral", conditioning="shared", num_classes=CLASSES
-    )
+    options = {"width": 16, "num_classes": CLASSES, "dtype": dtype}
+    critic = ProjectedCritic(extractor_named("classifier:digits"), **options)
+    generator = ResNetGenerator(size=8, channels=1, norm="batch+spectral", conditioning="shared", **options)
     objective = hinge(gaussian(LATENT), condition=label_condition)
     return Game(
         players={
@@ -38,7 +37,7 @@ def made_game():
 
 
 def play(parallelism, devices):
-    return programs.played_on_noise(made_game(), parallelism, devices, BATCH, CLASSES)
+    return programs.on_noise(made_game(), parallelism, devices, BATCH, CLASSES)(2)
 
 
 @pytest.fixture(autouse=True)

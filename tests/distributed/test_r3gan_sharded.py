@@ -21,10 +21,10 @@ BATCH, CLASSES, LATENT = 16, 3, 4
 SCHEDULES = ImageSchedules(batch_size=BATCH, images=64, gamma=(0.1, 0.01), half_life=16)
 
 
-def made_game(width=16, optimizer=None):
+def made_game(width=16, optimizer=None, dtype=None):
     x, y, z = jnp.zeros((2, 8, 8, 1)), jnp.zeros(2, jnp.int32), jnp.zeros((2, LATENT))
-    critic = R3GANCritic(width=width, blocks=1, group_size=8, num_classes=CLASSES)
-    generator = R3GANGenerator(size=8, channels=1, width=width, blocks=1, group_size=8, num_classes=CLASSES)
+    options = {"width": width, "blocks": 1, "group_size": 8, "num_classes": CLASSES, "dtype": dtype}
+    critic, generator = R3GANCritic(**options), R3GANGenerator(size=8, channels=1, **options)
     optimizer = optimizer or optax.sgd(0.02)
     return Game(
         players={
@@ -37,7 +37,7 @@ def made_game(width=16, optimizer=None):
 
 
 def play(parallelism, devices, width=16):
-    return programs.played_on_noise(made_game(width), parallelism, devices, BATCH, CLASSES)
+    return programs.on_noise(made_game(width), parallelism, devices, BATCH, CLASSES)(2)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 import gan_jax as gj
 from gan_jax.models.onnx_export import OnnxError, lacks_noise, to_onnx
 from gan_jax.models.programs import Program, _program, weight_names
-from gan_jax.networks import ResNetGenerator, StyleGAN2Generator, UNet
+from gan_jax.networks import R3GANGenerator, ResNetGenerator, StyleGAN2Generator, UNet
 from gan_jax.networks.layer_noise import noise_from
 from tests.tiers import full, slow
 
@@ -58,9 +58,13 @@ LABEL = jnp.zeros((1,), jnp.int32)
             ResNetGenerator(size=8, width=4, norm="batch+spectral", conditioning="shared", num_classes=3),
             (jnp.zeros((1, 4)), LABEL),
         ),
+        full(
+            R3GANGenerator(size=8, channels=3, width=8, blocks=1, group_size=4, num_classes=3),
+            (jnp.zeros((1, 4)), LABEL),
+        ),
         slow(UNet(channels=3, width=4, depth=3, dropout_in_evaluation=False), (jnp.zeros((1, 8, 8, 1)),)),
     ],
-    ids=["mlp", "dcgan", "resnet", "attention", "biggan", "unet"],
+    ids=["mlp", "dcgan", "resnet", "attention", "biggan", "r3gan", "unet"],
 )
 def test_onnxruntime_gives_the_same_samples(module, inputs):
     compare(module, *inputs)

@@ -221,8 +221,8 @@ class Model:
           seed: determines the latents and the noise of layers that draw any, 0 to 4294967295. With a run's own seed
             the samples are those of its pictures.
           labels: a class by its number or its name, or one for each sample; in turn 0, 1, ... by default.
-          conditions: the generator's inputs beside latent and label: images to translate, `[n, H, W, C]` in
-            [-1, 1].
+          conditions: the generator's inputs beside latent and label: images to translate, `[n, H, W, C]`, uint8, or
+            floats in [-1, 1].
           truncation: for a generator with a mapping network psi, w to mean w + psi (w - mean w); for others the
             largest size of a component of z, see `latents`. `None` does not truncate.
           z: the latents, in place of those of `seed`.
@@ -232,7 +232,11 @@ class Model:
 
         Raises:
           ValueError: for arguments that the generator does not take, of another size, not finite, or not allowed
-            together.
+            together; or images to translate of integers other than uint8.
+
+        Warns:
+          UserWarning: for images to translate whose numbers are in [0, 1] or in [0, 255], which are taken as they
+            are.
         """
         if n is None:
             n = _rows(z, labels, conditions)
@@ -453,7 +457,7 @@ class Model:
                 raise ValueError(
                     f"{self.player} makes samples of [n, {_shown(shape.shape[1:])}]: give them, conditions=[...]."
                 )
-            array = np.asarray(others.pop(0), shape.dtype)
+            array = _condition(others.pop(0), shape.dtype)
             if array.shape != (n, *shape.shape[1:]):
                 raise ValueError(f"A condition is [{n}, {_shown(shape.shape[1:])}], got {array.shape}.")
             rows.append(array)
@@ -544,12 +548,39 @@ def as_floats(images: Any) -> np.ndarray:
     return floats
 
 
-def _check_range(low: float, high: float) -> None:
+def _condition(given: Any, dtype: Any) -> np.ndarray:
+    """A condition `[n, ...]` in the dtype of the generator's input: images of uint8 in [-1, 1], as in training.
+
+    Floats are taken as they are, as what is no image: a map may have a range of its own.
+    """
+    check_unmasked("conditions", given)
+    array = np.asarray(given)
+    check_all_finite("conditions", array)
+    if array.ndim != 4 or not np.issubdtype(dtype, np.floating):
+        return array.astype(dtype)
+    if array.dtype == np.uint8:
+        return np.asarray(decode(array), dtype)
+    if array.dtype.kind in "iub":
+        raise ValueError(f"Images to translate are uint8, or floats in [-1, 1]; got {array.dtype}.")
+    if array.size and (fix := _other_range(float(array.min()), float(array.max()))):
+        warnings.warn(fix, stacklevel=4)
+    return array.astype(dtype)
+
+
+def _other_range(low: float, high: float) -> str:
+    """What to give instead where floats from `low` to `high` look like images of another range; else nothing."""
     found = f"Images are uint8 or floats in [-1, 1], and these floats are in [{low:g}, {high:g}]"
     if low >= 0 and high > _MOST_WHITE:
-        raise ValueError(f"{found}: give them as uint8, or x / 127.5 - 1.")
-    if 0 <= low < high <= 1:
-        warnings.warn(f"{found}: if 0 is black, give 2 * x - 1.", stacklevel=3)
+        return f"{found}: give them as uint8, or x / 127.5 - 1."
+    return f"{found}: if 0 is black, give 2 * x - 1." if 0 <= low < high <= 1 else ""
+
+
+def _check_range(low: float, high: float) -> None:
+    if not (fix := _other_range(low, high)):
+        return
+    if high > 1:
+        raise ValueError(fix)
+    warnings.warn(fix, stacklevel=3)
 
 
 def check_all_finite(name: str, array: np.ndarray) -> None:

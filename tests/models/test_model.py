@@ -220,6 +220,26 @@ def test_a_generator_without_latent_is_given_its_images():
         model.latents(3)
 
 
+def test_images_to_translate_are_taken_in_either_form():
+    """Bytes went into a network of [-1, 1] as numbers up to 255."""
+    negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
+    model = made(negative, latent=None)
+    images = np.array([0, 51, 255, 0], np.uint8).reshape(1, 2, 2, 1)  # -1, -.6, 1, -1
+    np.testing.assert_allclose(model.sample(conditions=[images]).ravel(), [1, 0.6, -1, 1], atol=1e-6)
+    with pytest.warns(UserWarning, match=r"floats are in \[0, 255\]: give them as uint8, or x / 127.5 - 1"):
+        model.sample(conditions=[images.astype(np.float64)])
+    with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
+        model.sample(conditions=[images / 255])
+    for other in (images.astype(np.int64), images > 100):
+        with pytest.raises(ValueError, match=f"uint8, or floats in .* got {other.dtype}"):
+            model.sample(conditions=[other])
+    with pytest.raises(ValueError, match="conditions: 4 of 4 numbers are NaN"):
+        model.sample(conditions=[np.full((1, 2, 2, 1), np.nan)])
+    vectors = made(program(lambda weights, key, x: x, struct(D)), latent=None)
+    attributes = np.array([[0, 1, 1]], np.uint8)
+    np.testing.assert_array_equal(vectors.sample(conditions=[attributes]), attributes)
+
+
 def test_scores_are_the_critics_of_images_in_either_form():
     critic = program(lambda weights, key, x: {"score": x}, struct(2, 2, 1))
     model = made(critic=critic)

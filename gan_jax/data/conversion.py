@@ -32,12 +32,14 @@ CHANGES = (CROPPED, ENLARGED, SHRUNK, GREY_TO_RGB, RGB_TO_GREY, ON_WHITE)
 """What a conversion may do to an image, in the order in which it is said."""
 ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps metadata that may say how an image is turned."""
-VERSION = 2
+VERSION = 3
 """Part of the key of converted images in the cache: raise it where the same file becomes another array."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF."""
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 """Values of the last two of them."""
+_GREY_BITS = {"L;2": 2, "L;4": 4}
+"""Bits of a grey PNG that Pillow brings to 8, by its name of how they are stored."""
 
 
 def sides(size: Size) -> tuple[int, int]:
@@ -119,6 +121,7 @@ class Conversion:
             with Image.open(file) as image:
                 if image.width * image.height > self.max_pixels:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
+                _scale_transparency(image)
                 image.load()
                 original = to_eight_bits(image, transparent=self.channels in (2, 4))
                 on_white = image.has_transparency_data and self.channels in (1, 3)
@@ -208,6 +211,20 @@ def _tiff_range(image: Image.Image) -> tuple[int, int]:
         raise ValueError("values with a sign are not supported: save 8 or 16 bits without one")
     largest = 2 ** min(tags.get(_BITS_PER_SAMPLE, (16,))[0], 16) - 1
     return (largest, 0) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else (0, largest)
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Brings the colour of a PNG that is transparent to the 8 bits to which Pillow brings the pixels alone.
+
+    Of 16 bits it keeps the upper 8: pixels that differ from the colour in the others are transparent too.
+    """
+    clear = image.info.get("transparency")
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    kind = str(tiles[0][3]) if tiles else ""
+    if kind in _GREY_BITS and isinstance(clear, int):
+        image.info["transparency"] = clear * 255 // (2 ** _GREY_BITS[kind] - 1)
+    elif kind == "RGB;16B" and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -554,7 +554,7 @@ def _condition(given: Any, dtype: Any) -> np.ndarray:
     Floats are taken as they are, as what is no image: a map may have a range of its own.
     """
     check_unmasked("conditions", given)
-    array = np.asarray(given)
+    array: Any = np.asarray(given)
     check_all_finite("conditions", array)
     if array.ndim != 4 or not np.issubdtype(dtype, np.floating):
         return array.astype(dtype)

@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -187,6 +188,36 @@ def test_the_transparent_level_of_sixteen_bits_is_laid_on_white(tmp_path):
     assert images.load_images(tmp_path, 2)["x"][0, ..., 0].tolist() == [[0, 255], [255, 7]]
     x = images.load_images(tmp_path, 2, channels=2)["x"][0]
     assert x[..., 1].tolist() == [[255, 255], [0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "row", "clear", "opaque"),
+    [
+        (2, 0, bytes([0b00011011]), (1,), [[0], [255], [170], [255]]),  # of levels 0, 1, 2, 3
+        (4, 0, bytes([0x05, 0xAF]), (5,), [[0], [255], [170], [255]]),  # of 0, 5, 10, 15
+        (
+            16,
+            2,
+            struct.pack(">6H", 2560, 5120, 7680, 3, 5120, 7680),
+            (2560, 5120, 7680),
+            [[255] * 3, [0, 20, 30]],
+        ),
+    ],
+)
+def test_the_transparent_colour_of_a_png_is_of_its_own_bits(tmp_path, bits, kind, row, clear, opaque):
+    """Pillow brings the pixels to 8 bits and leaves the colour in the file's: pixels of it kept their colour."""
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", len(opaque), 1, bits, kind, 0, 0, 0),
+        b"tRNS": struct.pack(f">{len(clear)}H", *clear),
+        b"IDAT": zlib.compress(b"\0" + row),
+        b"IEND": b"",
+    }
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert images.read_folder(tmp_path, None).arrays["x"][0, 0].tolist() == opaque
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 
 import numpy as np
 import pytest
@@ -309,3 +310,20 @@ def test_a_file_that_cannot_be_written_and_no_jobs_are_said(launcher, tmp_path):
         launcher("1", slurm=str(tmp_path / "none" / "job.sh"))
     with pytest.raises(UsageError, match="--jobs is 1 or more, got 0"):
         launcher("1", jobs=0)
+
+
+def test_another_sweep_of_the_directory_loses_no_record(tmp_path, monkeypatch):
+    """The runs of the one before were evaluated again, which may take hours each."""
+
+    def start(root, name, arguments, jobs):
+        (root / name).mkdir(exist_ok=True)
+        (root / name / "evaluation.json").write_text('{"checkpoints": [{"step": 8}]}')
+        (root / name / "config.json").write_text('{"config": {"rounds": 8}}')
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(sweeping, "_start", start)
+    monkeypatch.setattr(sweeping, "_POLL_SECONDS", 0.01)
+    sweeps = [sweeping.grid(["launch.py"], fields) for fields in ({"lr": ("1", "2")}, {"seed": ("0",)})]
+    for points in sweeps:
+        assert sweeping._run_all(tmp_path, points, 1, types.SimpleNamespace(by=None)) == []
+    assert [list(sweeping._finished(tmp_path, points)) for points in sweeps] == [["lr=1", "lr=2"], ["seed=0"]]

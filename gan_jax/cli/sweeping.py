@@ -246,7 +246,8 @@ def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: 
             running.remove(run)
             if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
                 done[name] = run.point.record
-                _write_record(root, done)
+                # Another sweep of this directory has its own points there, now or before.
+                _write_record(root, _recorded(root) | done)
                 tell(f"finished {name} ({len(done)} of {len(points)})")
             elif interrupt.by is None:
                 failed.append(name)

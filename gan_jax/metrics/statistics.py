@@ -110,6 +110,8 @@ def read_statistics(path: str | pathlib.Path) -> Statistics:
             record = dict(json.loads(str(arrays[RECORD].read()[0])))
         except (ValueError, TypeError, IndexError, RecursionError) as error:
             raise DataError(f"The record of {str(path)!r} is damaged: {error}.") from error
+        if type(number := record.get("number", 0)) is not int or not 0 <= number < 2**63:
+            raise DataError(f"The record of {str(path)!r} is damaged: its number of images is {number!r}.")
     spatial = None
     if {"mu_s", "sigma_s"} <= arrays.keys():
         spatial = _gaussian(str(path), arrays, "mu_s", "sigma_s")

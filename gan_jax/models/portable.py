@@ -168,7 +168,7 @@ def read_exported(file: str, read: Callable[[str], bytes]) -> export.Exported:
     """One program from its file.
 
     Raises:
-      PortableError: if it is no program, or calls out of it.
+      PortableError: if it is no program, calls out of it, or has 64-bit numbers where JAX has none.
     """
     if "/" in file or file.startswith("."):
         raise PortableError(f"{file!r} is no name of a file beside it")
@@ -181,6 +181,8 @@ def read_exported(file: str, read: Callable[[str], bytes]) -> export.Exported:
     strange = sorted(name for name in called if name not in _CALLS and not name.startswith("stablehlo."))
     if strange:
         raise PortableError(f"{file} calls {', '.join(strange)}, outside of what a program may do")
+    if any(jax.dtypes.canonicalize_dtype(aval.dtype) != aval.dtype for aval in exported.in_avals):
+        raise PortableError("it was made with 64-bit numbers: launch with JAX_ENABLE_X64=1")
     return exported
 
 

@@ -81,6 +81,10 @@ def test_files_of_other_tools_are_read(tmp_path):
             {"mu": np.zeros(2), "sigma": np.eye(2), "gan_jax": np.array(["[" * 100_000])},
             "record of .* is damaged",
         ),
+        (
+            {"mu": np.zeros(2), "sigma": np.eye(2), "gan_jax": np.array(['{"number": null}'])},
+            "its number of images is None",
+        ),
     ],
 )
 def test_what_is_no_statistics_is_named(tmp_path, arrays, message):

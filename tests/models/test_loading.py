@@ -288,3 +288,13 @@ def test_a_launch_again_writes_the_programs_only_if_they_are_others(tmp_path):
 def test_load_reads_data_by_its_former_name_and_says_so():
     with pytest.warns(DeprecationWarning, match="load_data"):
         assert gj.load is gj.load_data
+
+
+def test_a_program_of_64_bits_says_what_it_needs():
+    """JAX's own error named a weight and two dtypes, at the first sample."""
+    with jax.enable_x64(True):
+        program = export.export(jax.jit(lambda x: 2 * x))(jax.ShapeDtypeStruct((2,), np.float64))
+        data = program.serialize()
+        assert read_exported("a.jaxexport", lambda _: data).in_avals[0].dtype == np.float64
+    with pytest.raises(PortableError, match="64-bit numbers: launch with JAX_ENABLE_X64=1"):
+        read_exported("a.jaxexport", lambda _: data)

@@ -49,7 +49,7 @@ def open_side(given: Given, name: str, **options: Any) -> Side:
     if isinstance(given, ImageSet):
         return _checked(Side(given.name, given))
     if not isinstance(given, str | pathlib.Path):
-        return _checked(Side(name, from_array(np.asarray(given), name)))
+        return _checked(Side(name, from_array(np.asanyarray(given), name)))  # from_array sees masks
     path = pathlib.Path(given).expanduser()
     if path.suffix == ".pkl":
         read_statistics(path)

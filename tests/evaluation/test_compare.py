@@ -236,6 +236,7 @@ def test_a_metric_without_an_interval_has_a_dash_that_is_explained():
         (drawn(9), drawn(9), {"metrics": ["score"]}, "'pixels' is no classifier"),
         (drawn(9), drawn(9), {"level": 95}, "confidence level"),
         (drawn(9), "data.pkl", {}, "is pickled"),
+        (drawn(9), np.ma.masked_less(drawn(9), 60), {}, "fake: .* numbers are masked"),
     ],
 )
 def test_bad_input_is_named(real, fake, options, message):

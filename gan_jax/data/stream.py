@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.arrays import as_model_input, check_arrays, index_feed
+from gan_jax.data.arrays import as_model_input, check_arrays, index_feed, unmasked
 from gan_jax.data.errors import DataError, check_batch_size
 from gan_jax.data.source import Source, parts_of
 from gan_jax.data.value_range import STANDARD, ValueRange, check_range
@@ -35,8 +35,10 @@ def array_reader(arrays: Mapping[str, np.ndarray]) -> Reader:
 
     >>> array_reader({"x": np.arange(10)})(np.array([3, 1]))["x"].tolist()
     [3, 1]
+
+    The reader raises a `DataError` where numbers are masked.
     """
-    return lambda indices: {name: np.asarray(array[indices]) for name, array in arrays.items()}
+    return lambda indices: {name: unmasked(name, array[indices]) for name, array in arrays.items()}
 
 
 def from_reader(

@@ -81,6 +81,11 @@ def test_masked_numbers_are_not_measured(measure):
     measure(np.ma.masked_array(DRAWN, mask=False), DRAWN)
 
 
+def test_masked_numbers_are_not_streamed():
+    with pytest.raises(DataError, match="x: 1 of 4 numbers are masked"):
+        array_reader({"x": MASKED})(np.array([0, 1]))
+
+
 def test_masked_images_are_not_compared():
     images = np.zeros((4, 2, 2, 1), np.uint8)
     with pytest.raises(DataError, match="fake: 1 of 16 numbers are masked"):

@@ -314,10 +314,21 @@ def _check_out(out: epath.Path, workdir: str | None) -> None:
     refuse_files_of_a_run(out, Workdir(out if workdir is None else workdir))
     if is_there(out / DESCRIPTION):
         raise UsageError(f"--out={out} holds an export: name a directory of its own.")
+    if is_there(out / "index.html") and not is_there(out / "explore.json"):  # before minutes of work
+        raise UsageError(f"--out={out} has an index.html of no earlier page: name a directory of its own.")
 
 
 def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:
-    """Writes the folder; files of an earlier page that this one has not go."""
+    """Writes the folder; files of an earlier page that this one has not go.
+
+    Raises:
+      UsageError: if it cannot be written, or has files of these names and is no earlier page.
+    """
+    others = [] if is_there(out / "explore.json") else [name for name in files if is_there(out / name)]
+    if others:
+        raise UsageError(
+            f"--out={out} has {', '.join(others)}, of no earlier page: name a directory of its own."
+        )
     try:
         earlier = OF_A_RUN if is_there(out / "explore.json") else ()
         replace_files(out, files, last="index.html", stale=earlier)

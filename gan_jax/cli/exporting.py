@@ -13,12 +13,13 @@ Every format is a directory that `load_model` reads:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -109,10 +110,35 @@ def export(request: Request) -> None:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[DESCRIPTION] = described({**description, "exported": facts, "sha256": digests})
     try:
+        _refuse_others(out, files)
         replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {reason(error)}.") from error
     tell(f"Exported {origin(model)}: {out}")
+
+
+def _refuse_others(out: Any, names: Iterable[str]) -> None:
+    """Checks that the files which an export replaces are those of an earlier one, as that wrote them.
+
+    Raises:
+      UsageError: naming the others: a README of somebody's own, a card that was edited since.
+    """
+    written: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
+        earlier = json.loads(read_regular(out / DESCRIPTION))
+        if earlier["exported"]["round"] >= 0:
+            written = {DESCRIPTION: None, **earlier["sha256"]}
+
+    def is_others(name: str) -> bool:
+        if not is_there(out / name) or (name == DESCRIPTION and written):
+            return False
+        return hashlib.sha256(read_regular(out / name)).hexdigest() != written.get(name)
+
+    if others := [name for name in names if is_others(name)]:
+        raise UsageError(
+            f"{out} has {', '.join(others)}, not as an earlier export has written it: move it, or name another "
+            "directory, --out=DIR."
+        )
 
 
 def _stale(out: Any) -> list[str]:

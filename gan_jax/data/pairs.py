@@ -118,4 +118,10 @@ def _by_stem(names: Collection[str]) -> dict[str, list[str]]:
 
 
 def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
+    """A path without its file's suffix.
+
+    >>> _stem("v1.0/7.png"), _stem("v1.0/7")
+    ('v1.0/7', 'v1.0/7')
+    """
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file)

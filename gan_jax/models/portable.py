@@ -133,7 +133,7 @@ def from_files(description: Mapping[str, Any], read: Callable[[str], bytes]) -> 
             mappings={name: _program(generators[name]["mapping"], read) for name in halves},
             syntheses={name: _program(generators[name]["synthesis"], read) for name in halves},
             latent=None if latent is None else read_exported(latent, read).call,
-            critic_of={name: entry["critic"] for name, entry in generators.items() if entry["critic"]},
+            critic_of={name: str(entry["critic"]) for name, entry in generators.items() if entry["critic"]},
             classes=tuple(map(str, description["classes"])),
             differentiable=description["differentiable"] is True,
         )

@@ -59,6 +59,16 @@ def test_files_of_one_name_and_several_formats_are_pairs_of_their_own(folders):
     }
 
 
+def test_a_point_in_a_folders_name_is_not_that_of_a_suffix(tmp_path):
+    """`scene.1/7` and `scene.2/9` were a pair named `scene`."""
+    for name in ("A/scene.1/7", "A/scene.2/8.png", "B/scene.2/9", "B/scene.2/8"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name, "PNG")
+    read = pairs.read_pairs(tmp_path, 4)
+    assert read.names == ("scene.2/8",)
+    assert read.skipped == {"A/scene.1/7": "has no partner", "B/scene.2/9": "has no partner"}
+
+
 def test_no_pair_is_lost_whose_stem_is_the_name_of_another(tmp_path):
     for level, name in enumerate(["7.png", "7.tiff", "7.png.bmp"]):
         for side in ("A", "B"):

@@ -37,6 +37,18 @@ def test_a_page_without_training_images_leaves_none_of_an_earlier_one(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*page, "notes.txt"])
 
 
+def test_a_page_replaces_no_file_of_another_site(tmp_path):
+    (tmp_path / "style.css").write_text("mine")
+    with pytest.raises(UsageError, match=r"has style\.css, of no earlier page: name a directory of its own"):
+        exploring._write(epath.Path(tmp_path), {"index.html": b"", "style.css": b"", "explore.json": b"{}"})
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(UsageError, match=r"has an index\.html of no earlier page"):
+        exploring._check_out(epath.Path(tmp_path), None)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("style.css", "index.html"), "mine"
+    )
+
+
 @pytest.mark.parametrize("part", ["", "checkpoints", "model"])
 def test_a_page_is_written_over_no_run_and_no_export(tmp_path, part):
     for name in ("checkpoints", "model", "export"):

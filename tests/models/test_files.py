@@ -302,6 +302,26 @@ def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):
     assert not stale & {"notes.txt", "mine.png"}
 
 
+def test_an_export_replaces_no_file_of_somebody_else(launched, tmp_path):
+    """The README of a repository to which a model was exported, and a card that was edited, were lost."""
+    card, out = tmp_path / "README.md", f"--out={tmp_path}"
+
+    def refused(text):
+        card.write_text(text)
+        code, _, err = launched.refused("export", out)
+        assert code == 2, err
+        assert "has README.md, not as an earlier export has written it: move it, or name another" in err
+        assert card.read_text() == text
+
+    refused("mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    card.unlink()
+    launched("export", out)
+    launched("export", "--license=mit", out)
+    assert 'license: "mit"' in card.read_text()
+    refused(card.read_text() + "My own words.")
+
+
 def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, launched, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -549,3 +549,27 @@ def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
         assert done.returncode == 2, done.stderr
         assert expected in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_figure_is_not_written_among_the_images_that_are_compared(monkeypatch, capsys, tmp_path):
+    """The next comparison had `comparison.png` among the real images."""
+    draw = np.random.default_rng(0)
+    for name in ("real", "a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            pixels = draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path / "real")
+    flags = ["--mode=compare", "--real=.", f"--fake={tmp_path / 'a'},{tmp_path / 'b'}", "--metrics=frechet"]
+    code, out, err = launch_here(monkeypatch, capsys, *flags, "--extractor=pixels")
+    assert code == 0, err
+    assert "No figure is written: comparison.png would be one of the images" in out
+    code, _, err = launch_here(monkeypatch, capsys, *flags, f"--plot={tmp_path / 'b' / 'p.png'}")
+    assert code == 2
+    assert "p.png would be one of the images that are compared: name another folder" in err
+    assert len(list(tmp_path.glob("*/*.png"))) == 12
+    code, out, err = launch_here(
+        monkeypatch, capsys, *flags, "--extractor=pixels", f"--plot={tmp_path / 'p.png'}"
+    )
+    assert code == 0, err
+    assert (tmp_path / "p.png").exists()

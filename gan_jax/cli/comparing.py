@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,9 +50,15 @@ def compare(request: Request) -> None:
             figure_format(plot)
         except ValueError as error:
             raise UsageError(f"--plot={plot}: {error}") from error
+    sets = (real, *fake.split(","), given.get("held_out") or "")
+    for name, picture in {"plot": plot, "duplicates": given.get("duplicates")}.items():
+        if picture and _lies_in(picture, sets):
+            raise UsageError(
+                f"--{name}={picture} would be one of the images that are compared: name another folder."
+            )
     if scores:
         _check_scores_path(pathlib.Path(scores))
-    if not any(map(_is_run, (real, *fake.split(","), given.get("held_out") or ""))):
+    if not any(map(_is_run, sets)):
         _refuse_flags_of_runs(request)
     given_features: set[str] = set()
     reals = _opened(request, real, given_features)
@@ -94,7 +100,9 @@ def compare(request: Request) -> None:
             raise UsageError(f"--scores={scores} cannot be written: {reason(error)}.") from error
         tell(f"Written to {scores}")
     path = plot if plot is not None else PLOT if len(fakes) > 1 else ""
-    if path:
+    if path and _lies_in(path, sets):
+        tell(f"No figure is written: {path} would be one of the images; --plot=FILE names another.")
+    elif path:
         try:
             save(found.figure(), path)
         except ValueError as error:
@@ -102,6 +110,13 @@ def compare(request: Request) -> None:
         except OSError as error:
             raise UsageError(f"--plot={path} cannot be written: {reason(error)}.") from error
         tell(f"Written to {path}")
+
+
+def _lies_in(path: str, sets: Iterable[str]) -> bool:
+    """Whether a file would be among the images of one of these sets when they are read again."""
+    folders = [pathlib.Path(name).expanduser() for name in sets if name and not _is_run(name)]
+    there = pathlib.Path(path).resolve()
+    return any(folder.is_dir() and there.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _extractor(request: Request, given_features: Collection[str]) -> dict[str, Any]:

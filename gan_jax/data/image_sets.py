@@ -22,7 +22,7 @@ from gan_jax.data.arrays import encode, unmasked
 from gan_jax.data.conversion import Conversion, is_color, quiet
 from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import converted, decoded, holds_for_any, labels_of
+from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_runs
 from gan_jax.data.label_files import check_classes
 from gan_jax.data.value_range import check_layout, recognise_bounds
 
@@ -166,7 +166,7 @@ def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged:
             total.update(f"{file_digest(path / name)}\n".encode())
         return total.hexdigest()
 
-    files = _files(where, functools.partial(in_folder, path), content)
+    files = _files(where, lambda **options: without_runs(in_folder(path, **options)), content)
     return _encoded(str(path), files, size, channels, damaged)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from gan_jax.data.cache import Stored, Write, cached
 from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
-from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, printable
+from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.types import Size
 
@@ -141,6 +141,7 @@ def read_images(
       DataError: if no image can be read, images differ in size with `size=None`, some have labels and others have
         none, or an argument is out of range.
     """
+    encoded = without_runs(encoded)
     if channels is None:
         openers = (opener for chunk in encoded.chunks() for _, opener in chunk)
         channels = 3 if holds_for_any(openers, is_color) else 1
@@ -260,6 +261,48 @@ def labels_of(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[st
     place = {owner: label for label, owner in enumerate(classes)}
     labels = [place[owner] for owner in owners if owner is not None]
     return classes, np.array(labels, np.int32) if classes else None
+
+
+def without_runs(encoded: EncodedImages) -> EncodedImages:
+    """A folder's images without those of runs below it, which lie there when the launcher is called in it.
+
+    Their pictures would be images of the next run. A work directory has `config.json` and `checkpoints` or
+    `tensorboard`, a sweep's `sweep.json`.
+    """
+    if "folder" not in encoded.key:
+        return encoded
+    items = [item for chunk in encoded.chunks() for item in chunk]
+    names = {name for name, _ in items}
+    if not any(name.endswith(("/config.json", "/sweep.json")) for name in names):
+        return encoded
+    within = {str(parent) for name in names for parent in pathlib.PurePosixPath(name).parents}
+    runs = {
+        folder
+        for folder in within - {"."}
+        if f"{folder}/sweep.json" in names
+        or (f"{folder}/config.json" in names and {f"{folder}/checkpoints", f"{folder}/tensorboard"} & within)
+    }
+    if not runs:
+        return encoded
+    kept = [(name, opener) for name, opener in items if not runs & _parents(name)]
+    outermost = {folder for folder in runs if not runs & _parents(folder)}
+    return dataclasses.replace(
+        encoded,
+        chunks=lambda: iter([kept]),
+        count=len(kept),
+        key={
+            **encoded.key,
+            "files": listing(pathlib.Path(encoded.key["folder"]), [name for name, _ in kept]),
+        },
+        skipped={
+            **{name: why for name, why in encoded.skipped.items() if not runs & _parents(name)},
+            **dict.fromkeys(sorted(outermost), "the work directory of a run or a sweep"),
+        },
+    )
+
+
+def _parents(name: str) -> set[str]:
+    return {str(parent) for parent in pathlib.PurePosixPath(name).parents}
 
 
 def _first(skipped: dict[str, str], at_most: int = 3) -> str:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from gan_jax.data import DataError, cache, images, load
+from gan_jax.data.image_sets import open_images
 
 
 def save(path, array, **options):
@@ -188,6 +189,28 @@ def test_the_transparent_level_of_sixteen_bits_is_laid_on_white(tmp_path):
     assert images.load_images(tmp_path, 2)["x"][0, ..., 0].tolist() == [[0, 255], [255, 7]]
     x = images.load_images(tmp_path, 2, channels=2)["x"][0]
     assert x[..., 1].tolist() == [[255, 255], [0, 255]]
+
+
+def test_runs_below_a_folder_are_none_of_its_images(tmp_path):
+    """`--config.data=.` had the sample grids of the run before, as a class `runs`."""
+    for name in ("cat/1.png", "dog/1.png", "runs/images-1/samples/1.png", "runs/sweep-1/sweep.png"):
+        save(tmp_path / name, grey(1))
+    (tmp_path / "runs/images-1/config.json").write_text("{}")
+    save(tmp_path / "runs/images-1/checkpoints/2/manifest.png", grey(2))
+    (tmp_path / "runs/sweep-1/sweep.json").write_text("{}")
+    read = images.read_folder(tmp_path, 8)
+    assert (read.names, read.classes) == (("cat/1.png", "dog/1.png"), ("cat", "dog"))
+    assert read.skipped == dict.fromkeys(
+        ("runs/images-1", "runs/sweep-1"), "the work directory of a run or a sweep"
+    )
+    compared = open_images(tmp_path, damaged="refuse")
+    assert compared.number == 2
+    assert "2 files were left out: runs/" in compared.note
+    # One that is named itself is read: somebody may want its pictures.
+    assert images.read_folder(tmp_path / "runs/images-1", 8).names == (
+        "checkpoints/2/manifest.png",
+        "samples/1.png",
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ class Conversion:
                 if image.width * image.height > self.max_pixels:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
                 _scale_transparency(image)
+                was_grey = _is_grey(image)
                 image.load()
                 original = to_eight_bits(image, transparent=self.channels in (2, 4))
                 on_white = image.has_transparency_data and self.channels in (1, 3)
@@ -129,7 +130,7 @@ class Conversion:
                 if self.part != "whole":
                     upright = half(upright, self.part)
                 changes = (
-                    *_recoloured(original.mode, self.channels, on_white),
+                    *_recoloured(was_grey, self.channels, on_white),
                     *(() if self.size is None else _resized(upright, self.size)),
                 )
                 array = np.asarray(upright if self.size is None else fitted(upright, self.size, self.method))
@@ -142,9 +143,16 @@ class Conversion:
         return array[..., None] if array.ndim == 2 else array, changes
 
 
-def _recoloured(mode: str, channels: int, on_white: bool) -> Iterator[str]:
-    if (mode == "L") != (channels < 3):
-        yield GREY_TO_RGB if mode == "L" else RGB_TO_GREY
+def _is_grey(image: Image.Image) -> bool:
+    """Whether a file has grey pixels, before they are loaded: Pillow opens 16 bits with transparency as colours."""
+    tiles = getattr(image, "tile", ())
+    stored = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
+    return image.mode in ("1", "L", "LA") or image.mode.startswith("I") or stored == "LA;16B"
+
+
+def _recoloured(was_grey: bool, channels: int, on_white: bool) -> Iterator[str]:
+    if was_grey != (channels < 3):
+        yield GREY_TO_RGB if was_grey else RGB_TO_GREY
     if on_white:
         yield ON_WHITE
 
@@ -268,7 +276,7 @@ def is_color(file: pathlib.Path | IO[bytes]) -> bool:
 
     try:
         with Image.open(file) as image:
-            return image.mode not in ("1", "L", "LA") and not image.mode.startswith("I")
+            return not _is_grey(image)
     except Exception:  # Said with its reason when it is read.
         return False
 

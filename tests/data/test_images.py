@@ -213,6 +213,21 @@ def test_runs_below_a_folder_are_none_of_its_images(tmp_path):
     )
 
 
+def png(width, bits, kind, row, chunks=()):
+    """A PNG file of one row of pixels, by its specification (ISO/IEC 15948, sections 5 and 11)."""
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0),
+        **dict(chunks),
+        b"IDAT": zlib.compress(b"\0" + row),
+        b"IEND": b"",
+    }
+    written = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
 @pytest.mark.parametrize(
     ("bits", "kind", "row", "clear", "opaque"),
     [
@@ -229,18 +244,23 @@ def test_runs_below_a_folder_are_none_of_its_images(tmp_path):
 )
 def test_the_transparent_colour_of_a_png_is_of_its_own_bits(tmp_path, bits, kind, row, clear, opaque):
     """Pillow brings the pixels to 8 bits and leaves the colour in the file's: pixels of it kept their colour."""
-    chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", len(opaque), 1, bits, kind, 0, 0, 0),
-        b"tRNS": struct.pack(f">{len(clear)}H", *clear),
-        b"IDAT": zlib.compress(b"\0" + row),
-        b"IEND": b"",
-    }
-    parts = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks.items()
-    ]
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    file = png(len(opaque), bits, kind, row, {b"tRNS": struct.pack(f">{len(clear)}H", *clear)})
+    (tmp_path / "a.png").write_bytes(file)
     assert images.read_folder(tmp_path, None).arrays["x"][0, 0].tolist() == opaque
+
+
+def test_grey_with_transparency_is_grey(tmp_path):
+    Image.fromarray(np.array([[[100, 255], [7, 0]]], np.uint8)).save(tmp_path / "a.png")
+    row = struct.pack(">4H", 257 * 100, 65535, 257 * 7, 0)
+    (tmp_path / "b.png").write_bytes(png(2, 16, 4, row))
+    laid = images.read_folder(tmp_path, None)
+    assert laid.arrays["x"].tolist() == [[[[100], [255]]]] * 2
+    assert laid.changed == {"transparent and laid on white": 2}
+    kept = images.read_folder(tmp_path, None, channels=2)
+    assert kept.arrays["x"][..., 0, :].tolist() == [[[100, 255]]] * 2
+    assert kept.arrays["x"][..., 1, 1].tolist() == [[0]] * 2
+    assert not kept.changed
+    assert images.read_folder(tmp_path, None, channels=3).changed["grey turned to RGB"] == 2
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])

@@ -28,8 +28,11 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 CROPPED, ENLARGED, SHRUNK = "cropped", "enlarged", "shrunk"
 GREY_TO_RGB, RGB_TO_GREY = "grey turned to RGB", "colours turned to grey"
 ON_WHITE = "transparent and laid on white"
-CHANGES = (CROPPED, ENLARGED, SHRUNK, GREY_TO_RGB, RGB_TO_GREY, ON_WHITE)
+FIRST = "of several pages or frames, of which the first is taken"
+CHANGES = (CROPPED, ENLARGED, SHRUNK, GREY_TO_RGB, RGB_TO_GREY, ON_WHITE, FIRST)
 """What a conversion may do to an image, in the order in which it is said."""
+SEQUENCES = frozenset({"TIFF", "GIF", "WEBP", "PNG"})
+"""Formats of files that may have several images of equal standing."""
 ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps metadata that may say how an image is turned."""
 VERSION = 3
@@ -123,6 +126,8 @@ class Conversion:
                     raise DataError(f"{image.width} x {image.height} pixels are more than {self.max_pixels}")
                 _scale_transparency(image)
                 was_grey = _is_grey(image)
+                # Photographs of telephones have a second, smaller image in formats that are not here.
+                several = image.format in SEQUENCES and getattr(image, "n_frames", 1) > 1
                 image.load()
                 original = to_eight_bits(image, transparent=self.channels in (2, 4))
                 on_white = image.has_transparency_data and self.channels in (1, 3)
@@ -132,6 +137,7 @@ class Conversion:
                 changes = (
                     *_recoloured(was_grey, self.channels, on_white),
                     *(() if self.size is None else _resized(upright, self.size)),
+                    *([FIRST] if several else []),
                 )
                 array = np.asarray(upright if self.size is None else fitted(upright, self.size, self.method))
         except DataError:

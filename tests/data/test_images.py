@@ -213,6 +213,17 @@ def test_runs_below_a_folder_are_none_of_its_images(tmp_path):
     )
 
 
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png"])
+def test_of_several_pages_the_first_is_taken_and_that_is_said(tmp_path, suffix):
+    first, second = Image.fromarray(grey(0)), Image.fromarray(grey(255))
+    options = {"lossless": True} if suffix == "webp" else {}
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
+    second.save(tmp_path / f"b.{suffix}", **options)
+    read = images.read_folder(tmp_path, None, channels=1)
+    assert read.arrays["x"][:, 0, 0, 0].tolist() == [0, 255]
+    assert read.changed["of several pages or frames, of which the first is taken"] == 1
+
+
 def png(width, bits, kind, row, chunks=()):
     """A PNG file of one row of pixels, by its specification (ISO/IEC 15948, sections 5 and 11)."""
     parts = {

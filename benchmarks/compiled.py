@@ -371,7 +371,7 @@ def is_known(dilated: str, name: str, target: str) -> bool:
     For a GPU, XLA writes the kernel's gradient of a strided layer as a forward convolution where the layer's output
     has at most 4 x 4 pixels, and every such gradient of several seeds side by side, which are grouped convolutions;
     for a TPU it does so with these where the output has 4 x 4 pixels. This is the reason why seeds of images are
-    trained in sequence, where a TPU has none.
+    trained in sequence, in which a TPU's programs have no such convolution.
     """
     small = re.search(r",[1-4],[1-4],\d+\]'\] -> \['\w+\[\d+,4,4,\d+", dilated) is not None
     if target.startswith("h100"):

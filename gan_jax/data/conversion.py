@@ -151,9 +151,13 @@ class Conversion:
 
 def _is_grey(image: Image.Image) -> bool:
     """Whether a file has grey pixels, before they are loaded: Pillow opens 16 bits with transparency as colours."""
-    tiles = getattr(image, "tile", ())
-    stored = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
-    return image.mode in ("1", "L", "LA") or image.mode.startswith("I") or stored == "LA;16B"
+    return image.mode in ("1", "L", "LA") or image.mode.startswith("I") or _stored(image) == "LA;16B"
+
+
+def _stored(image: Image.Image) -> str:
+    """Pillow's name of how a PNG that is not loaded yet stores its pixels; nothing for other formats."""
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    return str(tiles[0][3]) if tiles else ""
 
 
 def _recoloured(was_grey: bool, channels: int, on_white: bool) -> Iterator[str]:
@@ -232,9 +236,7 @@ def _scale_transparency(image: Image.Image) -> None:
 
     Of 16 bits it keeps the upper 8: pixels that differ from the colour in the others are transparent too.
     """
-    clear = image.info.get("transparency")
-    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
-    kind = str(tiles[0][3]) if tiles else ""
+    clear, kind = image.info.get("transparency"), _stored(image)
     if kind in _GREY_BITS and isinstance(clear, int):
         image.info["transparency"] = clear * 255 // (2 ** _GREY_BITS[kind] - 1)
     elif kind == "RGB;16B" and isinstance(clear, tuple):

@@ -12,15 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 
-from benchmarks.harness import RESULTS
+from benchmarks import harness
 from experiments import digits
 from gan_jax.cli.command_line import keep_compiled_programs
 from gan_jax.runs import loop, rounds
@@ -78,6 +76,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=6000)
     parser.add_argument("--only", choices=("logging", "checkpoints"), help="one of the two comparisons")
+    parser.add_argument("--no-save", action="store_true", help="write no JSON to benchmarks/results")
     arguments = parser.parse_args()
     keep_compiled_programs()
     config = digits.get_config()
@@ -98,19 +97,7 @@ def main() -> None:
         for key, (name, variant) in variants.items()
         if arguments.only in (None, key)
     ]
-    save(rows, " ".join(["python -m benchmarks.digits_costs", *sys.argv[1:]]))
-
-
-def save(rows: list[dict[str, object]], command: str) -> None:
-    """Writes the comparisons beside those of other commands."""
-    path = RESULTS / "digits_costs.json"
-    kept = json.loads(path.read_text())["rows"] if path.is_file() else []
-    new = {row["comparison"] for row in rows}
-    kept = [row for row in kept if row["comparison"] not in new] + [
-        {**row, "command": command} for row in rows
-    ]
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"rows": kept}, indent=2) + "\n")
+    harness.save(arguments, "digits_costs", {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.harness import RESULTS, ROOT
+from benchmarks import harness
 
 BAR = 1.25
 WORKER = """
@@ -73,7 +73,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT,
+            cwd=harness.ROOT,
             env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         )
         self._said()
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3, help="of a repetition")
+    parser.add_argument("--no-save", action="store_true", help="write no JSON to benchmarks/results")
     flags = parser.parse_args()
     single, eight = (Worker(devices, flags.batch, flags.rounds) for devices in (1, 8))
     seconds: list[tuple[float, float]] = []
@@ -116,16 +117,14 @@ def main() -> None:
     eight.close()
     ratios = [b / a for a, b in seconds[1:]]  # the first pair warms up
     result = {
-        "command": " ".join(["python -m benchmarks.parallel_overhead", *sys.argv[1:]]),
-        "batch": flags.batch,
         "processor seconds a round on one device": statistics.median(a for a, _ in seconds[1:]),
         "on eight": statistics.median(b for _, b in seconds[1:]),
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
         "pairs": flags.pairs,
         "bar": BAR,
     }
-    (RESULTS / "parallel_overhead.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+    harness.save(flags, "parallel_overhead", result)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def read_images(
     method: str = "lanczos",
     max_pixels: int = MAX_PIXELS,
     part: str = "whole",
+    labels: bool = True,
     use_cache: bool = True,
     memory_map: bool = False,
 ) -> Dataset:
@@ -134,6 +135,7 @@ def read_images(
       method: one of `conversion.METHODS`.
       max_pixels: larger images are skipped.
       part: `whole`, or the `left` or `right` half of every file.
+      labels: whether sub-folders are classes; otherwise they are only part of the names.
       use_cache: whether the result is kept on disk.
       memory_map: leave the arrays on disk, for sets larger than the memory.
 
@@ -175,9 +177,9 @@ def read_images(
             skipped |= {name: why for (name, _), why in failed}
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
-        classes, labels = labels_of(encoded, names)
-        if labels is not None:
-            write("y", labels)
+        classes, y = labels_of(encoded, names) if labels else ((), None)
+        if y is not None:
+            write("y", y)
         return {
             "classes": list(classes),
             "names": names,
@@ -185,7 +187,7 @@ def read_images(
             "changed": dict(sorted(changed.items())),
         }
 
-    key = {**encoded.key, "made": conversion.record()}
+    key = {**encoded.key, "made": conversion.record(), **({} if labels else {"labels": False})}
     stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
     return dataset(stored, conversion)
 

@@ -57,11 +57,13 @@ def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB
         raise DataError(f"The direction of pairs is one of {DIRECTIONS}, got {direction!r}.")
     root = existing_folder(folder)
     if (root / "A").is_dir() and (root / "B").is_dir():
-        first, second = (read_folder(root / side, size, **options) for side in "AB")
+        first, second = (read_folder(root / side, size, labels=False, **options) for side in "AB")
         skipped = {f"A/{n}": why for n, why in first.skipped.items()}
         skipped |= {f"B/{n}": why for n, why in second.skipped.items()}
     else:
-        first, second = (read_folder(root, size, part=part, **options) for part in ("left", "right"))
+        first, second = (
+            read_folder(root, size, part=part, labels=False, **options) for part in ("left", "right")
+        )
         skipped = first.skipped | second.skipped
     partners, alone = _partners(first.names, second.names)
     skipped |= alone

@@ -154,14 +154,19 @@ def from_iterator(
       value_range: as in `from_reader`.
 
     Raises:
-      DataError: while feeding, if the iterator ends, gives batches of another size, or is asked to go back further
-        than its last few calls; while restoring, if the state cannot be read.
+      DataError: if it is no iterator; while feeding, if it ends, gives batches of another size, or is asked to go
+        back further than its last few calls; while restoring, if the state cannot be read.
 
     >>> source = from_iterator(iter([{"x": np.zeros((2, 3))}] * 4), batch_size=2)
     >>> source.host_batches(0, 3)["x"].shape
     (3, 2, 3)
     """
     check_batch_size(batch_size)
+    if not hasattr(iterator, "__next__"):
+        raise DataError(
+            f"from_iterator(iterator=...) takes an iterator, got {type(iterator).__name__}: give iter(...) of an "
+            "iterable, and call a function that yields batches."
+        )
     position, own_size, known = 0, batch_size // processes, known_range(value_range)
     resumable = hasattr(iterator, "get_state") and hasattr(iterator, "set_state")
     # Where recent calls began: a loop that reads ahead saves when the iterator is past what was trained on.

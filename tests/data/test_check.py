@@ -104,6 +104,16 @@ def test_the_sheet_shows_transparency_on_white():
     assert check._as_rgb(np.zeros((2, 2, 5), np.uint8)).shape == (2, 2, 3)
 
 
+def test_pictures_of_runs_are_not_counted(tmp_path):
+    save(tmp_path / "1.png", color((1, 2, 3)))
+    save(tmp_path / "runs/a/samples/1.png", color((4, 5, 6), (40, 40)))
+    (tmp_path / "runs/a/config.json").write_text("{}")
+    (tmp_path / "runs/a/tensorboard").mkdir()
+    (tmp_path / "runs/a/tensorboard/events").write_text("")
+    lines = check.check(str(tmp_path), size=8).lines
+    assert "formats and modes: PNG RGB (1)" in lines
+
+
 def test_names_cannot_control_the_terminal(tmp_path, capsys):
     save(tmp_path / "a.png", noise(0))
     (tmp_path / "\x1b[2J.png").write_bytes(b"none")

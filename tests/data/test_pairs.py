@@ -43,6 +43,17 @@ def test_files_without_a_partner_are_skipped_and_named(folders):
     }
 
 
+def test_pairs_have_no_classes_so_some_may_lie_beside_folders(folders):
+    for side, level in (("A", 50), ("B", 60)):
+        save(folders / side / "9.png", np.full((8, 8), level))
+    read = pairs.read_pairs(folders, 4)
+    assert read.names == ("9", "some/0", "some/1", "some/2", "some/3")
+    assert read.arrays["x"][:, 0, 0, 0].tolist() == [60, 20, 21, 22, 23]
+    assert set(read.arrays) == {"x", "condition"}
+    with pytest.raises(DataError, match="1 images beside its sub-folders"):
+        load(str(folders / "A"), size=4)  # the cache keeps both readings apart
+
+
 def test_files_of_one_name_and_several_formats_are_pairs_of_their_own(folders):
     """`A/0.png` belongs to `B/0.png`, not to the last of B's files that begin with 0; `1` could be either."""
     for side, level in (("A", 50), ("B", 60)):

@@ -91,6 +91,12 @@ def numbers(host_batch):
     return host_batch["x"][:, 0, 0].tolist()
 
 
+def test_what_is_no_iterator_is_refused_at_once():
+    for given in (lambda: iter([]), [{"x": np.zeros((2, 3))}]):
+        with pytest.raises(DataError, match=r"takes an iterator, got (function|list): give iter"):
+            stream.from_iterator(given, batch_size=2)
+
+
 @pytest.mark.parametrize("kind", ["bytes", "json"])
 def test_an_iterator_goes_on_from_its_state(kind):
     source = stream.from_iterator(Counting(kind), batch_size=2)

@@ -1,6 +1,6 @@
 """What logging and checkpointing cost the digits run.
 
-    python -m benchmarks.digits_costs                  # 20 pairs each, about ten minutes on a quiet machine
+    python -m benchmarks.digits_costs                  # 20 pairs each, about twenty minutes on a quiet machine
 
 Plays the default experiment in turns, A B A B: at its default cadence and without logs and pictures; with a
 checkpoint every 500 rounds and with none. Prints, and writes to benchmarks/results/digits_costs.json, the median of

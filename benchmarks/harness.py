@@ -477,6 +477,8 @@ def versions() -> dict[str, str]:
 def commit_of(root: pathlib.Path, name: str = "HEAD") -> str:
     """The first digits of a commit of a checkout, marked where files of HEAD have changed; `unknown` without git.
 
+    Results of benchmarks are none of these files: the next benchmark measures the same code.
+
     Raises:
       BenchmarkError: if the checkout has no such commit.
     """
@@ -487,7 +489,9 @@ def commit_of(root: pathlib.Path, name: str = "HEAD") -> str:
 
     try:
         commit = git("rev-parse", "--short=10", f"{name}^{{commit}}")
-        changed = name == "HEAD" and git("status", "--porcelain", "--untracked-files=no")
+        changed = name == "HEAD" and git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results"
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         if name == "HEAD":
             return "unknown"

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import subprocess
 import sys
 
 import pytest
@@ -190,3 +191,22 @@ def test_flops_of_stylegan2_by_hand():
     mixed = dataclasses.replace(game, mixing=0.9).turns
     assert mixed["critic"] - turns["critic"] == 4 * 24
     assert mixed["generator"] - turns["generator"] == 4 * (3 * 24 - 15)
+
+
+def test_results_of_the_benchmark_before_are_no_changes_of_the_code(tmp_path):
+    def git(*arguments):
+        user = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *user, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    code, result = tmp_path / "code.py", tmp_path / "benchmarks/results/ring.json"
+    result.parent.mkdir(parents=True)
+    for file in (code, result):
+        file.write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "Begin")
+    clean = harness.commit_of(tmp_path)
+    result.write_text("2")
+    assert harness.commit_of(tmp_path) == clean
+    code.write_text("2")
+    assert harness.commit_of(tmp_path) == f"{clean} with changes"

@@ -130,6 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--no-save", action="store_true", help="write no JSON to benchmarks/results")
     flags = parser.parse_args()
+    harness.compile_to_byte_code()
     rows, kept = [["launch", "cold (s)", "warm (s)", "cold, processor", "warm, processor", "PyTorch (s)"]], {}
     for name in flags.only or LAUNCHES:
         took = measured(LAUNCHES[name], flags.repetitions, flags.torch_python)

@@ -112,7 +112,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--no-save", action="store_true", help="write no JSON to benchmarks/results")
     flags = parser.parse_args()
-    # The first process of all also fills the machine's file cache and Python's byte code.
+    harness.compile_to_byte_code()
+    # The first process of all also fills the machine's file cache.
     until_first_line(IMPORT)
     lines, (imported, heavy) = first_rounds(flags.repetitions), imports(flags.repetitions)
     measured = {

@@ -3,6 +3,23 @@
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class Module:
+    """A module that is imported when something of it is first used.
+
+    >>> round(float(Module("scipy.special").ndtr(0.0)), 3)
+    0.5
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(importlib.import_module(self._name), name)
+        setattr(self, name, found)
+        return found
 
 
 def imported_when_used(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.game import Game, GeneratorRole
@@ -26,8 +27,11 @@ def young_average(game: Game, step: int) -> str:
     for name in game.objective.with_role(GeneratorRole):
         if game.players[name].ema is None or step < 1:
             continue
-        decays = np.asarray(jax.vmap(lambda t, name=name: ema_decay(game.players[name], t))(jnp.arange(step)))
-        now, finally_ = float(decays[-1]), float(ema_decay(game.players[name], jnp.asarray(_OLD)))
+        decay = jax.jit(
+            jax.vmap(functools.partial(ema_decay, game.players[name]))
+        )  # a single program to compile
+        found = np.asarray(decay(np.append(np.arange(step), _OLD)))
+        decays, now, finally_ = found[:-1], float(found[-2]), float(found[-1])
         initial = float(np.prod(decays, dtype=np.float64))
         if now < finally_ or initial > _INITIAL_SHARE:
             share = f" {100 * initial:.0f} % of it are still the initial weights."

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import special
+
+from gan_jax._lazy import Module
+
+special = Module("scipy.special")  # a fifth of a second of every launch
 
 
 def student_interval(values: Any, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

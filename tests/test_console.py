@@ -210,6 +210,7 @@ def test_shipped_experiments_import_each_other_by_their_place():
 IMPORTED_WHEN_USED = {
     "experiments.ring": ["gan_jax.networks.stylegan2"],
     "experiments.digits, gan_jax.evaluation.scoring": ["gan_jax.networks.stylegan2", "scipy.spatial"],
+    "experiments.images, gan_jax.runs.loop": ["scipy.special"],
 }
 
 

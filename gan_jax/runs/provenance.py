@@ -48,6 +48,9 @@ def computed_by(precision: str = "default") -> dict[str, str]:
     """
     device = jax.devices()[0]
     default, prng = configured()
+    config: Any = jax.config
+    if prng.startswith("threefry") and not config.jax_threefry_partitionable:
+        prng += ", not partitionable"  # other numbers, of half the hashes
     return {
         "platform": device.platform,
         "device": device.device_kind,

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -247,6 +248,14 @@ def test_another_device_or_precision_is_reported_and_stays_on_record(workdir, mo
     saved = read_config(workdir)
     assert [launch.computation["platform"] for launch in saved.launches] == ["cpu", "cpu", "gpu"]
     assert saved.computation == saved.launches[0].computation
+
+
+def test_another_way_to_draw_random_numbers_is_reported(workdir):
+    """`JAX_THREEFRY_PARTITIONABLE=0` draws other numbers from the same keys."""
+    write_config(workdir, {})
+    with jax.threefry_partitionable(False):
+        said = write_config(workdir, {}, step=10)
+    assert said == "prng threefry2x32 -> threefry2x32, not partitionable"
 
 
 def test_another_number_of_replicas_is_reported(workdir):

@@ -3,7 +3,11 @@
     python -m benchmarks.accelerator_stages reference          # beforehand, on a CPU; carry the file along
     python -m benchmarks.accelerator --minutes 8 --out DIR
     python -m benchmarks.accelerator --stages rates,seeds      # again, only what changed
-    python -m benchmarks.accelerator --small                   # on a CPU in small, to see that nothing fails first
+
+On a CPU in small, to see beforehand that nothing fails; the stage `parity` needs a reference of the same size:
+
+    python -m benchmarks.accelerator_stages reference --small --folder DIR
+    python -m benchmarks.accelerator --small --reference DIR --out DIR
 
 Each stage is a process with a limit of its own. `accelerator-<card>.json` is written after each, with the card, the
 driver, versions and flags, what each stage found beside its bar, and which stages were left out and why. Beside the
@@ -128,9 +132,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stages", default=",".join(LIMITS), help="with commas between them; all by default")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for everything")
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS, help="the folder of the results")
-    parser.add_argument("--reference", type=pathlib.Path, default=ROOT, help="the folder of the CPU's values")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for everything (default: 8)")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=RESULTS,
+        help="the folder of the results (default: benchmarks/results)",
+    )
+    parser.add_argument(
+        "--reference",
+        type=pathlib.Path,
+        default=ROOT,
+        help="the folder of the CPU's values (default: the repository)",
+    )
     parser.add_argument("--small", action="store_true", help="tiny games, on any machine")
     flags = parser.parse_args()
     wanted = flags.stages.split(",")

@@ -248,7 +248,16 @@ def write_reference(path: pathlib.Path, small: bool) -> None:
 
 
 def parity(small: bool, folder: pathlib.Path) -> dict[str, Any]:
-    """Relative distances from a CPU's values; at the highest precision gradients 1e-5 and ten rounds 1e-4."""
+    """Relative distances from a CPU's values; at the highest precision gradients 1e-5 and ten rounds 1e-4.
+
+    Raises:
+      FileNotFoundError: if the CPU's values are not in the folder.
+    """
+    if not (folder / REFERENCE).exists():
+        raise FileNotFoundError(
+            f"{folder / REFERENCE} is not there: make it on a CPU with `python -m benchmarks.accelerator_stages "
+            f"reference{' --small' if small else ''} --folder FOLDER`, and give --reference FOLDER."
+        )
     with np.load(folder / REFERENCE, allow_pickle=False) as stored:
         reference = dict(stored)
     found: dict[str, Any] = {"at most": {"gradient": 1e-5, "rounds": 1e-4}}

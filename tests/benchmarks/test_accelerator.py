@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks import accelerator
+from benchmarks import accelerator, accelerator_stages
 
 
 def test_a_stage_that_fails_or_takes_too_long_is_reported(tmp_path, monkeypatch):
@@ -62,6 +62,15 @@ def test_what_it_writes_after_every_stage(tmp_path, monkeypatch):
     assert stored["stages"]["toys"] == {"ratio": 2.0}
     assert stored["stages"]["rates"] == {"skipped": "no time was left of 0 minutes"}
     assert launch("--stages=torchh") == 2
+
+
+def test_parity_without_the_cpus_values_says_how_to_make_them(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"accelerator_stages reference --small --folder FOLDER`, and give"
+    ):
+        accelerator_stages.parity(True, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"accelerator_stages reference --folder FOLDER`, and give"):
+        accelerator_stages.parity(False, tmp_path)
 
 
 @pytest.mark.slow

@@ -35,9 +35,11 @@ def young_average(game: Game, step: int) -> str:
         initial = float(np.prod(decays, dtype=np.float64))
         if now < finally_ or initial > _INITIAL_SHARE:
             share = f" {100 * initial:.0f} % of it are still the initial weights."
+            rounds = round(1 / (1 - now))
+            last = "the last round" if rounds == 1 else f"about the last {rounds} rounds"
             return (
                 f"The moving average of {name!r} is young: its decay at round {step} is {now:.4g} of "
-                f"{finally_:.4g}, so it averages about the last {1 / (1 - now):.0f} rounds."
+                f"{finally_:.4g}, so it averages {last}."
                 f"{share if initial > _INITIAL_SHARE else ''} --weights=raw samples the weights themselves."
             )
     return ""

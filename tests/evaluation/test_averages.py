@@ -33,6 +33,7 @@ def game(ema):
         # (1 + t) / (10 + t) is .9 from t = 80 on.
         (0.9, 80, r"its decay at round 80 is 0\.8989 of 0\.9"),
         (0.9, 82, ""),
+        (0.999, 1, r"at round 1 is 0\.1 of 0\.999, so it averages the last round\. 10 %"),
         # The product of (1 + t) / (10 + t) over t = 0, 1 is .1 * .1818.
         (0.5, 2, r"2 % of it are still the initial weights"),
         # Without a warm-up: .99^100 is .366.

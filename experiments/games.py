@@ -746,7 +746,8 @@ def _optimizer(
     if schedules is not None:
         if config.decay != "constant" or config.warmup or config.critic_learning_rate:
             raise ExperimentError(
-                "This objective has its own schedules: leave decay, warmup and critic_learning_rate as they are."
+                f"objective={config.objective} has its own schedules: leave decay, warmup and "
+                "critic_learning_rate as they are; --config.learning_rate sets the first rate."
             )
         return schedules.optimizer(play.n_critic if critic else 1)
     rate = _rate(config, play, critic)

@@ -196,10 +196,14 @@ def notes_of(config: Any, norm: str, size: int, schedules: ImageSchedules | None
 
     Args:
       config: the configuration, resolved.
-      norm: of the critic.
+      norm: of the critic, where the network has no other.
       size: the side of the images in pixels.
       schedules: R3GAN's, `None` for other objectives.
     """
+    if config.critic_features or config.network == "biggan":
+        norm = config.critic_norm or "spectral"
+    elif config.network in ("r3gan", "stylegan2"):
+        norm = "none"
     rates = f"critic_learning_rate={config.critic_learning_rate}, " if config.critic_learning_rate else ""
     recipe = (
         f"Recipe: network={config.network} with width={config.width}, critic_norm={norm}, objective="

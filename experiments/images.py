@@ -98,8 +98,8 @@ def get_config() -> ml_collections.ConfigDict:
       minibatch: how the critic compares the examples of a batch: `none`, `stddev` (in groups of 4: Karras et al.,
         2018) or `discrimination` (Salimans et al., 2016). `r3gan` has none, and `stylegan2` a layer of its own.
       critic_norm: `none`, `batch`, `spectral`, `layer` and so on, see `BaseCritic`. By default `none` where a term
-        penalises the critic's gradient, `spectral` for the hinge loss and for `biggan`, else `batch`. `r3gan` has
-        none.
+        penalises the critic's gradient, `spectral` for the hinge loss and for `biggan`, else `batch`. `r3gan` and
+        `stylegan2` have none.
       critic_features: of a frozen network (`classifier:DATA`, `vgg16:FILE`, `inception:FILE`), through which
         critics of `width` channels see the images (Sauer et al., 2021); scores by the same features are marked.
         Empty gives the critic the images.
@@ -317,11 +317,13 @@ def stylegans(config: ml_collections.ConfigDict, data: Data, norm: str) -> Block
     Raises:
       ExperimentError: if they are to have attention, a norm or another minibatch layer.
     """
-    if config.attention or config.critic_norm not in ("", "none") or config.minibatch != "none":
-        raise ExperimentError(
-            f"attention={config.attention}, critic_norm={config.critic_norm!r} and minibatch={config.minibatch!r} "
-            "are for --config.network=resnet; StyleGAN2's networks have no such options."
-        )
+    for field in ("attention", "critic_norm", "minibatch"):
+        if config[field] not in (0, "", "none"):
+            own = "have a minibatch layer of their own" if field == "minibatch" else "have none"
+            raise ExperimentError(
+                f"{field}={config[field]} is for the other networks; those of --config.network=stylegan2 {own}: "
+                "leave it out."
+            )
     shared = {"width": config.width, "dtype": compute_type(config)}
 
     def critic(x: Struct, *labels: Struct, **heads: Any) -> Network:

@@ -363,12 +363,17 @@ def test_zero_centred_takes_gamma_from_r1():
         ("images", {"objective": "r3gan", "adaptive": True, "augment": "bgc"}, "The term 'ada' needs an"),
         ("images", {"network": "r3gan", "critic_norm": "spectral"}, "critic_norm=spectral is for the other"),
         ("images", {"network": "r3gan", "minibatch": "stddev"}, "minibatch=stddev is for the other"),
-        ("images", {"network": "stylegan2", "minibatch": "stddev"}, "minibatch='stddev'"),
+        ("images", {"network": "stylegan2", "minibatch": "stddev"}, "minibatch=stddev is for the other"),
+        ("images", {"network": "stylegan2", "critic_norm": "batch"}, "critic_norm=batch is for the other"),
         ("images", {"minibatch": "stddev", "r1": 1.0}, "couples its batch"),
         ("images", {"minibatch": "mean"}, "Unknown minibatch layer 'mean'"),
         ("images", {"minibatch": "stddev", "critic_features": "vgg16:x"}, "critics that see the images"),
         ("images", {"critic_learning_rate": -0.5}, "critic_learning_rate is 0 or more"),
-        ("images", {"objective": "r3gan", "critic_learning_rate": 1e-4}, "its own schedules"),
+        (
+            "images",
+            {"objective": "r3gan", "critic_learning_rate": 1e-4},
+            "objective=r3gan has its own schedules",
+        ),
         ("images", {"network": "r3gan", "attention": 8}, "attention=8 is for the other networks"),
         ("images", {"held_out": 1.0}, "held_out is a share of the images in [0, 1), got 1.0."),
         ("images", {"held_out": 1e-6}, "held_out=1e-06 of 1797 images leaves nothing on a side."),
@@ -499,6 +504,15 @@ def test_images_that_r3gan_does_not_take_are_refused_with_a_network_that_does(tm
     )
     with pytest.raises(ExperimentError, match=rf"{message}.*--config.network=dcgan takes such images"):
         built("images", data=str(tmp_path / "images.npy"), **R3GAN)
+
+
+@pytest.mark.parametrize(
+    ("network", "norm"),
+    [("dcgan", "batch"), ("biggan", "spectral"), ("r3gan", "none"), ("stylegan2", "none")],
+)
+def test_the_run_says_the_norm_that_its_critic_has(network, norm):
+    config = config_of(images, network=network)
+    assert f", critic_norm={norm}, " in image_recipe.notes_of(config, "batch", 8, None)[0]
 
 
 def test_the_run_says_the_rate_of_a_critic_that_has_one_of_its_own():

@@ -151,7 +151,7 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str, round: int) -> st
 
     rows = "\n".join(f"| {name} | {value:.4g}{interval(name)} |" for name, value in numbers.items())
     marks = [
-        ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out"))
+        ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out") and v != "")
         for mark in evaluation["fingerprints"].values()
     ]
     notes = [

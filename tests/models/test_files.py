@@ -230,7 +230,7 @@ def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_pa
 
 def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     def scored(**samples):
-        mark = {"key": "abc", "metrics": ["frechet"]}
+        mark = {"key": "abc", "metrics": ["frechet"], "protocol": "", "platform": "cpu"}
         return {"samples": samples, "fingerprints": {"scores": mark}, "players": {}}
 
     each = [scored(ema={"frechet": 3.0}), scored(ema={"frechet": 5.0})]
@@ -257,6 +257,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     }
     card = model_card({**facts, "weights": "ema"}, evaluation=found, **options)
     assert "| frechet | 5 [4, 6.5] |" in card
+    assert "Fingerprint: key abc, platform cpu\n" in card
     assert "From round 5 on the run was trained with held_out: 0.1 in the work directory, 0.2 now" in card
     assert "evaluated with what it was not trained with: the experiment's code: mine.py; the data x." in card
     before = model_card({**facts, "round": 5, "weights": "ema"}, evaluation=found, **options)

@@ -209,9 +209,16 @@ def _classes(found: Dataset) -> tuple[list[str], list[str]]:
 
     shown = sorted({*known, *by_label})
     listed = ", ".join(f"{called(label)} ({by_label.get(label, 0):,})" for label in shown[:50])
-    lines = [f"{len(shown)} classes: {listed}{', ...' if len(shown) > 50 else ''}"]
+    lines = [
+        f"{len(shown)} class{'es' if len(shown) > 1 else ''}: {listed}{', ...' if len(shown) > 50 else ''}"
+    ]
     rare = [called(label) for label in shown if by_label.get(label, 0) < FEW * max(counts)]
     troubles = []
+    if len(shown) == 1:
+        troubles.append(
+            f"all images are of one class, {called(shown[0])}; where folders are classes, leave out one that is "
+            "around them all"
+        )
     if rare:
         troubles.append(
             f"{len(rare)} classes have less than {FEW:.0%} of the images of the largest: "

@@ -57,6 +57,16 @@ def test_one_image_under_two_labels_and_grey_in_three_channels(tmp_path):
     assert "all images are grey, in three channels: channels=1 is three times smaller" in warnings
 
 
+def test_a_folder_around_the_classes_folders_is_one_class_and_said(tmp_path):
+    for name in ("set/a/1.png", "set/b/2.png"):
+        save(tmp_path / name, noise(int(name[-5]), (8, 8, 3)))
+    said = "all images are of one class, set; where folders are classes, leave out one"
+    report = check.check(str(tmp_path), size=8)
+    assert "1 class: set (2)" in report.lines
+    assert any(warning.startswith(said) for warning in report.warnings)
+    assert not any("one class" in warning for warning in check.check(str(tmp_path / "set"), size=8).warnings)
+
+
 def test_ranges_and_labels_of_arrays(tmp_path):
     x = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 1)).astype(np.float32)
     np.savez(tmp_path / "a.npz", x=x, y=[0, 1, 7, 7])

@@ -57,7 +57,10 @@ def stop_writing(stream: TextIO) -> None:
 
 
 def guard() -> None:
-    """Cleans warnings, log messages and tracebacks too, which quote names and contents of files."""
+    """Cleans warnings, log messages and tracebacks too, which quote names and contents of files.
+
+    A `UserWarning` is the line `warning: message`, without the place in the code.
+    """
     if sys.excepthook is not _print_error:
         logging.setLogRecordFactory(_CleanRecord)
         warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
@@ -71,8 +74,13 @@ class _CleanRecord(logging.LogRecord):
         return clean(super().getMessage())
 
 
-def _format_warning(formatted: Callable[..., str], *arguments: Any, **named: Any) -> str:
-    return clean(formatted(*arguments, **named))
+def _format_warning(
+    formatted: Callable[..., str], message: Warning | str, category: type[Warning], *where: Any, **line: Any
+) -> str:
+    """What a user is warned of in one line, like an error; of other warnings their place matters."""
+    if category is UserWarning:
+        return clean(f"warning: {message}\n")
+    return clean(formatted(message, category, *where, **line))
 
 
 def _print_error(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:

@@ -49,7 +49,7 @@ def packed(values: Any) -> dict[str, Any]:
 def unpacked(stored: Mapping[str, Any]) -> np.ndarray:
     """The array of `packed`, to half a level.
 
-    >>> unpacked(packed([[0.0, 1.0], [-3.0, 0.5]])).round(2).tolist()
+    >>> (unpacked(packed([[0.0, 1.0], [-3.0, 0.5]])).round(2) + 0.0).tolist()
     [[0.0, 1.0], [-3.0, 0.5]]
     """
     levels = np.frombuffer(zlib.decompress(base64.b85decode(stored["levels"])), "<u2").astype(np.float64)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -153,6 +154,11 @@ def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
     header = [name.strip().lower() for name in rows[0]]
     file_column = _column(header, FILE_COLUMNS, "", where)
     label_column = _column(header, LABEL_COLUMNS, column, where)
+    if max(header.count(header[file_column]), header.count(header[label_column])) > 1:
+        raise DataError(
+            f"{where!r} has two columns of one name, whatever its capitals ({', '.join(rows[0])}), and either may "
+            "be meant: rename one."
+        )
     found: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
@@ -163,9 +169,25 @@ def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
         if found.get(name, label) != label:
             raise DataError(f"{where!r} has two labels for {name!r}, {found[name]!r} and {label!r}.")
         found[name] = label
+    if _are_floats(list(found.values())):
+        raise DataError(
+            f"{where!r} has class numbers with a decimal point in the column {header[label_column]!r}; as names "
+            "10.0 comes before 2.0: write whole numbers, as pandas does of frame[column].astype(int)."
+        )
     if all(label.isdecimal() and int(label) < MOST_LABELS for label in found.values()):
         return {name: int(label) for name, label in found.items()}
     return dict(found)
+
+
+def _are_floats(labels: Sequence[str]) -> bool:
+    """Whether labels are whole numbers from 0 on, some of them written as floats.
+
+    >>> _are_floats(["0.0", "10"]), _are_floats(["0", "10"]), _are_floats(["1.0", "1.5"]), _are_floats(["-1.0"])
+    (True, False, False, False)
+    """
+    return any("." in label for label in labels) and all(
+        re.fullmatch(r"\d+(\.0*)?", label) for label in labels
+    )
 
 
 def _column(header: Sequence[str], usual: Sequence[str], chosen: str, where: str) -> int:

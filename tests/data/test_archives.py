@@ -99,6 +99,9 @@ def test_labels_of_a_csv_file(tmp_path):
         ("file,label\na.png,\n", "no label in row 2, for 'a.png'"),
         ("file,label\na.png,1\na.png,2\n", "two labels for 'a.png', '1' and '2'"),
         ('file,label\n"a.png,1\n', "cannot be read as CSV"),
+        ("file,label,Label\na.png,1,2\n", "two columns of one name"),
+        ("file,label\na.png,10.0\nb.png,2.0\n", "class numbers with a decimal point in the column 'label'"),
+        ("file,label\na.png,10\nb.png,2.\n", "10.0 comes before 2.0: write whole numbers"),
     ],
 )
 def test_a_file_of_labels_that_cannot_be_used(tmp_path, text, said):

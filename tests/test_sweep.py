@@ -82,6 +82,12 @@ def test_none_is_the_best_of_equals():
         sweep_report.Row({"lr": lr}, evaluation(2.0, precision)) for lr, precision in (("1", 0.5), ("2", 0.9))
     ]
     assert [row[2:] for row in sweep_report.table(rows)[1:]] == [["2", "0.5"], ["2", "0.9 *"]]
+    worse = sweep_report.Row({"lr": "3"}, evaluation(7.0, 0.9))
+    assert [row[2:] for row in sweep_report.table([*rows, worse])[1:]] == [
+        ["2", "0.5"],
+        ["2", "0.9"],
+        ["7", "0.9"],
+    ]
 
 
 def test_a_run_with_a_seed_that_is_not_finite_is_not_the_best():

@@ -106,7 +106,8 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     """A row for each run, the swept fields first; the best mean of each metric has a star.
 
     Where some seeds have no finite number, the mean of the others is shown with their number and has no star. Of
-    equal means none has one, nor have numbers that were measured in different ways or are of other examples.
+    means that are the best alike none has one, nor have numbers that were measured in different ways or are of
+    other examples.
     """
     fields, metrics = list(rows[0].values), metrics_of(rows)
     best: dict[str, int] = {}
@@ -118,9 +119,11 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         ]
         finite = [mean for mean in means if not np.isnan(mean)]
         alike = not any(row.differs_from(rows[0], metric) for row in rows if row.of_seeds(metric))
-        if alike and (len(finite) == 1 or len(set(finite)) > 1):
-            smallest = metric.rpartition("/")[2] in LOWEST
-            best[metric] = int(np.nanargmin(means) if smallest else np.nanargmax(means))
+        if not (alike and finite):
+            continue
+        first = min(finite) if metric.rpartition("/")[2] in LOWEST else max(finite)
+        if finite.count(first) == 1:
+            best[metric] = means.index(first)
     heading = [*fields, "round", *metrics]
     return [
         heading,

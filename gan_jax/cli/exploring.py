@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import http.server
+import json
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from gan_jax.explore.image_folder import image_folder
 from gan_jax.explore.image_session import ImageSession, ImageSource
 from gan_jax.explore.nearest import MOST_STORED, Stored, stored_images
 from gan_jax.explore.onnx_web import OnnxWebError, onnx_web
-from gan_jax.explore.page_files import page_routes
+from gan_jax.explore.page_files import page_files, page_routes
 from gan_jax.explore.server import HOST, PortError, Routes, make_server
 from gan_jax.explore.toy_games import ToyGames, is_plane
 from gan_jax.explore.toy_session import ToySession, ToySource, toy_folder
@@ -41,6 +43,7 @@ from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.replacing import replace_files
+from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
 from gan_jax.training.experiment import Experiment, ExperimentError
@@ -48,6 +51,8 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 PORT = 8265
 _EXPORTED = "What was exported has no training data."
 _IMAGE_CHANNELS = (1, 2, 3, 4)
+PAGE = "explore.json"
+"""What a page is made of, and what its other files were as they were written."""
 OF_A_RUN = ("training.u8", "generator.onnx", "mapping.onnx", "synthesis.onnx")
 """Files of a page that another page may lack: training images for all to see, and weights."""
 
@@ -314,24 +319,47 @@ def _check_out(out: epath.Path, workdir: str | None) -> None:
     refuse_files_of_a_run(out, Workdir(out if workdir is None else workdir))
     if is_there(out / DESCRIPTION):
         raise UsageError(f"--out={out} holds an export: name a directory of its own.")
-    if is_there(out / "index.html") and not is_there(out / "explore.json"):  # before minutes of work
-        raise UsageError(f"--out={out} has an index.html of no earlier page: name a directory of its own.")
+    _refuse_others(out, (*page_files(), PAGE, *OF_A_RUN))  # before minutes of work
+
+
+def _refuse_others(out: epath.Path, names: Iterable[str]) -> None:
+    """Checks that the files which a page replaces are those of an earlier one, as that wrote them.
+
+    Raises:
+      UsageError: naming the others: an index.html of somebody's own, a style sheet that was edited since; or if
+        they cannot be read.
+    """
+    written: dict[str, Any] = {}
+
+    def is_others(name: str) -> bool:
+        if not is_there(out / name) or (name == PAGE and written):
+            return False
+        return hashlib.sha256(read_regular(out / name)).hexdigest() != written.get(name)
+
+    try:
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
+            written = {PAGE: None, **json.loads(read_regular(out / PAGE))["sha256"]}
+        others = [name for name in sorted(set(names)) if is_others(name)]
+    except OSError as error:
+        raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
+    if others:
+        raise UsageError(
+            f"--out={out} has {', '.join(others)}, not as an earlier page has written it: move it, or name a "
+            "directory of its own."
+        )
 
 
 def _write(out: epath.Path, files: Mapping[str, bytes]) -> None:
     """Writes the folder; files of an earlier page that this one has not go.
 
     Raises:
-      UsageError: if it cannot be written, or has files of these names and is no earlier page.
+      UsageError: if it cannot be written, or has files of these names that are not as an earlier page wrote them.
     """
-    others = [] if is_there(out / "explore.json") else [name for name in files if is_there(out / name)]
-    if others:
-        raise UsageError(
-            f"--out={out} has {', '.join(others)}, of no earlier page: name a directory of its own."
-        )
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != PAGE}
+    files = {**files, PAGE: dumps({**json.loads(files[PAGE]), "sha256": digests}, name="explore").encode()}
+    _refuse_others(out, (*files, *OF_A_RUN))
     try:
-        earlier = OF_A_RUN if is_there(out / "explore.json") else ()
-        replace_files(out, files, last="index.html", stale=earlier)
+        replace_files(out, files, last="index.html", stale=OF_A_RUN)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
     size = sum(map(len, files.values())) / 2**20

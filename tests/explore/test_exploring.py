@@ -25,7 +25,7 @@ def test_a_full_disk_is_one_line(monkeypatch, tmp_path):
 
     monkeypatch.setattr(replacing, "write_atomically", full)
     with pytest.raises(UsageError, match=r"--out=.*page cannot be written: the disk is full") as raised:
-        exploring._write(epath.Path(tmp_path / "page"), {"index.html": b""})
+        exploring._write(epath.Path(tmp_path / "page"), {"index.html": b"", "explore.json": b"{}"})
     assert len(str(raised.value).splitlines()) == 1
 
 
@@ -39,14 +39,30 @@ def test_a_page_without_training_images_leaves_none_of_an_earlier_one(tmp_path):
 
 def test_a_page_replaces_no_file_of_another_site(tmp_path):
     (tmp_path / "style.css").write_text("mine")
-    with pytest.raises(UsageError, match=r"has style\.css, of no earlier page: name a directory of its own"):
+    with pytest.raises(UsageError, match=r"has style\.css, not as an earlier page has written it: move it"):
         exploring._write(epath.Path(tmp_path), {"index.html": b"", "style.css": b"", "explore.json": b"{}"})
     (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(UsageError, match=r"has an index\.html of no earlier page"):
+    with pytest.raises(UsageError, match=r"has index\.html, style\.css, not as an earlier page"):
         exploring._check_out(epath.Path(tmp_path), None)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         ("style.css", "index.html"), "mine"
     )
+
+
+@pytest.mark.parametrize("edited", ["style.css", "training.u8"])
+def test_a_file_of_a_page_that_was_edited_is_not_replaced(tmp_path, edited):
+    page = {"index.html": b"1", "style.css": b"1", "explore.json": b'{"size": 3}'}
+    out = epath.Path(tmp_path)
+    exploring._write(out, page)
+    exploring._check_out(out, None)
+    exploring._write(out, {**page, "style.css": b"2"})
+    assert (tmp_path / "style.css").read_bytes() == b"2"
+    assert json.loads((tmp_path / "explore.json").read_text())["size"] == 3
+    (tmp_path / edited).write_text("mine")
+    for write in (lambda: exploring._write(out, page), lambda: exploring._check_out(out, None)):
+        with pytest.raises(UsageError, match=f"has {edited}, not as an earlier page has written it: move it"):
+            write()
+    assert (tmp_path / edited).read_text() == "mine"
 
 
 @pytest.mark.parametrize("part", ["", "checkpoints", "model"])

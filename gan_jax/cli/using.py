@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import sys
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,8 @@ from gan_jax.runs.workdir import Workdir
 MOST_SEEDS = 100_000
 _GRID = 100
 """Samples in the grid at most; all of them are files of their own."""
+_LISTED = 5
+"""Names in a message at most."""
 _MOST_BYTES = 120
 """Of a class's or an image's name in the name of a file."""
 
@@ -48,22 +51,23 @@ def sample_files(request: Request) -> None:
     n = 16 if request.num_samples is None else request.num_samples
     seeds = parse_seeds(request.sample_seeds or f"0-{n - 1}")
     truncation = parse_number("truncation", request.truncation)
+    _refuse_others(_place(request, model, "sampled"), ARRAYS, GRID, "seed_*.png")
     labels = None if request.label is None else [request.label] * len(seeds)
     drawn, numbers = _of_seeds(model, seeds, labels, truncation)
     out = directory(request, model, "sampled")
     width = len(str(max(seeds)))
     before = {path.name for path in out.iterdir()}
     written = set()
+    arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
+    if numbers is not None:
+        arrays |= {"y": numbers, "classes": np.array(model.classes)}
+    _write_npz(out / ARRAYS, arrays)
     if is_image(model):
         for place, (seed, image) in enumerate(zip(seeds, to_uint8(drawn), strict=True)):
             named = f"_class_{file_name(model.classes[numbers[place]])}" if numbers is not None else ""
             written.add(f"seed_{seed:0{width}d}{named}.png")
             write_atomically(out / f"seed_{seed:0{width}d}{named}.png", to_png(image))
         write_atomically(out / GRID, to_png(picture(drawn[:_GRID])))
-    arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
-    if numbers is not None:
-        arrays |= {"y": numbers, "classes": np.array(model.classes)}
-    _write_npz(out / ARRAYS, arrays)
     others = sum(fnmatch.fnmatch(name, "seed_*.png") for name in before - written)
     if others:
         tell(
@@ -80,6 +84,9 @@ def interpolate(request: Request) -> None:
     walk = request.walk or "spherical"
     if walk not in WALKS:
         raise UsageError(f"--walk is {' or '.join(WALKS)}, got {walk!r}.")
+    _refuse_others(
+        _place(request, model, f"walks_{walk}"), "walks.npz", "walks.png", "walks.gif", "walks.mp4"
+    )
     frames = _usage(
         lambda: model.interpolate(
             seeds=seeds,
@@ -122,6 +129,8 @@ def project(request: Request) -> None:
     except DataError as error:
         raise UsageError(f"--image={request.image} cannot be read: {error}.") from error
     steps = parse_whole("project_steps", request.project_steps, 1000)
+    name = f"projected_{file_name(pathlib.Path(request.image).stem)}"
+    _refuse_others(_place(request, model, name), "projection.npz", "projected.png")
     found = _usage(
         lambda: find(
             model,
@@ -133,11 +142,11 @@ def project(request: Request) -> None:
             progress=True,
         )
     )
-    out = directory(request, model, f"projected_{file_name(pathlib.Path(request.image).stem)}")
+    out = directory(request, model, name)
     both = np.stack([image / np.float32(127.5) - 1, found.image])
-    write_atomically(out / "projected.png", to_png(image_grid(both, scale=_scale(both.shape[1]))))
     leaves = {f"latent_{i}" if i else "latent": leaf for i, leaf in enumerate(jax.tree.leaves(found.latent))}
     _write_npz(out / "projection.npz", {**leaves, "x": found.image, "history": found.history})
+    write_atomically(out / "projected.png", to_png(image_grid(both, scale=_scale(both.shape[1]))))
     what = f"Nearest sample of {origin(model)}"
     if model.classes and request.label is None:
         what += f", class {model.classes[0]} (--label=CLASS takes another),"
@@ -279,7 +288,7 @@ def _of_seeds(
         z = jax.tree.map(lambda *rows: np.concatenate(rows), *ends)
         numbers = None
         if model.classes:
-            turn = [seed % len(model.classes) for seed in seeds]
+            turn = np.array(seeds) % len(model.classes)
             numbers = model.class_rows(turn if labels is None else labels, len(seeds))
         given: Any = labels if numbers is None else numbers
         psi = truncation if mapped else None
@@ -306,6 +315,16 @@ def directory(request: Request, model: Model, name: str) -> epath.Path:
       UsageError: if it cannot be written, would mix with the files of a run, or is a link that lies in the work
         directory.
     """
+    out = _place(request, model, name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
+    return out
+
+
+def _place(request: Request, model: Model, name: str) -> epath.Path:
+    """The directory of `directory`, which is not made."""
     assert request.workdir is not None
     workdir = Workdir(request.workdir)
     out = epath.Path(request.out or workdir.root / f"{name}_{model.round:08d}")
@@ -314,11 +333,41 @@ def directory(request: Request, model: Model, name: str) -> epath.Path:
             f"{out} is a link, and nothing is written through one in a work directory: give --out=."
         )
     refuse_files_of_a_run(out, workdir)
+    return out
+
+
+def _refuse_others(out: epath.Path, arrays: str, *patterns: str) -> None:
+    """Checks that the files which a command replaces are those of an earlier one.
+
+    Args:
+      out: the directory.
+      arrays: the `.npz` that the command writes first, by which it is known.
+      *patterns: of the other files' names.
+
+    Raises:
+      UsageError: naming the files where there is no such `.npz`, or if it cannot be found out.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in out.iterdir()) if is_there(out) else []
+        others = [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in (arrays, *patterns))]
+        if others and not _is_ours(out / arrays):
+            listed = ", ".join(others[:_LISTED]) + (", ..." if len(others) > _LISTED else "")
+            raise UsageError(
+                f"--out={out} has {listed}, of no earlier command of the kind: name a directory of its own."
+            )
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
-    return out
+
+
+def _is_ours(arrays: epath.Path) -> bool:
+    """Whether a file is an `.npz` of samples with their seeds, or of the history of a projection."""
+    if is_link(arrays) or not arrays.is_file():
+        return False
+    try:
+        with arrays.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            return "x" in found.files and not {"seed", "history"}.isdisjoint(found.files)
+    except (ValueError, zipfile.BadZipFile, AttributeError, TypeError):  # an array, text, a damaged archive
+        return False
 
 
 def refuse_files_of_a_run(out: epath.Path, workdir: Workdir) -> None:

@@ -169,25 +169,26 @@ def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
         if found.get(name, label) != label:
             raise DataError(f"{where!r} has two labels for {name!r}, {found[name]!r} and {label!r}.")
         found[name] = label
-    if _are_floats(list(found.values())):
+    if odd := _odd_number(list(found.values())):
         raise DataError(
-            f"{where!r} has class numbers with a decimal point in the column {header[label_column]!r}; as names "
-            "10.0 comes before 2.0: write whole numbers, as pandas does of frame[column].astype(int)."
+            f"{where!r} has class numbers such as {odd!r} in the column {header[label_column]!r}; as names 10 "
+            f"comes before 2: write whole numbers from 0 to {MOST_LABELS - 1:,}, as pandas does of "
+            "frame[column].astype(int), or names."
         )
     if all(label.isdecimal() and int(label) < MOST_LABELS for label in found.values()):
         return {name: int(label) for name, label in found.items()}
     return dict(found)
 
 
-def _are_floats(labels: Sequence[str]) -> bool:
-    """Whether labels are whole numbers from 0 on, some of them written as floats.
+def _odd_number(labels: Sequence[str]) -> str:
+    """The first of labels that are all whole numbers which is written as a float, negative or too large, if any is.
 
-    >>> _are_floats(["0.0", "10"]), _are_floats(["0", "10"]), _are_floats(["1.0", "1.5"]), _are_floats(["-1.0"])
-    (True, False, False, False)
+    >>> _odd_number(["0", "10.0"]), _odd_number(["-1", "0"]), _odd_number(["0", "10"]), _odd_number(["1.0", "1.5"])
+    ('10.0', '-1', '', '')
     """
-    return any("." in label for label in labels) and all(
-        re.fullmatch(r"\d+(\.0*)?", label) for label in labels
-    )
+    if not all(re.fullmatch(r"[+-]?\d+(\.0*)?", label) for label in labels):
+        return ""
+    return next((label for label in labels if not (label.isdecimal() and float(label) < MOST_LABELS)), "")
 
 
 def _column(header: Sequence[str], usual: Sequence[str], chosen: str, where: str) -> int:

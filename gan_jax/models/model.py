@@ -220,7 +220,8 @@ class Model:
           n: how many; by default as many as there are of `z`, `labels` or `conditions`.
           seed: determines the latents and the noise of layers that draw any, 0 to 4294967295. With a run's own seed
             the samples are those of its pictures.
-          labels: a class by its number or its name, or one for each sample; in turn 0, 1, ... by default.
+          labels: a class by its number or its name, or one for each sample; in turn 0, 1, ... by default. Where the
+            names are numbers in another order (folders 0, 1, 10, 2), numbers are given as an array.
           conditions: the generator's inputs beside latent and label: images to translate, `[n, H, W, C]`, uint8, or
             floats in [-1, 1].
           truncation: for a generator with a mapping network psi, w to mean w + psi (w - mean w); for others the
@@ -265,7 +266,7 @@ class Model:
     def draws_noise(self) -> bool:
         """Whether two samples of one latent and class differ, by noise that layers draw for each."""
         twice = jax.tree.map(lambda leaf: np.repeat(leaf, 2, axis=0), self.latents(1))
-        first, second = self.sample(z=twice, labels=[0, 0] if self.classes else None)
+        first, second = self.sample(z=twice, labels=np.zeros(2, np.int32) if self.classes else None)
         return not np.array_equal(first, second)
 
     def synthesize(self, w: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -326,7 +327,7 @@ class Model:
         def between(leaf: np.ndarray) -> np.ndarray:
             return np.concatenate([WALKS[walk](a, b, steps) for a, b in itertools.pairwise(leaf)])
 
-        labels = (0 if label is None else label) if self.classes else label
+        labels = (np.array(0) if label is None else label) if self.classes else label
         along, psi = jax.tree.map(between, z), truncation if mapped else None
         if self.draws_noise:
             rows = [
@@ -479,8 +480,11 @@ class Model:
     def class_number(self, label: Any) -> int:
         """The number of a class by its name or its number.
 
+        Where the names are numbers themselves, in another order (folders 0, 1, 10, 2), only a number of an array is
+        taken for the place of a class.
+
         Raises:
-          ValueError: if there is no such class, or several have this name.
+          ValueError: if there is no such class, several have this name, or a number would be another class's name.
         """
         if isinstance(label, str) and label in self.classes:
             named = [number for number, name in enumerate(self.classes) if name == label]
@@ -497,6 +501,12 @@ class Model:
             number = -1
         if not 0 <= number < len(self.classes):
             raise ValueError(f"There is no class {label!r}: the classes are {', '.join(self.classes)}.")
+        called = self.classes[number]
+        if isinstance(label, int | str) and called != str(number) and all(map(str.isdecimal, self.classes)):
+            raise ValueError(
+                f"The classes are called {', '.join(self.classes)}, and number {number} of them is {called!r}: "
+                "give a name as a text, or numbers as an array."
+            )
         return number
 
     # Computation

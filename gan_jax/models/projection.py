@@ -155,7 +155,9 @@ def _distance(
     critic = model.critic
     name = model.programs.critic_of.get(model.player, "")
     labels = (
-        model.class_rows(0 if label is None else label, starts) if critic and len(critic.inputs) > 1 else None
+        model.class_rows(np.array(0) if label is None else label, starts)
+        if critic and len(critic.inputs) > 1
+        else None
     )
     rest = () if labels is None else (labels,)
     key = jax.random.key_data(jax.random.key(0))

@@ -347,10 +347,39 @@ def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, laun
 
 
 def test_samples_of_an_earlier_command_are_named(launched, tmp_path):
-    (tmp_path / "seed_07_class_1.png").touch()
+    launched("sample", "--sample_seeds=7", f"--out={tmp_path}")
+    assert launched.err == ""
     launched("sample", "--sample_seeds=0", f"--out={tmp_path}")
-    assert (tmp_path / "seed_07_class_1.png").exists()
+    assert len(list(tmp_path.glob("seed_7_*.png"))) == 1
     assert "1 samples of an earlier command" in launched.err
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags", "names"),
+    [
+        ("sample", ["--sample_seeds=0-1"], ["grid.png", "seed_0_class_0.png"]),
+        ("sample", ["--sample_seeds=0-1"], ["samples.npz"]),
+        ("interpolate", ["--sample_seeds=0,1", "--walk_steps=2"], ["walks.gif"]),
+        ("project", ["--project_steps=2"], ["projected.png", "projection.npz"]),
+    ],
+)
+def test_samples_walks_and_projections_replace_no_file_of_somebody_else(
+    launched, tmp_path, mode, flags, names
+):
+    image, out = tmp_path / "image.png", tmp_path / "out"
+    Image.fromarray(np.full((8, 8), 80, np.uint8)).save(image)
+    given = [*flags, f"--out={out}", *([f"--image={image}"] if mode == "project" else [])]
+    out.mkdir()
+    for name in names:
+        np.savez(out / name, notes=1) if name.endswith("npz") else (out / name).write_text("mine")
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    code, _, err = launched.refused(mode, *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"has {', '.join(names)}, of no earlier command of the kind: name a directory" in err
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    shutil.rmtree(out)
+    for _ in range(2):  # what the command wrote itself it replaces
+        launched(mode, *given)
 
 
 @pytest.mark.full

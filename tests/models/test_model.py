@@ -209,6 +209,20 @@ def test_a_name_of_two_classes_is_no_class():
         model.class_number("crane")
 
 
+def test_numbers_that_are_names_of_other_classes_are_refused():
+    """Sub-folders 0, 1, 10, 2: number 2 is the class called 10, and would be taken for that called 2."""
+    model = made(
+        program(doubled, struct(D), jax.ShapeDtypeStruct((1,), jnp.int32)), classes=("0", "1", "10", "2")
+    )
+    assert [model.class_number(label) for label in ("2", "10", 0, 1, np.int64(2))] == [3, 2, 0, 1, 2]
+    for label in (2, 3, "3"):
+        with pytest.raises(ValueError, match=r"number . of them is '(10|2)': give a name as a text"):
+            model.class_number(label)
+    assert model.class_rows(np.array([2, 3]), 2).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="give a name as a text"):
+        model.sample(2, labels=[2, 2])
+
+
 def test_a_generator_without_latent_is_given_its_images():
     negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
     model = made(negative, latent=None)

@@ -192,7 +192,7 @@ def test_the_experiment_takes_the_papers_optimisers_and_gamma():
     ("options", "message"),
     [
         ({"attention": 8}, "attention=8"),
-        ({"critic_norm": "batch"}, "critic_norm='batch'"),
+        ({"critic_norm": "batch"}, "critic_norm=batch"),
         ({"augment": "gb"}, "initials of its categories in order"),
     ],
 )

@@ -242,6 +242,22 @@ def accumulated(microbatches: int, *, approximate: bool = False, field: Field = 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _PartField(Field):
+    """The field of a part of a turn's batch.
+
+    Attributes:
+      parts: in how many the batch is played.
+    """
+
+    parts: int = 1
+
+
+def parts_of_turn(game: Game) -> int:
+    """In how many microbatches the turn's batch is played, one of which a loss of this game sees."""
+    return game.field.parts if isinstance(game.field, _PartField) else 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Accumulation:
     microbatches: int
     approximate: bool
@@ -275,11 +291,15 @@ class _Accumulation:
             for name in turn.players:
                 self._check_loss(turn, name, dataclasses.replace(context, batch=first))
 
+        part = _PartField(
+            self.field.gradients, self.field.check, parts=self.microbatches * parts_of_turn(context.game)
+        )
+
         def microbatch(grads: Grads, i: Array) -> tuple[Grads, Losses]:
             key = jax.random.fold_in(context.turn_key, i) if self.approximate else context.turn_key
             inner = dataclasses.replace(
                 context,
-                game=dataclasses.replace(self._game_of_microbatch(context.game, i), field=self.field),
+                game=dataclasses.replace(self._game_of_microbatch(context.game, i), field=part),
                 batch=jax.tree.map(lambda x: x[:, i], parts),
                 turn_key=key,
             )

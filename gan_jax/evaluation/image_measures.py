@@ -130,6 +130,11 @@ def _classes(sets: Sequence[tuple[str, ImageSet, Summary]], notes: list[str]) ->
             )
         if len(labels.numbers) != summary.number:
             raise ValueError(f"{name!r} has {len(labels.numbers)} labels for {summary.number} images")
+        if labels.names and not 0 <= labels.numbers.min() <= labels.numbers.max() < len(labels.names):
+            raise ValueError(
+                f"{name!r} has labels from {labels.numbers.min()} to {labels.numbers.max()}, and names the classes "
+                f"0 to {len(labels.names) - 1}: leave images without a class out"
+            )
         found.append(labels)
     if all(labels.names for labels in found):
         return [np.array(labels.names)[labels.numbers] for labels in found]
@@ -143,7 +148,13 @@ def _by_number(name: str, labels: Labels, most: int, notes: list[str]) -> np.nda
     if not names:
         return labels.numbers
     if all(re.fullmatch(r"\d{1,9}", each) for each in names):
-        return np.array([int(each) for each in names])[labels.numbers]
+        called = np.array([int(each) for each in names])
+        if not np.array_equal(called, np.arange(len(names))):
+            notes.append(
+                f"{name}: its classes are those of the numbers that they are called by, {', '.join(names[:4])}"
+                f"{', ...' if len(names) > 4 else ''}, since another set has numbers."
+            )
+        return called[labels.numbers]
     if most >= len(names):
         raise ValueError(
             f"{name!r} has {len(names)} classes ({', '.join(names[:3])}, ...), and another set numbers them up to "

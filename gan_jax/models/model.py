@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -480,8 +481,8 @@ class Model:
     def class_number(self, label: Any) -> int:
         """The number of a class by its name or its number.
 
-        Where the names are numbers themselves, in another order (folders 0, 1, 10, 2), only a number of an array is
-        taken for the place of a class.
+        Where names are numbers themselves, in another order (folders 0, 1, 10, 2, or 1, 2, other), only a number of
+        an array is taken for the place of a class that is not called so.
 
         Raises:
           ValueError: if there is no such class, several have this name, or a number would be another class's name.
@@ -501,13 +502,22 @@ class Model:
             number = -1
         if not 0 <= number < len(self.classes):
             raise ValueError(f"There is no class {label!r}: the classes are {', '.join(self.classes)}.")
-        called = self.classes[number]
-        if isinstance(label, int | str) and called != str(number) and all(map(str.isdecimal, self.classes)):
+        called, of_array = self.classes[number], hasattr(label, "dtype") and not isinstance(label, str)
+        if not of_array and called != str(number) and self._named_by_other_numbers():
             raise ValueError(
                 f"The classes are called {', '.join(self.classes)}, and number {number} of them is {called!r}: "
                 "give a name as a text, or numbers as an array."
             )
         return number
+
+    def _named_by_other_numbers(self) -> bool:
+        """Whether a class is called by a whole number that is not its place."""
+        numbered = [
+            (place, int(name))
+            for place, name in enumerate(self.classes)
+            if re.fullmatch(r"[+-]?\d{1,18}", name)
+        ]
+        return any(place != number for place, number in numbered)
 
     # Computation
 

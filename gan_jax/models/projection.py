@@ -128,7 +128,7 @@ def _rendering(
     """`latents [starts, d] -> samples` as a JAX function, and latents to begin with."""
     z = model.latents(CANDIDATES, seed=seed)
     conditions = model.condition_rows(
-        len(jax.tree.leaves(z)[0]), 0 if label is None and model.classes else label
+        len(jax.tree.leaves(z)[0]), np.array(0) if label is None and model.classes else label
     )
     mapped = model.player in model.programs.mappings
     program = model.programs.syntheses[model.player] if mapped else model.generator

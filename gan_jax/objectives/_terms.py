@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan_jax.field import parts_of_turn
 from gan_jax.functional.augment import adapt_probability
 from gan_jax.functional.batch import flatten, over_batch
 from gan_jax.functional.codes import Code
@@ -405,9 +406,8 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0, *, eve
         real = jax.lax.stop_gradient(c.real.score)
         turns, signs = c.state["turns"] + 1, c.state["signs"] + jnp.mean(jnp.sign(real))
         overfitting, due = signs / turns, turns >= every
-        moved = adapt_probability(
-            c.state["probability"], overfitting, turns * c.real.raw.shape[0], target=target, images=images
-        )
+        seen = turns * c.real.raw.shape[0] * parts_of_turn(c.game)
+        moved = adapt_probability(c.state["probability"], overfitting, seen, target=target, images=images)
         state = {
             "probability": jnp.where(due, moved, c.state["probability"]),
             "signs": jnp.where(due, 0.0, signs),

@@ -92,6 +92,26 @@ def test_numbers_beyond_the_names_of_another_set_are_refused(tmp_path):
         compare(real, fake, "per_class")
 
 
+@pytest.mark.parametrize("metric", ["per_class", "classification_accuracy"])
+def test_images_without_a_class_are_not_counted_as_the_last_one(tmp_path, metric):
+    """-1 marks hidden labels, and is the last place of a list of names."""
+    labels = np.arange(60) % 3
+    real, fake = tmp_path / "real.npz", tmp_path / "fake.npz"
+    names = np.array(["ant", "cow", "owl"])
+    np.savez(real, x=drawn(60), y=labels, classes=names)
+    np.savez(fake, x=drawn(60, 1), y=np.where(labels == 0, -1, labels), classes=names)
+    with pytest.raises(ExperimentError, match="has labels from -1 to 2, and names the classes 0 to 2"):
+        compare(real, fake, metric)
+
+
+def test_names_that_are_numbers_in_another_order_are_said_where_another_set_has_numbers(tmp_path):
+    real = folder_of(tmp_path / "real", drawn(60), ["0", "1", "10"] * 20)
+    fake = labelled(tmp_path / "fake.npz", drawn(60, 1), np.arange(60) % 3)
+    found = compare(real, fake, "per_class")
+    assert any("the numbers that they are called by, 0, 1, 10, since" in note for note in found.notes)
+    assert any("class 2 is left out" in note for note in found.notes)
+
+
 def test_a_class_that_is_lost_has_a_supported_difference_and_one_without_images_is_named(tmp_path):
     labels = np.arange(80) % 4
     lost = np.where((labels == 3)[:, None, None, None], drawn(80, 1, level=230), drawn(80, 2))

@@ -223,6 +223,40 @@ def test_numbers_that_are_names_of_other_classes_are_refused():
         model.sample(2, labels=[2, 2])
 
 
+@pytest.mark.parametrize(
+    ("classes", "label", "expected"),
+    [
+        (("0", "1", "10", "2", "other"), 2, None),  # number 2 is the class called 10
+        (("0", "1", "10", "2", "other"), 2.0, None),
+        (("0", "1", "10", "2", "other"), "4", None),
+        (("0", "1", "10", "2", "other"), "2", 3),
+        (("0", "1", "10", "2", "other"), jnp.array(2), 2),
+        (("0", "1", "10", "2", "other"), 1, 1),
+        (("-1", "0", "1"), 0, None),
+        (("0", "1", "other"), 2, 2),  # numbers are at their places
+        (("0", "1", "10", "2"), 2.0, None),
+    ],
+)
+def test_a_number_that_is_the_name_of_another_class_is_refused_among_other_names_too(
+    classes, label, expected
+):
+    model = made(program(doubled, struct(D), jax.ShapeDtypeStruct((1,), jnp.int32)), classes=classes)
+    if expected is not None:
+        assert model.class_number(label) == expected
+        return
+    with pytest.raises(ValueError, match="give a name as a text"):
+        model.class_number(label)
+
+
+def test_the_default_class_of_a_projection_is_the_first_whatever_it_is_called():
+    def called(weights, key, z, label):
+        return z @ weights["w"] + 100.0 * label[:, None]
+
+    generator = program(called, struct(D), jax.ShapeDtypeStruct((1,), jnp.int32))
+    found = project(made(generator, classes=("1", "10", "2")), np.zeros(D, np.float32), steps=2)
+    assert np.abs(found.image).max() < 50
+
+
 def test_a_generator_without_latent_is_given_its_images():
     negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
     model = made(negative, latent=None)

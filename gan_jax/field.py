@@ -246,15 +246,19 @@ class _PartField(Field):
     """The field of a part of a turn's batch.
 
     Attributes:
-      parts: in how many the batch is played.
+      parts: in how many microbatches the batch is played.
+      axis: the mapped axis of the replicas, each of which has a part; `None` where there are none.
     """
 
     parts: int = 1
+    axis: str | None = None
 
 
 def parts_of_turn(game: Game) -> int:
-    """In how many microbatches the turn's batch is played, one of which a loss of this game sees."""
-    return game.field.parts if isinstance(game.field, _PartField) else 1
+    """In how many microbatches and replicas together the turn's batch is; a loss of this game sees one of them."""
+    if not isinstance(game.field, _PartField):
+        return 1
+    return game.field.parts * (1 if game.field.axis is None else jax.lax.axis_size(game.field.axis))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -292,7 +296,10 @@ class _Accumulation:
                 self._check_loss(turn, name, dataclasses.replace(context, batch=first))
 
         part = _PartField(
-            self.field.gradients, self.field.check, parts=self.microbatches * parts_of_turn(context.game)
+            self.field.gradients,
+            self.field.check,
+            parts=self.microbatches * parts_of_turn(context.game),
+            axis=self.field.axis if isinstance(self.field, _PartField) else None,
         )
 
         def microbatch(grads: Grads, i: Array) -> tuple[Grads, Losses]:
@@ -441,7 +448,7 @@ def replica_mean(field: Field = gradient_field, axis: str = "data") -> Field:
             )
         return grads, losses
 
-    return Field(averaged, field.check)
+    return _PartField(averaged, field.check, axis=axis)
 
 
 def mean_over_replicas(tree: Tree, axis: str = "data") -> Tree:

@@ -381,8 +381,7 @@ def adaptive_augmentation(target: float = 0.6, images: float = 500_000.0, *, eve
 
     Goes with `with_transforms(..., ada("bgc"))` or `diff_augment(policy, probability="ada")`, which read the
     probability of the state `ada`. It and the overfitting r_t = E sign(D(x)), the mean since the last step, are
-    logged; the term itself adds nothing to the loss. Under `pmap` every replica counts its own part of the batch:
-    divide `images` by their number.
+    logged; the term itself adds nothing to the loss. In microbatches and under `pmap` the whole batch is counted.
 
     Args:
       target: of r_t.

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.field import accumulated
+from gan_jax.field import accumulated, gradient_field, replica_mean
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
@@ -281,22 +281,46 @@ def ada_state(probability, signs=0.0, turns=0.0):
     }
 
 
-@pytest.mark.parametrize("parts", [(1,), (2,), (4,), (2, 2)])
-def test_adaptive_augmentation_counts_all_images_of_a_turn_in_microbatches(parts):
-    """A critic that finds every image real: after two turns of 8 images of 80 the probability is .2."""
+def sure_of_all(field):
+    """A game with ADA (8 images are a tenth of its 80) whose critic finds every image real, and its players."""
     objective = add_terms(gan(PRIOR), adaptive_augmentation(target=-0.5, images=80.0, every=1))
-    field = None
-    for part in parts:
-        field = accumulated(part, approximate=True, **({} if field is None else {"field": field}))
     sure = scalar_network(
         lambda params, state, x, train, key: (params + 1.0 + 0.0 * jnp.sum(x, axis=1), state)
     )
-    networks = {**helpers.networks(), "critic": sure}
-    game = helpers.game(objective, networks_=networks, lr=0.0, field=field)
-    players = helpers.players_of(game)
+    game = helpers.game(objective, networks_={**helpers.networks(), "critic": sure}, lr=0.0, field=field)
+    return game, helpers.players_of(game)
+
+
+@pytest.mark.parametrize("parts", [(1,), (2,), (4,), (2, 2)])
+def test_adaptive_augmentation_counts_all_images_of_a_turn_in_microbatches(parts):
+    field = gradient_field
+    for part in parts:
+        field = accumulated(part, approximate=True, field=field)
+    game, players = sure_of_all(field)
     for _ in range(2):
         players, _ = apply_turn(turn("critic"), context(game, players, helpers.batch(n=8)))
     np.testing.assert_allclose(players["critic"].objective_state["ada"]["probability"], 0.2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        replica_mean(),
+        replica_mean(accumulated(2, approximate=True)),
+        accumulated(2, approximate=True, field=replica_mean()),
+    ],
+)
+def test_adaptive_augmentation_counts_all_images_of_a_turn_on_replicas(field):
+    """Two replicas with four of the eight images each."""
+    game, players = sure_of_all(field)
+
+    def replica(x):
+        after, _ = apply_turn(turn("critic"), context(game, players, {"x": x}))
+        return after["critic"].objective_state["ada"]["probability"]
+
+    x = helpers.batch(n=8)["x"].reshape(2, 4, -1)
+    found = jax.pmap(replica, axis_name="data", devices=jax.devices()[:2])(x)
+    np.testing.assert_allclose(found, [0.1, 0.1], rtol=1e-5)
 
 
 def test_adaptive_augmentation_follows_the_overfitting():

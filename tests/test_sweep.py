@@ -218,6 +218,87 @@ def test_a_record_of_another_form_is_no_record(launcher, tmp_path, capsys):
         launcher("1", workdir=str(tmp_path / "file"))
 
 
+@pytest.mark.parametrize("name", ["table.md", "sweep.png"])
+def test_files_of_others_are_not_replaced(launcher, tmp_path, name):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / name).write_text("mine")
+    with pytest.raises(UsageError, match=rf"{name} is there, not as an earlier sweep has written it"):
+        launcher("1")
+    assert (tmp_path / "s" / name).read_text() == "mine"
+    assert not (tmp_path / "s" / "lr=1").exists(), "refused before hours of training"
+    (tmp_path / "s" / name).unlink()
+    launcher("1")
+    launcher("1,2")
+    with (tmp_path / "s" / name).open("a") as file:
+        file.write("a note of mine")
+    with pytest.raises(UsageError, match=rf"{name} is there, not as an earlier sweep has written it"):
+        launcher("1,2")
+    assert (tmp_path / "s" / name).read_bytes().endswith(b"a note of mine")
+
+
+def test_a_table_of_before_digests_were_recorded_is_replaced(launcher, tmp_path):
+    launcher("1")
+    record = tmp_path / "s" / "sweep.json"
+    record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if "=" in k}))
+    launcher("1,2")
+    assert "| 2 |" in (tmp_path / "s" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("text", ['["mine"]', '{"method": "bayes"}', "{cut", '{"written": []}'])
+def test_a_record_of_others_is_kept(launcher, tmp_path, text, capsys):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "sweep.json").write_text(text)
+    launcher("1")
+    kept = list((tmp_path / "s").glob("sweep_unread_*.json"))
+    if "written" in text:  # a record, if a damaged one
+        assert not kept
+        return
+    assert [path.read_text() for path in kept] == [text]
+    assert kept[0].name in capsys.readouterr().err
+
+
+def test_an_evaluation_of_other_weights_is_not_set_beside_the_others(launcher, tmp_path):
+    """Somebody has evaluated one of the runs by `--weights=raw`, and by standing statistics."""
+    launcher("1,2")
+    path = tmp_path / "s" / "lr=1" / "evaluation.json"
+    stored = json.loads(path.read_text())["checkpoints"]
+    stored[0]["samples"]["raw"] = {"frechet": 0.5}
+    more = [
+        {"step": 8, "samples": {"raw": {"frechet": 0.5}}},
+        {
+            "step": 8,
+            "samples": {"ema": {"frechet": 0.25}, "raw": {"frechet": 0.25}},
+            "standing_statistics": 4,
+        },
+    ]
+    path.write_text(json.dumps({"checkpoints": [*stored, *more]}))
+    (points,) = (sweeping.grid(["x"], {"lr": ("1",)}),)
+    found = sweeping._evaluation(tmp_path / "s", points[0])
+    assert found["samples"]["ema"]["frechet"] == 1.0
+    (raw,) = sweeping.grid(["x", "--weights=raw"], {"lr": ("1",)})
+    assert sweeping._evaluation(tmp_path / "s", raw)["samples"] == {"raw": {"frechet": 0.5}}
+    (standing,) = sweeping.grid(["x", "--standing_statistics=4"], {"lr": ("1",)})
+    assert sweeping._evaluation(tmp_path / "s", standing)["samples"]["ema"]["frechet"] == 0.25
+
+
+def test_an_array_job_that_was_edited_is_not_replaced(launcher, tmp_path, monkeypatch):
+    """Its first lines are where the cluster's partition is added."""
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "job.sh"
+    job.write_text("mine")
+    with pytest.raises(UsageError, match=r"job\.sh is there, not as an earlier sweep has written it"):
+        launcher("1,2", slurm="job.sh")
+    assert job.read_text() == "mine"
+    job.unlink()
+    launcher("1,2", slurm="job.sh")
+    launcher("1,2,5", slurm="job.sh")
+    edited = job.read_text().replace("#SBATCH", "#SBATCH --partition=mine\n#SBATCH", 1)
+    job.write_text(edited)
+    with pytest.raises(UsageError, match=r"job\.sh is there, not as an earlier sweep has written it"):
+        launcher("1,2", slurm="job.sh")
+    assert job.read_text() == edited
+
+
 def test_finished_runs_are_not_run_again_and_failed_ones_are(launcher, tmp_path, capsys):
     with pytest.raises(
         UsageError, match=r"1 of 3 runs failed: see .*lr=3\.log; the same command with --workdir="

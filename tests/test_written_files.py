@@ -129,23 +129,29 @@ def test_scores_of_a_comparison_stay_where_the_disk_is_full(tmp_path, full_disk,
     assert "fakes" in json.loads(path.read_text())
 
 
-def test_the_table_of_a_sweep_stays_and_is_shown(tmp_path, full_disk):
-    rows = [row("1", 2.0), row("2", 1.0)]
-    (tmp_path / "table.md").write_bytes(OLD)
-    with full_disk(), pytest.raises(OSError, match="No space"):
-        sweep_report.write(tmp_path, rows)
-    assert (tmp_path / "table.md").read_bytes() == OLD
-    assert "1 *" in sweep_report.shown(rows)
-    assert "table.md and " in sweep_report.write(tmp_path, rows)
-    assert "frechet" in (tmp_path / "table.md").read_text()
+def test_the_table_of_a_sweep_stays_and_is_shown(tmp_path, full_disk, monkeypatch):
+    old, new = [row("1", 2.0)], [row("1", 2.0), row("2", 1.0)]
+    sweeping._write_report(tmp_path, sweep_report.files(old))
+    before, files = (tmp_path / "table.md").read_bytes(), sweep_report.files(new)
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping, "_record_written", lambda *_: None)
+        with full_disk(), pytest.raises(OSError, match="No space"):
+            sweeping._write_report(tmp_path, files)
+    with full_disk(), pytest.raises(UsageError, match=FULL):
+        sweeping._write_report(tmp_path, files)
+    assert (tmp_path / "table.md").read_bytes() == before
+    assert "1 *" in sweep_report.shown(new)
+    sweeping._write_report(tmp_path, files)
+    assert "| 2 |" in (tmp_path / "table.md").read_text()
 
 
 def test_an_array_job_stays_where_the_disk_is_full(tmp_path, full_disk):
     path = tmp_path / "job.sh"
-    path.write_bytes(OLD)
-    with full_disk(), pytest.raises(UsageError, match=rf"cannot write .*job\.sh: {FULL}"):
-        sweeping._write_slurm(path, tmp_path / "sweep", [])
-    assert path.read_bytes() == OLD
+    sweeping._write_slurm(path, tmp_path / "sweep", [])
+    before, (point,) = path.read_bytes(), sweeping.grid(["x"], {"lr": ("1",)})
+    with full_disk(), pytest.raises(UsageError, match=rf"cannot write .*: {FULL}"):
+        sweeping._write_slurm(path, tmp_path / "sweep", [point])
+    assert path.read_bytes() == before
 
 
 def test_a_new_experiment_is_complete_or_not_there(tmp_path, full_disk):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gan_jax.files import write_atomically
 from gan_jax.functional.intervals import student_interval
 from gan_jax.runs.strict_json import from_json
 from gan_jax.tables import markdown_table, text_table
 from gan_jax.training.experiment import HIGHEST, LOWEST
 
+FILES = ("table.md", "sweep.png")
+"""The files of the table and of the plot."""
 DRAWN = 4
 """How many metrics the plot has at most."""
 FIRST = ("frechet", "precision", "recall", "modes_covered")
@@ -159,16 +161,12 @@ def shown(rows: Sequence[Row]) -> str:
     return "\n".join([text_table(table(rows), align="l"), *differences(rows), f"{how}; * is the best."])
 
 
-def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
-    """Writes `table.md` and `sweep.png` into the sweep's directory; returns where they are.
-
-    Raises:
-      OSError: the file system's own error; an existing file is then as it was.
-    """
+def files(rows: Sequence[Row]) -> dict[str, bytes]:
+    """`table.md` and `sweep.png` by name; without metrics that can be drawn there is no plot."""
     from gan_jax import pictures
 
     cells, notes = table(rows), differences(rows)
-    write_atomically(root / "table.md", ("\n\n".join([markdown_table(cells), *notes]) + "\n").encode())
+    written = {FILES[0]: ("\n\n".join([markdown_table(cells), *notes]) + "\n").encode()}
     drawn = sorted(metrics_of(rows), key=lambda name: name.rpartition("/")[2] not in FIRST)[:DRAWN]
     if drawn:
         charts = tuple(
@@ -180,7 +178,8 @@ def write(root: pathlib.Path, rows: Sequence[Row]) -> str:
             for metric in drawn
         )
         height = 1.2 + 0.3 * len(rows)
-        pictures.save(
-            pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts)), root / "sweep.png"
-        )
-    return f"{root / 'table.md'}{f' and {root}/sweep.png' if drawn else ''}"
+        figure = pictures.figure(*(pictures.Row((chart,), height=height) for chart in charts))
+        with tempfile.TemporaryDirectory() as folder:
+            pictures.save(figure, pathlib.Path(folder) / FILES[1])
+            written[FILES[1]] = (pathlib.Path(folder) / FILES[1]).read_bytes()
+    return written

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from gan_jax.cli import mode_flags, program, request, sweep_report
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.training import new_workdir
 from gan_jax.files import reason, replace_file, write_atomically
-from gan_jax.runs.files import is_link, read_regular
+from gan_jax.runs.files import is_link, is_there, read_regular
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.provenance import modules_beside, source_digest
 from gan_jax.runs.strict_json import dumps
@@ -35,6 +36,8 @@ OF_EVALUATION = tuple(
 )
 """Flags that are handed on to the evaluation of a run."""
 _POLL_SECONDS = 0.2
+_WRITTEN = "written"
+"""The entry of `sweep.json` with the digests of the files that a sweep has written, by name; no point's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,9 @@ def sweep(
         return
     _make(root)
     _refuse_links(root, points)
+    _adopt(root)
+    for name in sweep_report.FILES:
+        _refuse_other(root / name, root)
     with Interrupt().handling_signals() as interrupt:
         failed = _run_all(root, points, jobs, interrupt)
     if interrupt.by is not None:
@@ -106,7 +112,7 @@ def sweep(
     if rows:
         tell(sweep_report.shown(rows))
         try:
-            tell(f"Written to {sweep_report.write(root, rows)}")
+            _write_report(root, sweep_report.files(rows))
         except OSError as error:  # what took hours is shown where it cannot be written
             raise UsageError(f"the table in {root} could not be written: {reason(error)}.") from error
     if failed:
@@ -127,6 +133,87 @@ def _refuse_links(root: pathlib.Path, points: Sequence[Point]) -> None:
     for path in (Workdir(root).root / name for name in names):
         if is_link(path):
             raise UsageError(f"{path} is a link, and nothing is written through one: remove it.")
+
+
+def _adopt(root: pathlib.Path) -> None:
+    """Begins the record of a sweep's directory, or goes on with it; another file of its name is renamed.
+
+    Raises:
+      UsageError: if it cannot be renamed or written.
+    """
+    path = _record(root)
+    stored = _recorded(root)
+    if is_there(path) and not all(isinstance(stored[name], list) for name in stored.keys() - {_WRITTEN}):
+        stored = {}
+    if is_there(path) and not stored:
+        aside = path.with_name(f"sweep_unread_{secrets.token_hex(4)}.json")
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise UsageError(f"cannot rename {path}, which is no sweep's record: {reason(error)}.") from error
+        tell(f"What stood in {path} is no record of a sweep: it is {aside.name} now.", sys.stderr)
+    if _WRITTEN not in stored:
+        # Of a sweep that was made before digests were recorded, the files are its own.
+        there = [name for name in sweep_report.FILES if stored and (root / name).is_file()]
+        _write_record(root, {**stored, _WRITTEN: {name: [_digest(root / name)] for name in there}})
+
+
+def _digest(path: pathlib.Path) -> str:
+    """The sha256 of a file.
+
+    Raises:
+      UsageError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}.") from error
+
+
+def _written(root: pathlib.Path) -> dict[str, list[str]]:
+    """The digests of what a sweep of this directory has written, by the files' names."""
+    stored = _recorded(root).get(_WRITTEN)
+    found = stored if isinstance(stored, dict) else {}
+    return {name: digests for name, digests in found.items() if isinstance(digests, list)}
+
+
+def _refuse_other(path: pathlib.Path, root: pathlib.Path) -> None:
+    """Checks that a file which is to be replaced is as a sweep of this directory has written it.
+
+    Raises:
+      UsageError: if it is somebody's own, or was edited since, or cannot be read.
+    """
+    if path.is_file() and _digest(path) not in _written(root).get(path.name, ()):
+        raise UsageError(
+            f"{path} is there, not as an earlier sweep has written it: move it, or name another."
+        )
+
+
+def _record_written(root: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    """Records what a sweep is about to write, beside what is there until then.
+
+    Raises:
+      UsageError: if it cannot.
+    """
+    before = _written(root)
+    made = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    now = {name: [*before.get(name, [])[-1:], digest] for name, digest in made.items()}
+    _write_record(root, {**_recorded(root), _WRITTEN: {**before, **now}})
+
+
+def _write_report(root: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    """Writes the table and the plot, in place of those of an earlier sweep.
+
+    Raises:
+      UsageError: if one of them is not as that has written it.
+      OSError: the file system's own error; an existing file is then as it was.
+    """
+    for name in files:
+        _refuse_other(root / name, root)
+    _record_written(root, files)
+    for name, content in files.items():
+        write_atomically(root / name, content)
+    tell(f"Written to {' and '.join(str(root / name) for name in files)}")
 
 
 def parse(swept: Sequence[str], config: Any) -> dict[str, tuple[str, ...]]:
@@ -322,11 +409,31 @@ def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str
 
 
 def _evaluation(root: pathlib.Path, point: Point) -> dict[str, Any] | None:
-    """The evaluation of a run's newest checkpoint, if there is one."""
+    """The evaluation of a run's newest checkpoint, if there is one.
+
+    Of several of the same state it is one that was made as the sweep's are: with its `--standing_statistics`, and
+    without `--weights` of both kinds of weights, where somebody has evaluated those themselves by themselves.
+    """
+    flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in point.evaluate)
     try:
-        return json.loads((root / point.name / "evaluation.json").read_text())["checkpoints"][-1]
-    except (OSError, ValueError, LookupError, TypeError):
+        entries = json.loads((root / point.name / "evaluation.json").read_text())["checkpoints"]
+        last = entries[-1]
+        same = [entry for entry in entries if _of_one_state(entry, last)]
+        standing = [
+            e for e in same if str(e.get("standing_statistics", "")) == flags.get("standing_statistics", "")
+        ]
+        if weights := flags.get("weights"):
+            fitting = [entry for entry in standing if list(entry.get("samples", ())) == [weights]]
+        else:
+            kinds = max((len(entry.get("samples", ())) for entry in standing), default=0)
+            fitting = [entry for entry in standing if len(entry.get("samples", ())) == kinds]
+        return (fitting or [last])[-1]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _of_one_state(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(entry.get(name) == other.get(name) for name in ("step", "checkpoint"))
 
 
 _EXAMPLES = re.compile(r"(source\.)*(all\.)?x( \(of .*\))?")
@@ -384,6 +491,9 @@ case "$SLURM_ARRAY_TASK_ID" in
 {cases}esac
 """
     _make(root)
+    _adopt(root)
+    _refuse_other(path, root)  # its first lines are to be edited
+    _record_written(root, {path.name: text.encode()})
     try:
         replace_file(path, text.encode())
     except OSError as error:

@@ -73,6 +73,10 @@ def load_model(
         check_count("load_model", "standing_statistics", standing_statistics)
     workdir = Workdir(path)
     if is_there(workdir.root / DESCRIPTION):
+        if is_there(workdir.config) and is_there(workdir.checkpoints):
+            raise WorkdirError(
+                f"{workdir.root} holds an export ({DESCRIPTION}) and a run (config.json): move one of them."
+            )
         if standing_statistics is not None:
             raise ValueError(f"{workdir.root} was exported, without what computes running statistics again.")
         return _exported(workdir.root, round, weights, seed, player, devices)

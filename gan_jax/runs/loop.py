@@ -46,7 +46,13 @@ from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.trackers import TRACKERS
-from gan_jax.runs.workdir import Workdir, WorkdirMovedError, refuse_links
+from gan_jax.runs.workdir import (
+    Workdir,
+    WorkdirMovedError,
+    keep_metrics,
+    refuse_files_of_others,
+    refuse_links,
+)
 from gan_jax.runs.writer import Writer, WriterError
 from gan_jax.state import TrainState
 from gan_jax.training.experiment import Experiment
@@ -105,6 +111,8 @@ def train(
             if hosts.first():
                 refuse_links(workdir)
                 lock = held.enter_context(Lock(workdir))
+                if config is not None:
+                    refuse_files_of_others(workdir)
                 record.check(override)
         refuse_unshared(workdir)
         checkpoints = held.enter_context(
@@ -252,6 +260,8 @@ def _play(
         checkpoints.discard_after(restored.step)
         interval = Interval(restored.metadata["sums"], restored.metadata["counts"])
         log(f"Resuming {workdir.root} at round {restored.step}.")
+    elif hosts.first() and (kept := keep_metrics(workdir)):
+        log(f"{workdir.root} has no checkpoint: training begins, and the log of before is {kept} now.")
     portable = record.portable(experiment) if hosts.first() else None
     rounds = Rounds(experiment, layout, profile=trace)
     begun = played = rounds.at(state)

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 
 from etils import epath
 
-from gan_jax.runs.files import is_local
+from gan_jax.runs.files import is_link, is_local, is_there, reason
 
 
 class WorkdirError(RuntimeError):
@@ -67,6 +68,11 @@ class Workdir:
     def model(self) -> epath.Path:
         """The directory of the networks' programs."""
         return self.root / "model"
+
+    @property
+    def exported(self) -> epath.Path:
+        """`model.json`, which is in an export and in no run."""
+        return self.root / "model.json"
 
     @property
     def metrics(self) -> epath.Path:
@@ -121,3 +127,49 @@ def refuse_links(workdir: Workdir) -> None:
                 f"{path} is a link, to {os.readlink(path)}: nothing is followed out of a work directory. Put there "
                 "what it leads to, remove it, or make the work directory itself the link."
             )
+
+
+def refuse_files_of_others(workdir: Workdir) -> None:
+    """Checks that a run begins where no files are that it would replace, or that it would be taken for.
+
+    Raises:
+      WorkdirError: if the directory holds an export, by which everybody would read it; or has no `config.json`, and
+        files of the names that a run writes.
+    """
+    if is_there(workdir.exported):
+        raise WorkdirError(
+            f"{workdir.root} has a {workdir.exported.name}, as an export: samples would be of that and not of the "
+            "run. Move it, or choose another --workdir."
+        )
+    checkpoints = workdir.checkpoints.iterdir() if workdir.checkpoints.is_dir() else ()
+    if is_there(workdir.config) or any(is_there(path / "manifest.json") for path in checkpoints):
+        return
+    there = []
+    if is_there(workdir.metrics) and (is_link(workdir.metrics) or workdir.metrics.stat().length):
+        there.append(workdir.metrics.name)
+    if is_there(workdir.model / workdir.exported.name):
+        there.append(f"{workdir.model.name}/{workdir.exported.name}")
+    if is_there(workdir.samples) and workdir.samples.is_dir():
+        names = (path.name for path in workdir.samples.iterdir())
+        there += sorted(f"{workdir.samples.name}/{name}" for name in names if name.startswith("samples_"))[:1]
+    if there:
+        raise WorkdirError(
+            f"{workdir.root} has {', '.join(there)}, of no run (there is no config.json), and a run would replace "
+            "them: move them, or choose another --workdir."
+        )
+
+
+def keep_metrics(workdir: Workdir) -> str:
+    """Renames the log of a run whose checkpoints are gone, since training begins again; its new name, or nothing.
+
+    Raises:
+      WorkdirError: if it cannot be renamed.
+    """
+    try:
+        if not is_there(workdir.metrics) or not workdir.metrics.stat().length:
+            return ""
+        aside = workdir.metrics.with_name(f"metrics_before_{secrets.token_hex(4)}.jsonl")
+        workdir.metrics.rename(aside)
+    except OSError as error:
+        raise WorkdirError(f"Cannot rename {workdir.metrics}: {reason(error)}.") from error
+    return aside.name

@@ -298,3 +298,12 @@ def test_a_program_of_64_bits_says_what_it_needs():
         assert read_exported("a.jaxexport", lambda _: data).in_avals[0].dtype == np.float64
     with pytest.raises(PortableError, match="64-bit numbers: launch with JAX_ENABLE_X64=1"):
         read_exported("a.jaxexport", lambda _: data)
+
+
+def test_a_directory_of_an_export_and_of_a_run_is_neither(tmp_path):
+    """Which of the two generators is meant nobody knows."""
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.json", "model.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(WorkdirError, match=r"holds an export \(model\.json\) and a run \(config\.json\)"):
+        gj.load_model(tmp_path)

@@ -519,3 +519,37 @@ def test_a_run_writes_nothing_into_a_directory_that_took_the_place_of_its_own(tm
 
 def nothing():
     pass
+
+
+def test_the_log_of_a_run_whose_checkpoints_are_gone_is_kept(tmp_path):
+    workdir, said = Workdir(tmp_path / "run"), []
+    loop.train(experiment(), workdir, config={}, log=quiet)
+    before = workdir.metrics.read_bytes()
+    shutil.rmtree(workdir.checkpoints)
+    loop.train(experiment(rounds=4), workdir, config={}, log=said.append)
+    (kept,) = (tmp_path / "run").glob("metrics_before_*.jsonl")
+    assert kept.read_bytes() == before
+    assert any(kept.name in line for line in said)
+    assert {line["step"] for line in read_metrics(workdir)} == {4}
+
+
+@pytest.mark.parametrize(
+    "name", ["model.json", "metrics.jsonl", "model/model.json", "samples/samples_00000004.png"]
+)
+def test_a_run_does_not_begin_among_files_of_others(tmp_path, name):
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(WorkdirError, match=f"mine has .*{name}.*choose another --workdir"):
+        loop.train(experiment(), Workdir(tmp_path / "mine"), config={}, log=quiet)
+    assert path.read_text() == "mine"
+    assert not (tmp_path / "mine" / "config.json").exists()
+
+
+def test_a_run_begins_where_one_was_killed_before_its_first_round(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    for folder in (workdir.checkpoints, workdir.events, workdir.samples):
+        folder.mkdir(parents=True)
+    workdir.metrics.touch()
+    (workdir.samples / "reference.png").write_text("a picture of the user's")
+    assert int(loop.train(experiment(rounds=4), workdir, config={}, log=quiet).step) == 4

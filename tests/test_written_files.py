@@ -17,11 +17,11 @@ from gan_jax.data import check
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.compare import compare
 from gan_jax.files import replace_file
-from gan_jax.metrics.statistics import write_statistics
+from gan_jax.metrics.statistics import refuse_others, write_statistics
 from gan_jax.pictures import Row, curves, figure, save
 from gan_jax.training.experiment import ExperimentError
 
-OLD = b"what a user has"
+OLD = b"\x89PNG\r\n\x1a\nwhat a user has, by its beginning a picture"
 FULL = r"the disk is full \(No space left on device\)"
 
 
@@ -152,6 +152,31 @@ def test_an_array_job_stays_where_the_disk_is_full(tmp_path, full_disk):
     with full_disk(), pytest.raises(UsageError, match=rf"cannot write .*: {FULL}"):
         sweeping._write_slurm(path, tmp_path / "sweep", [point])
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("names", [("x",), ("arr_0", "mu", "sigma"), ("mu", "sigma")])
+def test_statistics_of_a_comparison_replace_no_images_and_no_files_of_others(tmp_path, names):
+    """`--real=set.npz --save_stats=set.npz`, ADM's reference batch, the statistics of another tool."""
+    arrays = {"x": images(9), "arr_0": images(9), "mu": np.zeros(16), "sigma": np.eye(16)}
+    path = tmp_path / "set.npz"
+    np.savez(path, **{name: arrays[name] for name in names})
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"set\.npz' is there, and no statistics that were saved"):
+        compare(images(9), images(9, 1), extractor=metrics.pixels(), save_stats=path)
+    assert path.read_bytes() == before
+    statistics(tmp_path / "ours.npz")
+    refuse_others(tmp_path / "ours.npz")
+
+
+def test_a_sheet_replaces_no_data(tmp_path, capsys):
+    path = tmp_path / "set.npz"
+    np.savez(path, x=images(9))
+    before = path.read_bytes()
+    assert check.main([str(path), f"--sheet={path}"]) == 2
+    assert "is there and no PNG" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    sheet = tmp_path / "sheet.png"
+    assert [check.main([str(path), f"--sheet={sheet}"]) for _ in range(2)] == [0, 0]
 
 
 def test_a_new_experiment_is_complete_or_not_there(tmp_path, full_disk):

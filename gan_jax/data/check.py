@@ -325,6 +325,8 @@ def _is_inside(sheet: str, spec: str) -> bool:
 def _write_sheet(path: pathlib.Path, found: Dataset) -> None:
     from PIL import Image
 
+    if _is_no_picture(path):
+        raise DataError(f"--sheet={path} is there and no PNG: name another file for the sheet.")
     drawn = io.BytesIO()
     Image.fromarray(contact_sheet(found)).save(drawn, "PNG")
     try:
@@ -332,6 +334,14 @@ def _write_sheet(path: pathlib.Path, found: Dataset) -> None:
         replace_file(path, drawn.getvalue())
     except OSError as error:
         raise DataError(f"--sheet={path} cannot be written: {reason(error)}.") from error
+
+
+def _is_no_picture(path: pathlib.Path) -> bool:
+    """Whether a path is a file of another kind than a sheet: the very images, say, or their labels."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8) not in (b"", b"\x89PNG\r\n\x1a\n")
 
 
 if __name__ == "__main__":

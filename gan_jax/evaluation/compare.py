@@ -104,7 +104,7 @@ def compare(
     """
     from gan_jax.metrics import PROTOCOLS, Extractor
     from gan_jax.metrics.paired import BY_NAME, METRICS, Settings
-    from gan_jax.metrics.statistics import check_statistics_path
+    from gan_jax.metrics.statistics import check_statistics_path, refuse_others
 
     for name in metrics:
         choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME, *MEASURES)))
@@ -130,6 +130,7 @@ def compare(
         raise ExperimentError(f"An extractor is an Extractor or its name, got {extractor!r}.")
     if save_stats is not None:  # before hours of features
         check_statistics_path(save_stats)
+        refuse_others(save_stats)
     options: dict[str, Any] = {"size": size, "channels": channels, "damaged": damaged}
     first, others = open_side(real, "real", **options), open_fakes(fake, **options)
     third = None if held_out is None else open_side(held_out, "held out", **options)

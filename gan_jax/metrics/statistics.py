@@ -153,6 +153,26 @@ def check_statistics_path(path: str | pathlib.Path) -> None:
         )
 
 
+def refuse_others(path: str | pathlib.Path) -> None:
+    """Checks that statistics of a set that is compared replace earlier ones of ours, and no images.
+
+    Raises:
+      DataError: if there is another file.
+    """
+    file = pathlib.Path(path).expanduser()
+    if not file.is_file():
+        return
+    try:
+        names = set(list_arrays(file))
+    except DataError:
+        names = set()
+    if RECORD not in names or not names <= {"mu", "sigma", "mu_s", "sigma_s", RECORD}:
+        raise DataError(
+            f"{str(path)!r} is there, and no statistics that were saved by a comparison: move it, or name another "
+            "file for the statistics."
+        )
+
+
 def write_statistics(
     path: str | pathlib.Path,
     moments: Moments,

@@ -84,3 +84,18 @@ def test_two_seeds_are_trained_scored_and_kept(tmp_path, monkeypatch):
     assert score["floor"][0] < min(values)
     assert all(seed["processor_seconds"] > 0 for seed in kept["seeds"])
     assert (tmp_path / "results" / "tiny.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_of_somebody_else_is_not_taken_for_the_digits(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    (tmp_path / runs.WORK).mkdir()
+    path = tmp_path / runs.DIGITS
+    path.write_text("mine")
+    with pytest.raises(SystemExit, match=r"digits\.npz is there, and not the digits"):
+        runs.write_digits()
+    assert path.read_text() == "mine"
+    path.unlink()
+    runs.write_digits()
+    before = path.stat().st_mtime_ns
+    runs.write_digits()
+    assert path.stat().st_mtime_ns == before

@@ -72,8 +72,20 @@ class RealRun(NamedTuple):
 
 
 def write_digits() -> None:
-    """The 1,797 digits as a file."""
-    np.savez(ROOT / DIGITS, load("digits")["x"])
+    """The 1,797 digits as a file.
+
+    Raises:
+      SystemExit: if another file of this name is there.
+    """
+    images = np.asarray(load("digits")["x"])
+    if not (ROOT / DIGITS).exists():
+        np.savez(ROOT / DIGITS, images)
+        return
+    # A file of another kind raises anything.
+    with contextlib.suppress(Exception), np.load(ROOT / DIGITS, allow_pickle=False) as stored:
+        if stored.files == ["arr_0"] and np.array_equal(stored["arr_0"], images):
+            return
+    raise SystemExit(f"{DIGITS} is there, and not the digits that this command has written: move it.")
 
 
 def write_garments() -> None:

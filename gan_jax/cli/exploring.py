@@ -42,7 +42,7 @@ from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION
-from gan_jax.runs.replacing import replace_files
+from gan_jax.runs.replacing import not_as_written, replace_files
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir, refuse_links
@@ -329,17 +329,11 @@ def _refuse_others(out: epath.Path, names: Iterable[str]) -> None:
       UsageError: naming the others: an index.html of somebody's own, a style sheet that was edited since; or if
         they cannot be read.
     """
-    written: dict[str, Any] = {}
-
-    def is_others(name: str) -> bool:
-        if not is_there(out / name) or (name == PAGE and written):
-            return False
-        return hashlib.sha256(read_regular(out / name)).hexdigest() != written.get(name)
-
+    written: dict[str, str] = {}
     try:
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
-            written = {PAGE: None, **json.loads(read_regular(out / PAGE))["sha256"]}
-        others = [name for name in sorted(set(names)) if is_others(name)]
+            written = {**json.loads(read_regular(out / PAGE))["sha256"]}
+        others = not_as_written(out, names, PAGE, written)
     except OSError as error:
         raise UsageError(f"--out={out} cannot be written: {reason(error)}.") from error
     if others:

@@ -41,7 +41,7 @@ from gan_jax.pictures.grids import to_png
 from gan_jax.runs.config import SavedConfig, read_config
 from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION, described
-from gan_jax.runs.replacing import replace_files
+from gan_jax.runs.replacing import not_as_written, replace_files
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -123,18 +123,12 @@ def _refuse_others(out: Any, names: Iterable[str]) -> None:
     Raises:
       UsageError: naming the others: a README of somebody's own, a card that was edited since.
     """
-    written: dict[str, Any] = {}
+    written: dict[str, str] = {}
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
         earlier = json.loads(read_regular(out / DESCRIPTION))
         if earlier["exported"]["round"] >= 0:
-            written = {DESCRIPTION: None, **earlier["sha256"]}
-
-    def is_others(name: str) -> bool:
-        if not is_there(out / name) or (name == DESCRIPTION and written):
-            return False
-        return hashlib.sha256(read_regular(out / name)).hexdigest() != written.get(name)
-
-    if others := [name for name in names if is_others(name)]:
+            written = {**earlier["sha256"]}
+    if others := not_as_written(out, names, DESCRIPTION, written):
         raise UsageError(
             f"{out} has {', '.join(others)}, not as an earlier export has written it: move it, or name another "
             "directory, --out=DIR."

@@ -27,9 +27,8 @@ def young_average(game: Game, step: int) -> str:
     for name in game.objective.with_role(GeneratorRole):
         if game.players[name].ema is None or step < 1:
             continue
-        decay = jax.jit(
-            jax.vmap(functools.partial(ema_decay, game.players[name]))
-        )  # a single program to compile
+        # Operation by operation it would be a program for each of them, at the end of every launch.
+        decay = jax.jit(jax.vmap(functools.partial(ema_decay, game.players[name])))
         found = np.asarray(decay(np.append(np.arange(step), _OLD)))
         decays, now, finally_ = found[:-1], float(found[-2]), float(found[-1])
         initial = float(np.prod(decays, dtype=np.float64))

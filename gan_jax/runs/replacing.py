@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import pathlib
 import secrets
@@ -19,7 +20,30 @@ from collections.abc import Iterable, Mapping
 
 from etils import epath
 
-from gan_jax.runs.files import is_local, write_atomically
+from gan_jax.runs.files import is_local, is_there, read_regular, write_atomically
+
+
+def not_as_written(
+    directory: epath.Path, names: Iterable[str], record: str, digests: Mapping[str, str]
+) -> list[str]:
+    """Those of a folder's files that are not as they were written: somebody's own, or edited since; sorted.
+
+    Args:
+      directory: where they are.
+      names: of the files; one that is not there is none of them.
+      record: the file in which the digests stand, which is as it was written where there are any.
+      digests: the sha256 of each file as it was written, in hexadecimal digits, by name.
+
+    Raises:
+      OSError: the file system's own error, or for a link.
+    """
+
+    def is_other(name: str) -> bool:
+        if not is_there(directory / name) or (name == record and digests):
+            return False
+        return hashlib.sha256(read_regular(directory / name)).hexdigest() != digests.get(name)
+
+    return sorted(filter(is_other, set(names)))
 
 
 def replace_files(

@@ -4,7 +4,8 @@
     .earlier-<token>/   those of before, while the new ones take their places
 
 A full disk, or a kill while the files are written, leaves what was there. A kill between the renames at the end
-loses nothing either: what is not in its place is in one of the two folders.
+loses nothing either: what is not in its place is in one of the two folders. When the next files are all written,
+what kills have left is cleared away.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
@@ -21,6 +23,8 @@ from collections.abc import Iterable, Mapping
 from etils import epath
 
 from gan_jax.runs.files import is_local, is_there, read_regular, write_atomically
+
+_LEFT = re.compile(r"\.(new|earlier)-[0-9a-f]{16}")
 
 
 def not_as_written(
@@ -86,9 +90,14 @@ def replace_files(
     finally:
         shutil.rmtree(new, ignore_errors=True)
         if done:
-            shutil.rmtree(earlier, ignore_errors=True)
+            for left in filter(_is_left, root.iterdir()):
+                shutil.rmtree(left, ignore_errors=True)
         with contextlib.suppress(OSError):
             earlier.rmdir()
+
+
+def _is_left(path: pathlib.Path) -> bool:
+    return bool(_LEFT.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def _exchange(

@@ -76,6 +76,22 @@ def test_a_kill_between_the_renames_loses_no_file_and_leaves_no_description(fold
     assert (folder / "last").exists() == (at == 0)
 
 
+def test_what_kills_have_left_goes_when_all_is_written(folder):
+    for name in (
+        ".new-0123456789abcdef",
+        ".earlier-fedcba9876543210",
+        ".new-mine",
+        ".earlier-0123456789ABCDEF",
+    ):
+        (folder / name).mkdir()
+        (folder / name / "training.u8").write_bytes(b"old")
+    (folder / "elsewhere").mkdir()
+    (folder / ".new-00000000000000ff").symlink_to(folder / "elsewhere")
+    replace(folder)
+    hidden = sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+    assert hidden == [".earlier-0123456789ABCDEF", ".new-00000000000000ff", ".new-mine"]
+
+
 def test_the_order_in_which_files_come(folder, monkeypatch):
     """A reader that finds the last file finds all of them, and none of the earlier."""
     moved, real = [], os.rename

@@ -34,6 +34,7 @@ CONFIG = {"learning_rate": 0.0, "objective": "gan", "rounds": 8, "flip": False, 
         (["config.flip=yes"], "flip is true or false, got 'yes'"),
         (["config.rounds=1,1"], "different values"),
         (["config.rounds=1,"], "different values"),
+        (["config.rounds=1,01"], "different values"),
         (["config.rounds=1", "config.rounds=2"], "names rounds twice"),
     ],
 )
@@ -367,6 +368,9 @@ def test_an_array_job_runs_a_point_each(launcher, tmp_path, capsys, monkeypatch)
     assert not (tmp_path / "s" / "lr=1").exists(), "nothing is run"
     for number in range(2):
         subprocess.run(["bash", "job.sh"], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(number)}, check=True)
+    beyond = {**os.environ, "SLURM_ARRAY_TASK_ID": "2"}
+    done = subprocess.run(["bash", "job.sh"], env=beyond, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "There is no run 2: they are 0 to 1.\n")
     assert (
         json.loads((tmp_path / "s" / "lr=2" / "evaluation.json").read_text())["checkpoints"][0]["step"] == 8
     )

@@ -234,28 +234,34 @@ def parse(swept: Sequence[str], config: Any) -> dict[str, tuple[str, ...]]:
         request.check_fields(["", f"--config.{field}="], config)
         if field in fields:
             raise UsageError(f"--sweep names {field} twice: give all its values at once.")
-        if len(set(values)) != len(values) or "" in values:
-            raise UsageError(
-                f"--sweep=config.{field} needs different values, separated by commas; got {match[2]!r}."
-            )
         default = config
         for name in field.split("."):
             default = default[name]
-        for value in values:
-            _check_type(field, value, default)
+        if "" in values or len({_typed(field, value, default) for value in values}) != len(values):
+            raise UsageError(
+                f"--sweep=config.{field} needs different values, separated by commas; got {match[2]!r}."
+            )
         fields[field] = values
     return fields
 
 
-def _check_type(field: str, value: str, default: Any) -> None:
+def _typed(field: str, value: str, default: Any) -> bool | int | float | str:
+    """A value as the field's type has it: 1e-4 and 0.0001 are one.
+
+    Raises:
+      UsageError: if it is not of that type.
+    """
     kind = type(default)
-    if kind is bool and value.lower() not in ("true", "false"):
-        raise UsageError(f"--sweep: {field} is true or false, got {value!r}.")
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f"--sweep: {field} is true or false, got {value!r}.")
+        return value.lower() == "true"
     if kind in (int, float):
         try:
-            kind(value)
+            return kind(value)
         except ValueError:
             raise UsageError(f"--sweep: {field} is a number like {default!r}, got {value!r}.") from None
+    return value
 
 
 def grid(argv: Sequence[str], fields: Mapping[str, Sequence[str]], code: str = "") -> list[Point]:
@@ -488,7 +494,8 @@ def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]
 set -e
 cd {shlex.quote(os.getcwd())}
 case "$SLURM_ARRAY_TASK_ID" in
-{cases}esac
+{cases}  *) echo "There is no run $SLURM_ARRAY_TASK_ID: they are 0 to {len(points) - 1}." >&2; exit 2 ;;
+esac
 """
     _make(root)
     _adopt(root)

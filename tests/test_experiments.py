@@ -3,6 +3,7 @@
 import functools
 import math
 import shutil
+import types
 
 import chex
 import jax
@@ -16,6 +17,7 @@ from experiments.batches import hold_out
 from experiments.configuration import base_config
 from experiments.games import RECIPES, Struct
 from experiments.image_scores import asked_for, class_shares, extractor_of
+from gan_jax.cli.building import build_seeds
 from gan_jax.data import Dataset, load
 from gan_jax.data.derive import split_off
 from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
@@ -617,6 +619,37 @@ def test_images_are_held_out_by_class_and_scored_against():
     scores = experiment.evaluations["scores"](held)
     assert scores.values["frechet"] < 1e-3  # the held-out images against themselves
     assert scores.fingerprint.split == "digits, held out"
+
+
+def several_seeds(name, seeds, **fields):
+    config = config_of(EXPERIMENTS[name][0], seeds=seeds, **{**EXPERIMENTS[name][1], **fields})
+    return build_seeds(types.SimpleNamespace(experiment=f"experiments/{name}.py", prepare=False), config)
+
+
+def test_of_several_seeds_each_is_scored_against_what_it_held_out_itself():
+    """All were scored against the first one's, most of which the others are trained on."""
+    beside = several_seeds("images", 2, held_out=0.1)
+    for place in range(2):
+        experiment, alone = beside.for_seed(place), built("images", held_out=0.1, seed=place)
+        held, training = alone.held_out, alone.source.device_data["all"]["x"]
+        np.testing.assert_array_equal(experiment.held_out, held)
+        np.testing.assert_array_equal(experiment.source.device_data["all"]["x"], training)
+        assert not {image.tobytes() for image in experiment.held_out} & {
+            image.tobytes() for image in training
+        }
+        scores = experiment.evaluations["scores"](held)
+        assert scores.values["frechet"] < 1e-3  # its held-out images against themselves
+        assert scores == alone.evaluations["scores"](held)
+        assert (experiment.seed, experiment.seeds) == (place, 1)
+
+
+def test_seeds_that_hold_out_nothing_share_the_features_of_their_data():
+    beside = several_seeds("digits", 2)
+    first, second = (beside.for_seed(place).evaluations["scores"] for place in range(2))
+    assert second._real is first._real
+    x = load("digits")["x"][:200]
+    assert second(x) == built("digits", seed=1).evaluations["scores"](x)
+    assert first(x).fingerprint.seed == 0
 
 
 def test_holding_out_leaves_every_class_to_train_on():

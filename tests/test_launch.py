@@ -381,6 +381,41 @@ def test_a_profile_is_written_on_request(tmp_path, monkeypatch, capsys):
     assert [path for path in (workdir / "profile").rglob("*.xplane.pb") if path.stat().st_size]
 
 
+@pytest.mark.full
+def test_a_seed_beside_others_is_evaluated_as_it_is_alone(tmp_path, monkeypatch, capsys):
+    """The second seed was scored against what the first one held out, and the second is trained on."""
+    common = [
+        "--config=experiments/images.py", "--config.data=digits", "--config.held_out=0.2", "--config.width=4",
+        "--config.conditional=true", "--config.rounds=2", "--config.sample_every=0", "--config.checkpoint_every=2",
+        "--config.log_every=2", "--config.evaluate_every=2",
+    ]  # fmt: skip
+    found = {}
+    for name, seeds in (("beside", ("--config.seeds=2",)), ("alone", ("--config.seed=1",))):
+        workdir = tmp_path / name
+        code, _, err = launch_here(monkeypatch, capsys, *common, *seeds, f"--workdir={workdir}")
+        assert code == 0, err
+        flags = f"--workdir={workdir}", "--num_samples=40", "--intervals=no"
+        code, _, err = launch_here(
+            monkeypatch, capsys, "--mode=evaluate", *flags, "--metrics=frechet,neighbors"
+        )
+        assert code == 0, err
+        (found[name],) = json.loads((workdir / "evaluation.json").read_text())["checkpoints"]
+        lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        found[f"{name} in training"] = next(
+            line for line in lines if "evaluation/samples/ema/frechet" in line
+        )
+    second = found["beside"]["each"][1]
+    assert found["beside"]["seeds"] == [0, 1]
+    assert second["fingerprints"] == found["alone"]["fingerprints"]
+    for part in ("raw", "ema"):
+        assert second["samples"][part] == pytest.approx(found["alone"]["samples"][part], rel=1e-4)
+    assert second["players"] == pytest.approx(found["alone"]["players"], rel=1e-4)
+    for metric in ("frechet", "coverage", "class_accuracy", "reverse_kl"):
+        name = f"evaluation/samples/ema/{metric}"
+        of_second = found["beside in training"][f"{name}/seeds"][1]
+        assert of_second == pytest.approx(found["alone in training"][name], rel=1e-4)
+
+
 CORES_KNOWN = hasattr(os, "sched_getaffinity")
 DEVICES = """
 import sys, types

@@ -16,6 +16,8 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 
 MAX_SEED = 2**32 - 1
 """Seeds are 32 bits wide in the programs."""
+_OF_SEED = ("held_out", "condition_batch", "evaluation_batch", "picture")
+"""Fields of an experiment that may depend on its seed, beside its source and its evaluations."""
 
 
 def build(request: Request, config: Any) -> Experiment:
@@ -80,7 +82,25 @@ def build_seeds(request: Request, config: Any) -> Experiment:
         seed_config = config.copy_and_resolve_references()
         seed_config.seed = config.seed + place
         built.append(build(request, seed_config))
-    return dataclasses.replace(built[0], extra_sources=tuple(extra.source for extra in built[1:]))
+    return dataclasses.replace(
+        built[0],
+        extra_sources=tuple(extra.source for extra in built[1:]),
+        extra_fields=tuple(_own_fields(built[0], extra) for extra in built[1:]),
+    )
+
+
+def _own_fields(first: Experiment, extra: Experiment) -> dict[str, Any]:
+    """How an extra seed is evaluated: against what it held out itself, as most of what the first one did it learns.
+
+    Features of real examples that are the first seed's too are extracted once for both.
+    """
+    from gan_jax.evaluation.scoring import Against
+
+    evaluations = {
+        name: each.beside(first.evaluations.get(name)) if isinstance(each, Against) else each
+        for name, each in extra.evaluations.items()
+    }
+    return {**{name: getattr(extra, name) for name in _OF_SEED}, "evaluations": evaluations}
 
 
 def check_seeds(config: Any) -> None:

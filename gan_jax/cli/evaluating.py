@@ -48,12 +48,16 @@ def evaluate(request: Request) -> None:
     run = open_run(request)
     weights, standing, intervals = run.weights(request), run.standing(request), _intervals(request)
     overridden = _overridden(run)
-    host_batch_iterator = iterate_host_batches(run.experiment.source)
-    first = next(host_batch_iterator)
-    experiment = _scored(request, run, itertools.chain([first], host_batch_iterator))
+    experiments: list[Experiment] = []
+    firsts = []
+    for single in run.single_seeds():
+        host_batch_iterator = iterate_host_batches(single.source)
+        firsts.append(next(host_batch_iterator))
+        batches = itertools.chain([firsts[-1]], host_batch_iterator)
+        experiments.append(_scored(request, run, single, batches, experiments[0] if experiments else None))
+    experiment = experiments[0]
     distance = _distance(request, experiment.extractor)
     found: list[dict[str, Any]] = []
-    run = dataclasses.replace(run, experiment=experiment)
 
     def measured(restored: Restored) -> dict[str, Any]:
         if intervals and hosts.first() and not found and _has_scores(experiment):
@@ -63,7 +67,8 @@ def evaluate(request: Request) -> None:
                 sys.stderr,
             )
         evaluations = []
-        for single, seed_state in run.per_seed(restored.state, standing):
+        states = [seed_state for _, seed_state in run.per_seed(restored.state, standing)]
+        for single, first, seed_state in zip(experiments, firsts, states, strict=True):
             evaluation = evaluate_state(
                 single, seed_state, _batch(single, seed_state, first), weights=weights
             )
@@ -298,12 +303,25 @@ def _add_path_lengths(
                 bounds[name] = found.interval()
 
 
-def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]) -> Experiment:
-    """The experiment with the comparison that the flags ask for among its evaluations."""
+def _scored(
+    request: Request,
+    run: OpenedRun,
+    experiment: Experiment,
+    host_batch_iterator: Iterator[Any],
+    first: Experiment | None = None,
+) -> Experiment:
+    """A seed's experiment with the comparison that the flags ask for among its evaluations.
+
+    Args:
+      request: the request.
+      run: the run.
+      experiment: the seed's.
+      host_batch_iterator: its batches from the first on.
+      first: what was returned for the first seed, whose features are shared where the real examples are the same.
+    """
     from gan_jax.evaluation import scoring
     from gan_jax.metrics.features import marked_as_given
 
-    experiment = run.experiment
     n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
     if n < 2:
         raise UsageError(f"--num_samples is 2 or more to evaluate, got {n}.")
@@ -343,7 +361,7 @@ def _scored(request: Request, run: OpenedRun, host_batch_iterator: Iterator[Any]
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
-        )
+        ).beside(None if first is None else first.evaluations.get(name))
     if _intervals(request):
         evaluations = {
             name: evaluation.with_intervals() if hasattr(evaluation, "with_intervals") else evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import pathlib
 import warnings
@@ -112,7 +111,7 @@ def load_model(
     arrays = {name: _in_its_dtypes(programs, name, part) for name, part in arrays.items()}
     _check_shapes(workdir, programs, arrays)
     if experiment is not None and standing_statistics is not None:
-        single = dataclasses.replace(experiment, seed=seed)
+        single = experiment if seed == first else _built(workdir, config, seed)[0]
         arrays[chosen] = _standing(single, chosen, arrays[chosen], standing_statistics)
     return Model(
         programs,
@@ -221,7 +220,21 @@ def _check_shapes(
 
 
 def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> Experiment:
-    """A run's experiment, of one seed; its data are closed.
+    """A run's experiment, of its first seed; its data are closed.
+
+    Raises:
+      ExperimentError: if there is no experiment to build them.
+    """
+    experiment, of_all, path = _built(workdir, config)
+    if changed := changes.changes(workdir, of_all, experiment, path):
+        warnings.warn(changes.message(workdir, changed), stacklevel=3)
+    return experiment
+
+
+def _built(
+    workdir: Workdir, config: str | pathlib.Path | None, seed: int | None = None
+) -> tuple[Experiment, Any, pathlib.Path]:
+    """A run's experiment of one of its seeds, by default the first; its configuration, and its file.
 
     Raises:
       ExperimentError: if there is no experiment to build them.
@@ -240,12 +253,12 @@ def _rebuilt(workdir: Workdir, config: str | pathlib.Path | None) -> Experiment:
     of_all = fields.copy_and_resolve_references()
     if "seeds" in fields:
         fields.seeds = 1
+    if seed is not None:
+        fields.seed = seed
     experiment = module.build(fields)
-    if changed := changes.changes(workdir, of_all, experiment, path):
-        warnings.warn(changes.message(workdir, changed), stacklevel=3)
     experiment.source.close()
     generators_of(experiment.game)
-    return experiment
+    return experiment, of_all, path
 
 
 def _facts(root: epath.Path, programs: Programs, description: Mapping[str, Any]) -> Mapping[str, Any]:

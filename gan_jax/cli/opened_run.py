@@ -130,6 +130,11 @@ class OpenedRun:
             )
         return asked
 
+    def single_seeds(self) -> list[Experiment]:
+        """Each seed's experiment."""
+        seeds = self.experiment.seeds
+        return [self.experiment] if seeds == 1 else [self.experiment.for_seed(i) for i in range(seeds)]
+
     def per_seed(self, state: Any, standing: int | None = None) -> list[tuple[Experiment, Any]]:
         """Each seed's experiment and its part of the state.
 
@@ -143,12 +148,9 @@ class OpenedRun:
         from gan_jax.distributed.seeds import state_of
         from gan_jax.evaluation.standing import standing_of
 
-        seeds = range(self.experiment.seeds)
-        single = (
-            [(self.experiment, state)]
-            if len(seeds) == 1
-            else [(self.experiment.for_seed(i), state_of(state, i)) for i in seeds]
-        )
+        experiments = self.single_seeds()
+        states = [state] if len(experiments) == 1 else [state_of(state, i) for i in range(len(experiments))]
+        single = list(zip(experiments, states, strict=True))
         if standing is None:
             return single
         try:

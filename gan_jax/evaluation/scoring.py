@@ -181,7 +181,9 @@ def against(
     def fake_features(samples: np.ndarray) -> Features:
         return _features(samples, real_features().extractor, "fake", devices, progress)
 
-    return Against(real_features, fake_features, tuple(which) or _applying(shape), split, seed)
+    compared = Against(real_features, fake_features, tuple(which) or _applying(shape), split, seed)
+    compared.examples = real, extractor
+    return compared
 
 
 class Against:
@@ -194,7 +196,12 @@ class Against:
       split: a description of the real examples.
       seed: the seed of shuffles, directions and resamples.
       intervals: whether scores have intervals and a floor.
+
+    Attributes:
+      examples: the real examples and the extractor or its name; `None` where they are not known.
     """
+
+    examples: tuple[np.ndarray, str | Extractor] | None = None
 
     def __init__(
         self,
@@ -214,7 +221,25 @@ class Against:
 
         The floor, the scores of two disjoint draws of the real examples, is computed once for a number of samples.
         """
-        return Against(self._real, self._fake, self._which, self._split, self._seed, intervals=True)
+        compared = Against(self._real, self._fake, self._which, self._split, self._seed, intervals=True)
+        compared.examples = self.examples
+        return compared
+
+    def beside(self, other: Any) -> Against:
+        """The same comparison, which takes the features of real examples from another one with the same examples.
+
+        Args:
+          other: the other comparison; anything else, or one with other examples or features, shares nothing.
+        """
+        if not isinstance(other, Against) or self.examples is None or other.examples is None:
+            return self
+        (ours, mine), (theirs, its) = self.examples, other.examples
+        same = ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+        if not same or _identity(mine) != _identity(its):
+            return self
+        shared = Against(other._real, other._fake, self._which, self._split, self._seed, self._intervals)
+        shared.examples = other.examples
+        return shared
 
     def __call__(self, samples: np.ndarray) -> Scores:
         """The scores of samples.
@@ -247,6 +272,12 @@ class Against:
         if number not in self._floors:
             self._floors[number] = self._scores(*real_draws(real, number, self._seed))
         return self._floors[number]
+
+
+def _identity(extractor: str | Extractor) -> str | tuple[str, ...]:
+    if isinstance(extractor, str):
+        return extractor
+    return extractor.name, extractor.protocol, extractor.resize, extractor.weights
 
 
 def _applying(shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -47,10 +47,11 @@ def combined(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
       A dict like a single evaluation, with means in place of the numbers, NaN for one that some seed lacks: a mean
       of the others would be of other seeds than those beside it. It also has the `seeds`, the `intervals`
-      of the means (see `summary`), and the numbers of `each` seed, with its own `intervals` if it has any.
+      of the means (see `summary`), and the numbers of `each` seed, with its own `intervals` and `floors` if it has
+      any, and its `fingerprints`: a seed may have held out other examples than the first.
     """
     parts = ("samples", "players")
-    owned = (*parts, "intervals")
+    owned = (*parts, "intervals", "floors", "fingerprints")
     return {
         **evaluations[0],
         **{part: _over_seeds(_mean, [evaluation[part] for evaluation in evaluations]) for part in parts},

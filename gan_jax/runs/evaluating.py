@@ -72,7 +72,8 @@ class Evaluate:
             return ""
         keys = [
             mark["key"]
-            for mark in evaluation["fingerprints"].values()
+            for part in evaluation.get("each", [evaluation])
+            for mark in part["fingerprints"].values()
             if any(
                 best.metric in (name, f"samples/ema/{name}", f"samples/raw/{name}")
                 for name in mark["metrics"]

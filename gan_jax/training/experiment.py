@@ -58,6 +58,8 @@ class Experiment:
       matmul_precision: of the training's products of float32 arrays, `default` (the platform's: TF32 on an NVIDIA
         GPU, bfloat16 on a TPU), `high` or `highest`; see `gan_jax.precision`.
       extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
+      extra_fields: what else of each extra seed's experiment is its own, fields by name: what it held out, and its
+        evaluations. Empty where all seeds are evaluated alike.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
       picture_samples: the number of samples in a picture.
       condition_batch: `n -> batch [n, ...]` from which the generators' conditions are read for pictures: labels
@@ -99,6 +101,7 @@ class Experiment:
     parallelism: str = "jit"
     matmul_precision: str = "default"
     extra_sources: tuple[Source, ...] = ()
+    extra_fields: tuple[Mapping[str, Any], ...] = ()
     condition_batch: Callable[[int], Batch] = lambda n: {}
     evaluation_batch: Callable[[int], Batch] | None = None
     classes: tuple[str, ...] = ()
@@ -135,6 +138,11 @@ class Experiment:
             raise ExperimentError(
                 f"Several seeds are trained on a device each: use parallelism=jit, got {self.parallelism!r}."
             )
+        if self.extra_fields and len(self.extra_fields) != len(self.extra_sources):
+            raise ExperimentError(
+                f"extra_fields are of {len(self.extra_fields)} extra seeds, and there are "
+                f"{len(self.extra_sources)}."
+            )
         if self.best is not None and not self.evaluate_every:
             raise ExperimentError(
                 f"The best checkpoint by {self.best.metric} is found by evaluations: set evaluate_every."
@@ -163,7 +171,9 @@ class Experiment:
     def for_seed(self, place: int) -> Experiment:
         """The experiment of a single seed, by its index."""
         sources = (self.source, *self.extra_sources)
-        return dataclasses.replace(self, seed=self.seed + place, source=sources[place], extra_sources=())
+        own = dict(self.extra_fields[place - 1]) if place and self.extra_fields else {}
+        own |= {"seed": self.seed + place, "source": sources[place], "extra_sources": (), "extra_fields": ()}
+        return dataclasses.replace(self, **own)
 
 
 LOWEST = frozenset(

@@ -241,7 +241,7 @@ def test_evaluations_are_combined():
             "seed": s,
             "samples": {"raw": {"frechet": f}},
             "players": {"critic/loss": f},
-            "fingerprints": {},
+            "fingerprints": {"scores": {"key": f"held out {s}"}},
         }
         for s, f in ((0, 1.0), (1, 2.0))
     ]
@@ -249,6 +249,7 @@ def test_evaluations_are_combined():
     assert both["samples"]["raw"]["frechet"] == both["players"]["critic/loss"] == 1.5
     assert both["seeds"] == [0, 1]
     assert [single_layout["samples"]["raw"]["frechet"] for single_layout in both["each"]] == [1.0, 2.0]
+    assert [own["fingerprints"]["scores"]["key"] for own in both["each"]] == ["held out 0", "held out 1"]
     expected = stats.t.interval(0.95, 1, 1.5, stats.sem([1.0, 2.0]))
     assert both["intervals"]["samples"]["raw"]["frechet"] == pytest.approx(expected)
     json.dumps(both)

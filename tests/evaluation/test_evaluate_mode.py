@@ -87,10 +87,10 @@ class Run(OpenedRun):
 def test_the_evaluations_before_one_that_fails_are_kept_and_shown(error, tmp_path, monkeypatch, capsys):
     """The third of three checkpoints fails: what was measured of the first is on disk before, as for a kill."""
     path = tmp_path / "evaluation.json"
-    experiment = SimpleNamespace(source=None, extractor="", evaluations={})
+    experiment = SimpleNamespace(source=None, extractor="", evaluations={}, seeds=1)
     monkeypatch.setattr(evaluating, "open_run", lambda request: Run(Workdir(tmp_path), experiment))
     monkeypatch.setattr(evaluating, "_overridden", lambda run: [])
-    monkeypatch.setattr(evaluating, "_scored", lambda request, run, batches: experiment)
+    monkeypatch.setattr(evaluating, "_scored", lambda *_: experiment)
     monkeypatch.setattr(evaluating, "_batch", lambda *_: None)
     monkeypatch.setattr(evaluating, "_wanted", lambda request, run: [2, 4, 6])
     monkeypatch.setattr("gan_jax.evaluation.batches.iterate_host_batches", lambda source: iter([0]))

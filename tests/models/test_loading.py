@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ import pytest
 from jax import export
 
 import gan_jax as gj
-from experiments import digits
-from gan_jax.distributed.seeds import stacked
+from experiments import digits, images
+from gan_jax.cli.building import build_seeds
+from gan_jax.distributed.seeds import stacked, state_of
 from gan_jax.evaluation.sampling import sample
 from gan_jax.evaluation.standing import standing_of
 from gan_jax.keys import named_key
@@ -120,6 +122,38 @@ def test_running_statistics_are_computed_again_on_request(run, tmp_path):
         assert np.abs(drawn - gj.load_model(path, weights=weights).sample(9)).max() > 1e-3
     with pytest.raises(ValueError, match=r"load_model\(standing_statistics=0\): .* whole number"):
         gj.load_model(path, standing_statistics=0)
+
+
+@pytest.mark.full
+def test_running_statistics_of_a_later_seed_are_for_the_labels_of_its_own_evaluations(tmp_path):
+    """They were for those of the first seed's, in another order."""
+    fields = {
+        "conditional": True,
+        "data": "digits",
+        "held_out": 0.2,
+        "width": 4,
+        "latent": 4,
+        "batch_size": 16,
+    }
+    config = images.get_config()
+    config.update(
+        {**fields, "seeds": 2, "rounds": 2, "sample_every": 0, "log_every": 2, "checkpoint_every": 2}
+    )
+    request = types.SimpleNamespace(experiment="experiments/images.py", prepare=False)
+    experiment = build_seeds(request, images.resolve(config))
+    workdir = Workdir(tmp_path / "run")
+    state = loop.train(
+        experiment,
+        workdir,
+        config=images.resolve(config),
+        name="experiments/images.py",
+        log=lambda line: None,
+    )
+    single = experiment.for_seed(1)
+    expected = standing_of(single, state_of(state, 1), 2)
+    model = gj.load_model(workdir.root, seed=1, weights="raw", standing_statistics=2)
+    drawn = of_state(single, expected, 9, ema=False, seed=1)
+    np.testing.assert_allclose(model.sample(9, seed=1), drawn, atol=1e-5)
 
 
 def test_the_scores_are_the_critics(run):

@@ -328,6 +328,7 @@ def _scored(
     experiment = dataclasses.replace(experiment, evaluation_samples=n)
     everyone, players = run.generators(None), run.generators(request.player)
     prefixes = {player: "" if len(everyone) == 1 else f"{player}/" for player in everyone}
+    targets = {getattr(experiment.game.players[name].role, "target", "") for name in everyone}
     evaluations = {
         name: evaluation
         for name, evaluation in experiment.evaluations.items()
@@ -344,6 +345,8 @@ def _scored(
             continue
         role = experiment.game.players[player].role
         assert isinstance(role, GeneratorRole)
+        # Where generators imitate several entries, what was held out is of x.
+        is_held_out = len(targets) == 1 or role.target == "x"
         shape = run.sample_shape(player)
         chosen = marked_as_given(
             scoring.extractor_named(request.extractor or experiment.extractor, shape, request.protocol or ""),
@@ -356,7 +359,7 @@ def _scored(
             n,
             batches,
             entry=role.target,
-            held_out=experiment.held_out,
+            held_out=experiment.held_out if is_held_out else None,
             value_range=parse_range(str(read_config(run.workdir).config.get("value_range", ""))),
         )
         evaluations[name] = scoring.against(

@@ -75,7 +75,7 @@ class Experiment:
       evaluation_samples: the number of samples in an evaluation.
       extractor: the features for the comparison of `--mode=evaluate`, see `scoring.extractor_named`.
       held_out: real examples `[N, ...]` that the game is not trained on, which that comparison is with; `None`
-        compares with the training data.
+        compares with the training data. Where generators imitate several entries of a batch they are of `x`.
       diagnostics: computed inside the jitted step, in every turn.
       probes: evaluated at each log.
       recipe: by name, numbers of the training that are logged as they are in a round: `round -> number`, the

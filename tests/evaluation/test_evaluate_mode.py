@@ -5,10 +5,13 @@ import errno
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from experiments import translation
 from gan_jax.cli import changes, errors, evaluating, exporting
 from gan_jax.cli.opened_run import OpenedRun
+from gan_jax.evaluation.batches import iterate_host_batches
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
 
@@ -111,6 +114,25 @@ def test_the_evaluations_before_one_that_fails_are_kept_and_shown(error, tmp_pat
     assert before == [[], [2], [2, 4]]
     assert stored() == [2, 4]
     assert "modes" in capsys.readouterr().out
+
+
+def test_a_generator_of_another_entry_is_not_compared_with_what_was_held_out_of_x(tmp_path):
+    """The samples of CycleGAN's second generator, edges, were compared with digits that were held out."""
+    config = translation.get_config()
+    config.update({"data": "edges:digits", "width": 4, "batch_size": 16, "objective": "cycle_gan"})
+    held_out = np.random.default_rng(0).uniform(-1, 1, (50, 8, 8, 1)).astype(np.float32)
+    experiment = dataclasses.replace(translation.build(config), held_out=held_out)
+    workdir = Workdir(tmp_path)
+    write_config(workdir, {})
+    request = SimpleNamespace(num_samples=20, player=None, data="", metrics="frechet", extractor="pixels")
+    request.protocol, request.intervals = None, "no"
+    batches = iterate_host_batches(experiment.source)
+    found = evaluating._scored(request, OpenedRun(workdir, experiment, ()), experiment, batches).evaluations
+    samples = held_out[:20]
+    splits = {
+        player: found[f"generator_{player}/scores"](samples).fingerprint.split for player in ("ab", "ba")
+    }
+    assert splits == {"ab": "the run's held-out data", "ba": "the run's own data"}
 
 
 MARKS = ("key", "extractor", "weights", "resize", "value_range", "split")

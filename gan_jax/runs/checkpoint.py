@@ -18,7 +18,7 @@ import concurrent.futures
 import logging
 import secrets
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -76,18 +76,28 @@ class Checkpoints:
       directory: made at the first save. A `gs://` path works as well.
       keep: how many of the latest steps are kept; the newest always is.
       best: which to keep beside those.
+      check_place: raises where the directory is no longer that of the run: then no step is made to count there, and
+        none is deleted.
 
     Raises:
       ValueError: if `keep`, or `best.keep`, is below 1.
     """
 
-    def __init__(self, directory: epath.PathLike, *, keep: int = 3, best: Best | None = None):
+    def __init__(
+        self,
+        directory: epath.PathLike,
+        *,
+        keep: int = 3,
+        best: Best | None = None,
+        check_place: Callable[[], None] = lambda: None,
+    ):
         if keep < 1 or (best is not None and best.keep < 1):
             raise ValueError(f"At least one checkpoint is kept, got keep={keep} and best={best}.")
         self._steps = StepDirectory(directory)
         self.directory = self._steps.directory
         self._keep = keep
         self._best = best
+        self._check_place = check_place
         self._saver: Any = None
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: list[tuple[int, concurrent.futures.Future[None]]] = []
@@ -152,6 +162,7 @@ class Checkpoints:
         payloads = gather_bytes(payload)
         try:
             if jax.process_index() == 0:
+                self._check_place()
                 self._steps.refuse_protected(step)
                 self._aside = self._steps.set_aside(step)
                 self._steps.path(step).mkdir(parents=True, exist_ok=True)
@@ -367,7 +378,9 @@ class Checkpoints:
         for index, payload in enumerate(payloads):
             (path / "payload").mkdir(parents=True, exist_ok=True)
             write_atomically(path / "payload" / str(index), payload)
-        write_atomically(path / MANIFEST, seal({**manifest, "files": hash_files(path)}))
+        content = seal({**manifest, "files": hash_files(path)})
+        self._check_place()  # it may have been moved while its shards were written
+        write_atomically(path / MANIFEST, content)
         aside, self._aside = self._aside, None
         if aside is not None:
             aside.rmtree(missing_ok=True)
@@ -377,6 +390,7 @@ class Checkpoints:
         path = self._steps.path(step)
         if jax.process_index() != 0 or not is_there(path / MANIFEST):  # its save has failed, and is reported
             return
+        self._check_place()
         try:
             write_amendment(path, content)
         except (OSError, ProtectedError) as error:
@@ -386,6 +400,7 @@ class Checkpoints:
         self._prune_or_complain(step)
 
     def _prune_or_complain(self, newest: int) -> None:
+        self._check_place()
         try:
             self._steps.prune(newest, self._keep, self._best)
         except OSError as error:  # the checkpoint counts all the same
@@ -440,7 +455,7 @@ class Checkpoints:
             _quietly(saver.close)
         if jax.process_index() == 0:
             aside, self._aside = self._aside, None
-            _quietly(lambda: self._steps.remove(step) if aside is None else self._steps.put_back(step, aside))
+            _quietly(lambda: self._undo(step, aside))
         try:
             good = self.steps()
             left = f"the last one saved is {good[-1]}" if good else "there is no earlier one"
@@ -449,6 +464,17 @@ class Checkpoints:
         return CheckpointError(
             f"Cannot save checkpoint {step} in {self.directory}: {root_reason(error)}; {left}."
         )
+
+    def _undo(self, step: int, aside: epath.Path | None) -> None:
+        try:
+            self._check_place()
+        except Exception:
+            self._steps.clear_made_again(step)
+            return
+        if aside is None:
+            self._steps.remove(step)
+        else:
+            self._steps.put_back(step, aside)
 
     def _check_fits(self, step: int, there: dict[str, Any], wanted: dict[str, Any]) -> None:
         here = {name: describe(leaf) for name, (leaf, _) in wanted.items()}

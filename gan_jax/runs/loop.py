@@ -19,7 +19,7 @@ from gan_jax.distributed.layout import Layout
 from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.across_processes import refuse_others, refuse_unshared
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.config import check_config, jsonable, shortened, write_config
 from gan_jax.runs.described_data import described
 from gan_jax.runs.drawing import Draw
@@ -115,12 +115,28 @@ def train(
                     refuse_files_of_others(workdir)
                 record.check(override)
         refuse_unshared(workdir)
+        check_place = (lambda: None) if lock is None else lock.check
         checkpoints = held.enter_context(
-            Checkpoints(workdir.checkpoints, keep=experiment.keep, best=experiment.best)
+            Checkpoints(
+                workdir.checkpoints,
+                keep=experiment.keep,
+                best=experiment.best,
+                check_place=check_place,
+            )
         )
         trace = held.enter_context(contextlib.closing(Profile(workdir.profile, profile)))
         state = _play(
-            experiment, workdir, layout, checkpoints, interrupt, trace, record, lock, track, command, log
+            experiment,
+            workdir,
+            layout,
+            checkpoints,
+            interrupt,
+            trace,
+            record,
+            check_place,
+            track,
+            command,
+            log,
         )
         go_on = f"{command} --workdir={shlex.quote(str(workdir.root))}"
         _report(experiment, workdir, checkpoints, interrupt, int(state.step), go_on, log)
@@ -247,12 +263,11 @@ def _play(
     interrupt: Interrupt,
     trace: Profile,
     record: _Record,
-    lock: Lock | None,
+    check_place: Callable[[], None],
     track: Sequence[str],
     command: str,
     log: Callable[[str], None],
 ) -> TrainState:
-    check_place = (lambda: None) if lock is None else lock.check
     restored = restore(checkpoints, experiment, layout) if checkpoints.steps() else None
     state = first_state(experiment, layout) if restored is None else restored.state
     interval = Interval()
@@ -278,6 +293,7 @@ def _play(
         resumed_lines=restored.metadata.get("lines") if restored is not None and restored.due else None,
         keep_pictures=experiment.keep_pictures,
         trackers=[functools.partial(TRACKERS[name], workdir, record.config) for name in track],
+        check_place=check_place,
         enabled=hosts.first(),
     )
     with writer, _alarm_in_log(writer):
@@ -336,6 +352,12 @@ def _play(
             except WorkdirMovedError as moved:
                 raise save.where_it_is(played, due.left, moved, command) from error
             raise save.without_log(played, due.left, error) from error
+        except CheckpointError as error:
+            try:
+                check_place()
+            except WorkdirMovedError as moved:
+                raise save.where_it_is(played, due.left, moved, command) from error
+            raise
         except Exception as error:
             if error is rounds.unread and played.step > begun.step:
                 save.without_data(played, due.left, error, log)

@@ -166,6 +166,19 @@ class StepDirectory:
         self.remove(step)
         os.rename(aside, self.path(step))
 
+    def clear_made_again(self, step: int) -> None:
+        """Deletes what a save of this step has made where the work directory was, if nothing else is there.
+
+        The work directory was moved, and the files of a save that was under way are written by their paths.
+        """
+        root = self.directory.parent
+        if not is_local(root) or [path.name for path in root.iterdir()] != [self.directory.name]:
+            return
+        if self.numbered() == [step] and not is_there(self.path(step) / MANIFEST):
+            self.path(step).rmtree()
+            self.directory.rmdir()  # these are refused where somebody has written by now
+            root.rmdir()
+
     def left_aside(self) -> list[str]:
         """The names of steps that were set aside for a save that was cut."""
         if not is_local(self.directory) or not is_there(self.directory):

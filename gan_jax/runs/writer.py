@@ -48,6 +48,8 @@ class Writer:
       resumed_lines: how many lines of the step `resumed_from` stay; all if `None`.
       tensorboard: whether event files are written too.
       keep_pictures: how many of the newest files of each name stay in `samples/`; 0 keeps all.
+      check_place: raises where the work directory is no longer at its path: then no file is made there. Open ones
+        are where it is now.
       trackers: make the further places where everything is written, when the first is.
       enabled: `False` makes every call do nothing, for processes other than the first.
 
@@ -63,10 +65,12 @@ class Writer:
         resumed_lines: int | None = None,
         tensorboard: bool = True,
         keep_pictures: int = 0,
+        check_place: Callable[[], None] = lambda: None,
         trackers: Sequence[Callable[[], Tracker]] = (),
         enabled: bool = True,
     ):
         self._workdir = workdir
+        self._check_place = check_place
         self._enabled = enabled
         self._error: WriterError | None = None
         self._closed = False
@@ -215,6 +219,7 @@ class Writer:
         self._lines.append(json_line(step, seconds, metrics).encode() + b"\n")
         self._count += 1
         if self._count >= MOST_LINES:
+            self._check_place()
             self._lines.close()
             try:
                 self._count = thin_metrics(self._workdir, MOST_LINES // 2)
@@ -228,6 +233,7 @@ class Writer:
         if drawn is None:
             return
         png = to_png(drawn)
+        self._check_place()
         self._workdir.samples.mkdir(exist_ok=True)  # a work directory that is gone is not made again
         path = self._workdir.samples / f"{name}_{step:08d}.png"
         write_atomically(path, png)
@@ -257,6 +263,7 @@ class Writer:
 
     def _events(self) -> Events:
         if self._opened is None:
+            self._check_place()
             self._opened = Events(self._workdir, self._purge_step)
         return self._opened
 

@@ -235,8 +235,9 @@ class Save:
         measured_by = self._evaluate.measured_by(step)
         return {
             **({MEASURED_BY: measured_by} if measured_by else {}),
-            "sums": self._interval.sums,
-            "counts": self._interval.counts,
+            # Copies: what is recorded later is of this round, and the sums go on.
+            "sums": dict(self._interval.sums),
+            "counts": dict(self._interval.counts),
             "lines": self._writer.lines_at(step),
             **({"classes": list(self._experiment.classes)} if self._experiment.classes else {}),
         }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gan_jax.runs import checkpoint, loop
-from gan_jax.runs.checkpoint import Checkpoints
+from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
 from gan_jax.runs.workdir import Workdir, WorkdirMovedError
 from tests.runs.test_loop import experiment, lines_of, quiet
 
@@ -74,3 +74,24 @@ def test_a_save_under_way_leaves_another_run_alone_that_is_put_in_its_place(tmp_
     with pytest.raises(WorkdirMovedError, match="is saved there"):
         loop.train(experiment(keep=1), Workdir(was), config={}, log=quiet)
     assert files_of(was) == before
+
+
+@pytest.mark.parametrize("log_every", [3, 4])
+def test_the_means_go_on_from_a_checkpoint_after_which_none_could_be_saved(tmp_path, monkeypatch, log_every):
+    """That its picture is drawn is recorded beside the next save: with the sums of its own round."""
+    fields = {"checkpoint_every": 5, "sample_every": 5, "log_every": log_every, "rounds_per_dispatch": 2}
+    whole, cut = Workdir(tmp_path / "whole"), Workdir(tmp_path / "cut")
+    loop.train(experiment(**fields), whole, config={}, log=quiet)
+    real = Checkpoints.save
+
+    def full(self, step, *arguments, **named):
+        if step == 10:
+            raise CheckpointError("the disk is full")
+        return real(self, step, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", full)
+        with pytest.raises(CheckpointError, match="full"):
+            loop.train(experiment(**fields), cut, config={}, log=quiet)
+    loop.train(experiment(**fields), cut, config={}, log=quiet)
+    assert lines_of(cut) == lines_of(whole)

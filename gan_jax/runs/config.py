@@ -11,7 +11,7 @@ from typing import Any
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
 from gan_jax.runs.provenance import computed_by, git_commit, library_versions
 from gan_jax.runs.strict_json import dumps, from_json, to_json
-from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.runs.workdir import Workdir, WorkdirError, has_checkpoints
 
 _ABSENT = object()
 
@@ -316,13 +316,20 @@ def check_config(
     What is empty, here or in `config.json`, is not compared.
 
     Returns:
-      The differences that `override` let pass; the empty list where there are none, or no `config.json` yet.
+      The differences that `override` let pass; the empty list where there are none, or nothing was trained yet.
 
     Raises:
-      WorkdirError: listing the differences, unless `override`.
+      WorkdirError: listing the differences, or if there are checkpoints without a `config.json`, unless `override`.
     """
     if not is_there(workdir.config):
-        return []
+        if not has_checkpoints(workdir):
+            return []
+        if override:
+            return ["what its checkpoints are of is not known, without config.json"]
+        raise WorkdirError(
+            f"{workdir.root} has checkpoints and no config.json, so what they are of is not known: put it back, "
+            "choose another --workdir, or pass --override to go on from them."
+        )
     saved = read_config(workdir)
     changed = differences(saved.config, config, may_change=may_change)
     if source and saved.source and source != saved.source:

@@ -129,6 +129,16 @@ def refuse_links(workdir: Workdir) -> None:
             )
 
 
+def has_checkpoints(workdir: Workdir) -> bool:
+    """Whether a state is saved there, be it damaged.
+
+    >>> has_checkpoints(Workdir("runs/that/do/not/exist"))
+    False
+    """
+    steps = workdir.checkpoints.iterdir() if workdir.checkpoints.is_dir() else ()
+    return any(is_there(path / "manifest.json") for path in steps)
+
+
 def refuse_files_of_others(workdir: Workdir) -> None:
     """Checks that a run begins where no files are that it would replace, or that it would be taken for.
 
@@ -141,8 +151,7 @@ def refuse_files_of_others(workdir: Workdir) -> None:
             f"{workdir.root} has a {workdir.exported.name}, as an export: samples would be of that and not of the "
             "run. Move it, or choose another --workdir."
         )
-    checkpoints = workdir.checkpoints.iterdir() if workdir.checkpoints.is_dir() else ()
-    if is_there(workdir.config) or any(is_there(path / "manifest.json") for path in checkpoints):
+    if is_there(workdir.config) or has_checkpoints(workdir):
         return
     there = []
     if is_there(workdir.metrics) and (is_link(workdir.metrics) or workdir.metrics.stat().length):

@@ -8,7 +8,8 @@ import pytest
 
 from gan_jax.runs import checkpoint, loop
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
-from gan_jax.runs.workdir import Workdir, WorkdirMovedError
+from gan_jax.runs.config import read_config
+from gan_jax.runs.workdir import Workdir, WorkdirError, WorkdirMovedError
 from tests.runs.test_loop import experiment, lines_of, quiet
 
 
@@ -95,3 +96,17 @@ def test_the_means_go_on_from_a_checkpoint_after_which_none_could_be_saved(tmp_p
             loop.train(experiment(**fields), cut, config={}, log=quiet)
     loop.train(experiment(**fields), cut, config={}, log=quiet)
     assert lines_of(cut) == lines_of(whole)
+
+
+def test_checkpoints_without_a_record_of_their_run_are_not_gone_on_with(tmp_path):
+    """Nothing says that they are of this configuration: another seed went on from them without a word."""
+    workdir, said = Workdir(tmp_path / "run"), []
+    loop.train(experiment(rounds=10), workdir, config={"seed": 3}, log=quiet)
+    workdir.config.unlink()
+    before = files_of(tmp_path)
+    with pytest.raises(WorkdirError, match=r"checkpoints and no config\.json"):
+        loop.train(experiment(), workdir, config={"seed": 4}, log=quiet)
+    assert files_of(tmp_path) == before
+    loop.train(experiment(), workdir, config={"seed": 4}, override=True, log=said.append)
+    assert read_config(workdir).launches[-1].overridden
+    assert any("Resuming" in line for line in said)

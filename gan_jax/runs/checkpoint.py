@@ -314,6 +314,16 @@ class Checkpoints:
             due, digest = tuple(manifest["due"]), manifest["sha256"]
             return Restored(chosen, state, manifest["metadata"], payload, due, digest)
 
+    def check_fits(self, state: Tree) -> None:
+        """Checks that the newest step, if there is one, is of the same structure as a state.
+
+        Raises:
+          CheckpointError: if it is of another (leaves are named), or cannot be read.
+        """
+        self.wait()
+        for step in self.steps()[-1:]:
+            self._check_fits(step, self.manifest(step)["leaves"], targets(state, None))
+
     def read(self, names: Sequence[str], step: int | None = None) -> tuple[int, str, dict[str, np.ndarray]]:
         """Some leaves of the newest undamaged step, or of the one asked for, without the state's structure.
 

@@ -331,7 +331,7 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
 
     Raises:
       CheckpointError: if it cannot be written, or the directory holds a later round, which `restore` would give
-        in place of this one.
+        in place of this one, or one of another game, which goes when `keep` newer ones are there.
       ValueError: if the state is not one of the game.
     """
     _check_state(game, state)
@@ -342,6 +342,7 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
                 f"{path} holds round {later[-1]}, and this state is of round {step}: it is of another run, or of a "
                 "branch. Save it in a directory of its own, or delete what is there."
             )
+        checkpoints.check_fits(state)  # else it would displace the rounds of another game
         checkpoints.save(step, state, blocking=True)
 
 

@@ -162,6 +162,17 @@ def test_a_state_is_saved_and_restored_bit_for_bit(game, source, tmp_path):
         gj.save(tmp_path / "other", other, begin)
 
 
+def test_a_state_does_not_displace_those_of_another_game(game, tmp_path):
+    """Of the rounds in a directory the newest three are kept: those of the first game went, one by one."""
+    other = helpers.game(non_saturating(helpers.PRIOR), optimizer=optax.adam)
+    gj.save(tmp_path, game, init_state(game, jax.random.key(0)))
+    states = init_state(other, jax.random.key(1))
+    for step in range(1, 4):
+        with pytest.raises(CheckpointError, match="of another structure"):
+            gj.save(tmp_path, other, states._replace(step=states.step + step))
+    assert int(gj.restore(tmp_path, game).step) == 0
+
+
 def test_a_state_is_not_saved_under_a_later_one_of_another_run(game, tmp_path):
     """`restore` gives the round with the largest number: that of the earlier run."""
     begin = init_state(game, jax.random.key(0))

@@ -608,3 +608,21 @@ def test_a_figure_is_not_written_among_the_images_that_are_compared(monkeypatch,
     )
     assert code == 0, err
     assert (tmp_path / "p.png").exists()
+
+
+def test_a_figure_that_nobody_has_named_replaces_no_picture_of_somebody_else(monkeypatch, capsys, tmp_path):
+    for name in ("real", "a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            pixels = np.full((4, 4, 3), 50 * number + len(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    mine = (tmp_path / "real" / "0.png").read_bytes()
+    (tmp_path / "comparison.png").write_bytes(mine)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--mode=compare", "--real=real", "--fake=a,b", "--metrics=frechet", "--extractor=pixels"]
+    for _ in range(2):
+        code, out, err = launch_here(monkeypatch, capsys, *flags)
+        assert code == 0, err
+        assert "Written to comparison-2.png" in out
+    assert (tmp_path / "comparison.png").read_bytes() == mine
+    assert len(list(tmp_path.glob("*.png"))) == 2

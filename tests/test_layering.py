@@ -41,6 +41,7 @@ ROOMS = [
     "gan_jax.compiler",
     "gan_jax.memory",
     "gan_jax.types",
+    "gan_jax.own_pictures",
     "gan_jax.files",
     "gan_jax.tables",
     "gan_jax._lazy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.files import reason, replace_file
 from gan_jax.game import GeneratorRole
+from gan_jax.own_pictures import write_own
 from gan_jax.runs.config import read_config
 from gan_jax.runs.strict_json import to_json
 from gan_jax.runs.terminal import tell
@@ -35,7 +37,6 @@ def compare(request: Request) -> None:
     """Prints the table of a comparison; writes its numbers if asked, and a figure of several sets."""
     from gan_jax.distributed import hosts
     from gan_jax.evaluation.compare import compare as compare_sets
-    from gan_jax.pictures import save
     from gan_jax.pictures.figures import figure_format
 
     given = dict(request.comparison)
@@ -104,12 +105,24 @@ def compare(request: Request) -> None:
         tell(f"No figure is written: {path} would be one of the images; --plot=FILE names another.")
     elif path:
         try:
-            save(found.figure(), path)
+            written = _written(found.figure(), path, named=plot is not None)
         except ValueError as error:
             raise UsageError(f"--plot={path}: {error}") from error
         except OSError as error:
             raise UsageError(f"--plot={path} cannot be written: {reason(error)}.") from error
-        tell(f"Written to {path}")
+        tell(f"Written to {written}")
+
+
+def _written(figure: Any, path: str, *, named: bool) -> pathlib.Path:
+    """Writes the figure; one whose name is not given replaces no picture of somebody else. Where it is."""
+    from gan_jax.pictures import save
+
+    if named:
+        save(figure, path)
+        return pathlib.Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+        save(figure, pathlib.Path(folder) / PLOT)
+        return write_own(pathlib.Path(path), (pathlib.Path(folder) / PLOT).read_bytes())
 
 
 def _lies_in(path: str, sets: Iterable[str]) -> bool:

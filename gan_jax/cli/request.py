@@ -142,7 +142,8 @@ COMPARISON = {
     "held_out": "with --metrics=memorization, real images that the generator was not trained on.",
     "duplicates": "with --metrics=memorization, a .png of the fakes nearest to real images.",
     "scores": "a .json into which the scores are written, with their intervals, floors and fingerprints.",
-    "plot": "a .png, .svg or .pdf for the figure; comparison.png where there are several fakes.",
+    "plot": "a .png, .svg or .pdf for the figure; where there are several fakes comparison.png, or "
+    "comparison-2.png where that is another's.",
 }
 """Flags of `--mode=compare` only, each a string, and their help texts."""
 

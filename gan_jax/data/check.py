@@ -35,7 +35,10 @@ from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset, without_runs
 from gan_jax.data.specs import FOLDER_SIZE, has_files, load_dataset, open_files
 from gan_jax.files import reason, replace_file
+from gan_jax.own_pictures import write_own
 
+SHEET = "contact_sheet.png"
+"""The contact sheet where no other name is given, in the current folder."""
 LISTED = 10
 """How many names a list shows."""
 PER_CLASS, MOST_CLASSES, GAP = 10, 20, 2
@@ -280,7 +283,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", help="the side, or HEIGHT,WIDTH, that image files are resized to")
     parser.add_argument("--channels", type=int, help="1, 3, or with transparency 2 or 4")
     parser.add_argument("--label-file", default="", help="a CSV file of labels, FILE.csv or FILE.csv:COLUMN")
-    parser.add_argument("--sheet", default="contact_sheet.png", help="the picture to write; empty for none")
+    parser.add_argument(
+        "--sheet",
+        help=f"the picture to write; empty for none; {SHEET} by default, or contact_sheet-2.png beside another",
+    )
     given = parser.parse_args(arguments)
     try:
         options: dict[str, Any] = {"channels": given.channels, "label_file": given.label_file}
@@ -289,15 +295,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = check(given.data, **options)
         for line in report.lines:
             print(printable(line))
-        if given.sheet and _is_inside(given.sheet, given.data):
+        sheet = SHEET if given.sheet is None else given.sheet
+        if sheet and _is_inside(sheet, given.data):
             print(
                 printable(
-                    f"no sheet is written: {given.sheet} would be one of the images; --sheet=FILE names another"
+                    f"no sheet is written: {sheet} would be one of the images; --sheet=FILE names another"
                 )
             )
-        elif given.sheet and report.dataset.arrays["x"].ndim == 4:
-            _write_sheet(pathlib.Path(given.sheet), report.dataset)
-            print(printable(f"some of every class, a class a row: {given.sheet}"))
+        elif sheet and report.dataset.arrays["x"].ndim == 4:
+            written = _write_sheet(pathlib.Path(sheet), report.dataset, named=given.sheet is not None)
+            print(printable(f"some of every class, a class a row: {written}"))
     except (DataError, OSError) as error:
         print(printable(f"python -m gan_jax.data.check: {error}"), file=sys.stderr)
         return 2
@@ -322,16 +329,20 @@ def _is_inside(sheet: str, spec: str) -> bool:
     return folder.is_dir() and pathlib.Path(sheet).resolve().is_relative_to(folder.resolve())
 
 
-def _write_sheet(path: pathlib.Path, found: Dataset) -> None:
+def _write_sheet(path: pathlib.Path, found: Dataset, *, named: bool = True) -> pathlib.Path:
+    """Writes the sheet; one whose name is not given replaces no picture of somebody else. Where it is."""
     from PIL import Image
 
-    if _is_no_picture(path):
+    if named and _is_no_picture(path):
         raise DataError(f"--sheet={path} is there and no PNG: name another file for the sheet.")
     drawn = io.BytesIO()
     Image.fromarray(contact_sheet(found)).save(drawn, "PNG")
     try:
+        if not named:
+            return write_own(path, drawn.getvalue())
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, drawn.getvalue())
+        return path
     except OSError as error:
         raise DataError(f"--sheet={path} cannot be written: {reason(error)}.") from error
 

@@ -108,6 +108,18 @@ def test_no_sheet_is_written_among_the_images_that_are_checked(tmp_path, capsys,
     assert (tmp_path / "sheet.png").exists()
 
 
+def test_a_sheet_that_nobody_has_named_replaces_no_picture_of_somebody_else(tmp_path, capsys, monkeypatch):
+    save(tmp_path / "images" / "0.png", noise(0))
+    save(tmp_path / "contact_sheet.png", noise(1))
+    mine = (tmp_path / "contact_sheet.png").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        check.main(["images", "--size=8"])
+        assert "a class a row: contact_sheet-2.png" in capsys.readouterr().out
+    assert (tmp_path / "contact_sheet.png").read_bytes() == mine
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
 def test_the_sheet_shows_transparency_on_white():
     half = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8)
     np.testing.assert_array_equal(check._as_rgb(half), [[[255, 255, 255], [10, 20, 30]]])

@@ -199,7 +199,7 @@ def trained(tmp_path, lr):
     return len((tmp_path / "s" / f"lr={lr}" / "trained").read_text())
 
 
-@pytest.mark.parametrize("name", ["sweep.json", "table.md", "sweep.png", "lr=1.log"])
+@pytest.mark.parametrize("name", ["sweep.json", "table.md", "sweep.png", "lr=1.log", "lr=1.made"])
 def test_nothing_is_written_through_a_link(launcher, tmp_path, name):
     (tmp_path / "victim").write_text("kept")
     (tmp_path / "s").mkdir()
@@ -394,6 +394,31 @@ def test_an_array_job_does_not_take_what_was_made_otherwise_for_its_own(
     assert "3 runs in" in (out := capsys.readouterr().out)
     assert "0 of them finished" in out
     assert [trained(tmp_path, lr) for lr in (1, 2, 3)] == [2, 2, 1]
+
+
+def test_the_runs_of_one_array_job_are_not_taken_for_those_of_another(
+    launcher, tmp_path, capsys, monkeypatch
+):
+    """Of two jobs with other settings that were written before either had run, the table of the second had the
+    numbers of the first."""
+    monkeypatch.chdir(tmp_path)
+    launcher("1,2", slurm="first.sh")
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeping, "source_digest", lambda path: "edited")
+        launcher("1,2", slurm="second.sh")
+    for number in range(2):
+        subprocess.run(
+            ["bash", "first.sh"], env={**os.environ, "SLURM_ARRAY_TASK_ID": str(number)}, check=True
+        )
+    capsys.readouterr()
+    launcher("1,2")
+    assert "2 of them finished" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeping, "source_digest", lambda path: "edited")
+        launcher("1,2")
+    assert "0 of them finished" in capsys.readouterr().out
+    launcher("1,2")
+    assert "0 of them finished" in capsys.readouterr().out, "they were made again since"
 
 
 def test_a_file_that_cannot_be_written_and_no_jobs_are_said(launcher, tmp_path):

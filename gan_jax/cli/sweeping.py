@@ -36,6 +36,8 @@ OF_EVALUATION = tuple(
 )
 """Flags that are handed on to the evaluation of a run."""
 _POLL_SECONDS = 0.2
+_MADE = ".made"
+"""The ending of a file beside a run: an element of an array job says there for which point it has finished it."""
 _WRITTEN = "written"
 """The entry of `sweep.json` with the digests of the files that a sweep has written, by name; no point's name."""
 
@@ -62,6 +64,11 @@ class Point:
     def record(self) -> list[str]:
         """What is recorded of it once it is finished; a point with another record is launched again."""
         return [*self.train, *self.evaluate, f"code {self.code}"]
+
+    @property
+    def mark(self) -> str:
+        """What an element of an array job writes once it has finished the run: the digest of the record."""
+        return hashlib.sha256(json.dumps(self.record).encode()).hexdigest()
 
 
 def sweep(
@@ -129,7 +136,12 @@ def _refuse_links(root: pathlib.Path, points: Sequence[Point]) -> None:
     Raises:
       UsageError: naming the link.
     """
-    names = ("sweep.json", "table.md", "sweep.png", *(f"{point.name}.log" for point in points))
+    names = (
+        "sweep.json",
+        "table.md",
+        "sweep.png",
+        *(point.name + end for point in points for end in (".log", _MADE)),
+    )
     for path in (Workdir(root).root / name for name in names):
         if is_link(path):
             raise UsageError(f"{path} is a link, and nothing is written through one: remove it.")
@@ -341,6 +353,7 @@ def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: 
                 done[name] = run.point.record
                 # Another sweep of this directory has its own points there, now or before.
                 _write_record(root, _recorded(root) | done)
+                (root / f"{name}{_MADE}").unlink(missing_ok=True)  # by an array job before
                 tell(f"finished {name} ({len(done)} of {len(points)})")
             elif interrupt.by is None:
                 failed.append(name)
@@ -407,10 +420,15 @@ def _recorded(root: pathlib.Path) -> dict[str, Any]:
 def _finished(root: pathlib.Path, points: Sequence[Point]) -> dict[str, list[str]]:
     """The records of those points that were finished with the arguments and the code that they have now."""
     stored = _recorded(root)
+
+    def is_made(point: Point) -> bool:
+        try:
+            return read_regular(Workdir(root).root / f"{point.name}{_MADE}").decode().strip() == point.mark
+        except (OSError, UnicodeDecodeError):  # by no array job
+            return bool(stored.get(point.name) == point.record)
+
     return {
-        point.name: stored[point.name]
-        for point in points
-        if stored.get(point.name) == point.record and _unfinished(root, point) is None
+        point.name: point.record for point in points if is_made(point) and _unfinished(root, point) is None
     }
 
 
@@ -482,7 +500,8 @@ def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]
     for number, point in enumerate(points):
         workdir = f"--workdir={root / point.name}"
         train, evaluate = (shlex.join([*flags, workdir]) for flags in (point.train, point.evaluate))
-        cases += f"  {number}) {launcher} {train}\n     {launcher} {evaluate} ;;\n"
+        made = f"echo {point.mark} > {shlex.quote(f'{root / point.name}{_MADE}')}"
+        cases += f"  {number}) {launcher} {train}\n     {launcher} {evaluate}\n     {made} ;;\n"
     again = shlex.join(
         [*program.command(), *request.without(request.without(sys.argv[1:], "slurm"), "workdir")]
     )
@@ -498,6 +517,7 @@ case "$SLURM_ARRAY_TASK_ID" in
 esac
 """
     _make(root)
+    _refuse_links(root, points)
     _adopt(root)
     _refuse_other(path, root)  # its first lines are to be edited
     _record_written(root, {path.name: text.encode()})
@@ -505,9 +525,4 @@ esac
         replace_file(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {reason(error)}.") from error
-    # What a run has left that was made otherwise is not the array job's.
-    done = _recorded(root) | {
-        point.name: point.record for point in points if _evaluation(root, point) is None
-    }
-    _write_record(root, done)
     tell(f"Written {path}, an array of {len(points)} runs in {root}: sbatch {path}")

@@ -41,9 +41,11 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk's, say
+            error.filename = os.fspath(path)
         raise
 
 

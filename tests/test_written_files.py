@@ -16,7 +16,7 @@ from gan_jax.cli.request import COMPARISON, Request
 from gan_jax.data import check
 from gan_jax.data.errors import DataError
 from gan_jax.evaluation.compare import compare
-from gan_jax.files import replace_file
+from gan_jax.files import replace_file, write_atomically
 from gan_jax.metrics.statistics import refuse_others, write_statistics
 from gan_jax.pictures import Row, curves, figure, save
 from gan_jax.training.experiment import ExperimentError
@@ -166,6 +166,13 @@ def test_statistics_of_a_comparison_replace_no_images_and_no_files_of_others(tmp
     assert path.read_bytes() == before
     statistics(tmp_path / "ours.npz")
     refuse_others(tmp_path / "ours.npz")
+
+
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, full_disk):
+    """The system's names none: a launch said that a file could not be written."""
+    with full_disk(), pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'a.png'}'"):
+        write_atomically(tmp_path / "a.png", b"new")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sheet_replaces_no_data(tmp_path, capsys):

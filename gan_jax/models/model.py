@@ -200,7 +200,13 @@ class Model:
         return np.mean(w, axis=0, dtype=np.float64).astype(w.dtype)
 
     def mapped(self, z: Tree, conditions: tuple[Any, ...]) -> np.ndarray:
-        """The intermediate latents w `[n, ...]` of latents and conditions, by the mapping network."""
+        """The intermediate latents w `[n, ...]` of latents and conditions, by the mapping network.
+
+        Raises:
+          ValueError: if the generator has none.
+        """
+        if self.player not in self.programs.mappings:
+            raise ValueError(f"{self.player} has no mapping network, so no latent is mapped to a w.")
         return self._compute(self.programs.mappings[self.player], self.player, (z, *conditions), seed=0)
 
     # Samples

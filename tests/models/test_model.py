@@ -160,6 +160,18 @@ def test_with_a_mapping_network_truncation_pulls_w_to_its_mean():
     np.testing.assert_allclose(model.sample(6, truncation=0.0), np.tile(2 * model.mean_w, (6, 1)), rtol=1e-5)
 
 
+def test_without_a_mapping_network_there_is_no_w():
+    model = made()
+    calls = (
+        lambda: model.mapped(model.latents(2), ()),
+        lambda: model.synthesize(np.ones((2, D))),
+        lambda: model.mean_w,
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match="has no mapping network"):
+            call()
+
+
 def test_walks_end_at_their_latents():
     model = made()
     z = np.concatenate([model.latents(1, seed=seed) for seed in (4, 2, 9)])

@@ -24,6 +24,7 @@ import numpy as np
 from gan_jax.data import decode, from_arrays
 from gan_jax.data.augment import augmented
 from gan_jax.data.derive import split_off
+from gan_jax.data.subsample import subsample
 from gan_jax.data.value_range import STANDARD
 from gan_jax.evaluation.sample_measures import SampleMeasure
 from gan_jax.evaluation.scoring import MOST_REAL, against
@@ -73,6 +74,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     check_sizes(config)
     pairs = load_pairs(config)
     training, held = split_off(pairs, min(HELD_OUT, len(pairs["x"]) // 5), seed=0)
+    held = shuffled(held)  # pictures and small evaluations show the first of them, of data that may be sorted
     data = data_of(config.data, {name: pairs[name] for name in ("x", "condition")})
     objective = objective_of(config, data)
     shown = {name: training[name] for name in ("x", "condition")}
@@ -115,6 +117,12 @@ def load_pairs(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
             f"{sides['condition']} for the condition."
         )
     return pairs
+
+
+def shuffled(pairs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The pairs in a fixed order that does not depend on the data's."""
+    order = np.random.default_rng([0, 1]).permutation(len(pairs["x"]))
+    return {name: side[order] for name, side in pairs.items()}
 
 
 def unpaired(objective: Objective) -> bool:
@@ -177,10 +185,12 @@ def evaluations(
     found: dict[str, Evaluation] = {}
     for name, target in targets(objective).items():
         prefix = f"{name}/" if unpaired(objective) else ""
+        images = training[target]
+        drawn = subsample(len(images), MOST_REAL, training.get("y"))
         scores: dict[str, Evaluation] = (
             evaluations_of(config, training)
             if target == "x"
-            else {"scores": against(training[target][:MOST_REAL], split=f"the conditions of {config.data}")}
+            else {"scores": against(images[drawn], split=f"the conditions of {config.data}")}
         )
         judged: dict[str, Evaluation] = {"held_out": held_out(target), **scores}
         found |= {f"{prefix}{what}": evaluation for what, evaluation in judged.items()}

@@ -912,8 +912,12 @@ def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_
     assert experiment.condition_batch(7)["condition"].shape == (7, 8, 8, 1)
     assert evaluate(experiment, state)["samples"]["raw"]["l1"] > 0.05
     _, held = split_off(load("masks:digits"), experiment.evaluation_samples, seed=0)
-    truth = experiment.evaluations["held_out"]
-    assert truth(held["x"] / 127.5 - 1)["l1"] == pytest.approx(0, abs=1e-6)
+    truth, given = experiment.evaluations["held_out"], experiment.condition_batch(len(held["x"]))
+    for side in ("x", "condition"):
+        assert sorted(map(bytes, np.round((given[side] + 1) * 127.5).astype(np.uint8))) == sorted(
+            map(bytes, held[side])
+        )
+    assert truth(given["x"])["l1"] == 0
     assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
 
 
@@ -958,6 +962,22 @@ def test_each_direction_is_compared_with_the_other_side_of_the_pairs_held_back()
         np.testing.assert_array_equal(
             shown, translation.threes(given[other], np.zeros_like(given[target]), given[target])
         )
+
+
+def test_class_sorted_pairs_are_translated_and_compared_in_fair_draws(tmp_path, monkeypatch):
+    """The first pairs held back, and the first conditions, were those of the first class."""
+    black_then_white = np.repeat(np.uint8([0, 255]), 300)[:, None, None, None] * np.ones(
+        (1, 8, 8, 1), np.uint8
+    )
+    np.savez(tmp_path / "pairs.npz", x=black_then_white, condition=black_then_white)
+    monkeypatch.setattr(translation, "MOST_REAL", 100)
+    experiment = built("translation", objective="cycle_gan", data=str(tmp_path / "pairs.npz"))
+    some = experiment.condition_batch(40)
+    np.testing.assert_array_equal(some["x"], some["condition"])
+    assert abs(some["x"].mean()) < 0.6
+    real, _ = experiment.evaluations["generator_ba/scores"].examples
+    assert len(real) == 100
+    assert 40 < (real.mean(axis=(1, 2, 3)) > 127).sum() < 60
 
 
 @pytest.mark.full

@@ -8,7 +8,7 @@ from typing import Any
 from gan_jax.data.errors import DataTimeoutError
 from gan_jax.runs.config import check_config, overridden_after, read_config
 from gan_jax.runs.files import reason
-from gan_jax.runs.provenance import data_fingerprint, features_fingerprint, modules_beside, source_digest
+from gan_jax.runs.provenance import examples_fingerprint, features_fingerprint, modules_beside, source_digest
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment
 
@@ -30,13 +30,11 @@ def changes(
     Raises:
       DataTimeoutError: if the data do not answer in time.
     """
-    from gan_jax.data.timeout import within
     from gan_jax.runs.loop import MAY_CHANGE
 
     unread: tuple[str, ...] = ()
     try:
-        data = data_fingerprint(within(experiment.source, experiment.data_timeout))
-        data |= features_fingerprint(experiment.game)
+        data = examples_fingerprint(experiment) | features_fingerprint(experiment.game)
     except DataTimeoutError:
         raise
     except Exception as error:  # samples need no data: whoever does will meet the error

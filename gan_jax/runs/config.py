@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
-from gan_jax.runs.provenance import computed_by, git_commit, library_versions
+from gan_jax.runs.provenance import APART, computed_by, git_commit, library_versions
 from gan_jax.runs.strict_json import dumps, from_json, to_json
 from gan_jax.runs.workdir import Workdir, WorkdirError, has_checkpoints
 
@@ -346,7 +346,11 @@ def check_config(
         if before and now and before != now:
             changed.append(f"the version of gan_jax: {before} in the work directory, {now} now")
     if data and saved.data:
-        changed += _different("the data", saved.data, data)
+        before_and_now: list[Mapping[str, str]] = [saved.data, data]
+        alone = {name for name in {*saved.data} ^ {*data} if name.startswith(APART)}
+        changed += _different(
+            "the data", *({n: mark for n, mark in of.items() if n not in alone} for of in before_and_now)
+        )
     if changed and not override:
         raise WorkdirError(
             f"{workdir.root} was made with another configuration, code or data ({'; '.join(changed)}): "

@@ -37,7 +37,7 @@ from gan_jax.runs.profiling import Profile
 from gan_jax.runs.progress import progress
 from gan_jax.runs.provenance import (
     computed_by,
-    data_fingerprint,
+    examples_fingerprint,
     features_fingerprint,
     git_commit,
     library_versions,
@@ -191,7 +191,7 @@ class _Record:
         if self._config is None:
             return
         self._data = {
-            **data_fingerprint(within(experiment.source, experiment.data_timeout)),
+            **examples_fingerprint(experiment),
             **features_fingerprint(experiment.game),
         }
 

@@ -21,8 +21,10 @@ from etils import epath
 
 import gan_jax
 from gan_jax.data.source import Source
+from gan_jax.data.timeout import within
 from gan_jax.game import Game
 from gan_jax.precision import configured
+from gan_jax.training.experiment import Experiment
 
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGE = pathlib.Path(gan_jax.__file__).resolve().parent
@@ -230,11 +232,50 @@ def data_fingerprint(source: Source) -> dict[str, Any]:
     >>> list(data_fingerprint(from_toy(ring(), batch_size=4, seed=3)).values())[0].partition(" sha256:")[0]
     'uint32[]'
     """
-    found = {
-        jax.tree_util.keystr(path, simple=True, separator=".") or "data": described(np.asarray(array))
+    return {name: described(array) for name, array in _on_device(source).items()} | _of_source(source)
+
+
+APART = ("held out: ", "of seed ")
+"""Beginnings of the names of marks that older versions did not write: compared are those that both sides have."""
+
+
+def examples_fingerprint(experiment: Experiment) -> dict[str, Any]:
+    """What identifies an experiment's data: those of its source, what it held out, and of its extra seeds the same
+    where it is other than the first's: what one seed held out others are trained on.
+
+    Raises:
+      DataTimeoutError: if the data do not answer in time.
+    """
+    first, *extra = (
+        within(source, experiment.data_timeout) for source in (experiment.source, *experiment.extra_sources)
+    )
+    arrays = _on_device(first) | _held_out(experiment)
+    found = {name: described(array) for name, array in arrays.items()} | _of_source(first)
+    for place, source in enumerate(extra, 1):
+        single = experiment.for_seed(place)
+        own = {
+            name: described(array)
+            for name, array in (_on_device(source) | _held_out(single)).items()
+            if name not in arrays or not np.array_equal(arrays[name], array)
+        }
+        own |= {name: mark for name, mark in _of_source(source).items() if found.get(name) != mark}
+        found |= {f"{APART[1]}{single.seed}: {name}": mark for name, mark in own.items()}
+    return found
+
+
+def _held_out(experiment: Experiment) -> dict[str, np.ndarray]:
+    return {} if experiment.held_out is None else {f"{APART[0]}x": np.asarray(experiment.held_out)}
+
+
+def _on_device(source: Source) -> dict[str, np.ndarray]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") or "data": np.asarray(array)
         for path, array in jax.tree.leaves_with_path(source.device_data)
     }
-    return found | (dict(source.fingerprint()) if source.fingerprint is not None else {})
+
+
+def _of_source(source: Source) -> dict[str, str]:
+    return dict(source.fingerprint()) if source.fingerprint is not None else {}
 
 
 def features_fingerprint(game: Game) -> dict[str, str]:

@@ -2,6 +2,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import types
 
 import jax
 import ml_collections
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 
 from experiments import images
+from gan_jax.cli.building import build_seeds
 from gan_jax.cli.loading import load_model
 from gan_jax.data import from_arrays
 from gan_jax.data.arrays import load_digits
 from gan_jax.data.stream import array_reader, from_reader
+from gan_jax.data.subsample import subsample
 from gan_jax.runs import config
 from gan_jax.runs.config import check_config, differences, jsonable, read_config, write_config
 from gan_jax.runs.provenance import (
     data_fingerprint,
+    examples_fingerprint,
     git_commit,
     library_versions,
     modules_beside,
@@ -178,6 +182,37 @@ def test_data_are_known_by_their_content():
     ]
     assert streams[0].keys() == {"x (of 1797 examples)"}
     assert streams[0] != streams[1]
+
+
+def test_what_was_held_out_and_the_data_of_extra_seeds_identify_a_run_too(workdir, tmp_path):
+    """What seed 0 held out seed 1 is trained on: such images could be replaced without a word."""
+    path, x = tmp_path / "images.npz", load_digits()["x"][:100].copy()
+    fields = {"data": str(path), "network": "dcgan", "width": 4, "latent": 4, "batch_size": 8}
+    asked = images.get_config()
+    asked.update({**fields, "held_out": 0.2, "seeds": 2})
+    asked = images.resolve(asked)
+    request = types.SimpleNamespace(experiment=images.__file__, prepare=False)
+
+    def fingerprint(x):
+        np.savez(path, x=x)
+        return examples_fingerprint(build_seeds(request, asked))
+
+    found = fingerprint(x)
+    assert list(found) == ["all.x", "held out: x", "of seed 1: all.x", "of seed 1: held out: x"]
+    write_config(workdir, asked, data=found)
+    assert check_config(workdir, asked, data=fingerprint(x)) == []
+    first, second = (set(subsample(100, 80, seed=seed)) for seed in (0, 1))
+    x[sorted(second - first)] = 255
+    changed = fingerprint(x)
+    assert changed["all.x"] == found["all.x"]
+    with pytest.raises(
+        WorkdirError, match=r"the data held out: x: .* the data of seed 1: all\.x: .*--override"
+    ):
+        check_config(workdir, asked, data=changed)
+    # Runs of before, and readers of a single seed, have no such marks.
+    assert check_config(workdir, asked, data={"all.x": found["all.x"]}) == []
+    write_config(workdir, asked, data={"all.x": found["all.x"]})
+    assert check_config(workdir, asked, data=changed) == []
 
 
 def test_other_data_and_another_experiment_are_refused_unless_overridden(workdir):

@@ -20,7 +20,9 @@ from experiments.image_scores import asked_for, class_shares, extractor_of
 from gan_jax.cli.building import build_seeds
 from gan_jax.data import Dataset, load
 from gan_jax.data.derive import split_off
+from gan_jax.evaluation.batches import get_batch, iterate_host_batches
 from gan_jax.evaluation.evaluate import evaluate, losses_and_scores
+from gan_jax.evaluation.probing import probe
 from gan_jax.evaluation.sampling import generators_of, sample, sample_shape
 from gan_jax.metrics.classifier import classifier_for
 from gan_jax.objectives import _catalogue
@@ -641,6 +643,27 @@ def test_of_several_seeds_each_is_scored_against_what_it_held_out_itself():
         assert scores.values["frechet"] < 1e-3  # its held-out images against themselves
         assert scores == alone.evaluations["scores"](held)
         assert (experiment.seed, experiment.seeds) == (place, 1)
+
+
+def test_of_several_seeds_each_has_its_own_probes(tmp_path):
+    """A probe of what is held out was the first seed's for all."""
+    (tmp_path / "own.py").write_text(
+        "import dataclasses\n"
+        "from experiments import ring\n"
+        "get_config = ring.get_config\n"
+        "def build(config):\n"
+        "    seed = float(config.seed)\n"
+        "    probe = lambda context: {'seed': seed + 0 * context.step}\n"
+        "    return dataclasses.replace(ring.build(config), probes=[probe])\n"
+    )
+    config = config_of(ring, seed=5, seeds=3, **TINY_RING)
+    request = types.SimpleNamespace(experiment=str(tmp_path / "own.py"), prepare=False)
+    experiment = build_seeds(request, config)
+    for place in range(3):
+        single = experiment.for_seed(place)
+        state = init_state(single.game, jax.random.key(0))
+        batch = get_batch(single.source, state, next(iterate_host_batches(single.source)))
+        assert probe(single, state, batch)["seed"] == 5 + place
 
 
 def test_seeds_that_hold_out_nothing_share_the_features_of_their_data():

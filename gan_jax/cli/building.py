@@ -16,7 +16,7 @@ from gan_jax.training.experiment import Experiment, ExperimentError
 
 MAX_SEED = 2**32 - 1
 """Seeds are 32 bits wide in the programs."""
-_OF_SEED = ("held_out", "condition_batch", "evaluation_batch", "picture")
+_OF_SEED = ("held_out", "condition_batch", "evaluation_batch", "picture", "probes")
 """Fields of an experiment that may depend on its seed, beside its source and its evaluations."""
 
 
@@ -68,6 +68,8 @@ def prepare(config: Any) -> None:
 
 def build_seeds(request: Request, config: Any) -> Experiment:
     """The experiment, with the data of all its seeds where the configuration asks for several.
+
+    All seeds play the first one's game, in one program; their data, `_OF_SEED` and evaluations are their own.
 
     Raises:
       UsageError: if the number of seeds is below 1, or a seed is out of range; and as `build`.

@@ -58,8 +58,8 @@ class Experiment:
       matmul_precision: of the training's products of float32 arrays, `default` (the platform's: TF32 on an NVIDIA
         GPU, bfloat16 on a TPU), `high` or `highest`; see `gan_jax.precision`.
       extra_sources: the sources of extra seeds, `seed` + 1 and so on, to be trained in the same program.
-      extra_fields: what else of each extra seed's experiment is its own, fields by name: what it held out, and its
-        evaluations. Empty where all seeds are evaluated alike.
+      extra_fields: what else of each extra seed's experiment is its own, fields by name: what it held out, its
+        evaluations and probes. Empty where all seeds are evaluated alike.
       picture: `samples [N, ...] -> uint8 [H, W, C]`; or such a function for each generator, by name.
       picture_samples: the number of samples in a picture.
       condition_batch: `n -> batch [n, ...]` from which the generators' conditions are read for pictures: labels

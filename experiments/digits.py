@@ -79,7 +79,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **run_fields(config),
         **conditional,
         classes=images.classes,
-        extractor=extractor_of(config.data),
+        extractor=extractor_of(config.data, arrays["x"].shape[1:]),
         **logging_fields(config, game),
         **recipe_fields(config, 5e-4),
         picture=functools.partial(image_grid, **shown, gap=2, scale=scale, smooth=True),

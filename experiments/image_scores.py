@@ -23,17 +23,30 @@ from gan_jax.training.experiment import ExperimentError
 from .batches import labels_by_share, labels_in_turn
 from .games import Data, entries_of
 
-CLASSIFIED = ("digits", "mnist5k", "fashion_mnist")
-"""Data sets that the library has a trained classifier of."""
+CLASSIFIED = {
+    "digits": ("digits", (8, 8, 1)),
+    "mnist5k": ("mnist5k", (28, 28, 1)),
+    "tfds:fashion_mnist": ("fashion_mnist", (28, 28, 1)),
+}
+"""Data sets that the library has a trained classifier of: its name, and the shape of the images that it knows."""
 MOST_COLUMNS = 20
 MOST_FITTED = 5_000
 """Real images that another classifier is trained on at most."""
 
 
-def extractor_of(data: str) -> str:
-    """The features that images are compared by: a small classifier's for the data sets that have one stored."""
-    name = data.removeprefix("edges:").removeprefix("masks:").removeprefix("tfds:").partition("@")[0]
-    return f"classifier:{name}" if name in CLASSIFIED else ""
+def extractor_of(data: str, shape: Sequence[int]) -> str:
+    """The features that images are compared by: a small classifier's for the data sets that have one stored.
+
+    A folder of somebody's that is called like one of them has classes of its own, and of images of another size the
+    classifier, where it takes them at all, knows fewer.
+
+    Args:
+      data: the name.
+      shape: of an image.
+    """
+    name = data.removeprefix("edges:").removeprefix("masks:")
+    known, of = CLASSIFIED.get(name.partition("@")[0] if name.startswith("tfds:") else name, ("", ()))
+    return f"classifier:{known}" if known and tuple(shape) == of else ""
 
 
 def evaluations_of(
@@ -54,9 +67,10 @@ def evaluations_of(
         real, split = arrays["x"][subsample(len(arrays["x"]), MOST_REAL, arrays.get("y"))], config.data
     else:
         real, split = held_out, f"{config.data}, held out"
-    extractor: str | Extractor = extractor_of(config.data)
+    name = extractor_of(config.data, real.shape[1:])
+    extractor: str | Extractor = name
     if given:
-        extractor = marked_as_given(extractor_named(extractor_of(config.data), real.shape[1:]), given)
+        extractor = marked_as_given(extractor_named(name, real.shape[1:]), given)
     scores = against(real, extractor=extractor, split=split, seed=config.seed)
     shares = {"classes": class_shares(config.data, arrays, given)} if "y" in arrays else {}
     return {**shares, "scores": scores}
@@ -116,7 +130,7 @@ def class_shares(data: str, arrays: Mapping[str, np.ndarray], given: Collection[
     library has a classifier of them, those that it knows.
     """
     verdict, classes = verdicts(data, arrays, given), np.unique(arrays["y"])
-    if name := stored_judge(data, given):
+    if name := stored_judge(data, arrays["x"].shape[1:], given):
         # These may be a part of the classes that the stored classifier knows.
         classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
     return SampleMeasure(
@@ -149,12 +163,12 @@ def asked_for(
     )
 
 
-def stored_judge(data: str, given: Collection[str] = ()) -> str:
+def stored_judge(data: str, shape: Sequence[int], given: Collection[str] = ()) -> str:
     """The library's classifier of this data set; empty where there is none, or the critics are given its features.
 
     A generator that such a critic has trained makes what this classifier takes for its classes.
     """
-    name = extractor_of(data).removeprefix("classifier:")
+    name = extractor_of(data, shape).removeprefix("classifier:")
     return "" if name and classifier_for(name).weights in given else name
 
 
@@ -173,7 +187,7 @@ def verdicts(
             f"The images of {data!r} are judged by their labels, one number or name an image: y is {y.dtype} "
             f"{y.shape}, for {len(x)} images."
         )
-    if name := stored_judge(data, given):
+    if name := stored_judge(data, x.shape[1:], given):
         return functools.partial(_classified, name)
     if len(classes := np.unique(y)) == 1:
         return lambda samples: np.repeat(classes, len(samples))

@@ -197,7 +197,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         **run_fields(config),
         **conditional,
         classes=images.classes,
-        extractor=extractor_of(config.data),
+        extractor=extractor_of(config.data, arrays["x"].shape[1:]),
         held_out=held_out,
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4, schedules),

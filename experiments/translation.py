@@ -91,7 +91,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         condition_batch=lambda n: {name: side(n) for name, side in sides.items()},
         evaluations=evaluations(config, objective, training, sides),
         evaluation_samples=len(held["x"]),
-        extractor=extractor_of(config.data) if not unpaired(objective) else "",
+        extractor=extractor_of(config.data, held["x"].shape[1:]) if not unpaired(objective) else "",
         **logging_fields(config, game),
         **recipe_fields(config, 2e-4),
         picture=pictures(objective, sides),

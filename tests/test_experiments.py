@@ -775,7 +775,7 @@ def test_a_data_set_without_a_classifier_is_judged_by_a_support_vector_machine(t
     arrays = load("digits")
     np.savez(tmp_path / "own.npz", **arrays)
     spec = str(tmp_path / "own.npz")
-    assert extractor_of(spec) == ""
+    assert extractor_of(spec, (8, 8, 1)) == ""
     found = class_shares(spec, arrays)(arrays["x"][:500])
     assert found["modes_covered"] == 10
     only = class_shares(spec, arrays)(arrays["x"][arrays["y"] == 3][:100])
@@ -828,17 +828,40 @@ def test_labels_that_nothing_can_be_judged_by_are_refused_and_one_class_is_no_er
 
 
 @pytest.mark.parametrize(
-    ("spec", "name"),
+    ("spec", "shape", "name"),
     [
-        ("digits", "classifier:digits"),
-        ("tfds:fashion_mnist@test", "classifier:fashion_mnist"),
-        ("edges:tfds:fashion_mnist", "classifier:fashion_mnist"),
-        ("tfds:cifar10", ""),
-        ("stacked:mnist5k", ""),
+        ("digits", (8, 8, 1), "classifier:digits"),
+        ("tfds:fashion_mnist@test", (28, 28, 1), "classifier:fashion_mnist"),
+        ("edges:tfds:fashion_mnist", (28, 28, 1), "classifier:fashion_mnist"),
+        ("tfds:fashion_mnist", (32, 32, 1), ""),
+        ("tfds:fashion_mnist", (28, 28, 3), ""),
+        ("fashion_mnist", (28, 28, 1), ""),
+        ("tfds:cifar10", (32, 32, 3), ""),
+        ("stacked:mnist5k", (28, 28, 3), ""),
     ],
 )
-def test_scores_use_the_classifier_of_the_data_set(spec, name):
-    assert extractor_of(spec) == name
+def test_scores_use_the_classifier_of_the_data_set(spec, shape, name):
+    """And of no folder that is called like it, nor for images of another size."""
+    assert extractor_of(spec, shape) == name
+
+
+def test_a_folder_called_like_a_data_set_is_judged_by_its_own_classes(tmp_path, monkeypatch):
+    """Its classes are numbered in alphabetical order, and those of the stored classifier are not."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, level in (("Ankle boot", 30), ("Bag", 120), ("T-shirt", 220)):
+        folder = tmp_path / "fashion_mnist" / name
+        folder.mkdir(parents=True)
+        for place in range(12):
+            image = (level + rng.integers(0, 20, (28, 28))).astype(np.uint8)
+            Image.fromarray(image).save(folder / f"{place}.png")
+    experiment = built("images", data="fashion_mnist", size=28, conditional=True)
+    assert experiment.classes == ("Ankle boot", "Bag", "T-shirt")
+    asked = experiment.evaluation_batch(9)["y"]
+    perfect = (np.array([40, 130, 230])[asked] / 127.5 - 1)[:, None, None, None] * np.ones((1, 28, 28, 1))
+    assert experiment.evaluations["asked"](perfect)["class_accuracy"] == 1
+    assert experiment.evaluations["classes"](perfect)["modes"] == 3
+    assert experiment.extractor == ""
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ a prepared TFDS split, or a data set that comes with a package.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import math
 import pathlib
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,13 +25,15 @@ from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, lis
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_runs
 from gan_jax.data.label_files import check_classes
-from gan_jax.data.value_range import check_layout, recognise_bounds
+from gan_jax.data.value_range import DARK, check_layout, recognise_bounds
 
 NAMES = ("arr_0", "x", "samples", "images")
 """The names under which `.npz` files of others and of ours hold images, in the order of preference."""
 LABEL_NAMES = ("y", "labels", "arr_1")
 """The names under which they hold labels."""
 DAMAGED_FILES = ("refuse", "skip")
+_PROBED = 64
+"""Encoded images, evenly spread, by which it is recognised that all are of 0 and 1."""
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
 
@@ -216,6 +219,13 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
     skipped: dict[str, str] = {}
     first_file, first = _first(files, conversion, damaged)
     shape, names = first.shape, list(files.openers)
+
+    def probe(place: int) -> np.ndarray | None:
+        with contextlib.suppress(DataError), quiet():
+            return decoded(files.openers[names[place]], conversion)
+        return None
+
+    binary = _is_binary(name, len(names), probe)
     step = max(1, min(1024, _BLOCK_BYTES // first.nbytes))
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
@@ -244,13 +254,53 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
         name=name,
         number=len(names),
         shape=(shape[0], shape[1], shape[2]),
-        value_range="uint8 [0, 255]",
-        blocks=blocks,
-        content=lambda: f"{files.content()} {conversion.record()} {damaged}",
+        value_range=_RANGES[binary],
+        blocks=_from_black_to_white(files.where, blocks) if binary else blocks,
+        content=lambda: f"{files.content()} {conversion.record()} {damaged}{_OF_CONTENT[binary]}",
         labels=functools.partial(_labels, files),
         skipped=skipped,
         note=files.note,
     )
+
+
+_RANGES = {False: "uint8 [0, 255]", True: "uint8 of 0 and 1"}
+_OF_CONTENT = {False: "", True: " of 0 and 1"}
+Blocks: TypeAlias = Callable[[int, int], Iterator[np.ndarray]]
+
+
+def _is_binary(name: str, number: int, probe: Callable[[int], np.ndarray | None]) -> bool:
+    """Whether encoded images are of 0 and 1, black and white, as masks are stored; warns of that and of dark ones.
+
+    The data of a training are recognised likewise, and a run's samples are compared with them.
+
+    Args:
+      name: of the set.
+      number: how many images it has.
+      probe: `place -> uint8 image`, `None` where it cannot be read.
+    """
+    low, high = 255, 0
+    for place in np.unique(np.linspace(0, number - 1, _PROBED).astype(np.int64)):
+        image = probe(int(place))
+        if image is not None:
+            low, high = min(low, int(image.min())), max(high, int(image.max()))
+        if high >= DARK:
+            return False
+    return recognise_bounds(name, np.dtype(np.uint8), True, low, high) == (0.0, 1.0)
+
+
+def _from_black_to_white(where: str, blocks: Blocks) -> Blocks:
+    """The blocks of images of 0 and 1 with 255 in place of 1; raises `DataError` where others are among them."""
+
+    def scaled(start: int, stop: int) -> Iterator[np.ndarray]:
+        for block in blocks(start, stop):
+            if block.max() > 1:
+                raise DataError(
+                    f"{where} has images of 0 and 1, which are taken as black and white, and others with values up "
+                    f"to {block.max()}: save all in [0, 255]."
+                )
+            yield block * np.uint8(255)
+
+    return scaled
 
 
 def _labels(files: _Files, skipped: Collection[str]) -> Labels | None:
@@ -302,6 +352,7 @@ def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
     read, number = tfds_images.record_reader(name, split, size=size, channels=channels)
     shape = read(np.arange(1))["x"].shape[1:]
     step = max(1, min(1024, _BLOCK_BYTES // int(np.prod(shape))))
+    binary = _is_binary(spec, number, lambda place: read(np.array([place]))["x"][0])
 
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         for first in range(start, stop, step):
@@ -319,14 +370,14 @@ def _tfds(spec: str, size: int | None, channels: int | None) -> ImageSet:
     def content() -> str:
         folder = pathlib.Path(tfds_images.prepared_builder(name).data_dir)
         files = sorted(path.name for path in folder.iterdir() if path.is_file())
-        return f"{folder.resolve()} {listing(folder, files)} {split} {size} {channels}"
+        return f"{folder.resolve()} {listing(folder, files)} {split} {size} {channels}{_OF_CONTENT[binary]}"
 
     return ImageSet(
         name=spec,
         number=number,
         shape=shape,
-        value_range="uint8 [0, 255]",
-        blocks=blocks,
+        value_range=_RANGES[binary],
+        blocks=_from_black_to_white(spec, blocks) if binary else blocks,
         content=content,
         labels=labels,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_jax.data import load
 from gan_jax.data.array_files import list_arrays
 from gan_jax.data.errors import DataError
 from gan_jax.data.image_sets import from_array, open_images
@@ -58,6 +59,39 @@ def test_the_picture_of_all_samples_is_no_sample(tmp_path):
     np.testing.assert_array_equal(all_of(open_images(tmp_path)), in_order_of_names(drawn()))
     (tmp_path / "samples.npz").unlink()
     assert open_images(tmp_path).number == 7
+
+
+def test_images_of_0_and_1_are_black_and_white_in_files_as_in_arrays_and_in_training(tmp_path):
+    """Masks in files were compared as nearly black, and as black and white with what was trained on them."""
+    masks = np.random.default_rng(0).integers(2, size=(150, 8, 8, 1), dtype=np.uint8)
+    write_folder(tmp_path / "masks", masks)
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        for place, image in enumerate(masks):
+            archive.writestr(f"class{place % 2}/{place}.png", png(image))
+    np.savez(tmp_path / "masks.npz", x=masks)
+    for name in ("masks", "masks.zip", "masks.npz"):
+        with pytest.warns(UserWarning, match="integer images of 0 and 1 are taken as black and white"):
+            found = open_images(tmp_path / name)
+        expected = sorted(map(bytes, 255 * masks))
+        assert sorted(map(bytes, all_of(found))) == expected
+        assert found.value_range == "uint8 of 0 and 1"
+        with pytest.warns(UserWarning, match="integer images of 0 and 1"):
+            trained_on = load(str(tmp_path / name), size=8)["x"]
+        assert sorted(map(bytes, trained_on)) == expected
+
+
+def test_a_folder_with_images_of_0_and_1_and_others_is_refused_or_read_as_it_is(tmp_path):
+    masks = np.random.default_rng(0).integers(2, size=(150, 8, 8, 1), dtype=np.uint8)
+    grey = masks.copy()
+    grey[1] = 200
+    with pytest.warns(UserWarning, match="integer images of 0 and 1"):
+        found = open_images(write_folder(tmp_path / "one", masks))
+    Image.fromarray(grey[1, ..., 0]).save(tmp_path / "one" / "class0" / "10.png")
+    with pytest.raises(DataError, match="others with values up to 200: save all in"):
+        all_of(found)
+    few = open_images(write_folder(tmp_path / "few", grey[:9]))
+    assert sorted(map(bytes, all_of(few))) == sorted(map(bytes, grey[:9]))
+    assert few.value_range == "uint8 [0, 255]"
 
 
 def test_any_format_of_pillow_and_grey_folders(tmp_path):

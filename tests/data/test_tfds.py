@@ -60,6 +60,21 @@ def test_reading_gives_the_raw_images_and_labels(prepared, split):
     assert "tensorflow" not in sys.modules
 
 
+def test_a_split_of_0_and_1_is_compared_as_it_is_trained_on(tmp_path, monkeypatch):
+    """As that of `binarized_mnist`."""
+    masks = np.random.default_rng(0).integers(2, size=(20, 28, 28), dtype=np.uint8)
+    for start in ("train", "t10k"):
+        (tmp_path / f"{start}-images-idx3-ubyte.gz").write_bytes(idx(masks))
+        (tmp_path / f"{start}-labels-idx1-ubyte.gz").write_bytes(idx(np.arange(20) % 10))
+    assert prepare.main(["fashion_mnist", f"--from={tmp_path}", f"--data-dir={tmp_path}"]) == 0
+    builder = tfds_images.prepared_builder("fashion_mnist", tmp_path)
+    monkeypatch.setattr(tfds_images, "prepared_builder", lambda *_: builder)
+    with pytest.warns(UserWarning, match="integer images of 0 and 1"):
+        found = open_images("tfds:fashion_mnist@train")
+    images = np.concatenate(list(found.batches(8)))
+    assert sorted(map(bytes, images)) == sorted(map(bytes, 255 * masks))
+
+
 def test_any_program_reads_it_with_tfds_itself(prepared):
     data_dir, raw = prepared
     source = tfds.data_source("fashion_mnist", split="train", data_dir=data_dir, download=False)

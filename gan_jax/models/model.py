@@ -561,7 +561,7 @@ def as_floats(images: Any) -> np.ndarray:
         are those of images in [0, 255].
 
     Warns:
-      UserWarning: for images whose numbers are all in [0, 1].
+      UserWarning: for images whose numbers are all in [0, 1], uint8 too.
     """
     check_unmasked("examples", images)
     given: Any = np.asarray(images)
@@ -569,8 +569,11 @@ def as_floats(images: Any) -> np.ndarray:
         raise ValueError(f"Examples are floats, images uint8 or floats in [-1, 1]; got {given.dtype}.")
     floats = np.asarray(decode(given) if given.dtype == np.uint8 else given, np.float32)
     check_all_finite("examples", floats)
-    if given.dtype != np.uint8 and given.ndim >= 3 and given.size:
-        _check_range(float(floats.min()), float(floats.max()))
+    if given.ndim >= 3 and given.size:
+        if given.dtype == np.uint8:
+            _warn_of_dark(given)
+        else:
+            _check_range(float(floats.min()), float(floats.max()))
     return floats
 
 
@@ -585,12 +588,22 @@ def _condition(given: Any, dtype: Any) -> np.ndarray:
     if array.ndim != 4 or not np.issubdtype(dtype, np.floating):
         return array.astype(dtype)
     if array.dtype == np.uint8:
+        _warn_of_dark(array)
         return np.asarray(decode(array), dtype)
     if array.dtype.kind in "iub":
         raise ValueError(f"Images to translate are uint8, or floats in [-1, 1]; got {array.dtype}.")
     if array.size and (fix := _other_range(float(array.min()), float(array.max()))):
         warnings.warn(fix, stacklevel=4)
     return array.astype(dtype)
+
+
+def _warn_of_dark(images: np.ndarray) -> None:
+    """Warns of uint8 images of 0 and 1: masks that were recognised as black and white when they were trained on."""
+    if images.size and images.max() == 1:
+        warnings.warn(
+            "uint8 images of 0 and 1 are nearly black, as 255 is white: if 1 is white, give 255 * x.",
+            stacklevel=5,
+        )
 
 
 def _other_range(low: float, high: float) -> str:

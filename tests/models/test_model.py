@@ -290,6 +290,8 @@ def test_images_to_translate_are_taken_in_either_form():
         model.sample(conditions=[images.astype(np.float64)])
     with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
         model.sample(conditions=[images / 255])
+    with pytest.warns(UserWarning, match=r"of 0 and 1 are nearly black.*if 1 is white, give 255 \* x"):
+        model.sample(conditions=[np.array([0, 1, 1, 0], np.uint8).reshape(1, 2, 2, 1)])
     for other in (images.astype(np.int64), images > 100):
         with pytest.raises(ValueError, match=f"uint8, or floats in .* got {other.dtype}"):
             model.sample(conditions=[other])
@@ -314,6 +316,8 @@ def test_scores_are_the_critics_of_images_in_either_form():
         model.scores(images.astype(np.float64))
     with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
         model.scores(images / 255)
+    with pytest.warns(UserWarning, match=r"of 0 and 1 are nearly black.*if 1 is white, give 255 \* x"):
+        model.scores((images > 100).astype(np.uint8))
     masked = np.ma.masked_array(images / 127.5 - 1, mask=images == 51)
     with pytest.raises(ValueError, match="examples: 1 of 4 numbers are masked"):
         model.scores(masked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
+from gan_jax.data.value_range import parse_range
 from gan_jax.files import reason, replace_file
 from gan_jax.game import GeneratorRole
 from gan_jax.own_pictures import write_own
@@ -61,6 +63,8 @@ def compare(request: Request) -> None:
         _check_scores_path(pathlib.Path(scores))
     if not any(map(_is_run, sets)):
         _refuse_flags_of_runs(request)
+    if note := _of_another_range(sets):
+        tell(note, sys.stderr)
     given_features: set[str] = set()
     reals = _opened(request, real, given_features)
     if len(reals) > 1:
@@ -178,6 +182,25 @@ def _is_run(name: str) -> bool:
     """Whether a set is named by a run's work directory."""
     workdir = Workdir(name)
     return bool(name and workdir.config.exists() and workdir.checkpoints.exists())
+
+
+def _of_another_range(sets: Iterable[str]) -> str:
+    """A line where the data of a run are in a range of their own, and it is compared with what is no run."""
+    runs = [name for name in sets if name and _is_run(name)]
+    found = {name: str(read_config(Workdir(name)).config.get("value_range", "")) for name in runs}
+    others = [name for name in sets if name and name not in runs]
+    named = [f"{name} ({own})" for name, own in found.items() if own and parse_range(own) not in _RECOGNISED]
+    if not named or not others:
+        return ""
+    return (
+        f"Trained on data in a value_range of their own: {', '.join(named)}. Other sets are read in [0, 255] or "
+        f"[-1, 1], or [0, 1] where that is recognised: if {', '.join(others)} is of the same range as those data, "
+        "--mode=evaluate --workdir=RUN --data=SET reads it in that."
+    )
+
+
+_RECOGNISED = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+"""Ranges that sets are read in without being told."""
 
 
 def _refuse_flags_of_runs(request: Request) -> None:

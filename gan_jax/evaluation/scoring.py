@@ -102,7 +102,7 @@ def reference(
       host_batch_iterator: as in `source_examples`.
       entry: the entry of the training batches that the samples imitate; see `GeneratorRole.target`.
       held_out: the examples that the run held out, see `Experiment`.
-      value_range: of the arrays of an `.npz` or `.npy` file, as in `load`: that of the run's own data.
+      value_range: of named data, as in `load`.
 
     Returns:
       At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
@@ -119,7 +119,7 @@ def reference(
         description = "the run's own data"
     else:
         made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
-        if value_range is not None and data.endswith((".npz", ".npy")):
+        if value_range is not None:
             made["value_range"] = value_range
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]

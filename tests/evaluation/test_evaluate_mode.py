@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import translation
-from gan_jax.cli import changes, errors, evaluating, exporting
+from gan_jax.cli import changes, comparing, errors, evaluating, exporting
 from gan_jax.cli.opened_run import OpenedRun
+from gan_jax.evaluation import scoring
 from gan_jax.evaluation.batches import iterate_host_batches
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
@@ -228,3 +230,35 @@ def test_what_a_disk_refuses_is_one_line(error, message):
 def test_other_errors_of_files_keep_their_traceback():
     with pytest.raises(FileNotFoundError), errors.translated():
         raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+
+def test_files_of_images_are_read_in_the_range_of_a_run_that_was_trained_on_such(tmp_path):
+    """A folder of grey levels up to 100, white in training, was compared as dark grey."""
+    folder = {"data": "masks/train", "value_range": "0,100"}
+    assert evaluating._range_of(folder, "masks/test") == (0.0, 100.0)
+    assert evaluating._range_of({**folder, "data": "train.npz"}, "test.npz") == (0.0, 100.0)
+    assert evaluating._range_of({**folder, "data": "train.npz"}, "masks/test") is None
+    assert evaluating._range_of({"value_range": "0,100"}, "masks/test") is None
+    assert evaluating._range_of({"data": "masks/train", "value_range": ""}, "masks/test") is None
+    levels = np.random.default_rng(0).integers(101, size=(9, 4, 4, 1), dtype=np.uint8)
+    for place, image in enumerate(levels):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{place}.png")
+    real, _ = scoring.reference(str(tmp_path), (4, 4, 1), None, 9, value_range=(0.0, 100.0))
+    np.testing.assert_array_equal(real, np.round(levels * 2.55).astype(np.uint8))
+
+
+def test_a_comparison_with_a_run_of_another_range_says_so(tmp_path):
+    """The other set is not read in that range: nothing says that it has it."""
+
+    def run(name, **config):
+        workdir = Workdir(tmp_path / name)
+        write_config(workdir, config)
+        workdir.checkpoints.mkdir()
+        return str(workdir.root)
+
+    of_its_own, usual = run("film", value_range="0,1000"), run("usual", value_range="0,1")
+    said = comparing._of_another_range(("real.npz", of_its_own, usual, ""))
+    assert f"a value_range of their own: {of_its_own} (0,1000). Other sets are read in [0, 255]" in said
+    assert "--mode=evaluate --workdir=RUN --data=SET reads it in that" in said
+    assert comparing._of_another_range((of_its_own, usual)) == ""
+    assert comparing._of_another_range(("real.npz", usual)) == ""

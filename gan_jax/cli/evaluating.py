@@ -16,8 +16,7 @@ from etils import epath
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
-from gan_jax.cli.using import model_of
-from gan_jax.data.value_range import ValueRange, parse_range
+from gan_jax.cli.using import model_of, range_of
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
@@ -360,7 +359,7 @@ def _scored(
             batches,
             entry=role.target,
             held_out=experiment.held_out if is_held_out else None,
-            value_range=_range_of(read_config(run.workdir).config, request.data or ""),
+            value_range=range_of(read_config(run.workdir).config, request.data or ""),
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
@@ -371,15 +370,6 @@ def _scored(
             for name, evaluation in evaluations.items()
         }
     return dataclasses.replace(experiment, evaluations=evaluations)
-
-
-def _range_of(config: Mapping[str, Any], data: str) -> ValueRange:
-    """In which range real examples that `--data` names are read: the run's, of arrays, and of encoded images where
-    the run's own data are such too; else it is recognised."""
-    arrays = (".npz", ".npy")
-    own = str(config.get("data", ""))
-    alike = data.endswith(arrays) or (own != "" and not own.endswith(arrays))
-    return parse_range(str(config.get("value_range", ""))) if alike else None
 
 
 def _has_scores(experiment: Experiment) -> bool:

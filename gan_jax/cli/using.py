@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,7 +27,8 @@ from gan_jax.cli.request import WEIGHTS, Request, parse_standing
 from gan_jax.data.encoded import ARRAYS, GRID
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Conversion
-from gan_jax.models.model import Model
+from gan_jax.data.value_range import STANDARD, ValueRange, in_standard_range, parse_range
+from gan_jax.models.model import Model, as_floats
 from gan_jax.models.walks import WALKS
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import image_grid, to_png, to_uint8
@@ -126,6 +127,9 @@ def project(request: Request) -> None:
         image = Conversion(size=model.sample_shape[0], channels=model.sample_shape[2])(
             pathlib.Path(request.image)
         )
+        known = range_of(model.config, request.image)
+        if known is not None and known != STANDARD:
+            image = in_standard_range("x", image, *known)
     except DataError as error:
         raise UsageError(f"--image={request.image} cannot be read: {error}.") from error
     steps = parse_whole("project_steps", request.project_steps, 1000)
@@ -143,7 +147,7 @@ def project(request: Request) -> None:
         )
     )
     out = directory(request, model, name)
-    both = np.stack([image / np.float32(127.5) - 1, found.image])
+    both = np.stack([as_floats(image), found.image])
     leaves = {f"latent_{i}" if i else "latent": leaf for i, leaf in enumerate(jax.tree.leaves(found.latent))}
     _write_npz(out / "projection.npz", {**leaves, "x": found.image, "history": found.history})
     write_atomically(out / "projected.png", to_png(image_grid(both, scale=_scale(both.shape[1]))))
@@ -151,6 +155,20 @@ def project(request: Request) -> None:
     if model.classes and request.label is None:
         what += f", class {model.classes[0]} (--label=CLASS takes another),"
     tell(f"{what} at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+
+
+def range_of(config: Mapping[str, Any], data: str) -> ValueRange:
+    """In which range other images are read for a run: in the run's own, if they are arrays, or files of images as
+    its data are; else it is recognised.
+
+    Args:
+      config: of the run.
+      data: the name of the images.
+    """
+    arrays = (".npz", ".npy")
+    own = str(config.get("data", ""))
+    alike = data.endswith(arrays) or (own != "" and not own.endswith(arrays))
+    return parse_range(str(config.get("value_range", ""))) if alike else None
 
 
 def origin(model: Model) -> str:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import translation
-from gan_jax.cli import changes, comparing, errors, evaluating, exporting
+from gan_jax.cli import changes, comparing, errors, evaluating, exporting, using
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.evaluation import scoring
 from gan_jax.evaluation.batches import iterate_host_batches
@@ -235,11 +235,11 @@ def test_other_errors_of_files_keep_their_traceback():
 def test_files_of_images_are_read_in_the_range_of_a_run_that_was_trained_on_such(tmp_path):
     """A folder of grey levels up to 100, white in training, was compared as dark grey."""
     folder = {"data": "masks/train", "value_range": "0,100"}
-    assert evaluating._range_of(folder, "masks/test") == (0.0, 100.0)
-    assert evaluating._range_of({**folder, "data": "train.npz"}, "test.npz") == (0.0, 100.0)
-    assert evaluating._range_of({**folder, "data": "train.npz"}, "masks/test") is None
-    assert evaluating._range_of({"value_range": "0,100"}, "masks/test") is None
-    assert evaluating._range_of({"data": "masks/train", "value_range": ""}, "masks/test") is None
+    assert using.range_of(folder, "masks/test") == (0.0, 100.0)
+    assert using.range_of({**folder, "data": "train.npz"}, "test.npz") == (0.0, 100.0)
+    assert using.range_of({**folder, "data": "train.npz"}, "masks/test") is None
+    assert using.range_of({"value_range": "0,100"}, "masks/test") is None
+    assert using.range_of({"data": "masks/train", "value_range": ""}, "masks/test") is None
     levels = np.random.default_rng(0).integers(101, size=(9, 4, 4, 1), dtype=np.uint8)
     for place, image in enumerate(levels):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{place}.png")

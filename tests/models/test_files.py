@@ -521,6 +521,34 @@ def test_projection_by_an_extractor_that_the_command_names(run, launched, tmp_pa
     assert f"at a distance of {distance:.3g}"[:-1] in said
 
 
+def test_an_image_to_project_is_read_in_the_range_of_the_runs_images(run, launched, tmp_path, monkeypatch):
+    """White is 100 in a run with value_range=0,100: as 100 of 255 it was looked for as dark grey."""
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    saved = json.loads((workdir / "config.json").read_text())
+    saved["config"]["value_range"] = "0,100"
+    (workdir / "config.json").write_text(json.dumps(saved))
+    found = []
+
+    def find(model, image, **options):
+        found.append(image)
+        return types.SimpleNamespace(
+            image=np.zeros(image.shape), latent=np.zeros(4), history=[], distance=0.0
+        )
+
+    monkeypatch.setattr(projection, "project", find)
+    monkeypatch.setattr(using, "rebuilt", lambda request, model: model)
+    levels = np.random.default_rng(0).integers(101, size=(8, 8), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "image.png")
+    launched("project", f"--image={tmp_path / 'image.png'}", f"--out={tmp_path / 'out'}", workdir=workdir)
+    np.testing.assert_array_equal(found[0][..., 0], np.round(levels * 2.55))
+    Image.fromarray(levels + 100).save(tmp_path / "other.png")
+    flags = f"--image={tmp_path / 'other.png'}", f"--out={tmp_path / 'other'}"
+    code, _, err = launched.refused("project", *flags, workdir=workdir)
+    assert code != 0
+    assert "which value_range=(0, 100) does not hold" in err
+
+
 def test_a_movie_is_made_where_ffmpeg_is(monkeypatch, tmp_path):
     frames = [np.full((3, 4, 1), value, np.uint8) for value in (0, 255)]
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,11 @@ def against(
       intervals and no floor, which take many times the time of the scores: see `Against.with_intervals`.
 
     Raises:
-      ExperimentError: for an unknown metric or extractor; when called, if samples are too few or not finite.
+      ExperimentError: for an unknown metric or extractor, or real images of other numbers; when called, if samples
+        are too few or not finite.
+
+    Warns:
+      UserWarning: for real images of booleans, which become black and white, or of floats without one below 0.
 
     >>> rng = np.random.default_rng(0)
     >>> compare = against(rng.normal(size=(100, 2)), split="a Gaussian", which=("frechet", "wasserstein"))
@@ -172,6 +177,8 @@ def against(
     for name in which:
         choose("metric", name, dict.fromkeys((*METRICS, *BY_NAME)))
     shape = real.shape[1:]
+    if is_image(shape):
+        real = _checked(real)
 
     @functools.cache
     def real_features() -> Features:
@@ -272,6 +279,36 @@ class Against:
         if number not in self._floors:
             self._floors[number] = self._scores(*real_draws(real, number, self._seed))
         return self._floors[number]
+
+
+def _checked(real: np.ndarray) -> np.ndarray:
+    """Real images `[N, H, W, C]`, uint8 or floats in [-1, 1]: others would be clipped into that range.
+
+    Raises:
+      ExperimentError: for other integers, and floats beyond [-1, 1].
+    """
+    if real.dtype == np.bool_:
+        warnings.warn("Real images of booleans are taken as black and white.", stacklevel=3)
+        return real.astype(np.uint8) * np.uint8(255)
+    if real.dtype == np.uint8 or not real.size:
+        return real
+    low, high = float(real.min()), float(real.max())
+    if real.dtype.kind in "iu" or low < -1 - _ROUNDING or high > 1 + _ROUNDING:
+        raise ExperimentError(
+            f"Real images are uint8 in [0, 255] or floats in [-1, 1], these are {real.dtype} in [{low:g}, "
+            f"{high:g}]: compare with what is trained on, in its range."
+        )
+    if 0 <= low < high:
+        warnings.warn(
+            f"Real images of floats in [{low:.3g}, {high:.3g}] have no value below 0, which is mid-grey: if 0 is "
+            "black, give 2 * x - 1.",
+            stacklevel=3,
+        )
+    return real
+
+
+_ROUNDING = 1e-3
+"""The tolerance for float images beyond [-1, 1]."""
 
 
 def _identity(extractor: str | Extractor) -> str | tuple[str, ...]:

@@ -325,6 +325,25 @@ def test_a_file_of_arrays_is_read_in_the_runs_own_range(tmp_path):
     np.testing.assert_allclose(real, x / 500 - 1, atol=1e-6)
 
 
+def test_real_images_of_another_range_are_refused_or_named_before_training():
+    """An own experiment's floats in [0, 1] were compared as bright ones, and int64 as white, without a word."""
+    x = np.random.default_rng(0).random((40, 4, 4, 1))
+
+    def distance(real):
+        return scoring.against(real, split="held out", which=("frechet",))(x * 2 - 1).values["frechet"]
+
+    assert distance(2 * x - 1) == pytest.approx(0, abs=1e-3)
+    with pytest.warns(
+        UserWarning, match=r"no value below 0, which is mid-grey: if 0 is black, give 2 \* x - 1"
+    ):
+        assert distance(x) > 1
+    with pytest.warns(UserWarning, match="booleans are taken as black and white"):
+        assert distance(x > 0.5) == pytest.approx(distance(255 * (x > 0.5).astype(np.uint8)))
+    for other in ((255 * x).astype(np.int64), 255 * x, 3 * x - 1):
+        with pytest.raises(ExperimentError, match=r"uint8 in \[0, 255\] or floats in \[-1, 1\], these are"):
+            scoring.against(other, split="held out")
+
+
 def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
     asked = {}
 

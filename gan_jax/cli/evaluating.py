@@ -360,6 +360,7 @@ def _scored(
             entry=role.target,
             held_out=experiment.held_out if is_held_out else None,
             value_range=range_of(read_config(run.workdir).config, request.data or ""),
+            asked=_asked(experiment, player) if request.data else None,
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True
@@ -370,6 +371,14 @@ def _scored(
             for name, evaluation in evaluations.items()
         }
     return dataclasses.replace(experiment, evaluations=evaluations)
+
+
+def _asked(experiment: Experiment, player: str) -> Any:
+    """The labels that samples are drawn for, `None` where a generator is given none."""
+    from gan_jax.evaluation.sampling import sample_labels
+
+    conditions = experiment.evaluation_batch or experiment.condition_batch
+    return sample_labels(experiment.game, player, experiment.evaluation_samples, conditions)
 
 
 def _has_scores(experiment: Experiment) -> bool:

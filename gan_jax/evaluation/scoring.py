@@ -90,6 +90,7 @@ def reference(
     entry: str = "x",
     held_out: np.ndarray | None = None,
     value_range: ValueRange = None,
+    asked: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Loads real examples to compare samples with.
 
@@ -104,6 +105,7 @@ def reference(
       entry: the entry of the training batches that the samples imitate; see `GeneratorRole.target`.
       held_out: the examples that the run held out, see `Experiment`.
       value_range: of named data, as in `load`.
+      asked: labels by the shares of which samples are drawn; `None` where they are not drawn for labels.
 
     Returns:
       At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
@@ -111,6 +113,9 @@ def reference(
 
     Raises:
       DataError, ExperimentError: if the data cannot be read, or are not of the samples' shape.
+
+    Warns:
+      UserWarning: if named data have their labels by other shares than those that are asked for.
     """
     if not data and held_out is not None:
         real, description = held_out[subsample(len(held_out), MOST_REAL)], "the run's held-out data"
@@ -124,11 +129,36 @@ def reference(
             made["value_range"] = value_range
         loaded, description = load(data, **made), data
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
+        if asked is not None and "y" in loaded:
+            _warn_of_shares(data, loaded["y"], asked)
     if real.shape[1:] != shape:
         raise ExperimentError(
             f"{description} has examples of shape {real.shape[1:]}, but the samples have shape {shape}."
         )
     return real, description
+
+
+def _warn_of_shares(data: str, labels: np.ndarray, asked: np.ndarray) -> None:
+    """Warns where labels of data have other shares than those that samples are drawn for, by more than chance."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return
+    classes = max(int(labels.max()), int(asked.max())) + 1
+    theirs, ours = (np.bincount(each, minlength=classes) / len(each) for each in (labels, asked))
+    differing = np.abs(theirs - ours)
+    present = np.count_nonzero(theirs + ours)
+    chance = (np.sqrt(present / len(labels)) + present / len(asked)) / 2  # of a draw, and of whole numbers
+    if differing.sum() / 2 <= _OTHER_SHARES + chance:
+        return
+    most = int(differing.argmax())
+    warnings.warn(
+        f"Samples are drawn for classes by their shares of the training data, and {data} has others (class {most}: "
+        f"{theirs[most]:.3g} there, {ours[most]:.3g} of the samples): a distance to it is one of these shares too.",
+        stacklevel=3,
+    )
+
+
+_OTHER_SHARES = 0.1
+"""The total variation of two sets' shares of classes from which on a distance is said to be of these too."""
 
 
 def against(

@@ -344,6 +344,24 @@ def test_real_images_of_another_range_are_refused_or_named_before_training():
             scoring.against(other, split="held out")
 
 
+@pytest.mark.filterwarnings("error")
+def test_data_of_other_shares_than_samples_are_drawn_for_are_named(tmp_path):
+    """A perfect generator of 90:10 data is far from a balanced set."""
+    path, source = str(tmp_path / "test.npz"), from_toy(toy.ring(), 8)
+    x = np.random.default_rng(0).integers(0, 256, (400, 4, 4, 1), np.uint8)
+    asked = np.repeat([0, 1], [9000, 1000])
+    np.savez(path, x=x, y=np.repeat([0, 1], 200))
+    with pytest.warns(
+        UserWarning, match=r"has others \(class 0: 0.5 there, 0.9 of the samples\): a distance to it"
+    ):
+        scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
+    scoring.reference(path, (4, 4, 1), source, 3)
+    np.savez(path, x=x, y=np.repeat([0, 1], [345, 55]))  # of its own draw
+    scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
+    np.savez(path, x=x)
+    scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
+
+
 def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
     asked = {}
 

@@ -23,7 +23,7 @@ from gan_jax.models.portable import SUFFIX
 from gan_jax.models.programs import Programs, programs_of, weight_names
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.config import read_config, take_saved
-from gan_jax.runs.files import is_there
+from gan_jax.runs.files import is_there, read_regular, reason
 from gan_jax.runs.portable_files import DESCRIPTION, Stored, read_model, stored_names
 from gan_jax.runs.workdir import Workdir, WorkdirError, refuse_links
 from gan_jax.training.experiment import Experiment, ExperimentError
@@ -294,10 +294,24 @@ def _check_digests(root: epath.Path, description: Mapping[str, Any]) -> None:
         path = root / pathlib.PurePath(name).name
         if (name != "model.safetensors" and not name.endswith(SUFFIX)) or not is_there(path):
             continue  # what nothing is computed from may be changed, and what is missing is named where it is read
-        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if hashlib.sha256(_content(path)).hexdigest() != digest:
             raise WorkdirError(
                 f"{root / name} is damaged: it is not the file that was exported, by its SHA-256."
             )
+
+
+def _content(path: epath.Path) -> bytes:
+    """The content of a file of an export.
+
+    Raises:
+      WorkdirError: if it is not there, is a link or no regular file, or cannot be read.
+    """
+    try:
+        return read_regular(path)
+    except FileNotFoundError as error:
+        raise WorkdirError(f"{path.parent} lacks {path.name}.") from error
+    except OSError as error:
+        raise WorkdirError(f"Cannot read {path}: {reason(error)}.") from error
 
 
 def _exported(
@@ -318,9 +332,7 @@ def _exported(
         if asked is not None and asked != facts[name]:
             raise ValueError(f"{root} holds {name}={facts[name]}, got {name}={asked}.")
     try:
-        arrays = read_safetensors(epath.Path(root / "model.safetensors").read_bytes())
-    except OSError as error:
-        raise WorkdirError(f"{root} lacks model.safetensors.") from error
+        arrays = read_safetensors(_content(root / "model.safetensors"))
     except ValueError as error:
         raise WorkdirError(f"{root / 'model.safetensors'} is damaged ({error}).") from error
     if weights == "raw" and facts["weights"] != "raw":

@@ -183,6 +183,10 @@ def prepare(
             f"The TFDS data set {name!r} could not be prepared in {folder} "
             f"({type(error).__name__}: {_line(error)}). Check the network and the disk{_offline_hint(name)}."
         ) from error
+    if not tfds_builders.is_prepared(tfds_builders.builder(name, data_dir)):  # TFDS takes any folder for it
+        raise DataError(
+            f"{folder} is there and is no prepared data set: move it, or name another --data-dir."
+        )
     return folder
 
 

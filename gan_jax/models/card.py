@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from gan_jax.data.encoded import printable
 
 _CODE = """```python
 import gan_jax as gj
@@ -46,7 +49,7 @@ def model_card(
     noise: Mapping[int, int],
     noiseless: bool = False,
 ) -> str:
-    """The text of a model card.
+    """The text of a model card, in which no name and no value acts as Markdown, HTML or a control character.
 
     Args:
       facts: what was exported: `player`, `round`, `weights`, `seed`, `experiment`, `config`, `data`, `versions`,
@@ -73,9 +76,9 @@ def model_card(
     given = ", ".join(f'"{what}": {_example(shape, dtype)}' for what, shape, dtype in inputs)
     plain = ", ".join(_example(shape, dtype) for _, shape, dtype in inputs)
     sections = [
-        f"# {name}",
-        f"The {facts['player']} of a GAN after {facts['round']} rounds, {facts['weights']} weights, trained with "
-        "gan_jax.",
+        f"# {_text(name)}",
+        f"The {_text(facts['player'])} of a GAN after {facts['round']} rounds, {facts['weights']} weights, trained "
+        "with gan_jax.",
         *(f"![{picture}]({picture})" for picture in pictures),
         "## Use",
         _CODE,
@@ -88,18 +91,56 @@ def model_card(
         ),
         *([_NOISELESS] if noiseless else []),
         "## Data",
-        "\n".join(f"- `{what}`: `{mark}`" for what, mark in facts["data"].items()) or "Not recorded.",
-        *([f"Classes, by number: {', '.join(facts['classes'])}."] if facts["classes"] else []),
+        "\n".join(f"- {_span(what)}: {_span(mark)}" for what, mark in facts["data"].items())
+        or "Not recorded.",
+        *([f"Classes, by number: {', '.join(map(_text, facts['classes']))}."] if facts["classes"] else []),
         "## Evaluation",
         _table(evaluation, facts["weights"], facts["round"]),
         "## Training",
-        f"```sh\n{facts['command']}\n```",
-        (f"Commit: `{facts['commit']}`. " if facts["commit"] else "")
-        + ", ".join(f"{library} {version}" for library, version in facts["versions"].items())
+        _block("sh", facts["command"]),
+        (f"Commit: {_span(facts['commit'])}. " if facts["commit"] else "")
+        + ", ".join(_text(f"{library} {version}") for library, version in facts["versions"].items())
         + ".",
-        "```json\n" + json.dumps(facts["config"], indent=1, sort_keys=True) + "\n```",
+        _block("json", json.dumps(facts["config"], indent=1, sort_keys=True)),
     ]
     return "---\n" + _yaml(head) + "---\n\n" + "\n\n".join(sections) + "\n"
+
+
+_MARKS = re.compile(r"[\\`*\[\]|!#~]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def _text(value: Any) -> str:
+    r"""A value within a line of Markdown: no markup, no HTML, no control characters.
+
+    >>> print(_text("<b>a|b</b>\n# c [d](e) wgan_gp"))
+    &lt;b&gt;a\|b&lt;/b&gt;\n\# c \[d\](e) wgan_gp
+    """
+    marked = _MARKS.sub(lambda match: "\\" + match[0], str(value))
+    return printable("".join(_ENTITIES.get(character, character) for character in marked))
+
+
+def _span(value: Any) -> str:
+    """A value as code within a line: whatever is in it, it does not end the code.
+
+    >>> _span("4c7ab3d8"), _span("a`b")
+    ('`4c7ab3d8`', '``a`b``')
+    """
+    text = printable(str(value))
+    fence = "`" * (_longest(text) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _block(language: str, text: str) -> str:
+    """Lines of code, which none of them ends."""
+    fence = "`" * max(3, _longest(text) + 1)
+    return "\n".join([fence + language, *map(printable, text.split("\n")), fence])
+
+
+def _longest(text: str) -> int:
+    """The most backticks in a row."""
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
 def _example(shape: tuple[int, ...], dtype: str) -> str:
@@ -149,13 +190,13 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str, round: int) -> st
     def interval(name: str) -> str:
         return " [{:.4g}, {:.4g}]".format(*map(float, ends[name])) if name in ends else ""
 
-    rows = "\n".join(f"| {name} | {value:.4g}{interval(name)} |" for name, value in numbers.items())
+    rows = "\n".join(f"| {_text(name)} | {value:.4g}{interval(name)} |" for name, value in numbers.items())
     marks = [
-        ", ".join(f"{k} {v}" for k, v in mark.items() if k not in ("metrics", "left_out") and v != "")
+        ", ".join(_text(f"{k} {v}") for k, v in mark.items() if k not in ("metrics", "left_out") and v != "")
         for mark in evaluation["fingerprints"].values()
     ]
     notes = [
-        f"From round {each['step']} on the run was trained with {', '.join(each['changed'])}: "
+        f"From round {_text(each['step'])} on the run was trained with {_text(', '.join(each['changed']))}: "
         + (
             "what it is scored against may have been trained on before."
             if each["step"] < round
@@ -164,7 +205,7 @@ def _table(evaluation: Mapping[str, Any] | None, weights: str, round: int) -> st
         for each in evaluation.get("overridden", ())
     ]
     if changed := evaluation.get("changed"):
-        notes.append(f"It was evaluated with what it was not trained with: {'; '.join(changed)}.")
+        notes.append(f"It was evaluated with what it was not trained with: {_text('; '.join(changed))}.")
     return "\n\n".join(
         [
             f"| metric | value |\n| --- | --- |\n{rows}",

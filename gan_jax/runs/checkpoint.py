@@ -315,14 +315,20 @@ class Checkpoints:
             return Restored(chosen, state, manifest["metadata"], payload, due, digest)
 
     def check_fits(self, state: Tree) -> None:
-        """Checks that the newest step, if there is one, is of the same structure as a state.
+        """Checks that the newest step with an undamaged manifest, if there is one, is of a state's structure.
 
         Raises:
-          CheckpointError: if it is of another (leaves are named), or cannot be read.
+          CheckpointError: if it is of another (leaves are named), or is not to be touched.
         """
         self.wait()
-        for step in self.steps()[-1:]:
-            self._check_fits(step, self.manifest(step)["leaves"], targets(state, None))
+        for step in reversed(self.steps()):
+            self._steps.refuse_protected(step)
+            try:
+                leaves = self.manifest(step)["leaves"]
+            except CheckpointError:  # a damaged one, which the save clears away
+                continue
+            self._check_fits(step, leaves, targets(state, None))
+            return
 
     def read(self, names: Sequence[str], step: int | None = None) -> tuple[int, str, dict[str, np.ndarray]]:
         """Some leaves of the newest undamaged step, or of the one asked for, without the state's structure.

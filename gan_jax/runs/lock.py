@@ -80,10 +80,18 @@ class Lock:
     def check(self) -> None:
         """Checks that the work directory still is the one that is locked: nothing may be written into another.
 
+        A path that cannot be looked up just now, of a network file system that does not answer, says nothing: what
+        is written next says whether it can be.
+
         Raises:
           WorkdirMovedError: if it was moved or removed, or is another one now.
         """
-        if self._folder is None or _is_at(self._folder, self._root, follow_links=True):
+        if self._folder is None:
+            return
+        try:
+            if _is_at(self._folder, self._root, follow_links=True):
+                return
+        except OSError:
             return
         place = _place_of(self._folder)
         moved = f"was moved to {place}" if place else "was moved or removed"
@@ -101,10 +109,10 @@ class Lock:
         """Removes the directory if this lock has made it and only empty files are in it: no run has begun."""
         if self._descriptor is None or self._made is None:
             return
-        if self._folder is None or not _is_at(self._folder, self._root, follow_links=True):
-            return  # what is there now is somebody else's
         folder = os.path.dirname(self._made)
         with contextlib.suppress(OSError):
+            if self._folder is None or not _is_at(self._folder, self._root, follow_links=True):
+                return  # what is there now is somebody else's
             paths = [os.path.join(where, name) for where, _, names in os.walk(folder) for name in names]
             if not any(os.lstat(path).st_size for path in paths if path != self._made):
                 shutil.rmtree(folder)

@@ -8,10 +8,12 @@ and has been done since.
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +60,22 @@ def refuse_link(path: epath.Path, name: str = "") -> None:
         )
 
 
+def _refuse_irregular(path: epath.Path, name: str) -> None:
+    """Checks that a file of a step is a regular one: of a pipe a reader would wait for ever.
+
+    Raises:
+      ProtectedError: if it is not.
+    """
+    try:
+        irregular = not stat.S_ISREG(os.lstat(path / name).st_mode)
+    except FileNotFoundError:
+        return  # a run that trains there has just deleted it
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    if irregular:
+        raise _unreadable(name, OSError(errno.EINVAL, "it is not a regular file"))
+
+
 def verify(path: epath.Path) -> dict[str, Any]:
     """Reads every file of one step's directory against its manifest, and returns the manifest.
 
@@ -70,6 +88,8 @@ def verify(path: epath.Path) -> dict[str, Any]:
         for folder, folders, files in os.walk(path):
             for name in (*folders, *files):
                 refuse_link(path, os.path.relpath(os.path.join(folder, name), path))
+            for name in files:
+                _refuse_irregular(path, os.path.relpath(os.path.join(folder, name), path))
 
     def check(item: tuple[str, dict[str, Any]]) -> None:
         name, entry = item

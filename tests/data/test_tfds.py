@@ -140,6 +140,17 @@ def test_a_split_streams_as_a_set_of_images(prepared, monkeypatch):
     assert open_images("tfds:fashion_mnist@test", size=14, channels=3).shape == (14, 14, 3)
 
 
+def test_a_folder_of_something_else_is_not_taken_for_a_prepared_data_set(tmp_path, capsys):
+    """TFDS reuses whatever folder is there, and the command said that it was prepared."""
+    write_raw(tmp_path)
+    there = tmp_path / "mnist" / "3.0.1"
+    there.mkdir(parents=True)
+    (there / "notes.txt").write_text("mine")
+    assert prepare.main(["mnist", f"--from={tmp_path}", f"--data-dir={tmp_path}"]) == 1
+    assert f"{there} is there and is no prepared data set: move it" in capsys.readouterr().err
+    assert [path.name for path in there.iterdir()] == ["notes.txt"]
+
+
 def test_not_prepared_names_the_folder_and_the_command(tmp_path, caplog):
     with caplog.at_level(logging.WARNING), pytest.raises(DataError) as caught:
         tfds_images.load_tfds("mnist", data_dir=tmp_path)

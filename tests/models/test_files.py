@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import re
 import shutil
 import subprocess
 import types
@@ -625,3 +627,67 @@ def test_an_average_that_is_not_kept_is_not_given(tmp_path, monkeypatch, capsys)
         )
         assert code == 2
         assert "keeps a moving average" in err
+
+
+def test_no_name_acts_as_markup_in_a_card():
+    """A class, a metric and a configuration from anywhere make no HTML, link, line, end of code or escape."""
+    evil = "</p><script>x</script>\x1b[2J\n# big\r![a](//b/c.png) | \u202eb` ```\n```\n<img src=x>"
+    evaluation = {
+        "samples": {"raw": {evil: 1.5}},
+        "fingerprints": {"a": {"key": evil, "metrics": []}},
+        "overridden": [{"step": 1, "changed": [evil]}],
+        "changed": [evil],
+    }
+    facts = {"player": evil, "round": 7, "weights": "raw", "experiment": evil, "commit": evil}
+    facts |= {"config": {"data": evil, "objective": evil}, "data": {evil: evil}, "classes": [evil, "b"]}
+    facts |= {"versions": {"jax": evil}, "command": f"gan-jax --config={evil}"}
+    card = model_card(
+        facts,
+        evaluation=evaluation,
+        inputs=[],
+        license=evil,
+        pictures=[],
+        stablehlo=False,
+        onnx=False,
+        noise={},
+    )
+    assert all(character.isprintable() or character == "\n" for character in card)
+    head, body = card.split("---\n")[1:]
+    assert json.loads(head.splitlines()[0].removeprefix("license: ")) == evil
+    outside, fence = [], None
+    for line in body.splitlines():
+        ticks = line[: len(line) - len(line.lstrip("`"))]
+        if fence is None and len(ticks) >= 3:
+            fence = ticks
+        elif line == fence:
+            fence = None
+        elif fence is None:
+            outside.append(line)
+    assert fence is None
+    assert [line for line in outside if line.startswith("#")] == [
+        next(line for line in outside if line.startswith("# ")),
+        "## Use",
+        "## Data",
+        "## Evaluation",
+        "## Training",
+    ]
+    for line in outside:
+        spans = re.sub(r"(?<!\\)(`+)(?!`).+?(?<!`)\1(?!`)", "", line)
+        assert not re.search(
+            r"[<>]|(?<!\\)[\[`|]", spans.removeprefix("| ").removesuffix(" |").replace(" | ", "")
+        )
+
+
+@pytest.mark.parametrize("how", ["pipe", "link"])
+def test_what_an_export_is_loaded_from_is_a_regular_file(launched, tmp_path, how):
+    """A pipe in place of the weights made a reader wait for ever."""
+    out = tmp_path / "exported"
+    launched("export", f"--out={out}")
+    for name in ("model.safetensors", "generator.jaxexport"):
+        (out / name).rename(tmp_path / name)
+        os.mkfifo(out / name) if how == "pipe" else (out / name).symlink_to(tmp_path / name)
+        with pytest.raises(WorkdirError, match=r"it is (a link|not a regular file)"):
+            gj.load_model(out)
+        (out / name).unlink()
+        (tmp_path / name).rename(out / name)
+    assert gj.load_model(out).round == 3

@@ -118,6 +118,21 @@ def test_what_is_read_is_a_regular_file(tmp_path, name):
         read(Workdir(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["state/_METADATA", "state/manifest.ocdbt", "state/array_metadatas"])
+def test_a_pipe_among_the_files_of_a_step_makes_no_reader_wait(tmp_path, name):
+    """Also one that the manifest does not list: what reads the arrays looks for more."""
+    ours = saved(tmp_path, 5)
+    (ours / "5" / name).unlink(missing_ok=True)
+    os.mkfifo(ours / "5" / name)
+    with (
+        Checkpoints(ours) as checkpoints,
+        pytest.raises(
+            CheckpointError, match=rf"Checkpoint 5 .* cannot be read \({name}: it is not a regular file\)"
+        ),
+    ):
+        checkpoints.restore(STATE)
+
+
 def failing(path, code=errno.EIO):
     raise OSError(code, os.strerror(code))
 

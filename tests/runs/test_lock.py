@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 
 from gan_jax.runs import lock as lock_module
 from gan_jax.runs.lock import Lock
-from gan_jax.runs.workdir import Workdir, WorkdirError
+from gan_jax.runs.workdir import Workdir, WorkdirError, WorkdirMovedError
 
 
 @pytest.fixture
@@ -113,3 +114,22 @@ def test_storage_without_locks_gets_a_warning(monkeypatch, workdir):
     monkeypatch.setattr(lock_module.fcntl, "flock", unsupported)
     with pytest.warns(UserWarning, match="No locks available"):
         Lock(workdir).release()
+
+
+def test_a_path_that_cannot_be_looked_up_just_now_is_no_moved_directory(monkeypatch, workdir):
+    """A network file system that does not answer for a moment ended the run, with all since its checkpoint."""
+    stat = os.stat
+
+    def stale(path, **options):
+        if os.fspath(path) == os.fspath(workdir.root):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return stat(path, **options)
+
+    with Lock(workdir) as lock:
+        with monkeypatch.context() as patched:
+            patched.setattr(lock_module.os, "stat", stale)
+            lock.check()
+        lock.check()
+        workdir.root.rename(workdir.root.parent / "elsewhere")
+        with pytest.raises(WorkdirMovedError, match=r"was moved to .*elsewhere"):
+            lock.check()

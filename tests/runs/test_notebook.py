@@ -173,6 +173,16 @@ def test_a_state_does_not_displace_those_of_another_game(game, tmp_path):
     assert int(gj.restore(tmp_path, game).step) == 0
 
 
+def test_a_state_is_saved_over_a_damaged_one(game, tmp_path):
+    """`restore` passes a damaged round over, and what is trained from there is saved."""
+    begin = init_state(game, jax.random.key(0))
+    for step in (1, 2):
+        gj.save(tmp_path, game, begin._replace(step=begin.step + step))
+    (tmp_path / "2" / "manifest.json").write_text("{}")
+    gj.save(tmp_path, game, begin._replace(step=begin.step + 3))
+    assert int(gj.restore(tmp_path, game).step) == 3
+
+
 def test_a_state_is_not_saved_under_a_later_one_of_another_run(game, tmp_path):
     """`restore` gives the round with the largest number: that of the earlier run."""
     begin = init_state(game, jax.random.key(0))

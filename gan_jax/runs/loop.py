@@ -44,6 +44,7 @@ from gan_jax.runs.provenance import (
 )
 from gan_jax.runs.rounds import Rounds, dispatches
 from gan_jax.runs.saving import Due, Save
+from gan_jax.runs.steps import StepDirectory
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.trackers import TRACKERS
 from gan_jax.runs.workdir import (
@@ -113,6 +114,7 @@ def train(
                 lock = held.enter_context(Lock(workdir))
                 if config is not None:
                     refuse_files_of_others(workdir)
+                StepDirectory(workdir.checkpoints).refuse_others()
                 record.check(override)
         refuse_unshared(workdir)
         check_place = (lambda: None) if lock is None else lock.check

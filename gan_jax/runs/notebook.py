@@ -324,14 +324,15 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
     """Saves a state of a loop of your own, completely or not at all, beside those of earlier rounds.
 
     Args:
-      path: a directory, made if it is not there.
+      path: a directory, made if it is not there. What else is in it stays.
       game: whose state it is.
       state: of one seed, or of several.
       keep: how many of the newest rounds are kept.
 
     Raises:
       CheckpointError: if it cannot be written, or the directory holds a later round, which `restore` would give
-        in place of this one, or one of another game, which goes when `keep` newer ones are there.
+        in place of this one, or one of another game, which goes when `keep` newer ones are there, or something
+        of yours by the round's number.
       ValueError: if the state is not one of the game.
     """
     _check_state(game, state)

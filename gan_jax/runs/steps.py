@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterator
@@ -20,6 +22,14 @@ MEASURED_BY = "measured_by"
 """The entry of a step's metadata that identifies how its metrics were measured."""
 
 
+_OF_A_STEP = re.compile(
+    r"manifest\.json|amendment\.json|payload|state(\.orbax-checkpoint-tmp.*)?"
+    r"|\.(manifest|amendment)\.json\..*\.tmp"
+    r"|\.DS_Store|\._.*|\.nfs.*|@eaDir|Thumbs\.db|desktop\.ini"
+)
+"""What lies in a step's directory, be its save cut; in the last line what file systems add to any."""
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be saved or restored; the message is one line for the user."""
 
@@ -30,6 +40,8 @@ class CheckpointWarning(UserWarning):
 
 class StepDirectory:
     """The steps in one directory. A step that is not to be touched is never deleted or passed over.
+
+    What has a number for a name and is no step, as `is_other` says, is nobody's here: it is left alone.
 
     Args:
       directory: which need not be there yet.
@@ -49,6 +61,41 @@ class StepDirectory:
         Raises:
           CheckpointError: if the directory cannot be read: that is not the same as its being empty.
         """
+        return [step for step in self._numbers() if not self.is_other(step)]
+
+    def refuse_others(self) -> None:
+        """Checks that nothing of somebody else has the name of a step, before one is to be saved there.
+
+        Raises:
+          CheckpointError: if there is, as `is_other` says.
+        """
+        for number in filter(self.is_other, self._numbers()):
+            raise self._other(number)
+
+    def is_other(self, step: int) -> bool:
+        """Whether what lies where a step would is of somebody else: a folder of their own, another's checkpoint.
+
+        That is a file, or a folder with more in it than a step has, and without a manifest of ours.
+        """
+        path = self.path(step)
+        if is_link(path):  # which is never touched either, and named
+            return False
+        try:
+            names = [child.name for child in path.iterdir()]
+        except NotADirectoryError:
+            return True
+        except OSError:  # it has gone meanwhile, or cannot be read: who reads it says so
+            return False
+        if all(_OF_A_STEP.fullmatch(name) for name in names):
+            return False
+        with contextlib.suppress(ProtectedError):
+            try:
+                read_manifest(path)
+            except DamagedError:
+                return True
+        return False
+
+    def _numbers(self) -> list[int]:
         try:
             there = is_there(self.directory)
             names = [path.name for path in self.directory.iterdir()] if there else []
@@ -126,17 +173,24 @@ class StepDirectory:
                 yield step
 
     def refuse_protected(self, step: int) -> None:
-        """Checks that a step may be replaced or deleted: see `sealing.ProtectedError`.
+        """Checks that a step may be replaced or deleted: see `sealing.ProtectedError`, and `is_other`.
 
         Raises:
           CheckpointError: if it may not.
         """
+        if self.is_other(step):
+            raise self._other(step)
         try:
             read_manifest(self.path(step))
         except DamagedError:
             return
         except ProtectedError as error:
             raise self._protected(step, error) from None
+
+    def _other(self, step: int) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path(step)} is there and is no checkpoint: move it, or choose another directory."
+        )
 
     def _protected(self, step: int, error: ProtectedError) -> CheckpointError:
         return CheckpointError(f"Checkpoint {step} in {self.directory} {error}.")

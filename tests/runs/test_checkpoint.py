@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import hypothesis
 import hypothesis.strategies as st
@@ -175,6 +176,45 @@ def test_the_same_step_is_written_once(tmp_path):
     again = Checkpoints(tmp_path)
     again.restore(small_state())
     assert not again.save(5, small_state())
+
+
+@pytest.mark.parametrize(
+    "files", [("results.txt",), ("_CHECKPOINT_METADATA", "state/d/0"), ("manifest.json", "index.html"), None]
+)
+def test_what_is_nobodys_step_is_neither_pruned_nor_replaced(tmp_path, files):
+    """Folders 0, 1, ... of seeds, and checkpoints of another library, went as if their saves had been cut."""
+    for number in (1, 9, 20):
+        for name in files or ():
+            path = tmp_path / str(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("mine")
+        if files is None:
+            (tmp_path / str(number)).write_text("a file")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Checkpoints(tmp_path, keep=1) as checkpoints:
+            checkpoints.save(8, small_state())
+            checkpoints.save(10, small_state(), blocking=True)
+            checkpoints.discard_after(10)
+            assert (checkpoints.steps(), checkpoints.latest_valid()) == ([10], 10)
+            with pytest.raises(CheckpointError, match="20 is there and is no checkpoint: move it"):
+                checkpoints.save(20, small_state())
+    assert (
+        before.items() <= {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "left", ["state.orbax-checkpoint-tmp/d/0", "payload/0", ".manifest.json.ab.tmp", ".DS_Store"]
+)
+def test_what_a_cut_save_has_left_is_cleared_away(tmp_path, left):
+    path = tmp_path / "3" / left
+    path.parent.mkdir(parents=True)
+    path.write_text("cut")
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(4, small_state(), blocking=True)
+    assert not (tmp_path / "3").exists()
 
 
 def test_what_another_branch_left_at_a_step_is_replaced(tmp_path):

@@ -41,6 +41,21 @@ def moving(monkeypatch, step, action):
     monkeypatch.setattr(checkpoint, "hash_files", hashed)
 
 
+def test_no_run_begins_or_goes_on_beside_what_is_no_checkpoint(tmp_path):
+    """It would have to take the place of one of the run's rounds, after the time that these take."""
+    theirs = tmp_path / "checkpoints" / "7" / "weights.bin"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    with pytest.raises(CheckpointError, match="checkpoints/7 is there and is no checkpoint: move it"):
+        loop.train(experiment(), Workdir(tmp_path), config={}, log=quiet)
+    theirs.parent.rename(tmp_path / "theirs")
+    loop.train(experiment(), Workdir(tmp_path), config={}, log=quiet)
+    (tmp_path / "theirs").rename(theirs.parent)
+    with pytest.raises(CheckpointError, match="checkpoints/7 is there and is no checkpoint: move it"):
+        loop.train(experiment(), Workdir(tmp_path), config={}, log=quiet)
+    assert theirs.read_text() == "theirs"
+
+
 def test_a_directory_that_is_moved_during_a_save_is_not_made_again(tmp_path, monkeypatch):
     """Files of a save are written by their paths, which makes these again; a state would be taken for a run."""
     was, now = tmp_path / "was", tmp_path / "now"

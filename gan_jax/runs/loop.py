@@ -294,7 +294,10 @@ def _play(
         # What was due at the checkpoint's round is done again, and writes its lines again.
         resumed_lines=restored.metadata.get("lines") if restored is not None and restored.due else None,
         keep_pictures=experiment.keep_pictures,
-        trackers=[functools.partial(TRACKERS[name], workdir, record.config) for name in track],
+        trackers=[
+            functools.partial(TRACKERS[name], workdir, record.config, resumed=restored is not None)
+            for name in track
+        ],
         check_place=check_place,
         enabled=hosts.first(),
     )

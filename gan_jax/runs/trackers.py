@@ -11,12 +11,14 @@ import hashlib
 import importlib.util
 import io
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from gan_jax.runs.files import is_there, read_regular, write_atomically
 from gan_jax.runs.strict_json import to_json
 from gan_jax.runs.workdir import Workdir
 
@@ -48,14 +50,14 @@ class Tracker(Protocol):
 class Wandb:
     """A run of Weights & Biases, named after the work directory; a launch that goes on goes on there too."""
 
-    def __init__(self, workdir: Workdir, config: Mapping[str, Any]):
+    def __init__(self, workdir: Workdir, config: Mapping[str, Any], *, resumed: bool = True):
         import wandb
 
         self._image = wandb.Image
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=workdir.root.name,
-            id=_identity(workdir),
+            id=_identity(workdir, "wandb", resumed),
             resume="allow",
             dir=os.fspath(workdir.root),
             config=to_json(config, "config"),
@@ -84,7 +86,7 @@ class Wandb:
 class Mlflow:
     """A run of MLflow, named after the work directory; a launch that goes on goes on there too."""
 
-    def __init__(self, workdir: Workdir, config: Mapping[str, Any]):
+    def __init__(self, workdir: Workdir, config: Mapping[str, Any], *, resumed: bool = True):
         import mlflow
 
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -97,7 +99,7 @@ class Mlflow:
             number = self._client.create_experiment(PROJECT, artifact_location=place)
         else:
             number = experiment.experiment_id
-        mark = _identity(workdir)
+        mark = _identity(workdir, "mlflow", resumed)
         there = self._client.search_runs([number], filter_string=f"tags.gan_jax = '{mark}'", max_results=1)
         if there:
             self._run = there[0].info.run_id
@@ -127,7 +129,7 @@ class Mlflow:
         self._client.set_terminated(self._run)
 
 
-TRACKERS: Mapping[str, Callable[[Workdir, Mapping[str, Any]], Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
+TRACKERS: Mapping[str, Callable[..., Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
 
 
 def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -147,8 +149,26 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _identity(workdir: Workdir) -> str:
-    return hashlib.sha256(os.path.abspath(os.fspath(workdir.root)).encode()).hexdigest()[:16]
+def _identity(workdir: Workdir, tracker: str, resumed: bool) -> str:
+    """What identifies a run on a server: the path by itself is that of many, on other machines and in containers.
+
+    A copy of a work directory is another run. What was drawn for the run is kept in `.tracked_by_NAME`.
+
+    Args:
+      workdir: the run's.
+      tracker: its name.
+      resumed: the launch goes on from a checkpoint; a training that begins is a run of its own.
+
+    Raises:
+      OSError: if what was drawn cannot be read or written.
+    """
+    path = workdir.root / f".tracked_by_{tracker}"
+    if resumed and is_there(path):
+        drawn = read_regular(path)
+    else:
+        drawn = secrets.token_hex(16).encode()
+        write_atomically(path, drawn)
+    return hashlib.sha256(drawn + os.path.abspath(os.fspath(workdir.root)).encode()).hexdigest()[:16]
 
 
 def _plain(name: str) -> str:

@@ -1,15 +1,18 @@
 """Weights & Biases offline and MLflow in a local database: what they hold is what was written."""
 
+import shutil
 import time
 
 import numpy as np
 import pytest
 
 from gan_jax.pictures.grids import to_png
+from gan_jax.runs import loop, trackers
 from gan_jax.runs.machine import Machine
 from gan_jax.runs.trackers import Mlflow, TrackerError, Wandb, numbers_of, require
 from gan_jax.runs.workdir import Workdir
 from gan_jax.runs.writer import Writer
+from tests.runs.test_loop import experiment, quiet
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -67,6 +70,32 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(TrackerError, match=r"pip install 'gan_jax\[wandb\]'"):
         require("wandb")
+
+
+def test_runs_of_one_path_are_told_apart(tmp_path, monkeypatch):
+    """Containers give every run the same path: the second wrote into the first one's run on the server."""
+    identities = []
+
+    class Told(Recorded):
+        def __init__(self, workdir, config, *, resumed):
+            super().__init__()
+            identities.append(trackers._identity(workdir, "wandb", resumed))
+
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", Told)
+
+    def launch(path):
+        loop.train(experiment(), Workdir(path), config={}, track=("wandb",), log=quiet)
+
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    launch(run)
+    launch(run)
+    shutil.copytree(run, copy)
+    shutil.rmtree(run)
+    launch(run)
+    launch(copy)
+    first, again, other, copied = identities
+    assert first == again
+    assert len({first, other, copied}) == 3
 
 
 @pytest.mark.full

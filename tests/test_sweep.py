@@ -428,6 +428,14 @@ def test_a_file_that_cannot_be_written_and_no_jobs_are_said(launcher, tmp_path):
         launcher("1", jobs=0)
 
 
+def test_a_log_that_cannot_be_written_ends_the_sweep_with_its_runs(launcher, tmp_path):
+    """The run beside it went on by itself, and in the way of the same command."""
+    (tmp_path / "s" / "lr=5.log").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"cannot write .*lr=5\.log"):
+        launcher("4,1,5")
+    assert (tmp_path / "s" / "lr=4" / "saved").exists()
+
+
 def test_another_sweep_of_the_directory_loses_no_record(tmp_path, monkeypatch):
     """The runs of the one before were evaluated again, which may take hours each."""
 

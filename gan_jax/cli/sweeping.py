@@ -330,35 +330,44 @@ def _run_all(root: pathlib.Path, points: Sequence[Point], jobs: int, interrupt: 
     tell(f"{len(points)} runs in {root}, {len(done)} of them finished; {min(jobs, len(waiting))} at a time.")
     running: list[_Running] = []
     failed: list[str] = []
-    while running or waiting:
-        if interrupt.by is not None:
-            for run in running:
-                run.process.terminate()  # training saves its state
-            for run in running:
-                run.process.wait()
-            break
-        while waiting and len(running) < jobs:
-            point = waiting.pop(0)
-            running.append(_Running(point, _start(root, point.name, point.train, jobs)))
-        time.sleep(_POLL_SECONDS)
-        for run in list(running):
-            code, name = run.process.poll(), run.point.name
-            if code is None:
-                continue
-            if code == 0 and not run.evaluates and interrupt.by is None:
-                run.process, run.evaluates = _start(root, name, run.point.evaluate, jobs), True
-                continue
-            running.remove(run)
-            if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
-                done[name] = run.point.record
-                # Another sweep of this directory has its own points there, now or before.
-                _write_record(root, _recorded(root) | done)
-                (root / f"{name}{_MADE}").unlink(missing_ok=True)  # by an array job before
-                tell(f"finished {name} ({len(done)} of {len(points)})")
-            elif interrupt.by is None:
-                failed.append(name)
-                tell(f"failed {name}: {problem if code == 0 else _last_line(root / f'{name}.log')}")
+    try:
+        while running or waiting:
+            if interrupt.by is not None:
+                _stop(running)
+                break
+            while waiting and len(running) < jobs:
+                point = waiting.pop(0)
+                running.append(_Running(point, _start(root, point.name, point.train, jobs)))
+            time.sleep(_POLL_SECONDS)
+            for run in list(running):
+                code, name = run.process.poll(), run.point.name
+                if code is None:
+                    continue
+                if code == 0 and not run.evaluates and interrupt.by is None:
+                    run.process, run.evaluates = _start(root, name, run.point.evaluate, jobs), True
+                    continue
+                running.remove(run)
+                if code == 0 and run.evaluates and (problem := _unfinished(root, run.point)) is None:
+                    done[name] = run.point.record
+                    # Another sweep of this directory has its own points there, now or before.
+                    _write_record(root, _recorded(root) | done)
+                    (root / f"{name}{_MADE}").unlink(missing_ok=True)  # by an array job before
+                    tell(f"finished {name} ({len(done)} of {len(points)})")
+                elif interrupt.by is None:
+                    failed.append(name)
+                    tell(f"failed {name}: {problem if code == 0 else _last_line(root / f'{name}.log')}")
+    except Exception:
+        _stop(running)  # nobody would evaluate them
+        raise
     return failed
+
+
+def _stop(running: Sequence[_Running]) -> None:
+    """Ends processes; those that train save their state."""
+    for run in running:
+        run.process.terminate()
+    for run in running:
+        run.process.wait()
 
 
 def _make(root: pathlib.Path) -> None:
@@ -386,10 +395,18 @@ def _write_record(root: pathlib.Path, done: Mapping[str, Any]) -> None:
 
 
 def _start(root: pathlib.Path, name: str, arguments: Sequence[str], jobs: int) -> subprocess.Popen[bytes]:
-    """Starts the launcher for a point; its output goes to the point's log."""
+    """Starts the launcher for a point; its output goes to the point's log.
+
+    Raises:
+      UsageError: if the log cannot be written.
+    """
     environment = dict(os.environ)
     environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / jobs:.3f}")  # runs share an accelerator
-    with (root / f"{name}.log").open("ab") as log:
+    try:
+        log = (root / f"{name}.log").open("ab")
+    except OSError as error:
+        raise UsageError(f"cannot write {root / name}.log: {reason(error)}.") from error
+    with log:
         return subprocess.Popen(
             [*_launcher(), *arguments, f"--workdir={root / name}"],
             stdout=log,

@@ -109,6 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if changed and given.results is None:
         folder = CHANGED_RESULTS / ",".join(f"{name.lower()}={value}" for name, value in changed.items())
+    if others := [path for study in loaded if (path := other_file(study.name, folder)) is not None]:
+        print(
+            f"{others[0]} is no file of a study: move it, or name another folder by --results.",
+            file=sys.stderr,
+        )
+        return 2
     keep_compiled_programs()
     failed = 0
     for study, found, seconds in judged(loaded, folder, given, changed):
@@ -119,6 +125,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         failed += sum(verdict.fails for verdict in found)
     return 1 if failed and not changed else 0
+
+
+def other_file(name: str, folder: pathlib.Path) -> pathlib.Path | None:
+    """What a study would replace and has not written: a file by the name of its record or its figure."""
+    path, figure = folder / f"{name}.json", folder / f"{name}.png"
+    if not path.exists():
+        return figure if figure.exists() else None
+    try:
+        stored = running.read(path)
+    except (OSError, ValueError):
+        return path
+    return None if isinstance(stored, dict) and isinstance(stored.get("runs"), dict) else path
 
 
 def judged(

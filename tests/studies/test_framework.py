@@ -217,6 +217,23 @@ def test_a_claim_that_fails_is_an_exit_code(tmp_path, monkeypatch, capsys, value
     assert word in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("ending", "content"), [("png", "a figure"), ("json", '{"mine": 1}'), ("json", "text")]
+)
+def test_files_of_somebody_else_are_not_replaced(tmp_path, monkeypatch, capsys, ending, content):
+    """A folder of figures as `--results`: one by the name of a study was replaced without a word."""
+    study = study_of({"case": lambda seed, quick: {"x": 5.0}}, CLAIMS)
+    name = f"{study.name}.{ending}"
+    monkeypatch.setattr(studies, "names", lambda: ["numbers"])
+    monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    (tmp_path / name).write_text(content)
+    assert command.main(["numbers", "--jobs=1", "--results", str(tmp_path)]) == 2
+    assert f"{name} is no file of a study: move it" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == content
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypatch, capsys):
     study = dataclasses.replace(
         study_of({"case": lambda seed, quick: {"x": 2.0}}, CLAIMS),

@@ -14,6 +14,7 @@ from experiments.studies.framework import changes, gallery, provenance, running
 from experiments.studies.framework.study import Result, Study, Verdict, judge
 from gan_jax.cli.building import available_cores
 from gan_jax.cli.command_line import keep_compiled_programs
+from gan_jax.files import replace_file
 from gan_jax.pictures import save, to_array
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.figures import DPI
@@ -222,7 +223,7 @@ def film(names: Sequence[str], folder: pathlib.Path, path: pathlib.Path) -> int:
             "MP4 is written by ffmpeg, which is not installed: install it, or name a .gif."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    replace_file(path, content)
     print(f"Wrote {len(pictures)} frames to {path}.")
     return 0
 

@@ -142,17 +142,21 @@ def _warn_of_shares(data: str, labels: np.ndarray, asked: np.ndarray) -> None:
     """Warns where labels of data have other shares than those that samples are drawn for, by more than chance."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         return
-    classes = max(int(labels.max()), int(asked.max())) + 1
-    theirs, ours = (np.bincount(each, minlength=classes) / len(each) for each in (labels, asked))
+    classes, of = np.unique(np.concatenate([labels, asked]), return_inverse=True)
+    theirs, ours = (
+        np.bincount(each, minlength=len(classes)) / len(each)
+        for each in (of[: len(labels)], of[len(labels) :])
+    )
     differing = np.abs(theirs - ours)
-    present = np.count_nonzero(theirs + ours)
-    chance = (np.sqrt(present / len(labels)) + present / len(asked)) / 2  # of a draw, and of whole numbers
+    found = len(classes)
+    chance = (np.sqrt(found / len(labels)) + found / len(asked)) / 2  # of a draw, and of whole numbers
     if differing.sum() / 2 <= _OTHER_SHARES + chance:
         return
     most = int(differing.argmax())
     warnings.warn(
-        f"Samples are drawn for classes by their shares of the training data, and {data} has others (class {most}: "
-        f"{theirs[most]:.3g} there, {ours[most]:.3g} of the samples): a distance to it is one of these shares too.",
+        f"Samples are drawn for classes by their shares of the training data, and {data} has others (class "
+        f"{classes[most]}: {theirs[most]:.3g} there, {ours[most]:.3g} of the samples): a distance to it is one of "
+        "these shares too.",
         stacklevel=3,
     )
 

@@ -358,6 +358,11 @@ def test_data_of_other_shares_than_samples_are_drawn_for_are_named(tmp_path):
     scoring.reference(path, (4, 4, 1), source, 3)
     np.savez(path, x=x, y=np.repeat([0, 1], [345, 55]))  # of its own draw
     scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
+    np.savez(
+        path, x=x, y=np.repeat([0, 2**31 - 1], 200)
+    )  # numbers of something, which are no places of an array
+    with pytest.warns(UserWarning, match=r"others \(class 2147483647: 0.5 there, 0 of the samples\)"):
+        scoring.reference(path, (4, 4, 1), source, 3, asked=np.repeat([0, 1], [6000, 4000]))
     np.savez(path, x=x)
     scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
 

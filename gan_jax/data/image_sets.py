@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
 import pathlib
 from collections.abc import Callable, Collection, Iterator
@@ -33,7 +34,7 @@ LABEL_NAMES = ("y", "labels", "arr_1")
 """The names under which they hold labels."""
 DAMAGED_FILES = ("refuse", "skip")
 _PROBED = 64
-"""Encoded images, evenly spread, by which it is recognised that all are of 0 and 1."""
+"""Encoded images, evenly spread, by which it is recognised that all are of 0 and 1; more where these are black."""
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
 
@@ -279,12 +280,16 @@ def _is_binary(name: str, number: int, probe: Callable[[int], np.ndarray | None]
       probe: `place -> uint8 image`, `None` where it cannot be read.
     """
     low, high = 255, 0
-    for place in np.unique(np.linspace(0, number - 1, _PROBED).astype(np.int64)):
+    spread = np.unique(np.linspace(0, number - 1, _PROBED).astype(np.int64))
+    others = np.setdiff1d(np.arange(number), spread, assume_unique=True)
+    for seen, place in enumerate(itertools.chain(spread, others), 1):
         image = probe(int(place))
         if image is not None:
             low, high = min(low, int(image.min())), max(high, int(image.max()))
         if high >= DARK:
             return False
+        if high and seen >= len(spread):  # most masks of something rare are black: these tell nothing
+            break
     return recognise_bounds(name, np.dtype(np.uint8), True, low, high) == (0.0, 1.0)
 
 

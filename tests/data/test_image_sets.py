@@ -80,6 +80,19 @@ def test_images_of_0_and_1_are_black_and_white_in_files_as_in_arrays_and_in_trai
         assert sorted(map(bytes, trained_on)) == expected
 
 
+def test_masks_of_something_rare_are_black_and_white_too(tmp_path):
+    """Nearly all of them are black, which says nothing of what the others are of."""
+    masks = np.zeros((150, 8, 8, 1), np.uint8)
+    masks[2, 2:4] = 1  # the evenly spread ones by which sets are recognised miss it
+    with pytest.warns(UserWarning, match="integer images of 0 and 1"):
+        found = open_images(write_folder(tmp_path / "masks", masks))
+    with pytest.warns(UserWarning, match="integer images of 0 and 1"):
+        trained_on = load(str(tmp_path / "masks"), size=8)["x"]
+    assert (
+        sorted(map(bytes, all_of(found))) == sorted(map(bytes, trained_on)) == sorted(map(bytes, 255 * masks))
+    )
+
+
 def test_a_folder_with_images_of_0_and_1_and_others_is_refused_or_read_as_it_is(tmp_path):
     masks = np.random.default_rng(0).integers(2, size=(150, 8, 8, 1), dtype=np.uint8)
     grey = masks.copy()

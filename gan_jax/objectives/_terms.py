@@ -365,7 +365,8 @@ def top_k(fraction: float | Callable[[Array], Array] = 0.5) -> Term:
 
     def value(c: TermContext) -> Array:
         share = fraction(c.step) if callable(fraction) else fraction
-        weights = jax.lax.stop_gradient(top_k_share(c.fake.score, share))
+        scores = jnp.mean(flatten(c.fake.score), axis=1)  # of patches, their mean
+        weights = jax.lax.stop_gradient(top_k_share(scores, share))
         return jnp.sum(weights * c.losses) - jnp.mean(c.losses)
 
     return Term(

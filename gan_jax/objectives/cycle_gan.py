@@ -103,7 +103,7 @@ def _generator(direction: Direction, cycle: float, identity: float) -> PlayerObj
         outputs, states = _adversarial(context, direction)
         assert outputs.fake is not None
         assert outputs.samples is not None
-        adversarial = generator_loss(outputs.fake.score, outputs.fake.score)
+        adversarial = jnp.mean(flatten(generator_loss(outputs.fake.score, outputs.fake.score)), axis=1)
         # Both cycles use this generator: the first starts with it, the second ends with it.
         other, state = context.players[back].model_state, states[generator]
         returned, _ = generate(context, (outputs.samples,), other, back)

@@ -358,6 +358,24 @@ def test_cycle_gan_by_hand():
     np.testing.assert_allclose(out.outputs.fake.inputs[0], b / 4, rtol=1e-6)
 
 
+def test_cycle_gan_has_a_loss_for_each_patch_of_a_score():
+    """Scores of three patches beside the cycles' one number an example: (s - 1)^2 of every patch."""
+
+    def patchwise(network):
+        def apply(params, model_state, *inputs, train, key):
+            out, model_state = network.apply(params, model_state, *inputs, train=train, key=key)
+            return {"score": out["score"][:, None] * jnp.array([3.0, -1.0, 0.5])}, model_state
+
+        return dataclasses.replace(network, apply=apply)
+
+    made = cases.translators()
+    networks = {name: patchwise(each) if "critic" in name else each for name, each in made.items()}
+    game = helpers.game(cycle_gan.cycle_gan(cycle=10.0), networks_=networks, schedule=(turn("critic_a"),))
+    total, out = helpers.loss("generator_ab", game, helpers.players_of(game), cases.with_condition())
+    adversarial = np.mean((np.asarray(out.outputs.fake.score) - 1) ** 2)
+    np.testing.assert_allclose(total, adversarial + 10 * out.metrics["cycle"], rtol=1e-5)
+
+
 def test_cycle_gradient_runs_through_both_cycles():
     """d/dg (|f g a - a| + |g f b - b|) at f = 1/4, g = 2 (f g < 1): -f (E|a| + E|b|), critics at 0."""
     networks = {**cases.translators(), "generator_ab": linear(2.0), "generator_ba": linear(0.25)}

@@ -64,7 +64,8 @@ def networks_with_scores(critic_scores):
     calls = itertools.cycle(critic_scores)
 
     def apply(params, model_state, x, train, key):
-        scores = jnp.resize(jnp.asarray(next(calls), jnp.float32), x.shape[:1])
+        given = jnp.asarray(next(calls), jnp.float32)
+        scores = jnp.resize(given, (x.shape[0], *given.shape[1:]))
         return scores + 0 * params, model_state
 
     return {**helpers.networks(), "critic": scalar_network(apply)}
@@ -123,6 +124,18 @@ def test_top_k_learns_from_the_best_scored_samples_only():
         networks=networks_with_scores([[0.0] * 8, fake]),
     )
     np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -np.array([3.0, 2.0, 5.0, 1.0]))), rtol=1e-5)
+
+
+def test_top_k_of_patches_is_by_their_mean():
+    """By the mean of its patches each of eight examples, of as many patches as there are examples, has a rank."""
+    patches = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    total, _ = losses(
+        add_terms(non_saturating(PRIOR), top_k(0.5)),
+        "generator",
+        networks=networks_with_scores([np.zeros((8, 8)), patches]),
+    )
+    best = patches[np.argsort(-patches.mean(1))[:4]]
+    np.testing.assert_allclose(total, np.mean(np.logaddexp(0, -best)), rtol=1e-5)
 
 
 def test_top_k_of_all_is_the_base_and_its_share_may_anneal():

@@ -110,18 +110,20 @@ def export(request: Request) -> None:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[DESCRIPTION] = described({**description, "exported": facts, "sha256": digests})
     try:
-        _refuse_others(out, files)
-        replace_files(out, files, last=DESCRIPTION, stale=_stale(out))
+        stale = _stale(out)
+        _refuse_others(out, (*files, *stale))
+        replace_files(out, files, last=DESCRIPTION, stale=stale)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {reason(error)}.") from error
     tell(f"Exported {origin(model)}: {out}")
 
 
 def _refuse_others(out: Any, names: Iterable[str]) -> None:
-    """Checks that the files which an export replaces are those of an earlier one, as that wrote them.
+    """Checks that the files which an export replaces or removes are those of an earlier one, as that wrote them.
 
     Raises:
-      UsageError: naming the others: a README of somebody's own, a card that was edited since.
+      UsageError: naming the others: a README or a program of somebody's own, a card that was edited since, an
+        evaluation of the export.
     """
     written: dict[str, str] = {}
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, LookupError, RecursionError):
@@ -136,7 +138,7 @@ def _refuse_others(out: Any, names: Iterable[str]) -> None:
 
 
 def _stale(out: Any) -> list[str]:
-    """What an earlier export has written that would be taken for a file of this one."""
+    """What is there beside an earlier export that would be taken for a file of this one."""
     if not is_there(out / DESCRIPTION):
         return []
     programs = [path.name for path in out.iterdir() if path.name.endswith(SUFFIX)]

@@ -325,6 +325,27 @@ def test_an_export_replaces_no_file_of_somebody_else(launched, tmp_path):
     refused(card.read_text() + "My own words.")
 
 
+def test_an_export_removes_no_file_of_somebody_else(launched, tmp_path):
+    """A program of somebody's own, an edited one and an evaluation of the export went with the stale files."""
+    out = f"--out={tmp_path}"
+    launched("export", "--format=onnx", out)
+    written = (tmp_path / "generator.onnx").read_bytes()
+    for name, content in (
+        ("mine.jaxexport", b"mine"),
+        ("evaluation.json", b'{"checkpoints": []}'),
+        ("generator.onnx", written + b"simplified"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        code, _, err = launched.refused("export", out)
+        assert code == 2, err
+        assert f"has {name}, not as an earlier export has written it: move it" in err
+        assert (tmp_path / name).read_bytes() == content
+        (tmp_path / name).unlink()
+    (tmp_path / "generator.onnx").write_bytes(written)
+    launched("export", out)
+    assert not (tmp_path / "generator.onnx").exists()
+
+
 def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, launched, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

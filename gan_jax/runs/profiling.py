@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import jax
 from etils import epath
+
+from gan_jax.runs.files import reason
 
 ROUNDS = 3
 """How many rounds a trace has."""
@@ -14,6 +17,8 @@ ROUNDS = 3
 
 class Profile:
     """Traces the rounds `first` to `first + ROUNDS - 1`; annotates every dispatch, which costs nothing untraced.
+
+    A trace that cannot be begun or written ends no run: a warning says why.
 
     Args:
       directory: where the trace is written.
@@ -34,8 +39,12 @@ class Profile:
     def dispatch(self, step: int, rounds: int) -> Iterator[None]:
         """Surrounds a dispatch of `rounds` rounds from `step` on, its results fetched."""
         if step == self._first:
-            jax.profiler.start_trace(self._directory)
-            self._tracing = True
+            with self._warning():
+                epath.Path(self._directory).mkdir(
+                    parents=True, exist_ok=True
+                )  # the profiler finds out at the end
+                jax.profiler.start_trace(self._directory)
+                self._tracing = True
         try:
             with jax.profiler.StepTraceAnnotation("rounds", step_num=step):
                 yield
@@ -49,4 +58,12 @@ class Profile:
         """Ends a trace that is under way, and writes it."""
         if self._tracing:
             self._tracing = False
-            jax.profiler.stop_trace()
+            with self._warning():
+                jax.profiler.stop_trace()
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the file system's, and whatever the profiler raises
+            warnings.warn(f"No trace is written into {self._directory}: {reason(error)}.", stacklevel=2)

@@ -50,6 +50,20 @@ def test_a_trace_ends_with_a_dispatch_that_fails(tmp_path):
 
 
 @pytest.mark.full
+def test_a_trace_that_cannot_be_written_ends_no_run(tmp_path):
+    """The rounds since the last checkpoint were lost with it."""
+    plain = loop.train(experiment(), Workdir(tmp_path / "plain"), log=quiet)
+    (tmp_path / "traced").mkdir()
+    (tmp_path / "traced" / "profile").write_text("mine")
+    with pytest.warns(UserWarning, match=r"No trace is written into .*profile: "):
+        traced = loop.train(experiment(), Workdir(tmp_path / "traced"), profile=5, log=quiet)
+    chex.assert_trees_all_equal(jax.device_get(plain.players), jax.device_get(traced.players))
+    assert (tmp_path / "traced" / "profile").read_text() == "mine"
+    jax.profiler.start_trace(tmp_path / "another")  # refused if one were under way
+    jax.profiler.stop_trace()
+
+
+@pytest.mark.full
 def test_a_round_that_was_played_already_is_not_traced(tmp_path):
     loop.train(experiment(rounds=8), Workdir(tmp_path), log=quiet)
     messages = []

@@ -381,6 +381,19 @@ def test_an_array_job_runs_a_point_each(launcher, tmp_path, capsys, monkeypatch)
     assert trained(tmp_path, 1) == 1
 
 
+def test_no_name_and_no_value_is_a_command_of_an_array_job(launcher, tmp_path, monkeypatch):
+    """What stands in comments ended them with its line; SLURM cut the log's name at a space."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--config.note=a\ntouch made"])
+    launcher("1,2", slurm="job.sh", workdir="my runs")
+    assert "#SBATCH --output='my runs/%a.log'\n" in (tmp_path / "job.sh").read_text()
+    subprocess.run(["bash", "job.sh"], env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"}, check=True)
+    assert (tmp_path / "my runs" / "lr=1" / "evaluation.json").exists()
+    assert not (tmp_path / "made").exists()
+    with pytest.raises(UsageError, match=r"has a name that a job file cannot give to SLURM"):
+        launcher("1,2", slurm="job.sh", workdir="s\ntouch made")
+
+
 def test_an_array_job_does_not_take_what_was_made_otherwise_for_its_own(
     launcher, tmp_path, capsys, monkeypatch
 ):

@@ -125,8 +125,8 @@ def sweep(
     if failed:
         logs = ", ".join(str(root / f"{name}.log") for name in failed[:3])
         raise UsageError(
-            f"{len(failed)} of {len(points)} runs failed: see {logs}; the same command with --workdir={root} tries "
-            "them again."
+            f"{len(failed)} of {len(points)} runs failed: see {logs}; the same command with "
+            f"--workdir={shlex.quote(str(root))} tries them again."
         )
 
 
@@ -512,7 +512,13 @@ def _last_line(log: pathlib.Path) -> str:
 
 
 def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]) -> None:
-    """Writes an array job, an element a run; launched again, finished runs train nothing."""
+    """Writes an array job, an element a run; launched again, finished runs train nothing.
+
+    Raises:
+      UsageError: if it cannot be written, or the directory's name has a line break: the rest would be a command.
+    """
+    if not str(root).isprintable():
+        raise UsageError(f"--workdir={str(root)!r} has a name that a job file cannot give to SLURM.")
     launcher, cases = shlex.join(_launcher()), ""
     for number, point in enumerate(points):
         workdir = f"--workdir={root / point.name}"
@@ -522,11 +528,12 @@ def _write_slurm(path: pathlib.Path, root: pathlib.Path, points: Sequence[Point]
     again = shlex.join(
         [*program.command(), *request.without(request.without(sys.argv[1:], "slurm"), "workdir")]
     )
+    comment = f"{again} --workdir={shlex.quote(str(root))}".replace("\n", "\n#   ")  # of a value, say
     text = f"""#!/bin/bash
 #SBATCH --array=0-{len(points) - 1}
-#SBATCH --output={root}/%a.log
+#SBATCH --output={shlex.quote(f"{root}/%a.log")}
 # Add your cluster's partition, time and devices above, submit with sbatch, and get the table at the end with
-#   {again} --workdir={shlex.quote(str(root))}
+#   {comment}
 set -e
 cd {shlex.quote(os.getcwd())}
 case "$SLURM_ARRAY_TASK_ID" in

@@ -256,7 +256,9 @@ class Save:
             if steps
             else f"No checkpoint had been saved in {self._workdir.checkpoints}"
         )
-        return f"{saved}; see what led here with --mode=replay --workdir={self._workdir.root}."
+        return (
+            f"{saved}; see what led here with --mode=replay --workdir={shlex.quote(str(self._workdir.root))}."
+        )
 
 
 class Due:

@@ -24,10 +24,11 @@ MEASURED_BY = "measured_by"
 
 _OF_A_STEP = re.compile(
     r"manifest\.json|amendment\.json|payload|state(\.orbax-checkpoint-tmp.*)?"
-    r"|\.(manifest|amendment)\.json\..*\.tmp"
+    r"|\.(manifest|amendment)\.json\..*"
     r"|\.DS_Store|\._.*|\.nfs.*|@eaDir|Thumbs\.db|desktop\.ini"
 )
-"""What lies in a step's directory, be its save cut; in the last line what file systems add to any."""
+"""What lies in a step's directory, be its save cut: its files, what is half written or half copied by rsync, and
+what file systems add to any."""
 
 
 class CheckpointError(RuntimeError):

@@ -206,7 +206,14 @@ def test_what_is_nobodys_step_is_neither_pruned_nor_replaced(tmp_path, files):
 
 
 @pytest.mark.parametrize(
-    "left", ["state.orbax-checkpoint-tmp/d/0", "payload/0", ".manifest.json.ab.tmp", ".DS_Store"]
+    "left",
+    [
+        "state.orbax-checkpoint-tmp/d/0",
+        "payload/0",
+        ".manifest.json.ab.tmp",
+        ".manifest.json.Ab12Cd",
+        ".DS_Store",
+    ],
 )
 def test_what_a_cut_save_has_left_is_cleared_away(tmp_path, left):
     path = tmp_path / "3" / left

@@ -40,9 +40,8 @@ class Profile:
         """Surrounds a dispatch of `rounds` rounds from `step` on, its results fetched."""
         if step == self._first:
             with self._warning():
-                epath.Path(self._directory).mkdir(
-                    parents=True, exist_ok=True
-                )  # the profiler finds out at the end
+                # The profiler itself finds out at the end only.
+                epath.Path(self._directory).mkdir(parents=True, exist_ok=True)
                 jax.profiler.start_trace(self._directory)
                 self._tracing = True
         try:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pathlib
-import struct
-import zlib
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from gan_jax.files import replace_file
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER = len(_SIGNATURE) + 25
-"""Bytes of the signature and of the first chunk, IHDR."""
-_KEYWORD = b"gan_jax\0sha256="
+_KEYWORD = "gan_jax sha256"
 
 
-def write_own(path: pathlib.Path, png: bytes) -> pathlib.Path:
+def write_own(path: pathlib.Path, picture: np.ndarray) -> pathlib.Path:
     """Writes a PNG under a name, or, where a file is that is not as this function wrote it, under the next.
 
     Args:
       path: `sheet.png`; the next are `sheet-2.png`, `sheet-3.png`, ...
-      png: the file, which is written with its own digest in it.
+      picture: uint8 `[H, W, 3]`; the digest of its pixels is written into the file.
 
     Returns:
       Where it is.
@@ -33,25 +33,23 @@ def write_own(path: pathlib.Path, png: bytes) -> pathlib.Path:
     while os.path.lexists(chosen) and not is_own(chosen):
         number += 1
         chosen = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    replace_file(chosen, png[:_HEADER] + _mark(png) + png[_HEADER:])
+    image, about, file = Image.fromarray(picture), PngInfo(), io.BytesIO()
+    about.add_text(_KEYWORD, _digest(image))
+    image.save(file, "PNG", pnginfo=about)
+    replace_file(chosen, file.getvalue())
     return chosen
 
 
 def is_own(path: pathlib.Path) -> bool:
-    """Whether a file is as `write_own` wrote it: an edited one is not.
-
-    Raises:
-      OSError: if it cannot be read.
-    """
+    """Whether a file is a PNG with the pixels that `write_own` wrote: an edited one is not."""
     if os.path.islink(path) or not path.is_file():
         return False
-    content = path.read_bytes()
-    length = len(_mark(b""))
-    png = content[:_HEADER] + content[_HEADER + length :]
-    return content.startswith(_SIGNATURE) and content[_HEADER : _HEADER + length] == _mark(png)
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return bool(image.info.get(_KEYWORD) == _digest(image))
+    except Exception:  # Pillow raises anything for a file that is damaged or no picture
+        return False
 
 
-def _mark(png: bytes) -> bytes:
-    """A chunk of text with the digest of the other bytes."""
-    chunk = b"tEXt" + _KEYWORD + hashlib.sha256(png).hexdigest().encode()
-    return struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+def _digest(image: Image.Image) -> str:
+    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import pathlib
 import sys
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -119,14 +118,12 @@ def compare(request: Request) -> None:
 
 def _written(figure: Any, path: str, *, named: bool) -> pathlib.Path:
     """Writes the figure; one whose name is not given replaces no picture of somebody else. Where it is."""
-    from gan_jax.pictures import save
+    from gan_jax.pictures import save, to_array
 
     if named:
         save(figure, path)
         return pathlib.Path(path)
-    with tempfile.TemporaryDirectory() as folder:
-        save(figure, pathlib.Path(folder) / PLOT)
-        return write_own(pathlib.Path(path), (pathlib.Path(folder) / PLOT).read_bytes())
+    return write_own(pathlib.Path(path), to_array(figure))
 
 
 def _lies_in(path: str, sets: Iterable[str]) -> bool:

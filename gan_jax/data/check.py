@@ -335,11 +335,11 @@ def _write_sheet(path: pathlib.Path, found: Dataset, *, named: bool = True) -> p
 
     if named and _is_no_picture(path):
         raise DataError(f"--sheet={path} is there and no PNG: name another file for the sheet.")
-    drawn = io.BytesIO()
-    Image.fromarray(contact_sheet(found)).save(drawn, "PNG")
+    sheet, drawn = contact_sheet(found), io.BytesIO()
+    Image.fromarray(sheet).save(drawn, "PNG")
     try:
         if not named:
-            return write_own(path, drawn.getvalue())
+            return write_own(path, sheet)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, drawn.getvalue())
         return path

@@ -92,7 +92,7 @@ def build_seeds(request: Request, config: Any) -> Experiment:
 
 
 def _own_fields(first: Experiment, extra: Experiment) -> dict[str, Any]:
-    """How an extra seed is evaluated: against what it held out itself, as most of what the first one did it learns.
+    """How an extra seed is evaluated: against what it held out itself, since it is trained on what others did.
 
     Features of real examples that are the first seed's too are extracted once for both.
     """

@@ -240,8 +240,10 @@ APART = ("held out: ", "of seed ")
 
 
 def examples_fingerprint(experiment: Experiment) -> dict[str, Any]:
-    """What identifies an experiment's data: those of its source, what it held out, and of its extra seeds the same
-    where it is other than the first's: what one seed held out others are trained on.
+    """What identifies an experiment's data: the arrays of its source, and what it held out.
+
+    Of its extra seeds likewise, where theirs differ from the first one's: what one seed held out, others are trained
+    on.
 
     Raises:
       DataTimeoutError: if the data do not answer in time.

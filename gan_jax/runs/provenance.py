@@ -242,8 +242,7 @@ APART = ("held out: ", "of seed ")
 def examples_fingerprint(experiment: Experiment) -> dict[str, Any]:
     """What identifies an experiment's data: the arrays of its source, and what it held out.
 
-    Of its extra seeds likewise, where theirs differ from the first one's: what one seed held out, others are trained
-    on.
+    Of its extra seeds likewise, where theirs differ from the first one's: what one held out, others are trained on.
 
     Raises:
       DataTimeoutError: if the data do not answer in time.

@@ -230,7 +230,11 @@ def test_a_run_and_files_are_compared_without_a_work_directory(finished, tmp_pat
 def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monkeypatch, capsys):
     workdir = finished[0]
     drawn = []
-    for options in (["--weights=ema"], ["--weights=raw"], ["--weights=raw", "--standing_statistics=3"]):
+    for options, name in (
+        (["--weights=ema"], "_ema"),
+        (["--weights=raw"], "_raw"),
+        (["--weights=raw", "--standing_statistics=3"], "_raw_standing_3"),
+    ):
         code, _, err = launch_here(
             monkeypatch,
             capsys,
@@ -242,7 +246,7 @@ def test_samples_are_of_the_average_or_of_the_weights_themselves(finished, monke
         )
         assert code == 0, err
         assert ("is young" in err) == ("--weights=ema" in options)
-        drawn.append(np.load(workdir / "samples" / "sampled_00000200.npz", allow_pickle=False)["x"])
+        drawn.append(np.load(workdir / "samples" / f"sampled_00000200{name}.npz", allow_pickle=False)["x"])
     for one, other in ((0, 1), (1, 2)):
         assert np.abs(drawn[one] - drawn[other]).max() > 1e-3
 

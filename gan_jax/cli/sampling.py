@@ -20,6 +20,8 @@ from gan_jax.runs.terminal import tell
 def sample(request: Request) -> None:
     """Writes samples of a checkpoint, and their labels, as a picture and an `.npz`, of several generators one each.
 
+    The weights and statistics that `--weights` and `--standing_statistics` ask for are in the files' names.
+
     With `--sample_seeds`, `--label`, `--truncation` or `--out` files of single samples are written instead, and of
     a run of somebody's own experiment that `--config` does not name, which is sampled by its model.
     """
@@ -58,6 +60,8 @@ def sample(request: Request) -> None:
             )
             name = f"_{player}" if len(run.generators(None)) > 1 else ""
             name += f"_seed_{experiment.seed}" if run.experiment.seeds > 1 else ""
+            name += "" if weights is None else f"_{weights}"
+            name += "" if standing is None else f"_standing_{standing}"
             stem = run.workdir.samples / f"sampled_{int(state.step):08d}{name}"
             write_atomically(epath.Path(f"{stem}.png"), to_png(experiment.picture_of(player)(samples)))
             packed = io.BytesIO()

@@ -166,7 +166,8 @@ def read_config(workdir: Workdir) -> SavedConfig:
     """Reads `config.json`.
 
     Raises:
-      WorkdirError: if the directory is not there, holds no run, or the file is not a configuration.
+      WorkdirError: if the directory is not there, holds no run, or the file is not a configuration or has fields
+        that this version does not know.
     """
     if not workdir.root.exists():
         raise WorkdirError(
@@ -174,7 +175,17 @@ def read_config(workdir: Workdir) -> SavedConfig:
         )
     try:
         content = json.loads(read_regular(workdir.config))
-        launches = [Launch(**launch) for launch in content.pop("launches", [])]
+        launches = content.pop("launches", [])
+        unknown = [
+            *_unknown(SavedConfig, content),
+            *(name for each in launches for name in _unknown(Launch, each)),
+        ]
+        if unknown:
+            raise WorkdirError(
+                f"{workdir.config} was written by a newer version of gan_jax, or edited: this version does not "
+                f"know its {' and '.join(map(repr, dict.fromkeys(unknown)))}."
+            )
+        launches = [Launch(**launch) for launch in launches]
         saved = SavedConfig(**content, launches=launches)
     except FileNotFoundError:
         raise WorkdirError(
@@ -187,6 +198,11 @@ def read_config(workdir: Workdir) -> SavedConfig:
     if wrong := _wrong_types(saved):
         raise WorkdirError(f"{workdir.config} is damaged ({wrong}).")
     return saved
+
+
+def _unknown(kind: type[SavedConfig | Launch], content: Mapping[str, Any]) -> list[str]:
+    """The names in a record that are no fields of its kind."""
+    return sorted(content.keys() - {field.name for field in dataclasses.fields(kind)})
 
 
 def overridden_after(saved: SavedConfig, step: int) -> list[Launch]:

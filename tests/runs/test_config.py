@@ -407,6 +407,20 @@ def test_a_damaged_configuration_is_one_clear_line(workdir, content):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({**GOOD, "licence": "MIT"}, "'licence'"),
+        ({**GOOD, "launches": [{"step": 1, "cost": 1.0}, {"step": 2, "cost": 2.0}]}, "'cost'"),
+    ],
+)
+def test_a_configuration_of_a_newer_version_is_not_called_damaged(workdir, content, named):
+    workdir.root.mkdir(parents=True)
+    workdir.config.write_text(json.dumps(content))
+    with pytest.raises(WorkdirError, match=f"by a newer version of gan_jax, .* does not know its {named}\\."):
+        read_config(workdir)
+
+
 def test_a_function_that_a_configuration_names_is_not_imported(tmp_path, workdir):
     """`function:runs.shop.evil.f` is a file of the work directory where that lies below Python's path."""
     fields = ml_collections.ConfigDict(

@@ -20,6 +20,7 @@ from gan_jax.cli.using import model_of, range_of
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
+from gan_jax.runs.lock import one_at_a_time
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
@@ -154,14 +155,15 @@ def _store(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> int:
       OSError: the file system's own error.
     """
     path = workdir.root / "evaluation.json"
-    earlier = _stored(path)
-    kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
-    text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
-    if earlier is None:
-        aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
-        path.rename(aside)
-        tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
-    write_atomically(path, text.encode())
+    with one_at_a_time(workdir.root):
+        earlier = _stored(path)
+        kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
+        text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
+        if earlier is None:
+            aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
+            path.rename(aside)
+            tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
+        write_atomically(path, text.encode())
     return len(kept)
 
 

@@ -1,8 +1,10 @@
 """`--mode=evaluate`: what is said of a run that `--override` changed, and where a disk is full."""
 
+import concurrent.futures
 import dataclasses
 import errno
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,6 +175,27 @@ def test_earlier_evaluations_are_kept_but_for_what_is_measured_again(tmp_path, c
     assert stored() == [others[0], *others[2:], again], "the whole one and a part of it are measured again"
     assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == again
     assert exporting._evaluation(Workdir(tmp_path), "digest of 5", "ema", 0) == others[0]
+
+
+def test_evaluations_that_end_at_one_time_are_all_kept(tmp_path, monkeypatch):
+    """Each reads what is there and writes it again: the one in between would be lost."""
+    read = evaluating._stored
+
+    def slowly(path):
+        found = read(path)
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(evaluating, "_stored", slowly)
+    steps = range(1, 5)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ends = [
+            pool.submit(evaluating._store, Workdir(tmp_path), [{"step": step, "samples": {}}])
+            for step in steps
+        ]
+    assert sorted(end.result() for end in ends) == [0, 1, 2, 3]
+    stored = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
+    assert sorted(entry["step"] for entry in stored) == [*steps]
 
 
 def test_an_export_has_the_evaluation_of_its_own_weights_and_statistics(tmp_path):

@@ -14,6 +14,7 @@ directions and is trained without pairs: A (`condition`) and B (`x`) are shuffle
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -32,6 +33,7 @@ from gan_jax.game import GeneratorRole, Objective
 from gan_jax.network import Network
 from gan_jax.networks import PatchCritic, UNet, from_linen
 from gan_jax.pictures.grids import image_grid
+from gan_jax.runs.provenance import held_out_marks
 from gan_jax.training.experiment import Evaluation, Experiment, ExperimentError, Picture
 
 from .batches import load_data
@@ -82,6 +84,8 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
         order = np.random.default_rng(0).permutation(len(shown["condition"]))
         shown["condition"] = shown["condition"][order]
     source = from_arrays(shown, config.batch_size, seed=config.seed, value_range=STANDARD)
+    marks = held_out_marks({name: held[name] for name in shown})
+    source = dataclasses.replace(source, fingerprint=lambda: marks)
     game = game_of(config, objective, data, patches_and_unets(config), source, learning_rate=2e-4)
     sides = {name: functools.partial(repeated, np.asarray(decode(jnp.asarray(held[name])))) for name in shown}
     return Experiment(

@@ -32,6 +32,7 @@ from gan_jax.runs import loop
 from gan_jax.runs.checkpoint import Checkpoints
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.part import Played
+from gan_jax.runs.provenance import examples_fingerprint
 from gan_jax.runs.workdir import Workdir
 from gan_jax.schedule import alternating, fresh_turns, turn
 from gan_jax.training.experiment import ExperimentError
@@ -965,6 +966,24 @@ def test_translation_shows_what_was_given_made_and_true_and_measures_l1_on_held_
         )
     assert truth(given["x"])["l1"] == 0
     assert truth(-np.ones(held["x"].shape))["l1"] == pytest.approx(held["x"].mean() / 127.5, rel=1e-5)
+
+
+def test_pairs_that_are_held_back_are_in_the_record_of_the_data(tmp_path):
+    """The same pairs to train on, and one other of those that scores compare with: a resume says so."""
+    pairs = load("edges:digits")
+    _, held = split_off(pairs, min(translation.HELD_OUT, len(pairs["x"]) // 5), seed=0)
+    place = next(i for i, image in enumerate(pairs["x"]) if (image == held["x"][0]).all())
+
+    def record(data):
+        np.savez(tmp_path / "pairs.npz", **data)
+        return examples_fingerprint(built("translation", data=str(tmp_path / "pairs.npz")))
+
+    before = record({name: pairs[name] for name in ("x", "condition")})
+    assert before["held out: x"].startswith("uint8[359, 8, 8, 1] sha256:")
+    other = {name: pairs[name].copy() for name in ("x", "condition")}
+    other["condition"][place] = 255
+    changed = {name for name, mark in record(other).items() if mark != before[name]}
+    assert changed == {"held out: condition"}
 
 
 class Recorded:

@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tokenize
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -262,6 +263,15 @@ def examples_fingerprint(experiment: Experiment) -> dict[str, Any]:
         own |= {name: mark for name, mark in _of_source(source).items() if found.get(name) != mark}
         found |= {f"{APART[1]}{single.seed}: {name}": mark for name, mark in own.items()}
     return found
+
+
+def held_out_marks(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What identifies data held back from training, for the fingerprint of a source, by the arrays' names.
+
+    >>> list(held_out_marks({"condition": np.zeros((3, 2), np.uint8)}))
+    ['held out: condition']
+    """
+    return {f"{APART[0]}{name}": described(array) for name, array in arrays.items()}
 
 
 def _held_out(experiment: Experiment) -> dict[str, np.ndarray]:

@@ -56,7 +56,10 @@ def evaluate(request: Request) -> None:
         batches = itertools.chain([firsts[-1]], host_batch_iterator)
         experiments.append(_scored(request, run, single, batches, experiments[0] if experiments else None))
     experiment = experiments[0]
-    distance = _distance(request, experiment.extractor)
+    shapes = (
+        [run.sample_shape(name) for name in run.generators(request.player)] if _takes_paths(request) else []
+    )
+    distance = _distance(request, experiment.extractor, shapes)
     found: list[dict[str, Any]] = []
 
     def measured(restored: Restored) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def _of_export(request: Request) -> dict[str, Any]:
         )
     model = model_of(request)
     samples = Experiment.evaluation_samples if request.num_samples is None else request.num_samples
-    distance = _distance(request, "")
+    distance = _distance(request, "", [model.sample_shape])
     assert distance is not None
     try:
         found = path_length(model, distance, samples=samples)
@@ -249,21 +252,33 @@ def _metrics(request: Request) -> tuple[str, ...]:
     return tuple(filter(None, (request.metrics or "").split(",")))
 
 
-def _distance(request: Request, extractor: str) -> Distance | None:
+def _takes_paths(request: Request) -> bool:
+    return PATH_LENGTH in _metrics(request)
+
+
+def _distance(request: Request, extractor: str, shapes: Sequence[tuple[int, ...]]) -> Distance | None:
     """The distance of path lengths, if these are asked for: of an extractor unless the request names another.
 
+    Args:
+      request: the request.
+      extractor: the name of the run's extractor.
+      shapes: of one sample, of each generator whose paths are measured.
+
     Raises:
-      UsageError: if the files of `--lpips` are not two, or cannot be read.
+      UsageError: if the files of `--lpips` are not two, or cannot be read, or samples are no images.
     """
     from gan_jax.evaluation.scoring import extractor_named
     from gan_jax.metrics import feature_distance, lpips_distance
 
-    if PATH_LENGTH not in _metrics(request):
+    if not _takes_paths(request):
         if request.lpips is not None:
             raise UsageError(f"--lpips is for --metrics={PATH_LENGTH}.")
         return None
+    name = request.extractor or extractor
+    other = next((shape for shape in shapes if len(shape) != 3), None)
+    if other is not None and (request.lpips is not None or not name.startswith("function:")):
+        raise UsageError(f"--metrics={PATH_LENGTH} is of images [H, W, C]; these samples are {list(other)}.")
     if request.lpips is None:
-        name = request.extractor or extractor
         return feature_distance(extractor_named(name, (1, 1, 1), request.protocol or ""))
     files = request.lpips.split(",")
     if len(files) != 2:

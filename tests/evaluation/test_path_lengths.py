@@ -1,5 +1,7 @@
 """Path lengths of a state's generators."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import gan_jax as gj
 from gan_jax.cli import evaluating
+from gan_jax.cli.errors import UsageError
 from gan_jax.evaluation.path_lengths import path_length
 from gan_jax.functional.priors import gaussian
 from gan_jax.metrics import perceptual_path_length
@@ -58,6 +61,14 @@ def test_a_mapping_network_puts_the_path_into_w():
     )
     in_z, in_w = (path_length(*made(linear(halves=value)), squared, samples=50) for value in (None, halves))
     np.testing.assert_allclose(in_w.lengths, 4 * in_z.lengths, rtol=0.05)
+
+
+def test_points_have_no_path_length_by_features_of_images():
+    asked = types.SimpleNamespace(metrics="path_length", lpips=None, extractor=None, protocol=None)
+    with pytest.raises(UsageError, match=r"of images \[H, W, C\]; these samples are \[2\]"):
+        evaluating._distance(asked, "pixels", [(8, 8, 1), (2,)])
+    distance = evaluating._distance(asked, "pixels", [(8, 8, 1)])
+    assert distance(jnp.zeros((2, 8, 8, 1)), jnp.ones((2, 8, 8, 1))).tolist() == [1, 1]
 
 
 def test_scores_are_kept_where_a_path_length_is_refused(capsys):

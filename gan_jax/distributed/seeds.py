@@ -115,7 +115,8 @@ def make_seeds_layout(
     Args:
       sources: one source per seed, in the order of the seeds.
       devices: the devices to use; all by default.
-      side_by_side: by default in sequence on a CPU and of images, and side by side elsewhere.
+      side_by_side: by default in sequence on a CPU, of images, and of streams whose batches can be read once only;
+        side by side elsewhere.
 
     Raises:
       LayoutError: if this is one of several processes, or the sources do not match.
@@ -129,7 +130,7 @@ def make_seeds_layout(
     spread = max(n for n in range(1, min(count, len(devices)) + 1) if count % n == 0)
     source, per_seed = join_sources(sources)
     if side_by_side is None:
-        side_by_side = goes_side_by_side(sources[0], devices[0].platform)
+        side_by_side = not sources[0].in_order and goes_side_by_side(sources[0], devices[0].platform)
     mesh = make_mesh({SEED_AXIS: spread}, devices[:spread])
     replicated, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (SEED_AXIS,)))
 
@@ -153,7 +154,7 @@ def make_seeds_layout(
         send=lambda host_batches: Sent(send_to_seeds(host_batches, mesh)),
         pick=lambda host_batches, round_, turn: jax.tree.map(lambda x: x[round_, turn], host_batches),
         compile=functools.partial(_compile, mesh=mesh, per_seed=per_seed, side_by_side=side_by_side),
-        message=_message(count, spread, side_by_side, devices[0].platform),
+        message=_message(count, spread, side_by_side, devices[0].platform, sources[0].in_order),
     )
 
 
@@ -167,17 +168,15 @@ def goes_side_by_side(source: Source, platform: str) -> bool:
     return all(leaf.ndim != 4 for leaf in jax.tree.leaves(batch))
 
 
-def _message(count: int, devices: int, side_by_side: bool, platform: str) -> str:
+def _message(count: int, devices: int, side_by_side: bool, platform: str, in_order: bool) -> str:
     if count == devices:
         way = "one on each device"
     else:
         way = f"{count // devices} on {'each of ' + str(devices) + ' devices' if devices > 1 else 'one device'}, "
         way += "side by side" if side_by_side else "one after the other"
         if not side_by_side:
-            reason = (
-                "on a CPU, side by side is not faster" if platform == "cpu" else "convolutions stay plain"
-            )
-            way += f" ({reason})"
+            reason = "a stream is read once" if in_order else "convolutions stay plain"
+            way += f" ({'on a CPU, side by side is not faster' if platform == 'cpu' else reason})"
     return f"Training {count} seeds, {way}."
 
 

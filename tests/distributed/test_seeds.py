@@ -1,6 +1,7 @@
 """Many seeds in one program: each seed is the run of that seed, and logs hold means and single values."""
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -232,6 +233,18 @@ def test_seeds_of_images_go_in_turn_and_of_points_side_by_side(shape, platform, 
     """By vmap over its kernels a convolution becomes a grouped one."""
     source = from_arrays({"x": np.zeros((4, *shape)), "y": np.arange(4)}, 2)
     assert goes_side_by_side(source, platform) is expected
+
+
+def test_no_batch_of_a_stream_is_read_to_see_what_it_is_like(monkeypatch):
+    """It would be missing in training, as a stream cannot go back."""
+    on_gpu = functools.partial(goes_side_by_side, platform="gpu")
+    monkeypatch.setattr("gan_jax.distributed.seeds.goes_side_by_side", lambda source, _: on_gpu(source))
+    batches = [{"x": np.full((2, 3), value, np.float32)} for value in (0, 0.5, 1)]
+    streams = [from_iterator(iter(batches), 2) for _ in range(2)]
+    layout = make_seeds_layout(streams, devices=jax.devices()[:1])
+    assert "one after the other" in layout.message
+    joined = layout.local_source(streams[0])
+    assert np.asarray(joined.host_batches(0, 1)["x"]).tolist() == np.zeros((1, 2, 2, 3)).tolist()
 
 
 def test_evaluations_are_combined():

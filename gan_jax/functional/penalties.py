@@ -19,7 +19,11 @@ Critic = Callable[[Array], Array]
 
 
 def input_gradient(critic: Critic, x: Array) -> Array:
-    """grad_x D(x) for every example, the shape of `x`."""
+    """grad_x D(x) for every example, the shape of `x`.
+
+    Of a critic that scores patches, `[B, h, w]`, it is the gradient of the sum of an example's scores: a penalty on
+    a critic of more patches is larger, and its target or weight is to be chosen for their number.
+    """
     return jax.grad(lambda x: jnp.sum(critic(x)))(x)
 
 

@@ -127,15 +127,19 @@ def class_shares(data: str, arrays: Mapping[str, np.ndarray], given: Collection[
     """How samples spread over the classes, by a classifier that has seen real images only.
 
     The labels may be any numbers or strings, one an image. The classes are those that the data have, or, where the
-    library has a classifier of them, those that it knows.
+    library has a classifier of them, those that it knows. The reverse KL is against the shares of the data, in
+    which a class that they lack counts as one image: against equal shares a generator of rare classes alone would
+    be nearer than a perfect one.
     """
     verdict, classes = verdicts(data, arrays, given), np.unique(arrays["y"])
     if name := stored_judge(data, arrays["x"].shape[1:], given):
         # These may be a part of the classes that the stored classifier knows.
         classes = np.union1d(classes, np.arange(classifier_for(name).details["classes"]))
+    counts = np.bincount(np.searchsorted(classes, arrays["y"]), minlength=len(classes))
+    reference = np.maximum(counts, 1)
     return SampleMeasure(
         lambda samples: np.searchsorted(classes, verdict(samples)),
-        lambda found: metrics.class_statistics(found, len(classes)),
+        lambda found: metrics.class_statistics(found, len(classes), reference=reference),
         {"entropy": math.log(len(classes))},
     )
 

@@ -802,6 +802,18 @@ def test_the_judge_learns_every_class_of_sorted_data_whatever_its_labels(names, 
     assert asked(arrays["x"])["class_accuracy"] == 1.0
 
 
+def test_the_spread_over_classes_is_compared_with_the_shares_of_the_data():
+    """By hand: of 90 and 30 images, 1 : 1 has the KL log(1 / 2) - (log(3 / 4) + log(1 / 4)) / 2."""
+    arrays = four_classes([0, 0, 0, 1])
+    rows = np.r_[0:90, 130:160]
+    arrays = {name: array[rows] for name, array in arrays.items()}
+    measure = class_shares("own", arrays)
+    assert measure(arrays["x"])["reverse_kl"] == pytest.approx(0, abs=1e-6)
+    halves = measure(arrays["x"][60:])
+    assert halves["reverse_kl"] == pytest.approx(np.log(0.5) - np.log(3 / 16) / 2)
+    assert halves["entropy"] == pytest.approx(np.log(2))
+
+
 def test_a_part_of_a_known_data_sets_classes_is_judged_among_all_of_them():
     digits = load("digits")
     kept = np.isin(digits["y"], (0, 5))
@@ -809,6 +821,8 @@ def test_a_part_of_a_known_data_sets_classes_is_judged_among_all_of_them():
     found = class_shares("digits", part)(part["x"])
     assert found["modes"] == 10
     assert 2 <= found["modes_covered"] <= 4
+    # The eight classes that the data lack count as one image each.
+    assert found["reverse_kl"] == pytest.approx(np.log(1 + 8 / len(part["y"])), abs=1e-3)
 
 
 def test_a_classifier_whose_features_a_critic_is_given_is_no_judge():

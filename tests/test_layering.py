@@ -146,6 +146,7 @@ FILES_IN_ORDER = {
         "evaluate",
         "probing",
         "standing",
+        "repetitions",
         "averages",
         "sampling",
         "batches",

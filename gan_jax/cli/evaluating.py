@@ -343,6 +343,8 @@ def _scored(
         raise UsageError(f"--num_samples is 2 or more to evaluate, got {n}.")
     experiment = dataclasses.replace(experiment, evaluation_samples=n)
     everyone, players = run.generators(None), run.generators(request.player)
+    for player in everyone:  # all are evaluated by what the experiment measures
+        run.check_number(request, experiment, player, evaluates=True)
     prefixes = {player: "" if len(everyone) == 1 else f"{player}/" for player in everyone}
     targets = {getattr(experiment.game.players[name].role, "target", "") for name in everyone}
     evaluations = {

@@ -49,6 +49,7 @@ def sample(request: Request) -> None:
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
+            run.check_number(request, experiment, player, evaluates=False)
             samples = sampling.sample(
                 experiment.game,
                 seed_state,

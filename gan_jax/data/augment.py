@@ -6,7 +6,7 @@ With few data the generator then learns the changes too; `functional.augment.dif
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,30 @@ AUGMENTATIONS: dict[str, Augment] = {
     "crop": crop(),
     "translation": translation(),
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class AugmentedSource(Source):
+    """A source whose images are changed at random.
+
+    Attributes:
+      get_examples: as `get_batch`, the batch before it is changed.
+    """
+
+    get_examples: Callable[[Tree, Tree], Batch]
+
+
+def unaugmented(source: Source) -> Callable[[Tree, Tree], Batch]:
+    """`get_batch` of a source, without the changes of `augmented`: the data as they are.
+
+    >>> from gan_jax.data.arrays import from_arrays
+    >>> images = {"x": np.zeros((8, 6, 6, 1), np.uint8)}
+    >>> source = augmented(from_arrays(images, batch_size=4, value_range="standard"), "translation")
+    >>> host_batch = jax.tree.map(lambda leaf: leaf[0], source.host_batches(0, 1))
+    >>> float(unaugmented(source)(source.device_data, host_batch)["x"].max())
+    -1.0
+    """
+    return source.get_examples if isinstance(source, AugmentedSource) else source.get_batch
 
 
 def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> Source:
@@ -106,14 +130,18 @@ def augmented(source: Source, *augmentations: str | Augment, seed: int = 0) -> S
             }
         return batch
 
-    return dataclasses.replace(
-        source,
-        host_batches=host_batches,
-        host_batch_shards=host_batch_shards if source.host_batch_shards else None,
-        epoch_batches=epoch_batches if source.epoch_batches else None,
-        get_batch=get_batch,
-        device_data={"source": source.device_data, "seed": np.uint32(seed)},
-        for_device=lambda data: {**data, "source": source.for_device(data["source"])},
+    plain = unaugmented(source)
+    fields = {field.name: getattr(source, field.name) for field in dataclasses.fields(Source)} | {
+        "host_batches": host_batches,
+        "host_batch_shards": host_batch_shards if source.host_batch_shards else None,
+        "epoch_batches": epoch_batches if source.epoch_batches else None,
+        "get_batch": get_batch,
+        "device_data": {"source": source.device_data, "seed": np.uint32(seed)},
+        "for_device": lambda data: {**data, "source": source.for_device(data["source"])},
+    }
+    return AugmentedSource(
+        **fields,
+        get_examples=lambda device_data, host_batch: plain(device_data["source"], host_batch["source"]),
     )
 
 

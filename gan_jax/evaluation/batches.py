@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.augment import unaugmented
 from gan_jax.data.source import Source
 from gan_jax.distributed.mesh import mesh_of
 from gan_jax.state import TrainState
@@ -63,7 +64,7 @@ def source_examples(
     """The first `n` examples of a source, or all if it has fewer.
 
     The source is read from its beginning, so it must not be in use for training. No example comes twice, even if
-    the source draws with replacement.
+    the source draws with replacement, and none is changed by an augmentation of the data.
 
     Args:
       source: the data.
@@ -77,11 +78,12 @@ def source_examples(
     """
     wanted = n if source.size is None else min(n, source.size)
     device_data = jax.tree.map(jnp.asarray, source.for_device(source.device_data))
+    get_examples = jax.jit(unaugmented(source))
     parts: list[np.ndarray] = []
     if source.epoch_batches is not None:
         host_batch_iterator = _forward(source.epoch_batches)
     elif host_batch_iterator is None:
         host_batch_iterator = iterate_host_batches(source)
     while sum(map(len, parts)) < wanted:
-        parts.append(np.asarray(_jitted_get_batch(source)(device_data, next(host_batch_iterator))[entry]))
+        parts.append(np.asarray(get_examples(device_data, next(host_batch_iterator))[entry]))
     return np.concatenate(parts)[:wanted]

@@ -34,7 +34,7 @@ class Projection(NamedTuple):
 
     Attributes:
       latent: `[1, d]`, or a tree of such arrays: z for `Model.sample(z=...)`; with a mapping network w, for
-        `Model.synthesize`.
+        `Model.synthesize`. Where layers draw noise, that is another one there than of `image`.
       image: its sample, `[H, W, C]`.
       distance: the distance of the sample from the image.
       history: the least distance of all starts at every step, `[steps]`, under that step's noise.
@@ -117,9 +117,11 @@ def project(
     begin = _nearest(jax.jit(distances), candidates, starts, progress)
     deviations = jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, keepdims=True), candidates)
     descent = _Descent(steps, learning_rate, noise, seed)
-    best, value, history = _descend(distances, begin, deviations, descent, progress)
-    rendered = np.asarray(render(jax.tree.map(lambda leaf: jnp.repeat(leaf, starts, axis=0), best))[0])
-    return Projection(jax.tree.map(np.asarray, best), rendered, float(value), np.asarray(history))
+    latents, place, value, history = _descend(distances, begin, deviations, descent, progress)
+    # Of all starts, since the noise that layers draw is that of the place.
+    rendered = np.asarray(render(latents)[place])
+    best = jax.tree.map(lambda leaf: np.asarray(leaf[place])[None], latents)
+    return Projection(best, rendered, float(value), np.asarray(history))
 
 
 def _rendering(
@@ -229,8 +231,9 @@ class _Descent(NamedTuple):
 
 def _descend(
     distances: Callable[[Tree], Array], begin: Tree, deviations: Tree, descent: _Descent, progress: bool
-) -> tuple[Tree, Array, Array]:
-    """Adam from every start: the nearest latent at the end `[1, ...]`, its distance, and the history."""
+) -> tuple[Tree, int, Array, Array]:
+    """Adam from every start: the latents at the end `[starts, ...]`, the place of the nearest, its distance, and the
+    history."""
     carry = (begin, _ADAM.init(begin), jnp.zeros(descent.steps))
     with progress_bar(descent.steps, "projection", progress, "steps") as bar:
         for start in range(0, descent.steps, STEPS_PER_DISPATCH):
@@ -239,8 +242,8 @@ def _descend(
             bar.update(stop - start)
     latents, _, history = carry
     values = jax.jit(distances)(latents)
-    place = jnp.argmin(values)
-    return jax.tree.map(lambda leaf: leaf[place][None], latents), values[place], history
+    place = int(jnp.argmin(values))
+    return latents, place, values[place], history
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

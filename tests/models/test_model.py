@@ -269,6 +269,18 @@ def test_the_default_class_of_a_projection_is_the_first_whatever_it_is_called():
     assert np.abs(found.image).max() < 50
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_distance_of_a_projection_is_that_of_its_image_where_layers_draw_noise(seed):
+    """The image was drawn with the noise of the first start, and not with that of the nearest one."""
+
+    def noisy(weights, key, z):
+        return z @ weights["w"] + jax.random.normal(jax.random.wrap_key_data(key), z.shape)
+
+    target = np.array([0.5, -1.0, 2.0], np.float32)
+    found = project(made(program(noisy, struct(D))), target, steps=3, seed=seed)
+    assert found.distance == pytest.approx(float(np.mean((found.image - target) ** 2)), rel=1e-4)
+
+
 def test_a_generator_without_latent_is_given_its_images():
     negative = program(lambda weights, key, image: -image, struct(2, 2, 1))
     model = made(negative, latent=None)

@@ -232,7 +232,7 @@ class _Descent(NamedTuple):
 def _descend(
     distances: Callable[[Tree], Array], begin: Tree, deviations: Tree, descent: _Descent, progress: bool
 ) -> tuple[Tree, int, Array, Array]:
-    """Adam from every start: the latents at the end `[starts, ...]`, the place of the nearest, its distance, and the
+    """Adam from every start: the latents at the end `[starts, ...]`, the place of the nearest, its distance, the
     history."""
     carry = (begin, _ADAM.init(begin), jnp.zeros(descent.steps))
     with progress_bar(descent.steps, "projection", progress, "steps") as bar:

@@ -38,12 +38,7 @@ def period(rows: Sequence[bytes]) -> int:
     >>> period([b"a", b"b", b"c", b"a", b"b"]), period([b"a", b"b", b"c", b"a"]), period([b"a", b"a"])
     (3, 4, 2)
     """
-    # The prefix function of Knuth, Morris and Pratt: of each beginning, the most rows that are its end as well.
-    ends = [0] * len(rows)
-    for place in range(1, len(rows)):
-        matched = ends[place - 1]
-        while matched and rows[place] != rows[matched]:
-            matched = ends[matched - 1]
-        ends[place] = matched + (rows[place] == rows[matched])
-    again = ends[-1] if rows else 0
-    return len(rows) - again if len(set(rows[:again])) > 1 else len(rows)
+    for first in range(1, len(rows)):
+        if rows[first] == rows[0] and rows[first:] == rows[:-first]:
+            return first if len(set(rows[first:])) > 1 else len(rows)
+    return len(rows)

@@ -109,13 +109,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if changed and given.results is None:
-        folder = CHANGED_RESULTS / ",".join(f"{name.lower()}={value}" for name, value in changed.items())
+        named = [f"{name.lower()}={value}" for name, value in sorted(changed.items())]
+        folder = CHANGED_RESULTS / ",".join(named + ["quick"] * given.quick + ["full"] * given.full)
     if others := [path for study in loaded if (path := other_file(study.name, folder)) is not None]:
         print(
             f"{others[0]} is no file of a study: move it, or name another folder by --results.",
             file=sys.stderr,
         )
         return 2
+    if not (given.fresh or given.figures):
+        for study in loaded:
+            path = folder / f"{study.name}.json"
+            wanted = running.command(study, given.quick, given.full, changed)
+            if path.exists() and (other := running.other_command(running.read(path), wanted)) is not None:
+                print(
+                    f"{path} is of `{other}`: name another folder by --results, or begin anew with --fresh.",
+                    file=sys.stderr,
+                )
+                return 2
     keep_compiled_programs()
     failed = 0
     for study, found, seconds in judged(loaded, folder, given, changed):

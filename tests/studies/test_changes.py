@@ -87,7 +87,7 @@ def test_the_claims_of_a_changed_study_are_shown_and_not_judged(tmp_path, monkey
     monkeypatch.setattr("experiments.studies.__main__.keep_compiled_programs", lambda: None)
     assert main(["tiny", "--quick", "--set", "number=2"]) == 0
     assert "  It is at least five. [2]\n" in capsys.readouterr().out
-    stored = json.loads((tmp_path / "runs/studies-set/number=2/tiny.json").read_text())
+    stored = json.loads((tmp_path / "runs/studies-set/number=2,quick/tiny.json").read_text())
     (launch,) = stored["launches"].values()
     assert launch["command"] == "python -m experiments.studies tiny --quick --set number=2"
     assert main(["tiny", "--set", "modes=25"]) == 2

@@ -252,6 +252,41 @@ def test_the_full_scale_is_another_run_in_a_place_of_its_own(tmp_path, monkeypat
     assert "--jobs is 1 or more, got 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("first", [["--quick"], ["--full"], ["--set", "number=2"]])
+def test_numbers_of_another_size_are_not_taken_for_the_studys_own(tmp_path, monkeypatch, capsys, first):
+    """`--quick` and then without it, both with the same `--results`: the small run's numbers held the claims."""
+    study = dataclasses.replace(
+        study_of({"case": lambda seed, quick: {"x": 9.0 if quick else 2.0}}, CLAIMS, seeds=1),
+        full={"case": lambda seed, quick: {"x": 9.0}},
+    )
+    monkeypatch.setattr(studies, "names", lambda: ["numbers"])
+    monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    asked = ["numbers", "--jobs=1", "--results", str(tmp_path)]
+    command.main([*asked, *first])
+    before = (tmp_path / "test_framework.json").read_bytes()
+    assert command.main(asked) == 2
+    said = f"is of `python -m experiments.studies test_framework {' '.join(first)}`: name another folder"
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "test_framework.json").read_bytes() == before
+    assert command.main([*asked, *first, "--figures"]) == command.main([*asked, *first])
+    assert command.main([*asked, "--fresh"]) == 1
+    assert running.read(tmp_path / "test_framework.json")["runs"]["0"]["case"]["numbers"] == {"x": 2.0}
+
+
+def test_changed_numbers_have_a_folder_for_each_size(tmp_path, monkeypatch):
+    study = study_of({"case": lambda seed, quick: {"x": 9.0 if quick else 2.0}}, CLAIMS, seeds=1)
+    monkeypatch.setattr(studies, "names", lambda: ["numbers"])
+    monkeypatch.setattr(studies, "load", lambda name, changed=None: study)
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(command, "CHANGED_RESULTS", tmp_path)
+    for flags in (["--quick"], [], ["--full"]):
+        assert command.main(["numbers", "--jobs=1", "--set", "b=2", "--set", "a=1", *flags]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a=1,b=2", "a=1,b=2,full", "a=1,b=2,quick"]
+    stored = running.read(tmp_path / "a=1,b=2" / "test_framework.json")
+    assert stored["runs"]["0"]["case"]["numbers"] == {"x": 2.0}
+
+
 def test_an_unknown_study_is_named(capsys):
     assert command.main(["no_such_study"]) == 2
     assert "no_such_study" in capsys.readouterr().err

@@ -275,8 +275,24 @@ def command(
 ) -> str:
     """What runs the study."""
     options = [" --quick"] * quick + [" --full"] * full
-    options += [f" --set {name.lower()}={value}" for name, value in changed.items()]
+    options += [f" --set {name.lower()}={value}" for name, value in sorted(changed.items())]
     return f"python -m experiments.studies {study.name}{''.join(options)}"
+
+
+def other_command(stored: Mapping[str, Any], wanted: str) -> str | None:
+    """What computed stored numbers which `wanted` would not: they are of another size, or of other constants.
+
+    Args:
+      stored: a study's record.
+      wanted: see `command`.
+
+    Returns:
+      The other command; `None` where all numbers are of `wanted`, or it is not recorded what they are of.
+    """
+    used = {case.get("launch") for by_case in stored["runs"].values() for case in by_case.values()}
+    launches = stored.get("launches", {})
+    commands = {launches[name]["command"] for name in used if "command" in launches.get(name, {})}
+    return min(commands - {wanted}, default=None)
 
 
 def warn_of_changes(study: Study, stored: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from experiments import runs
+from experiments.runs import garments
 from experiments.runs.garments import dyed
 from gan_jax.data import load
 
@@ -50,6 +51,51 @@ def test_a_training_that_has_had_its_time_is_not_begun_again(tmp_path, monkeypat
     (tmp_path / "timed-0.json").write_text(json.dumps(took))
     assert runs.train("timed", 0) == took
     assert "--config.rounds=9" in runs.training("timed", 0, took["rounds"])
+
+
+def test_time_that_is_not_recorded_is_not_given_a_second_time(tmp_path, monkeypatch):
+    """A killed command left checkpoints: the training had its whole time once more, unsaid."""
+    monkeypatch.setattr(runs, "RUNS", {"timed": runs.RealRun("no_such_experiment", minutes=1.0)})
+    monkeypatch.setattr(runs, "WORK", tmp_path)
+    monkeypatch.setattr(runs, "_rounds", lambda name, seed: 12)
+    with pytest.raises(SystemExit, match="trained to round 12, and the time which that took is not recorded"):
+        runs.train("timed", 0)
+    took = {"seconds": 30, "processor_seconds": 20, "rounds": 9}
+    (tmp_path / "timed-0.json").write_text(json.dumps(took))
+    with pytest.raises(SystemExit, match="trained to round 12"):
+        runs.train("timed", 0)
+
+
+def test_the_time_of_a_training_that_fails_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RUNS", {"timed": runs.RealRun("no_such_experiment", minutes=1.0)})
+    monkeypatch.setattr(runs, "WORK", tmp_path)
+    with pytest.raises(SystemExit, match="ended with"):
+        runs.train("timed", 0)
+    took = json.loads((tmp_path / "timed-0.json").read_text())
+    assert took["processor_seconds"] > 0
+    assert took["rounds"] == 0
+
+
+@pytest.mark.parametrize("name", ["garments/bag/0000.png", "garments/bag/mine.png", "garments.npz"])
+def test_a_file_of_somebody_else_is_no_garment(tmp_path, monkeypatch, name):
+    """It was replaced where one of the folder and the file was missing, and trained on where both were there."""
+    grey = np.stack([np.full((28, 28, 1), level, np.uint8) for level in (40, 200)])
+    monkeypatch.setattr(garments, "load", lambda spec: {"x": grey, "y": np.array([8, 1])})
+    folder, held_back = tmp_path / "garments", tmp_path / "garments.npz"
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(SystemExit, match="is there, and not a garment"):
+        garments.write(folder, held_back)
+    assert path.read_text() == "mine"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [path]
+    path.unlink()
+    garments.write(folder, held_back)
+    (folder / "bag" / "0000.png").unlink()  # it was killed, say
+    before = held_back.stat().st_mtime_ns
+    garments.write(folder, held_back)
+    assert sorted(path.name for path in folder.rglob("*.png")) == ["0000.png", "0001.png"]
+    assert held_back.stat().st_mtime_ns == before
 
 
 def test_garments_are_dyed_in_one_colour_before_two():

@@ -198,11 +198,19 @@ def train(name: str, seed: int, cores: Sequence[int] = ()) -> dict[str, Any]:
       name: of the run.
       seed: the seed.
       cores: the ones that it may use; all if empty.
+
+    Raises:
+      SystemExit: if the training fails, or is one of a given time and has gone on for a time that is not recorded.
     """
     minutes = RUNS[name].minutes
     kept = ROOT / f"{workdir_of(name, seed)}.json"
     before = json.loads(kept.read_text()) if kept.exists() else {"seconds": 0.0, "processor_seconds": 0.0}
     left = 60 * minutes - before["processor_seconds"] if minutes else math.inf
+    if minutes and (trained := _rounds(name, seed)) > before.get("rounds", 0):
+        raise SystemExit(
+            f"{workdir_of(name, seed)} is trained to round {trained}, and the time which that took is not recorded "
+            "(this command was killed, say): remove it, and it is trained anew."
+        )
     if left <= 0:
         return before
     began = time.perf_counter()
@@ -211,14 +219,14 @@ def train(name: str, seed: int, cores: Sequence[int] = ()) -> dict[str, Any]:
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, cores)
     used = _watch(process, left)
-    if process.returncode:
-        raise SystemExit(f"{name}, seed {seed}: {shlex.join(command)} ended with {process.returncode}.")
     total = {
         "seconds": round(before["seconds"] + time.perf_counter() - began),
         "processor_seconds": round(before["processor_seconds"] + used),
         "rounds": _rounds(name, seed),
     }
     kept.write_text(json.dumps(total))
+    if process.returncode:
+        raise SystemExit(f"{name}, seed {seed}: {shlex.join(command)} ended with {process.returncode}.")
     return total
 
 
@@ -237,8 +245,12 @@ def _watch(process: psutil.Popen, seconds: float) -> float:
 
 
 def _rounds(name: str, seed: int) -> int:
-    with Checkpoints(Workdir(ROOT / workdir_of(name, seed)).checkpoints) as checkpoints:
-        return checkpoints.steps()[-1]
+    """The round of the newest checkpoint; 0 where there is none."""
+    workdir = Workdir(ROOT / workdir_of(name, seed))
+    if not workdir.checkpoints.is_dir():
+        return 0
+    with Checkpoints(workdir.checkpoints) as checkpoints:
+        return max(checkpoints.steps(), default=0)
 
 
 def summary(compared: Mapping[str, Any]) -> dict[str, Any]:

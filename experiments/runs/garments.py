@@ -7,7 +7,9 @@ heart.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.colors import hsv_to_rgb
@@ -36,23 +38,50 @@ FROM = 0.1
 def write(folder: pathlib.Path, held_back: pathlib.Path) -> None:
     """Writes 3,000 garments of the training images as PNG files in a folder for each class, and 3,000 of the test.
 
-    Nothing is written where both exist.
+    What is there of them stays.
 
     Args:
       folder: of the training images.
       held_back: the `.npz` file of the others, `x` uint8 `[3000, 64, 64, 3]` and `y`.
+
+    Raises:
+      SystemExit: if other files are there, which would be replaced or taken for garments.
     """
-    if folder.exists() and held_back.exists():
-        return
     arrays = load("tfds:fashion_mnist")
-    for place, (image, label) in enumerate(
-        zip(dyed(arrays["x"][:COUNT], 0), arrays["y"][:COUNT], strict=True)
-    ):
-        path = folder / CLASSES[label] / f"{place:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+    images = zip(dyed(arrays["x"][:COUNT], 0), arrays["y"][:COUNT], strict=True)
+    garments = {
+        folder / CLASSES[label] / f"{place:04d}.png": image for place, (image, label) in enumerate(images)
+    }
     arrays = load("tfds:fashion_mnist@test")
-    np.savez_compressed(held_back, x=dyed(arrays["x"][:COUNT], 1), y=arrays["y"][:COUNT])
+    others = {"x": dyed(arrays["x"][:COUNT], 1), "y": np.asarray(arrays["y"][:COUNT])}
+    there = {path for path in folder.rglob("*") if not path.is_dir()}
+    _refuse(path for path in sorted(there) if path not in garments or not _is_image(path, garments[path]))
+    _refuse([held_back] if held_back.exists() and not _has_arrays(held_back, others) else [])
+    for path, image in garments.items():
+        if path not in there:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    if not held_back.exists():
+        np.savez_compressed(held_back, x=others["x"], y=others["y"])
+
+
+def _refuse(paths: Iterable[pathlib.Path]) -> None:
+    for path in paths:
+        raise SystemExit(f"{path} is there, and not a garment that this command has written: move it.")
+
+
+def _is_image(path: pathlib.Path, image: np.ndarray) -> bool:
+    with contextlib.suppress(Exception), Image.open(path) as stored:  # a file of another kind raises anything
+        return np.array_equal(np.asarray(stored), image)
+    return False
+
+
+def _has_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as stored:
+        return sorted(stored.files) == sorted(arrays) and all(
+            np.array_equal(stored[name], array) for name, array in arrays.items()
+        )
+    return False
 
 
 def dyed(images: np.ndarray, seed: int) -> np.ndarray:

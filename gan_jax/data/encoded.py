@@ -218,6 +218,41 @@ def find_files(root: pathlib.Path) -> tuple[list[str], dict[str, str]]:
     return sorted(files), skipped
 
 
+UNLISTED = "cannot be listed"
+"""How the reason begins for which it is not known what lies in a folder: no permission, a server that has gone."""
+
+
+def unlisted(root: pathlib.Path) -> dict[str, str]:
+    """`{name: reason}` for the folders under `root`, itself among them, whose files `find_files` cannot know of.
+
+    Hidden folders and what a file system keeps at its own top (`lost+found`) are none of them.
+    """
+    failed: dict[str, str] = {}
+
+    def fail(error: OSError) -> None:
+        name = pathlib.Path(error.filename).relative_to(root).as_posix()
+        failed[name] = f"{UNLISTED}: {error.strerror or error}"
+
+    for _, folders, _ in os.walk(root, onerror=fail, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "lost+found"]
+    return dict(sorted(failed.items()))
+
+
+def named_unlisted(failed: Mapping[str, str]) -> str:
+    """The first of such folders, for a message."""
+    name, why = next(iter(failed.items()))
+    return f"a folder that {why}, {printable(name)}"
+
+
+def with_unlisted(encoded: EncodedImages) -> EncodedImages:
+    """A folder's images, with the folders that cannot be listed among what is skipped."""
+    failed = unlisted(pathlib.Path(encoded.key["folder"])) if "folder" in encoded.key else {}
+    if not failed:
+        return encoded
+    skipped = {**encoded.skipped, **failed}
+    return dataclasses.replace(encoded, skipped=skipped, key={**encoded.key, "links": skipped})
+
+
 def printable(name: str) -> str:
     """A file's name, or a text that quotes one, for a message: nothing in it controls a terminal.
 

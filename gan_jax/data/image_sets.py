@@ -22,7 +22,17 @@ from gan_jax.data import specs, tfds_images
 from gan_jax.data.array_files import ArrayFile, file_digest, list_arrays
 from gan_jax.data.arrays import encode, unmasked
 from gan_jax.data.conversion import Conversion, is_color, quiet
-from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
+from gan_jax.data.encoded import (
+    UNLISTED,
+    EncodedImages,
+    Open,
+    in_archive,
+    in_folder,
+    listing,
+    named_unlisted,
+    printable,
+    with_unlisted,
+)
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_runs
 from gan_jax.data.label_files import check_classes
@@ -152,6 +162,7 @@ class _Files(NamedTuple):
       content: `() -> text` that determines them.
       labelled: `() -> ` the same images with their labels.
       note: what was left out.
+      unlisted: why what lies in a folder is not known, by its name.
     """
 
     where: str
@@ -159,6 +170,7 @@ class _Files(NamedTuple):
     content: Callable[[], str]
     labelled: Callable[[], EncodedImages]
     note: str
+    unlisted: dict[str, str]
 
 
 def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
@@ -170,7 +182,7 @@ def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged:
             total.update(f"{file_digest(path / name)}\n".encode())
         return total.hexdigest()
 
-    files = _files(where, lambda **options: without_runs(in_folder(path, **options)), content)
+    files = _files(where, lambda **options: without_runs(with_unlisted(in_folder(path, **options))), content)
     return _encoded(str(path), files, size, channels, damaged)
 
 
@@ -192,7 +204,8 @@ def _files(
     if encoded.skipped:
         name, why = next(iter(encoded.skipped.items()))
         notes.append(f"{len(encoded.skipped)} files were left out: {printable(name)} ({why})")
-    return _Files(where, openers, lambda: content(openers), opened, "; ".join(notes))
+    unlisted = {name: why for name, why in encoded.skipped.items() if why.startswith(UNLISTED)}
+    return _Files(where, openers, lambda: content(openers), opened, "; ".join(notes), unlisted)
 
 
 @functools.cache
@@ -208,6 +221,11 @@ def _is_image(name: str) -> bool:
 
 def _encoded(name: str, files: _Files, size: int | None, channels: int | None, damaged: str) -> ImageSet:
     """A set of encoded images."""
+    if files.unlisted and damaged == "refuse":
+        raise DataError(
+            f"{files.where} has {named_unlisted(files.unlisted)}: its images would be missing. Make it readable, "
+            "or give damaged='skip' (--damaged=skip) to leave it out."
+        )
     if not files.openers:
         note = f" ({files.note})" if files.note else ""
         raise DataError(

@@ -20,7 +20,15 @@ import numpy as np
 
 from gan_jax.data.cache import Stored, Write, cached
 from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
-from gan_jax.data.encoded import EncodedImages, Open, in_archive, in_folder, listing, printable
+from gan_jax.data.encoded import (
+    EncodedImages,
+    Open,
+    in_archive,
+    in_folder,
+    listing,
+    printable,
+    with_unlisted,
+)
 from gan_jax.data.errors import DAMAGED, DataError
 from gan_jax.types import Size
 
@@ -143,7 +151,7 @@ def read_images(
       DataError: if no image can be read, images differ in size with `size=None`, some have labels and others have
         none, or an argument is out of range.
     """
-    encoded = without_runs(encoded)
+    encoded = without_runs(with_unlisted(encoded))
     if channels is None:
         openers = (opener for chunk in encoded.chunks() for _, opener in chunk)
         channels = 3 if holds_for_any(openers, is_color) else 1

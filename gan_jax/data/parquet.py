@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
-from gan_jax.data.encoded import EncodedImages, Open, listing
+from gan_jax.data.encoded import EncodedImages, Open, listing, named_unlisted, unlisted
 from gan_jax.data.errors import DataError
 from gan_jax.data.label_files import LABEL_COLUMNS, LabelTable
 
@@ -75,6 +75,8 @@ def _files_of(path: pathlib.Path, split: str) -> tuple[pathlib.Path, list[str]]:
         return path.parent, [path.name]
     if not path.is_dir():
         raise DataError(f"There is no file or folder {str(path)!r}: expected parquet files of images.")
+    if hidden := unlisted(path):
+        raise DataError(f"{str(path)!r} has {named_unlisted(hidden)}: its files would be missing.")
     by_split: dict[str, list[str]] = {}
     for file in sorted(path.rglob("*.parquet")):
         name = file.relative_to(path).as_posix()

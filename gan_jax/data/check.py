@@ -32,7 +32,7 @@ from gan_jax.data.arrays import encode
 from gan_jax.data.conversion import is_transparent, quiet
 from gan_jax.data.encoded import EncodedImages, printable
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import Dataset, without_runs
+from gan_jax.data.images import Dataset, without_ours
 from gan_jax.data.specs import FOLDER_SIZE, has_files, load_dataset, open_files
 from gan_jax.files import reason, replace_file
 from gan_jax.own_pictures import write_own
@@ -79,7 +79,7 @@ def check(spec: str, **options: Any) -> Report:
         warnings.simplefilter("always")
         with _unlogged():
             found = load_dataset(spec, **options)
-    files = without_runs(open_files(spec, options.get("label_file", ""))) if has_files(spec) else None
+    files = without_ours(open_files(spec, options.get("label_file", ""))) if has_files(spec) else None
     troubles = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     stored, stored_troubles = _stored(files, options) if files is not None else ([], [])
     classes, class_troubles = _classes(found)

@@ -31,10 +31,9 @@ from gan_jax.data.encoded import (
     listing,
     named_unlisted,
     printable,
-    with_unlisted,
 )
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_runs
+from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_ours
 from gan_jax.data.label_files import check_classes
 from gan_jax.data.value_range import DARK, check_layout, recognise_bounds
 
@@ -182,13 +181,15 @@ def _folder(path: pathlib.Path, size: int | None, channels: int | None, damaged:
             total.update(f"{file_digest(path / name)}\n".encode())
         return total.hexdigest()
 
-    files = _files(where, lambda **options: without_runs(with_unlisted(in_folder(path, **options))), content)
+    files = _files(where, lambda **options: without_ours(in_folder(path, **options)), content)
     return _encoded(str(path), files, size, channels, damaged)
 
 
 def _archive(path: pathlib.Path, size: int | None, channels: int | None, damaged: str) -> ImageSet:
     where = f"The ZIP file {str(path)!r}"
-    files = _files(where, functools.partial(in_archive, path), lambda openers: file_digest(path))
+    files = _files(
+        where, lambda **options: without_ours(in_archive(path, **options)), lambda _: file_digest(path)
+    )
     return _encoded(str(path), files, size, channels, damaged)
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from gan_jax.data.cache import Stored, Write, cached
 from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
 from gan_jax.data.encoded import (
+    ARRAYS,
+    GRID,
     EncodedImages,
     Open,
     in_archive,
@@ -151,7 +153,7 @@ def read_images(
       DataError: if no image can be read, images differ in size with `size=None`, some have labels and others have
         none, or an argument is out of range.
     """
-    encoded = without_runs(with_unlisted(encoded))
+    encoded = without_ours(encoded)
     if channels is None:
         openers = (opener for chunk in encoded.chunks() for _, opener in chunk)
         channels = 3 if holds_for_any(openers, is_color) else 1
@@ -271,6 +273,42 @@ def labels_of(encoded: EncodedImages, names: Sequence[str]) -> tuple[Sequence[st
     place = {owner: label for label, owner in enumerate(classes)}
     labels = [place[owner] for owner in owners if owner is not None]
     return classes, np.array(labels, np.int32) if classes else None
+
+
+_SHOWN_BESIDE = {
+    GRID: ARRAYS,
+    "walks.png": "walks.npz",
+    "walks.gif": "walks.npz",
+    "projected.png": "projection.npz",
+    "samples.png": "model.json",
+}
+"""Pictures of several samples at a time, each with what lies beside it where this package has written it."""
+
+
+def without_ours(encoded: EncodedImages) -> EncodedImages:
+    """Images without what this package has written among them: runs, and pictures of several samples at a time.
+
+    What lies in a folder that cannot be listed is not known; it is one of what is skipped.
+    """
+    encoded = without_runs(with_unlisted(encoded))
+    items = [item for chunk in encoded.chunks() for item in chunk] if "parquet" not in encoded.key else []
+    names = {name for name, _ in items}
+
+    def is_ours(name: str) -> bool:
+        path = pathlib.PurePosixPath(name)
+        return path.name in _SHOWN_BESIDE and str(path.with_name(_SHOWN_BESIDE[path.name])) in names
+
+    ours = dict.fromkeys(sorted(filter(is_ours, names)), "shows several samples at a time")
+    if not ours:
+        return encoded
+    kept = [(name, opener) for name, opener in items if name not in ours]
+    return dataclasses.replace(
+        encoded,
+        chunks=lambda: iter([kept]),
+        count=len(kept),
+        key={**encoded.key, "ours": list(ours)},
+        skipped={**encoded.skipped, **ours},
+    )
 
 
 def without_runs(encoded: EncodedImages) -> EncodedImages:

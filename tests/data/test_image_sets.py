@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.data import load
+from gan_jax.data import load, load_dataset
 from gan_jax.data.array_files import list_arrays
 from gan_jax.data.errors import DataError
 from gan_jax.data.image_sets import from_array, open_images
@@ -59,6 +59,28 @@ def test_the_picture_of_all_samples_is_no_sample(tmp_path):
     np.testing.assert_array_equal(all_of(open_images(tmp_path)), in_order_of_names(drawn()))
     (tmp_path / "samples.npz").unlink()
     assert open_images(tmp_path).number == 7
+
+
+@pytest.mark.parametrize("name", ["grid.png", "walks.png", "projected.png", "samples.png"])
+def test_a_picture_of_several_samples_is_none_in_a_sub_folder_or_an_archive(tmp_path, name):
+    """A folder of samples for each class, a zipped folder: with a size, each grid counted as a sample."""
+    beside = {"grid.png": "samples.npz", "walks.png": "walks.npz", "projected.png": "projection.npz"}
+    images = drawn()
+    folder = tmp_path / "folder"
+    write_folder(folder, images)
+    for where in ("class0", "class1"):
+        (folder / where / name).write_bytes(png(drawn(1, size=15)[0]))
+        (folder / where / beside.get(name, "model.json")).write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    for spec in (folder, tmp_path / "packed.zip"):
+        found = open_images(spec, size=5)
+        np.testing.assert_array_equal(all_of(found), in_order_of_names(images))
+        assert "shows several samples at a time" in found.note
+        assert len(load_dataset(str(spec), size=5).arrays["x"]) == len(images)
+    (folder / "class0" / beside.get(name, "model.json")).unlink()  # then it is an image as others
+    assert open_images(folder, size=5).number == len(images) + 1
 
 
 def test_images_of_0_and_1_are_black_and_white_in_files_as_in_arrays_and_in_training(tmp_path):

@@ -17,7 +17,7 @@ from gan_jax.models.portable import fixed_batch
 
 MOST_SAMPLES = 256
 """Samples in one answer."""
-MOST_SEED = 2**32 - MOST_SAMPLES - 1
+MOST_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +106,8 @@ class ImageSession:
         choice = whole(query, "truncation", 0, len(choices) - 1)
         if not count:
             raise ValueError("count is 1 or more.")
+        if first + count - 1 > MOST_SEED:
+            raise ValueError(f"Seeds go up to {MOST_SEED}, got {count} from {first} on.")
         return as_floats(self.space.seeds(range(first, first + count), choices[choice]))
 
     def _rows(self, body: bytes, size: int) -> np.ndarray:
@@ -136,7 +138,8 @@ class ImageSession:
     def _samples(self, query: Query, body: bytes) -> Answer:
         size = self.model.mean_w.size if self.space.mapped else self.space.size
         points = self._rows(body, size)
-        return as_floats(self.space.render(points, self._labels(query, len(points))))
+        labels, seeds = self._labels(query, len(points)), _seeds(query, len(points))
+        return as_floats(self.space.render(points, labels, seeds))
 
     def _nearest(self, query: Query, body: bytes) -> Answer:
         if self._source.training is None:
@@ -153,6 +156,16 @@ class ImageSession:
 
     def _curves(self, query: Query, body: bytes) -> Answer:
         return as_json(self._source.curves(whole(query, "after", 0, 2**31) - 1))
+
+
+def _seeds(query: Query, count: int) -> list[int] | None:
+    """The seed of each sample, whose noise its layers draw."""
+    if "seeds" not in query:
+        return None
+    seeds = [whole({"seed": text}, "seed", 0, MOST_SEED) for text in query["seeds"].split(",")]
+    if len(seeds) != count:
+        raise ValueError(f"seeds are {count}, got {len(seeds)}.")
+    return seeds
 
 
 def as_floats(array: np.ndarray) -> Answer:

@@ -251,12 +251,28 @@ class LatentSpace:
         """w `[n, ...]` of latents `[n, D]`."""
         return self.model.mapped(unflat(z, self._like), self.model.condition_rows(len(z), _labels(labels)))
 
-    def render(self, points: np.ndarray, labels: Sequence[int] | None) -> np.ndarray:
-        """Samples `[n, ...]` of the points that the page moves: w flattened, or z."""
+    def render(
+        self, points: np.ndarray, labels: Sequence[int] | None, seeds: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Samples `[n, ...]` of the points that the page moves.
+
+        Args:
+          points: w flattened, or z, `[n, D]`.
+          labels: the class of each.
+          seeds: whose noise the layers draw for each, where they draw any: so a sample is the same alone and among
+            others. Without them a sample's noise is that of its place.
+        """
+        if seeds is None or not self.model.draws_noise:
+            return self._rendered(points, labels, seed=0)
+        classes = [None] * len(points) if labels is None else [[label] for label in labels]
+        rows = zip(points, classes, seeds, strict=True)
+        return np.concatenate([self._rendered(point[None], label, seed) for point, label, seed in rows])
+
+    def _rendered(self, points: np.ndarray, labels: Sequence[int] | None, seed: int) -> np.ndarray:
         if self.mapped:
             shape = self.model.programs.syntheses[self.model.player].inputs[0].shape[1:]
-            return self.model.synthesize(points.reshape(len(points), *shape).astype(np.float32))
-        return self.model.sample(z=unflat(points, self._like), labels=_labels(labels))
+            return self.model.synthesize(points.reshape(len(points), *shape).astype(np.float32), seed=seed)
+        return self.model.sample(z=unflat(points, self._like), labels=_labels(labels), seed=seed)
 
     def directions(self) -> Directions:
         """The directions of the sliders."""

@@ -286,6 +286,69 @@ def test_the_served_page_follows_the_run(browser, run, session, model):
         np.testing.assert_allclose(np.reshape(found["sample"], newer.shape), newer, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """A StyleGAN2, whose layers draw noise, and its page's session."""
+    config = images.get_config()
+    config.update(
+        {"data": "digits", "network": "stylegan2", "width": 4, "latent": 6, "batch_size": 8, "rounds": 1}
+    )
+    experiment = images.build(config)
+    state = shaken(init_state(experiment.game, jax.random.key(0)))
+    path = written(
+        tmp_path_factory.mktemp("noisy") / "run", experiment, config, {1: state}, "experiments/images.py"
+    )
+    model = gj.load_model(path, config="images")
+    source = ImageSource(
+        name="noisy",
+        load=lambda step: model,
+        newest=lambda: (model.round, model.checkpoint),
+        training=None,
+        note="",
+        curves=lambda step: {"records": [], "last": -1},
+    )
+    return model, ImageSession(source)
+
+
+def test_a_seed_has_its_own_noise_wherever_it_is_shown(browser, noisy):
+    """A seed's sample had the noise of its place in the grid: another alone, and another than that of its file."""
+    model, session = noisy
+    assert model.draws_noise
+    expected = np.concatenate([model.sample(1, seed=seed) for seed in range(5, 41)])
+    server = make_server({**page_routes(), **session.routes()}, 0)
+    with running(server) as url, opened(browser, url) as page:
+        page.evaluate("async () => { explore.seed = 5; explore.chosen = 3; await explore.refresh(); }")
+        alone = shown(page)["sample"]
+        grid = page.evaluate("() => explore.seeds.map(({sample}) => Array.from(sample))")
+        np.testing.assert_allclose(np.reshape(grid, expected.shape), expected, atol=1e-5)
+        np.testing.assert_allclose(np.reshape(alone, expected[3].shape), expected[3], atol=1e-5)
+        page.evaluate("() => { explore.pin('A'); explore.pin('B'); }")
+        page.evaluate("async () => { await explore.walk(); }")
+        level = "(c) => Array.from(c.getContext('2d').getImageData(0, 0, 8, 8).data)"
+        strip = page.evaluate(f"() => explore.strip.map({level})")
+        assert all(picture == strip[0] for picture in strip), "a walk from a sample to itself"
+
+
+def test_the_last_seeds_are_shown_as_well(noisy):
+    """The page went up to these, and the server refused them."""
+    model, session = noisy
+    answer = session.routes()["GET", "/latents.f32"]
+    (last,) = np.frombuffer(answer({"first": str(2**32 - 36), "count": "36"}, b"").body, "<f4").reshape(
+        36, -1
+    )[35:]
+    np.testing.assert_array_equal(last, model.latents(1, seed=2**32 - 1)[0])
+    with pytest.raises(ValueError, match="Seeds go up to 4294967295"):
+        answer({"first": str(2**32 - 35), "count": "36"}, b"")
+
+
+def test_as_many_seeds_as_samples_are_asked_for(noisy):
+    answer = noisy[1].routes()["POST", "/samples.f32"]
+    with pytest.raises(ValueError, match="seeds are 1, got 2"):
+        answer({"seeds": "1,2"}, np.zeros(noisy[0].mean_w.size, "<f4").tobytes())
+    with pytest.raises(ValueError, match="seed is a whole number"):
+        answer({"seeds": "-1"}, np.zeros(noisy[0].mean_w.size, "<f4").tobytes())
+
+
 def test_another_checkpoint_of_the_round_that_is_shown_is_read(run, session):
     """The run went back to an earlier checkpoint and has trained otherwise, up to the same round."""
     path, _, state = run

@@ -38,9 +38,9 @@ export class ServerBackend {
     return post(`map.f32?labels=${labels.join(",")}`, joined(latents));
   }
 
-  /** The samples of points of the space that the page moves. */
-  samples(points, labels) {
-    return post(`samples.f32?labels=${labels.join(",")}`, joined(points));
+  /** The samples of points of the space that the page moves, each with the noise of its seed where layers draw any. */
+  samples(points, labels, seeds) {
+    return post(`samples.f32?labels=${labels.join(",")}&seeds=${seeds.join(",")}`, joined(points));
   }
 
   nearest(image, by) {
@@ -86,6 +86,7 @@ export class FolderBackend {
     return this.run("mapping.onnx", this.latentInputs(latents), labels);
   }
 
+  /** As the server's, with one noise for all. */
   async samples(points, labels) {
     if (this.description.space === "z") return this.run("generator.onnx", this.latentInputs(points), labels);
     const shape = this.description.w_shape;

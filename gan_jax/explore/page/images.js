@@ -136,8 +136,9 @@ class ImagePage {
     const together = this.description.served ? SHOWN : 6; // a browser shows the first ones while it makes the others
     for (let start = 0; start < SHOWN; start += together) {
       const part = this.seeds.slice(start, start + together);
-      const points = await this.points(part.map(({ z }) => z), part.map(({ label }) => label));
-      const samples = rowsOf(await this.backend.samples(points, part.map(({ label }) => label)), part.length);
+      const labels = part.map(({ label }) => label);
+      const points = await this.points(part.map(({ z }) => z), labels);
+      const samples = rowsOf(await this.backend.samples(points, labels, part.map(({ seed }) => seed)), part.length);
       if (first !== this.seed) return;
       samples.forEach((sample, i) => {
         this.seeds[start + i].sample = sample;
@@ -257,7 +258,7 @@ class ImagePage {
     const latent = coded(z, d.categories, this.categories, d.numbers, this.numbers);
     const [from] = await this.points([latent], [label]);
     const point = moved(from, d.directions, d.deviations, this.amounts);
-    const sample = await this.backend.samples([point], [label]);
+    const sample = await this.backend.samples([point], [label], [seed]);
     this.current = { point, label, sample, seed };
     paint(this.canvas, sample, d.shape);
     const named = d.classes.length ? `, ${d.classes[label]}` : "";
@@ -306,7 +307,7 @@ class ImagePage {
     const line = this.mapped ? linear : spherical;
     const at = [this.t, ...this.strip.map((_, i) => i / (STEPS - 1))];
     const points = at.map((t) => line(A.point, B.point, t));
-    const all = await this.backend.samples(points, points.map(() => A.label));
+    const all = await this.backend.samples(points, points.map(() => A.label), points.map(() => A.seed));
     rowsOf(all, points.length).forEach((sample, i) => {
       paint(i ? this.strip[i - 1] : this.between, sample, this.description.shape);
     });

@@ -312,12 +312,12 @@ def without_ours(encoded: EncodedImages) -> EncodedImages:
 
 
 def without_runs(encoded: EncodedImages) -> EncodedImages:
-    """A folder's images without those of runs below it, which lie there when the launcher is called in it.
+    """Images of a folder or archive without those of runs, which lie there when the launcher is called in it.
 
     Their pictures would be images of the next run. A work directory has `config.json` and `checkpoints` or
     `tensorboard`, a sweep's `sweep.json`.
     """
-    if "folder" not in encoded.key:
+    if "parquet" in encoded.key:
         return encoded
     items = [item for chunk in encoded.chunks() for item in chunk]
     names = {name for name, _ in items}
@@ -333,15 +333,19 @@ def without_runs(encoded: EncodedImages) -> EncodedImages:
     if not runs:
         return encoded
     kept = [(name, opener) for name, opener in items if not runs & _parents(name)]
+    if not kept and "archive" in encoded.key:  # a packed run is named itself, as a run's folder may be
+        return encoded
     outermost = {folder for folder in runs if not runs & _parents(folder)}
+    left: dict[str, Any]
+    if "folder" in encoded.key:
+        left = {"files": listing(pathlib.Path(encoded.key["folder"]), [name for name, _ in kept])}
+    else:
+        left = {"runs": sorted(outermost)}
     return dataclasses.replace(
         encoded,
         chunks=lambda: iter([kept]),
         count=len(kept),
-        key={
-            **encoded.key,
-            "files": listing(pathlib.Path(encoded.key["folder"]), [name for name, _ in kept]),
-        },
+        key={**encoded.key, **left},
         skipped={
             **{name: why for name, why in encoded.skipped.items() if not runs & _parents(name)},
             **dict.fromkeys(sorted(outermost), "the work directory of a run or a sweep"),

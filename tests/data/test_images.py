@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -206,7 +207,17 @@ def test_runs_below_a_folder_are_none_of_its_images(tmp_path):
     compared = open_images(tmp_path, damaged="refuse")
     assert compared.number == 2
     assert "2 files were left out: runs/" in compared.note
+    packed, run = tmp_path.parent / f"{tmp_path.name}.zip", tmp_path.parent / f"{tmp_path.name}-run.zip"
+    for archive, where in ((packed, tmp_path), (run, tmp_path / "runs/images-1")):
+        with zipfile.ZipFile(archive, "w") as written:
+            for path in sorted(path for path in where.rglob("*") if path.is_file()):
+                written.write(path, path.relative_to(where.parent))
+    again = images.read_archive(packed, 8, labels=False)
+    assert again.names == tuple(f"{tmp_path.name}/{name}" for name in read.names)
+    assert again.skipped.keys() == {f"{tmp_path.name}/{name}" for name in read.skipped}
+    assert open_images(packed, damaged="refuse").number == 2
     # One that is named itself is read: somebody may want its pictures.
+    assert len(images.read_archive(run, 8).names) == 2
     assert images.read_folder(tmp_path / "runs/images-1", 8).names == (
         "checkpoints/2/manifest.png",
         "samples/1.png",

@@ -159,12 +159,19 @@ def read_images(
         channels = 3 if holds_for_any(openers, is_color) else 1
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
+    is_kept = use_cache
+
     def build(write: Write) -> dict[str, Any]:
         changed: collections.Counter[str] = collections.Counter()
-        lock = threading.Lock()
+        lock, passing = threading.Lock(), threading.Event()
 
         def convert(item: tuple[str, Open]) -> np.ndarray:
-            array, changes = _converted(item[1], conversion)
+            try:
+                array, changes = _converted(item[1], conversion)
+            except DataError as error:
+                if _may_pass(error):
+                    passing.set()
+                raise
             with lock:
                 changed.update(changes)
             return array
@@ -185,6 +192,8 @@ def read_images(
             skipped |= without
             failed = convert_all(known, convert, keep)
             skipped |= {name: why for (name, _), why in failed}
+        if is_kept and passing.is_set():
+            raise _NotKeptError
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
         classes, y = labels_of(encoded, names) if labels else ((), None)
@@ -198,8 +207,22 @@ def read_images(
         }
 
     key = {**encoded.key, "made": conversion.record(), **({} if labels else {"labels": False})}
-    stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
+    try:
+        stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
+    except _NotKeptError:
+        is_kept = False
+        stored = cached(key, build, use_cache=False)
     return dataset(stored, conversion)
+
+
+class _NotKeptError(Exception):
+    """Files could not be read that may be whole: what was read without them is not for the cache."""
+
+
+def _may_pass(error: DataError) -> bool:
+    """Whether a file cannot be read for a reason that is not in the file: no permission, a server, no memory."""
+    cause = error.__cause__
+    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
 def dataset(stored: Stored, conversion: Conversion) -> Dataset:

@@ -85,3 +85,28 @@ def test_what_a_file_system_keeps_at_its_top_is_no_data(folder, hidden):
     hidden.add(str(folder / "lost+found"))
     assert open_images(folder).number == 6
     assert load_dataset(str(folder), size=8).skipped == {}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError()])
+def test_a_file_that_could_not_be_read_once_is_read_the_next_time(folder, monkeypatch, error):
+    """The set without it was served from the cache until somebody deleted that."""
+    opened = Image.open
+
+    def refusing(file, *args, **kwargs):
+        if str(file).endswith("b/1.png"):
+            raise error
+        return opened(file, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", refusing)
+        found = images.read_folder(folder, 8, channels=1)
+    assert (len(found.arrays["x"]), list(found.skipped)) == (5, ["b/1.png"])
+    found = images.read_folder(folder, 8, channels=1)
+    assert (len(found.arrays["x"]), found.skipped) == (6, {})
+    # What is damaged is known from the cache.
+    (folder / "b" / "1.png").write_bytes((folder / "b" / "1.png").read_bytes()[:40])
+    assert list(images.read_folder(folder, 8, channels=1).skipped) == ["b/1.png"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", refusing)
+        again = images.read_folder(folder, 8, channels=1)
+    assert again.skipped == {"b/1.png": "not an image"}

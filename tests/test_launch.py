@@ -590,6 +590,14 @@ def test_a_device_that_is_not_here_and_64_bits_that_were_not_saved(finished):
         assert "Traceback" not in done.stderr
 
 
+def test_ctrl_c_while_a_model_is_used_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gan_jax.cli.command_line.run", interrupted)
+    assert launch_here(monkeypatch, capsys, "--mode=describe") == (130, "", "launch.py: interrupted.\n")
+
+
 def test_a_figure_is_not_written_among_the_images_that_are_compared(monkeypatch, capsys, tmp_path):
     """The next comparison had `comparison.png` among the real images."""
     draw = np.random.default_rng(0)

@@ -42,8 +42,15 @@ PLAIN = (
 """Flags that are fields of a request under the same name, beside those of `request.EVALUATION`."""
 
 
+_INTERRUPTED = 130
+"""The status of a command that Ctrl-C ends, by the custom of shells."""
+
+
 def main() -> None:
-    """The command `gan-jax`, and what `launch.py` runs; a user's mistake ends it with one line and status 2."""
+    """The command `gan-jax`, and what `launch.py` runs.
+
+    A user's mistake ends it with one line and status 2, Ctrl-C with one line and 130 (training is saved first).
+    """
     terminal.guard()
     try:
         if sys.argv[1:2] == ["new"]:
@@ -56,6 +63,9 @@ def main() -> None:
         app.run(launch, flags_parser=parse)
     except errors.user_errors() as error:
         errors.fail(error)
+    except KeyboardInterrupt:
+        terminal.tell(f"{program.name()}: interrupted.", sys.stderr)
+        sys.exit(_INTERRUPTED)
 
 
 class _Plain(python_logging.Formatter):

@@ -9,6 +9,7 @@ at any time.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -16,13 +17,18 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 FORMAT = 2
 """Part of every key: raise it where the meaning of an entry changes."""
+
+_BUILDING = ".building-"
+"""How the names of folders begin in which an entry is being built."""
+_ABANDONED_SECONDS = 3600.0
 
 Write = Callable[[str, np.ndarray], None]
 """`write(name, rows)` appends `rows [n, ...]` to the array `name`."""
@@ -79,18 +85,47 @@ def make_entry(
     entry = _entry(key)
     try:
         cache_root().mkdir(parents=True, exist_ok=True)
-        staging = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=cache_root()))
+        _clear_abandoned()
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=_BUILDING, dir=cache_root()))
     except OSError as error:
         return _without_disk(build, error)
     try:
         try:
-            _build_on_disk(staging, build)
+            with _locked(staging):
+                _build_on_disk(staging, build)
             _move(staging, entry)
         except OSError as error:
             return _without_disk(build, error)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return _load(entry, memory_map) or build_in_memory(build)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[bool]:
+    """Holds a folder within the block, until this process dies; yields whether nobody else did."""
+    descriptor = None
+    try:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:  # another process holds it, or the file system has no locks
+            free = False
+        yield free
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _clear_abandoned() -> None:
+    """Removes what processes that were killed have left half built; nothing that is younger than an hour."""
+    for folder in cache_root().glob(f"{_BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _ABANDONED_SECONDS:
+                with _locked(folder) as free:
+                    if free:
+                        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _entry(key: Mapping[str, Any]) -> pathlib.Path:

@@ -483,3 +483,25 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("GAN_JAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache.cache_root() == pathlib.Path("/somewhere/gan_jax")
+
+
+def test_what_a_killed_conversion_left_is_cleared_and_no_other():
+    """Entries are told from what is being built by another process by its lock, and by an hour."""
+    left, young, building = (cache.cache_root() / f".building-{name}" for name in "abc")
+    for folder in (left, young, building):
+        folder.mkdir(parents=True)
+        (folder / "x.bin").write_bytes(b"0")
+        if folder != young:
+            os.utime(folder, (0, 0))
+
+    def build(write):
+        write("x", np.zeros((2, 3), np.uint8))
+        return {}
+
+    with cache._locked(building) as free:
+        assert free
+        made = cache.make_entry({"n": 1}, build)
+    assert made.arrays["x"].shape == (2, 3)
+    assert {path.name for path in cache.cache_root().glob(".*")} == {".building-b", ".building-c"}
+    cache.make_entry({"n": 2}, build)
+    assert {path.name for path in cache.cache_root().glob(".*")} == {".building-b"}

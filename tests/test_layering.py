@@ -52,6 +52,8 @@ FILES_IN_ORDER = {
         "main",
         "new_experiment",
         "sweeping",
+        "sweep_files",
+        "sweep_grid",
         "sweep_report",
         "command_line",
         "training",

@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 
-from gan_jax.cli import sweep_report, sweeping
+from gan_jax.cli import sweep_files, sweep_grid, sweep_report, sweeping
 from gan_jax.cli.errors import UsageError
 from gan_jax.data import from_arrays
 from gan_jax.data.stream import array_reader, from_reader
@@ -40,22 +40,22 @@ CONFIG = {"learning_rate": 0.0, "objective": "gan", "rounds": 8, "flip": False, 
 )
 def test_what_cannot_be_swept_is_said(swept, said):
     with pytest.raises(UsageError, match=said):
-        sweeping.parse(swept, CONFIG)
+        sweep_grid.parse(swept, CONFIG)
 
 
 def test_the_grid_has_every_combination_and_hands_the_other_flags_on():
     argv = "launch.py --config=ring --sweep=config.lr=1,2 --jobs 2 --metrics=frechet --config.seeds=3 --workdir=w"
-    points = sweeping.grid(argv.split(), {"lr": ("1", "2"), "data": ("a/b", "a_b", "c")})
+    points = sweep_grid.grid(argv.split(), {"lr": ("1", "2"), "data": ("a/b", "a_b", "c")})
     assert [point.name for point in points] == [
         f"lr={lr},data={data}" for lr in "12" for data in ("a_b", "a_b-2", "c")
     ]
     assert [name.replace("-2", "") for name in (points[0].name, points[1].name)] == ["lr=1,data=a_b"] * 2
     assert points[4].train == ("--config=ring", "--config.seeds=3", "--config.lr=2", "--config.data=a_b")
     assert points[4].evaluate == ("--mode=evaluate", "--metrics=frechet", "--config=ring")
-    tracked = sweeping.grid(["launch.py", "--track=wandb", "--weights=raw"], {"lr": ("1",)})[0]
+    tracked = sweep_grid.grid(["launch.py", "--track=wandb", "--weights=raw"], {"lr": ("1",)})[0]
     assert tracked.train == ("--track=wandb", "--config.lr=1")
     assert tracked.evaluate == ("--mode=evaluate", "--weights=raw")
-    assert sweeping.parse(["config.nested.x=1,2"], CONFIG) == {"nested.x": ("1", "2")}
+    assert sweep_grid.parse(["config.nested.x=1,2"], CONFIG) == {"nested.x": ("1", "2")}
 
 
 def evaluation(frechet, precision=0.5, seeds=1):
@@ -148,8 +148,8 @@ def test_the_examples_of_a_run_are_found_in_its_record(tmp_path):
         (tmp_path / str(number)).mkdir()
         record = {"data": data_fingerprint(source)}
         (tmp_path / str(number) / "config.json").write_text(json.dumps(record))
-        point = sweeping.Point(str(number), {}, (), (), "")
-        found.append(sweeping._examples(tmp_path, point))
+        point = sweep_grid.Point(str(number), {}, (), (), "")
+        found.append(sweep_files.examples_of(tmp_path, point))
     assert found[0] == found[1] == found[2]
     assert all(each.startswith("float32[") and each.count("sha256:") == 1 for each in found)
 
@@ -273,13 +273,13 @@ def test_an_evaluation_of_other_weights_is_not_set_beside_the_others(launcher, t
         },
     ]
     path.write_text(json.dumps({"checkpoints": [*stored, *more]}))
-    (points,) = (sweeping.grid(["x"], {"lr": ("1",)}),)
-    found = sweeping._evaluation(tmp_path / "s", points[0])
+    (points,) = (sweep_grid.grid(["x"], {"lr": ("1",)}),)
+    found = sweep_files.evaluation_of(tmp_path / "s", points[0])
     assert found["samples"]["ema"]["frechet"] == 1.0
-    (raw,) = sweeping.grid(["x", "--weights=raw"], {"lr": ("1",)})
-    assert sweeping._evaluation(tmp_path / "s", raw)["samples"] == {"raw": {"frechet": 0.5}}
-    (standing,) = sweeping.grid(["x", "--standing_statistics=4"], {"lr": ("1",)})
-    assert sweeping._evaluation(tmp_path / "s", standing)["samples"]["ema"]["frechet"] == 0.25
+    (raw,) = sweep_grid.grid(["x", "--weights=raw"], {"lr": ("1",)})
+    assert sweep_files.evaluation_of(tmp_path / "s", raw)["samples"] == {"raw": {"frechet": 0.5}}
+    (standing,) = sweep_grid.grid(["x", "--standing_statistics=4"], {"lr": ("1",)})
+    assert sweep_files.evaluation_of(tmp_path / "s", standing)["samples"]["ema"]["frechet"] == 0.25
 
 
 def test_an_array_job_that_was_edited_is_not_replaced(launcher, tmp_path, monkeypatch):
@@ -322,7 +322,7 @@ def test_finished_runs_are_not_run_again_and_failed_ones_are(launcher, tmp_path,
 def test_a_run_of_other_code_is_not_finished(launcher, tmp_path, monkeypatch, capsys):
     """The experiment's file has been edited since: its finished runs are launched again, and refuse other code."""
     launcher("1,2")
-    monkeypatch.setattr(sweeping, "source_digest", lambda path: "edited")
+    monkeypatch.setattr(sweep_grid, "source_digest", lambda path: "edited")
     launcher("1,2")
     assert "2 runs in" in (out := capsys.readouterr().out)
     assert "0 of them finished" in out.rpartition("2 runs in")[2]
@@ -399,7 +399,7 @@ def test_an_array_job_does_not_take_what_was_made_otherwise_for_its_own(
 ):
     """The runs that are there are of other code, and the array's elements refuse to go on with them."""
     launcher("1,2")
-    monkeypatch.setattr(sweeping, "source_digest", lambda path: "edited")
+    monkeypatch.setattr(sweep_grid, "source_digest", lambda path: "edited")
     launcher("1,2,3", slurm=str(tmp_path / "job.sh"))
     capsys.readouterr()
     (tmp_path / "s" / "mended").touch()
@@ -417,7 +417,7 @@ def test_the_runs_of_one_array_job_are_not_taken_for_those_of_another(
     monkeypatch.chdir(tmp_path)
     launcher("1,2", slurm="first.sh")
     with monkeypatch.context() as patch:
-        patch.setattr(sweeping, "source_digest", lambda path: "edited")
+        patch.setattr(sweep_grid, "source_digest", lambda path: "edited")
         launcher("1,2", slurm="second.sh")
     for number in range(2):
         subprocess.run(
@@ -427,7 +427,7 @@ def test_the_runs_of_one_array_job_are_not_taken_for_those_of_another(
     launcher("1,2")
     assert "2 of them finished" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(sweeping, "source_digest", lambda path: "edited")
+        patch.setattr(sweep_grid, "source_digest", lambda path: "edited")
         launcher("1,2")
     assert "0 of them finished" in capsys.readouterr().out
     launcher("1,2")
@@ -460,7 +460,10 @@ def test_another_sweep_of_the_directory_loses_no_record(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweeping, "_start", start)
     monkeypatch.setattr(sweeping, "_POLL_SECONDS", 0.01)
-    sweeps = [sweeping.grid(["launch.py"], fields) for fields in ({"lr": ("1", "2")}, {"seed": ("0",)})]
+    sweeps = [sweep_grid.grid(["launch.py"], fields) for fields in ({"lr": ("1", "2")}, {"seed": ("0",)})]
     for points in sweeps:
         assert sweeping._run_all(tmp_path, points, 1, types.SimpleNamespace(by=None)) == []
-    assert [list(sweeping._finished(tmp_path, points)) for points in sweeps] == [["lr=1", "lr=2"], ["seed=0"]]
+    assert [list(sweep_files.finished(tmp_path, points)) for points in sweeps] == [
+        ["lr=1", "lr=2"],
+        ["seed=0"],
+    ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax import metrics
-from gan_jax.cli import new_experiment, sweep_report, sweeping
+from gan_jax.cli import new_experiment, sweep_files, sweep_grid, sweep_report, sweeping
 from gan_jax.cli.comparing import compare as compare_command
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import COMPARISON, Request
@@ -131,24 +131,24 @@ def test_scores_of_a_comparison_stay_where_the_disk_is_full(tmp_path, full_disk,
 
 def test_the_table_of_a_sweep_stays_and_is_shown(tmp_path, full_disk, monkeypatch):
     old, new = [row("1", 2.0)], [row("1", 2.0), row("2", 1.0)]
-    sweeping._write_report(tmp_path, sweep_report.files(old))
+    sweep_files.write_report(tmp_path, sweep_report.files(old))
     before, files = (tmp_path / "table.md").read_bytes(), sweep_report.files(new)
     with monkeypatch.context() as patched:
-        patched.setattr(sweeping, "_record_written", lambda *_: None)
+        patched.setattr(sweep_files, "record_written", lambda *_: None)
         with full_disk(), pytest.raises(OSError, match="No space"):
-            sweeping._write_report(tmp_path, files)
+            sweep_files.write_report(tmp_path, files)
     with full_disk(), pytest.raises(UsageError, match=FULL):
-        sweeping._write_report(tmp_path, files)
+        sweep_files.write_report(tmp_path, files)
     assert (tmp_path / "table.md").read_bytes() == before
     assert "1 *" in sweep_report.shown(new)
-    sweeping._write_report(tmp_path, files)
+    sweep_files.write_report(tmp_path, files)
     assert "| 2 |" in (tmp_path / "table.md").read_text()
 
 
 def test_an_array_job_stays_where_the_disk_is_full(tmp_path, full_disk):
     path = tmp_path / "job.sh"
     sweeping._write_slurm(path, tmp_path / "sweep", [])
-    before, (point,) = path.read_bytes(), sweeping.grid(["x"], {"lr": ("1",)})
+    before, (point,) = path.read_bytes(), sweep_grid.grid(["x"], {"lr": ("1",)})
     with full_disk(), pytest.raises(UsageError, match=rf"cannot write .*: {FULL}"):
         sweeping._write_slurm(path, tmp_path / "sweep", [point])
     assert path.read_bytes() == before

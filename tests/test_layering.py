@@ -62,6 +62,7 @@ FILES_IN_ORDER = {
         "sampling",
         "exploring",
         "exporting",
+        "evaluation_file",
         "using",
         "loading",
         "opened_run",

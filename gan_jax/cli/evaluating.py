@@ -5,24 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
-import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from etils import epath
-
+from gan_jax.cli import evaluation_file
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun, open_run
 from gan_jax.cli.request import PATH_LENGTH, Request
 from gan_jax.cli.using import model_of, range_of
 from gan_jax.game import GeneratorRole
 from gan_jax.runs.config import read_config
-from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
-from gan_jax.runs.lock import one_at_a_time
+from gan_jax.runs.files import is_there
 from gan_jax.runs.portable_files import DESCRIPTION
-from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment, ExperimentError
@@ -37,7 +32,7 @@ if TYPE_CHECKING:
 def evaluate(request: Request) -> None:
     """Writes `evaluation.json`, a list of the evaluations of the checkpoints, and prints their tables."""
     if request.workdir is not None and is_there(Workdir(request.workdir).root / DESCRIPTION):
-        _written(Workdir(request.workdir), [_of_export(request)])
+        evaluation_file.write(Workdir(request.workdir), [_of_export(request)])
         return
     from gan_jax.distributed import hosts
     from gan_jax.evaluation.averages import young_average
@@ -95,17 +90,17 @@ def evaluate(request: Request) -> None:
             found.append(measured(restored))
             if hosts.first():
                 with contextlib.suppress(OSError):  # said at the end; a kill must not lose what took hours
-                    _store(run.workdir, found)
+                    evaluation_file.store(run.workdir, found)
     except BaseException:
         if found and hosts.first():
             with contextlib.suppress(UsageError):  # what ends the command is the error to report
-                _written(run.workdir, found)
+                evaluation_file.write(run.workdir, found)
         raise
     if not found:
         raise UsageError("None of the checkpoints could be read.")
     if not hosts.first():
         return
-    _written(run.workdir, found)
+    evaluation_file.write(run.workdir, found)
 
 
 def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
@@ -129,72 +124,6 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
             sys.stderr,
         )
     return launches
-
-
-def _written(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the tables of evaluations, and writes them: what took hours is shown where it cannot be written.
-
-    Raises:
-      UsageError: if it cannot.
-    """
-    from gan_jax.evaluation.score_tables import tables
-
-    path = workdir.root / "evaluation.json"
-    tell(tables(found))
-    try:
-        kept = _store(workdir, found)
-    except OSError as error:
-        raise UsageError(f"{path} could not be written: {reason(error)}.") from error
-    beside = f", beside {kept} earlier evaluation{'s' * (kept > 1)}" if kept else ""
-    tell(f"Written to {path}{beside}")
-
-
-def _store(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> int:
-    """Writes evaluations into `evaluation.json`, and returns how many earlier ones are kept before them.
-
-    These are all but those that a new one repeats. A file that cannot be read is kept under another name.
-
-    Raises:
-      OSError: the file system's own error.
-    """
-    path = workdir.root / "evaluation.json"
-    with one_at_a_time(workdir.root):
-        earlier = _stored(path)
-        kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
-        text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"
-        if earlier is None:
-            aside = path.with_name(f"evaluation_unread_{secrets.token_hex(4)}.json")
-            path.rename(aside)
-            tell(f"What stood in {path} could not be read: it is {aside.name} now.", sys.stderr)
-        write_atomically(path, text.encode())
-    return len(kept)
-
-
-def _stored(path: epath.Path) -> list[dict[str, Any]] | None:
-    """The evaluations that a file has, none where it is not there; `None` where it cannot be read."""
-    if not is_there(path):
-        return []
-    try:
-        stored = json.loads(read_regular(path))["checkpoints"]
-        return [entry for entry in stored if _repeats(entry, entry)]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-
-
-def _repeats(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether an evaluation has all that another has, of one state, by as many samples and the same features."""
-
-    def of(entry: Mapping[str, Any]) -> list[Any]:
-        return [
-            entry.get(name) for name in ("step", "checkpoint", "standing_statistics", "evaluation_samples")
-        ]
-
-    def has(entry: Mapping[str, Any]) -> set[tuple[str, ...]]:
-        numbers = {(kind, name) for kind, by_name in entry["samples"].items() for name in dict(by_name)}
-        marks = {(name, str(dict(mark).get("key"))) for name, mark in entry.get("fingerprints", {}).items()}
-        return numbers | marks | ({("intervals",)} if "intervals" in entry else set())
-
-    return of(new) == of(old) and has(new) >= has(old)
 
 
 def _of_export(request: Request) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
-from gan_jax.cli import finding
+from gan_jax.cli import evaluation_file, finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, parse_standing
 from gan_jax.cli.using import directory, is_image, model_of, origin, picture, rebuilt
@@ -76,7 +76,7 @@ def export(request: Request) -> None:
     facts = _facts(request, model, saved)
     card = model_card(
         facts,
-        evaluation=_evaluation(
+        evaluation=evaluation_file.of_checkpoint(
             Workdir(request.workdir),
             model.checkpoint,
             model.kind,
@@ -228,47 +228,3 @@ def _command(experiment: str, config: Mapping[str, Any]) -> str:
     named = file.stem if finding.installed(experiment) else file.name
     fields = [f"--config.{name}={value}" for name, value in config.items() if not isinstance(value, dict)]
     return shlex.join(["gan-jax", f"--config={named}", *fields])
-
-
-def _evaluation(
-    workdir: Workdir, checkpoint: str, weights: str, seed: int, standing: int | None = None
-) -> dict[str, Any] | None:
-    """The entry of `evaluation.json` for a checkpoint; of several seeds the part of this one.
-
-    Of several entries it is the newest of those with the most metrics of these weights. An entry of the same round
-    but another digest is of other training: the run went on from an earlier checkpoint. One with other standing
-    statistics than these, `None` for none, is of other samples.
-
-    Raises:
-      UsageError: if it is damaged.
-    """
-    path = workdir.root / "evaluation.json"
-    if not is_there(path):
-        return None
-    try:
-        stored = json.loads(read_regular(path))["checkpoints"]
-        entries = [
-            entry
-            for entry in stored
-            if entry.get("checkpoint") == checkpoint and entry.get("standing_statistics") == standing
-        ]
-        if not entries:
-            return None
-        found = max(reversed(entries), key=lambda entry: len(entry["samples"].get(weights, ())))
-        if "each" in found:
-            # The intervals of several seeds are of their mean.
-            shared = {name: part for name, part in found.items() if name != "intervals"}
-            found = {**shared, **found["each"][found["seeds"].index(seed)]}
-        for ends in found.get("intervals", {}).get("samples", {}).values():
-            for low, high in ends.values():
-                float(low), float(high)
-        for kind in found["samples"].values():
-            dict(kind)
-        for mark in found["fingerprints"].values():
-            mark["key"], list(mark["metrics"])
-        for launch in found.get("overridden", ()):
-            launch["step"], ", ".join(launch["changed"])
-        ", ".join(found.get("changed", ()))
-        return found
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged: evaluate again, or remove it.") from error

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from experiments import translation
-from gan_jax.cli import changes, comparing, errors, evaluating, exporting, using
+from gan_jax.cli import changes, comparing, errors, evaluating, evaluation_file, using
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.evaluation import scoring
 from gan_jax.evaluation.batches import iterate_host_batches
@@ -63,13 +63,13 @@ def test_an_evaluation_is_shown_where_it_cannot_be_written(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "write_atomically", full)
+        patch.setattr(evaluation_file, "write_atomically", full)
         with pytest.raises(
             errors.UsageError, match=r"evaluation\.json could not be written: the disk is full"
         ):
-            evaluating._written(Workdir(tmp_path), [found])
+            evaluation_file.write(Workdir(tmp_path), [found])
     assert "modes" in capsys.readouterr().out
-    evaluating._written(Workdir(tmp_path), [found])
+    evaluation_file.write(Workdir(tmp_path), [found])
     assert json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"] == [found]
 
 
@@ -167,30 +167,30 @@ def test_earlier_evaluations_are_kept_but_for_what_is_measured_again(tmp_path, c
     ]
     stored = lambda: json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]  # noqa: E731
     for given in [full, *others]:
-        evaluating._written(Workdir(tmp_path), [given])
+        evaluation_file.write(Workdir(tmp_path), [given])
     assert stored() == [full, *others]
     assert "beside 5 earlier evaluations" in capsys.readouterr().out
     again = evaluated(intervals=True, frechet=3.0, precision=0.5, recall=0.25)
-    evaluating._written(Workdir(tmp_path), [again])
+    evaluation_file.write(Workdir(tmp_path), [again])
     assert stored() == [others[0], *others[2:], again], "the whole one and a part of it are measured again"
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == again
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 5", "ema", 0) == others[0]
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 10", "ema", 0) == again
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 5", "ema", 0) == others[0]
 
 
 def test_evaluations_that_end_at_one_time_are_all_kept(tmp_path, monkeypatch):
     """Each reads what is there and writes it again: the one in between would be lost."""
-    read = evaluating._stored
+    read = evaluation_file._stored
 
     def slowly(path):
         found = read(path)
         time.sleep(0.1)
         return found
 
-    monkeypatch.setattr(evaluating, "_stored", slowly)
+    monkeypatch.setattr(evaluation_file, "_stored", slowly)
     steps = range(1, 5)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         ends = [
-            pool.submit(evaluating._store, Workdir(tmp_path), [{"step": step, "samples": {}}])
+            pool.submit(evaluation_file.store, Workdir(tmp_path), [{"step": step, "samples": {}}])
             for step in steps
         ]
     assert sorted(end.result() for end in ends) == [0, 1, 2, 3]
@@ -203,13 +203,13 @@ def test_an_export_has_the_evaluation_of_its_own_weights_and_statistics(tmp_path
     raw = {**evaluated(frechet=9.0), "samples": {"raw": {"frechet": 9.0}}}
     standing = {**evaluated(frechet=2.0, precision=0.5, recall=0.5), "standing_statistics": 16}
     for given in (averaged, raw, standing):
-        evaluating._written(Workdir(tmp_path), [given])
+        evaluation_file.write(Workdir(tmp_path), [given])
     stored = json.loads((tmp_path / "evaluation.json").read_text())["checkpoints"]
     assert stored == [averaged, raw, standing], "standing statistics make other samples"
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0) == averaged
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "raw", 0) == raw
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0, 16) == standing
-    assert exporting._evaluation(Workdir(tmp_path), "digest of 10", "ema", 0, 8) is None
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 10", "ema", 0) == averaged
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 10", "raw", 0) == raw
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 10", "ema", 0, 16) == standing
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "digest of 10", "ema", 0, 8) is None
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_file_of_evaluations_that_cannot_be_read_is_kept_and_said(damaged, tmp
         raise OSError(errno.EIO, "Input/output error")
 
     if damaged == "of EIO":
-        monkeypatch.setattr(evaluating, "read_regular", unreadable)
-    evaluating._written(Workdir(tmp_path), [evaluated(frechet=1.0)])
+        monkeypatch.setattr(evaluation_file, "read_regular", unreadable)
+    evaluation_file.write(Workdir(tmp_path), [evaluated(frechet=1.0)])
     (aside,) = tmp_path.glob("evaluation_unread_*.json")
     assert aside.read_text() == damaged
     assert f"could not be read: it is {aside.name} now" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from PIL import Image
 import gan_jax as gj
 from experiments import images
 from gan_jax import metrics
-from gan_jax.cli import exploring, exporting, using
+from gan_jax.cli import evaluation_file, exploring, exporting, using
 from gan_jax.cli.errors import UsageError
 from gan_jax.explore.image_folder import onnx_programs
 from gan_jax.models import projection
@@ -242,9 +242,9 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     several["intervals"] = {"samples": {"ema": {"frechet": [-8.7, 16.7]}}}
     several["changed"] = ["the experiment's code: mine.py", "the data x"]
     (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoints": [several]}))
-    found = exporting._evaluation(Workdir(tmp_path), "ab", "ema", 3)
+    found = evaluation_file.of_checkpoint(Workdir(tmp_path), "ab", "ema", 3)
     assert found["samples"] == {"ema": {"frechet": 5.0}}
-    assert exporting._evaluation(Workdir(tmp_path), "cd", "ema", 3) is None, (
+    assert evaluation_file.of_checkpoint(Workdir(tmp_path), "cd", "ema", 3) is None, (
         "other training to the same round"
     )
     facts = {"config": {}, "experiment": "ring", "player": "g", "round": 7, "classes": [], "data": {}}
@@ -264,7 +264,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     assert "evaluated with what it was not trained with: the experiment's code: mine.py; the data x." in card
     before = model_card({**facts, "round": 5, "weights": "ema"}, evaluation=found, **options)
     assert "0.2 now: this round was trained before, and is scored with what the run has since." in before
-    first = exporting._evaluation(Workdir(tmp_path), "ab", "ema", 2)
+    first = evaluation_file.of_checkpoint(Workdir(tmp_path), "ab", "ema", 2)
     assert "| frechet | 3 |" in model_card({**facts, "weights": "ema"}, evaluation=first, **options)
     of_raw = model_card({**facts, "weights": "raw"}, evaluation=found, **options)
     assert "| frechet |" not in of_raw
@@ -291,7 +291,7 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
 def test_an_evaluation_of_another_form_is_damaged(tmp_path, stored):
     (tmp_path / "evaluation.json").write_text(stored)
     with pytest.raises(UsageError, match=r"evaluation\.json is damaged: evaluate again"):
-        exporting._evaluation(Workdir(tmp_path), "ab", "ema", 3)
+        evaluation_file.of_checkpoint(Workdir(tmp_path), "ab", "ema", 3)
 
 
 def test_an_export_clears_what_an_earlier_one_wrote_and_nothing_else(tmp_path):

@@ -26,6 +26,8 @@ import numpy as np
 FORMAT = 2
 """Part of every key: raise it where the meaning of an entry changes."""
 
+ONCE = "once"
+"""The entry of a record by which a build says that it would be another the next time: it is not kept."""
 _BUILDING = ".building-"
 """How the names of folders begin in which an entry is being built."""
 _ABANDONED_SECONDS = 3600.0
@@ -61,7 +63,8 @@ def cached(
 
     Args:
       key: all that the result depends on, as JSON; files as `images.listing` has them.
-      build: `write -> record`: writes arrays row by row and returns the record.
+      build: `write -> record`: writes arrays row by row and returns the record; where `record[ONCE]` is true,
+        nothing is kept.
       use_cache: if false, nothing is read from or written to disk.
       memory_map: leave the arrays on disk, read-only, for sets larger than the memory; then only their sizes are
         checked.
@@ -92,7 +95,9 @@ def make_entry(
     try:
         try:
             with _locked(staging):
-                _build_on_disk(staging, build)
+                record = _build_on_disk(staging, build)
+            if record.get(ONCE):  # a mapped file outlives its name
+                return _load(staging, memory_map) or build_in_memory(build)
             _move(staging, entry)
         except OSError as error:
             return _without_disk(build, error)
@@ -150,7 +155,7 @@ def build_in_memory(build: Callable[[Write], dict[str, Any]]) -> Stored:
     return Stored({name: np.concatenate(parts) for name, parts in rows.items()}, record)
 
 
-def _build_on_disk(staging: pathlib.Path, build: Callable[[Write], dict[str, Any]]) -> None:
+def _build_on_disk(staging: pathlib.Path, build: Callable[[Write], dict[str, Any]]) -> dict[str, Any]:
     arrays: dict[str, dict[str, Any]] = {}
     sums: dict[str, Any] = {}
 
@@ -172,6 +177,7 @@ def _build_on_disk(staging: pathlib.Path, build: Callable[[Write], dict[str, Any
     for name, about in arrays.items():
         about["sha256"] = sums[name].hexdigest()
     (staging / "record.json").write_text(json.dumps({"arrays": arrays, "record": record}, indent=1))
+    return record
 
 
 def _move(staging: pathlib.Path, entry: pathlib.Path) -> None:

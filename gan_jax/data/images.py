@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.cache import Stored, Write, cached
+from gan_jax.data.cache import ONCE, Stored, Write, cached
 from gan_jax.data.conversion import CHANGES, MAX_PIXELS, Conversion, is_color, quiet
 from gan_jax.data.encoded import (
     ARRAYS,
@@ -159,8 +159,6 @@ def read_images(
         channels = 3 if holds_for_any(openers, is_color) else 1
     conversion = Conversion(size=size, channels=channels, method=method, max_pixels=max_pixels, part=part)
 
-    is_kept = use_cache
-
     def build(write: Write) -> dict[str, Any]:
         changed: collections.Counter[str] = collections.Counter()
         lock, passing = threading.Lock(), threading.Event()
@@ -192,8 +190,6 @@ def read_images(
             skipped |= without
             failed = convert_all(known, convert, keep)
             skipped |= {name: why for (name, _), why in failed}
-        if is_kept and passing.is_set():
-            raise _NotKeptError
         if not names:
             raise DataError(f"No image in {encoded.where!r} can be read: {_first(skipped)}.")
         classes, y = labels_of(encoded, names) if labels else ((), None)
@@ -204,25 +200,22 @@ def read_images(
             "names": names,
             "skipped": dict(sorted(skipped.items())),
             "changed": dict(sorted(changed.items())),
+            **({ONCE: True} if passing.is_set() else {}),
         }
 
     key = {**encoded.key, "made": conversion.record(), **({} if labels else {"labels": False})}
-    try:
-        stored = cached(key, build, use_cache=use_cache, memory_map=memory_map)
-    except _NotKeptError:
-        is_kept = False
-        stored = cached(key, build, use_cache=False)
-    return dataset(stored, conversion)
-
-
-class _NotKeptError(Exception):
-    """Files could not be read that may be whole: what was read without them is not for the cache."""
+    return dataset(cached(key, build, use_cache=use_cache, memory_map=memory_map), conversion)
 
 
 def _may_pass(error: DataError) -> bool:
-    """Whether a file cannot be read for a reason that is not in the file: no permission, a server, no memory."""
+    """Whether a file cannot be read for a reason that is not in the file: a server, no memory.
+
+    Where permission is given, the file's record changes, and with it the key of the cache.
+    """
     cause = error.__cause__
-    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+    if isinstance(cause, OSError):
+        return cause.errno is not None and not isinstance(cause, PermissionError)
+    return isinstance(cause, MemoryError)
 
 
 def dataset(stored: Stored, conversion: Conversion) -> Dataset:

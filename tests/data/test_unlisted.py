@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.data import DataError, images, load_dataset
+from gan_jax.data.cache import cache_root
 from gan_jax.data.image_sets import open_images
 from gan_jax.data.parquet import in_parquet
 
@@ -99,8 +100,11 @@ def test_a_file_that_could_not_be_read_once_is_read_the_next_time(folder, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(Image, "open", refusing)
-        found = images.read_folder(folder, 8, channels=1)
-    assert (len(found.arrays["x"]), list(found.skipped)) == (5, ["b/1.png"])
+        for mapped in (False, True):
+            found = images.read_folder(folder, 8, channels=1, memory_map=mapped)
+            assert (len(found.arrays["x"]), list(found.skipped)) == (5, ["b/1.png"])
+            assert isinstance(found.arrays["x"], np.memmap) == mapped
+            assert list(cache_root().iterdir()) == []
     found = images.read_folder(folder, 8, channels=1)
     assert (len(found.arrays["x"]), found.skipped) == (6, {})
     # What is damaged is known from the cache.

@@ -119,7 +119,7 @@ def _overridden(run: OpenedRun) -> list[dict[str, Any]]:
         said = "; ".join(f"from round {each['step']} with {', '.join(each['changed'])}" for each in launches)
         held_out = run.experiment.held_out is not None
         tell(
-            f"This run was gone on with by --override {said}."
+            f"--override changed this run: {said}."
             + " What is held out now may have been trained on before." * held_out,
             sys.stderr,
         )

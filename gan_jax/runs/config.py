@@ -124,7 +124,7 @@ def write_config(
         {**computed_by(precision), **({"replicas": str(replicas)} if replicas else {})},
     )
     before = read_config(workdir) if is_there(workdir.config) else None
-    launches = list(before.launches) if before is not None else []
+    launches = [_gone_on(launch, step) for launch in before.launches] if before is not None else []
     if before is not None and not launches:  # written before launches were recorded
         launches = [Launch(0, "", before.versions, before.commit, [], before.computation)]
     changed = _changed(launches[-1], now) if launches else []
@@ -150,6 +150,14 @@ def write_config(
     except OSError as error:
         raise WorkdirError(f"Cannot write {workdir.config}: {reason(error)}.") from error
     return ", ".join(changed)
+
+
+def _gone_on(launch: Launch, step: int) -> Launch:
+    """An earlier launch of a run that now goes on from round `step`, maybe from before the launch began.
+
+    What the launch changed is in force then from `step` on, for the rounds that it played are played again.
+    """
+    return dataclasses.replace(launch, step=min(launch.step, step))
 
 
 def _changed(before: Launch, now: Launch) -> list[str]:

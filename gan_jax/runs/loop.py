@@ -20,10 +20,18 @@ from gan_jax.evaluation.averages import young_average
 from gan_jax.evaluation.sampling import generators_of, picture_name
 from gan_jax.runs.across_processes import refuse_others, refuse_unshared
 from gan_jax.runs.checkpoint import CheckpointError, Checkpoints
-from gan_jax.runs.config import check_config, jsonable, shortened, write_config
+from gan_jax.runs.config import (
+    check_config,
+    jsonable,
+    overridden_after,
+    read_config,
+    shortened,
+    write_config,
+)
 from gan_jax.runs.described_data import described
 from gan_jax.runs.drawing import Draw
 from gan_jax.runs.evaluating import Evaluate
+from gan_jax.runs.files import is_there
 from gan_jax.runs.finite import NonFiniteError, broken_leaf, check_losses
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.interval import Interval
@@ -238,6 +246,8 @@ class _Record:
                 self._write(step, log)
 
     def _write(self, step: int, log: Callable[[str], None]) -> None:
+        for line in self._brought_back(step):
+            log(line)
         changed = write_config(
             self._workdir,
             self._config,
@@ -252,9 +262,19 @@ class _Record:
             replicas=self._replicas,
         )
         if self._overridden:
-            log(f"Going on with what is another than before: {'; '.join(self._overridden)}.")
+            log(f"Going on with what differs from before: {'; '.join(self._overridden)}.")
         if changed:
             log(f"Since the last launch: {changed}.")
+
+    def _brought_back(self, step: int) -> list[str]:
+        """A line for each change by `--override` of a round after `step`, at which the run goes on."""
+        if step == 0 or not is_there(self._workdir.config):
+            return []
+        return [
+            f"Round {step} is from before --override changed the run at round {launch.step} "
+            f"({', '.join(launch.overridden)}): the change now applies from round {step} on."
+            for launch in overridden_after(read_config(self._workdir), step + 1)
+        ]
 
 
 def _play(

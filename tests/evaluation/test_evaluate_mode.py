@@ -29,7 +29,7 @@ def test_what_an_override_changed_is_said(tmp_path, capsys):
     write_config(workdir, {}, step=7, overridden=[HELD_OUT])
     assert evaluating._overridden(run) == [{"step": 7, "changed": [HELD_OUT]}]
     said = capsys.readouterr().err
-    assert f"by --override from round 7 with {HELD_OUT}." in said
+    assert f"--override changed this run: from round 7 with {HELD_OUT}." in said
     assert "held out now may have been trained on before" in said
     run.experiment.held_out = None
     evaluating._overridden(run)

@@ -262,6 +262,19 @@ def test_every_launch_that_changes_something_stays_on_record(workdir, monkeypatc
     assert saved.launches[2].overridden == ["lr: 1 in the work directory, 2 now"]
 
 
+def test_a_change_applies_from_the_earlier_checkpoint_that_a_run_goes_on_from(workdir):
+    """Rounds 5 to 20 were played again with what was changed at 20, so a state of round 10 was trained with it."""
+    write_config(workdir, {})
+    write_config(workdir, {}, step=20, overridden=["lr: 1 in the work directory, 2 now"])
+    assert len(config.overridden_after(read_config(workdir), 10)) == 1
+    write_config(workdir, {}, step=5)
+    saved = read_config(workdir)
+    assert [launch.step for launch in saved.launches] == [0, 5]
+    assert config.overridden_after(saved, 10) == []
+    write_config(workdir, {}, step=30)
+    assert [launch.step for launch in read_config(workdir).launches] == [0, 5]
+
+
 def test_another_device_or_precision_is_reported_and_stays_on_record(workdir, monkeypatch):
     """A run may go on elsewhere; its numbers then agree to rounding only."""
     assert write_config(workdir, {}) == ""

@@ -413,8 +413,28 @@ def test_other_data_are_refused_on_resume_before_anything_is_changed(tmp_path):
     assert files_of(tmp_path) == before
     lines = []
     run(1.0, override=True, log=lines.append)
-    assert any("Going on with what is another than before: the data all.x" in line for line in lines)
+    assert any("Going on with what differs from before: the data all.x" in line for line in lines)
     run(1.0)
+
+
+@pytest.mark.full
+def test_going_on_from_before_an_override_says_that_the_change_applies_earlier(tmp_path):
+    def run(rate, rounds, log=quiet, **options):
+        made = experiment(rounds=rounds, checkpoint_every=4)
+        return loop.train(made, Workdir(tmp_path), config={"rate": rate}, log=log, **options)
+
+    run(1, rounds=8)
+    run(2, rounds=12, override=True)
+    for step in (8, 12):
+        shutil.rmtree(Workdir(tmp_path).checkpoints / str(step))
+    lines = []
+    run(2, rounds=12, log=lines.append)
+    changed = "rate: 1 in the work directory, 2 now"
+    expected = (
+        f"before --override changed the run at round 8 ({changed}): the change now applies from round 4 on."
+    )
+    assert any(line == f"Round 4 is from {expected}" for line in lines)
+    assert [launch.step for launch in read_config(Workdir(tmp_path)).launches if launch.overridden] == [4]
 
 
 @pytest.mark.full

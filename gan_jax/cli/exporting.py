@@ -92,6 +92,11 @@ def export(request: Request) -> None:
         if kind == "onnx"
         else {},
         noiseless=noiseless,
+        overridden=[
+            (launch.step, launch.overridden)
+            for launch in saved.launches
+            if launch.overridden and 0 < launch.step < model.round
+        ],
     )
     arrays = {
         f"{owner}/{name}": np.asarray(array)

@@ -49,6 +49,7 @@ _MOST_BYTES = 120
 def sample_files(request: Request) -> None:
     """Writes a sample of each seed as a PNG that its seed and class name, with a grid and an `.npz` of all."""
     model = model_of(request)
+    _check_latent(model, "--sample_seeds, --label, --truncation and --out")
     n = 16 if request.num_samples is None else request.num_samples
     seeds = parse_seeds(request.sample_seeds or f"0-{n - 1}")
     truncation = parse_number("truncation", request.truncation)
@@ -80,6 +81,7 @@ def sample_files(request: Request) -> None:
 def interpolate(request: Request) -> None:
     """Writes walks between the samples of seeds: a grid with a row for each walk, and an animation of all."""
     model = model_of(request)
+    _check_latent(model, "--mode=interpolate")
     seeds = parse_seeds(request.sample_seeds or "0-3")
     steps = parse_whole("walk_steps", request.walk_steps, 16)
     walk = request.walk or "spherical"
@@ -121,6 +123,7 @@ def project(request: Request) -> None:
     if request.image is None:
         raise UsageError("name the image: --image=FILE.")
     model = rebuilt(request, model_of(request))
+    _check_latent(model, "--mode=project")
     if not is_image(model) or model.sample_shape[0] != model.sample_shape[1]:
         raise UsageError(f"--mode=project is for square images; the samples are {model.sample_shape}.")
     try:
@@ -155,6 +158,20 @@ def project(request: Request) -> None:
     if model.classes and request.label is None:
         what += f", class {model.classes[0]} (--label=CLASS takes another),"
     tell(f"{what} at a distance of {found.distance:.4g}: {out / 'projected.png'} and projection.npz")
+
+
+def _check_latent(model: Model, what: str) -> None:
+    """Checks that the model's samples are of a latent.
+
+    Raises:
+      UsageError: if they are of conditions alone, saying how those are sampled.
+    """
+    if model.programs.latent is None:
+        raise UsageError(
+            f"{what}: {model.player} makes its samples from conditions alone and has no latent. --mode=sample "
+            "with --num_samples alone samples the run's own conditions; in Python, "
+            "model.sample(conditions=[images]) takes yours."
+        )
 
 
 def range_of(config: Mapping[str, Any], data: str) -> ValueRange:

@@ -195,7 +195,8 @@ def _unread(found: Dataset) -> list[str]:
     first = itertools.islice(found.skipped.items(), LISTED)
     listed = "; ".join(f"{printable(name)}: {why}" for name, why in first)
     more = "; ..." if len(found.skipped) > LISTED else ""
-    return [f"{len(found.skipped):,} files were not read: {listed}{more}"]
+    count = len(found.skipped)
+    return [f"{count:,} {'file was' if count == 1 else 'files were'} not read: {listed}{more}"]
 
 
 def _classes(found: Dataset) -> tuple[list[str], list[str]]:

@@ -15,6 +15,13 @@ import gan_jax as gj
 model = gj.load_model(".")
 images = model.sample(16, seed=0)  # [16, ...] in [-1, 1]
 ```"""
+_TRANSLATES = """```python
+import gan_jax as gj, numpy as np
+
+model = gj.load_model(".")
+given = [{}]  # your images, uint8 or floats in [-1, 1]
+images = model.sample(conditions=given)  # [4, ...] in [-1, 1]
+```"""
 _PLAIN = """```python
 import jax, jax.export, numpy as np
 
@@ -48,6 +55,7 @@ def model_card(
     onnx: bool,
     noise: Mapping[int, int],
     noiseless: bool = False,
+    overridden: Sequence[tuple[int, Sequence[str]]] = (),
 ) -> str:
     """The text of a model card, in which no name and no value acts as Markdown, HTML or a control character.
 
@@ -62,14 +70,15 @@ def model_card(
       stablehlo, onnx: whether these files are there.
       noise: the pixels of each layer's noise that is an optional input in ONNX, by its place.
       noiseless: whether the network draws noise for every sample, which it lacks in ONNX.
+      overridden: from which round on `--override` trained it otherwise, and with what.
     """
     objective = str(facts["config"].get("objective", "gan"))
     name = f"{objective} on {facts['config'].get('data', facts['experiment'])}"
-    results = _results(facts, evaluation)
+    results = _results(facts, evaluation, _task(inputs))
     head = {
         "license": license,
         "library_name": "gan_jax",
-        "pipeline_tag": "unconditional-image-generation",
+        "pipeline_tag": _task(inputs),
         "tags": ["gan", "jax", objective],
         **({"model-index": [{"name": name, "results": results}]} if results else {}),
     }
@@ -81,7 +90,7 @@ def model_card(
         "with gan_jax.",
         *(f"![{picture}]({picture})" for picture in pictures),
         "## Use",
-        _CODE,
+        _TRANSLATES.format(_blank(inputs)) if _translates(inputs) else _CODE,
         *(["Without gan_jax, on CPU, CUDA or TPU:", _PLAIN.format(plain)] if stablehlo else []),
         *(["Without JAX:", _ONNX.format(given)] if onnx else []),
         *(
@@ -98,6 +107,11 @@ def model_card(
         _table(evaluation, facts["weights"], facts["round"]),
         "## Training",
         _block("sh", facts["command"]),
+        *(
+            f"By this command alone it is not trained again: from round {step} on the run was trained with "
+            f"{_text(', '.join(changed))}."
+            for step, changed in overridden
+        ),
         (f"Commit: {_span(facts['commit'])}. " if facts["commit"] else "")
         + ", ".join(_text(f"{library} {version}") for library, version in facts["versions"].items())
         + ".",
@@ -149,12 +163,31 @@ def _example(shape: tuple[int, ...], dtype: str) -> str:
     return f"np.random.default_rng(0).normal(size={(4, *shape)}).astype(np.{dtype})"
 
 
+def _blank(inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
+    """Black images of the inputs' shapes, for an example."""
+    return ", ".join(f"np.zeros({(4, *shape)}, np.uint8)" for _, shape, _ in inputs)
+
+
+def _translates(inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> bool:
+    """Whether a generator makes images of images alone."""
+    return bool(inputs) and all(
+        name.startswith("condition_") and len(shape) == 3 for name, shape, _ in inputs
+    )
+
+
+def _task(inputs: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
+    """The task as hubs name it."""
+    return "image-to-image" if _translates(inputs) else "unconditional-image-generation"
+
+
 def _numbers(evaluation: Mapping[str, Any] | None, weights: str) -> dict[str, float]:
     found: Mapping[str, Any] = (evaluation or {}).get("samples", {}).get(weights, {})
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
-def _results(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _results(
+    facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None, task: str
+) -> list[dict[str, Any]]:
     """Metrics in the form of a hub's model index; the fingerprint says what each was computed of."""
     marks = {
         metric: mark
@@ -173,8 +206,7 @@ def _results(facts: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> 
     if not metrics:
         return []
     data = str(facts["config"].get("data", facts["experiment"]))
-    task = {"type": "unconditional-image-generation"}
-    return [{"task": task, "dataset": {"type": data, "name": data}, "metrics": metrics}]
+    return [{"task": {"type": task}, "dataset": {"type": data, "name": data}, "metrics": metrics}]
 
 
 def _table(evaluation: Mapping[str, Any] | None, weights: str, round: int) -> str:

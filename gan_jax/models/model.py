@@ -150,7 +150,9 @@ class Model:
         """
         _check_positive("latents", "n", n)
         if self.programs.latent is None:
-            raise ValueError(f"{self.player} makes samples of a condition only: it has no latent.")
+            raise ValueError(
+                f"{self.player} makes samples of a condition only: it has no latent. Call sample(conditions=[...])."
+            )
         key = _picture_key(seed)
         chunks = []
         for start in range(0, n, CHUNK):
@@ -453,7 +455,9 @@ class Model:
     ) -> tuple[np.ndarray, ...]:
         """The generator's inputs beside its latent, `[n, ...]` each."""
         if labels is not None and not any(map(_is_label, self._conditions)):
-            raise ValueError(f"{self.player} takes no label.")
+            raise ValueError(
+                f"{self.player} takes no label, for its game is not conditional: leave labels out."
+            )
         others = list(() if conditions is None else conditions)
         rows = []
         for shape in self._conditions:

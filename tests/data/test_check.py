@@ -39,7 +39,7 @@ def test_everything_that_a_folder_has_is_counted(folder):
     assert "2 classes: boot (1), dress (14)" in text
     assert "1 images are transparent and laid on white; channels=4 keeps transparency" in text
     assert report.warnings == (
-        "1 files were not read: boot/broken.png: not an image",
+        "1 file was not read: boot/broken.png: not an image",
         "1 images are smaller than the 8 x 8 that they are enlarged to",
         "1 images lose more than a third of their pixels where they are cropped to 8 x 8",
         "1 classes have less than 10% of the images of the largest: boot",

@@ -127,6 +127,28 @@ def noisy(mapped):
     return Model(programs, {"g": {}}, player="g", round=0, kind="raw", config={}, seed=0)
 
 
+def test_a_translation_says_how_it_is_sampled_instead():
+    condition = jax.ShapeDtypeStruct((1, 4, 4, 1), jnp.float32)
+    generator = Program(lambda weights, key, x: x, {}, (condition,))
+    programs = Programs(
+        generators={"g": generator},
+        critics={},
+        mappings={},
+        syntheses={},
+        latent=None,
+        critic_of={},
+        classes=(),
+    )
+    model = Model(programs, {"g": {}}, player="g", round=0, kind="raw", config={}, seed=0)
+    with pytest.raises(
+        UsageError, match=r"^--mode=project: g makes .* no latent\. --mode=sample with --num_samples"
+    ):
+        using._check_latent(model, "--mode=project")
+    with pytest.raises(ValueError, match=r"no latent\. Call sample\(conditions="):
+        model.latents(1)
+    assert model.sample(conditions=[np.zeros((2, 4, 4, 1), np.float32)]).shape == (2, 4, 4, 1)
+
+
 @pytest.mark.parametrize("mapped", [False, True])
 def test_the_noise_of_a_seeds_sample_is_the_seeds_own(mapped):
     """The noise of seed 9 does not depend on what is beside it."""
@@ -273,6 +295,40 @@ def test_a_card_has_the_scores_of_its_own_weights_and_seed(tmp_path):
     assert "Commit: `1a2b`" in model_card(
         {**facts, "weights": "raw", "commit": "1a2b"}, evaluation=None, **options
     )
+    assert "not trained again" not in of_raw
+    changed = [(5, ["rate: 1 in the work directory, 2 now"])]
+    otherwise = model_card({**facts, "weights": "raw"}, evaluation=None, overridden=changed, **options)
+    assert "from round 5 on the run was trained with rate: 1 in the work directory, 2 now." in otherwise
+
+
+@pytest.mark.parametrize(
+    ("inputs", "task", "call"),
+    [
+        ([("z", (8,), "float32")], "unconditional-image-generation", "model.sample(16, seed=0)"),
+        (
+            [("z", (8,), "float32"), ("labels", (), "int32")],
+            "unconditional-image-generation",
+            "model.sample(16",
+        ),
+        ([("condition_0", (32, 32, 1), "float32")], "image-to-image", "model.sample(conditions=given)"),
+    ],
+)
+def test_a_card_shows_how_its_generator_is_called(inputs, task, call):
+    """A generator that translates images was shown as one of latents, whose call fails."""
+    facts = {"config": {}, "experiment": "mine", "player": "g", "round": 7, "classes": [], "data": {}}
+    facts |= {"versions": {}, "commit": None, "command": "x", "weights": "raw"}
+    card = model_card(
+        facts,
+        evaluation=None,
+        inputs=inputs,
+        license="mit",
+        pictures=[],
+        stablehlo=False,
+        onnx=False,
+        noise={},
+    )
+    assert f'pipeline_tag: "{task}"' in card
+    assert call in card
 
 
 @pytest.mark.parametrize(

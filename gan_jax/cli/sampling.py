@@ -33,13 +33,14 @@ def sample(request: Request) -> None:
 
     from gan_jax.evaluation import sampling
     from gan_jax.evaluation.averages import young_average
+    from gan_jax.evaluation.repetitions import different_samples
     from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
     run = open_run(request)
-    n = run.experiment.picture_samples if request.num_samples is None else request.num_samples
-    if n < 1:
-        raise UsageError(f"--num_samples is 1 or more, got {n}.")
+    asked = run.experiment.picture_samples if request.num_samples is None else request.num_samples
+    if asked < 1:
+        raise UsageError(f"--num_samples is 1 or more, got {asked}.")
     weights, standing = run.weights(request), run.standing(request)
     (restored,) = run.restored([request.checkpoint])
     state = restored.state
@@ -50,6 +51,7 @@ def sample(request: Request) -> None:
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
             run.check_number(request, experiment, player, evaluates=False)
+            n = different_samples(experiment.game, player, asked, experiment.condition_batch)
             samples = sampling.sample(
                 experiment.game,
                 seed_state,

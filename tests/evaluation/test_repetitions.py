@@ -1,5 +1,6 @@
 """Samples of conditions alone: more of them than there are conditions would repeat one another."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,12 @@ from gan_jax.cli import comparing, evaluating, sampling
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import OpenedRun
 from gan_jax.cli.request import SAMPLE_FLAGS
+from gan_jax.evaluation import sampling as evaluation_sampling
 from gan_jax.evaluation.repetitions import different_samples, period
 from gan_jax.runs.config import write_config
 from gan_jax.runs.workdir import Workdir
+
+ASKED = (*SAMPLE_FLAGS, "num_samples", "player", "workdir", "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +52,8 @@ def test_more_samples_than_conditions_are_refused_where_they_are_asked_for(trans
 
 
 def test_each_mode_that_draws_samples_refuses_repetitions(translating, tmp_path, monkeypatch):
-    write_config(Workdir(tmp_path), {})
-    run = OpenedRun(Workdir(tmp_path), translating)
-    monkeypatch.setattr(OpenedRun, "weights", lambda self, request: "raw")
-    monkeypatch.setattr(OpenedRun, "standing", lambda self, request: None)
-    monkeypatch.setattr(OpenedRun, "per_seed", lambda self, state, standing: [(translating, state)])
-    restored = SimpleNamespace(state=SimpleNamespace(step=0))
-    monkeypatch.setattr(OpenedRun, "restored", lambda self, steps: [restored])
-    monkeypatch.setattr(sampling, "open_run", lambda request: run)
-    asked = SimpleNamespace(**dict.fromkeys((*SAMPLE_FLAGS, "player", "workdir", "checkpoint")))
+    run = opened(translating, tmp_path, monkeypatch)
+    asked = SimpleNamespace(**dict.fromkeys(ASKED))
     asked.num_samples = 1795
     for draw in (
         lambda: evaluating._scored(asked, run, translating, iter(())),
@@ -73,3 +70,33 @@ def test_equal_conditions_that_the_data_have_are_no_repetition():
     black = [b"black"] * 9
     assert period([*black, b"a", b"b", *black]) == 20
     assert period([]) == 0
+
+
+def test_a_picture_has_as_many_samples_as_there_are_conditions(translating, tmp_path, monkeypatch):
+    """Where no number is given: of two pairs that were held back forty samples were drawn and counted."""
+    drawn = []
+
+    def stop(game, state, key, n, **options):
+        drawn.append(n)
+        raise StopIteration
+
+    experiment = dataclasses.replace(translating, picture_samples=400)
+    run = opened(experiment, tmp_path, monkeypatch)
+    monkeypatch.setattr(evaluation_sampling, "sample", stop)
+    with pytest.raises(StopIteration):
+        sampling.sample(SimpleNamespace(**dict.fromkeys(ASKED)))
+    assert run.experiment is experiment
+    assert drawn == [359]
+
+
+def opened(experiment, root, monkeypatch):
+    """A run of one checkpoint that every mode opens, without weights."""
+    write_config(Workdir(root), {})
+    run = OpenedRun(Workdir(root), experiment)
+    monkeypatch.setattr(OpenedRun, "weights", lambda self, request: "raw")
+    monkeypatch.setattr(OpenedRun, "standing", lambda self, request: None)
+    monkeypatch.setattr(OpenedRun, "per_seed", lambda self, state, standing: [(experiment, state)])
+    restored = SimpleNamespace(state=SimpleNamespace(step=0))
+    monkeypatch.setattr(OpenedRun, "restored", lambda self, steps: [restored])
+    monkeypatch.setattr(sampling, "open_run", lambda request: run)
+    return run

@@ -286,12 +286,30 @@ def gaussian_bootstrap(
     others = [as_samples(fake, "fake", at_least=2, dtype=None) for fake in fakes]
     values = np.array([frechet_distance(real, other, ddof=ddof) for other in others])
     rng = np.random.default_rng(seed)
+    root = _root(real.covariance)
     draws = np.empty((len(others), resamples))
     for place, other in enumerate(others):
         for draw in range(resamples):
-            drawn = weighted_moments(_drawn(other, _counts(other, rng)))
-            draws[place, draw] = gaussian_distance(real, drawn.gaussian(ddof))
+            draws[place, draw] = _distance_from(real, root, _drawn(other, _counts(other, rng)), ddof)
     return Bootstrap(values, draws, min(map(len, others)) - 1)
+
+
+def _distance_from(real: Gaussian, root: np.ndarray, drawn: Weighted, ddof: int) -> float:
+    """The distance of weighted samples from a Gaussian, of whose covariance the root is known.
+
+    The samples' covariance is `X^T X` of centred and scaled rows `[M, D]`, so with fewer samples than dimensions
+    `tr (C_1 C_2)^1/2` is the sum of the singular values of `X R_1`, in time O(D^2 M).
+    """
+    mean = drawn.mean
+    if len(drawn.samples) < len(mean):
+        rows = np.concatenate([np.array(block) for block in drawn.centred(mean)])
+        rows /= np.sqrt(drawn.number - ddof)
+        trace, common = np.einsum("nd,nd->", rows, rows), _nuclear_norm(rows @ root)
+    else:
+        covariance = weighted_moments(drawn).gaussian(ddof).covariance
+        trace, common = np.trace(covariance), _nuclear_norm(root.T @ _root(covariance))
+    shift = real.mean - mean
+    return float(max(shift @ shift + np.trace(real.covariance) + trace - 2 * common, 0.0))
 
 
 def _full_draws(

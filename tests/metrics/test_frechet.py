@@ -11,6 +11,7 @@ from scipy import linalg
 
 from gan_jax.functional.divergences import gaussian_wasserstein_2
 from gan_jax.metrics import (
+    frechet,
     frechet_distance,
     frechet_extrapolated,
     frechet_interval,
@@ -336,3 +337,24 @@ def test_extrapolation_recovers_a_line():
 def test_bad_input_is_named(real, fake, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance(real, fake)
+
+
+@pytest.mark.parametrize("number", [8, 40])
+def test_resamples_against_statistics_take_their_root_once(monkeypatch, number):
+    """With 784 dimensions and 20 samples each of a hundred resamples decomposed two covariances of 784 x 784."""
+    rng = np.random.default_rng(0)
+    fitted = frechet.moments(rng.normal(size=(100, 12)) * np.arange(1, 13)).gaussian(1)
+    fake = rng.normal(size=(number, 12)) + 1
+    roots = []
+    root = frechet._root
+    monkeypatch.setattr(frechet, "_root", lambda covariance: roots.append(1) or root(covariance))
+    drawn = frechet.gaussian_bootstrap(fitted, [fake], resamples=30, seed=3)
+    # Two of the value; the statistics' own; with more samples than dimensions one of each resample.
+    assert len(roots) == (3 if number < 12 else 33)
+    assert drawn.draws.shape == (1, 30)
+    assert np.isfinite(drawn.draws).all()
+    monkeypatch.undo()
+    counts = np.random.default_rng(3)
+    for draw in drawn.draws[0][:3]:
+        again = np.repeat(fake, frechet._counts(fake, counts).astype(int), axis=0)
+        assert draw == pytest.approx(frechet.frechet_distance(fitted, again), rel=1e-9)

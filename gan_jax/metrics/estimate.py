@@ -59,11 +59,14 @@ class Bootstrap(NamedTuple):
     def interval(self, which: int, level: float, against: int | None = None) -> tuple[float, float, float]:
         """The value of set `which` and its bounds, or those of its difference from the value of set `against`.
 
-        The bounds are corrected for the bootstrap's bias; see `frechet_interval`.
+        The bounds are corrected for the bootstrap's bias; see `frechet_interval`. R draws tell bias and spread only
+        to within chance, so the interval is that of a new draw by a normal sample of R (Student's t).
         """
         value, draws = self.values[which], self.draws[which]
         if against is not None:
             value, draws = value - self.values[against], draws - self.draws[against]
+        number = len(draws)
         center = 2 * value - draws.mean()
-        reach = special.stdtrit(self.freedom, (1 + level) / 2) * draws.std(ddof=1)
+        reach = special.stdtrit(min(self.freedom, number - 1), (1 + level) / 2) * draws.std(ddof=1)
+        reach *= np.sqrt(1 + 1 / number)
         return float(value), float(center - reach), float(center + reach)

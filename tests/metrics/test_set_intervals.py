@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gan_jax.metrics import classifier_score, monge_distance, pixels, wasserstein_1d
+from gan_jax.metrics.estimate import Bootstrap
 from gan_jax.metrics.features import Features
 from gan_jax.metrics.monge import _influences, _potential, monge_bootstrap
 from gan_jax.metrics.paired import Real, Settings, paired_scores
@@ -61,6 +62,19 @@ def test_the_bootstrap_of_the_monge_distance_has_its_value_and_shares_the_real_r
     widths = [np.ptp(drawn.interval(place, 0.95)[1:]) for place in (0, 1)]
     _, low, high = drawn.interval(0, 0.95, against=1)
     assert high - low < min(widths) * 2**0.5
+
+
+@pytest.mark.parametrize("resamples", [5, 10, 20, 100])
+def test_an_interval_of_few_resamples_covers_as_it_says(resamples):
+    """Draws with standard deviation 1 and bias .5 about a value that has them too; the truth is 0."""
+    rng = np.random.default_rng(resamples)
+    values = 0.5 + rng.normal(size=4000)
+    draws = values[:, None] + 0.5 + rng.normal(size=(4000, resamples))
+    drawn = Bootstrap(values, draws, 10_000)
+    assert covered([drawn.interval(k, 0.95) for k in range(4000)], 0) == pytest.approx(0.95, abs=0.012)
+    # Of a difference, whose draws have twice the variance.
+    pairs = [drawn.interval(k, 0.95, against=k + 1) for k in range(0, 4000, 2)]
+    assert covered(pairs, 0) == pytest.approx(0.95, abs=0.017)
 
 
 @pytest.mark.slow

@@ -121,14 +121,24 @@ def count_lines(workdir: Workdir) -> int:
 def thin_metrics(workdir: Workdir, oldest: int) -> int:
     """Drops every second of the `oldest` first lines, and returns how many lines are left.
 
-    It is a function of the lines only: a run that was killed and gone on with thins as one that was left alone.
+    Logs and evaluations are counted by themselves: where they take turns, every second line is of one kind. It is a
+    function of the lines only: a run that was killed and gone on with thins as one that was left alone.
 
     Raises:
       OSError: if the file cannot be rewritten; it is then as it was.
     """
-    kept = [line for place, line in enumerate(_lines(workdir.metrics)) if place >= oldest or place % 2 == 0]
+    kept, seen = [], {True: 0, False: 0}
+    for place, line in enumerate(_lines(workdir.metrics)):
+        kind = _EVALUATION in line
+        if place >= oldest or seen[kind] % 2 == 0:
+            kept.append(line)
+        seen[kind] += 1
     write_atomically(workdir.metrics, b"".join(kept))
     return len(kept)
+
+
+_EVALUATION = b'"evaluation/'
+"""In every line of an evaluation, and in no log."""
 
 
 def _lines(path: epath.Path) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.runs.metrics_log import json_line, read_metrics, truncate_metrics
+from gan_jax.runs.metrics_log import json_line, read_metrics, thin_metrics, truncate_metrics
 from gan_jax.runs.workdir import Workdir, WorkdirError
 from tests.runs.test_writer import strict
 
@@ -73,3 +73,26 @@ def test_non_finite_numbers_are_numbers_again(workdir):
     assert (record["c"], record["d"]) == ("text", {"e": 1})
     with pytest.raises(WorkdirError, match="Cannot read"):
         read_metrics(Workdir(workdir.root / "nowhere"))
+
+
+@pytest.mark.parametrize("logs", [1, 2, 5])
+def test_thinning_leaves_half_of_the_logs_and_half_of_the_evaluations(workdir, logs):
+    """So many logs for each evaluation: where every second line is of one kind, none of that kind was left."""
+    workdir.root.mkdir()
+    lines = []
+    for step in range(1, 101):
+        lines.append(json_line(step, 0.0, {"critic/loss": 1.0}))
+        if step % logs == 0:
+            lines.append(json_line(step, 0.0, {"evaluation/samples/ema/frechet": 2.0}))
+    workdir.metrics.write_text("".join(line + "\n" for line in lines))
+    left = thin_metrics(workdir, len(lines) // 2)
+    found = read_metrics(workdir)
+    assert left == len(found)
+    steps = {
+        name: [line["step"] for line in found if name in line]
+        for name in ("critic/loss", "evaluation/samples/ema/frechet")
+    }
+    older = {name: [step for step in of if step <= 49] for name, of in steps.items()}
+    assert older["critic/loss"] == list(range(1, 50, 2))
+    assert older["evaluation/samples/ema/frechet"] == list(range(logs, 50, 2 * logs))
+    assert [step for step in steps["critic/loss"] if step > 51] == list(range(52, 101))

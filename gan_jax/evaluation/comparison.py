@@ -174,18 +174,25 @@ def outside_lines(columns: Mapping[str, Column]) -> list[str]:
 def _outside(metric: str, columns: Mapping[str, Column]) -> str:
     """A line about values that lie outside of their intervals, or nothing.
 
-    An interval is about the score of the distributions. The value of few images is biased away from it.
+    An interval is about the score of the distributions. The value of few images is biased away from it. A bootstrap
+    finds the bias that is proportional to 1 / N; where that is large beside the interval, what is left may be too.
     """
-    found = []
+    found, biased = [], []
     for name, column in columns.items():
         value, low, high = column.bounds.get(metric, (math.nan,) * 3)
         if value < low or value > high:
             found.append(f"below {high:.4g} ({name})" if low == 0 else f"{(low + high) / 2:.4g} ({name})")
-    return (
-        f"{metric} without the bias of finite samples, as in its interval: {', '.join(found)}."
-        if found
-        else ""
-    )
+            if low > 0 and abs(value - (low + high) / 2) > high - low:
+                biased.append(name)
+    if not found:
+        return ""
+    line = f"{metric} without the bias of finite samples, as in its interval: {', '.join(found)}."
+    if biased:
+        line += (
+            f" The bias of {', '.join(biased)} is more than the width of the interval, which a part that is left "
+            "of it may miss: take more images."
+        )
+    return line
 
 
 def cell(bounds: Sequence[float] | None, *, dash: bool = True) -> str:

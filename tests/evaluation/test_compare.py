@@ -11,7 +11,8 @@ from PIL import Image
 import gan_jax as gj
 from gan_jax import metrics
 from gan_jax.data.errors import DataError
-from gan_jax.metrics import summaries
+from gan_jax.evaluation.comparison import Column, outside_lines
+from gan_jax.metrics import Fingerprint, summaries
 from gan_jax.metrics.features import marked_as_given
 from gan_jax.training.experiment import ExperimentError
 
@@ -208,6 +209,19 @@ def test_a_value_outside_of_its_interval_is_explained():
     assert value > high
     middle = f"below {high:.4g} (fake)" if low == 0 else f"{(low + high) / 2:.4g} (fake)"
     assert f"frechet without the bias of finite samples, as in its interval: {middle}" in str(found)
+
+
+def test_a_bias_that_is_large_beside_the_interval_is_said_to_be_left_in_part():
+    """The middles are 8 and 9.5, the intervals 1 wide: the first value is 4 above its middle."""
+    mark = Fingerprint(
+        extractor="pixels", weights="none", resize="none", value_range="-", real=9, fake=9, split="-", seed=0
+    )
+    columns = {"few": (12.0, 7.5, 8.5), "many": (10.1, 9.0, 10.0), "near": (3.0, 0.0, 1.0)}
+    (line,) = outside_lines({name: Column({"fid": bounds}, mark) for name, bounds in columns.items()})
+    assert line == (
+        "fid without the bias of finite samples, as in its interval: 8 (few), 9.5 (many), below 1 (near). The bias "
+        "of few is more than the width of the interval, which a part that is left of it may miss: take more images."
+    )
 
 
 def test_a_metric_without_an_interval_has_a_dash_that_is_explained():

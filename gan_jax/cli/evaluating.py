@@ -137,7 +137,8 @@ def _of_export(request: Request) -> dict[str, Any]:
     if _metrics(request) != (PATH_LENGTH,):
         raise UsageError(
             f"{request.workdir} was exported, without data to evaluate it by: --metrics={PATH_LENGTH} needs none; "
-            "for other scores draw samples, --mode=sample --out=DIR, and compare these, --mode=compare --fake=DIR."
+            "for other scores draw samples, --mode=sample --out=DIR, and compare these, --mode=compare --fake=DIR; "
+            "of classes there are as many of each, which a comparison with data of other shares measures too."
         )
     model = model_of(request)
     samples = Experiment.evaluation_samples if request.num_samples is None else request.num_samples

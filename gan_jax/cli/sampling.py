@@ -12,7 +12,7 @@ from etils import epath
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.opened_run import open_run
 from gan_jax.cli.request import SAMPLE_FLAGS, Request, only_its_model
-from gan_jax.cli.using import sample_files
+from gan_jax.cli.using import IN_TURN, sample_files
 from gan_jax.runs.files import write_atomically
 from gan_jax.runs.terminal import tell
 
@@ -46,6 +46,7 @@ def sample(request: Request) -> None:
     state = restored.state
     if weights != "raw" and (note := young_average(run.experiment.game, int(state.step))):
         tell(note, sys.stderr)
+    in_turn = False
     for experiment, seed_state in run.per_seed(state, standing):
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
@@ -72,6 +73,18 @@ def sample(request: Request) -> None:
             labels = sampling.sample_labels(experiment.game, player, n, experiment.condition_batch)
             if labels is not None:
                 arrays["y"] = labels
+                if experiment.evaluation_batch is not None:
+                    asked = sampling.sample_labels(experiment.game, player, n, experiment.evaluation_batch)
+                    in_turn |= asked is not None and _differ(labels, asked)
             np.savez_compressed(packed, **arrays)
             write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
             tell(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")
+    if in_turn:
+        tell(IN_TURN, sys.stderr)
+
+
+def _differ(labels: np.ndarray, others: np.ndarray) -> bool:
+    """Whether some class is more than once more often in one of two arrays of as many labels."""
+    classes, numbers = np.unique([labels, others], return_inverse=True)
+    counts = [np.bincount(each, minlength=len(classes)) for each in numbers.reshape(2, -1)]
+    return bool(np.abs(counts[0] - counts[1]).max() > 1)

@@ -42,6 +42,13 @@ _GRID = 100
 """Samples in the grid at most; all of them are files of their own."""
 _LISTED = 5
 """Names in a message at most."""
+IN_TURN = (
+    "There are as many samples of each class: by that they differ from data in which classes have other shares. "
+    "--mode=evaluate, and --mode=compare of the work directory, draw classes by their shares."
+)
+"""What is said of samples whose classes are in turn."""
+_COMPARED = 50
+"""Samples that may be meant to be compared are as many at least."""
 _MOST_BYTES = 120
 """Of a class's or an image's name in the name of a file."""
 
@@ -75,6 +82,8 @@ def sample_files(request: Request) -> None:
         tell(
             f"{out} has {others} samples of an earlier command too, which a comparison would mix.", sys.stderr
         )
+    if len(model.classes) > 1 and numbers is not None and labels is None and len(seeds) >= _COMPARED:
+        tell(IN_TURN, sys.stderr)
     tell(f"{len(seeds)} samples of {origin(model)}: {out}")
 
 

@@ -425,6 +425,28 @@ def test_nothing_is_written_among_the_files_of_a_run_or_through_a_link(run, laun
     assert (copy / "model" / "model.json").read_bytes() == (run / "model" / "model.json").read_bytes()
 
 
+def test_samples_of_as_many_of_each_class_say_so(launched, tmp_path):
+    """Of data that are 9 : 1 a perfect generator's would be at a distance from them, for that alone."""
+    out = tmp_path / "out"
+    launched("sample", "--sample_seeds=0-49", f"--out={out}")
+    assert "as many samples of each class" in launched.err
+    launched("sample", "--sample_seeds=0-49", f"--out={tmp_path / 'one'}", "--label=3")
+    assert "each class" not in launched.err
+    launched("sample")  # digits are as frequent as one another
+    assert "each class" not in launched.err
+    rng = np.random.default_rng(0)
+    data = {"x": rng.integers(0, 256, (200, 8, 8, 1), np.uint8), "y": np.repeat([0, 1], [180, 20])}
+    np.savez(tmp_path / "rare.npz", **data)
+    config = images.get_config()
+    config.update({**FIELDS, "data": str(tmp_path / "rare.npz")})
+    experiment = images.build(config)
+    states = {3: init_state(experiment.game, jax.random.key(0))}
+    rare = written(tmp_path / "rare", experiment, config, states, name="experiments/images.py")
+    launched("sample", "--num_samples=20", workdir=rare)
+    assert "as many samples of each class" in launched.err
+    assert np.load(rare / "samples" / "sampled_00000000.npz")["y"].tolist() == [0, 1] * 10
+
+
 def test_samples_of_an_earlier_command_are_named(launched, tmp_path):
     launched("sample", "--sample_seeds=7", f"--out={tmp_path}")
     assert launched.err == ""

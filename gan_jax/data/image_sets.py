@@ -44,6 +44,8 @@ LABEL_NAMES = ("y", "labels", "arr_1")
 DAMAGED_FILES = ("refuse", "skip")
 _PROBED = 64
 """Encoded images, evenly spread, by which it is recognised that all are of 0 and 1; more where these are black."""
+_ROUNDING = 1e-3
+"""The tolerance for float images beyond [-1, 1] or [0, 1]."""
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
 
@@ -514,12 +516,14 @@ def _conversion(
     """A function from stored numbers to uint8, and a description of the numbers; floats are read once for it."""
     low, high = _bounds(label, blocks())
     if dtype.kind == "f":
-        if low < -1.001 or high > 1.001:
+        if low < -1 - _ROUNDING or high > 1 + _ROUNDING:
             raise DataError(
                 f"{label!r} holds floats in [{low:.6g}, {high:.6g}]: images are integers in [0, 255], or floats in "
                 "[-1, 1] (or in [0, 1], which is recognised). Rescale them, or save them as uint8."
             )
-        if recognise_bounds(label, dtype, True, low, high) == (0.0, 1.0):
+        # Images that were resized, or normalised and back, are beyond the bounds by rounding.
+        near = (0.0 if -_ROUNDING <= low < 0 else low), min(high, 1.0)
+        if recognise_bounds(label, dtype, True, *near) == (0.0, 1.0):
             return lambda x: encode(2 * x.astype(np.float32) - 1), "float [0, 1] rounded to 256 levels"
         return encode, "float [-1, 1] rounded to 256 levels"
     if low < 0 or high > 255:

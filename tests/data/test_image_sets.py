@@ -174,11 +174,18 @@ def test_what_an_npz_means_is_said_where_it_is_not_clear(tmp_path):
 
 def test_floats_are_rounded_to_256_levels():
     images = drawn()
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
     found = from_array(images / np.float32(127.5) - 1, "floats")
     np.testing.assert_array_equal(all_of(found), images)
     assert found.value_range == "float [-1, 1] rounded to 256 levels"
     with pytest.warns(UserWarning, match="brought to"):
         recognised = from_array(images / np.float32(255), "unit")
+    np.testing.assert_array_equal(all_of(recognised), images)
+    # Normalised and back, 0 may be -3e-8: in [-1, 1] that would be half grey, without a word.
+    beyond = np.clip(images / np.float32(255), -3e-8, 1) * np.float32(1 + 1e-6) - np.float32(3e-8)
+    with pytest.warns(UserWarning, match="brought to"):
+        recognised = from_array(beyond, "unit")
+    assert beyond.min() < 0 < 1 < beyond.max()
     np.testing.assert_array_equal(all_of(recognised), images)
     with pytest.warns(UserWarning, match="0 and 1"):
         binary = from_array((images > 127).astype(np.uint8), "bits")

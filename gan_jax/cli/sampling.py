@@ -74,8 +74,8 @@ def sample(request: Request) -> None:
             if labels is not None:
                 arrays["y"] = labels
                 if experiment.evaluation_batch is not None:
-                    asked = sampling.sample_labels(experiment.game, player, n, experiment.evaluation_batch)
-                    in_turn |= asked is not None and _differ(labels, asked)
+                    scored = sampling.sample_labels(experiment.game, player, n, experiment.evaluation_batch)
+                    in_turn |= scored is not None and _differ(labels, scored)
             np.savez_compressed(packed, **arrays)
             write_atomically(epath.Path(f"{stem}.npz"), packed.getvalue())
             tell(f"{n} samples of round {int(state.step)}: {stem}.png and {stem}.npz")

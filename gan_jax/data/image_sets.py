@@ -35,7 +35,7 @@ from gan_jax.data.encoded import (
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_ours
 from gan_jax.data.label_files import check_classes
-from gan_jax.data.value_range import DARK, check_layout, recognise_bounds
+from gan_jax.data.value_range import DARK, ROUNDING, check_layout, recognise_bounds
 
 NAMES = ("arr_0", "x", "samples", "images")
 """The names under which `.npz` files of others and of ours hold images, in the order of preference."""
@@ -44,8 +44,6 @@ LABEL_NAMES = ("y", "labels", "arr_1")
 DAMAGED_FILES = ("refuse", "skip")
 _PROBED = 64
 """Encoded images, evenly spread, by which it is recognised that all are of 0 and 1; more where these are black."""
-_ROUNDING = 1e-3
-"""The tolerance for float images beyond [-1, 1] or [0, 1]."""
 _BLOCK_BYTES = 2**26
 """How many bytes of decoded images are in memory at a time, as far as one image is smaller."""
 
@@ -516,13 +514,13 @@ def _conversion(
     """A function from stored numbers to uint8, and a description of the numbers; floats are read once for it."""
     low, high = _bounds(label, blocks())
     if dtype.kind == "f":
-        if low < -1 - _ROUNDING or high > 1 + _ROUNDING:
+        if low < -1 - ROUNDING or high > 1 + ROUNDING:
             raise DataError(
                 f"{label!r} holds floats in [{low:.6g}, {high:.6g}]: images are integers in [0, 255], or floats in "
                 "[-1, 1] (or in [0, 1], which is recognised). Rescale them, or save them as uint8."
             )
         # Images that were resized, or normalised and back, are beyond the bounds by rounding.
-        near = (0.0 if -_ROUNDING <= low < 0 else low), min(high, 1.0)
+        near = (0.0 if -ROUNDING * high <= low < 0 else low), min(high, 1.0)
         if recognise_bounds(label, dtype, True, *near) == (0.0, 1.0):
             return lambda x: encode(2 * x.astype(np.float32) - 1), "float [0, 1] rounded to 256 levels"
         return encode, "float [-1, 1] rounded to 256 levels"

@@ -20,6 +20,8 @@ ValueRange: TypeAlias = tuple[float, float] | Literal["standard"] | None
 STANDARD: Literal["standard"] = "standard"
 DARK = 32
 """Integer images whose values are all below this are nearly black in [0, 255]."""
+ROUNDING = 1e-3
+"""How far float images in [0, 1] may be beyond it that were resized, or normalised and back, of their brightest."""
 _HINT = "value_range=(low, high) names the values of black and white, value_range='standard' keeps them"
 
 
@@ -89,6 +91,10 @@ def recognise_bounds(name: str, dtype: np.dtype, is_image: bool, low: float, hig
     """What `recognise` takes numbers of a dtype for whose smallest is `low` and whose largest is `high`."""
     found = f"{name!r} has values in [{low:g}, {high:g}]"
     if dtype.kind == "f":
+        if -ROUNDING * high <= low < 0 < high <= 1 + ROUNDING:
+            raise DataError(
+                f"{found}: if images in [0, 1] are below 0 by rounding, clip them to it; {_HINT}."
+            )
         if 0 <= low < high <= 1:
             _warn(f"{found}: float images in [0, 1] are brought to [-1, 1]; {_HINT}.")
             return 0.0, 1.0

@@ -332,7 +332,7 @@ def _checked(real: np.ndarray) -> np.ndarray:
             f"Real images are uint8 in [0, 255] or floats in [-1, 1], these are {real.dtype} in [{low:g}, "
             f"{high:g}]: compare with what is trained on, in its range."
         )
-    if 0 <= low < high:
+    if -_ROUNDING * high <= low < high:
         warnings.warn(
             f"Real images of floats in [{low:.3g}, {high:.3g}] have no value below 0, which is mid-grey: if 0 is "
             "black, give 2 * x - 1.",

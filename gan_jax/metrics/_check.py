@@ -171,6 +171,11 @@ def _one_range(side: ArrayLike, other: ArrayLike) -> ArrayLike:
     if not images or ours.dtype != np.uint8 or theirs.dtype.kind != "f":
         return side
     low, high = float(theirs.min()), float(theirs.max())
+    if -_ROUNDING * high <= low < 0 < high <= 1 + _ROUNDING:
+        raise ValueError(
+            f"One set is uint8 images and the other floats in [{low:g}, {high:g}], which may be [0, 1] but for "
+            "rounding, or [-1, 1]: convert both to the same range first (uint8: x / 255, or x / 127.5 - 1)."
+        )
     return ours / np.float32(127.5) - 1 if -1 - _ROUNDING <= low < 0 and high <= 1 + _ROUNDING else side
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from gan_jax.data.arrays import decode
+from gan_jax.data.value_range import ROUNDING
 from gan_jax.evaluation.sampling import BLOCK, CHUNK, padded_rows
 from gan_jax.functional.options import check_count, check_number, check_unmasked
 from gan_jax.keys import named_key
@@ -615,7 +616,8 @@ def _other_range(low: float, high: float) -> str:
     found = f"Images are uint8 or floats in [-1, 1], and these floats are in [{low:g}, {high:g}]"
     if low >= 0 and high > _MOST_WHITE:
         return f"{found}: give them as uint8, or x / 127.5 - 1."
-    return f"{found}: if 0 is black, give 2 * x - 1." if 0 <= low < high <= 1 else ""
+    looks_unit = -ROUNDING * high <= low < high <= 1 + ROUNDING
+    return f"{found}: if 0 is black, give 2 * x - 1." if looks_unit else ""
 
 
 def _check_range(low: float, high: float) -> None:

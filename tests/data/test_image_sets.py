@@ -187,6 +187,8 @@ def test_floats_are_rounded_to_256_levels():
         recognised = from_array(beyond, "unit")
     assert beyond.min() < 0 < 1 < beyond.max()
     np.testing.assert_array_equal(all_of(recognised), images)
+    near_grey = (images / np.float32(127.5) - 1) / 2000
+    assert from_array(near_grey, "untrained").value_range == "float [-1, 1] rounded to 256 levels"
     with pytest.warns(UserWarning, match="0 and 1"):
         binary = from_array((images > 127).astype(np.uint8), "bits")
     np.testing.assert_array_equal(all_of(binary), (images > 127) * 255)

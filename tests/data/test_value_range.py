@@ -33,6 +33,19 @@ def test_images_of_zeros_and_ones_are_read_as_booleans_are(dtype):
     )
 
 
+@pytest.mark.parametrize("brightest", [0.2, 1])
+def test_float_images_that_are_below_zero_by_rounding_are_not_read_as_grey(brightest):
+    """Normalised and back, 0 may be -3e-8, and all images would be from mid-grey to white."""
+    beyond = np.where(GREYS == 0, -3e-8, brightest * GREYS)
+    with pytest.raises(
+        DataError, match=r"in \[0, 1\] are below 0 by rounding, clip them to it; value_range="
+    ):
+        seen(beyond)
+    np.testing.assert_array_equal(seen(beyond, value_range="standard"), beyond.astype(np.float32))
+    near_grey = (GREYS - 0.5) / 1000
+    np.testing.assert_array_equal(seen(near_grey), near_grey.astype(np.float32))
+
+
 def test_float_images_from_zero_to_one_are_brought_to_minus_one():
     with pytest.warns(
         UserWarning, match=r"^'x' has values in \[0, 1\]: float images in \[0, 1\] are brought"

@@ -356,6 +356,8 @@ def test_real_images_of_another_range_are_refused_or_named_before_training():
         UserWarning, match=r"no value below 0, which is mid-grey: if 0 is black, give 2 \* x - 1"
     ):
         assert distance(x) > 1
+    with pytest.warns(UserWarning, match="no value below 0, which is mid-grey"):
+        assert distance(x - x.min() - 3e-8) > 1
     with pytest.warns(UserWarning, match="booleans are taken as black and white"):
         assert distance(x > 0.5) == pytest.approx(distance(255 * (x > 0.5).astype(np.uint8)))
     for other in ((255 * x).astype(np.int64), 255 * x, 3 * x - 1):

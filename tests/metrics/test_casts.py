@@ -129,5 +129,9 @@ def test_images_as_bytes_and_as_floats_are_simply_compared():
     assert metrics.frechet_distance(as_floats, real) == pytest.approx(metrics.frechet_distance(*both))
     with pytest.raises(ValueError, match="different scales"):
         metrics.frechet_distance(real, fake / np.float32(255))  # in [0, 1]
+    for sides in ((real, fake / np.float32(255) - 3e-8), (fake / np.float32(255) - 3e-8, real)):
+        with pytest.raises(ValueError, match=r"may be \[0, 1\] but for rounding, or \[-1, 1\]: convert both"):
+            metrics.frechet_distance(*sides)
+    assert metrics.frechet_distance(real, as_floats / 5000) > 1  # an untrained generator's, near grey
     with pytest.raises(ValueError, match="different scales"):
         metrics.frechet_distance(real.reshape(30, 9), as_floats.reshape(30, 9))  # vectors

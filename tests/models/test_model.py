@@ -328,6 +328,8 @@ def test_scores_are_the_critics_of_images_in_either_form():
         model.scores(images.astype(np.float64))
     with pytest.warns(UserWarning, match=r"these floats are in \[0, 1\]: if 0 is black, give 2 \* x - 1"):
         model.scores(images / 255)
+    with pytest.warns(UserWarning, match="if 0 is black"):
+        model.scores(images / 255 - 3e-8)
     with pytest.warns(UserWarning, match=r"of 0 and 1 are nearly black.*if 1 is white, give 255 \* x"):
         model.scores((images > 100).astype(np.uint8))
     masked = np.ma.masked_array(images / 127.5 - 1, mask=images == 51)

@@ -24,13 +24,29 @@ _OPTIMISED = {"training", "distributed", "runs", "test_field.py", "test_memory_f
 _CHOSEN = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
 
 
+def _is_optimised(path):
+    """Whether the programs of a file's tests are compiled as those of a user."""
+    return _CHOSEN or not _OPTIMISED.isdisjoint(path.relative_to(_ROOT).parts)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Drops programs that are not optimised before a test whose programs are.
+
+    JAX keeps a small one, as a draw of a shape, whatever the setting, and by it a run in this process would differ
+    in the last bit from one in a process of its own.
+    """
+    if nextitem is not None and _is_optimised(nextitem.path) and not _is_optimised(item.path):
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _quick_to_compile(request):
     """Programs are compiled unoptimised, in two thirds of the time, unless the environment says how.
 
     JAX_DISABLE_MOST_OPTIMIZATIONS=0 optimises all, as those of steps, rollouts, runs and devices always are.
     """
-    if _CHOSEN or not _OPTIMISED.isdisjoint(request.path.relative_to(_ROOT).parts):
+    if _is_optimised(request.path):
         yield
         return
     jax.config.update("jax_disable_most_optimizations", True)

@@ -31,7 +31,7 @@ METRICS = ("frechet", "kernel", "kernel_subsets", "score", "score_contiguous", "
     kernel_subsets    the same by 100 random subsets of 1,000; the blocks' variance and that of choosing subsets
     score             the classifier score by 10 shuffled splits; resamples of all samples
     score_contiguous  the same by contiguous splits of 5,000; resamples of all samples
-    neighbors         precision, recall, density, coverage; resamples of what is counted, the balls held fixed
+    neighbors         precision, recall, density, coverage; parts of both sides, drawn without replacement
 """
 BY_NAME = ("spatial", "monge")
 """What is measured where it is asked for by name:
@@ -39,11 +39,15 @@ BY_NAME = ("spatial", "monge")
     spatial           the Frechet distance of spatial features (sFID); resamples of both sides
     monge             the Monge distance (MIND) over 1,000 directions, held fixed; resamples of both sides
 """
-_FRACTION_DRAWS = 1000
+_PARTS = 20
+"""The number of parts by which precision and recall have their intervals."""
+_LARGEST_PART = 2500
+"""Parts are halves, of more than twice so many samples smaller."""
 _RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
 """The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10
 """The smallest number of blocks of the kernel distance, if there are enough samples."""
+_FEW_FOR_BALLS = "it takes twice k + 1 samples of each side, a k-th neighbour in each half"
 _ONE_BLOCK = "it takes two blocks of two samples of each side, and fewer than four are there"
 
 Bounds: TypeAlias = tuple[float, float, float]
@@ -337,30 +341,38 @@ def _splits(fakes: Sequence[Summary], settings: Settings, split_size: int | None
 
 
 def _neighbors(real: Summary, fakes: Sequence[Summary], settings: Settings) -> dict[str, Measured]:
-    """Precision and density are means over fakes, recall and coverage over the same real samples for all sets."""
-    reals = _part(real, settings)
-    counted: dict[str, list[np.ndarray]] = {}
-    for fake in fakes:
-        found = ball_membership(reals, _part(fake, settings), neighbors=settings.neighbors)
-        for name, values in found.counted(settings.neighbors).items():
-            counted.setdefault(name, []).append(values.astype(np.float64))
-    rng = np.random.default_rng(settings.seed)
-    shared = [rng.integers(len(reals), size=len(reals)) for _ in range(_FRACTION_DRAWS)]
+    """All four depend on both sides, by what is counted and by the balls: parts of both are drawn.
+
+    Of repeated samples the balls would be too small, so parts are drawn without replacement. Their variance is
+    `(1 - f) / f` times that of the whole sets, f the share that is drawn (Shao and
+    Wu, A General Theory for Jackknife Variance Estimation, 1989).
+    """
+    reals, others = _part(real, settings), [_part(fake, settings) for fake in fakes]
+    k, sizes = settings.neighbors, [len(reals), *map(len, others)]
+    counted = [ball_membership(reals, other, neighbors=k).counted(k) for other in others]
+    share = min(0.5, _LARGEST_PART / max(sizes))
+    share = max(share, (k + 1) / min(sizes))
+    drawn = {name: np.full((len(others), _PARTS), math.nan) for name in counted[0]}
+    if share <= 0.5:
+        rng = np.random.default_rng(settings.seed)
+        for draw in range(_PARTS):
+            some = _without_replacement(reals, share, rng)  # the same for all sets
+            for place, other in enumerate(others):
+                found = ball_membership(some, _without_replacement(other, share, rng), neighbors=k)
+                for name, values in found.counted(k).items():
+                    drawn[name][place, draw] = values.mean()
     measured = {}
-    for name, sets in counted.items():
-        of_real = name in ("recall", "coverage")
-        draws = []
-        for values in sets:
-            places = (
-                shared[k] if of_real else rng.integers(len(values), size=len(values))
-                for k in range(_FRACTION_DRAWS)
-            )
-            draws.append([values[place].mean() for place in places])
-        drawn = Bootstrap(
-            np.array([values.mean() for values in sets]), np.array(draws), min(map(len, sets)) - 1
-        )
-        measured[name] = _fractions(name, sets, drawn, settings.level)
+    for name, draws in drawn.items():
+        sets = [values[name].astype(np.float64) for values in counted]
+        values = np.array([each.mean() for each in sets])
+        spread = (draws - draws.mean(axis=1, keepdims=True)) * math.sqrt(share / max(1 - share, share))
+        bootstrap = Bootstrap(values, values[:, None] + spread, min(sizes) - 1)
+        measured[name] = _fractions(name, sets, bootstrap, settings.level)
     return measured
+
+
+def _without_replacement(samples: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    return samples[rng.permutation(len(samples))[: round(share * len(samples))]]
 
 
 def _part(summary: Summary, settings: Settings) -> np.ndarray:
@@ -369,11 +381,17 @@ def _part(summary: Summary, settings: Settings) -> np.ndarray:
 
 
 def _fractions(name: str, sets: Sequence[np.ndarray], drawn: Bootstrap, level: float) -> Measured:
+    """Intervals by the parts, of fractions at least Wilson's, which is not empty where all parts have 0 or 1."""
     bounds = []
-    for place, values in enumerate(sets):
-        interval = drawn.interval(place, level) if name == "density" else wilson(values, level)
-        bounds.append((interval[0], max(interval[1], 0.0), interval[2]))
-    return Measured(bounds, lambda i, j: drawn.interval(i, level, against=j))
+    for place, hits in enumerate(sets):
+        value, low, high = drawn.interval(place, level)
+        if name == "density":
+            low = max(low, 0.0)
+        else:
+            _, least, most = wilson(hits, level)
+            low, high = max(min(low, least), 0.0), min(max(high, most), 1.0)
+        bounds.append((value, low, high) if np.isfinite(drawn.draws).all() else (value, math.nan, math.nan))
+    return Measured(bounds, lambda i, j: _bounds_or_none(drawn.interval(i, level, against=j)), _FEW_FOR_BALLS)
 
 
 def wilson(hits: np.ndarray, level: float = 0.95) -> Bounds:

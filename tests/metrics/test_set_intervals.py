@@ -172,3 +172,51 @@ def test_the_interval_of_a_single_split_covers_the_score():
         for k in range(REPETITIONS)
     ]
     assert 0.9 <= covered(found, truth) <= 0.99
+
+
+BALLS = "precision", "recall", "density", "coverage"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("dimensions", "scale"), [(2, 0.5), (8, 1.0)])
+def test_intervals_of_precision_and_recall_cover_what_new_samples_of_both_sides_give(dimensions, scale):
+    """The truth is the mean over all repetitions; two sets of one generator differ by 0."""
+    found, differences = [], []
+    for repetition in range(REPETITIONS):
+        rng = np.random.default_rng(repetition)
+        real = summary(rng.normal(size=(150, dimensions)))
+        fakes = [summary(scale * rng.normal(size=(number, dimensions))) for number in (120, 120)]
+        measured = paired_scores(
+            Real(real), fakes, ["neighbors"], Settings(neighbors=3, seed=repetition)
+        ).measured
+        found.append([each.bounds[0] for each in measured.values()])
+        differences.append([each.difference(0, 1) for each in measured.values()])
+    for place, name in enumerate(BALLS):
+        intervals = [bounds[place] for bounds in found]
+        assert covered(intervals, np.mean([value for value, _, _ in intervals])) >= 0.92, name
+        assert covered([bounds[place] for bounds in differences], 0) >= 0.92, name
+
+
+def test_a_difference_of_recall_has_the_spread_of_the_fakes_too():
+    """Twelve pairs of sets of one generator: hardly one differs by more than its 95 % interval says."""
+    outside = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        real, first, second = (summary(scale * rng.normal(size=(100, 2))) for scale in (1.0, 0.5, 0.5))
+        measured = paired_scores(Real(real), [first, second], ["neighbors"], Settings(neighbors=3, seed=seed))
+        (recall,) = (each for name, each in measured.measured.items() if name.startswith("recall"))
+        _, low, high = recall.difference(0, 1)
+        outside += not low <= 0 <= high
+    assert outside <= 2
+
+
+def test_sets_whose_halves_have_no_kth_neighbour_have_no_interval_of_precision_and_recall():
+    rng = np.random.default_rng(0)
+    few, enough = summary(rng.normal(size=(7, 2))), summary(rng.normal(size=(8, 2)))
+    for fake, number in ((few, 0), (enough, 4)):
+        found = paired_scores(Real(enough), [fake, fake], ["neighbors"], Settings(neighbors=3)).measured
+        assert sum(np.isfinite(each.bounds[0]).all() for each in found.values()) == number
+        for each in found.values():
+            assert np.isfinite(each.bounds[0][0])
+            assert "each half" in each.without
+            assert (each.difference(0, 1) is None) == (number == 0)

@@ -340,11 +340,37 @@ MISTAKES = {
         r"protocol 'tf' .* the extractor is 'classifier:digits'",
     ),
     "no such checkpoint": (["--mode=sample", "--workdir={run}", "--checkpoint=7"], r"7.*(150|200)"),
+    "a run in the home of nobody": (
+        ["--workdir=~nobody_here/run"],
+        r"~nobody_here/run begins with ~ and a user",
+    ),
+    "samples into the home of nobody": (
+        ["--mode=sample", "--workdir={run}", "--sample_seeds=0", "--out", "~nobody_here/samples"],
+        r"~nobody_here/samples begins with ~ and a user",
+    ),
     "changed configuration": (
         ["--workdir={run}", "--config.width=17"],
         r"width: 16 in .* 17 now.*--override",
     ),
 }
+
+
+def test_paths_of_flags_begin_at_home(tmp_path, monkeypatch, capsys):
+    """No shell expands `--workdir=~/run`: it was a directory called `~` where the command was given."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    assert launch_here(monkeypatch, capsys, "new", "~/my.py")[0] == 0
+    run = ["--config=~/my.py", "--config.rounds=1", "--config.sample_every=0", "--workdir", "~/run"]
+    assert launch_here(monkeypatch, capsys, *run)[0] == 0
+    sample = ["--mode=sample", "--workdir=~/run", "--sample_seeds=0", "--out=~/samples"]
+    assert launch_here(monkeypatch, capsys, *sample)[0] == 0
+    assert (home / "my.py").is_file()
+    assert (home / "run" / "config.json").is_file()
+    assert list((home / "samples").glob("*.png"))
+    assert not list(here.iterdir())
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))

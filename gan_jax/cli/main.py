@@ -54,11 +54,12 @@ def main() -> None:
     terminal.guard()
     try:
         if sys.argv[1:2] == ["new"]:
-            new_experiment.new(sys.argv[2:])
+            new_experiment.new([request.at_home(argument) for argument in sys.argv[2:]])
             return
         define_flags()
         # What a --flagfile holds is as good as on the command line, --config and --workdir too.
-        sys.argv[1:] = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
+        given = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
+        sys.argv[1:] = request.expand_homes(given)
         define_config()
         app.run(launch, flags_parser=parse)
     except errors.user_errors() as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -146,6 +147,46 @@ COMPARISON = {
     "comparison-2.png where that is another's.",
 }
 """Flags of `--mode=compare` only, each a string, and their help texts."""
+
+
+PLACES = ("config", "workdir", "out", "image", "slurm", "save_stats", "duplicates", "scores", "plot")
+"""Flags whose value is a path."""
+
+
+def expand_homes(argv: Sequence[str]) -> list[str]:
+    """`argv` with home directories in the paths that flags name: shells expand no `~` within `--workdir=~/runs`.
+
+    Raises:
+      UsageError: for the home of a user whom this machine does not know.
+    """
+    expanded, is_place = [], False
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        if argument.startswith("-") and flag.lstrip("-") in PLACES:
+            is_place = not equals
+            expanded.append(f"{flag}={at_home(value)}" if equals else argument)
+            continue
+        expanded.append(at_home(argument) if is_place else argument)
+        is_place = False
+    return expanded
+
+
+def at_home(path: str) -> str:
+    """A path with the home directory that it begins with; `./~` is a directory of this name.
+
+    Raises:
+      UsageError: for the home of a user whom this machine does not know.
+
+    >>> at_home("runs/a"), at_home("./~/a")
+    ('runs/a', './~/a')
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise UsageError(
+            f"{path} begins with ~ and a user that this machine does not know: for a directory of this name give "
+            f"./{path}."
+        )
+    return found
 
 
 def parse_standing(text: str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def load_model(
         raise ValueError(f"weights is ema or raw, got {weights!r}.")
     if standing_statistics is not None:
         check_count("load_model", "standing_statistics", standing_statistics)
-    workdir = Workdir(path)
+    workdir = Workdir(os.path.expanduser(path))
     if is_there(workdir.root / DESCRIPTION):
         if is_there(workdir.config) and is_there(workdir.checkpoints):
             raise WorkdirError(

@@ -149,7 +149,10 @@ COMPARISON = {
 """Flags of `--mode=compare` only, each a string, and their help texts."""
 
 
-PLACES = ("config", "workdir", "out", "image", "slurm", "save_stats", "duplicates", "scores", "plot")
+PLACES = (
+    *("config", "workdir", "out", "image", "slurm", "onnxruntime_web"),
+    *("save_stats", "duplicates", "scores", "plot"),
+)
 """Flags whose value is a path."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -336,7 +337,7 @@ def save(path: epath.PathLike, game: Game, state: TrainState, *, keep: int = 3) 
       ValueError: if the state is not one of the game.
     """
     _check_state(game, state)
-    step = int(state.step)
+    step, path = int(state.step), os.path.expanduser(path)
     with Checkpoints(path, keep=keep) as checkpoints:
         if later := [other for other in checkpoints.steps() if other > step]:
             raise CheckpointError(
@@ -358,6 +359,7 @@ def restore(path: epath.PathLike, game: Game, *, round: int | None = None) -> Tr
     Raises:
       CheckpointError: if there is none, or it is the state of another game.
     """
+    path = os.path.expanduser(path)
     with Checkpoints(path) as checkpoints:
         step = checkpoints.latest_valid() if round is None else round
         if step not in checkpoints.steps():

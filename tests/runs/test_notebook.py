@@ -14,6 +14,7 @@ from gan_jax.evaluation.sampling import sample
 from gan_jax.keys import named_key
 from gan_jax.objectives.non_saturating import non_saturating
 from gan_jax.runs.checkpoint import CheckpointError
+from gan_jax.runs.workdir import WorkdirError
 from gan_jax.training.step import init_state
 from tests import helpers
 
@@ -171,6 +172,19 @@ def test_a_state_does_not_displace_those_of_another_game(game, tmp_path):
         with pytest.raises(CheckpointError, match="of another structure"):
             gj.save(tmp_path, other, states._replace(step=states.step + step))
     assert int(gj.restore(tmp_path, game).step) == 0
+
+
+def test_a_path_that_begins_at_home_is_there(game, tmp_path, monkeypatch):
+    """It was a folder called ~ where one stood, and another one elsewhere."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    state = init_state(game, jax.random.key(0))
+    gj.save("~/states", game, state)
+    assert (tmp_path / "home" / "states" / "0").is_dir()
+    assert not (tmp_path / "~").exists()
+    assert int(gj.restore("~/states", game).step) == 0
+    with pytest.raises(WorkdirError, match=f"{tmp_path}/home/run does not exist"):
+        gj.load_model("~/run")
 
 
 def test_a_state_is_saved_over_a_damaged_one(game, tmp_path):

@@ -183,7 +183,7 @@ def test_a_path_that_begins_at_home_is_there(game, tmp_path, monkeypatch):
     assert (tmp_path / "home" / "states" / "0").is_dir()
     assert not (tmp_path / "~").exists()
     assert int(gj.restore("~/states", game).step) == 0
-    with pytest.raises(WorkdirError, match=f"{tmp_path}/home/run does not exist"):
+    with pytest.raises(WorkdirError, match=f"{tmp_path / 'home' / 'run'} does not exist"):
         gj.load_model("~/run")
 
 

@@ -341,11 +341,14 @@ def _splits(fakes: Sequence[Summary], settings: Settings, split_size: int | None
 
 
 def _neighbors(real: Summary, fakes: Sequence[Summary], settings: Settings) -> dict[str, Measured]:
-    """All four depend on both sides, by what is counted and by the balls: parts of both are drawn.
+    """Precision, recall, density and coverage, with intervals by parts of both sides.
 
-    Of repeated samples the balls would be too small, so parts are drawn without replacement. Their variance is
-    `(1 - f) / f` times that of the whole sets, f the share that is drawn (Shao and
-    Wu, A General Theory for Jackknife Variance Estimation, 1989).
+    All four depend on both sides, by what is counted and by the balls. Parts are drawn without replacement, since
+    among repeated samples the balls would be too small. The variance of a part with a share f of the samples is
+    `(1 - f) / f` times that of the whole sets.
+
+    References:
+      Shao and Wu, A General Theory for Jackknife Variance Estimation, 1989.
     """
     reals, others = _part(real, settings), [_part(fake, settings) for fake in fakes]
     k, sizes = settings.neighbors, [len(reals), *map(len, others)]

@@ -1,10 +1,12 @@
-"""Files that are written completely or not at all, and what an error of theirs means for the user."""
+"""Files that are written completely or not at all, folders that are held, and what an error means for the user."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -91,3 +93,27 @@ def reason(error: BaseException) -> str:
             return f"{phrase} ({known})"
     first_line = text.strip().splitlines()[0] if text.strip() else ""
     return first_line or type(error).__name__
+
+
+@contextlib.contextmanager
+def locked(folder: epath.PathLike, *, wait: bool) -> Iterator[bool]:
+    """Holds a folder within the block against others that do; the system releases it at any death.
+
+    Args:
+      folder: which nothing is written into for that.
+      wait: until nobody else holds it.
+
+    Yields:
+      Whether it is held: by nobody else, and on storage that has locks.
+    """
+    descriptor, held = None, False
+    try:
+        if is_local(folder):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                held = True
+        yield held
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

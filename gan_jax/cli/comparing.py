@@ -256,7 +256,7 @@ def _drawn(
     n = experiment.evaluation_samples if request.num_samples is None else request.num_samples
     if n < 2:
         raise UsageError(f"--num_samples is 2 or more to compare, got {n}.")
-    run.check_number(request, experiment, player, evaluates=True)
+    run.different_samples(request, experiment, player, n, evaluates=True)
     shape = run.sample_shape(player)
     if not is_image(shape):
         raise UsageError(f"{label} is a run of samples of shape {shape}, which are no images.")

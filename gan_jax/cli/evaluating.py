@@ -274,7 +274,7 @@ def _scored(
     experiment = dataclasses.replace(experiment, evaluation_samples=n)
     everyone, players = run.generators(None), run.generators(request.player)
     for player in everyone:  # all are evaluated by what the experiment measures
-        run.check_number(request, experiment, player, evaluates=True)
+        run.different_samples(request, experiment, player, n, evaluates=True)
     prefixes = {player: "" if len(everyone) == 1 else f"{player}/" for player in everyone}
     targets = {getattr(experiment.game.players[name].role, "target", "") for name in everyone}
     evaluations = {

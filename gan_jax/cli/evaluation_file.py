@@ -11,8 +11,8 @@ from typing import Any
 from etils import epath
 
 from gan_jax.cli.errors import UsageError
+from gan_jax.files import locked
 from gan_jax.runs.files import is_there, read_regular, reason, write_atomically
-from gan_jax.runs.lock import one_at_a_time
 from gan_jax.runs.strict_json import dumps
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
@@ -45,7 +45,7 @@ def store(workdir: Workdir, found: Sequence[Mapping[str, Any]]) -> int:
       OSError: the file system's own error.
     """
     path = workdir.root / "evaluation.json"
-    with one_at_a_time(workdir.root):
+    with locked(workdir.root, wait=True):
         earlier = _stored(path)
         kept = [old for old in earlier or () if not any(_repeats(new, old) for new in found)]
         text = dumps({"checkpoints": [*kept, *found]}, indent=2, name="evaluation") + "\n"

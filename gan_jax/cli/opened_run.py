@@ -105,32 +105,34 @@ class OpenedRun:
             raise UsageError("--weights=ema: no generator of this run keeps a moving average (--config.ema).")
         return request.weights
 
-    def check_number(self, request: Request, experiment: Experiment, player: str, *, evaluates: bool) -> None:
-        """Checks that as many samples as `--num_samples` asks for do not repeat one another.
+    def different_samples(
+        self, request: Request, experiment: Experiment, player: str, n: int, *, evaluates: bool
+    ) -> int:
+        """How many of `n` samples do not repeat one another.
 
         Args:
           request: the request.
           experiment: a seed's.
           player: the generator.
+          n: the number of samples, by `--num_samples` or by default.
           evaluates: whether they are those of an evaluation, or of a picture.
 
         Raises:
-          UsageError: if the generator makes them of conditions alone, of which the run has fewer.
+          UsageError: if there are fewer than `--num_samples` asks for, of a generator that makes them of conditions
+            alone.
         """
         from gan_jax.evaluation.repetitions import different_samples
 
-        asked = request.num_samples
-        if asked is None:
-            return
         conditions = experiment.condition_batch
         if evaluates:
             conditions = experiment.evaluation_batch or conditions
-        different = different_samples(experiment.game, player, asked, conditions)
-        if different < asked:
+        different = different_samples(experiment.game, player, n, conditions)
+        if request.num_samples is not None and different < n:
             raise UsageError(
-                f"--num_samples={asked}: {player} makes samples of conditions alone, of which the run keeps "
+                f"--num_samples={n}: {player} makes samples of conditions alone, of which the run keeps "
                 f"{different}, so that the others would be repetitions: give {different} at most."
             )
+        return different
 
     def sample_shape(self, player: str) -> tuple[int, ...]:
         """The shape of one sample of a generator."""

@@ -33,7 +33,6 @@ def sample(request: Request) -> None:
 
     from gan_jax.evaluation import sampling
     from gan_jax.evaluation.averages import young_average
-    from gan_jax.evaluation.repetitions import different_samples
     from gan_jax.keys import named_key
     from gan_jax.pictures.grids import to_png
 
@@ -51,8 +50,7 @@ def sample(request: Request) -> None:
         key = named_key(jax.random.key(experiment.seed), "picture")
         run.workdir.samples.mkdir(parents=True, exist_ok=True)
         for player in run.generators(request.player):
-            run.check_number(request, experiment, player, evaluates=False)
-            n = different_samples(experiment.game, player, asked, experiment.condition_batch)
+            n = run.different_samples(request, experiment, player, asked, evaluates=False)
             samples = sampling.sample(
                 experiment.game,
                 seed_state,

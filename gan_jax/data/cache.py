@@ -9,7 +9,6 @@ at any time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,10 +17,12 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from gan_jax.files import locked
 
 FORMAT = 2
 """Part of every key: raise it where the meaning of an entry changes."""
@@ -94,7 +95,7 @@ def make_entry(
         return _without_disk(build, error)
     try:
         try:
-            with _locked(staging):
+            with locked(staging, wait=False):
                 record = _build_on_disk(staging, build)
             if record.get(ONCE):  # a mapped file outlives its name
                 return _load(staging, memory_map) or build_in_memory(build)
@@ -106,30 +107,13 @@ def make_entry(
     return _load(entry, memory_map) or build_in_memory(build)
 
 
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[bool]:
-    """Holds a folder within the block, until this process dies; yields whether nobody else did."""
-    descriptor = None
-    try:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except OSError:  # another process holds it, or the file system has no locks
-            free = False
-        yield free
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
 def _clear_abandoned() -> None:
     """Removes what processes that were killed have left half built; nothing that is younger than an hour."""
     for folder in cache_root().glob(f"{_BUILDING}*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.lstat().st_mtime > _ABANDONED_SECONDS:
-                with _locked(folder) as free:
-                    if free:
+                with locked(folder, wait=False) as held:
+                    if held:
                         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -40,9 +40,9 @@ BY_NAME = ("spatial", "monge")
     monge             the Monge distance (MIND) over 1,000 directions, held fixed; resamples of both sides
 """
 _PARTS = 20
-"""The number of parts by which precision and recall have their intervals."""
+"""The number of parts by which the neighbour scores have their intervals."""
 _LARGEST_PART = 2500
-"""Parts are halves, of more than twice so many samples smaller."""
+"""The most samples in a part of the larger set; up to twice as many are halved."""
 _RESAMPLES = ((64, 100), (256, 40), (1024, 20), (math.inf, 10))
 """The numbers of resamples of the Frechet distance, by the largest number of dimensions that a resample takes."""
 _BLOCKS = 10

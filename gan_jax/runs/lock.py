@@ -12,9 +12,6 @@ import socket
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
-
-from etils import epath
 
 from gan_jax.runs.files import is_local, reason
 from gan_jax.runs.workdir import Workdir, WorkdirError, WorkdirMovedError
@@ -126,24 +123,6 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._clear()
         self.release()
-
-
-@contextlib.contextmanager
-def one_at_a_time(folder: epath.Path) -> Iterator[None]:
-    """Waits until no other process is within this of the same folder, to read a file there and write it again.
-
-    Where a folder cannot be locked (object stores, some network file systems) nothing is waited for.
-    """
-    descriptor = None
-    if is_local(folder):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 _HELD: weakref.WeakSet[Lock] = weakref.WeakSet()

@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from gan_jax.data import DataError, cache, images, load
 from gan_jax.data.image_sets import open_images
+from gan_jax.files import locked
 
 
 def save(path, array, **options):
@@ -498,8 +499,8 @@ def test_what_a_killed_conversion_left_is_cleared_and_no_other():
         write("x", np.zeros((2, 3), np.uint8))
         return {}
 
-    with cache._locked(building) as free:
-        assert free
+    with locked(building, wait=False) as held:
+        assert held
         made = cache.make_entry({"n": 1}, build)
     assert made.arrays["x"].shape == (2, 3)
     assert {path.name for path in cache.cache_root().glob(".*")} == {".building-b", ".building-c"}

@@ -1,6 +1,7 @@
 """Samples of conditions alone: more of them than there are conditions would repeat one another."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,10 +46,12 @@ def test_latents_do_not_come_again():
 def test_more_samples_than_conditions_are_refused_where_they_are_asked_for(translating, tmp_path):
     run = OpenedRun(Workdir(tmp_path), translating)
     for evaluates in (True, False):
-        run.check_number(request(None), translating, "generator", evaluates=evaluates)
-        run.check_number(request(359), translating, "generator", evaluates=evaluates)
+        of = functools.partial(
+            run.different_samples, experiment=translating, player="generator", evaluates=evaluates
+        )
+        assert [of(request(None), n=40), of(request(359), n=359), of(request(None), n=370)] == [40, 359, 359]
         with pytest.raises(UsageError, match=r"--num_samples=1795: generator .* give 359 at most"):
-            run.check_number(request(1795), translating, "generator", evaluates=evaluates)
+            of(request(1795), n=1795)
 
 
 def test_each_mode_that_draws_samples_refuses_repetitions(translating, tmp_path, monkeypatch):

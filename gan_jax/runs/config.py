@@ -292,7 +292,7 @@ def take_saved(
             value = tuple(value)
         if isinstance(now, float) and type(value) is int:
             value = float(value)
-        if now is not None and value is not None and type(value) is not type(now):
+        if now is not None and type(value) is not type(now):
             raise WorkdirError(
                 f"{workdir.config} is damaged: {prefix}{name} is {value!r}, and the experiment has a "
                 f"{type(now).__name__} there, {now!r}."

@@ -1,5 +1,7 @@
 """The kernel distance against its definition as loops, scikit-learn's kernel and closed forms."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel as sklearn_kernel
@@ -31,6 +33,27 @@ def test_one_block_is_the_definition():
     found = kernel_distance(x, y)
     assert found.value == pytest.approx(expected)
     assert np.isnan(found.standard_error)
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1e7])
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_features_far_from_zero_keep_their_figures(offset, degree):
+    """By exact fractions; summed as it stands, the kernel has none of the 16 digits left at an offset of 1e7."""
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(6, 3)) + offset, 1.2 * rng.normal(size=(5, 3)) + 0.5 + offset
+
+    def mean_kernel(rows, columns, same=False):
+        values = [
+            (Fraction(1, 2) * sum(Fraction(p) * Fraction(q) for p, q in zip(a, b, strict=True)) + 2) ** degree
+            for i, a in enumerate(rows.tolist())
+            for j, b in enumerate(columns.tolist())
+            if not (same and i == j)
+        ]
+        return sum(values) / len(values)
+
+    exact = mean_kernel(x, x, same=True) + mean_kernel(y, y, same=True) - 2 * mean_kernel(x, y)
+    found = kernel_distance(x, y, degree=degree, scale=0.5, offset=2.0)
+    assert found.value == pytest.approx(float(exact), rel=1e-12)
 
 
 def test_blocks_are_disjoint_and_their_error_is_the_spread_over_data():
@@ -89,6 +112,12 @@ def test_equal_sets_and_unequal_sizes():
         (np.zeros((5, 2)), np.zeros((5, 3)), {}, "differ in a sample's shape"),
         (np.zeros((500, 2)), np.zeros((5, 2)), {"block_size": 10}, "fewer than two"),
         (np.zeros((5, 2)), np.zeros((5, 2)), {"block_size": 1}, "block_size 1"),
+        (
+            np.zeros((5, 2)),
+            np.zeros((5, 2)),
+            {"degree": 0.5},
+            "degree must be a whole number from 1, got 0.5",
+        ),
     ],
 )
 def test_bad_input_is_named(real, fake, options, message):

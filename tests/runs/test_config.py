@@ -486,3 +486,20 @@ def test_the_names_of_classes_are_kept(tmp_path):
     workdir.config.write_text(json.dumps({**content, "classes": [3]}))
     with pytest.raises(WorkdirError, match="its classes is of another type"):
         config.read_config(workdir)
+
+
+@pytest.mark.parametrize("value", [None, "x", [1], {"a": 1}, True])
+def test_a_value_of_another_type_than_the_experiments_is_refused(workdir, value):
+    """`null` too: of the field of an experiment that has a value there."""
+    for now in (3, 0.5, (1, 2)):
+        if now == (1, 2) and value == [1]:
+            continue
+        fields = ml_collections.ConfigDict({"width": now})
+        with pytest.raises(
+            WorkdirError, match=r"config\.json is damaged: width is .*, and the experiment has a"
+        ):
+            config.take_saved(fields, {"width": value}, (), workdir)
+        assert fields.width == now
+    unset = ml_collections.ConfigDict({"width": ml_collections.config_dict.placeholder(int)})
+    config.take_saved(unset, {"width": None}, (), workdir)
+    assert unset.width is None

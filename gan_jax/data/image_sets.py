@@ -33,7 +33,7 @@ from gan_jax.data.encoded import (
     printable,
 )
 from gan_jax.data.errors import DataError
-from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, without_ours
+from gan_jax.data.images import converted, decoded, holds_for_any, labels_of, may_pass, without_ours
 from gan_jax.data.label_files import check_classes
 from gan_jax.data.value_range import DARK, ROUNDING, check_layout, recognise_bounds
 
@@ -76,6 +76,7 @@ class ImageSet:
       labels: `skipped images -> Labels` of the others, `None` for images without labels; raises `DataError` if
         they cannot be read.
       skipped: `{image: reason}` for images that were skipped, filled as they are read.
+      passing: those of `skipped` that can be read another time, for the reason is not in them.
       note: what is to be said of the set beside its number, such as files that are no images.
     """
 
@@ -87,6 +88,7 @@ class ImageSet:
     content: Callable[[], str] | None
     labels: Callable[[Collection[str]], Labels | None] = lambda skipped: None
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    passing: set[str] = dataclasses.field(default_factory=set)
     note: str = ""
 
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
@@ -237,6 +239,7 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
         channels = 3 if holds_for_any(files.openers.values(), is_color) else 1
     conversion = Conversion(size=size, channels=channels)
     skipped: dict[str, str] = {}
+    passing: set[str] = set()
     first_file, first = _first(files, conversion, damaged)
     shape, names = first.shape, list(files.openers)
 
@@ -248,11 +251,18 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
     binary = _is_binary(name, len(names), probe)
     step = max(1, min(1024, _BLOCK_BYTES // first.nbytes))
 
+    def convert(file: str) -> np.ndarray:
+        try:
+            return decoded(files.openers[file], conversion)
+        except DataError as error:
+            if may_pass(error):
+                passing.add(printable(file))
+            raise
+
     def blocks(start: int, stop: int) -> Iterator[np.ndarray]:
         skipped.clear()
-        for results in converted(
-            names[start:stop], lambda file: decoded(files.openers[file], conversion), step
-        ):
+        passing.clear()
+        for results in converted(names[start:stop], convert, step):
             good = []
             for file, result in results:
                 if isinstance(result, str):
@@ -279,6 +289,7 @@ def _encoded(name: str, files: _Files, size: int | None, channels: int | None, d
         content=lambda: f"{files.content()} {conversion.record()} {damaged}{_OF_CONTENT[binary]}",
         labels=functools.partial(_labels, files),
         skipped=skipped,
+        passing=passing,
         note=files.note,
     )
 

@@ -167,7 +167,7 @@ def read_images(
             try:
                 array, changes = _converted(item[1], conversion)
             except DataError as error:
-                if _may_pass(error):
+                if may_pass(error):
                     passing.set()
                 raise
             with lock:
@@ -207,7 +207,7 @@ def read_images(
     return dataset(cached(key, build, use_cache=use_cache, memory_map=memory_map), conversion)
 
 
-def _may_pass(error: DataError) -> bool:
+def may_pass(error: DataError) -> bool:
     """Whether a file cannot be read for a reason that is not in the file: a server, no memory.
 
     Where permission is given, the file's record changes, and with it the key of the cache.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gan_jax.data.cache import Stored, Write, build_in_memory, cached, load_entry, make_entry
+from gan_jax.data.cache import ONCE, Stored, Write, build_in_memory, cached, load_entry, make_entry
 from gan_jax.data.errors import DataError
 from gan_jax.data.image_sets import ImageSet
 from gan_jax.data.subsample import subsample
@@ -125,7 +125,7 @@ def summarize(
             streamed.add(made)
             progress(number - done)
             done = number
-        return _Extracted(number, total, dict(images.skipped), streamed.finish())
+        return _Extracted(number, total, dict(images.skipped), bool(images.passing), streamed.finish())
 
     def build(write: Write) -> dict[str, Any]:
         if jax.process_count() == 1:
@@ -136,7 +136,8 @@ def summarize(
             write(f"{kind}_mean", sums.mean[None])
             write(f"{kind}_scatter", sums.scatter)
         digest = named_digest(found.total, np.dtype(np.uint8), (found.number, *images.shape))
-        return {"number": found.number, "data": digest, "skipped": found.skipped}
+        record = {"number": found.number, "data": digest, "skipped": found.skipped}
+        return {**record, ONCE: True} if found.passing else record
 
     use_cache = use_cache and extractor.stable and images.content is not None
     stored = _stored(_key(extractor, images, kept, made_by), build, images.name) if use_cache else None
@@ -216,12 +217,14 @@ class _Extracted(NamedTuple):
       number: how many there are.
       total: the sum of their digests.
       skipped: those that could not be read.
+      passing: whether some of those can be another time.
       moments: of the features and spatial features, by kind, where only a part of them is kept.
     """
 
     number: int
     total: int
     skipped: dict[str, str]
+    passing: bool
     moments: dict[str, Moments]
 
 
@@ -232,12 +235,12 @@ def _in_parts(extracted: Callable[[Write, range], _Extracted], write: Write, ima
       DataError, ValueError: on every process, if an image of any process's share cannot be read or used.
     """
     held: dict[str, list[np.ndarray]] = {}
-    mine, failure = _Extracted(0, 0, {}, {}), None
+    mine, failure = _Extracted(0, 0, {}, False, {}), None
     try:
         mine = extracted(lambda kind, rows: held.setdefault(kind, []).append(rows), share(images.number))
     except ValueError as error:
         failure = [isinstance(error, DataError), str(error)]
-    reports = gather([mine.number, mine.total, mine.skipped, failure])
+    reports = gather([mine.number, mine.total, mine.skipped, mine.passing, failure])
     for *_, reported in reports:
         if reported is not None:
             is_data, text = reported
@@ -249,7 +252,7 @@ def _in_parts(extracted: Callable[[Write, range], _Extracted], write: Write, ima
         for part in gathered:
             if kind in part:
                 write(kind, part[kind])
-    numbers, totals, skipped, _ = zip(*reports, strict=True)
+    numbers, totals, skipped, passing, _ = zip(*reports, strict=True)
     merged = {}
     for kind in _SUMMED:
         parts = [
@@ -259,9 +262,8 @@ def _in_parts(extracted: Callable[[Write, range], _Extracted], write: Write, ima
         ]
         if parts:
             merged[kind] = merge_moments(*parts)
-    return _Extracted(
-        sum(numbers), sum(totals), {k: v for names in skipped for k, v in names.items()}, merged
-    )
+    all_skipped = {k: v for names in skipped for k, v in names.items()}
+    return _Extracted(sum(numbers), sum(totals), all_skipped, any(passing), merged)
 
 
 def _arrays(made: Moments) -> list[tuple[str, np.ndarray]]:

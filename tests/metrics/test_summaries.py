@@ -1,14 +1,16 @@
 """Features of sets that stream: the moments of all images, a part of the features, and the cache."""
 
 import dataclasses
+import errno
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType
+from PIL import Image
 
 from gan_jax import metrics
-from gan_jax.data.image_sets import from_array
+from gan_jax.data.image_sets import from_array, open_images
 from gan_jax.metrics import summaries
 from gan_jax.metrics.summaries import summarize
 
@@ -82,3 +84,28 @@ def test_devices_change_nothing():
     spread = summarize(classifier, from_array(images, "set"), mesh=mesh, use_cache=False)
     np.testing.assert_allclose(spread.features.features, single.features.features, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(spread.features.logits, single.features.logits, rtol=1e-5, atol=1e-5)
+
+
+def test_features_without_an_image_that_a_server_did_not_give_are_not_kept(tmp_path, monkeypatch):
+    """Those of the five others were served until somebody deleted the cache."""
+    folder, opened = tmp_path / "images", Image.open
+    folder.mkdir()
+    for place, image in enumerate(drawn(6)):
+        Image.fromarray(image[..., 0]).save(folder / f"{place}.png")
+    (folder / "6.png").write_bytes(b"no image")
+
+    def refusing(file, *args, **kwargs):
+        if str(file).endswith("4.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(file, *args, **kwargs)
+
+    stable = dataclasses.replace(metrics.pixels(), stable=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", refusing)
+        found = summarize(stable, open_images(folder, damaged="skip"))
+        assert (found.number, len(found.features.features)) == (5, 5)
+        assert found.skipped == {"4.png": "damaged: [Errno 5] Input/output error", "6.png": "not an image"}
+    assert list((tmp_path / "cache").iterdir()) == []
+    found = summarize(stable, open_images(folder, damaged="skip"))
+    assert (found.number, found.skipped) == (6, {"6.png": "not an image"})
+    assert len(list((tmp_path / "cache").iterdir())) == 1

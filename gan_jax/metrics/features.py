@@ -207,9 +207,9 @@ def check_images(images: ArrayLike, name: str) -> np.ndarray:
     """
     check_unmasked(name, images)
     given = np.asarray(images)
-    if given.ndim != 4 or given.shape[3] not in (1, 2, 3, 4) or not len(given):
+    if given.ndim != 4 or given.shape[3] not in (1, 2, 3, 4) or not given.size:
         raise ValueError(
-            f"{name}: expected images [N, H, W, C], C = 1 to 4, N > 0; got shape {given.shape}"
+            f"{name}: expected images [N, H, W, C], C = 1 to 4, N, H and W > 0; got shape {given.shape}"
             f"{_layout(given.shape)}."
         )
     if given.dtype == np.bool_:

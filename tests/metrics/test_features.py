@@ -123,7 +123,8 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 to 4, N > 0; got shape \(5, 16\)\."),
+        (np.zeros((5, 16)), r"\[N, H, W, C\], C = 1 to 4, N, H and W > 0; got shape \(5, 16\)\."),
+        (np.zeros((5, 0, 4, 1), np.uint8), r"N, H and W > 0; got shape \(5, 0, 4, 1\)\."),
         (np.zeros((5, 3, 16, 16)), r"may be \[N, C, H, W\]: take np\.moveaxis\(images, 1, 3\)"),
         (np.zeros((5, 16, 16)), r"may be grey images \[N, H, W\]: take images\[\.\.\., None\]"),
         (np.zeros((16, 16, 3)), r"may be one image \[H, W, C\]: take images\[None\]"),
@@ -133,7 +134,7 @@ FLOATS = np.linspace(-1, 1, 5 * 16).reshape(5, 4, 4, 1)
         (np.zeros((5, 4, 4, 1), np.int32), "got dtype int32"),
         (FLOATS * 127.5 + 127.5, r"float images must lie in \[-1, 1\], but these lie in \[0, 255\]"),
         (np.where(FLOATS > 0.9, np.nan, FLOATS), "NaN"),
-        (np.zeros((0, 4, 4, 1)), "N > 0"),
+        (np.zeros((0, 4, 4, 1)), "N, H and W > 0"),
     ],
 )
 def test_bad_images_are_named(images, message):

@@ -91,6 +91,8 @@ def reason(error: BaseException) -> str:
     ):
         if known in text:
             return f"{phrase} ({known})"
+    if isinstance(error, FileNotFoundError) and error.errno is None:  # an object store's
+        return f"nothing is there: {text}"
     first_line = text.strip().splitlines()[0] if text.strip() else ""
     return first_line or type(error).__name__
 

@@ -15,5 +15,5 @@ on_all_hosts() {
 
 arguments=$(printf ' %q' "$@")
 on_all_hosts "test -d gan_jax || git clone -q $(printf %q "$repository") gan_jax"
-on_all_hosts "cd gan_jax && python3 -m pip install -q -e . 'jax[tpu]'"
+on_all_hosts "cd gan_jax && python3 -m pip install -q -e '.[gcs]' 'jax[tpu]'"
 on_all_hosts "cd gan_jax && exec python3 launch.py$arguments"

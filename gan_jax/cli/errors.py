@@ -18,6 +18,9 @@ from gan_jax.training.experiment import ExperimentError, closest
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM)
 
+_OF_OBJECT_STORES = ("gcsfs", "google", "aiohttp")
+"""Packages whose errors are of an object store: no `OSError`, most of them."""
+
 
 class UsageError(ValueError):
     """A command that cannot be carried out; the message is one line that says what to do."""
@@ -68,8 +71,8 @@ def translated() -> Iterator[None]:
     """Makes usage errors of what a user causes, and other libraries report as their own.
 
     Raises:
-      UsageError: if JAX has no such device here, a path begins with the home of somebody unknown, or a disk is full
-        or may not be written.
+      UsageError: if JAX has no such device here, a path begins with the home of somebody unknown, a disk is full
+        or may not be written, or an object store refuses.
     """
     try:
         yield
@@ -83,6 +86,8 @@ def translated() -> Iterator[None]:
                 else "a file cannot be written"
             )
             raise UsageError(f"{where}: {reason(error)}.") from error
+        if type(error).__module__.partition(".")[0] in _OF_OBJECT_STORES:
+            raise UsageError(f"the object store refuses, or cannot be reached: {reason(error)}.") from error
         if "Could not determine home directory" in str(error):
             raise UsageError("a path begins with ~ and a user that this machine does not know.") from error
         if missing := _missing_device():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
+from gan_jax.files import is_local
 from gan_jax.runs.config import read_config, take_saved
 from gan_jax.runs.portable_files import DESCRIPTION
 from gan_jax.runs.workdir import Workdir
@@ -154,24 +156,55 @@ PLACES = (
     *("save_stats", "duplicates", "scores", "plot"),
 )
 """Flags whose value is a path."""
+ON_OBJECT_STORES = ("workdir", "out", "real", "fake")
+"""Flags that may name a place of an object store; of `real` and `fake` a work directory."""
 
 
 def expand_homes(argv: Sequence[str]) -> list[str]:
     """`argv` with home directories in the paths that flags name: shells expand no `~` within `--workdir=~/runs`.
 
     Raises:
-      UsageError: for the home of a user whom this machine does not know.
+      UsageError: for the home of a user whom this machine does not know, or an object store that cannot be used.
     """
-    expanded, is_place = [], False
+    expanded, awaiting = [], ""
     for argument in argv:
         flag, equals, value = argument.partition("=")
-        if argument.startswith("-") and flag.lstrip("-") in PLACES:
-            is_place = not equals
-            expanded.append(f"{flag}={at_home(value)}" if equals else argument)
+        if argument.startswith("-") and flag.lstrip("-") in (*PLACES, *ON_OBJECT_STORES):
+            named = flag.lstrip("-")
+            expanded.append(f"{flag}={_place(named, value)}" if equals else argument)
+            awaiting = "" if equals else named
             continue
-        expanded.append(at_home(argument) if is_place else argument)
-        is_place = False
+        expanded.append(_place(awaiting, argument) if awaiting else argument)
+        awaiting = ""
     return expanded
+
+
+def _place(flag: str, value: str) -> str:
+    """What a flag names, with its home directory where it is a path."""
+    if flag in PLACES:
+        value = at_home(value)
+    if not is_local(value):
+        check_store(flag, value)
+    return value
+
+
+def check_store(flag: str, value: str) -> None:
+    """Checks that a flag may name a place of an object store, and that this one can be reached.
+
+    Raises:
+      UsageError: if it may not, the store is of another kind than Google's, or the package for it is missing.
+    """
+    if flag not in ON_OBJECT_STORES:
+        raise UsageError(
+            f"--{flag}={value}: a file or folder of this machine is needed; only "
+            f"{' and '.join(f'--{name}' for name in ON_OBJECT_STORES[:2])} may be on an object store."
+        )
+    if not value.startswith("gs://"):
+        raise UsageError(
+            f"--{flag}={value}: the only object store is Google's, gs://BUCKET/...; of another one mount a folder."
+        )
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UsageError(f"--{flag}={value}: the package gcsfs is not installed: pip install 'gan_jax[gcs]'.")
 
 
 def at_home(path: str) -> str:

@@ -16,7 +16,7 @@ from gan_jax.cli import program, request, sweep_files, sweep_report
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.sweep_grid import Point, code_of, grid, parse
 from gan_jax.cli.training import new_workdir
-from gan_jax.files import reason, replace_file
+from gan_jax.files import is_local, reason, replace_file
 from gan_jax.runs.interrupts import Interrupt
 from gan_jax.runs.terminal import tell
 
@@ -48,6 +48,11 @@ def sweep(
     if jobs < 1:
         raise UsageError(f"--jobs is 1 or more, got {jobs}.")
     points = grid(argv, parse(swept, config), code=code_of(request.experiment_of(argv)))
+    if workdir is not None and not is_local(workdir):
+        raise UsageError(
+            f"--workdir={workdir}: a sweep's directory is a folder of this machine or a shared disk, for its runs "
+            "are held by locks."
+        )
     root = pathlib.Path(workdir or new_workdir("sweep"))
     if slurm is not None:
         _write_slurm(pathlib.Path(slurm), root, points)

@@ -33,7 +33,7 @@ from gan_jax.models.walks import WALKS
 from gan_jax.pictures.animations import to_gif, to_mp4
 from gan_jax.pictures.grids import image_grid, to_png, to_uint8
 from gan_jax.runs.config import read_config
-from gan_jax.runs.files import is_link, is_local, is_there, reason, write_atomically
+from gan_jax.runs.files import entries, is_link, is_local, is_there, reason, write_atomically
 from gan_jax.runs.terminal import tell
 from gan_jax.runs.workdir import Workdir
 
@@ -65,7 +65,7 @@ def sample_files(request: Request) -> None:
     drawn, numbers = _of_seeds(model, seeds, labels, truncation)
     out = directory(request, model, "sampled")
     width = len(str(max(seeds)))
-    before = {path.name for path in out.iterdir()}
+    before = {path.name for path in entries(out)}
     written = set()
     arrays: dict[str, Any] = {"x": drawn, "seed": np.array(seeds, np.uint32)}
     if numbers is not None:
@@ -392,7 +392,7 @@ def _refuse_others(out: epath.Path, arrays: str, *patterns: str) -> None:
       UsageError: naming the files where there is no such `.npz`, or if it cannot be found out.
     """
     try:
-        names = sorted(path.name for path in out.iterdir()) if is_there(out) else []
+        names = sorted(path.name for path in entries(out))
         others = [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in (arrays, *patterns))]
         if others and not _is_ours(out / arrays):
             listed = ", ".join(others[:_LISTED]) + (", ..." if len(others) > _LISTED else "")

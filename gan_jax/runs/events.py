@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.pictures.grids import Picture
-from gan_jax.runs.files import Appended, is_link, is_there
+from gan_jax.runs.files import Appended, entries, is_link
 from gan_jax.runs.workdir import Workdir
 
 _FLUSH_SECONDS = 30.0
@@ -48,8 +48,7 @@ class Events:
     def _open(self, step: int) -> None:
         # TensorBoard reads files in the order of their names, and this one hides a part of those before it: it is
         # the last also where the clock has gone back. The process id distinguishes two launches within one second.
-        paths = self._folder.iterdir() if is_there(self._folder) else ()
-        earlier = [int(match[1]) for path in paths if (match := _NAME.fullmatch(path.name))]
+        earlier = [int(match[1]) for path in entries(self._folder) if (match := _NAME.fullmatch(path.name))]
         seconds = max([int(time.time()), *(second + 1 for second in earlier)])
         name = f"events.out.tfevents.{seconds}.{os.getpid()}.{self._files:04d}.gan_jax"
         self._file, self._size = Appended(self._folder / name), 0
@@ -62,7 +61,7 @@ class Events:
         """Deletes the oldest event files of this project while there are more bytes than are kept."""
         sizes = {
             path: path.stat().length
-            for path in sorted(self._folder.iterdir(), key=lambda path: path.name)
+            for path in sorted(entries(self._folder), key=lambda path: path.name)
             if _NAME.fullmatch(path.name) and path.name != newest and not is_link(path)
         }
         for path in list(sizes):

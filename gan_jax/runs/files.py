@@ -48,6 +48,15 @@ def is_there(path: epath.Path) -> bool:
     return True
 
 
+def entries(folder: epath.Path) -> list[epath.Path]:
+    """What lies in a folder; nothing where there is none, as on an object store before the first file in it.
+
+    Raises:
+      OSError: if it cannot be listed.
+    """
+    return list(folder.iterdir()) if is_there(folder) else []
+
+
 def is_link(path: epath.Path) -> bool:
     """Whether `path` itself is a link; object stores have none."""
     return is_local(path) and os.path.islink(path)

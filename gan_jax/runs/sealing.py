@@ -115,8 +115,7 @@ def hash_files(path: epath.Path) -> dict[str, dict[str, Any]]:
     """The size and the sha256 of every file of a step but its manifest and amendment, by name.
 
     On an object store the sha256 is left empty: to compute it the whole checkpoint would be downloaded again, and
-      the
-    store checks each object by a sum of its own, as it is written and as it is read.
+    the store checks each object by a sum of its own, as it is written and as it is read.
     """
     names = sorted(_walk(path, ""))
     local = is_local(path)

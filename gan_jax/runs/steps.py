@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from gan_jax.runs.files import is_link, is_local, is_there, reason
+from gan_jax.runs.files import entries, is_link, is_local, is_there, reason
 from gan_jax.runs.retention import Evaluated, steps_to_keep
 from gan_jax.runs.sealing import MANIFEST, DamagedError, ProtectedError, read_manifest, verify
 from gan_jax.training.experiment import Best
@@ -98,8 +98,7 @@ class StepDirectory:
 
     def _numbers(self) -> list[int]:
         try:
-            there = is_there(self.directory)
-            names = [path.name for path in self.directory.iterdir()] if there else []
+            names = [path.name for path in entries(self.directory)]
         except OSError as error:
             raise CheckpointError(f"Cannot read {self.directory}: {reason(error)}.") from error
         return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))

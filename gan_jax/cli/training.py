@@ -25,7 +25,7 @@ def train(request: Request) -> None:
     for name in track:
         choose("tracker", name, TRACKERS)
         try:
-            require(name)
+            require(name, request.workdir or "")
         except TrackerError as error:
             raise UsageError(str(error)) from error
     config = completed(request, resolve(request))

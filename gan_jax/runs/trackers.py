@@ -2,7 +2,8 @@
 
 Each is imported when it first writes, on the writer's thread. Where they write is theirs to say, by their own
 environment: `WANDB_MODE=offline` keeps a run of W&B in the work directory, `MLFLOW_TRACKING_URI` names MLflow's
-server. Without it MLflow writes a database into the work directory.
+server. Without it MLflow writes a database into the work directory. Neither writes to an object store by itself:
+where the work directory lies on one, W&B keeps its files where it does by default, and MLflow needs a server.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gan_jax.runs.files import is_there, read_regular, write_atomically
+from gan_jax.runs.files import is_local, is_there, read_regular, write_atomically
 from gan_jax.runs.strict_json import to_json
 from gan_jax.runs.workdir import Workdir
 
@@ -59,7 +60,7 @@ class Wandb:
             name=workdir.root.name,
             id=_identity(workdir, "wandb", resumed),
             resume="allow",
-            dir=os.fspath(workdir.root),
+            dir=os.fspath(workdir.root) if is_local(workdir.root) else None,
             config=to_json(config, "config"),
             settings=wandb.Settings(silent=True, console="off"),
         )
@@ -168,7 +169,9 @@ def _identity(workdir: Workdir, tracker: str, resumed: bool) -> str:
     else:
         drawn = secrets.token_hex(16).encode()
         write_atomically(path, drawn)
-    return hashlib.sha256(drawn + os.path.abspath(os.fspath(workdir.root)).encode()).hexdigest()[:16]
+    place = os.fspath(workdir.root)
+    place = os.path.abspath(place) if is_local(place) else place
+    return hashlib.sha256(drawn + place.encode()).hexdigest()[:16]
 
 
 def _plain(name: str) -> str:
@@ -176,11 +179,16 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
 
 
-def require(name: str) -> None:
-    """Checks that a tracker's package is installed.
+def require(name: str, workdir: str = "") -> None:
+    """Checks that a tracker's package is installed, and that it has where to write to.
 
     Raises:
-      TrackerError: if it is not.
+      TrackerError: if it is not or has not: MLflow's database cannot lie on an object store.
     """
     if importlib.util.find_spec(name) is None:
         raise TrackerError(f"--track={name} needs its package: pip install 'gan_jax[{name}]'.")
+    if name == "mlflow" and not is_local(workdir) and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise TrackerError(
+            f"--track=mlflow writes a database into the work directory, and {workdir} is on an object store: name "
+            "a server by MLFLOW_TRACKING_URI."
+        )

@@ -72,6 +72,29 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         require("wandb")
 
 
+def test_a_run_on_an_object_store_is_one_run_from_any_folder(tmp_path, monkeypatch):
+    """The folder where the command was given was a part of its identity; MLflow's database went into `gs:`."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackerError, match="gs://bucket/run is on an object store: name a server"):
+        require("mlflow", "gs://bucket/run")
+    require("wandb", "gs://bucket/run")
+    require("mlflow", "runs/run")
+    drawn = {}
+    monkeypatch.setattr(trackers, "is_there", lambda path: str(path) in drawn)
+    monkeypatch.setattr(trackers, "read_regular", lambda path: drawn[str(path)])
+    monkeypatch.setattr(trackers, "write_atomically", lambda path, data: drawn.update({str(path): data}))
+    found = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        monkeypatch.chdir(place)
+        found.append(trackers._identity(Workdir("gs://bucket/run"), "wandb", True))
+    assert found[0] == found[1]
+    assert found[0] != trackers._identity(Workdir("gs://bucket/other"), "wandb", True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    require("mlflow", "gs://bucket/run")
+
+
 def test_runs_of_one_path_are_told_apart(tmp_path, monkeypatch):
     """Containers give every run the same path: the second wrote into the first one's run on the server."""
     identities = []

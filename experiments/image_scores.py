@@ -182,6 +182,9 @@ def verdicts(
     """`images [N, H, W, C] -> labels [N]`: by `stored_judge`, else by a support vector machine trained on
     `MOST_FITTED` of the data's images, of every class its share.
 
+    What floats have beyond [-1, 1] is cut, as in a file of the images: networks that end without a tanh, as R3GAN's
+    and StyleGAN2's do, go beyond.
+
     Raises:
       ExperimentError: where there is not one label an image.
     """
@@ -207,9 +210,9 @@ def verdicts(
 
 
 def _classified(name: str, images: np.ndarray) -> np.ndarray:
-    return classify(classifier_for(name), images)
+    return classify(classifier_for(name), images if images.dtype == np.uint8 else np.clip(images, -1, 1))
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(decode(jnp.asarray(images)) if images.dtype == np.uint8 else images)
+    images = np.asarray(decode(jnp.asarray(images)) if images.dtype == np.uint8 else np.clip(images, -1, 1))
     return images.reshape(len(images), -1)

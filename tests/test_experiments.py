@@ -835,6 +835,18 @@ def test_a_classifier_whose_features_a_critic_is_given_is_no_judge():
     assert asked_for("digits", part, lambda n: part["y"], given)(part["x"])["class_accuracy"] > 0.99
 
 
+@pytest.mark.parametrize("name", ["digits", "own"])
+def test_samples_beyond_black_and_white_are_judged_as_in_a_file(name):
+    """Networks that end without a tanh, as R3GAN's, make such samples."""
+    digits = load("digits")
+    beyond = np.float32(1.5) * (digits["x"][:200] / np.float32(127.5) - 1)
+    found = class_shares(name, digits)(beyond)
+    assert found == class_shares(name, digits)(np.clip(beyond, -1, 1))
+    asked = asked_for(name, digits, lambda n: digits["y"][:n])(beyond)
+    assert asked == asked_for(name, digits, lambda n: digits["y"][:n])(np.clip(beyond, -1, 1))
+    assert asked["class_accuracy"] > 0.9
+
+
 def test_labels_that_nothing_can_be_judged_by_are_refused_and_one_class_is_no_error():
     arrays = four_classes([3, 3, 3, 3])
     assert class_shares("own", arrays)(arrays["x"])["modes_covered"] == 1

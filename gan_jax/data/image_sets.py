@@ -528,7 +528,8 @@ def _conversion(
         if low < -1 - ROUNDING or high > 1 + ROUNDING:
             raise DataError(
                 f"{label!r} holds floats in [{low:.6g}, {high:.6g}]: images are integers in [0, 255], or floats in "
-                "[-1, 1] (or in [0, 1], which is recognised). Rescale them, or save them as uint8."
+                "[-1, 1] (or in [0, 1], which is recognised). Rescale them, or save them as uint8; of samples of a "
+                "network that goes beyond [-1, 1], cut what is beyond: np.clip(x, -1, 1)."
             )
         # Images that were resized, or normalised and back, are beyond the bounds by rounding.
         near = (0.0 if -ROUNDING * high <= low < 0 else low), min(high, 1.0)

@@ -120,7 +120,7 @@ def sample(
       condition_batch: `n -> batch [n, ...]` from which the generator's condition is read: labels, images.
 
     Returns:
-      `[n, ...]`, images in [-1, 1].
+      `[n, ...]`, images in [-1, 1], or beyond it where the network ends without a tanh (R3GAN's, StyleGAN2's).
 
     Raises:
       ValueError: if `n` is no whole number of 1 or more, `key` or `state` is none, the state is of several seeds,

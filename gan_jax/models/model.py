@@ -239,7 +239,8 @@ class Model:
           z: the latents, in place of those of `seed`.
 
         Returns:
-          `[n, ...]` float32, images in [-1, 1].
+          `[n, ...]` float32, images in [-1, 1], or beyond it where the network ends without a tanh (R3GAN's,
+          StyleGAN2's).
 
         Raises:
           ValueError: for arguments that the generator does not take, of another size, not finite, or not allowed

@@ -101,6 +101,17 @@ def test_two_images_side_by_side(tmp_path):
     assert "width of 7" in read.skipped["odd.png"]
 
 
+@pytest.mark.parametrize("kind", ["pairs", "edges", "masks", "stacked", "tfds"])
+def test_a_kind_of_data_without_data_is_no_name_of_the_working_folder(tmp_path, monkeypatch, kind):
+    """`pairs` was every image below the working folder, its left half paired with its right one."""
+    monkeypatch.chdir(tmp_path)
+    for k in range(4):
+        save(tmp_path / kind / f"{k}.png", np.full((8, 8), 10 + k))
+    with pytest.raises(DataError, match=f"'{kind}:NAME': a folder of that name is './{kind}'"):
+        load(kind, size=4)
+    assert load(f"./{kind}", size=4, value_range="standard")["x"].shape == (4, 4, 4, 1)
+
+
 def test_mistakes_say_what_was_expected(folders):
     with pytest.raises(DataError, match="AtoB"):
         pairs.load_pairs(folders, 4, direction="A")

@@ -204,7 +204,9 @@ def _kind_and_rest(spec: str) -> tuple[str, str]:
     if not spec or (colon and not rest):
         raise DataError(f"There is no data set {spec!r}: expected {KINDS}.")
     if not colon and kind in (*_DERIVED, "pairs", "tfds"):
-        raise DataError(f"{kind!r} stands before a data set, '{kind}:NAME': a folder of that name is './{kind}'.")
+        raise DataError(
+            f"{kind!r} stands before a data set, '{kind}:NAME': a folder of that name is './{kind}'."
+        )
     return kind, rest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -61,6 +62,7 @@ def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB
         skipped = {f"A/{n}": why for n, why in first.skipped.items()}
         skipped |= {f"B/{n}": why for n, why in second.skipped.items()}
     else:
+        _check_halves(root)
         first, second = (
             read_folder(root, size, part=part, labels=False, **options) for part in ("left", "right")
         )
@@ -78,6 +80,28 @@ def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB
     return dataclasses.replace(
         first, arrays=arrays, classes=(), names=tuple(partners), skipped=dict(sorted(skipped.items()))
     )
+
+
+def _check_halves(root: pathlib.Path) -> None:
+    """Checks that no sub-folders are sides of pairs under other names: every image of both would be cut in the middle.
+
+    The data sets published with CycleGAN have `trainA` and `trainB`.
+
+    Raises:
+      DataError: naming the two, and what to do.
+    """
+    for where, folders, _ in os.walk(root):
+        for side in folders:
+            apart = len(side) == 1 or side[-1] == "A" or side[-2] in "_- "
+            if side[-1] not in "aA" or not apart:
+                continue
+            other, third = (side[:-1] + chr(ord(side[-1]) + k) for k in (1, 2))
+            if other in folders and third not in folders:  # a, b, c, ... are classes
+                fix = f"give 'pairs:{where}'" if side == "A" else "rename them A and B"
+                raise DataError(
+                    f"{where!r} has sub-folders {side} and {other}, whose images would be cut in the middle each: "
+                    f"pairs are of sub-folders A and B, or of files with A on the left and B on the right; {fix}."
+                )
 
 
 def _partners(

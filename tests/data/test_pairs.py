@@ -112,6 +112,29 @@ def test_a_kind_of_data_without_data_is_no_name_of_the_working_folder(tmp_path, 
     assert load(f"./{kind}", size=4, value_range="standard")["x"].shape == (4, 4, 4, 1)
 
 
+@pytest.mark.parametrize(
+    ("sides", "fix"),
+    [
+        (("trainA", "trainB", "testA", "testB"), "rename them A and B"),
+        (("train_a", "train_b"), "rename them A and B"),
+        (("a", "b"), "rename them A and B"),
+        (("train/A", "train/B"), "give 'pairs:.*train'"),
+    ],
+)
+def test_sides_under_other_names_are_not_cut_in_the_middle(tmp_path, sides, fix):
+    """CycleGAN's data sets are `trainA`, `trainB`, ...: halves of horses and zebras were trained on."""
+    for side in sides:
+        save(tmp_path / side / "0.png", np.full((8, 8, 3), 10))
+    with pytest.raises(DataError, match=f"sub-folders .* would be cut in the middle each.*{fix}"):
+        load(f"pairs:{tmp_path}", size=4)
+
+
+def test_halves_may_lie_in_sub_folders_of_parts_and_classes(tmp_path):
+    for folder in ("train/a", "train/b", "train/c", "val/pizza"):
+        save(tmp_path / folder / "0.png", np.full((8, 16, 3), 10))
+    assert len(load(f"pairs:{tmp_path}", size=4, value_range="standard")["x"]) == 4
+
+
 def test_mistakes_say_what_was_expected(folders):
     with pytest.raises(DataError, match="AtoB"):
         pairs.load_pairs(folders, 4, direction="A")

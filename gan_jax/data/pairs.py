@@ -83,7 +83,7 @@ def read_pairs(folder: str | pathlib.Path, size: Size, *, direction: str = "AtoB
 
 
 def _check_halves(root: pathlib.Path) -> None:
-    """Checks that no sub-folders are sides of pairs under other names: every image of both would be cut in the middle.
+    """Checks that no sub-folders are sides of pairs under other names: all their images would be cut in the middle.
 
     The data sets published with CycleGAN have `trainA` and `trainB`.
 

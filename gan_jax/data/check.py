@@ -33,6 +33,7 @@ from gan_jax.data.conversion import is_transparent, quiet
 from gan_jax.data.encoded import EncodedImages, printable
 from gan_jax.data.errors import DataError
 from gan_jax.data.images import Dataset, without_ours
+from gan_jax.data.label_files import are_splits
 from gan_jax.data.specs import FOLDER_SIZE, has_files, load_dataset, open_files
 from gan_jax.files import reason, replace_file
 from gan_jax.own_pictures import write_own
@@ -222,6 +223,10 @@ def _classes(found: Dataset) -> tuple[list[str], list[str]]:
         troubles.append(
             f"all images are of one class, {called(shown[0])}; where folders are classes, leave out one that is "
             "around them all"
+        )
+    if are_splits(found.classes):
+        troubles.append(
+            f"the classes are parts of a data set, {', '.join(found.classes)}: to read one of them, give its path"
         )
     if rare:
         troubles.append(

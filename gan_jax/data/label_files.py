@@ -23,6 +23,18 @@ FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "n
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "y", "target")
 
 
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"})
+
+
+def are_splits(classes: Sequence[str]) -> bool:
+    """Whether folders that are taken for classes are parts of a data set.
+
+    >>> are_splits(("test", "train", "val")), are_splits(("cat", "test"))
+    (True, False)
+    """
+    return len(classes) > 1 and {name.lower() for name in classes} <= _SPLITS
+
+
 MOST_LABELS = 2**31
 """Labels are 32 bits wide."""
 

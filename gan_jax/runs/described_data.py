@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from gan_jax.data.label_files import are_splits
 from gan_jax.data.source import Source
 from gan_jax.distributed import hosts
 
@@ -30,6 +31,8 @@ def described(source: Source, classes: Sequence[str] = ()) -> str:
     'Data: 20 examples x [8, 8, 1], y of 3 classes; 4 batches of 5 an epoch.'
     >>> described(source, ("cat", "dog", "fish"))
     'Data: 20 examples x [8, 8, 1], y of 3 classes (cat, dog, fish); 4 batches of 5 an epoch.'
+    >>> described(source, ("test", "train", "val")).rpartition("epoch. ")[2]
+    'The folders test, train, val are read as classes: to train on one, give its path.'
     """
     count = "examples without end" if source.size is None else f"{source.size:,} examples"
     entries = []
@@ -43,7 +46,10 @@ def described(source: Source, classes: Sequence[str] = ()) -> str:
     batches = f"batches of {source.batch_size}"
     if source.size is not None:
         batches = f"{source.size // source.batch_size:,} {batches} an epoch"
-    return f"Data: {' '.join(filter(None, [count, ', '.join(entries)]))}; {batches}."
+    said = f"Data: {' '.join(filter(None, [count, ', '.join(entries)]))}; {batches}."
+    if are_splits(classes):
+        said += f" The folders {', '.join(classes)} are read as classes: to train on one, give its path."
+    return said
 
 
 def _entry(name: str, leaf: jax.ShapeDtypeStruct, source: Source, classes: Sequence[str]) -> str:

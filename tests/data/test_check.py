@@ -67,6 +67,15 @@ def test_a_folder_around_the_classes_folders_is_one_class_and_said(tmp_path):
     assert not any("one class" in warning for warning in check.check(str(tmp_path / "set"), size=8).warnings)
 
 
+def test_folders_of_the_parts_of_a_data_set_are_no_classes_and_said(tmp_path):
+    for name in ("train/a/1.png", "train/b/2.png", "Test/a/3.png", "Test/b/4.png"):
+        save(tmp_path / name, noise(int(name[-5]), (8, 8, 3)))
+    report = check.check(str(tmp_path), size=8)
+    said = "the classes are parts of a data set, Test, train: to read one of them, give its path"
+    assert said in report.warnings
+    assert not any("parts" in line for line in check.check(str(tmp_path / "train"), size=8).warnings)
+
+
 def test_ranges_and_labels_of_arrays(tmp_path):
     x = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 1)).astype(np.float32)
     np.savez(tmp_path / "a.npz", x=x, y=[0, 1, 7, 7])

@@ -62,6 +62,15 @@ def is_link(path: epath.Path) -> bool:
     return is_local(path) and os.path.islink(path)
 
 
+def has_other_names(path: epath.Path) -> bool:
+    """Whether a file has other names beside `path`, by hard links; object stores have none.
+
+    Raises:
+      OSError: the file system's own error.
+    """
+    return is_local(path) and os.lstat(path).st_nlink > 1
+
+
 def root_reason(error: BaseException) -> str:
     """The first cause that says something a user knows, else the error itself."""
     cause: BaseException | None = error

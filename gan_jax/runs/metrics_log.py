@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from gan_jax.runs.files import read_regular, reason, write_atomically
+from gan_jax.runs.files import has_other_names, read_regular, reason, write_atomically
 from gan_jax.runs.strict_json import dumps, from_json
 from gan_jax.runs.workdir import Workdir, WorkdirError
 
@@ -70,7 +70,8 @@ def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
 def truncate_metrics(workdir: Workdir, step: int, lines_at_step: int | None = None) -> int:
     """Drops what `metrics.jsonl` says of rounds after `step`, so that a resumed run's log has each round once.
 
-    Lines that are no complete records go too. Nothing is rewritten where nothing is to be dropped.
+    Lines that are no complete records go too. Where nothing is to be dropped only a file is rewritten that has another
+    name too, as in a copy by hard links (`cp -al`): what is appended to one would be in both.
 
     Args:
       workdir: the work directory.
@@ -95,7 +96,7 @@ def truncate_metrics(workdir: Workdir, step: int, lines_at_step: int | None = No
                 kept.append(line)
             else:
                 dropped += 1
-        if dropped:
+        if dropped or has_other_names(workdir.metrics):
             write_atomically(workdir.metrics, b"".join(kept))
     except FileNotFoundError:
         return 0

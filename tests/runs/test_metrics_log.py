@@ -55,6 +55,17 @@ def test_a_resumed_log_has_every_round_once(workdir, cut):
     assert workdir.metrics.read_bytes() == lines(10, 20, 20, 30, 40)
 
 
+def test_a_log_that_is_another_runs_too_by_a_hard_link_becomes_the_runs_own(workdir, tmp_path):
+    workdir.root.mkdir(parents=True)
+    (tmp_path / "copied.jsonl").write_bytes(lines(10, 20))
+    os.link(tmp_path / "copied.jsonl", workdir.metrics)
+    assert truncate_metrics(workdir, 20) == 0
+    with open(workdir.metrics, "ab") as file:
+        file.write(lines(30))
+    assert workdir.metrics.read_bytes() == lines(10, 20, 30)
+    assert (tmp_path / "copied.jsonl").read_bytes() == lines(10, 20)
+
+
 def test_an_intact_log_is_not_touched(workdir):
     assert truncate_metrics(workdir, 5) == 0  # none there
     workdir.root.mkdir(parents=True)

@@ -70,8 +70,8 @@ def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
 def truncate_metrics(workdir: Workdir, step: int, lines_at_step: int | None = None) -> int:
     """Drops what `metrics.jsonl` says of rounds after `step`, so that a resumed run's log has each round once.
 
-    Lines that are no complete records go too. Where nothing is to be dropped only a file is rewritten that has another
-    name too, as in a copy by hard links (`cp -al`): what is appended to one would be in both.
+    Lines that are no complete records go too. Where none is to be dropped, only a file is rewritten that has
+    another name too, as in a copy by hard links (`cp -al`): what is appended to one would be in both.
 
     Args:
       workdir: the work directory.

@@ -176,10 +176,13 @@ def _check_sides(real: Side, fakes: Sequence[Side]) -> None:
         if side.images is None:
             raise DataError(f"{side.name!r} is a statistics file: give the fakes' images.")
         if real.images is not None and real.images.shape[2] != side.images.shape[2]:
-            kinds = {1: "grey", 3: "colour"}
+            kinds = {1: "grey", 2: "transparent grey", 3: "colour", 4: "transparent"}
+            channels = real.images.shape[2], side.images.shape[2]
+            ours, theirs = (kinds.get(number, f"{number}-channel") for number in channels)
+            kept = f"channels={max(channels)} to keep transparency, " if max(channels) in (2, 4) else ""
             raise DataError(
-                f"{real.name!r} has {kinds[real.images.shape[2]]} images and {side.name!r} has "
-                f"{kinds[side.images.shape[2]]} ones: give channels=3 (--channels=3) to repeat grey ones, or "
+                f"{real.name!r} has {ours} images and {side.name!r} has {theirs} ones: give {kept}"
+                "channels=3 (--channels=3) to repeat grey ones, or "
                 "channels=1 to take the grey levels of all; arrays have to be converted first."
             )
 

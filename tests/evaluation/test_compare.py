@@ -11,6 +11,7 @@ from PIL import Image
 import gan_jax as gj
 from gan_jax import metrics
 from gan_jax.data.errors import DataError
+from gan_jax.data.image_sets import open_images
 from gan_jax.evaluation.comparison import Column, outside_lines
 from gan_jax.metrics import Fingerprint, summaries
 from gan_jax.metrics.features import marked_as_given
@@ -256,6 +257,17 @@ def test_a_metric_without_an_interval_has_a_dash_that_is_explained():
 def test_bad_input_is_named(real, fake, options, message):
     with pytest.raises(ValueError, match=message):
         compare(real, fake, **options)
+
+
+def test_images_with_transparency_against_those_without_are_named(tmp_path):
+    """A run of RGBA images was a traceback beside a folder that is read without transparency."""
+    for number in range(3):
+        Image.fromarray(drawn(1, number, shape=(4, 4, 4))[0]).save(tmp_path / f"{number}.png")
+    transparent = open_images(tmp_path, channels=4)
+    with pytest.raises(
+        DataError, match=r"has colour images and .* transparent ones: give channels=4 to keep"
+    ):
+        compare(str(tmp_path), transparent)
 
 
 def test_a_bar_is_shown_and_a_work_directory_is_for_the_launcher(tmp_path, capsys):

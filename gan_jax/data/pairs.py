@@ -102,6 +102,41 @@ def _check_halves(root: pathlib.Path) -> None:
                     f"{where!r} has sub-folders {side} and {other}, whose images would be cut in the middle each: "
                     f"pairs are of sub-folders A and B, or of files with A on the left and B on the right; {fix}."
                 )
+        first, second, name = _of_one_name(where, folders)
+        if name and not _is_wide(os.path.join(where, first, name)):
+            raise DataError(
+                f"{where!r} has sub-folders {first} and {second} with images of the same names, no wider than "
+                "high, which would be cut in the middle each: call sub-folders with the sides of pairs A and B, "
+                f"or give one, 'pairs:{os.path.join(where, first)}'."
+            )
+
+
+def _of_one_name(where: str, folders: Sequence[str]) -> tuple[str, str, str]:
+    """Two of the folders that have a file of one name, and the name; empty where there are none."""
+    found: dict[str, str] = {}
+    for folder in sorted(folders):
+        try:
+            names = sorted(os.listdir(os.path.join(where, folder)))
+        except OSError:  # which is said when it is read
+            continue
+        for name in names:
+            if name.lower().endswith(_SUFFIXES) and found.setdefault(name, folder) != folder:
+                return found[name], folder, name
+    return "", "", ""
+
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def _is_wide(path: str) -> bool:
+    """Whether an image is wider than high, or cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.width > image.height
+    except Exception:  # which is said when it is read
+        return True
 
 
 def _partners(

@@ -129,6 +129,18 @@ def test_sides_under_other_names_are_not_cut_in_the_middle(tmp_path, sides, fix)
         load(f"pairs:{tmp_path}", size=4)
 
 
+def test_sides_of_any_names_with_images_of_the_same_names_are_not_cut_in_the_middle(tmp_path):
+    for side in ("photos", "sketches"):
+        save(tmp_path / side / "0.png", np.full((8, 8, 3), 10))
+    with pytest.raises(
+        DataError, match="photos and sketches with images of the same names, no wider than high"
+    ):
+        load(f"pairs:{tmp_path}", size=4)
+    for part in ("train", "test"):
+        save(tmp_path / "halves" / part / "0.png", np.full((8, 16, 3), 10))
+    assert len(load(f"pairs:{tmp_path / 'halves'}", size=4, value_range="standard")["x"]) == 2
+
+
 def test_halves_may_lie_in_sub_folders_of_parts_and_classes(tmp_path):
     for folder in ("train/a", "train/b", "train/c", "val/pizza"):
         save(tmp_path / folder / "0.png", np.full((8, 16, 3), 10))

@@ -310,6 +310,7 @@ def _scored(
             held_out=experiment.held_out if is_held_out else None,
             value_range=range_of(read_config(run.workdir).config, request.data or ""),
             asked=_asked(experiment, player) if request.data else None,
+            classes=experiment.classes,
         )
         evaluations[name] = scoring.against(
             real, extractor=chosen, split=description, which=which, seed=experiment.seed, progress=True

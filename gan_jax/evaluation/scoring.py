@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from gan_jax.data import load
+from gan_jax.data import load_dataset
 from gan_jax.data.arrays import encode
 from gan_jax.data.source import Source
 from gan_jax.data.subsample import subsample
@@ -91,6 +91,7 @@ def reference(
     held_out: np.ndarray | None = None,
     value_range: ValueRange = None,
     asked: np.ndarray | None = None,
+    classes: Sequence[str] = (),
 ) -> tuple[np.ndarray, str]:
     """Loads real examples to compare samples with.
 
@@ -106,6 +107,7 @@ def reference(
       held_out: the examples that the run held out, see `Experiment`.
       value_range: of named data, as in `load`.
       asked: labels by the shares of which samples are drawn; `None` where they are not drawn for labels.
+      classes: the names of the classes that these number, where they have names.
 
     Returns:
       At most `MOST_REAL` examples `[N, ...]`, and a description of them. From named data they are a fixed draw
@@ -127,10 +129,11 @@ def reference(
         made: dict[str, Any] = {"size": shape[:2], "channels": shape[2]} if is_image(shape) else {}
         if value_range is not None:
             made["value_range"] = value_range
-        loaded, description = load(data, **made), data
+        dataset, description = load_dataset(data, **made), data
+        loaded = dataset.arrays
         real = loaded["x"][subsample(len(loaded["x"]), MOST_REAL, loaded.get("y"))]
         if asked is not None and "y" in loaded:
-            _warn_of_shares(data, loaded["y"], asked)
+            _warn_of_shares(data, loaded["y"], asked, dataset.classes, classes)
     if real.shape[1:] != shape:
         raise ExperimentError(
             f"{description} has examples of shape {real.shape[1:]}, but the samples have shape {shape}."
@@ -138,10 +141,17 @@ def reference(
     return real, description
 
 
-def _warn_of_shares(data: str, labels: np.ndarray, asked: np.ndarray) -> None:
-    """Warns where labels of data have other shares than those that samples are drawn for, by more than chance."""
+def _warn_of_shares(
+    data: str, labels: np.ndarray, asked: np.ndarray, names: Sequence[str], asked_names: Sequence[str]
+) -> None:
+    """Warns where labels of data have other shares than those that samples are drawn for, by more than chance.
+
+    Classes are told apart by their names where both have names: a folder without one numbers the others anew.
+    """
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         return
+    if names and asked_names:
+        labels, asked = np.array(names)[labels], np.array(asked_names)[asked]
     classes, of = np.unique(np.concatenate([labels, asked]), return_inverse=True)
     theirs, ours = (
         np.bincount(each, minlength=len(classes)) / len(each)

@@ -16,6 +16,7 @@ from gan_jax import diagnostics
 from gan_jax.data import encode, from_arrays, from_toy, stream, toy
 from gan_jax.data.augment import augmented
 from gan_jax.data.errors import DataError
+from gan_jax.data.images import Dataset
 from gan_jax.data.timeout import within
 from gan_jax.distributed.layout import make_layout
 from gan_jax.evaluation import batches, describe, evaluate, sampling, score_tables, scoring
@@ -388,14 +389,27 @@ def test_data_of_other_shares_than_samples_are_drawn_for_are_named(tmp_path):
     scoring.reference(path, (4, 4, 1), source, 3, asked=asked)
 
 
+@pytest.mark.filterwarnings("error")
+def test_shares_of_classes_are_those_of_their_names(tmp_path):
+    """A folder that lacks a class numbers the others anew."""
+    source, asked = from_toy(toy.ring(), 8), np.repeat([0, 1, 2], [0, 50, 50])
+    for name in ("dog", "fox"):
+        (tmp_path / name).mkdir()
+        for place in range(40):
+            Image.new("L", (4, 4), place).save(tmp_path / name / f"{place}.png")
+    scoring.reference(str(tmp_path), (4, 4, 1), source, 3, asked=asked, classes=("cat", "dog", "fox"))
+    with pytest.warns(UserWarning, match=r"others \(class ant: 0 there, 0.5 of the samples\)"):
+        scoring.reference(str(tmp_path), (4, 4, 1), source, 3, asked=asked, classes=("cat", "ant", "dog"))
+
+
 def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
     asked = {}
 
     def load(spec, **options):
         asked[spec] = options
-        return {"x": np.zeros((5, 4, 4, 3), np.uint8)}
+        return Dataset({"x": np.zeros((5, 4, 4, 3), np.uint8)})
 
-    monkeypatch.setattr(scoring, "load", load)
+    monkeypatch.setattr(scoring, "load_dataset", load)
     real, description = scoring.reference("tfds:flowers@test", (4, 4, 3), from_toy(toy.ring(), 8), 3)
     assert asked == {"tfds:flowers@test": {"size": (4, 4), "channels": 3}}
     assert (len(real), description) == (5, "tfds:flowers@test")

@@ -149,7 +149,7 @@ class Model:
           Brock et al., Large scale GAN training for high fidelity natural image synthesis, 2019
           (arXiv:1809.11096), section 3.1.
         """
-        _check_positive("latents", "n", n)
+        check_count("latents", "n", n)
         if self.programs.latent is None:
             raise ValueError(
                 f"{self.player} makes samples of a condition only: it has no latent. Call sample(conditions=[...])."
@@ -252,7 +252,7 @@ class Model:
         """
         if n is None:
             n = _rows(z, labels, conditions)
-        _check_positive("sample", "n", n)
+        check_count("sample", "n", n)
         check_number("sample", "truncation", 1.0 if truncation is None else truncation)
         given = self.condition_rows(n, labels, conditions)
         if self.programs.latent is None:
@@ -322,6 +322,7 @@ class Model:
         """
         if walk not in WALKS:
             raise ValueError(f"A walk is {' or '.join(WALKS)}, got {walk!r}.")
+        check_count("interpolate", "steps", steps)
         mapped = self.player in self.programs.mappings
         noise = int(seeds[0]) if z is None and len(seeds) else 0
         if z is None:
@@ -667,11 +668,6 @@ def _rows(*given: Any) -> int:
         if isinstance(tree, list | tuple):
             return len(tree)
     raise ValueError("sample needs n, how many samples to draw.")
-
-
-def _check_positive(what: str, name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{what} needs {name} of 1 or more, got {value}.")
 
 
 def _shown(shape: tuple[int, ...]) -> str:

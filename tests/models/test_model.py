@@ -343,7 +343,9 @@ def test_scores_are_the_critics_of_images_in_either_form():
     ("arguments", "message"),
     [
         ({}, "needs n"),
-        ({"n": 0}, "n of 1 or more, got 0"),
+        ({"n": 0}, r"sample\(n=0\): n is a whole number, 1 or more"),
+        ({"n": 2.5}, r"sample\(n=2.5\): n is a whole number"),
+        ({"n": [3, 5]}, r"sample\(n=\[3, 5\]\): n is a whole number"),
         ({"z": np.zeros((2, 4))}, r"z is \[2, 3\], got \(2, 4\)"),
         ({"n": 3, "z": np.zeros((2, 3))}, r"z is \[3, 3\], got \(2, 3\)"),
         ({"z": np.zeros((2, 3)), "truncation": 0.5}, "z or truncation"),
@@ -360,6 +362,7 @@ def test_wrong_walks_are_named():
         ({"walk": "random"}, "spherical or linear"),
         ({"seeds": (1,)}, "two ends"),
         ({"steps": 1}, "two steps"),
+        ({"steps": 2.5}, r"interpolate\(steps=2.5\): steps is a whole number"),
     ):
         with pytest.raises(ValueError, match=message):
             made().interpolate(**arguments)

@@ -46,7 +46,7 @@ def classifier_score(
       The mean over splits and the standard deviation (with divisor `splits`, as in the original code).
 
     Raises:
-      ValueError: if logits are not finite, or there are fewer samples than splits.
+      ValueError: if logits are not finite, or are probabilities; or there are fewer samples than splits.
 
     References:
       Salimans et al., Improved Techniques for Training GANs, 2016 (arXiv:1606.03498).
@@ -62,7 +62,7 @@ def split_scores(
     logits: ArrayLike, *, splits: int = 10, split_size: int | None = None, seed: int | None = 0
 ) -> np.ndarray:
     """The score of each split, `[splits]`; the arguments are those of `classifier_score`."""
-    rows = as_samples(logits, "logits", at_least=1 if split_size is not None else max(splits, 1))
+    rows = _as_logits(logits, at_least=1 if split_size is not None else max(splits, 1))
     if min(splits, split_size or 1) < 1 or split_size == 0 or np.ndim(logits) != 2:
         raise ValueError(
             f"Logits are [N, C], splits and split_size >= 1; got shape {np.shape(logits)}, {splits} splits and "
@@ -81,6 +81,25 @@ def split_scores(
         log_marginal = np.log(np.where(marginal > 0, marginal, 1.0))  # p is 0 there too
         scores.append(np.exp((p * (log_p - log_marginal)).sum(axis=1).mean()))
     return np.array(scores)
+
+
+def _as_logits(logits: ArrayLike, at_least: int = 1) -> np.ndarray:
+    """The logits as `as_samples` converts them.
+
+    Raises:
+      ValueError: as `as_samples`, and for probabilities, whose softmax is nearly uniform.
+    """
+    rows = as_samples(logits, "logits", at_least=at_least)
+    if rows.shape[1] > 1 and rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() < _ROUNDING:
+        raise ValueError(
+            "Logits were expected, and these are probabilities, which sum to 1: give what the softmax is taken of, "
+            "or their logarithms, np.log(np.maximum(np.float64(p), 1e-30))."
+        )
+    return rows
+
+
+_ROUNDING = 1e-2
+"""How far the sum of probabilities in float16 may be from 1."""
 
 
 def score_bootstrap(sets: Sequence[ArrayLike], *, resamples: int = 200, seed: int = 0) -> Bootstrap:
@@ -104,7 +123,7 @@ def score_bootstrap(sets: Sequence[ArrayLike], *, resamples: int = 200, seed: in
     """
     rng = np.random.default_rng(seed)
     values, draws = np.empty(len(sets)), np.empty((len(sets), resamples))
-    rows = [as_samples(logits, "logits") for logits in sets]
+    rows = [_as_logits(logits) for logits in sets]
     for place, logits in enumerate(rows):
         log_p = log_softmax(logits, axis=1)
         p, number = np.exp(log_p), len(log_p)

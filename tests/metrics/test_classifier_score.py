@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from gan_jax.metrics import classifier_score
+from gan_jax.metrics.score import score_bootstrap
 
 
 def test_extremes():
@@ -56,3 +57,16 @@ def test_bad_input_is_named():
         classifier_score(np.full((10, 3), np.nan))
     with pytest.raises(ValueError, match=r"\[N, C\]"):
         classifier_score(np.zeros(20))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_probabilities_are_no_logits(dtype):
+    """Their softmax is nearly uniform: ten classes, each certain, would score 1.1 in place of 10."""
+    logits = 20.0 * np.eye(10)[np.arange(1000) % 10]
+    p = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(dtype)
+    with pytest.raises(ValueError, match="these are probabilities"):
+        classifier_score(p)
+    with pytest.raises(ValueError, match="these are probabilities"):
+        score_bootstrap([logits, p])
+    given = np.log(np.maximum(np.float64(p), 1e-30))
+    assert classifier_score(given, splits=1).mean == pytest.approx(10.0, rel=1e-6)

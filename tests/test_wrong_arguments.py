@@ -84,7 +84,7 @@ def played(*schedule):
         (lambda: gj.unrolled(gj.gan(helpers.PRIOR), 2.5), r"whole steps, got 2\.5"),
         (lambda: gj.two_player(critic=None, generator=abs, prior=None), r"two_player\(critic=None\)"),
         (lambda: gj.wgan_gp("gaussian"), r"a function \(key, n\) -> z, .* got 'gaussian'\."),
-        (lambda: gj.wgan_gp(gj.gaussian(2), penalty="10"), r"\(penalty='10'\): penalty is a number"),
+        (lambda: gj.wgan_gp(gj.gaussian(2), penalty="10"), r"\(penalty='10'\): penalty is a finite number"),
         (lambda: gj.hinge(gj.gaussian), "got gaussian: call gaussian with its size"),
         (lambda: gj.hinge(gj.uniform), "got uniform: call uniform with its size"),
         (lambda: gj.compare(IMAGES, IMAGES, neighbors=0), r"compare\(neighbors=0\)"),

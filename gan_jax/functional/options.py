@@ -42,7 +42,9 @@ def check_number(
     if callable(value) or isinstance(value, jax.core.Tracer):
         return
     if isinstance(value, str):  # of which some are numbers to `float`
-        raise ValueError(f"{function}({name}={value!r}): {name} is a number, and this is a text.")
+        raise ValueError(
+            f"{function}({name}={value!r}): {name} is a finite number{_range(least, above, most, below)}, not a text."
+        )
     try:
         number = float(value)
     except (TypeError, ValueError):

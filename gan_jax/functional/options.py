@@ -43,7 +43,8 @@ def check_number(
         return
     if isinstance(value, str):  # of which some are numbers to `float`
         raise ValueError(
-            f"{function}({name}={value!r}): {name} is a finite number{_range(least, above, most, below)}, not a text."
+            f"{function}({name}={value!r}): {name} is a finite number"
+            f"{_range(least, above, most, below)}, not a text."
         )
     try:
         number = float(value)

@@ -407,7 +407,7 @@ def test_a_split_of_tfds_is_asked_for_in_the_samples_size(monkeypatch):
 
     def load(spec, **options):
         asked[spec] = options
-        return Dataset({"x": np.zeros((5, 4, 4, 3), np.uint8)})
+        return Dataset(arrays={"x": np.zeros((5, 4, 4, 3), np.uint8)})
 
     monkeypatch.setattr(scoring, "load_dataset", load)
     real, description = scoring.reference("tfds:flowers@test", (4, 4, 3), from_toy(toy.ring(), 8), 3)

@@ -156,6 +156,11 @@ def _whole(label: Any) -> int:
 
 def _from_csv(text: str, where: str, column: str) -> dict[str, int | str]:
     """Rows of a file's name and its label, under a header that names the columns."""
+    if ";" in (first := text.lstrip().partition("\n")[0]) and "," not in first:
+        raise DataError(
+            f"{where!r} separates its columns by semicolons: write commas, as pandas does of "
+            "pandas.read_csv(FILE, sep=';').to_csv(FILE, index=False)."
+        )
     try:
         rows = list(csv.reader(io.StringIO(text), strict=True))
     except csv.Error as error:

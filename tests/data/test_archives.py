@@ -100,6 +100,7 @@ def test_labels_of_a_csv_file(tmp_path):
         ("file,label\na.png,1\na.png,2\n", "two labels for 'a.png', '1' and '2'"),
         ('file,label\n"a.png,1\n', "cannot be read as CSV"),
         ("file,label,Label\na.png,1,2\n", "two columns of one name"),
+        ('"file";"label"\na.png;1\n', r"separates its columns by semicolons: .*sep="),
         ("file,label\na.png,10.0\nb.png,2.0\n", "class numbers such as '10.0' in the column 'label'"),
         ("file,label\na.png,10\nb.png,2.\n", "10 comes before 2: write whole numbers"),
         ("file,label\na.png,10\nb.png,-1\n", "class numbers such as '-1'"),

@@ -55,7 +55,7 @@ def export(request: Request) -> None:
     kind = request.format or "safetensors"
     if kind not in FORMATS:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}, got {kind!r}.")
-    model = rebuilt(request, model_of(request))
+    model = rebuilt(request, model_of(request), required=kind == "onnx")
     assert request.workdir is not None
     saved = read_config(Workdir(request.workdir))
     out = directory(request, model, f"exported_{kind}")
@@ -103,7 +103,7 @@ def export(request: Request) -> None:
         for owner, part in model.weights.items()
         for name, array in part.items()
     }
-    description, programs = to_files(model.only_its_player(), differentiable=True)
+    description, programs = to_files(model.only_its_player(), differentiable=model.programs.differentiable)
     metadata = {"format": "gan_jax", "round": str(model.round), "weights": model.kind}
     files = {
         **extra,

@@ -217,13 +217,36 @@ def model_of(request: Request) -> Model:
     return _loaded(request, request.experiment if request.config_given else None)
 
 
-def rebuilt(request: Request, model: Model) -> Model:
-    """The model built by its experiment, where its programs have no derivatives."""
+def rebuilt(request: Request, model: Model, *, required: bool = True) -> Model:
+    """The model built by its experiment, where its programs have no derivatives.
+
+    Args:
+      request: the request.
+      model: the model by its programs.
+      required: if not, that model is returned where the run's data, by which the experiment builds, cannot be read.
+
+    Raises:
+      DataError: if they cannot be read.
+    """
     if model.programs.differentiable:
         return model
     assert request.workdir is not None
     saved = read_config(Workdir(request.workdir))
-    return _loaded(request, str(finding.recorded(saved.experiment, request.workdir)))
+    try:
+        return _loaded(request, str(finding.recorded(saved.experiment, request.workdir)))
+    except DataError as error:
+        if required:
+            raise DataError(
+                f"{error} The run's experiment builds the network, with the run's data: put them, or a link to "
+                "them, where they were."
+            ) from error
+        why = str(error).removesuffix(".")
+        tell(
+            f"The run's data cannot be read ({why}), so the export is of the programs beside its checkpoints: it "
+            "has no derivatives, which gan_jax.project needs.",
+            sys.stderr,
+        )
+        return model
 
 
 def _loaded(request: Request, config: str | None) -> Model:

@@ -99,8 +99,8 @@ def project(
         raise ValueError(f"{model.player} has no latent to look for.")
     if not model.programs.differentiable:
         raise ValueError(
-            "The programs beside a run's checkpoints have no derivatives: load the model with config=FILE, the "
-            "run's experiment, or export the run and load that."
+            "The programs beside a run's checkpoints have no derivatives, nor has an export made without the run's "
+            "data: load the model with config=FILE, the run's experiment, or export the run and load that."
         )
     image = as_floats(image)
     if image.shape != model.sample_shape:

@@ -184,6 +184,26 @@ def test_walks_are_a_grid_and_an_animation(run, launched, tmp_path):
     assert pixels(tmp_path / "walks.png").shape == (2 * 9 - 1, 4 * 9 - 1)
 
 
+def test_a_run_is_exported_without_its_data(run, launched, tmp_path):
+    """Of a copy on another machine, say; what needs derivatives says what to do."""
+    copy, out = tmp_path / "copy", tmp_path / "exported"
+    shutil.copytree(run, copy)
+    saved = json.loads((copy / "config.json").read_text())
+    saved["config"]["data"] = "moved.npz"
+    (copy / "config.json").write_text(json.dumps(saved))
+    launched("export", f"--out={out}", workdir=copy)
+    exported = gj.load_model(out)
+    np.testing.assert_allclose(exported.sample(5, seed=2), gj.load_model(run).sample(5, seed=2), atol=1e-5)
+    with pytest.raises(ValueError, match="nor has an export made without the run's data"):
+        gj.project(exported, np.zeros((8, 8, 1), np.float32))
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    for arguments in (["export", "--format=onnx"], ["project", f"--image={tmp_path / 'image.png'}"]):
+        _, _, err = launched.refused(*arguments, f"--out={tmp_path / 'other'}", workdir=copy)
+        assert "'moved.npz'" in err
+        assert "put them, or a link to them, where they were" in err
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.full
 def test_an_export_is_read_by_the_library_and_by_plain_jax(run, launched, tmp_path):
     copy = tmp_path / "copy"

@@ -12,6 +12,7 @@ from gan_jax.cli import finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request
 from gan_jax.data.errors import DataError
+from gan_jax.runs.workdir import Workdir
 from gan_jax.training.experiment import Experiment, ExperimentError
 
 MAX_SEED = 2**32 - 1
@@ -31,10 +32,21 @@ def build(request: Request, config: Any) -> Experiment:
         if request.prepare:
             prepare(config)
         return module.build(config)
-    except (ExperimentError, DataError):
+    except DataError as error:
+        if "data" in config and "data" not in request.overrides and _holds_run(request):
+            raise DataError(
+                f"{error} The run in {request.workdir} was trained on {config.data!r}: where it lies elsewhere "
+                "now, name it by --config.data=..., to train on with --override."
+            ) from error
+        raise
+    except ExperimentError:
         raise
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+
+
+def _holds_run(request: Request) -> bool:
+    return request.workdir is not None and Workdir(request.workdir).config.exists()
 
 
 def completed(request: Request, config: Any) -> Any:

@@ -202,6 +202,10 @@ def test_a_run_is_exported_without_its_data(run, launched, tmp_path):
         assert "'moved.npz'" in err
         assert "put them, or a link to them, where they were" in err
     assert not (tmp_path / "other").exists()
+    for mode in ("evaluate", "sample", "describe", "train"):
+        code, _, err = launched.refused(mode, workdir=copy)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "was trained on 'moved.npz': where it lies elsewhere now, name it by --config.data=..." in err
 
 
 @pytest.mark.full

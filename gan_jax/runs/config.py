@@ -196,6 +196,11 @@ def read_config(workdir: Workdir) -> SavedConfig:
         launches = [Launch(**launch) for launch in launches]
         saved = SavedConfig(**content, launches=launches)
     except FileNotFoundError:
+        if is_there(workdir.exported):
+            raise WorkdirError(
+                f"{workdir.root} holds an export and no run: it is for gan_jax.load_model, --mode=sample with "
+                "--sample_seeds, interpolate, project and explore."
+            ) from None
         raise WorkdirError(
             f"{workdir.root} holds no run (there is no config.json): train there first, or mend the path."
         ) from None

@@ -420,6 +420,17 @@ def test_a_damaged_configuration_is_one_clear_line(workdir, content):
     assert "\n" not in str(raised.value)
 
 
+def test_an_export_is_not_called_an_empty_directory(workdir):
+    workdir.root.mkdir(parents=True)
+    with pytest.raises(WorkdirError, match="holds no run"):
+        read_config(workdir)
+    workdir.exported.write_text("{}")
+    with pytest.raises(
+        WorkdirError, match="holds an export and no run: .* --mode=sample with --sample_seeds"
+    ):
+        read_config(workdir)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

@@ -227,11 +227,18 @@ def rebuilt(request: Request, model: Model, *, required: bool = True) -> Model:
 
     Raises:
       DataError: if they cannot be read.
+      UsageError: if the model is an export, which no experiment builds.
     """
     if model.programs.differentiable:
         return model
     assert request.workdir is not None
-    saved = read_config(Workdir(request.workdir))
+    workdir = Workdir(request.workdir)
+    if is_there(workdir.exported):
+        raise UsageError(
+            f"{workdir.root} was exported without the run's data, so its programs have no derivatives: export the "
+            "run again where its data are."
+        )
+    saved = read_config(workdir)
     try:
         return _loaded(request, str(finding.recorded(saved.experiment, request.workdir)))
     except DataError as error:

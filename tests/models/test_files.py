@@ -197,6 +197,11 @@ def test_a_run_is_exported_without_its_data(run, launched, tmp_path):
     with pytest.raises(ValueError, match="nor has an export made without the run's data"):
         gj.project(exported, np.zeros((8, 8, 1), np.float32))
     Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    _, _, err = launched.refused("project", f"--image={tmp_path / 'image.png'}", workdir=out)
+    assert (
+        "was exported without the run's data, so its programs have no derivatives: export the run again"
+        in err
+    )
     for arguments in (["export", "--format=onnx"], ["project", f"--image={tmp_path / 'image.png'}"]):
         _, _, err = launched.refused(*arguments, f"--out={tmp_path / 'other'}", workdir=copy)
         assert "'moved.npz'" in err

@@ -426,7 +426,7 @@ def test_an_export_is_not_called_an_empty_directory(workdir):
         read_config(workdir)
     workdir.exported.write_text("{}")
     with pytest.raises(
-        WorkdirError, match="holds an export and no run: .* --mode=sample with --sample_seeds"
+        WorkdirError, match=r"holds an export and no run: .* --mode=sample with --sample_seeds"
     ):
         read_config(workdir)
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from gan_jax.data.arrays import as_model_input, check_arrays, index_feed, unmasked
 from gan_jax.data.errors import DataError, check_batch_size
 from gan_jax.data.source import Source, parts_of
-from gan_jax.data.value_range import STANDARD, ValueRange, check_range
+from gan_jax.data.value_range import DARK, STANDARD, ValueRange, check_range
 from gan_jax.functional.batch import over_batch
 from gan_jax.types import Batch, Tree
 
@@ -50,7 +51,7 @@ def from_reader(
     replace: bool = False,
     ahead: int = 4,
     workers: int | None = None,
-    value_range: ValueRange | Mapping[str, ValueRange] = STANDARD,
+    value_range: ValueRange | Mapping[str, ValueRange] = None,
 ) -> Source:
     """A source that reads examples by number in threads, `ahead` batches before they are asked for.
 
@@ -67,10 +68,14 @@ def from_reader(
         none if 0.
       workers: threads; as many as there are cores if `None`.
       value_range: `(low, high)`, which values are black and white, of all arrays but `y` or by name; `standard` for
-        [0, 255] in integers and [-1, 1] in floats.
+        [0, 255] in integers and [-1, 1] in floats; `None` is that too, with a warning where images of the first
+        batch look otherwise, for a batch cannot tell the range of all.
 
     Raises:
       DataError: if the batch is larger than the data, or a number is out of range.
+
+    Warns:
+      UserWarning: for a first batch of images in [0, 1], or nearly black ones, where no range is given.
 
     >>> source = from_reader(array_reader({"x": np.arange(12.0)[:, None]}), size=12, batch_size=4)
     >>> source.host_batches(0, 2)["x"].shape
@@ -84,6 +89,7 @@ def from_reader(
     checked = functools.partial(check_arrays, what="what was read", value_range=known_range(value_range))
     indices = index_feed(size, batch_size, seed, replace=replace)
     workers = workers or os.cpu_count()
+    begun = False
     pool: concurrent.futures.ThreadPoolExecutor | None = None
     pending: dict[tuple[Any, ...], concurrent.futures.Future[dict[str, np.ndarray]]] = {}
 
@@ -91,7 +97,7 @@ def from_reader(
         return checked(read(parts_of(indices(number, 1)[0], parts, total)))
 
     def host_batch_shards(cursor: int, count: int, parts: Sequence[int], total: int) -> dict[str, np.ndarray]:
-        nonlocal pool
+        nonlocal begun, pool
         if pool is None:
             pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="gan_jax-data")
         further = max(ahead, count) if ahead else 0
@@ -101,7 +107,11 @@ def from_reader(
         for batch in wanted:
             if batch not in pending:
                 pending[batch] = pool.submit(read_batch, *batch)
-        return _stacked((pending.pop(batch).result() for batch in wanted[:count]), count)
+        stacked = _stacked((pending.pop(batch).result() for batch in wanted[:count]), count)
+        if not begun and count:
+            begun = True
+            warn_of_range({name: array[0] for name, array in stacked.items()}, value_range)
+        return stacked
 
     in_order = index_feed(size, min(batch_size, size), seed)
 
@@ -140,7 +150,7 @@ def from_iterator(
     batch_size: int,
     *,
     processes: int = 1,
-    value_range: ValueRange | Mapping[str, ValueRange] = STANDARD,
+    value_range: ValueRange | Mapping[str, ValueRange] = None,
 ) -> Source:
     """A source over somebody's own iterator of batches, resumable if it has `get_state` and `set_state`.
 
@@ -156,6 +166,9 @@ def from_iterator(
     Raises:
       DataError: if it is no iterator; while feeding, if it ends, gives batches of another size, or is asked to go
         back further than its last few calls; while restoring, if the state cannot be read.
+
+    Warns:
+      UserWarning: as `from_reader`.
 
     >>> source = from_iterator(iter([{"x": np.zeros((2, 3))}] * 4), batch_size=2)
     >>> source.host_batches(0, 3)["x"].shape
@@ -191,6 +204,8 @@ def from_iterator(
             raise DataError(
                 f"The stream gave a batch of {len(batch['x'])}, expected {own_size}: drop remainders."
             )
+        if not position:
+            warn_of_range(batch, value_range)
         position += 1
         return batch
 
@@ -252,17 +267,31 @@ def from_iterator(
 def known_range(
     value_range: ValueRange | Mapping[str, ValueRange],
 ) -> ValueRange | Mapping[str, ValueRange]:
-    """The range of a stream's values, which no batch by itself can tell.
+    """The range of a stream's values, of which no batch by itself is recognised.
 
     Raises:
-      DataError: if it is to be recognised, or is no range.
+      DataError: if it is no range.
     """
-    for given in value_range.values() if isinstance(value_range, Mapping) else [value_range]:
-        if check_range(given) is None:
-            raise DataError(
-                "The value_range of a stream is (low, high) or 'standard': a batch cannot tell it."
-            )
-    return value_range
+    if isinstance(value_range, Mapping):
+        return {name: check_range(given) or STANDARD for name, given in value_range.items()}
+    return check_range(value_range) or STANDARD
+
+
+def warn_of_range(
+    batch: Mapping[str, np.ndarray], value_range: ValueRange | Mapping[str, ValueRange]
+) -> None:
+    """Warns where images of a stream's first batch look like another range than the standard, and none is named."""
+    for name, array in batch.items():
+        given = value_range.get(name, STANDARD) if isinstance(value_range, Mapping) else value_range
+        if given is None and name != "y" and array.ndim >= 3 and array.size:
+            low, high = array.min(), array.max()
+            if 0 <= low < high <= (1 if array.dtype.kind == "f" else DARK - 1):
+                warnings.warn(
+                    f"{name!r} has values in [{low:g}, {high:g}] in the first batch of the stream, and images are "
+                    "taken as [0, 255] in integers and [-1, 1] in floats: value_range=(low, high) names the values "
+                    "of black and white, value_range='standard' keeps them.",
+                    stacklevel=2,
+                )
 
 
 def _to_json(inner: Any) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.data import DataError, decode, from_arrays, load, open_source
-from gan_jax.data.stream import from_iterator
+from gan_jax.data.stream import array_reader, from_iterator, from_reader
 from gan_jax.data.value_range import parse_range
 
 BITS = np.arange(32).reshape(4, 4, 2, 1) % 2
@@ -114,8 +114,32 @@ def test_an_iterator_has_the_range_that_it_is_given():
     batches = [{"x": BITS.astype(np.uint8)}] * 2
     source = from_iterator(iter(batches), 4, value_range=(0, 1))
     np.testing.assert_array_equal(source.host_batches(0, 1)["x"][0], 255 * BITS)
-    with pytest.raises(DataError, match="a batch cannot tell it"):
-        from_iterator(iter(batches), 4, value_range=None)
+
+
+@pytest.mark.parametrize("images", [GREYS, GREYS.astype(np.float64), BITS.astype(np.uint8)])
+@pytest.mark.parametrize("streams", ["iterator", "reader"])
+def test_a_stream_whose_first_batch_looks_otherwise_is_kept_and_said_once(images, streams, recwarn):
+    def made(**options):
+        if streams == "iterator":
+            return from_iterator(
+                iter([{"x": images, "y": np.arange(len(images))}] * 2), len(images), **options
+            )
+        return from_reader(array_reader({"x": images}), len(images), len(images), **options)
+
+    source = made()
+    with pytest.warns(
+        UserWarning, match=r"^'x' has values in \[0, 1\] in the first batch .*value_range="
+    ) as said:
+        kept = source.host_batches(0, 1)["x"][0]
+    assert len(said) == 1
+    assert (kept.min(), kept.max()) == (0, 1)
+    source.host_batches(1, 1)
+    source.close()
+    for named in ("standard", (0, 1), {"x": "standard"}):
+        quiet = made(value_range=named)
+        quiet.host_batches(0, 1)
+        quiet.close()
+    assert not recwarn.list
 
 
 def test_ranges_are_parsed_and_checked():

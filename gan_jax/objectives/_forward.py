@@ -241,10 +241,19 @@ def _made(context: TurnContext, condition: Condition) -> tuple[Array, ForwardOut
 def _views(
     context: TurnContext, conditions: tuple[Array, ...], read: Read, real: Array, fake: Array
 ) -> tuple[tuple[CriticView, CriticView], Tree]:
-    """The critic's views of real and fake examples, and its model state after both calls."""
+    """The critic's views of real and fake examples, and its model state after both calls.
+
+    Raises:
+      ValueError: if they are of different shapes: a critic that flattens its inputs judges either.
+    """
     state = context.players["critic"].model_state
     of_real, state = view(context, real, conditions, state, "real", read=read)
     of_fake, state = view(context, fake, conditions, state, "fake", read=read)
+    if batched_shapes(real) != batched_shapes(fake):
+        raise ValueError(
+            f"The real examples are {batched_shapes(real)} and the generator's samples {batched_shapes(fake)}: "
+            "make the generator with the data's shape, and give images as [N, H, W, C]."
+        )
     return (of_real, of_fake), state
 
 

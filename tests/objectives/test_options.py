@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.functional.priors import gaussian
+from gan_jax.networks import MLPCritic, MLPGenerator, from_linen
 from gan_jax.objectives import (
     adaptive_augmentation,
     add_terms,
@@ -161,3 +162,19 @@ def test_data_of_another_shape_than_the_critics_are_named():
         ValueError, match=r"'critic' was made for \[B, 2\] and is given real examples \[B, 3\]"
     ):
         helpers.loss("critic", helpers.game(gan(PRIOR)), batch_={"x": jnp.zeros((4, 3))})
+
+
+@pytest.mark.parametrize("objective", [gan, wgan_gp])
+@pytest.mark.parametrize("player", ["critic", "generator"])
+def test_data_of_another_shape_than_the_samples_are_named(objective, player):
+    """Images with their channels in front have as many numbers, and a critic that flattens them judges both."""
+    networks = {
+        "critic": from_linen(MLPCritic(widths=(4,)), jnp.zeros((1, 2, 5, 3))),
+        "generator": from_linen(MLPGenerator(output_shape=(2, 5, 3), widths=(4,)), jnp.zeros((1, 3))),
+    }
+    game = helpers.game(objective(PRIOR), networks_=networks)
+    helpers.loss(player, game, batch_={"x": jnp.zeros((4, 2, 5, 3))})
+    with pytest.raises(
+        ValueError, match=r"examples are \[B, 3, 2, 5\] and the generator's samples \[B, 2, 5, 3\]"
+    ):
+        helpers.loss(player, game, batch_={"x": jnp.zeros((4, 3, 2, 5))})

@@ -110,7 +110,7 @@ def test_path_lengths_of_a_generator_with_a_mapping_are_by_the_root_of_its_layer
         "generator": Network(init=lambda key: (jnp.ones(()), {AVERAGE: {W: jnp.zeros(3)}}), apply=apply),
     }
     game = helpers.game(add_terms(gan(PRIOR), path_length(decay=0.0)), networks_=networks)
-    _, out = helpers.loss("generator", game)
+    _, out = helpers.loss("generator", game, batch_={"x": jnp.zeros((helpers.B, 8, 8, 3))})
     key = named_key(named_key(jax.random.key(7), "term/path_length"), "direction")
     noise = np.asarray(jax.random.normal(key, (helpers.B // 2, 192))).reshape(-1, 64, 3)
     lengths = np.linalg.norm(noise.sum(axis=1) / 8, axis=1) / 2

@@ -251,7 +251,7 @@ def block_estimates(
 
     With the same seed and number of blocks the blocks of the first set are the same, whatever the second is.
     """
-    if not isinstance(degree, int) or degree < 1:
+    if not isinstance(degree, int | np.integer) or degree < 1:
         raise ValueError(f"The kernel's degree must be a whole number from 1, got {degree!r}.")
     rng = np.random.default_rng(seed)
     pieces = [np.array_split(rng.permutation(len(side)), blocks) for side in (first, second)]

@@ -52,7 +52,7 @@ def test_features_far_from_zero_keep_their_figures(offset, degree):
         return sum(values) / len(values)
 
     exact = mean_kernel(x, x, same=True) + mean_kernel(y, y, same=True) - 2 * mean_kernel(x, y)
-    found = kernel_distance(x, y, degree=degree, scale=0.5, offset=2.0)
+    found = kernel_distance(x, y, degree=np.int64(degree), scale=0.5, offset=2.0)
     assert found.value == pytest.approx(float(exact), rel=1e-12)
 
 

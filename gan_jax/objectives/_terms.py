@@ -329,7 +329,9 @@ def historical_averaging(weight: Weight = 1.0, *, player: str = "critic") -> Ter
         mean = jax.tree.map(
             lambda p, m: m + ((jax.lax.stop_gradient(p) - m) / count).astype(m.dtype), params, past["mean"]
         )
-        return Outcome(sum(jax.tree.leaves(squares), start=jnp.zeros(())), {"mean": mean, "count": count})
+        # Fields that look ahead evaluate the first turn elsewhere than at theta[0].
+        value = jnp.where(past["count"] > 0, sum(jax.tree.leaves(squares), start=jnp.zeros(())), 0.0)
+        return Outcome(value, {"mean": mean, "count": count})
 
     return Term(name="historical_averaging", player=player, value=value, weight=weight, initial_state=begin)
 

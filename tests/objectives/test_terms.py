@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.field import accumulated, gradient_field, replica_mean
+from gan_jax.field import accumulated, extragradient, gradient_field, replica_mean, runge_kutta
 from gan_jax.functional.augment import diff_augment
 from gan_jax.functional.noise import instance_noise
 from gan_jax.functional.packing import packing
@@ -280,6 +280,23 @@ def test_historical_averaging_by_hand():
         np.testing.assert_allclose(metrics["critic/historical_averaging"], expected, rtol=1e-5)
         means.append(float(players["critic"].objective_state["historical_averaging"]["mean"]))
     np.testing.assert_allclose(means, [0.0, 1.0, 2.0, 13 / 4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", [extragradient(), runge_kutta(2), runge_kutta(4)])
+def test_historical_averaging_without_a_past_pulls_nowhere(field):
+    """Fields that look ahead evaluate the first turn elsewhere than at theta[0], which is no past one yet."""
+
+    def theta(params, model_state, x, train, key):
+        return params * x[:, 0], model_state
+
+    networks = {**helpers.networks(), "critic": scalar_network(theta)}
+    ended = []
+    for objective in (wgan(PRIOR), add_terms(wgan(PRIOR), historical_averaging(1.0))):
+        game = helpers.game(objective, networks_=networks, field=field)
+        after, _ = apply_turn(turn("critic"), context(game, helpers.players_of(game), helpers.batch()))
+        ended.append(float(after["critic"].params))
+    assert ended[0] != 0
+    np.testing.assert_allclose(ended[1], ended[0], rtol=1e-6)
 
 
 def test_historical_averaging_of_the_generator():

@@ -31,6 +31,7 @@ from gan_jax.cli import evaluation_file, finding
 from gan_jax.cli.errors import UsageError
 from gan_jax.cli.request import Request, parse_standing
 from gan_jax.cli.using import directory, is_image, model_of, origin, picture, rebuilt
+from gan_jax.data.errors import DataError
 from gan_jax.data.safetensors import write_safetensors
 from gan_jax.keys import named_key
 from gan_jax.models.card import model_card
@@ -55,7 +56,17 @@ def export(request: Request) -> None:
     kind = request.format or "safetensors"
     if kind not in FORMATS:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}, got {kind!r}.")
-    model = rebuilt(request, model_of(request), required=kind == "onnx")
+    model = model_of(request)
+    try:
+        model = rebuilt(request, model)
+    except DataError as error:
+        if kind == "onnx":
+            raise
+        tell(
+            f"{error} Until then the export is of the programs beside the checkpoints, without the derivatives "
+            "that gan_jax.project needs.",
+            sys.stderr,
+        )
     assert request.workdir is not None
     saved = read_config(Workdir(request.workdir))
     out = directory(request, model, f"exported_{kind}")

@@ -163,6 +163,8 @@ ON_OBJECT_STORES = ("workdir", "out", "real", "fake")
 def expand_homes(argv: Sequence[str]) -> list[str]:
     """`argv` with home directories in the paths that flags name: shells expand no `~` within `--workdir=~/runs`.
 
+    Places of an object store are checked, and stay as they are.
+
     Raises:
       UsageError: for the home of a user whom this machine does not know, or an object store that cannot be used.
     """

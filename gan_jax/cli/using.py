@@ -217,16 +217,11 @@ def model_of(request: Request) -> Model:
     return _loaded(request, request.experiment if request.config_given else None)
 
 
-def rebuilt(request: Request, model: Model, *, required: bool = True) -> Model:
+def rebuilt(request: Request, model: Model) -> Model:
     """The model built by its experiment, where its programs have no derivatives.
 
-    Args:
-      request: the request.
-      model: the model by its programs.
-      required: if not, that model is returned where the run's data, by which the experiment builds, cannot be read.
-
     Raises:
-      DataError: if they cannot be read.
+      DataError: if the run's data, by which the experiment builds, cannot be read.
       UsageError: if the model is an export, which no experiment builds.
     """
     if model.programs.differentiable:
@@ -242,18 +237,10 @@ def rebuilt(request: Request, model: Model, *, required: bool = True) -> Model:
     try:
         return _loaded(request, str(finding.recorded(saved.experiment, request.workdir)))
     except DataError as error:
-        if required:
-            raise DataError(
-                f"{error} The run's experiment builds the network, with the run's data: put them, or a link to "
-                "them, where they were."
-            ) from error
-        why = str(error).removesuffix(".")
-        tell(
-            f"The run's data cannot be read ({why}), so the export is of the programs beside its checkpoints: it "
-            "has no derivatives, which gan_jax.project needs.",
-            sys.stderr,
-        )
-        return model
+        raise DataError(
+            f"{error} The run's experiment builds the network, with the run's data: put them, or a link to them, "
+            "where they were."
+        ) from error
 
 
 def _loaded(request: Request, config: str | None) -> Model:

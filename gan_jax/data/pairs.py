@@ -17,6 +17,7 @@ from gan_jax.data.images import Dataset, read_folder
 from gan_jax.types import Size
 
 DIRECTIONS = ("AtoB", "BtoA")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def load_pairs(
@@ -123,9 +124,6 @@ def _of_one_name(where: str, folders: Sequence[str]) -> tuple[str, str, str]:
             if name.lower().endswith(_SUFFIXES) and found.setdefault(name, folder) != folder:
                 return found[name], folder, name
     return "", "", ""
-
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def _is_wide(path: str) -> bool:

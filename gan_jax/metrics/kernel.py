@@ -71,12 +71,12 @@ def _terms_of_both(
     """
     base = alone + of_x[:, None] + of_y
     total = np.zeros_like(c)
-    for power in range(
-        degree, 0, -1
-    ):  # the binomial terms of (base + c)^degree with c in them, by Horner's scheme
+    # The binomial terms of (base + c)^degree with c in them, by Horner's scheme.
+    for power in range(degree, 0, -1):
         total += comb(degree, power) * base ** (degree - power)
         total *= c
-    for i in range(1, degree):  # those of base^degree with both x and y in them
+    # Those of base^degree with both x and y in them.
+    for i in range(1, degree):
         of_rest = sum(
             comb(degree - i, j) * alone ** (degree - i - j) * of_y**j for j in range(1, degree - i + 1)
         )
